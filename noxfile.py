@@ -20,19 +20,15 @@ OLDEST, NEWEST = PYTHONS[0], PYTHONS[-1]
 # `python -m pytest` would import the checkout instead of the installed wheel. The order is fixed,
 # so that CI gives the same result for the same commit.
 PYTEST = ("pytest", "-n", "4", "-p", "no:randomly")
-REQUIREMENTS = Path("requirements-test.txt")
-EVERYTHING = ("--all-extras",)
-EXPORT = (
-    *("uv", "export", "--quiet", "--locked", "--no-dev", "--group", "test", "--all-extras"),
-    *("--no-hashes", "--no-header", "--no-annotate", "--no-emit-project"),
-)
+LOCKED = "requirements-dev.txt"
+EVERYTHING = ("-e", ".", "-r", "pyproject.toml", "--all-extras", "--group", "dev")
+COMPILE = ("uv", "pip", "compile", "--quiet", "pyproject.toml", "--all-extras")
 
 
-def sync(session: nox.Session, *options: str) -> None:
-    """Install from `uv.lock`; without options, the package, its extras and the group `dev`."""
-    venv = session.virtualenv.location
-    command = ("uv", "sync", "--quiet", "--locked", f"--python={venv}", *(options or EVERYTHING))
-    session.run_install(*command, external=True, env={"UV_PROJECT_ENVIRONMENT": venv})
+def install(session: nox.Session, *requirements: str) -> None:
+    """Install the locked versions; without requirements, the package, its extras and `dev`."""
+    requirements = requirements or EVERYTHING
+    session.install("--constraint", LOCKED, "--build-constraint", LOCKED, *requirements)
 
 
 def build_in(session: nox.Session, folder: str, *options: str) -> list[str]:
@@ -44,26 +40,24 @@ def build_in(session: nox.Session, folder: str, *options: str) -> list[str]:
 
 def install_wheel(session: nox.Session) -> None:
     """Install the locked versions, and the package as its users get it."""
-    sync(session, *EVERYTHING, "--no-install-project")
+    install(session)
     wheels = build_in(session, f"{session.virtualenv.location}/dist", "--wheel")
     session.install("--no-deps", "--reinstall", *wheels)
 
 
 @nox.session(python=OLDEST)
 def lint(session: nox.Session) -> None:
-    """Style (Ruff), layers (import-linter), and the export of `uv.lock` for pip."""
-    sync(session)
+    """Style (Ruff), and layers (import-linter)."""
+    install(session)
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
-    if session.run(*EXPORT, silent=True) != REQUIREMENTS.read_text(encoding="utf-8"):
-        session.error(f"{REQUIREMENTS} differs from uv.lock: run nox -s lock")
 
 
 @nox.session(python=OLDEST)
 def types(session: nox.Session) -> None:
     """Types: mypy and pyright, both strict."""
-    sync(session)
+    install(session)
     session.run("mypy")
     session.run("pyright")
 
@@ -87,8 +81,7 @@ def lowest(session: nox.Session) -> None:
     """The default run of the tests, with the lowest versions that `pyproject.toml` allows."""
     install_wheel(session)
     versions = f"{session.virtualenv.location}/lowest.txt"
-    compile_ = ("uv", "pip", "compile", "--quiet", "pyproject.toml", "--all-extras", "--no-deps")
-    session.run(*compile_, "--resolution", "lowest-direct", "-o", versions)
+    session.run(*COMPILE, "--no-deps", "--resolution", "lowest-direct", "-o", versions)
     # With the group, uv replaces tools that do not work with the lowest versions.
     session.install("-r", versions, "--group", "dev")
     session.run(*PYTEST, *session.posargs)
@@ -97,7 +90,7 @@ def lowest(session: nox.Session) -> None:
 @nox.session(python=OLDEST)
 def docs(session: nox.Session) -> None:
     """The documentation, in docs/_build; a dead link is an error."""
-    sync(session, "--only-group", "docs")
+    install(session, "--group", "docs")
     session.run("zensical", "build", "--clean", "--strict")
     session.log(f"open {Path('docs/_build/index.html').resolve()}")
 
@@ -105,21 +98,21 @@ def docs(session: nox.Session) -> None:
 @nox.session(python=OLDEST)
 def reference(session: nox.Session) -> None:
     """Write the reference and the other generated parts of the pages."""
-    sync(session)
+    install(session)
     session.run("python", "docs/generate")
 
 
 @nox.session(python=OLDEST)
 def build(session: nox.Session) -> None:
     """The wheel and the source distribution, in dist/."""
-    sync(session, "--only-group", "build")
+    install(session, "--group", "build")
     session.run("twine", "check", "--strict", *build_in(session, "dist"))
 
 
 @nox.session(python=OLDEST)
 def nightly(session: nox.Session) -> None:
     """`nightly/tests`, and the laws of the walk with 20,000 examples each."""
-    sync(session, *EVERYTHING, "--group", "nightly")
+    install(session, *EVERYTHING, "--group", "nightly")
     tests = session.posargs or ["nightly/tests", "tests/pagination/test_plan.py"]
     env = {"HYPOTHESIS_PROFILE": "nightly"}
     session.run(*PYTEST, "--everything", "--timeout=0", *tests, env=env)
@@ -128,22 +121,26 @@ def nightly(session: nox.Session) -> None:
 @nox.session(python=OLDEST)
 def mutants(session: nox.Session) -> None:
     """Break 300 places of the package, one at a time; too many survivors are an error."""
-    sync(session)
+    install(session)
     session.run("python", "nightly/mutants.py", *session.posargs)
 
 
 @nox.session(python=OLDEST)
 def bench(session: nox.Session) -> None:
     """Compare the client with other solutions in one run; see docs/explanation/speed.md."""
-    sync(session, *EVERYTHING, "--group", "nightly")
+    install(session, *EVERYTHING, "--group", "nightly")
     # The clients to compare with, which no other session needs.
     session.install("azure-core==1.41.0", "openai==3.57.0", "aiobotocore==3.10.0")
     session.run("python", "nightly/benchmarks/run.py", *session.posargs)
 
 
-@nox.session(python=OLDEST)
+@nox.session
 def lock(session: nox.Session) -> None:
-    """Upgrade `uv.lock`, and export the part that the default run needs for pip."""
+    """Write the latest versions of all packages, and those of the default run of the tests."""
     session.install("uv")
-    session.run("uv", "lock", "--upgrade")
-    session.run(*EXPORT, "-o", str(REQUIREMENTS), silent=True)
+    plain = ("--no-emit-index-url", "--no-annotate", "--no-header")
+    pin = (*COMPILE, "--universal", "--python-version", OLDEST, *plain)
+    groups = ("--group", "dev", "--group", "nightly")
+    session.run(*pin, "--upgrade", *groups, "-o", LOCKED, silent=True)
+    test = ("--group", "test", "-c", LOCKED, "-o", "requirements-test.txt")
+    session.run(*pin, "--upgrade", *test, silent=True)

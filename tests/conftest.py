@@ -1,7 +1,5 @@
 """Fixtures of every test."""
 
-from __future__ import annotations
-
 import inspect
 from unittest.mock import Mock
 

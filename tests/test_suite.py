@@ -70,7 +70,7 @@ def test_the_suite_is_collected_without_posix_modules():
 
 
 def test_a_missing_package_is_named():
-    with pytest.raises(pytest.skip.Exception, match="is not installed: uv sync"):
+    with pytest.raises(pytest.skip.Exception, match="is not installed: pip install -r"):
         needs_package("a_package_that_nobody_has")
 
 

@@ -22,8 +22,8 @@ from functools import partial
 
 import aiohttp
 import attrs
+from constants import APPID, ENV, ENVIRONMENTS, LIST
 from fault_proxy import FaultProxy
-from names import APPID, ENV, ENVIRONMENTS, LIST
 from network_faults import BlackHole, CutAfter, HalfOpen, ResetAfter
 from planted_secrets import KINDS, PLANTED, client_of, merchant, right_replies, wechat
 from raw_server import RawServer, http_reply

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import attrs
 import pytest
+from constants import APPID, APPSECRET, PLATFORM
 from merchants import Platform
-from names import APPID, APPSECRET, PLATFORM
 from redis_server import running_redis
 
 SCRIPT = Path(__file__).parent / "traced_command.py"

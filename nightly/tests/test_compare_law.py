@@ -20,7 +20,7 @@ import attrs
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from terminal import asks, retry_at_once, run
+from terminal import env_for, retry_at_once, run
 
 from tcb_async import Account, AccountListing, CloudFunction
 from tcb_async.cli.formats import FORMATS
@@ -213,7 +213,12 @@ def test_0_means_that_two_lists_are_equal(tmp_path_factory, expected, found, is_
         )
         words, stdins = zip(*sides, strict=True)
         code = exit_code(
-            *words, *options, "--page-size", "1", env=asks(emulator), stdin=stdins[0] or stdins[1]
+            *words,
+            *options,
+            "--page-size",
+            "1",
+            env=env_for(emulator),
+            stdin=stdins[0] or stdins[1],
         )
     event(f"exit code {code}")
     if words == ("-", "-"):
@@ -277,7 +282,7 @@ def test_0_means_that_the_last_replies_agree(
             seen.update({row.name: row.status for row in page})
 
         words = ("--page-size", str(page_size), "--concurrency", "1")
-        code = exit_code(str(path), "one-1", *words, env=asks(emulator))
+        code = exit_code(str(path), "one-1", *words, env=env_for(emulator))
     event(f"exit code {code}")
     if code == 0:
         assert len(expected) == totals[-1]

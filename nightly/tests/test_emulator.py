@@ -9,9 +9,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from asking import blocking_list
+from constants import LIST
+from emulator_client import blocking_list
 from leaks import eventually, run_strictly
-from names import LIST
 
 from tcb_async.emulator import Emulator, Fault
 

@@ -3,8 +3,8 @@
 import aiohttp
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from names import ENV
-from token_kit import example, wechat
+from constants import ENV
+from token_fixtures import example, wechat
 
 from tcb_async import TcbClient
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import attrs
 import pytest
+from constants import APPSECRET, AUTHORIZER, COMPONENT, LIST, PLATFORM
 from merchants import Platform
-from names import APPSECRET, AUTHORIZER, COMPONENT, LIST, PLATFORM
 from postgres_server import queue_in, running_postgres
 from redis.asyncio import Redis
 from redis_server import running_redis
-from terminal import Ended, start
+from terminal import CompletedCommand, start
 
 from tcb_async.emulator import Emulator, Fault
 
@@ -161,4 +161,4 @@ async def test_an_account_that_cannot_be_saved_is_named_as_failed(emulator):
 @pytest.mark.parametrize("arguments", [[], ["plan", "work"]])
 async def test_usage(arguments):
     async with start(*arguments, program=PROGRAM) as program:
-        assert await program.end() == Ended(1, "", "usage: fleet.py plan | work\n")
+        assert await program.end() == CompletedCommand(1, "", "usage: fleet.py plan | work\n")

@@ -2,10 +2,10 @@
 
 import httpx2
 import pytest
-from names import APPSECRET, PLATFORM
+from constants import APPSECRET, PLATFORM
 from redis.asyncio import Redis
 from redis_server import running_redis
-from token_kit import example, open_api, wechat
+from token_fixtures import example, open_api, wechat
 
 from tcb_async import TokenError
 from tcb_async.tokens import ComponentToken

@@ -8,7 +8,7 @@ import csv
 import random
 import signal
 
-from terminal import ENV, asks, start
+from terminal import ENV, env_for, start
 
 from tcb_async.emulator import Emulator
 
@@ -42,7 +42,9 @@ async def test_a_killed_export_leaves_an_exact_file_or_none(tmp_path):
             words += ("--page-size", str(chance.choice([5, 6, 8])))
             commands = []
             for _ in range(chance.choice([1, 2])):
-                commands.append(await stack.enter_async_context(start(*words, env=asks(emulator))))
+                commands.append(
+                    await stack.enter_async_context(start(*words, env=env_for(emulator)))
+                )
                 await asyncio.sleep(chance.choice([0.0, chance.uniform(0, 0.5)]))
             killing = asyncio.create_task(kill_one(commands, chance))
             for ended in await asyncio.gather(*(command.end() for command in commands)):

@@ -12,9 +12,9 @@ from asyncio.subprocess import PIPE, create_subprocess_exec
 from contextlib import closing
 
 import pytest
+from constants import APPSECRET, AUTHORIZER, PLATFORM
 from leaks import eventually
 from merchants import Platform
-from names import APPSECRET, AUTHORIZER, PLATFORM
 
 from tcb_async.emulator import Fault
 

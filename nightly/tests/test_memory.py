@@ -7,9 +7,9 @@ import gc
 import random
 import tracemalloc
 
+from constants import APPID, APPSECRET, PLATFORM
 from leaks import no_leaks
-from names import APPID, APPSECRET, PLATFORM
-from token_kit import PacedApi, a_ticket, never
+from token_fixtures import PacedApi, a_ticket, never
 
 from tcb_async import RetryPolicy, TcbClient, TcbError
 from tcb_async.emulator import FAULTS, Emulator, Fault

@@ -1,7 +1,5 @@
 """Fixtures of the command's tests: no retry waits, and an app of its own."""
 
-from __future__ import annotations
-
 import pytest
 from terminal import ENV, retry_at_once
 

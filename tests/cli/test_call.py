@@ -1,12 +1,10 @@
 """``tcb-async call``: any endpoint, and its raw reply."""
 
-from __future__ import annotations
-
 import json
 
 import pytest
-from names import ENVIRONMENTS, LIST
-from terminal import ENV, Screen, asks, run, run_here, start
+from constants import ENVIRONMENTS, LIST
+from terminal import ENV, Screen, env_for, run, run_here, start
 
 from tcb_async.emulator import Fault
 
@@ -16,7 +14,7 @@ BODY = {"env": ENV, "limit": 1, "offset": 0}
 async def test_the_reply_is_printed_with_every_field(emulator):
     emulator.deploy(ENV, count=2)
 
-    ended = await run("call", LIST, json.dumps(BODY), env=asks(emulator))
+    ended = await run("call", LIST, json.dumps(BODY), env=env_for(emulator))
 
     assert (ended.code, ended.err, ended.out.count("\n")) == (0, "", 1)
     assert json.loads(ended.out)["total_count"] == 2
@@ -26,7 +24,7 @@ async def test_the_reply_is_printed_with_every_field(emulator):
 async def test_without_fields_an_empty_object_is_sent(emulator):
     emulator.add_environment(ENV)
 
-    ended = await run("call", ENVIRONMENTS, env=asks(emulator))
+    ended = await run("call", ENVIRONMENTS, env=env_for(emulator))
 
     assert json.loads(ended.out)["info_list"][0]["package_name"] == "基础版 1"
     assert "基础版" in ended.out
@@ -44,7 +42,7 @@ async def test_a_terminal_gets_lines_without_control_characters(emulator):
 
     async with (
         Screen.of(100) as screen,
-        start("call", LIST, json.dumps(BODY), env=asks(emulator), stdout=screen.tty) as command,
+        start("call", LIST, json.dumps(BODY), env=env_for(emulator), stdout=screen.tty) as command,
     ):
         await screen.shows('"total_count": 1')
         await screen.shows("}\r\n")
@@ -81,7 +79,7 @@ def test_a_wrong_argument_is_a_usage_error(words, said):
     ],
 )
 async def test_a_refusal_has_the_exit_code_of_list(emulator, path, body, code, said):
-    ended = await run("call", path, body, env=asks(emulator))
+    ended = await run("call", path, body, env=env_for(emulator))
 
     assert (ended.code, ended.out) == (code, "")
     assert said in ended.err
@@ -92,7 +90,7 @@ async def test_only_a_repeatable_call_is_sent_twice(emulator, options):
     emulator.deploy(ENV)
     emulator.script([Fault.reset()])
 
-    ended = await run("call", LIST, json.dumps(BODY), *options, env=asks(emulator))
+    ended = await run("call", LIST, json.dumps(BODY), *options, env=env_for(emulator))
 
     assert (ended.code, len(emulator.requests)) == ((0, 2) if options else (5, 1))
     assert ("only --repeatable sends it again" in ended.err) == (not options)

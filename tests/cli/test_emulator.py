@@ -1,7 +1,5 @@
 """``tcb-async emulator``: a WeChat to try everything with, the programs in docs/examples too."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re
@@ -25,7 +23,6 @@ from tcb_async.cli.demo import add_documented_environments, change_functions
 from tcb_async.cli.screen import Screen as Console
 from tcb_async.emulator import DEMO_ENV, Emulator
 from tcb_async.inventory import InventoryStore
-from tcb_async.tokens import AuthorizerToken, ComponentToken
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
@@ -95,32 +92,6 @@ async def test_its_merchants_have_only_their_own_functions(tmp_path):
 
     assert (summary["complete"], summary["environments"], summary["functions"]) == (3, 3, 60)
     assert f"Serving {ENV} and a platform with 3 merchants. " in ended.err
-
-
-async def test_it_is_a_platform_with_a_merchant():
-    async with serving("--platform") as (command, settings):
-
-        async def ticket():
-            return settings["TCB_COMPONENT_TICKET"]
-
-        async def on_rotate(_):
-            raise AssertionError
-
-        platform = ComponentToken(
-            settings["TCB_COMPONENT_APPID"], settings["TCB_COMPONENT_SECRET"], ticket=ticket
-        )
-        merchant = AuthorizerToken(
-            platform,
-            settings["TCB_AUTHORIZER_APPID"],
-            settings["TCB_AUTHORIZER_REFRESH_TOKEN"],
-            on_rotate=on_rotate,
-        )
-        async with TcbClient(merchant, base_url=settings["TCB_BASE_URL"]) as client:
-            assert await client.count_functions(ENV) == 57
-        ended = await command.end(signal.SIGINT)
-
-    for name in ("TCB_COMPONENT_SECRET", "TCB_COMPONENT_TICKET", "TCB_AUTHORIZER_REFRESH_TOKEN"):
-        assert settings[name] not in ended.err
 
 
 async def test_while_it_is_busy_clients_are_seen_to_retry():

@@ -1,12 +1,10 @@
 """``tcb-async list``: stdout has the requested functions, and nothing else."""
 
-from __future__ import annotations
-
 import json
 import re
 
 import pytest
-from terminal import ENV, asks, plain, rows_in, run
+from terminal import ENV, env_for, plain, rows_in, run
 
 from tcb_async.emulator import DEMO_ENV
 
@@ -48,7 +46,7 @@ def shop(emulator):
 
 
 async def test_the_default_format_is_a_table(documented):
-    ended = await run("list", ENV, env=asks(documented))
+    ended = await run("list", ENV, env=env_for(documented))
 
     assert (ended.code, ended.err) == (0, "")
     assert ended.out == (
@@ -59,7 +57,7 @@ async def test_the_default_format_is_a_table(documented):
 
 @pytest.mark.parametrize("form", ["json", "ndjson", "csv"])
 async def test_a_document_holds_every_field_and_nothing_else(documented, form):
-    ended = await run("list", ENV, "--format", form, env=asks(documented))
+    ended = await run("list", ENV, "--format", form, env=env_for(documented))
 
     assert (ended.code, ended.err) == (0, "")
     (row,) = rows_in(ended.out, form)
@@ -70,7 +68,7 @@ async def test_a_document_holds_every_field_and_nothing_else(documented, form):
 async def test_missing_values_are_null_in_json_and_empty_in_csv(emulator, form, runtime):
     emulator.deploy(ENV, "login", runtime=None)
 
-    (row,) = rows_in((await run("list", ENV, "-f", form, env=asks(emulator))).out, form)
+    (row,) = rows_in((await run("list", ENV, "-f", form, env=env_for(emulator))).out, form)
 
     assert row["runtime"] == runtime
 
@@ -79,7 +77,7 @@ async def test_missing_values_are_null_in_json_and_empty_in_csv(emulator, form, 
 async def test_an_empty_environment_is_an_empty_document(emulator, form, out):
     emulator.deploy(ENV, count=0)
 
-    ended = await run("list", ENV, "-f", form, env=asks(emulator))
+    ended = await run("list", ENV, "-f", form, env=env_for(emulator))
 
     assert ended.code == 0
     assert ended.out.replace("\n", "").startswith(out)
@@ -90,7 +88,7 @@ async def test_an_empty_environment_is_an_empty_document(emulator, form, out):
 async def test_every_format_contains_every_function_in_order(emulator, form):
     names = [function.name for function in emulator.deploy(ENV, count=57)]
 
-    ended = await run("list", ENV, "-f", form, "--page-size", "10", env=asks(emulator))
+    ended = await run("list", ENV, "-f", form, "--page-size", "10", env=env_for(emulator))
 
     found = [line for line in ended.out.splitlines() if "fn-" in line]
     assert [next(name for name in names if name in line) for line in found] == names
@@ -120,7 +118,7 @@ async def test_every_format_contains_every_function_in_order(emulator, form):
 )
 @pytest.mark.parametrize("form", ["json", "ndjson"])
 async def test_filters_then_order_then_number(shop, options, names, form):
-    ended = await run("list", ENV, "-f", form, "--page-size", "2", *options, env=asks(shop))
+    ended = await run("list", ENV, "-f", form, "--page-size", "2", *options, env=env_for(shop))
 
     assert ended.code == 0
     assert [row["name"] for row in rows_in(ended.out, form)] == names
@@ -150,7 +148,7 @@ async def test_filters_then_order_then_number(shop, options, names, form):
 async def test_filters_without_a_match_are_reported(emulator, count, words, said):
     emulator.deploy(ENV, count=count)
 
-    ended = await run("list", ENV, *words, env=asks(emulator))
+    ended = await run("list", ENV, *words, env=env_for(emulator))
 
     assert (ended.code, ended.err) == (0, f"{said.format(ENV)}\n")
 
@@ -159,7 +157,7 @@ async def test_max_items_asks_for_no_page_more_than_it_needs(emulator):
     emulator.deploy(ENV, count=100)
 
     words = ("list", ENV, "-f", "ndjson", "-n", "10", "--page-size", "10")
-    ended = await run(*words, env=asks(emulator))
+    ended = await run(*words, env=env_for(emulator))
 
     assert len(ended.out.splitlines()) == 10
     assert len(emulator.requests) == 1
@@ -169,8 +167,8 @@ async def test_max_items_stops_a_filtered_walk(emulator):
     emulator.deploy(ENV, count=200)
 
     options = ("-n", "3", "--page-size", "10", "--concurrency", "1", "--status", "Active")
-    await run("list", ENV, "-f", "ndjson", *options, env=asks(emulator))
-    await run("list", ENV, "-f", "json", *options, env=asks(emulator))
+    await run("list", ENV, "-f", "ndjson", *options, env=env_for(emulator))
+    await run("list", ENV, "-f", "json", *options, env=env_for(emulator))
 
     assert len(emulator.requests) <= 4
 
@@ -179,7 +177,7 @@ async def test_page_size_and_concurrency_reach_the_walk(emulator):
     emulator.deploy(ENV, count=60)
     emulator.latency = 0.02
 
-    await run("list", ENV, "--page-size", "7", "--concurrency", "2", env=asks(emulator))
+    await run("list", ENV, "--page-size", "7", "--concurrency", "2", env=env_for(emulator))
 
     assert {request.body["limit"] for request in emulator.requests if request.body} <= set(range(8))
     assert emulator.peak_in_flight <= 2
@@ -196,7 +194,7 @@ async def test_the_demonstration_needs_nothing_at_all():
 
 
 async def test_the_demonstration_sends_nothing_to_another_host(emulator):
-    await run("list", DEMO_ENV, "--demo", "--base-url", emulator.url, env=asks(emulator))
+    await run("list", DEMO_ENV, "--demo", "--base-url", emulator.url, env=env_for(emulator))
 
     assert emulator.requests == ()
 
@@ -204,7 +202,7 @@ async def test_the_demonstration_sends_nothing_to_another_host(emulator):
 async def test_count_says_how_many_and_nothing_else(emulator):
     emulator.deploy(ENV, count=57)
 
-    ended = await run("count", ENV, env=asks(emulator))
+    ended = await run("count", ENV, env=env_for(emulator))
 
     assert (ended.code, ended.out, ended.err) == (0, "57\n", "")
     assert len(emulator.requests) == 1
@@ -219,7 +217,7 @@ async def test_the_total_shown_is_never_below_the_number_listed(emulator):
     emulator.on_request(lambda _: emulator.delete(ENV, names.pop(0)))
 
     ended = await run(
-        "list", ENV, "--concurrency", "1", env=asks(emulator, FORCE_COLOR="1", COLUMNS="120")
+        "list", ENV, "--concurrency", "1", env=env_for(emulator, FORCE_COLOR="1", COLUMNS="120")
     )
 
     listed, _, rest = plain(ended.err).splitlines()[-1].partition(" ")
@@ -235,7 +233,9 @@ async def test_a_terminal_shows_requests_and_retries(emulator):
     )
     one_by_one = ("--concurrency", "1", "-n", "45")
 
-    ended = await run("list", ENV, *one_by_one, env=asks(emulator, FORCE_COLOR="1", COLUMNS="120"))
+    ended = await run(
+        "list", ENV, *one_by_one, env=env_for(emulator, FORCE_COLOR="1", COLUMNS="120")
+    )
 
     said = plain(ended.err).splitlines()[-1]
     assert re.fullmatch(

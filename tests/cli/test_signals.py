@@ -1,7 +1,5 @@
 """SIGTERM and Ctrl-C stop every command soon, at any point and from any parent."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal
@@ -10,7 +8,7 @@ import time
 
 import pytest
 from leaks import eventually
-from terminal import ENV, Screen, asks, start
+from terminal import ENV, Screen, env_for, start
 
 from tcb_async.cli.signals import handle_signals
 from tcb_async.emulator import Fault
@@ -66,7 +64,7 @@ async def test_sigterm_ends_a_command_that_ignores_sigint(emulator, words):
 
     line = 'trap "" INT; exec "$0" -m tcb_async "$@"'  # as a shell starts a job with `&`
     program = ("sh", "-c", line, sys.executable)
-    async with start(*words, program=program, env=asks(emulator)) as command:
+    async with start(*words, program=program, env=env_for(emulator)) as command:
         await eventually(lambda: emulator.in_flight > 0, seconds=20)
         command.process.send_signal(signal.SIGINT)
         with pytest.raises(TimeoutError):
@@ -101,7 +99,7 @@ async def test_a_second_signal_ends_a_write_to_a_full_pipe(emulator, number, cod
     reading, writing = os.pipe()
     words = ("list", ENV, "-f", "ndjson", "--page-size", "3000")
 
-    async with start(*words, env=asks(emulator, PYTHONUNBUFFERED=""), stdout=writing) as command:
+    async with start(*words, env=env_for(emulator, PYTHONUNBUFFERED=""), stdout=writing) as command:
         os.close(writing)
         await asyncio.to_thread(os.read, reading, 10)
         await asyncio.sleep(0.3)  # until the pipe is full

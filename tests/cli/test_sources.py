@@ -1,7 +1,5 @@
 """Lists of functions from JSON files and streams: complete, or an error."""
 
-from __future__ import annotations
-
 import json
 import os
 import threading
@@ -9,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from terminal import ENV, asks, run
+from terminal import ENV, env_for, run
 
 from tcb_async.cli.sides import Document, Environment, Store, choose_source
 from tcb_async.compare import parse_document
@@ -177,7 +175,7 @@ async def test_other_sides_are_refused_and_json_is_named(
     (tmp_path / "functions").mkdir()
     (tmp_path / "all.csv").write_text("name\n", encoding="utf-8")
     words = (side, ENV) if role == "expected" else (ENV, side)
-    ended = await run("diff", *words, env=asks(emulator))
+    ended = await run("diff", *words, env=env_for(emulator))
     assert (ended.code, ended.out) == (3, "")
     assert f"{side} cannot be compared: name" in ended.err
     assert "tcb-async list ENV -o all.json" in ended.err

@@ -1,7 +1,5 @@
 """At a real terminal, in a pipe, under Ctrl-C: the command as a process of its own."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import io
@@ -12,20 +10,16 @@ import shutil
 import signal
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from leaks import eventually
 from rich.cells import cell_len
-from rich.progress import Progress
-from terminal import ENV, Screen, asks, plain, run, start
+from terminal import ENV, Screen, env_for, plain, run, start
 
 from tcb_async import __version__
 from tcb_async.__main__ import main
 from tcb_async.cli import app
 from tcb_async.cli.formats import FORMATS
-from tcb_async.cli.progress import show_walk
-from tcb_async.cli.screen import Screen as Console
 from tcb_async.emulator import Fault
 
 PLAIN = {"NO_COLOR": "1"}
@@ -38,7 +32,7 @@ async def test_ndjson_arrives_during_the_walk(emulator):
     emulator.script([Fault.hang()] * 99, when=lambda request: (request.offset or 0) > 0)
 
     words = ("list", ENV, "-f", "ndjson", "--page-size", "20")
-    async with start(*words, env=asks(emulator)) as command:
+    async with start(*words, env=env_for(emulator)) as command:
         lines = [await command.line() for _ in range(20)]
         ended = await command.end(signal.SIGINT)
 
@@ -54,7 +48,7 @@ async def test_a_pipe_closed_early_is_not_an_error(emulator, form, columns):
     reading, writing = os.pipe()
 
     words = ("list", ENV, "-f", form, "--page-size", "1000")
-    async with start(*words, env=asks(emulator, **columns), stdout=writing) as command:
+    async with start(*words, env=env_for(emulator, **columns), stdout=writing) as command:
         os.close(writing)
         await asyncio.to_thread(os.read, reading, 10)
         os.close(reading)
@@ -80,7 +74,7 @@ async def test_a_full_disk_exits_with_3_for_stdout_only(emulator, stream, words,
     emulator.deploy(ENV, count=3)
     full = os.open("/dev/full", os.O_WRONLY)
 
-    env = asks(emulator, PYTHONUNBUFFERED="")
+    env = env_for(emulator, PYTHONUNBUFFERED="")
     async with start(*words, env=env, **{stream: full}) as command:
         os.close(full)
         ended = await command.end()
@@ -98,7 +92,7 @@ async def test_a_closed_stdout_exits_with_3(emulator, closed, code, said):
     emulator.deploy(ENV, count=3)
     program = ("sh", "-c", f'exec "$0" -m tcb_async list {ENV} {closed}', sys.executable)
 
-    async with start(program=program, env=asks(emulator)) as command:
+    async with start(program=program, env=env_for(emulator)) as command:
         ended = await command.end()
 
     assert ended.code == code
@@ -129,7 +123,7 @@ async def test_a_bar_shows_progress_speed_and_retries(emulator):
         Screen.of(100) as screen,
         start(
             *("list", ENV, "--format", "json", "--page-size", "20", "--concurrency", "1"),
-            env=asks(emulator),
+            env=env_for(emulator),
             stderr=screen.tty,
         ) as command,
     ):
@@ -148,7 +142,7 @@ async def test_no_progress_bar_beside_rows_on_a_terminal(emulator):
         Screen.of(100) as screen,
         start(
             *("list", ENV, "--format", "ndjson"),
-            env=asks(emulator),
+            env=env_for(emulator),
             stdout=screen.tty,
             stderr=screen.tty,
         ) as command,
@@ -166,7 +160,7 @@ async def test_a_table_fits_the_terminal_and_shows_full_names(emulator, columns)
     for name in ("login", "获取用户信息", "日報-emoji-😀", long[: columns - 42]):
         emulator.deploy(ENV, name, status="PublishFailed", runtime="Nodejs16.13")
 
-    ended = await run("list", ENV, env=asks(emulator, COLUMNS=str(columns), **LOCAL, **PLAIN))
+    ended = await run("list", ENV, env=env_for(emulator, COLUMNS=str(columns), **LOCAL, **PLAIN))
 
     lines = plain(ended.out).splitlines()
     assert max(cell_len(line.rstrip()) for line in lines) <= columns
@@ -184,7 +178,7 @@ async def test_a_table_fits_the_terminal_and_shows_full_names(emulator, columns)
 )
 async def test_times_that_do_not_fit_are_left_out(emulator, columns, left_out):
     emulator.deploy(ENV, "a-name-of-18-chars", status="PublishFailed")
-    ended = await run("list", ENV, env=asks(emulator, COLUMNS=columns, **LOCAL, **PLAIN))
+    ended = await run("list", ENV, env=env_for(emulator, COLUMNS=columns, **LOCAL, **PLAIN))
 
     said = f"left out to fit {columns} columns: {left_out}; use a wider terminal, or choose with"
     assert (said in " ".join(plain(ended.err).split())) == bool(left_out)
@@ -195,7 +189,7 @@ async def test_times_that_do_not_fit_are_left_out(emulator, columns, left_out):
 
 async def test_requested_columns_are_all_shown_in_any_width(emulator):
     emulator.deploy(ENV, "a-name-of-20-letters", add_time="2024-01-01 00:00:00")
-    env = asks(emulator, COLUMNS="24", **LOCAL, **PLAIN)
+    env = env_for(emulator, COLUMNS="24", **LOCAL, **PLAIN)
 
     ended = await run("list", ENV, "--columns", "add_time,name", env=env)
 
@@ -209,7 +203,7 @@ async def test_a_name_too_long_for_the_terminal_is_wrapped(emulator):
     name = "abcdefghij" * 6
     emulator.deploy(ENV, name)
 
-    ended = await run("list", ENV, env=asks(emulator, COLUMNS="60", **LOCAL, **PLAIN))
+    ended = await run("list", ENV, env=env_for(emulator, COLUMNS="60", **LOCAL, **PLAIN))
 
     column = "".join(line[1:].split(" ")[0] for line in plain(ended.out).splitlines()[3:])
     assert column == name
@@ -218,9 +212,9 @@ async def test_a_name_too_long_for_the_terminal_is_wrapped(emulator):
 async def test_colours_are_for_terminals_and_on_request(emulator):
     emulator.deploy(ENV, count=1)
 
-    piped = await run("list", ENV, env=asks(emulator))
-    shown = await run("list", ENV, env=asks(emulator, **LOCAL))
-    plain = await run("list", ENV, env=asks(emulator, **LOCAL, **PLAIN))
+    piped = await run("list", ENV, env=env_for(emulator))
+    shown = await run("list", ENV, env=env_for(emulator, **LOCAL))
+    plain = await run("list", ENV, env=env_for(emulator, **LOCAL, **PLAIN))
 
     assert CSI not in piped.out
     assert f"{CSI}32mActive" in shown.out
@@ -230,7 +224,7 @@ async def test_colours_are_for_terminals_and_on_request(emulator):
 async def test_text_from_a_server_cannot_control_the_terminal(emulator):
     emulator.deploy(ENV, "a\x1b[2Jb\nc\u202e", status="[red]Active[/red]\x07")
 
-    ended = await run("list", ENV, env=asks(emulator))
+    ended = await run("list", ENV, env=env_for(emulator))
 
     assert "\x1b" not in ended.out
     assert "\x07" not in ended.out
@@ -248,7 +242,7 @@ async def test_text_from_a_server_cannot_control_the_terminal(emulator):
 async def test_ascii_stdout_escapes_chinese(emulator, words, shown):
     """As on Windows, where `tcb-async --help | more` writes cp1252."""
     emulator.deploy(ENV, "获取")
-    env = asks(emulator, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    env = env_for(emulator, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
 
     async with start(*words, env=env) as command:
         ended = await command.end()
@@ -447,13 +441,6 @@ main()
     assert "Maximum number of concurrent requests. [default: 4]" in ended.out
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 0)])
-async def test_the_emulator_ends_at_a_signal(number, code):
-    async with start("emulator") as command:
-        assert (await command.line()).startswith("export TCB_BASE_URL=")
-        assert (await command.end(number)).code == code
-
-
 def test_a_stdout_without_a_descriptor_may_break_too(monkeypatch):
     """As in a program that calls `main` with its own stream."""
     stdout = io.TextIOWrapper(_BrokenPipe(), write_through=True)
@@ -464,18 +451,6 @@ def test_a_stdout_without_a_descriptor_may_break_too(monkeypatch):
         main()
     with contextlib.suppress(BrokenPipeError):
         stdout.close()  # otherwise its finalizer would complain later
-
-
-def test_a_bar_never_shows_more_functions_than_there_are(monkeypatch):
-    shown = []
-    monkeypatch.setattr(Progress, "update", lambda *_, **facts: shown.append(facts))
-    walk = SimpleNamespace(stats=None, total=3)
-
-    with show_walk(Console.open(), ENV, walk, shown=False) as set_done:
-        set_done(2)
-        set_done(5)
-
-    assert shown == [{"completed": 2, "total": 3}, {"completed": 5, "total": 5}]
 
 
 class _BrokenPipe(io.BytesIO):

@@ -1,7 +1,5 @@
 """Fixtures for tests of the client."""
 
-from __future__ import annotations
-
 import pytest
 
 from tcb_async import RetryPolicy, TcbClient

@@ -1,13 +1,10 @@
 """``client.call`` and ``get_token``: the way to endpoints that the client has no method for."""
 
-from __future__ import annotations
-
 import logging
 from contextlib import nullcontext
-from operator import itemgetter
 
 import pytest
-from names import APPID, APPSECRET, COMPONENT, ENV, LIST, PLATFORM
+from constants import APPID, APPSECRET, ENV, LIST
 from raw_server import RawServer, http_reply
 from secret_leaks import leaks_of, logged, shown_by
 from server_faults import FAULTS
@@ -23,9 +20,8 @@ from tcb_async import (
     TokenError,
     TransportError,
 )
-from tcb_async.emulator import Fault, token_id
-from tcb_async.pagination import Page, Pager
-from tcb_async.tokens import ComponentToken, Secret, StableToken
+from tcb_async.emulator import token_id
+from tcb_async.tokens import Secret, StableToken
 
 NEW = "/tcb/anything"
 OK = http_reply({"errcode": 0, "errmsg": "ok", "unknown": {"more": [1, None]}})
@@ -62,10 +58,6 @@ async def test_body_is_sent_as_utf_8_json(body, sent):
     assert (request.method, request.target) == ("POST", f"{NEW}?access_token=TOKEN")
 
 
-async def latest_ticket():
-    return "ticket@@@planted"
-
-
 class MerchantToken:
     kind = "authorizer"
 
@@ -89,31 +81,6 @@ async def test_path_and_token_choose_the_query_parameter(token, path, key):
         await client.call(path)
 
     assert server.requests[0].target == f"{path}?{key}=TOKEN"
-
-
-async def test_pager_walks_over_another_endpoint(emulator, client):
-    emulator.deploy(ENV)
-    names = [f"collection{number}" for number in range(45)]
-    emulator.add_collections(ENV, *names)
-
-    async def fetch(offset, limit):
-        body = {"env": ENV, "offset": offset, "limit": limit}
-        reply = await client.call("/tcb/databasecollectionget", body, repeatable=True)
-        return Page(reply["collections"], reply["pager"]["Total"])
-
-    async with Pager(fetch, identify=itemgetter("name"), page_size=20) as pager:
-        assert [collection["name"] async for collection in pager] == names
-
-
-async def test_platform_calls_with_its_component_token(emulator):
-    emulator.add_component(PLATFORM, APPSECRET, await latest_ticket())
-    token = ComponentToken(PLATFORM, APPSECRET, ticket=latest_ticket)
-    async with TcbClient(token, base_url=emulator.url) as client:
-        path, body = "/cgi-bin/component/api_get_authorizer_list", {"offset": 0, "count": 9}
-        reply = await client.call(path, {"component_appid": PLATFORM, **body})
-
-    assert (reply["total_count"], reply["list"]) == (0, [])
-    assert emulator.counts[COMPONENT] == 1
 
 
 class TestRefusedBeforeAnyRequest:
@@ -212,39 +179,6 @@ async def test_errcode_raises_its_class_with_the_path(emulator, client):
     error = caught.value
     assert (error.errcode, error.tcb_code, error.endpoint) == (-501000, "INVALID_ENV", LIST)
     assert error.env == ENV
-
-
-async def test_refused_token_is_replaced_once(emulator):
-    emulator.add_app(APPID, APPSECRET)
-    emulator.script([Fault.errcode(42001)], path=LIST)
-    emulator.deploy(ENV)
-    token = StableToken(APPID, APPSECRET)
-    async with TcbClient(token, base_url=emulator.url) as client:
-        reply = await client.call(LIST, {"env": ENV, "limit": 1, "offset": 0})
-
-    assert reply["total_count"] == 1
-    assert emulator.tokens_issued(APPID) == 2
-
-
-class Attempts:
-    def __init__(self):
-        self.seen = []
-
-    def attempting(self, attempt):
-        self.seen.append(attempt)
-        return nullcontext()
-
-    def walk_started(self, *_): ...
-
-
-async def test_call_is_reported_like_a_listing(emulator):
-    observer = Attempts()
-    async with TcbClient(emulator.token, base_url=emulator.url, observer=observer) as client:
-        with pytest.raises(ApiError):
-            await client.call(LIST, {"env": ENV, "limit": 1, "offset": 0})
-
-    (attempt,) = observer.seen
-    assert (attempt.path, attempt.env, attempt.status) == (LIST, ENV, 200)
 
 
 def errcode(code, errmsg=""):
@@ -366,15 +300,6 @@ async def test_get_token_is_the_current_one(emulator):
     assert type(token) is str
     assert emulator.requests[-1].token_id == token_id(token)
     assert emulator.tokens_issued(APPID) == 1
-
-
-async def test_get_token_checks_what_the_callable_returns():
-    async def token():
-        return "two words"
-
-    async with TcbClient(token) as client:
-        with pytest.raises(ConfigurationError, match="white space"):
-            await client.get_token()
 
 
 SECRETS = {

@@ -1,7 +1,5 @@
 """TcbClient over a real socket: calls of a user, and their results."""
 
-from __future__ import annotations
-
 import asyncio
 import inspect
 import json
@@ -20,14 +18,12 @@ from tcb_async import (
     ConfigurationError,
     FunctionPage,
     ParameterError,
-    RateLimitError,
     RetryPolicy,
     SystemBusyError,
     TcbClient,
     TokenError,
 )
 from tcb_async.emulator import Fault
-from tcb_async.tokens import StableToken
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 ENV = "test-777bb9"
@@ -145,22 +141,6 @@ async def test_error_is_raised_at_its_page_with_a_cursor(emulator):
     assert seen == names(emulator)
 
 
-async def test_cursor_resumes_in_a_thread(emulator):
-    emulator.deploy(ENV, count=57)
-    seen = []
-    async with TcbClient(emulator.token, base_url=emulator.url) as client:
-        async with client.functions(ENV) as pager:
-            async for function in pager:
-                seen.append(function.name)
-                if len(seen) == 30:
-                    saved = await asyncio.to_thread(lambda: str(pager.cursor))
-                    break
-        rest = await asyncio.to_thread(client.functions, ENV, resume=saved)
-        seen += [function.name async for function in rest]
-
-    assert seen == names(emulator)
-
-
 async def test_unknown_env_is_one_clear_sentence(client):
     with pytest.raises(ParameterError, match="check the environment id") as caught:
         await client.count_functions("nobody-1")
@@ -176,23 +156,6 @@ async def test_wrong_token_argument_names_the_accepted_types(emulator):
 
     assert caught.value.errcode == 40014
     assert len(emulator.requests) == 1
-
-
-async def test_forced_refresh_invalidates_a_leaked_token(emulator):
-    emulator.deploy(ENV, count=3)
-    emulator.add_app("wx-own", "the-secret")
-    async with TcbClient(StableToken("wx-own", "the-secret"), base_url=emulator.url) as client:
-        await client.count_functions(ENV)
-        leaked = emulator.tokens_issued("wx-own")
-
-        await client.force_refresh_token()
-
-        assert await client.count_functions(ENV) == 3
-        assert emulator.requests[-1].errcode == 0
-        with pytest.raises(RateLimitError, match="30 s"):
-            await client.force_refresh_token()
-    assert emulator.tokens_issued("wx-own") == leaked + 1
-    assert len({r.token_id for r in emulator.requests if r.path == "/tcb/listfunctions"}) == 2
 
 
 async def test_only_a_stable_token_can_be_forced(client):

@@ -1,7 +1,5 @@
 """Expected functions against the functions found, in Python."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

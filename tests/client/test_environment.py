@@ -1,7 +1,5 @@
 """A client made from environment variables, and its errors for missing variables."""
 
-from __future__ import annotations
-
 import pytest
 
 from tcb_async import ConfigurationError, RetryPolicy, TcbClient, TransportError

@@ -1,7 +1,5 @@
 """Imports, and the error of an import without its extra."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.metadata
 import inspect

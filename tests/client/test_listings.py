@@ -1,7 +1,5 @@
 """Listings: an endpoint is a row, and its replies are read in all of WeChat's spellings."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from operator import attrgetter
@@ -12,7 +10,7 @@ import attrs
 import pytest
 from raw_server import RawServer, http_reply
 
-from tcb_async import PermissionDeniedError, RetryPolicy, TcbClient
+from tcb_async import RetryPolicy, TcbClient
 from tcb_async._listings import (
     AUTHORIZERS,
     BATCH_ENVIRONMENTS,
@@ -204,26 +202,6 @@ def test_time_in_unix_seconds_is_understood(seconds):
 
     assert function == CloudFunction("a", "Active", add_time="2019-02-27 15:34:59")
     assert function.add_time.utcoffset() == timedelta(hours=8)
-
-
-async def test_environments_of_every_status_are_listed(emulator, client):
-    """A busy server is asked again."""
-    statuses = ["UNAVAILABLE", "NORMAL", "HALTED"]
-    for status in statuses:
-        emulator.add_environment(f"env-{status}", status=status)
-    emulator.fail_next(-1)
-
-    environments = await client.list_environments()
-
-    assert [(e.env, e.status) for e in environments] == [(f"env-{it}", it) for it in statuses]
-    assert [request.errcode for request in emulator.requests] == [-1, 0]
-
-
-async def test_account_without_cloud_development_is_an_error(emulator, client):
-    emulator.fail_next(85088)
-    with pytest.raises(PermissionDeniedError, match="no cloud development") as caught:
-        await client.list_environments()
-    assert caught.value.errcode == 85088
 
 
 @attrs.frozen

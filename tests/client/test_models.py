@@ -1,7 +1,5 @@
 """Values are plain: equality, hash, repr, copies, pickles and JSON all agree."""
 
-from __future__ import annotations
-
 import copy
 import json
 import pickle

@@ -1,18 +1,14 @@
 """Reports to an observer, as a user might write one."""
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import contextmanager
 
 import attrs
 import pytest
 from leaks import eventually, no_leaks
-from merchants import Platform
 
 from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TcbError
 from tcb_async.emulator import Fault
-from tcb_async.inventory import Inventory
 
 ENV = "test-777bb9"
 
@@ -141,16 +137,6 @@ async def test_error_handled_by_the_consumer_is_not_reported(emulator, diary, cl
 
     ((_, error),) = diary.walks[0].ends
     assert error is None
-
-
-async def test_plain_observer_gets_walks_of_an_inventory(emulator, diary):
-    platform = Platform(emulator, 2, functions=5)
-    async with (
-        platform.client(observer=diary) as client,
-        Inventory(client, platform.accounts()) as inventory,
-    ):
-        assert [found.status async for found in inventory] == ["complete", "complete"]
-    assert sorted(walk.env for walk in diary.walks) == ["shop1-1", "shop2-1"]
 
 
 async def test_observer_and_consumer_see_a_close_by_a_different_task(emulator, diary):

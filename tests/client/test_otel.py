@@ -1,17 +1,15 @@
 """The spans and metrics of a client in OpenTelemetry."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from itertools import chain, repeat
 
 import aiohttp
 import pytest
+from constants import AUTHORIZER, CLASSIC, PLATFORM, STABLE
+from constants import LIST as LIST_PATH
 from leaks import eventually
 from merchants import Platform
-from names import AUTHORIZER, CLASSIC, PLATFORM, STABLE
-from names import LIST as LIST_PATH
 from opentelemetry import context
 from opentelemetry.context import _SUPPRESS_HTTP_INSTRUMENTATION_KEY
 from opentelemetry.sdk.metrics import MeterProvider

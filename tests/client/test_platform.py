@@ -1,7 +1,5 @@
 """A platform's merchants, each once, and its own environments (批量云开发)."""
 
-from __future__ import annotations
-
 import copy
 import json
 import logging
@@ -9,8 +7,8 @@ import pickle
 
 import attrs
 import pytest
+from constants import PLATFORM
 from merchants import Platform
-from names import PLATFORM
 from pydantic import TypeAdapter
 from raw_server import RawServer, http_reply
 from secret_leaks import leaks_of, logged, shown_by
@@ -18,7 +16,6 @@ from secret_leaks import leaks_of, logged, shown_by
 from tcb_async import (
     Authorizer,
     ConfigurationError,
-    DailyQuotaError,
     ParameterError,
     ResponseError,
     RetryPolicy,
@@ -28,7 +25,6 @@ from tcb_async import (
 )
 from tcb_async._listings import AUTHORIZERS
 from tcb_async._redact import Secret
-from tcb_async.emulator import Fault
 from tcb_async.tokens import AuthorizerToken, StableToken
 
 MERCHANTS = AUTHORIZERS.path
@@ -98,17 +94,6 @@ class TestMerchants:
         with pytest.raises(ConfigurationError, match="resume"):
             client.authorizers(component_appid="wxother", resume=pager.cursor)
 
-    async def test_quota_error_follows_the_merchants_before_it(self, emulator, client):
-        emulator.add_merchants(PLATFORM, 30)
-        emulator.script(
-            [Fault.errcode(45009)] * 9, path=MERCHANTS, when=lambda asked: asked.offset > 10
-        )
-        walk = client.iter_authorizers(page_size=7)
-        with pytest.raises(DailyQuotaError) as caught:
-            _ = [merchant async for merchant in walk]
-        assert (caught.value.env, caught.value.offset) == (None, 12)
-        assert caught.value.cursor.count == 13
-
 
 class TestTokenOfTheRightKind:
     @pytest.mark.parametrize(
@@ -144,20 +129,6 @@ class TestTokenOfTheRightKind:
         with pytest.raises(ConfigurationError, match="component_appid"):
             copy.authorizers(component_appid="no appid")
         assert len(await copy.authorizers(component_appid=PLATFORM).collect()) == 3
-
-    async def test_merchants_that_stay_are_listed_exactly_once(self, emulator, client):
-        before = set(emulator.add_merchants(PLATFORM, 2_000))
-
-        @emulator.on_request
-        def let_one_leave_and_another_join(asked):
-            if asked.path == MERCHANTS:
-                appids = emulator.authorizers(PLATFORM)
-                emulator.remove_authorizer(PLATFORM, appids[len(appids) // 20])
-                emulator.add_authorizer(PLATFORM, f"wxnew{asked.number}")
-
-        found = appids_of(await client.authorizers(page_size=100).collect())
-        assert before & set(emulator.authorizers(PLATFORM)) <= set(found)
-        assert len(found) == len(set(found))
 
 
 class TestRefreshToken:

@@ -1,7 +1,5 @@
 """The promises of the fixtures, in test suites of users."""
 
-from __future__ import annotations
-
 import asyncio
 import importlib.util
 import sys

@@ -1,7 +1,5 @@
 """Changes between two walks, and waiting for them."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from contextlib import aclosing
@@ -9,7 +7,7 @@ from contextlib import aclosing
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from leaks import eventually, no_leaks
+from leaks import no_leaks
 
 from tcb_async import (
     CloudFunction,
@@ -258,39 +256,6 @@ class TestWait:
 
 class TestClient:
     """Both as methods of a client, over a real socket."""
-
-    async def test_watch_functions_reports_changes(self, emulator):
-        emulator.deploy(ENV, count=45)
-        async with (
-            no_leaks(),
-            TcbClient(emulator.token, base_url=emulator.url) as client,
-            aclosing(client.watch_functions(ENV, interval=0.01)) as found,
-        ):
-            first = asyncio.ensure_future(anext(found))
-            await eventually(lambda: emulator.in_flight == 0 and len(emulator.requests) >= 3)
-            emulator.deploy(ENV, "login", status="Creating")
-            kinds = [(await first).kind]
-            emulator.update(ENV, "login", status="Active")
-            updated = await anext(found)
-            emulator.delete(ENV, "login")
-            kinds += [updated.kind, (await anext(found)).kind]
-
-        assert kinds == ["added", "updated", "removed"]
-        assert (updated.before.status, updated.after.status) == ("Creating", "Active")
-
-    async def test_wait_until_active_reads_every_page(self, emulator):
-        emulator.deploy(ENV, count=45)
-        emulator.deploy(ENV, "login", status="Creating")
-
-        @emulator.on_request
-        def finish(_: object) -> None:
-            if len(emulator.requests) > 4:
-                emulator.update(ENV, "login", status="Active")
-
-        async with no_leaks(), TcbClient(emulator.token, base_url=emulator.url) as client:
-            function = await client.wait_until_active(ENV, "login", interval=0.01)
-
-        assert (function.name, function.status) == ("login", "Active")
 
     async def test_wait_until_active_takes_several_names(self, emulator):
         emulator.deploy(ENV, count=45)

@@ -17,10 +17,10 @@ import aiohttp
 import attrs
 import pytest
 from blockbuster import blockbuster_ctx
+from constants import LIST
 from fastapi import HTTPException
-from names import LIST
 from programs import needs_package
-from terminal import Ended, run_here, start
+from terminal import CompletedCommand, run_here, start
 
 from tcb_async.emulator import Emulator
 from tcb_async.inventory import InventoryStore
@@ -80,7 +80,7 @@ async def test_inventory_contains_every_function(runner):
     envs = deploy(runner, environments=12, functions=45)
     ended = await runner.inventory()
 
-    assert ended == Ended(0, "", "")
+    assert ended == CompletedCommand(0, "", "")
     assert runner.inventoried() == sorted(expected(runner, envs))
     assert runner.emulator.peak_in_flight <= 8
 
@@ -97,7 +97,7 @@ async def test_a_failed_inventory_is_completed_by_the_next_run(runner):
     (line,) = ended.err.splitlines()
     assert line.startswith(f"{APPID} is missing: ")
 
-    assert await runner.inventory() == Ended(0, "", "")
+    assert await runner.inventory() == CompletedCommand(0, "", "")
     assert runner.inventoried() == before == sorted(expected(runner, envs))
 
 

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from constants import APPID, ENV
 from doc_examples import SECRET, ran
-from names import APPID, ENV
 
 from tcb_async.emulator import Emulator
 

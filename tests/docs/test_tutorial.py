@@ -16,8 +16,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from constants import APPID, ENV
 from doc_examples import SECRET, commands_in, compare
-from names import APPID, ENV
 from programs import needs_package
 
 from tcb_async.emulator import DEMO_ENV, Emulator

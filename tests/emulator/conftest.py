@@ -1,7 +1,7 @@
 """The fixture of every test of the emulator."""
 
 import pytest
-from asking import asking, populated
+from emulator_client import asking, populated
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ import json
 import re
 
 import pytest
-from asking import RIGHT
-from names import (
+from constants import (
     AUTHORIZER,
     BATCH_ENVIRONMENTS,
     BATCH_FUNCTIONS,
@@ -16,6 +15,7 @@ from names import (
     MERCHANTS,
     STABLE,
 )
+from emulator_client import RIGHT
 
 from tcb_async.emulator.wire import ERRMSG
 from tcb_async.errcodes import ERRCODES

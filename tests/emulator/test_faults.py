@@ -8,9 +8,9 @@ from itertools import cycle
 import aiohttp
 import aiohttp.web
 import pytest
-from asking import asking
+from constants import LIST, STABLE
+from emulator_client import asking
 from leaks import eventually
-from names import LIST, STABLE
 
 from tcb_async.emulator import FAULTS, Emulator, Fault
 

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-from asking import blocking_list
+from constants import LIST
+from emulator_client import blocking_list
 from leaks import run_strictly
-from names import LIST
 
 from tcb_async import RetryPolicy, TcbClient, TransportError
 from tcb_async.emulator import Emulator, Fault

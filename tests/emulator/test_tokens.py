@@ -1,9 +1,9 @@
 """The emulator issues and ends tokens as WeChat does."""
 
 import pytest
-from asking import REFRESH, asking, populated
+from constants import APPID, AUTHORIZER, CLASSIC, COMPONENT, LIST, MERCHANT, PLATFORM, STABLE
+from emulator_client import REFRESH, asking, populated
 from hand_clock import HandClock
-from names import APPID, AUTHORIZER, CLASSIC, COMPONENT, LIST, MERCHANT, PLATFORM, STABLE
 
 MIDNIGHT_IN_CHINA = 1_699_977_600.0
 

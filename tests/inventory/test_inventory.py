@@ -1,21 +1,16 @@
 """Many accounts: each whole or failed, independent of the others."""
 
-from __future__ import annotations
-
 import asyncio
 import collections
 import itertools
-import json
 import pickle
-from collections.abc import Callable
 from contextlib import aclosing
 
-import attrs
 import pytest
+from constants import AUTHORIZER, COMPONENT, ENVIRONMENTS, LIST, PLATFORM
 from hand_clock import HandClock
 from leaks import no_leaks
 from merchants import Platform
-from names import AUTHORIZER, COMPONENT, ENVIRONMENTS, LIST, PLATFORM
 
 from tcb_async import (
     Account,
@@ -117,31 +112,6 @@ class TestWholeAccounts:
         }  # fmt: skip
         assert emulator.counts[ENVIRONMENTS] == 0
 
-    async def test_no_cloud_development_is_complete_and_empty(self, emulator):
-        platform = Platform(emulator, 1)
-        emulator.set_cloud_development(platform.appids[0], enabled=False)
-        async with platform.client() as client:
-            found = await list_account(client, platform.account(platform.appids[0]))
-        assert (found.status, dict(found.functions), found.error) == ("complete", {}, None)
-
-    @pytest.mark.parametrize("path", [AUTHORIZER, LIST])
-    async def test_the_same_code_elsewhere_is_a_failure(self, emulator, path):
-        """85088 means "no cloud development" only as the reply to getenvinfo."""
-        platform = Platform(emulator, 1, environments=2)
-        emulator.script([Fault.ok()] * (path == LIST) + [Fault.errcode(85088)], path=path)
-        async with platform.client() as client:
-            found = await list_account(client, platform.account(platform.appids[0]))
-        assert (found.status, dict(found.functions)) == ("failed", {})
-        assert found.error.errcode == 85088
-
-    @pytest.mark.parametrize(
-        "reply", [b"{}", b'{"errCode": -1}', b'{"code": 48001}', b'{"info_list": [], "Total": 1}']
-    )
-    async def test_an_unknown_error_is_not_an_empty_account(self, emulator, reply):
-        emulator.script([Fault.body(reply)], path=ENVIRONMENTS)
-        found = await listed(emulator, Account(APPID, emulator.token))
-        assert isinstance(found.error, ResponseError)
-
     async def test_a_wrong_kind_of_token_fails_without_a_request(self, emulator):
         platform = Platform(emulator)
         async with platform.client() as client:
@@ -170,59 +140,42 @@ def forever(errcode, path=LIST):
     return always(Fault.errcode(errcode), path)
 
 
-@attrs.frozen
-class Way:
-    """A way in which an account breaks, and its error."""
-
-    name: str
-    breaks: Callable[[Platform, str], None]
-    error: type[TcbError]
-    errcode: int | None
-    status: str
-
-
-BROKEN = (
-    Way("takes its authorisation back", takes_back, PermissionDeniedError, 61003, "denied"),
-    Way("grants too few permissions", grants_too_little, PermissionDeniedError, 61007, "denied"),
-    Way("may not call this", forever(48001), PermissionDeniedError, 48001, "denied"),
-    Way("has a new refresh token", forever(61023, AUTHORIZER), TokenError, 61023, "failed"),
-    Way("has an invalid appid", forever(40013, AUTHORIZER), TokenError, 40013, "failed"),
-    Way("has a broken environment", forever(-501005), PermissionDeniedError, -501005, "failed"),
-    Way("is over its quota", forever(45009), DailyQuotaError, 45009, "failed"),
-    Way("has a token that is refused", forever(40001), TokenError, 40001, "failed"),
-    Way("has an environment that is gone", forever(-501000), ParameterError, -501000, "failed"),
-    Way("is busy", forever(-1), TcbError, -1, "failed"),
-    Way(
-        "gets a page of HTML",
-        always(Fault.body(b"<html>")),
-        ResponseError,
-        None,
-        "failed",
-    ),
-    Way("is reset", always(Fault.reset()), TransportError, None, "failed"),
-    Way("is redirected", always(Fault.redirect("https://x/")), ResponseError, None, "failed"),
-    Way("has no list of environments", forever(-1, ENVIRONMENTS), TcbError, -1, "failed"),
-)
-"""Ways in which one account breaks."""
+BROKEN = {
+    "takes its authorisation back": (takes_back, PermissionDeniedError, 61003, "denied"),
+    "grants too few permissions": (grants_too_little, PermissionDeniedError, 61007, "denied"),
+    "may not call this": (forever(48001), PermissionDeniedError, 48001, "denied"),
+    "has a new refresh token": (forever(61023, AUTHORIZER), TokenError, 61023, "failed"),
+    "has an invalid appid": (forever(40013, AUTHORIZER), TokenError, 40013, "failed"),
+    "has a broken environment": (forever(-501005), PermissionDeniedError, -501005, "failed"),
+    "is over its quota": (forever(45009), DailyQuotaError, 45009, "failed"),
+    "has a token that is refused": (forever(40001), TokenError, 40001, "failed"),
+    "has an environment that is gone": (forever(-501000), ParameterError, -501000, "failed"),
+    "is busy": (forever(-1), TcbError, -1, "failed"),
+    "gets a page of HTML": (always(Fault.body(b"<html>")), ResponseError, None, "failed"),
+    "is reset": (always(Fault.reset()), TransportError, None, "failed"),
+    "is redirected": (always(Fault.redirect("https://x/")), ResponseError, None, "failed"),
+    "has no list of environments": (forever(-1, ENVIRONMENTS), TcbError, -1, "failed"),
+}
+"""Ways in which one account breaks; and its error, errcode and status."""
 
 
 class TestOneBrokenAccount:
-    @pytest.mark.parametrize("way", BROKEN, ids=lambda way: way.name)
-    async def test_all_others_are_complete_if_one(self, emulator, way):
+    @pytest.mark.parametrize(("breaks", "kind", "errcode", "status"), BROKEN.values(), ids=BROKEN)
+    async def test_all_others_are_complete_if_one(self, emulator, breaks, kind, errcode, status):
         platform = Platform(emulator, 30, functions=5)
         broken = platform.appids[11]
 
         async with platform.client(retry=QUICK) as client:
             accounts = list(platform.accounts())
-            way.breaks(platform, broken)
+            breaks(platform, broken)
             found = await found_in(client, iter(accounts))
 
         assert [appid for appid, one in found.items() if one.status != "complete"] == [broken]
         listing = found[broken]
-        assert (listing.status, dict(listing.functions)) == (way.status, {})
-        assert isinstance(listing.error, way.error)
-        assert listing.error.errcode == way.errcode
-        assert (listing.error.rid is None) == (way.errcode is None)
+        assert (listing.status, dict(listing.functions)) == (status, {})
+        assert isinstance(listing.error, kind)
+        assert listing.error.errcode == errcode
+        assert (listing.error.rid is None) == (errcode is None)
 
     async def test_a_late_failure_leaves_no_partial_listing(self, emulator):
         platform = Platform(emulator, 1, functions=300)
@@ -256,10 +209,6 @@ class TestOneBrokenAccount:
         assert emulator.token not in str(error)
 
 
-def names(env):
-    return lambda request: (request.body or {}).get("env") == env
-
-
 class TestUnavailableEnvironments:
     """An environment that WeChat reports as not NORMAL, and refuses to list, hides no other."""
 
@@ -282,43 +231,6 @@ class TestUnavailableEnvironments:
         assert (found.status, found.unavailable) == ("complete", {second: status})
         assert {env: len(rows) for env, rows in found.functions.items()} == {first: 25, third: 25}
         assert f"complete without {second}: 50 functions" in repr(found)
-
-    async def test_it_is_listed_if_wechat_lists_it(self, emulator, merchant):
-        platform, _, second, _ = merchant
-        emulator.update_environment(second, status="HALTED")
-        rows = [{"name": "still", "status": "Active"}]
-        body = json.dumps({"errcode": 0, "total_count": 1, "functions": rows}).encode()
-        emulator.script(itertools.repeat(Fault.body(body)), when=names(second))
-        found = await self.list(platform)
-        assert found.unavailable == {}
-        assert [function.name for function in found.functions[second]] == ["still"]
-
-    @pytest.mark.parametrize(
-        ("fault", "status"),
-        [
-            *((Fault.errcode(code), "failed") for code in (-1, -501004, 85088, 45009)),
-            (Fault.errcode(48001), "denied"), (Fault.reset(), "failed"),
-            (Fault.body(b"{"), "failed"),
-        ],
-        ids=lambda value: getattr(value, "name", value),
-    )  # fmt: skip
-    async def test_other_errors_fail_the_account(self, emulator, merchant, fault, status):
-        platform, _, second, _ = merchant
-        emulator.update_environment(second, status="HALTED")
-        emulator.script(itertools.repeat(fault), when=names(second))
-        found = await self.list(platform)
-        assert (found.status, dict(found.functions), dict(found.unavailable)) == (status, {}, {})
-
-    @pytest.mark.parametrize("is_named", [False, True])
-    async def test_one_that_must_be_listed_fails_the_account(self, emulator, merchant, is_named):
-        platform, first, second, _ = merchant
-        if is_named:
-            emulator.update_environment(second, status="HALTED")
-        else:
-            fault = Fault.errcode(-501005)
-            emulator.script(itertools.repeat(fault), when=names(second))
-        found = await self.list(platform, [first, second] if is_named else None)
-        assert (found.status, found.error.errcode) == ("failed", -501005)
 
 
 class TestThePlatformItself:

@@ -1,7 +1,5 @@
 """The store of inventories: whole accounts, run after run, and no duplicates."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import gc
@@ -15,10 +13,10 @@ from datetime import UTC, datetime
 
 import attrs
 import pytest
+from constants import LIST
 from hypothesis import given
 from hypothesis import strategies as st
 from merchants import Platform
-from names import LIST
 
 from tcb_async import Account, AccountListing, ApiError, CloudFunction, ConfigurationError
 from tcb_async.inventory import Inventory, InventoryStore
@@ -102,20 +100,6 @@ class TestRuns:
 
         with InventoryStore(tmp_path / "i.sqlite", clock=late_in_london) as store:
             assert store.begin().run == "2026-01-02"
-
-    def test_complete_accounts_are_skipped(self, tmp_path):
-        accounts = [account(appid) for appid in ("wxa", "wxb", "wxc")]
-
-        async def rest(run):
-            return [one.appid async for one in run.unfinished(accounts)]
-
-        night(tmp_path, DAYS[0], listing("wxa"), failure("wxb"), finishes=False)
-        with opened(tmp_path, DAYS[0]) as store:
-            run = store.begin()
-            assert asyncio.run(rest(run)) == ["wxb", "wxc"]
-            assert run.skipped == 1
-        with opened(tmp_path, DAYS[1]) as store:
-            assert asyncio.run(rest(store.begin())) == ["wxa", "wxb", "wxc"]
 
     def test_progress(self, tmp_path):
         with opened(tmp_path) as store:
@@ -513,15 +497,6 @@ class TestDefinitions:
         with opened(path, day) as store:
             return [each.appid async for each in store.begin().unfinished(accounts)]
 
-    @pytest.mark.parametrize("envs", [None, ["test-1"], ["test-2", "test-1"]], ids=str)
-    async def test_changed_envs_are_listed_on_the_same_day(self, tmp_path, envs):
-        definitions = [None, ["test-1"], ["test-1", "test-2"]]
-        for before in definitions:
-            night(tmp_path, DAYS[-1], listing(envs=before))
-            is_same = before is envs or (envs and before and sorted(envs) == before)
-            found = await self.unfinished(tmp_path, account(envs=envs))
-            assert found == ([] if is_same else ["wxshop"])
-
     async def test_the_listing_before_the_change_is_forgotten(self, tmp_path):
         night(tmp_path, DAYS[0], listing(get="Go1", put="Go1"))
         night(tmp_path, DAYS[1], listing(get="Go1", pay="Go1"))
@@ -586,21 +561,6 @@ class TestUnavailableEnvironments:
 
 
 class TestChanges:
-    @pytest.mark.parametrize("gap", [failure, halted])
-    def test_they_span_nights_without_a_listing(self, tmp_path, gap):
-        night(tmp_path, DAYS[0], listing(get="Go1", put="Go1"))
-        for day in DAYS[1:3]:
-            night(tmp_path, day, gap())
-            with opened(tmp_path, day) as store:
-                assert select(store, CHANGES) == []
-        night(tmp_path, DAYS[3], listing(get="Java8", pay="Go1"))
-        with opened(tmp_path, DAYS[3]) as store:
-            assert select(store, CHANGES) == [
-                ("wxshop", "get", "updated", "Go1", "Java8"),
-                ("wxshop", "pay", "added", None, "Go1"),
-                ("wxshop", "put", "removed", "Go1", None),
-            ]
-
     def test_an_environment_deleted_over_a_failed_night(self, tmp_path):
         night(tmp_path, DAYS[0], listing(get="Go1"))
         night(tmp_path, DAYS[1], failure())

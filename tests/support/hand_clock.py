@@ -1,11 +1,9 @@
 """The one clock that tests move by hand.
 
-Used as WeChat's time (`token_kit.wechat`, emulator, inventory and platform tests) and as the time
-of a retry policy (fixture `clock` in `tests/transport`). Schedules of several tasks use the loop's
-virtual time instead (`looptime`).
+Used as WeChat's time (`token_fixtures.wechat`, emulator, inventory and platform tests) and as the
+time of a retry policy (fixture `clock` in `tests/transport`). Schedules of several tasks use the
+loop's virtual time instead (`looptime`).
 """
-
-from __future__ import annotations
 
 from tcb_async import RetryPolicy
 from tcb_async.emulator import EmulatorClock

@@ -4,8 +4,6 @@ Rule: closing resets every connection immediately and leaves nothing.
 (``asyncio.Server`` leaks a connection that it accepted in the turn before it is closed.)
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import socket

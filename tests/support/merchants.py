@@ -1,8 +1,6 @@
 """A platform with merchants, as the tests of inventories need it."""
 
-from __future__ import annotations
-
-from names import APPSECRET, PLATFORM
+from constants import APPSECRET, PLATFORM
 
 from tcb_async import Account, TcbClient
 from tcb_async.tokens import AuthorizerToken, ComponentToken

@@ -7,7 +7,17 @@ import asyncio
 import random
 import string
 
-from names import APPID, AUTHORIZER, CLASSIC, COMPONENT, ENV, ENVIRONMENTS, LIST, PLATFORM, STABLE
+from constants import (
+    APPID,
+    AUTHORIZER,
+    CLASSIC,
+    COMPONENT,
+    ENV,
+    ENVIRONMENTS,
+    LIST,
+    PLATFORM,
+    STABLE,
+)
 from raw_server import http_reply
 from server_faults import LISTING
 

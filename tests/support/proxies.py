@@ -1,7 +1,5 @@
 """Proxies that accept a few connections, or refuse to CONNECT; and how a client uses one."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
 from collections.abc import Iterable

@@ -12,8 +12,6 @@ so an incomplete reply leaves the client waiting.
     async with RawServer(once(FAULTS["reset"])) as server:                 # then all is well
 """
 
-from __future__ import annotations
-
 import asyncio
 import inspect
 import json

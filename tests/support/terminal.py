@@ -3,8 +3,6 @@
 Rule: no environment variable of the caller reaches the command.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import csv
@@ -34,7 +32,7 @@ _FOREIGN = (
 
 
 @attrs.frozen
-class Ended:
+class CompletedCommand:
     """The result of a command."""
 
     code: int
@@ -42,7 +40,7 @@ class Ended:
     err: str
 
 
-def asks(emulator, **more):
+def env_for(emulator, **more):
     """The variables that direct a command to this emulator."""
     return {"TCB_BASE_URL": emulator.url, "TCB_ACCESS_TOKEN": emulator.token, **more}
 
@@ -77,7 +75,7 @@ def run_here(words, env, stdin="", stdout=None):
         with pytest.raises(SystemExit) as ended:
             app.run(words)
     out, err = (getattr(stream.buffer, "getvalue", bytes)().decode() for stream in streams[1:])
-    return Ended(ended.value.code, out, err)
+    return CompletedCommand(ended.value.code, out, err)
 
 
 @attrs.frozen
@@ -97,7 +95,9 @@ class Running:
             self.process.send_signal(number)
         async with asyncio.timeout(_SECONDS):
             out, err = await self.process.communicate()
-        return Ended(self.process.returncode, (out or b"").decode(), (err or b"").decode())
+        return CompletedCommand(
+            self.process.returncode, (out or b"").decode(), (err or b"").decode()
+        )
 
 
 @asynccontextmanager

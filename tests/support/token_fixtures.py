@@ -1,14 +1,256 @@
-"""Fixtures for tests of tokens and of Redis, by day and by night."""
+"""Shared by the token tests: an account, an emulator with a stopped clock, clients, fixtures."""
 
-from __future__ import annotations
+import asyncio
+import importlib.util
+import itertools
+import logging
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
+from constants import APPID, APPSECRET, AUTHORIZER, ENV, LIFE, MERCHANT, PLATFORM
+from hand_clock import HandClock
 from redis.asyncio import Redis
 from redis_server import running_redis
-from token_kit import Merchant, open_api, stable, warnings, wechat
 
 from tcb_async import TcbClient
-from tcb_async.tokens import context
+from tcb_async._transport import Transport
+from tcb_async.emulator import Emulator
+from tcb_async.limits import Window
+from tcb_async.retry import RetryPolicy, RetryQuota
+from tcb_async.tokens import (
+    AuthorizerToken,
+    ComponentToken,
+    MemoryStore,
+    StableToken,
+    StoredToken,
+    context,
+)
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+
+
+async def never(*_):
+    """A callback that must not be called."""
+    raise AssertionError("nothing rotated, and nothing was requested")
+
+
+async def a_ticket():
+    return "ticket"
+
+
+def warnings(caplog):
+    return [line.getMessage() for line in caplog.records if line.levelno >= logging.WARNING]
+
+
+def half():
+    """Chance, at its mean: a token is refreshed 130 s ahead of its expiry."""
+    return 0.5
+
+
+@asynccontextmanager
+async def wechat(clock=None):
+    """A WeChat that knows one app; without a clock, its time passes only when it is advanced."""
+    async with Emulator(clock=clock or HandClock()) as emulator:
+        emulator.deploy(ENV, count=57)
+        emulator.add_app(APPID, APPSECRET)
+        yield emulator
+
+
+@asynccontextmanager
+async def open_api(emulator, *, attempts=1):
+    """A `TokenApi` without a client."""
+    retry = RetryPolicy(attempts=attempts, base=0.0)
+    api = Transport(emulator.url, Window(8), retry, RetryQuota())
+    try:
+        yield api
+    finally:
+        await api.aclose()
+
+
+def stable(emulator, *, secret=APPSECRET, store=None, random=half):
+    return StableToken(APPID, secret, store=store, clock=emulator.clock, random=random)
+
+
+def stored_key(emulator, kind="stable", account=APPID):
+    """The key of a token that came from an emulator."""
+    return f"{kind}:{emulator.url.removeprefix('http://')}:{account}"
+
+
+def in_redis(emulator, kind="stable", account=APPID):
+    """The same, as it is in Redis."""
+    return f"tcb-async:{{{stored_key(emulator, kind, account)}}}"
+
+
+async def a_turn():
+    """Run every task until it waits for the network."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def example(name):
+    """Load an example of the documentation's."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class PlainStore:
+    """A store as a user would write it: no lease."""
+
+    def __init__(self):
+        self.values: dict[str, StoredToken] = {}
+
+    async def get(self, key):
+        return self.values.get(key)
+
+    async def compare_and_set(self, key, value, *, ttl):
+        assert ttl is None or 0 < ttl <= 7200
+        stored = self.values.get(key)
+        if stored is not None and stored.version >= value.version:
+            return False
+        self.values[key] = value
+        return True
+
+    async def delete_if(self, key, token):
+        if key in self.values and self.values[key].token == token:
+            del self.values[key]
+
+
+class FrailStore(MemoryStore):
+    """A store that a test can make fail, hang or refuse writes; it records its calls."""
+
+    def __init__(self, clock=time.monotonic):
+        super().__init__(clock=clock)
+        self.away = self.hanging = self.read_only = False
+        self.away_for = set()
+        self.asked = []
+
+    async def get(self, key):
+        await self._reach("get", key)
+        return await super().get(key)
+
+    async def compare_and_set(self, key, value, *, ttl):
+        await self._reach("compare_and_set", key)
+        return await super().compare_and_set(key, value, ttl=ttl)
+
+    async def delete_if(self, key, token):
+        await self._reach("delete_if", key)
+        await super().delete_if(key, token)
+
+    async def acquire_lease(self, key):
+        await self._reach("acquire_lease", key)
+        return await super().acquire_lease(key)
+
+    async def release_lease(self, key, version):
+        await self._reach("release_lease", key)
+        await super().release_lease(key, version)
+
+    async def _reach(self, name, key):
+        self.asked.append(name)
+        if self.hanging:
+            await asyncio.Event().wait()
+        if self.away or key in self.away_for or (self.read_only and name != "get"):
+            raise ConnectionError("planted-token-0123456789abcdef at redis:6379")
+
+
+class Merchant:
+    """A merchant that authorised the platform, and the tokens saved by its owner."""
+
+    def __init__(self, emulator):
+        self.emulator = emulator
+        self.ticket = emulator.add_component(PLATFORM, APPSECRET)
+        self.first = emulator.add_authorizer(PLATFORM, MERCHANT)
+        self.saved: list[str] = []
+        self.failures, self.failure = 0, OSError
+        self.component = self.new_component()
+        self.key = stored_key(emulator, "refresh", f"{PLATFORM}:{MERCHANT}")  # of its refresh token
+
+    def new_component(self, store=None):
+        clock = self.emulator.clock
+        return ComponentToken(
+            PLATFORM, APPSECRET, ticket=self.newest, store=store, clock=clock, random=half
+        )
+
+    def token(self, component=None, refresh_token=None, *, on_rotate=None, store=None):
+        return AuthorizerToken(
+            component or self.component,
+            MERCHANT,
+            refresh_token or self.first,
+            on_rotate=on_rotate or self.save,
+            store=store,
+        )
+
+    def shared_token(self, store):
+        return self.token(self.new_component(store))
+
+    async def newest(self):
+        return self.ticket
+
+    async def save(self, refresh_token):
+        if self.failures:
+            self.failures -= 1
+            raise self.failure(f"no room for {refresh_token}")
+        self.saved.append(refresh_token)
+
+    def rotate(self):
+        self.emulator.rotate_refresh_token(PLATFORM, MERCHANT)
+
+    def expire(self):
+        """Expire its token and the platform's."""
+        self.emulator.clock.advance(LIFE)
+
+    @property
+    def asked(self):
+        """The number of requests for its token."""
+        return self.emulator.counts[AUTHORIZER]
+
+    @property
+    def accepted(self):
+        """The refresh token that WeChat accepts now."""
+        return self.emulator.refresh_token(PLATFORM, MERCHANT)
+
+
+async def walk(client):
+    return len([function async for function in client.iter_functions(ENV)])
+
+
+class PacedApi:
+    """An API that takes its time over each token: virtual time and sockets do not go together."""
+
+    base_url: str = "https://api.weixin.qq.com"
+    refresh_token = None
+
+    def __init__(self, *seconds):
+        self.seconds = itertools.chain(seconds, itertools.repeat(0.0))
+        self.asked = 0
+        self.spawned: list[asyncio.Task[Any]] = []
+
+    async def call_token_endpoint(self, *_, **__):
+        self.asked += 1
+        token = f"token-{self.asked}"
+        await asyncio.sleep(next(self.seconds))
+        tokens = {f"{whose}access_token": token for whose in ("", "component_", "authorizer_")}
+        return {**tokens, "authorizer_refresh_token": self.refresh_token, "expires_in": LIFE}
+
+    def spawn(self, work):
+        self.spawned.append(asyncio.ensure_future(work))
+        return self.spawned[-1]
+
+    def close(self):
+        for task in self.spawned:
+            task.cancel()
+
+
+def provider_on(store):
+    """A provider on the loop's clock, for tests in virtual time."""
+    loop = asyncio.get_running_loop()
+    return StableToken(APPID, APPSECRET, store=store, clock=loop.time)
 
 
 @pytest.fixture

@@ -1,13 +1,20 @@
 """A token belongs to the host that it came from, and is sent to no other."""
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
-from names import APPSECRET, AUTHORIZER, ENV, LIST, MERCHANT, PLATFORM, STABLE
-from token_kit import Merchant, PacedApi, open_api, provider_on, stable, stored_key, walk, wechat
+from constants import APPSECRET, AUTHORIZER, ENV, LIST, MERCHANT, PLATFORM, STABLE
+from token_fixtures import (
+    Merchant,
+    PacedApi,
+    open_api,
+    provider_on,
+    stable,
+    stored_key,
+    walk,
+    wechat,
+)
 
 from tcb_async import TcbClient, TokenError
 from tcb_async.emulator import token_id

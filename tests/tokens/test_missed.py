@@ -1,13 +1,11 @@
 """Values that a store missed while it was unreachable are stored later, unless they are dead."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 
 import pytest
-from names import APPID, LIFE
-from token_kit import FrailStore, PacedApi, a_turn, provider_on
+from constants import APPID, LIFE
+from token_fixtures import FrailStore, PacedApi, a_turn, provider_on
 
 from tcb_async.tokens import MemoryStore, StoredToken
 

@@ -1,13 +1,11 @@
 """Tokens of a third-party platform, and of the merchants that authorised it."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 
 import pytest
-from names import APPSECRET, AUTHORIZER, COMPONENT, LIFE, MERCHANT, PLATFORM
-from token_kit import never, walk
+from constants import APPSECRET, AUTHORIZER, COMPONENT, LIFE, MERCHANT, PLATFORM
+from token_fixtures import never, walk
 
 from tcb_async import ConfigurationError, ResponseError, TcbClient, TokenError
 from tcb_async.emulator import Fault

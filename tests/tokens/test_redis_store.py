@@ -1,7 +1,5 @@
 """Keys in a real Redis: values, expiry, rights and invalid contents."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import math
@@ -13,12 +11,12 @@ from pathlib import Path
 
 import pytest
 import redis as sync_redis
+from constants import APPID, APPSECRET, CLASSIC, LIFE, MERCHANT, PLATFORM, STABLE
 from leaks import eventually
-from names import APPID, APPSECRET, CLASSIC, LIFE, MERCHANT, PLATFORM, STABLE
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import NoPermissionError
 from redis_server import running_redis
-from token_kit import Merchant, in_redis, open_api, stable, stored_key, warnings
+from token_fixtures import Merchant, in_redis, open_api, stable, stored_key, warnings
 
 from tcb_async import ConfigurationError, TcbClient
 from tcb_async.emulator import Fault
@@ -133,15 +131,6 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 class TestLeases:
-    async def test_lease_expires(self, redis, store):
-        first = await RedisStore(redis, lease_seconds=0.05).acquire_lease(KEY)
-        await asyncio.sleep(0.06)
-
-        second = await store.acquire_lease(KEY)
-
-        assert second > first
-        assert await store.acquire_lease(KEY) is None
-
     async def test_lease_of_a_killed_process_expires(self, emulator, api, server, redis):
         emulator.script([Fault.hang()], path=STABLE)
         words = (HOLDER, emulator.url, server.url, APPID, APPSECRET)

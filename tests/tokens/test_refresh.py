@@ -1,7 +1,5 @@
 """One refresh for however many wait for it, ahead of time, by any client and on any loop."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import itertools
@@ -9,11 +7,11 @@ import json
 import logging
 
 import pytest
+from constants import APPID, APPSECRET, LIFE, LIST, STABLE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from leaks import eventually
-from names import APPID, APPSECRET, LIFE, LIST, STABLE
-from token_kit import PacedApi, a_turn, open_api, stable, walk, wechat
+from token_fixtures import PacedApi, a_turn, open_api, stable, walk, wechat
 
 from tcb_async import ClientClosedError, SystemBusyError, TcbClient, TokenError
 from tcb_async.emulator import Fault

@@ -1,14 +1,12 @@
 """A token that WeChat refuses: one refresh, one replay, and never in a loop."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 
 import pytest
+from constants import APPID, APPSECRET, CLASSIC, COMPONENT, ENV, LIFE, LIST, PLATFORM, STABLE
 from leaks import eventually
-from names import APPID, APPSECRET, CLASSIC, COMPONENT, ENV, LIFE, LIST, PLATFORM, STABLE
-from token_kit import PlainStore, a_turn, open_api, stable, stored_key, walk
+from token_fixtures import PlainStore, a_turn, open_api, stable, stored_key, walk
 
 from tcb_async import RateLimitError, TcbClient, TokenError
 from tcb_async.emulator import Fault, token_id

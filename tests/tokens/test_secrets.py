@@ -1,15 +1,13 @@
 """Secrets and tokens appear in no repr, log or error, nor in any of our frames."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import traceback
 
 import pytest
-from names import APPID, APPSECRET, ENV, PLATFORM
+from constants import APPID, APPSECRET, ENV, PLATFORM
 from secret_leaks import shown_by
-from token_kit import a_turn, never, stable
+from token_fixtures import a_turn, never, stable
 
 from tcb_async import Account, ConfigurationError, RetryPolicy, TcbClient, TcbError
 from tcb_async.tokens import (

@@ -1,16 +1,22 @@
 """Tokens shared through a store: leases, and a store that fails."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import logging
 import time
 
 import pytest
-from names import APPID, APPSECRET, CLASSIC, LIFE, STABLE
+from constants import APPID, APPSECRET, CLASSIC, LIFE, STABLE
 from redis.asyncio import Redis
-from token_kit import FrailStore, PacedApi, PlainStore, provider_on, stable, stored_key, warnings
+from token_fixtures import (
+    FrailStore,
+    PacedApi,
+    PlainStore,
+    provider_on,
+    stable,
+    stored_key,
+    warnings,
+)
 
 from tcb_async import ClientClosedError
 from tcb_async.tokens import (

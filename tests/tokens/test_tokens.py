@@ -1,14 +1,12 @@
 """Given tokens, arguments refused before any request, and WeChat's replies."""
 
-from __future__ import annotations
-
 import functools
 import json
 
 import attrs
 import pytest
-from names import APPID, APPSECRET, ENV, LIST, STABLE
-from token_kit import open_api, stable, walk
+from constants import APPID, APPSECRET, ENV, LIST, STABLE
+from token_fixtures import stable, walk
 
 from tcb_async import ConfigurationError, ResponseError, TcbClient, TokenError
 from tcb_async.emulator import Fault, token_id
@@ -310,12 +308,3 @@ class TestCredentials:
     async def test_store_must_be_a_store(self):
         with pytest.raises(ConfigurationError, match="store is of type dict: it must be a"):
             StableToken(APPID, APPSECRET, store={})
-
-
-class TestLimits:
-    async def test_busy_code_is_retried(self, emulator):
-        emulator.fail_next(-1, times=2, path=STABLE)
-        async with open_api(emulator, attempts=3) as api:
-            assert await stable(emulator).get_token(api)
-
-        assert emulator.counts[STABLE] == 3

@@ -1,7 +1,5 @@
 """Fixtures for tests of the transport."""
 
-from __future__ import annotations
-
 from contextlib import AsyncExitStack
 
 import pytest

@@ -1,7 +1,5 @@
 """Every error of aiohttp becomes a `TcbError`, without the URL in its text."""
 
-from __future__ import annotations
-
 import logging
 import re
 import socket

@@ -1,7 +1,5 @@
 """The attempts of a call over a real socket: their times, number and log records."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import logging

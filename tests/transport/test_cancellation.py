@@ -3,8 +3,6 @@
 Each call is interrupted at every step of the loop in ``nightly/tests/test_cancellation.py``.
 """
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 

@@ -7,14 +7,14 @@ from datetime import timedelta, timezone
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from constants import STABLE
+from hypothesis import example, given
 from hypothesis import strategies as st
-from names import STABLE
 
 from tcb_async import exceptions
 from tcb_async._codec import decode_reply, encode_object, raise_for_errcode
 from tcb_async._listings import FUNCTIONS
-from tcb_async._redact import MASK, Secret
+from tcb_async._redact import Secret
 from tcb_async.exceptions import ApiError, ResponseError, SystemBusyError, TcbError, TokenError
 from tcb_async.models import FunctionPage
 from tcb_async.retry import is_retryable
@@ -167,68 +167,10 @@ def test_error_reply_with_invalid_rows_is_an_api_error():
         decode({"errcode": -1, "errmsg": "busy", "functions": "none", "total_count": "many"})
 
 
-CUT_SHORT = [
-    b"",
-    b" \n",
-    b'{"errcode":0,"tot',
-    b'{"errcode":0,"errmsg":"\xe7\x8e',
-    b'{"errcode":0,"total_count":57,"functions":[{"name":"log',
-]
-NOT_AS_PROMISED = [
-    b"<html><body>502 Bad Gateway</body></html>",
-    b"{}",
-    b"\xff\xfe",
-    b"[" * 100_000,
-    b'{"functions":' + b"[" * 100_000,
-    b'{"errcode":NaN}',
-    b'{"errcode":0,"total_count":NaN}',
-    b'{"errcode":0,"total_count":9223372036854775808,"functions":[]}',
-    b'{"errcode":0,"errmsg":"ok"}',
-    b'{"errcode":0,"total_count":1,"functions":[{"name":"a"}]}',
-    b'{"errcode":0,"total_count":1,"functions":[{"name":"a","status":"Active","add_time":[]}]}',
-    b'{"errcode":{},"total_count":1}',
-]
-"""More of it, over a socket, is in ``server_faults.py``."""
-
-
-@pytest.mark.parametrize("body", CUT_SHORT + NOT_AS_PROMISED, ids=lambda body: repr(body[:40]))
-def test_undocumented_replies_are_response_errors(body):
-    with pytest.raises(ResponseError) as caught:
-        decode(body)
-
-    assert caught.value.truncated == (body in CUT_SHORT)
-    assert caught.value.endpoint == "/tcb/listfunctions"
-    assert len(str(caught.value)) < 500
-    assert (caught.value.__context__, caught.value.__cause__) == (None, None)
-
-
-def test_echoed_secrets_are_hidden():
-    bodies = [
-        {"errcode": 40014, "errmsg": f"bad access_token={TOKEN} rid: 1-2-3"},
-        {"errcode": f"{TOKEN}"},
-        {"errcode": 0, "leak": TOKEN},
-        f"<html>{TOKEN}</html>".encode(),
-        f"<html>{TOKEN[:20]}%0A</html>".encode() + TOKEN.encode(),
-    ]
-    for body in bodies:
-        with pytest.raises(TcbError) as caught:
-            decode(body, secrets=[Secret(TOKEN)])
-        shown = f"{caught.value!r} {caught.value.args} {vars(caught.value)}"
-        assert TOKEN not in shown
-        assert MASK in shown or "total_count" in shown
-
-
 def test_token_reply_is_a_plain_object():
     reply = decode_reply(b'{"access_token":"T","expires_in":7200}', "/cgi-bin/stable_token")
 
     assert reply == {"access_token": "T", "expires_in": 7200}
-
-
-def test_token_errors_name_the_ip_and_the_remedy():
-    body = b'{"errcode":40164,"errmsg":"invalid ip 1.2.3.4, not in whitelist rid: 1-2-3"}'
-
-    with pytest.raises(TokenError, match=r"1\.2\.3\.4.*IP whitelist"):
-        decode_reply(body, "/cgi-bin/stable_token")
 
 
 @pytest.mark.parametrize("body", [b"[]", b"", b'"T"', b"{"])
@@ -292,13 +234,14 @@ def decode_abroad(body):
 
 @pytest.mark.parametrize("decoder", [decode_abroad, decode_token])
 @given(body=st.binary() | spoilt_replies())
+@example(body=b'{"errcode":0,"errmsg":"\x80","total_count":0}')  # a field that is not read
 def test_any_bytes_become_a_value_or_our_error(decoder, body):
     try:
         value = decoder(body)
     except (ApiError, ResponseError) as error:
         value = [str(error), repr(error), vars(error)]
     if isinstance(value, FunctionPage):
-        assert_page_equals_json(value, json.loads(body))
+        assert_page_equals_json(value, json.loads(body.decode(errors="replace")))
     else:
         assert TOKEN not in repr(value)
 

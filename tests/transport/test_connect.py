@@ -1,8 +1,5 @@
 """A forward proxy that refuses to CONNECT: its statuses mean the same as those of a server."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from contextlib import asynccontextmanager, contextmanager
 from unittest.mock import Mock
 
@@ -15,8 +12,6 @@ from tcb_async import RateLimitError, ResponseError, RetryPolicy, TcbClient, Tcb
 from tcb_async import TransportError as NoAnswer
 from tcb_async.emulator import Emulator
 from tcb_async.retry import is_overload, is_retryable
-
-Ask = Callable[[str, str, RetryPolicy], TcbClient]
 
 ENV = "test-777bb9"
 PASSING = [408, 429, 502, 503, 504]

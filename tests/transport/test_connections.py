@@ -1,7 +1,5 @@
 """Connections of a client: through proxies that accept only a few, and while they are opened."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 from contextlib import AsyncExitStack

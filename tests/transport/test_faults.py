@@ -3,8 +3,6 @@
 Rule: each fault has a row, so a changed result is noticed.
 """
 
-from __future__ import annotations
-
 import asyncio
 import gzip
 import pickle
@@ -21,7 +19,6 @@ from server_faults import (
     ONLY_TIME_ENDS,
     forever,
     once,
-    row,
     then_close,
     until_late,
 )
@@ -87,7 +84,7 @@ TOLD_APART: dict[str, Outcome | None] = {
     **dict.fromkeys(("reset_in_body", "truncated_with_length", "truncated_chunked"), CUT_SHORT),
     **dict.fromkeys(("unended_chunked", "bad_gzip", "gzip_of_many_members"), CUT_SHORT),
     **dict.fromkeys(("truncated_without_length", "truncated_gzip"), ENDS_TOO_EARLY),
-    **dict.fromkeys(("empty", "spaces", "cut_json"), ENDS_TOO_EARLY),
+    **dict.fromkeys(("empty", "spaces", "cut_json", "cut_character"), ENDS_TOO_EARLY),
     **dict.fromkeys(ONLY_TIME_ENDS, NO_ANSWER_IN_TIME),
     **dict.fromkeys(("endless_chunk_extension", "chunks_of_a_byte"), NO_ANSWER_IN_TIME),
     "html_error": SERVER_ERROR,
@@ -113,6 +110,7 @@ def assert_clean(error, expected):
     assert (error.__cause__, error.__context__) == (None, None)
     assert (error.env, error.offset) == (ENV, 0)
     assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301 - our own bytes
+    assert len(str(error)) < 1000
 
 
 async def spoiled(client, fault):
@@ -183,27 +181,6 @@ async def test_errcode_counts_with_every_status():
             await asking.function_page(ENV)
 
     assert_clean(caught.value, PermissionDeniedError)
-
-
-async def test_fault_is_raised_after_the_functions_before_it():
-    rows = [row(name=f"fn-{number}") for number in range(3)]
-    body = {"errcode": 0, "errmsg": "ok", "total_count": 5, "functions": rows}
-    seen: list[str] = []
-
-    async def walk(asking):
-        async for function in asking.iter_functions(ENV, page_size=3, concurrency=1):
-            seen.append(function.name)  # noqa: PERF401 - the items before the error count
-
-    async with (
-        RawServer(once(http_reply(body), FAULTS["html"])) as server,
-        client(server.url, AT_ONCE) as asking,
-    ):
-        with pytest.raises(ResponseError) as caught:
-            await walk(asking)
-
-    assert seen == ["fn-0", "fn-1", "fn-2"]
-    assert caught.value.offset == 2
-    assert caught.value.cursor is not None
 
 
 def test_every_fault_has_a_row():

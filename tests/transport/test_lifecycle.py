@@ -1,7 +1,5 @@
 """A walk leaves nothing behind; ``nightly/tests/test_lifecycle.py`` stops it in every way."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 

@@ -21,34 +21,6 @@ async def answered(window, **outcome):
         window.release(epoch, clean=False)
 
 
-async def test_permits_never_exceed_the_size():
-    window = Window(2)
-    running = peak = 0
-
-    async def work():
-        nonlocal running, peak
-        epoch = await window.acquire()
-        running += 1
-        peak = max(peak, running)
-        await asyncio.sleep(0)
-        running -= 1
-        window.release(epoch)
-
-    await asyncio.gather(*(work() for _ in range(20)))
-
-    assert peak == 2
-    assert window.in_flight == 0
-
-
-async def test_burst_of_busy_replies_halves_it_once():
-    window, epochs = await filled(16)
-
-    for epoch in epochs:
-        window.release(epoch, overloaded=True)
-
-    assert window.size == 8
-
-
 async def test_later_busy_replies_halve_it_down_to_one():
     window = Window(4)
 

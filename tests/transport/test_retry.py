@@ -28,7 +28,7 @@ from tcb_async.exceptions import (
 )
 from tcb_async.limits import Window
 from tcb_async.observer import WalkStats
-from tcb_async.retry import RetryPolicy, RetryQuota, is_overload, is_retryable
+from tcb_async.retry import RetryPolicy, RetryQuota, is_retryable
 
 BUSY = SystemBusyError("busy", errcode=-1)
 RETRYABLE = [
@@ -109,22 +109,6 @@ async def test_transient_faults_are_retried(error):
 @pytest.mark.parametrize("error", FINAL, ids=repr)
 def test_lasting_faults_are_final(error):
     assert not is_retryable(error)
-
-
-@pytest.mark.parametrize(
-    ("error", "overload"),
-    [
-        (BUSY, True),
-        (RateLimitError("slow down"), True),
-        (TransportError("HTTP 503", overload=True), True),
-        (TransportError("unknown host"), False),
-        (ResponseError("html"), False),
-        (DailyQuotaError("no"), False),
-    ],
-    ids=repr,
-)
-def test_signs_of_overload_are_recognised(error, overload):
-    assert is_overload(error) is overload
 
 
 FIRST, SECOND = SystemBusyError("first", errcode=-1), SystemBusyError("second", errcode=-1)
@@ -333,26 +317,6 @@ async def test_success_pays_its_retries_back():
 
     await Story([], quota=quota).run()
     assert quota.available == 101
-
-
-async def test_cancellation_is_neither_swallowed_nor_retried():
-    async def hang(_left):
-        if not story.left:
-            story.left.append(0.0)
-            raise BUSY
-        under_way.set()
-        await asyncio.Event().wait()
-
-    under_way = asyncio.Event()
-    story = Story([])
-    story.reply = hang
-    call = asyncio.create_task(story.run())
-    await under_way.wait()
-    call.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await call
-
-    assert story.clock.waits == [1.0]
 
 
 async def test_concurrent_calls_do_not_share_attempts(emulator, client_of):

@@ -4,13 +4,11 @@ Rule: no reply of a server brings it into an error, a traceback with the locals 
 log or a repr, in any encoding.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 
 import pytest
-from names import ENV, STABLE
+from constants import ENV, STABLE
 from planted_secrets import KINDS, PLANTED, client_of, wechat
 from raw_server import RawServer, http_reply
 from secret_leaks import encodings, leaks_of, logged, shown_by

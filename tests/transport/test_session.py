@@ -1,7 +1,5 @@
 """The session under a client: a session of the caller's, loops, wrappers, and closing it."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import gc
@@ -14,7 +12,7 @@ import pytest
 from leaks import eventually, no_leaks
 from raw_server import RawServer, http_reply
 from secret_leaks import leaks_of, shown_by
-from server_faults import FAULTS, LISTING, OK, once, until_late
+from server_faults import FAULTS, LISTING, OK, once
 
 from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TcbError, TransportError
 
@@ -58,15 +56,6 @@ async def test_callers_session_is_used_as_it_is():
     assert [request.headers["x-trace"] for request in server.requests] == ["abc"] * 3
     assert {request.headers["accept-encoding"] for request in server.requests} == {"identity"}
     assert [request.headers.get("cookie") for request in server.requests][2] == "cookie=yes"
-
-
-async def test_callers_raise_for_status_is_not_called(serve):
-    async def refuse(response):
-        raise AssertionError(response.status)
-
-    async with aiohttp.ClientSession(raise_for_status=refuse) as session:
-        _, client = await serve(OK, session=session)
-        assert await client.count_functions(ENV) == 1
 
 
 async def test_exception_of_a_trace_hook_becomes_ours(serve):
@@ -175,14 +164,6 @@ async def test_every_permit_of_the_window_has_a_connection(serve):
     calls = (client.count_functions(ENV) for _ in range(150))
     assert await asyncio.wait_for(asyncio.gather(*calls), 10) == [1] * 150
     assert server.accepted == 150
-
-
-async def test_unsolicited_data_is_not_a_reply(serve):
-    """aiohttp stores it, and would take it for the reply to the connection's next request."""
-    _, client = await serve(once(FAULTS["late_unasked_reply"]))
-    assert await client.count_functions(ENV) == 1
-    await until_late()
-    assert [await client.count_functions(ENV) for _ in range(3)] == [1, 1, 1]
 
 
 async def test_request_does_not_keep_its_page_in_memory(emulator, client_of):

@@ -1,7 +1,5 @@
 """TLS is verified, by the caller's own context too, before a token is sent."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """One attempt and its limits: time, size, redirects; and the attempts after it."""
 
-from __future__ import annotations
-
 import asyncio
 import gzip
 import re
@@ -9,7 +7,7 @@ import tracemalloc
 
 import pytest
 from aiohttp import ClientTimeout
-from names import LIST
+from constants import LIST
 from proxies import use_proxy
 from raw_server import RawServer, http_reply
 from server_faults import FAULTS, LISTING, OK, UNENDING

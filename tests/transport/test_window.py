@@ -1,7 +1,5 @@
 """The window at work: it finds a server's capacity, and grows with it."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 from contextlib import nullcontext

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 
+from constants import APPID, LIFE, STABLE
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from names import APPID, LIFE, STABLE
-from token_kit import FrailStore, a_turn, open_api, stable, wechat
+from token_fixtures import FrailStore, a_turn, open_api, stable, wechat
 
 from tcb_async import SystemBusyError
 from tcb_async.emulator.wire import Refused

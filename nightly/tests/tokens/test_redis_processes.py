@@ -12,16 +12,16 @@ from unittest.mock import AsyncMock
 
 import attrs
 import pytest
+from constants import APPID, APPSECRET, AUTHORIZER, LIFE, MERCHANT, PLATFORM, STABLE
 from fault_proxy import FaultProxy
 from hand_clock import HandClock
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from names import APPID, APPSECRET, AUTHORIZER, LIFE, MERCHANT, PLATFORM, STABLE
 from network_faults import Fault as NetworkFault
 from network_faults import Lost
 from redis.asyncio import Redis
 from redis_server import running_redis
-from token_kit import in_redis, open_api, stable
+from token_fixtures import in_redis, open_api, stable
 
 from tcb_async.emulator import EmulatorClock
 from tcb_async.tokens import MemoryStore, RedisStore, StoredToken, context

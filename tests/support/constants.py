@@ -1,7 +1,5 @@
 """Endpoints of WeChat, and the app, the platform and the merchant of the tests."""
 
-from __future__ import annotations
-
 LIST = "/tcb/listfunctions"
 ENVIRONMENTS = "/tcb/getenvinfo"
 STABLE = "/cgi-bin/stable_token"

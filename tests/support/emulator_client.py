@@ -1,7 +1,5 @@
 """Requests to the emulator in plain aiohttp, without the package's client."""
 
-from __future__ import annotations
-
 import io
 import json
 from contextlib import asynccontextmanager
@@ -9,7 +7,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import attrs
 import requests
-from names import (
+from constants import (
     APPID,
     APPSECRET,
     AUTHORIZER,
