@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import attrs
 from cyclopts import App, CycloptsError, Parameter
-from rich.progress import TextColumn, TimeRemainingColumn
+from rich.progress import TimeRemainingColumn
 
 from tcb_async.cli import signals
 from tcb_async.cli.exits import MISSING, replace_arguments, run_command
@@ -202,10 +202,9 @@ class InventoryJob:
 
     async def _list(self, inventory: Inventory, run: InventoryRun) -> None:
         """List the accounts, and store each as soon as it is complete."""
-        facts = TextColumn("{task.fields[facts]}", markup=False)
-        columns = facts, TimeRemainingColumn(compact=True)
+        time = TimeRemainingColumn(compact=True)
         try:
-            with progress_bar(self.screen, *columns, shown=self.screen.is_watched) as bar:
+            with progress_bar(self.screen, time, is_shown=self.screen.is_watched) as bar:
                 task = bar.add_task("accounts", total=None, facts="")
                 async for listing in inventory:
                     run.save(listing)

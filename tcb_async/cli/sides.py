@@ -172,8 +172,9 @@ class Reader:
             page_size=self.requests.page_size,
             on_progress=lambda done, _total: set_done(done),
         )
-        shown = is_shown and self.screen.is_watched
-        with show_walk(self.screen, env, walk, shown=shown) as set_done:
+        with show_walk(
+            self.screen, env, walk, is_shown=is_shown and self.screen.is_watched
+        ) as set_done:
             # All rows, as the last pass read them: a page yielded earlier may be outdated.
             functions = await walk.collect()
         return FunctionList(known_functions(env, functions), env=env)
