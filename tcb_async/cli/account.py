@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError
 
-from tcb_async._arguments import DEFAULT_CONCURRENCY
-from tcb_async.cli import signals
 from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import TABLE, write_rows
@@ -75,16 +73,13 @@ def list_merchants(*, output_format: OutputFormat = TABLE, access: Platform = Pl
             raise CycloptsError(
                 "--component-appid: name the platform, or set TCB_COMPONENT_APPID; or pass --demo"
             )
-        from tcb_async.cli.accounts import choose_accounts  # noqa: PLC0415 - the client
+        from tcb_async.cli.accounts import Accounts, run_with_accounts  # noqa: PLC0415 - the client
 
-        open_accounts = choose_accounts(access)
+        async def work(accounts: Accounts) -> None:
+            rows = await accounts.client.authorizers().collect()
+            write_rows(screen, rows, _MERCHANT_COLUMNS, output_format)
 
-        async def work() -> None:
-            async with open_accounts(DEFAULT_CONCURRENCY) as accounts:
-                rows = await accounts.client.authorizers().collect()
-                write_rows(screen, rows, _MERCHANT_COLUMNS, output_format)
-
-        signals.run(work)
+        run_with_accounts(access, work)
 
 
 token_command = App(

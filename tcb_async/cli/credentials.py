@@ -233,11 +233,9 @@ def open_redis(option: str | None, resources: AsyncExitStack) -> TokenStore | No
             socket_connect_timeout=1,
             socket_keepalive=True,
         )
-    except ValueError:
-        redis = None
-    if redis is None:  # not in `except`: that error shows the URL
+    except ValueError:  # it shows the URL, which may contain a password
         raise ConfigurationError(
             f"--redis / {_REDIS_URL}: must be a URL such as redis://localhost:6379/0"
-        )
+        ) from None
     resources.push_async_callback(redis.aclose)
     return RedisStore(redis)

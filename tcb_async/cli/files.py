@@ -10,6 +10,7 @@ import contextlib
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import IO
@@ -20,6 +21,15 @@ from tcb_async.cli.screen import Screen
 from tcb_async.exceptions import ConfigurationError
 
 _STDOUT = {"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
+
+
+def read_input(path: str) -> bytes:
+    """Read a whole file; ``-`` is stdin."""
+    if path != "-":
+        return Path(path).read_bytes()
+    if sys.stdin is None:
+        raise ConfigurationError("stdin is closed: name a file, or leave stdin open")
+    return sys.stdin.buffer.read()
 
 
 @attrs.frozen

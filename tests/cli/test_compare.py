@@ -513,7 +513,7 @@ class TestExitCode0:
         async with start("diff", "-", ENV, program=CLOSED_STDIN) as command:
             ended = await command.end()
         assert (ended.code, ended.out) == (3, "")
-        assert ended.err == "tcb-async: stdin is closed: name a file, or an environment\n"
+        assert ended.err == "tcb-async: stdin is closed: name a file, or leave stdin open\n"
 
 
 CLOSED_STDIN = ("/bin/sh", "-c", f'exec {sys.executable} -m tcb_async "$@" <&-', "sh")
