@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _ENVIRONMENT_COLUMNS = ("env", "alias", "status", "package_name", "create_time", "update_time")
 _MERCHANT_COLUMNS = ("authorizer_appid", "auth_time")
-_NO_ENV = "token-check"
+_UNKNOWN_ENV = "token-check"
 
 environments_command = App(
     name="environments",
@@ -113,8 +113,10 @@ def check_token(env: str | None = None, /, *, access: Access = Access()) -> None
 
         async def work(client: TcbClient) -> None:
             accepted = await _describe_acceptance(client, env)
-            life = _describe_lifetime(getattr(service.provider, "expires_at", None))
-            screen.write(f"lifetime  {life}\naccepted  {accepted}, by {service.address}\n".encode())
+            lifetime = _describe_lifetime(getattr(service.provider, "expires_at", None))
+            screen.write(
+                f"lifetime  {lifetime}\naccepted  {accepted}, by {service.address}\n".encode()
+            )
 
         service.run(work)
 
@@ -122,7 +124,7 @@ def check_token(env: str | None = None, /, *, access: Access = Access()) -> None
 async def _describe_acceptance(client: TcbClient, env: str | None) -> str:
     """Request one row: of the environment that the user named, or of an impossible one."""
     try:
-        await client.function_page(env or _NO_ENV, limit=1)
+        await client.function_page(env or _UNKNOWN_ENV, limit=1)
     except TcbError as error:
         # WeChat checks the token first, so it refused only the environment.
         if env is None and isinstance(error, ApiError) and is_token_accepted(error):
@@ -138,4 +140,4 @@ def _describe_lifetime(expires_at: float | None) -> str:
         return "unknown: WeChat tells it only when a token is fetched"
     until = datetime.fromtimestamp(expires_at, CHINA_STANDARD_TIME)
     minutes = (expires_at - time.time()) / 60
-    return f"another {minutes:.0f} min, until {until:%Y-%m-%d %H:%M:%S} (UTC+8)"
+    return f"{minutes:.0f} min, until {until:%Y-%m-%d %H:%M:%S} (UTC+8)"

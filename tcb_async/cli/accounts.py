@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from codecs import BOM_UTF8
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -60,10 +60,6 @@ class Accounts:
     name: str
     client: TcbClient
     known: Sequence[Account] | None
-
-    @property
-    def appids(self) -> Collection[str]:
-        return [account.appid for account in self.known or ()]
 
     def accounts(self) -> Sequence[Account] | AsyncGenerator[Account, None]:
         """Return the known accounts, or iterate over the merchants in WeChat's order."""

@@ -47,7 +47,7 @@ class Comparison:
     _matched_names: set[str] = attrs.field(factory=set[str])
 
     def differences(self) -> Iterator[dict[str, object]]:
-        """Yield the differences as rows. Raises at the end if nothing was compared."""
+        """Yield the differences as rows; raise after the last if nothing was compared."""
         expected = self._select(self.expected)
         for listing in self.side.lists:
             found = self._select(listing.functions)

@@ -39,7 +39,7 @@ STORES = (".sqlite", ".sqlite3", ".db")
 """Suffixes of an inventory's SQLite file."""
 
 _FORMULA = re.compile("(?:^|(?<=[,;\t\r\n]))(?=[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
-_SPLITS = re.compile('[,;"\t\r\n]')
+_NEEDS_QUOTES = re.compile('[,;"\t\r\n]')
 
 
 @attrs.frozen
@@ -112,7 +112,7 @@ class _Csv(Document):
         text = "" if value is None else _FORMULA.sub("'", str(value))
         if self.is_escaped:
             text = sanitize(text, json.dumps)
-        return '"' + text.replace('"', '""') + '"' if _SPLITS.search(text) else text
+        return '"' + text.replace('"', '""') + '"' if _NEEDS_QUOTES.search(text) else text
 
 
 class _Markdown(Document):
@@ -203,7 +203,7 @@ _TIMES = {
 # The first format with which a table fits the terminal is used.
 _TIME_FORMATS = (_SECONDS, _MINUTES, _DAYS) = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 
-_NOTHING = "–"
+_EMPTY_CELL = "–"
 _GAP = 2
 _NARROWEST_NAME = 8
 
@@ -212,7 +212,8 @@ def _print_table(screen: Screen, rows: Sequence[object], columns: Sequence[str])
     """Print a table that fits the terminal or ``COLUMNS``."""
     console = screen.out
     if not console.is_terminal and "COLUMNS" not in os.environ:
-        screen.write(_format_table(rows, columns).encode())
+        console.file.write(_format_table(rows, columns))  # as text: stdout may not be UTF-8
+        console.file.flush()
         return
     width = console.width - (_GAP if console.is_terminal else 0)
     layouts = [_format_columns(rows, columns, time_format) for time_format in _TIME_FORMATS]
@@ -239,9 +240,9 @@ def _format_columns(
 def _format_column(rows: Sequence[object], field: str, time_format: str) -> list[str]:
     values = [_get_value(row, field) for row in rows]
     if field not in _TIMES:
-        return [field, *(sanitize(text or _NOTHING) for text in values)]
+        return [field, *(sanitize(text or _EMPTY_CELL) for text in values)]
     heading = _TIMES[field] + ("" if time_format == _DAYS else " (UTC+8)")
-    return [heading, *(_NOTHING if at is None else at.strftime(time_format) for at in values)]
+    return [heading, *(time.strftime(time_format) if time else _EMPTY_CELL for time in values)]
 
 
 def _measure(texts: Mapping[str, Sequence[str]]) -> dict[str, int]:

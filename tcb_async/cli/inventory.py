@@ -176,7 +176,8 @@ class InventoryJob:
             tempfile.TemporaryDirectory() as folder,
             InventoryStore(self.files.path or Path(folder, "inventory.sqlite")) as store,
         ):
-            begun = store.begin(run, source=accounts.name, appids=accounts.appids)
+            appids = [account.appid for account in accounts.known or ()]
+            begun = store.begin(run, source=accounts.name, appids=appids)
             unfinished = begun.unfinished(accounts.accounts())
             inventory = Inventory(accounts.client, unfinished, page_size=self.page_size)
             async with contextlib.aclosing(unfinished), inventory:

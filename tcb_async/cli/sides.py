@@ -12,7 +12,7 @@ import itertools
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 from cyclopts import CycloptsError
@@ -37,30 +37,11 @@ FOUND = "an environment's ID, a JSON export, -, or the SQLite file of an invento
 
 
 @attrs.frozen
-class Environment:
-    """An environment to list."""
+class Source:
+    """An environment to list, a JSON document (or a pipe), or the SQLite file of an inventory."""
 
+    kind: Literal["environment", "document", "store"]
     name: str
-
-
-@attrs.frozen
-class Store:
-    """The SQLite file of an inventory."""
-
-    name: str
-
-
-@attrs.frozen
-class Document:
-    """A JSON file, a pipe such as ``<(command)``, or stdin."""
-
-    name: str
-
-    def read(self) -> FunctionDocument:
-        return parse_document(read_input(self.name), "stdin" if self.name == "-" else self.name)
-
-
-Source = Environment | Store | Document
 
 
 def choose_source(text: str) -> Source:
@@ -68,23 +49,23 @@ def choose_source(text: str) -> Source:
     path = Path(text)
     is_pipe = path.exists() and not path.is_file() and not path.is_dir()
     if text == "-" or path.suffix.lower() == ".json" or is_pipe:
-        return Document(text)
+        return Source("document", text)
     if path.suffix.lower() in STORES:
-        return Store(text)
+        return Source("store", text)
     if "." in text or "/" in text or os.sep in text:  # no environment's ID contains one of these
         raise ConfigurationError(
             f"{text} cannot be compared: name an environment, cloudbaserc.json, a JSON export "
             "(tcb-async list ENV -o all.json), or the SQLite file of an inventory"
         )
-    return Environment(text)
+    return Source("environment", text)
 
 
 def _choose_sources(expected: str, found: str) -> tuple[Source, Source]:
     if expected == found == "-":
         raise CycloptsError("- is given twice: stdin can be read only once")
     first, second = choose_source(expected), choose_source(found)
-    if isinstance(first, Store):
-        other = "cloudbaserc.json" if isinstance(second, Store) else found
+    if first.kind == "store":
+        other = "cloudbaserc.json" if second.kind == "store" else found
         raise CycloptsError(
             f"EXPECTED is one list, and {expected} is an inventory: write "
             f"tcb-async diff {other} {expected}"
@@ -92,8 +73,13 @@ def _choose_sources(expected: str, found: str) -> tuple[Source, Source]:
     return first, second
 
 
+def _read_document(name: str) -> FunctionDocument:
+    return parse_document(read_input(name), "stdin" if name == "-" else name)
+
+
 def _read_documents(first: Source, second: Source) -> dict[Source, Functions]:
-    documents = {each: each.read() for each in (first, second) if isinstance(each, Document)}
+    sources = [each for each in (first, second) if each.kind == "document"]
+    documents = {each: _read_document(each.name) for each in sources}
     declarations = [each for each, document in documents.items() if document.is_declaration]
     if second in declarations:
         other = "ENV" if first in declarations else first.name
@@ -136,16 +122,16 @@ def read_sides(
     first, second = _choose_sources(expected, found)
     lists = _read_documents(first, second)
     with contextlib.ExitStack() as stack:
-        store = _open_store(second.name, stack, screen) if isinstance(second, Store) else None
+        store = _open_store(second.name, stack, screen) if second.kind == "store" else None
         # Environments are last, so that an invalid file costs no request.
-        if envs := [each for each in (first, second) if isinstance(each, Environment)]:
+        if envs := [each for each in (first, second) if each.kind == "environment"]:
             lists |= _list_environments(envs, access, requests, screen)
-        env = second.name if isinstance(second, Environment) else None
+        env = second.name if second.kind == "environment" else None
         yield lists[first], store or Side([FunctionList(lists[second], env=env)])
 
 
 def _list_environments(
-    envs: Sequence[Environment], access: Access, requests: Requests, screen: Screen
+    envs: Sequence[Source], access: Access, requests: Requests, screen: Screen
 ) -> dict[Source, Functions]:
     lists: dict[Source, Functions] = {}
 

@@ -10,6 +10,7 @@ import sys
 import tracemalloc
 from contextlib import closing, contextmanager
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
@@ -509,8 +510,14 @@ class TestExitCode0:
         emulator.deploy(ENV, "login", runtime="Nodejs16.13")
         assert (await run("diff", declared, ENV, env=asks(emulator))).code == 7
 
-    async def test_a_closed_stdin_is_an_error(self):
-        async with start("diff", "-", ENV, program=CLOSED_STDIN) as command:
+    @pytest.mark.parametrize(
+        "words",
+        [("diff", "-", ENV), ("call", "/tcb/getenvinfo", "-"),
+         ("inventory", "--accounts", "-", "-o", "all.sqlite")],
+        ids=itemgetter(0),
+    )  # fmt: skip
+    async def test_a_closed_stdin_is_an_error(self, words):
+        async with start(*words, program=CLOSED_STDIN) as command:
             ended = await command.end()
         assert (ended.code, ended.out) == (3, "")
         assert ended.err == "tcb-async: stdin is closed: name a file, or leave stdin open\n"
