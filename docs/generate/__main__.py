@@ -45,14 +45,14 @@ if TYPE_CHECKING:
 
     from tcb_async.errcodes import TcbCode
 
-_COLUMNS = ("raised as", "scope", "what to do", "the client")
+_COLUMNS = ("raised as", "scope", "what to do")
 _HEADS = (
     ("errcode", *_COLUMNS),
     ("TcbCode begins with", *_COLUMNS),
 )
 _HANDLED = {
-    "retries": "retries",
-    "replays": "one fresh token, one replay",
+    "retries": " after retries",
+    "replays": " after one fresh token and one replay",
     "raises": "",
 }
 _BLOCK = re.compile(r"(<!-- generated: ([\w ./+-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
@@ -92,7 +92,7 @@ def _codes(rows: Iterable[Errcode | TcbCode], table: str, language: str = "") ->
         if language == "chinese":
             meaning, advice = _translated(table, code)
             scope, handled = chinese.WHOSE[scope], chinese.HANDLED[_handling(row)]
-        group = groups.setdefault((f"`{row.error.__name__}`", scope, advice, handled), {})
+        group = groups.setdefault((f"`{row.error.__name__}`{handled}", scope, advice), {})
         group.setdefault(meaning, []).append(shown)
     cells = [
         ("<br>".join(f"{', '.join(codes)} {meaning}" for meaning, codes in group.items()), *words)
