@@ -200,7 +200,7 @@ def _has_section(member: griffe.Object, owner: str) -> bool:
         return False
     sections = member.docstring.parsed if member.docstring else []
     is_overloaded = isinstance(member, griffe.Function) and bool(member.overloads)
-    has_table = any(section.kind.value == "parameters" for section in sections)
+    has_table = any(it.kind.value == "parameters" and len(it.value) > 1 for it in sections)
     has_block = any("::" in str(section.value) for section in sections)
     is_long = len(f"{_one_line(member)} {_told(member)}") > _WIDEST_CELL
     return has_table or has_block or is_long or is_overloaded
