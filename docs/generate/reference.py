@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from html import escape
 from itertools import groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
@@ -144,7 +145,7 @@ def _members_table(members: list[griffe.Object], owner: str) -> str:
     for member in members:
         text = str(member.docstring.parsed[0].value) if member.docstring else ""
         if not _has_section(member, owner):
-            shown = f"`{_one_line(member)}`"
+            shown = _cell(f"`{_one_line(member)}`")
             text = _told(member)
         elif len(members) > _MANY_MEMBERS:
             shown = _link(f"{owner}.{member.name}", owner, member.name)
@@ -174,7 +175,7 @@ def _one_line(member: griffe.Object) -> str:
         text = f"await {text}" if "async" in member.labels else text
     else:
         text = member.name
-    return _with_defaults(text, member.module).replace("|", "\\|")
+    return _with_defaults(text, member.module)
 
 
 def _told(member: griffe.Object) -> str:
@@ -389,11 +390,20 @@ def _table(
     types: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     lines = [f"| {' | '.join(head)} |", "| --- | --- |"]
-    told = ((_one_paragraph(row, owner).replace("|", "\\|"), row.name) for row in rows)
+    told = ((_cell(_one_paragraph(row, owner)), row.name) for row in rows)
     for meaning, same in groupby(told, key=itemgetter(0)):
-        names = ", ".join(f"`{types.get(name, name)}`" for _, name in same)
+        names = ", ".join(_cell(f"`{types.get(name, name)}`") for _, name in same)
         lines.append(f"| {names} | {meaning} |")
     return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    r"""Write ``|`` as every Markdown shows it: the site would show the backslash of ``\|``."""
+    return re.sub(
+        r"`([^`]*\|[^`]*)`",
+        lambda code: f"<code>{escape(code[1], quote=False).replace('|', '&#124;')}</code>",
+        text,
+    )
 
 
 def _markdown(text: str, owner: str) -> str:
