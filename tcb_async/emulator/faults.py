@@ -88,8 +88,7 @@ class Fault:
     """The treatment of one request in place of a correct reply.
 
     Made by the class methods, or by hand: ``Fault(name, act)``, where ``act`` is a coroutine
-    function that takes an exchange (``request``, ``answer()``, ``send()``, ``transport``,
-    ``close()``) and returns an aiohttp response.
+    function that takes an `Exchange` and returns an aiohttp response.
 
     Attributes:
         name: Shown in the record of the request.

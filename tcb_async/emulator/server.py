@@ -137,8 +137,6 @@ class Server:
     async def start(self) -> None:
         """Listen, after a stop on the same port as before.
 
-        In a ``with`` block it listens on the emulator's own thread, otherwise on the running loop.
-
         Raises:
             OSError: The port is taken.
             RuntimeError: It is running already.

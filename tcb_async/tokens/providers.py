@@ -194,15 +194,7 @@ class StableToken(_AppToken):
     _name: ClassVar[str] = "stable"
 
     async def force_refresh(self, api: TokenApi) -> None:
-        """Replace the token, which invalidates the old token in all processes immediately.
-
-        Meant for a token that has leaked; the library never does it by itself.
-
-        Raises:
-            RateLimitError: This provider forced a refresh less than 30 s ago; nothing was sent.
-            DailyQuotaError: WeChat allows 20 a day.
-            TcbError: WeChat refused, or could not be reached.
-        """
+        """Replace the token: see `TcbClient.force_refresh_token`, which calls this method."""
         now = self._context.clock()
         since = now - self._forced_at
         if 0 <= since < _FORCED_SECONDS:  # WeChat would reply without replacing the token
