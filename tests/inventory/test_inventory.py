@@ -135,7 +135,13 @@ class TestWholeAccounts:
         assert found.error.errcode == 85088
 
     @pytest.mark.parametrize(
-        "reply", [b"{}", b'{"errCode": -1}', b'{"code": 48001}', b'{"info_list": [], "Total": 1}']
+        "reply",
+        [
+            b"{}",
+            b'{"code": 48001}',
+            b'{"errCode": -1, "info_list": []}',
+            b'{"errcode": 0, "info_list": [], "Total": 1}',
+        ],
     )
     async def test_an_unknown_error_is_not_an_empty_account(self, emulator, reply):
         emulator.script([Fault.body(reply)], path=ENVIRONMENTS)
