@@ -92,7 +92,7 @@ class TestScripts:
 
     @pytest.mark.parametrize("wrong", ["reset", -1, Fault.reset])
     def test_anything_but_a_fault_or_an_int_is_refused_at_once(self, wrong):
-        with pytest.raises(TypeError, match="must hold Fault values, such as"):
+        with pytest.raises(TypeError, match="must contain Fault values, such as"):
             Emulator().script([Fault.ok(), wrong])
         with pytest.raises(TypeError, match="errcode is '45009': it must be an int"):
             Emulator().fail_next("45009")
