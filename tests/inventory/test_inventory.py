@@ -7,6 +7,7 @@ import collections
 import itertools
 import json
 import pickle
+import time
 from collections.abc import Callable
 from contextlib import aclosing
 
@@ -15,7 +16,7 @@ import pytest
 from hand_clock import HandClock
 from leaks import no_leaks
 from merchants import Platform
-from names import AUTHORIZER, COMPONENT, ENVIRONMENTS, LIST, PLATFORM
+from names import APPSECRET, AUTHORIZER, COMPONENT, ENVIRONMENTS, LIST, PLATFORM
 
 from tcb_async import (
     Account,
@@ -34,7 +35,7 @@ from tcb_async import (
 )
 from tcb_async.emulator import Emulator, Fault
 from tcb_async.inventory import Inventory, list_account, platform_accounts
-from tcb_async.inventory.inventory import _IsolatedToken  # the test of its repr says why
+from tcb_async.tokens import MemoryStore, StableToken, StoredToken
 
 APPID = "wx0123456789abcdef"
 QUICK = RetryPolicy(attempts=2, base=0.0)
@@ -260,6 +261,20 @@ class TestOneBrokenAccount:
         assert "wxbad" in str(error)
         assert "LookupError" in str(error)
         assert emulator.token not in str(error)
+
+    async def test_wechat_is_called_if_the_stored_token_is_refused(self, emulator):
+        """As for a client of its own: the store's newer token may be dead too."""
+        emulator.add_app(APPID, APPSECRET)
+        emulator.deploy("test-1", count=3)
+        store = MemoryStore()
+        account = Account(APPID, StableToken(APPID, APPSECRET, store=store), ["test-1"])
+        assert (await listed(emulator, account)).status == "complete"
+        emulator.expire_tokens()
+        (key,) = store._slots
+        dead = StoredToken("dead-token", time.time() + 7200, 3 * 10**15)
+        assert await store.compare_and_set(key, dead, ttl=None)
+
+        assert (await listed(emulator, account)).status == "complete"
 
 
 def names(env):
@@ -677,6 +692,3 @@ class TestArguments:
             found = await found_in(client, platform.accounts())
         assert repr(found[good]).endswith("complete: 5 functions in 1 environments>")
         assert f"{bad}, denied: " in repr(found[bad])
-        token = platform.account(good).token
-        # The client of one account, which shows this token, is never given out.
-        assert repr(_IsolatedToken(platform.account(good))) == repr(token)
