@@ -30,6 +30,7 @@ _log = logging.getLogger("tcb_async.emulator")
 _log.addHandler(logging.NullHandler())
 _OWN_APPID = "wx0000000000000000"
 _KEPT_REQUESTS = 10_000
+_NO_FAULT, _BUSY = Fault.ok(), Fault.errcode(wire.BUSY)
 _UNREADABLE = b"(a body that was too long or could not be decoded)"
 
 
@@ -46,7 +47,7 @@ class Emulator(Endpoints, Server):
     too. In an ``async with`` block it runs on the event loop of the block, which suits callbacks
     that use the loop's objects, and tests with virtual time; blocking code would deadlock there.
     Its methods may be called from any thread and from callbacks. They raise `ValueError` for an
-    unknown environment or function. A forked process can only send requests to it.
+    unknown environment or function.
 
     Args:
         port: The port; 0 for any free port.
@@ -68,8 +69,8 @@ class Emulator(Endpoints, Server):
         clock: Its clock; move it with ``clock.advance(seconds)``.
         latency: As above; it may be changed at any time, like ``jitter``, ``capacity``,
             ``max_page`` and ``above_max_page``.
+        busy_rate: The share of requests, from 0 to 1, that get -1 at random.
         token_life: Seconds that a new token lives.
-        whitelist: The IP addresses that may request tokens; None for all.
         daily_quota: Calls a day that one account may make, by path, such as
             ``{"/tcb/listfunctions": 100}``; further ones get 45009. Calls are counted
             from the moment it is set.
@@ -96,8 +97,9 @@ class Emulator(Endpoints, Server):
         self.max_page = max_page
         self.above_max_page = above_max_page
         self.capacity = capacity
+        self.busy_rate = 0.0
         self._chance = random.Random(seed)  # noqa: S311 - faults and ids, no secrets
-        self._scripts = Scripts(self._chance)
+        self._scripts = Scripts()
         self._hooks: list[OnRequest] = []
         self._journal = state.Journal(_KEPT_REQUESTS)
         self._in_progress = 0
@@ -459,17 +461,6 @@ class Emulator(Endpoints, Server):
 
     # Faults
 
-    @property
-    def busy_rate(self) -> float:
-        """The share of requests, from 0 to 1, that get -1 at random."""
-        return self._scripts.busy_rate
-
-    @busy_rate.setter
-    def busy_rate(self, share: float) -> None:
-        if not 0 <= share <= 1:
-            raise ValueError(f"busy_rate is {share!r}: it must be a share from 0 to 1")
-        self._scripts.busy_rate = share
-
     def script(
         self,
         faults: Iterable[Fault],
@@ -537,7 +528,7 @@ class Emulator(Endpoints, Server):
         """Remove all scripts, and set ``busy_rate`` to 0."""
         with self._lock:
             self._scripts.waiting.clear()
-            self._scripts.busy_rate = 0.0
+            self.busy_rate = 0.0
 
     # Requests
 
@@ -584,9 +575,7 @@ class Emulator(Endpoints, Server):
 
     async def _handle_request(self, request: web.BaseRequest) -> web.StreamResponse:
         raw = await _read_body(request)
-        call = ReceivedCall(
-            request.method, request.query, raw, wire.decode_object(raw), request.remote or ""
-        )
+        call = ReceivedCall(request.method, request.query, raw, wire.decode_object(raw))
         exchange = Exchange(
             request,
             lambda: self._reply_honestly(request.path, call),
@@ -618,7 +607,7 @@ class Emulator(Endpoints, Server):
         try:
             # Chosen before the delay, so that scripts are used up in the order of arrival.
             with self._lock:
-                fault = self._scripts.choose_fault(record)
+                fault = self._scripts.find_fault(record) or self._choose_fault()
                 seconds = self.latency + self.jitter * self._chance.random()
             exchange.fault = None if fault.name == "ok" else fault.name
             if seconds:
@@ -626,6 +615,9 @@ class Emulator(Endpoints, Server):
             return await fault.act(exchange)
         finally:
             self._in_progress -= 1
+
+    def _choose_fault(self) -> Fault:
+        return _BUSY if self._chance.random() < self.busy_rate else _NO_FAULT
 
     def _reply_honestly(self, path: str, call: ReceivedCall) -> Reply:
         with self._lock:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import gzip
-import random
 import socket
 import struct
 from collections import defaultdict
@@ -302,8 +301,6 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
 )
 """Every kind of fault by name. Only the client's timeout stops ``drip`` and ``hang``."""
 
-_NO_FAULT, _BUSY = Fault.ok(), Fault.errcode(BUSY)
-
 When = Callable[[RecordedRequest], bool]
 
 
@@ -331,14 +328,12 @@ def check_fault(fault: object) -> Fault:
 
 @attrs.define
 class Scripts:
-    """The scripts that are not used up, by account, and the share of busy replies."""
+    """The scripts that are not used up, by account."""
 
-    chance: random.Random
-    busy_rate: float = 0.0
     waiting: defaultdict[str | None, list[Script]] = attrs.field(factory=lambda: defaultdict(list))
 
-    def choose_fault(self, request: RecordedRequest) -> Fault:
-        """Choose the fault for a request: scripts for its account precede those for all."""
+    def find_fault(self, request: RecordedRequest) -> Fault | None:
+        """Find the scripted fault of a request: scripts for its account precede those for all."""
         for account in dict.fromkeys((request.account, None)):
             for script in tuple(self.waiting.get(account, ())):
                 if script.matches(request):
@@ -346,6 +341,4 @@ class Scripts:
                         return check_fault(fault)
                     # Only the next request shows that a script is used up: it may be a generator.
                     self.waiting[account].remove(script)
-        if self.busy_rate and self.chance.random() < self.busy_rate:
-            return _BUSY
-        return _NO_FAULT
+        return None

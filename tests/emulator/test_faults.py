@@ -200,25 +200,3 @@ class TestFaults:
             wechat.emulator.script([fault])
         await eventually(lambda: wechat.emulator.in_flight == 0)
         assert not [line for line in caplog.records if line.levelno >= logging.WARNING]
-
-    async def test_disconnect_from_own_server_warns_nobody(self, caplog):
-        emulator = Emulator(latency=0.02)
-        emulator.script([Fault.drip(), Fault.reset(), Fault.endless()])
-        runner = aiohttp.web.AppRunner(emulator.app, access_log=None)
-        await runner.setup()
-        try:
-            await aiohttp.web.TCPSite(runner, "127.0.0.1", 0).start()
-            url = f"http://127.0.0.1:{runner.addresses[0][1]}{LIST}"
-            async with aiohttp.ClientSession() as session:
-                for _ in range(2):
-                    impatient = asyncio.create_task(session.post(url))
-                    await eventually(lambda: emulator.in_flight == 1)
-                    impatient.cancel()
-                    await asyncio.wait({impatient})
-                    await eventually(lambda: emulator.in_flight == 0)
-                (await session.post(url)).close()
-                await eventually(lambda: emulator.in_flight == 0)
-        finally:
-            await runner.cleanup()
-        assert [asked.status for asked in emulator.requests] == [None, None, None]
-        assert not [line for line in caplog.records if line.levelno >= logging.WARNING]
