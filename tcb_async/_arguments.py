@@ -67,13 +67,13 @@ def check_text(name: str, value: object) -> str:
     return value
 
 
-def check_count(name: str, value: object, *, least: int, most: int | None = None) -> int:
+def check_count(name: str, value: object, *, minimum: int, maximum: int | None = None) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
-        if least <= value <= (sys.maxsize if most is None else most):
+        if minimum <= value <= (sys.maxsize if maximum is None else maximum):
             return value
         if value > sys.maxsize:
-            most = most or sys.maxsize
-    bounds = f", {least} or more" if most is None else f" from {least} to {most}"
+            maximum = maximum or sys.maxsize
+    bounds = f", {minimum} or more" if maximum is None else f" from {minimum} to {maximum}"
     raise _make_error(name, value, f"must be a whole number{bounds}")
 
 

@@ -149,7 +149,7 @@ class Emulator(Endpoints, Server):
         """
         with self._lock:
             if env in self._environments:
-                raise ValueError(f"env is {env!r}: this environment exists already")
+                raise ValueError(f"env={env!r}: this environment exists already")
             info = EnvironmentInfo(env, *self._check_times(create_time, update_time), status, owner)
             self._environments[env] = self._owned[owner][env] = state.EnvironmentState(info)
             return info
@@ -206,16 +206,16 @@ class Emulator(Endpoints, Server):
             ValueError: The name is taken, or a count, index or time is invalid.
         """
         if index is not None and index < 0:
-            raise ValueError(f"index is {index!r}: it must be 0 or more, or None")
+            raise ValueError(f"index={index!r}: must be 0 or more, or None")
         if count < 0 or (name is not None and count != 1):
-            raise ValueError(f"count is {count!r}: it must be 0 or more, and 1 with a name")
+            raise ValueError(f"count={count!r}: must be 0 or more, and 1 with a name")
         with self._lock:
             times, reasons = self._check_times(add_time, mod_time), tuple(status_reason)
             if env not in self._environments:
                 self.add_environment(env)
             environment = self._environments[env]
             if name is not None and any(name == row.name for row in environment.functions):
-                raise ValueError(f"name is {name!r}, which is deployed to {env!r} already")
+                raise ValueError(f"name={name!r}: this function is deployed to {env!r} already")
             added = tuple(
                 DeployedFunction(new_name, runtime, status, *times, reasons)
                 for new_name in ([name] if name else environment.make_names(count))
@@ -261,7 +261,7 @@ class Emulator(Endpoints, Server):
 
     def _get_environment(self, env: str) -> state.EnvironmentState:
         if (environment := self._environments.get(env)) is None:
-            raise ValueError(f"env is {env!r}: this environment does not exist")
+            raise ValueError(f"env={env!r}: this environment does not exist")
         return environment
 
     def _check_times(self, first: str | None, last: str | None) -> tuple[str, str]:
@@ -340,7 +340,7 @@ class Emulator(Endpoints, Server):
         """
         with self._lock:
             if appid in self._components:
-                raise ValueError(f"appid is {appid!r}: this platform exists already")
+                raise ValueError(f"appid={appid!r}: this platform exists already")
             self._components[appid] = state.Component(appid, secret)
             return self.push_ticket(appid, ticket)
 
@@ -430,9 +430,7 @@ class Emulator(Endpoints, Server):
             ValueError: There are too many functions.
         """
         if not 0 <= functions <= demo.MOST_GENERATED:
-            raise ValueError(
-                f"functions is {functions!r}: it must be from 0 to {demo.MOST_GENERATED}"
-            )
+            raise ValueError(f"functions={functions!r}: must be from 0 to {demo.MOST_GENERATED}")
         appids: list[str] = []
         with self._lock:
             for number in itertools.islice(self._merchant_numbers, count):
@@ -485,7 +483,7 @@ class Emulator(Endpoints, Server):
             ValueError: The path does not begin with ``/``.
         """
         if path is not None and not path.startswith("/"):
-            raise ValueError(f"path is {path!r}: it must begin with /, as /tcb/listfunctions does")
+            raise ValueError(f"path={path!r}: must begin with /, as /tcb/listfunctions does")
         # Other iterables may be endless: their items are checked when they are used.
         if isinstance(faults, Sequence):
             for fault in faults:
@@ -519,7 +517,7 @@ class Emulator(Endpoints, Server):
             ValueError: ``times`` is below 1, or the path does not begin with ``/``.
         """
         if times is not None and times < 1:
-            raise ValueError(f"times is {times!r}: it must be 1 or more, or None for all requests")
+            raise ValueError(f"times={times!r}: must be 1 or more, or None for all requests")
         fault = Fault.errcode(errcode, errmsg)
         faults = itertools.repeat(fault) if times is None else [fault] * times
         self.script(faults, path=path, account=account)

@@ -136,7 +136,7 @@ class EnvironmentState:
             if function.name == name:
                 self.functions = self.functions[:index] + self.functions[index + 1 :]
                 return index, function
-        raise ValueError(f"name is {name!r}: no such function is deployed here")
+        raise ValueError(f"name={name!r}: no such function is deployed here")
 
 
 @attrs.define

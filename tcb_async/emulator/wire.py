@@ -110,7 +110,7 @@ class EmulatorClock:
             ValueError: ``seconds`` is negative or not a finite number.
         """
         if not (math.isfinite(seconds) and seconds >= 0):
-            raise ValueError(f"seconds is {seconds!r}: a clock advances by 0 or more")
+            raise ValueError(f"seconds={seconds!r}: must be 0 or more")
         with self._lock:
             self._advanced += seconds
 

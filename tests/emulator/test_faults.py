@@ -94,7 +94,7 @@ class TestScripts:
     def test_anything_but_a_fault_or_an_int_is_refused_at_once(self, wrong):
         with pytest.raises(TypeError, match="must contain Fault values, such as"):
             Emulator().script([Fault.ok(), wrong])
-        with pytest.raises(TypeError, match="errcode is '45009': it must be an int"):
+        with pytest.raises(TypeError, match="errcode='45009': must be an int"):
             Emulator().fail_next("45009")
 
     async def test_errmsg_may_be_chosen(self, wechat):
@@ -182,12 +182,6 @@ class TestFaults:
                 307,
                 "http://127.0.0.1:9/elsewhere",
             )
-
-    async def test_gzip_bomb_is_small_on_the_wire(self, wechat):
-        wechat.emulator.script([Fault.gzip_bomb(mebibytes=2)])
-        async with wechat.session.post(wechat.emulator.url + LIST) as reply:
-            assert int(reply.headers["Content-Length"]) < 20_000
-            assert len(await reply.read()) == 2 << 20
 
     @pytest.mark.parametrize("fault", [Fault.drip(), Fault.endless(), Fault.truncated()])
     async def test_client_that_leaves_early_causes_no_warning(self, wechat, fault, caplog):
