@@ -699,8 +699,8 @@ class TcbClient:
     def with_token(self, token: Token) -> Self:
         """Make a light copy with a different token, such as for each merchant.
 
-        It shares session, window and retry quota with this client. Closing the copy leaves this
-        client open; closing this client closes the copy.
+        Both use the same connections, limit of requests in flight and quota of retries. Closing the
+        copy leaves this client open; closing this client closes the copy.
         """
         # The copy shares everything else: window and retry quota protect the server, whichever
         # merchant calls.

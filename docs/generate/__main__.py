@@ -6,12 +6,12 @@ A part stands between ``<!-- generated: KIND WORDS -->`` and ``<!-- /generated -
 kind and words                  content
 ==============================  ==================================================================
 ``api MODULE NAME …``           signatures and docstrings of public names
-``help COMMAND``                the output of ``tcb-async COMMAND --help``
+``commands``                    the commands of ``tcb-async``
 ``errcodes``, ``token-errcodes``  the tables of errcodes; with ``chinese``, in Chinese
 ``tcb-codes``                   the table of TcbCodes; with ``chinese``, in Chinese
 ``core PROGRAM NAME …``         functions and classes of an example program
-``file PATH``                   a file of the repository
 ``requirements``                the lowest versions of the dependencies
+``schema``                      the tables and views of an inventory
 ``tree``                        the modules of the package
 ``layers``                      the layers of the package, as ``pyproject.toml`` checks them
 ``changelog``                   the changelog of the repository
@@ -53,9 +53,9 @@ _HEADS = (
 _HANDLED = {
     "retries": "retries",
     "replays": "one fresh token, one replay",
-    "raises": "raises at once",
+    "raises": "raises",
 }
-_BLOCK = re.compile(r"(<!-- generated: ([\w ./-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- generated: ([\w ./+-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 
 
 def rewritten(page: str) -> str:
@@ -66,11 +66,11 @@ def rewritten(page: str) -> str:
 def _written(kind: str, *words: str) -> str:
     writers: dict[str, Callable[..., str]] = {
         "api": reference,
+        "commands": _commands,
         "core": _core,
         "errcodes": partial(_codes, ERRCODES.values(), "EVERYWHERE"),
-        "file": _file,
-        "help": _help,
         "requirements": _requirements,
+        "schema": _schema,
         "tcb-codes": partial(_codes, TCB_CODES, "TCB_CODES"),
         "token-errcodes": partial(_codes, TOKEN_ENDPOINT_ERRCODES.values(), "AT_TOKEN_ENDPOINTS"),
         "tree": _tree,
@@ -83,7 +83,7 @@ def _written(kind: str, *words: str) -> str:
 def _codes(rows: Iterable[Errcode | TcbCode], table: str, language: str = "") -> str:
     """Tabulate errcodes, or TcbCodes; ``table`` has their words in ``chinese.py``."""
     heads = chinese.HEADS if language == "chinese" else _HEADS
-    lines = [heads[table == "TCB_CODES"]]
+    lines: dict[tuple[str, ...], dict[str, None]] = {}
     for row in sorted(rows, key=_order):
         code = row.code if isinstance(row, Errcode) else row.prefix
         words = row.meaning, str(row.scope), row.advice, _HANDLED[_handling(row)]
@@ -92,8 +92,9 @@ def _codes(rows: Iterable[Errcode | TcbCode], table: str, language: str = "") ->
             handled = chinese.HANDLED[_handling(row)]
             words = meaning, chinese.WHOSE[str(row.scope)], advice, handled
         source = () if isinstance(row, Errcode) else (_link(row.source),)
-        lines.append((f"`{code}` `{row.error.__name__}`", *words, *source))
-    return _table(*lines)
+        lines.setdefault((f"`{row.error.__name__}`", *words, *source), {})[f"`{code}`"] = None
+    cells = [(f"{', '.join(codes)} {error}", *words) for (error, *words), codes in lines.items()]
+    return _table(heads[table == "TCB_CODES"], *cells)
 
 
 def _order(row: Errcode | TcbCode) -> tuple[bool, int, str]:
@@ -126,19 +127,26 @@ def _handling(row: Errcode | TcbCode) -> str:
     return "raises"
 
 
-def _help(*command: str) -> str:
-    """Show the help of a command as a terminal of 80 columns does, without any settings."""
+def _commands() -> str:
+    """Tabulate the commands, from the help of a terminal so wide that no line is broken."""
     shown = io.StringIO()
-    settings = {"COLUMNS": "80", "TERM": "dumb"}
+    settings = {"COLUMNS": "200", "TERM": "dumb"}
     with patch.dict(os.environ, settings, clear=True), redirect_stdout(shown), suppress(SystemExit):
-        run([*command, "--help"])
-    lines = [line.rstrip() for line in shown.getvalue().strip().split("\n")]
-    return "\n".join(["```text", *lines, "```"])
+        run(["--help"])
+    rows = re.findall(r"^│ (\w+) +(.+?) +│$", shown.getvalue(), re.MULTILINE)
+    return _table(("command", "purpose"), *((f"`{name}`", purpose) for name, purpose in rows))
 
 
-def _file(path: str) -> str:
-    text = (ROOT / path).read_text(encoding="utf-8").rstrip()
-    return f"```{Path(path).suffix[1:]}\n{text}\n```"
+def _schema() -> str:
+    """Tabulate the tables and views of an inventory, with the comment above each."""
+    text = (ROOT / "tcb_async" / "inventory" / "schema.sql").read_text(encoding="utf-8")
+    pattern = r"((?:^-- .*\n)+)CREATE (TABLE|VIEW) IF NOT EXISTS (\w+)(?: \(\n((?:    .*\n)+)\))?"
+    rows = [("table or view", "content", "columns")]
+    for comment, kind, name, body in re.findall(pattern, text, re.MULTILINE):
+        columns = re.findall(r"^    ([a-z]\w*)", body, re.MULTILINE)
+        about = " ".join(line.removeprefix("-- ") for line in comment.splitlines())
+        rows.append((f"{kind.lower()} `{name}`", about, ", ".join(f"`{it}`" for it in columns)))
+    return _table(*rows)
 
 
 def _tree() -> str:

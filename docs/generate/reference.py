@@ -1,7 +1,7 @@
 """The API reference as Markdown, from the signatures and docstrings of the package.
 
-Rule: the source is read, not imported. Every public member that has a docstring is shown; the
-signature is shown in full where the docstring explains how to make the object.
+Rule: the source is read, not imported. Every public member that has a docstring is shown: in the
+table of its class, and in a section of its own if there is more to say than fits into the table.
 """
 
 from __future__ import annotations
@@ -23,17 +23,26 @@ _MARKER = re.compile(r"<!-- generated: api (\S+) (.+) -->")
 _HEADS = {
     griffe.DocstringSectionKind.parameters: ("parameter", "meaning"),
     griffe.DocstringSectionKind.attributes: ("attribute", "meaning"),
-    griffe.DocstringSectionKind.raises: ("raises", "when"),
 }
 _TABLE = re.compile(r"^(=+(?: +=+)+)\n(.+\n)\1\n((?:.+\n)+?)\1$", re.MULTILINE)
 _COMMA = re.compile(r", (?=\*{0,2}\w+(?::|=|$)|\*,|/(?:,|$))")
+_ANY_ARGUMENT = re.compile(r"An argument is (unusable|invalid)\b")
+"""The reference says once that every function refuses an invalid argument."""
 _LINE = 88
+_WIDEST_CELL = 320
+_LONGEST_DEFAULT = 30
+_MANY_MEMBERS = 9
+"""A class with more members begins with their table."""
 
 
 def reference(module: str, *names: str) -> str:
-    """Return the reference of some public names of a module, without its members ``-NAME``."""
-    hidden = {name[1:] for name in names if name.startswith("-")}
-    return "\n\n".join(_entry(module, name, hidden) for name in names if name[0] != "-")
+    """Return the reference of some public names of a module.
+
+    ``-NAME`` hides a member or parameter. ``+NAME`` is a class whose members have no sections.
+    """
+    hidden = frozenset(name[1:] for name in names if name.startswith("-"))
+    shown = [name.removeprefix("+") for name in names if name[0] != "-"]
+    return "\n\n".join(_entry(module, name, hidden) for name in shown)
 
 
 @cache
@@ -64,31 +73,144 @@ def _defined(member: griffe.Object | griffe.Alias) -> griffe.Object:
 def explained() -> dict[str, tuple[str, str]]:
     """Find the module and the page of the reference of each public name."""
     return {
-        name: (module, page.name)
-        for page in (ROOT / "docs" / "reference").glob("*.md")
-        for module, names in _MARKER.findall(page.read_text(encoding="utf-8"))
-        for name in names.split()
-        if name[0] != "-"
+        name.removeprefix("+"): (module, page) for module, page, name in _marked() if name[0] != "-"
     }
 
 
-def _entry(module: str, name: str, hidden: set[str]) -> str:
+@cache
+def _marked() -> list[tuple[str, str, str]]:
+    return [
+        (module, page.name, name)
+        for page in (ROOT / "docs" / "reference").glob("*.md")
+        for module, names in _MARKER.findall(page.read_text(encoding="utf-8"))
+        for name in names.split()
+    ]
+
+
+def _entry(module: str, name: str, hidden: frozenset[str]) -> str:
     found = find(module, name)
-    parts = [f"## `{name}`", _signature(found, f"{module}.{name}"), *_description(found, name)]
-    parts.append(f"Defined in `{found.relative_package_filepath.as_posix()}`.")
+    signature = _signature(found, f"{module}.{name}", hidden)
+    parts = [signature, *_description(found, name, hidden)]
     if isinstance(found, griffe.Class):
-        parts.append(_fields_table(found, name))
-        for member in _members(found):
-            if member.name in hidden:
-                continue
-            parts += [f"### `{name}.{member.name}`", _signature(member, member.name)]
-            parts += _description(member, name)
-    return "\n\n".join(filter(None, parts))
+        members = [
+            member
+            for member in _members(found)
+            if member.name not in hidden and _first_with(member) in {None, name}
+        ]
+        tables = [_fields_table(found, name), _members_table(members, name)]
+        tables.append(_inherited(found, {member.name for member in members} | hidden))
+        parts = [*tables, *parts] if len(members) > _MANY_MEMBERS else [*parts, *tables]
+        for member in members:
+            if _has_section(member, name):
+                parts += [f"### `{name}.{member.name}`", _signature(member, member.name)]
+                parts += _description(member, name)
+    return "\n\n".join(filter(None, [f"## `{name}`", *parts]))
+
+
+def _inherited(found: griffe.Class, shown: set[str]) -> str:
+    """Link the members of the bases that the reference explains."""
+    links = [
+        _link(f"{_first_with(member)}.{member.name}", found.name, member.name)
+        for member in _members(found)
+        if member.name not in shown
+    ]
+    for base in found.mro():
+        if base.name in explained() and not _is_error(found):
+            inherited = sorted(_members_of(base.name) - shown)
+            links += [_link(f"{base.name}.{name}", found.name, name) for name in inherited]
+            shown = shown | {*inherited}
+    return f"Inherited: {', '.join(links)}." if links else ""
+
+
+def _first_with(member: griffe.Object) -> str | None:
+    """Return the first class of the reference that shows a member of a base without an entry."""
+    base = member.parent
+    if base is None or base.name in explained():
+        return None
+    classes = [find(module, name) for name, (module, _) in explained().items()]
+    heirs = (one.name for one in classes if isinstance(one, griffe.Class) and base in one.mro())
+    return next(heirs, None)
+
+
+def _is_error(found: griffe.Class) -> bool:
+    return any(base.name == "TcbError" for base in found.mro())
+
+
+def _members_table(members: list[griffe.Object], owner: str) -> str:
+    """Return the table of members: all of a class with many, or else those without a section."""
+    rows: list[str] = []
+    for member in members:
+        text = str(member.docstring.parsed[0].value) if member.docstring else ""
+        if not _has_section(member, owner):
+            shown = f"`{_one_line(member)}`"
+            text = _told(member)
+        elif len(members) > _MANY_MEMBERS:
+            shown = _link(f"{owner}.{member.name}", owner, member.name)
+            text = re.split(r"(?<=\.)\s|\n\n|::$", text)[0]
+        else:
+            continue
+        meaning = _inline(text, owner).replace("\n", " ")
+        rows.append(f"| {shown} | {meaning} |")
+    return "\n".join(["| member | meaning |", "| --- | --- |", *rows]) if rows else ""
+
+
+def _one_line(member: griffe.Object) -> str:
+    """Return the signature of a member for a cell of a table."""
+    if isinstance(member, griffe.Attribute):
+        text = _attribute(member)
+    elif isinstance(member, griffe.Function):
+        parameters = griffe.Parameters(
+            *(
+                griffe.Parameter(each.name, kind=each.kind, default=each.default)
+                for each in member.parameters
+                if each.name not in {"self", "cls"}
+            )
+        )
+        bare = griffe.Function(member.name, parameters=parameters, returns=member.returns)
+        text = bare.signature(return_type=True, name=member.name)
+        text = re.sub(r" -> (None|_\w+)$", "", text)
+        text = f"await {text}" if "async" in member.labels else text
+    else:
+        text = member.name
+    return _with_defaults(text, member.module).replace("|", "\\|")
+
+
+def _told(member: griffe.Object) -> str:
+    """Return the whole docstring of a member, for a cell of a table."""
+    parts: list[str] = []
+    for section in member.docstring.parsed if member.docstring else []:
+        kind = section.kind.value
+        if kind == "text":
+            parts.append(section.value)
+        elif kind == "returns":
+            parts += [f"Returns: {row.description}" for row in section.value]
+        elif kind == "raises":
+            rows = [row for row in section.value if not _ANY_ARGUMENT.match(row.description)]
+            parts += [f"Raises `{row.annotation}`: {row.description}" for row in rows]
+        else:
+            parts += [f"``{row.name}``: {row.description}" for row in section.value]
+    return " ".join(" ".join(parts).split())
+
+
+def _has_section(member: griffe.Object, owner: str) -> bool:
+    """Whether there is more to say about a member than fits into a cell of a table."""
+    if f"+{owner}" in {name for _, _, name in _marked()}:
+        return False
+    sections = member.docstring.parsed if member.docstring else []
+    is_overloaded = isinstance(member, griffe.Function) and bool(member.overloads)
+    has_table = any(section.kind.value == "parameters" for section in sections)
+    has_block = any("::" in str(section.value) for section in sections)
+    is_long = len(f"{_one_line(member)} {_told(member)}") > _WIDEST_CELL
+    return has_table or has_block or is_long or is_overloaded
 
 
 def _members(owner: griffe.Class) -> Iterator[griffe.Object]:
     """Yield the public methods and properties, with those of private bases, in source order."""
-    bases = [base for base in owner.mro() if base.name not in explained()]
+    known = [base for base in owner.mro() if base.name in explained()]
+    elsewhere = {base.path for one in known for base in one.mro()}
+    bases = [
+        base for base in owner.mro() if base.name not in explained() and base.path not in elsewhere
+    ]
     members: dict[str, griffe.Object] = {}
     for cls in [*reversed(bases), owner]:
         members |= {
@@ -120,23 +242,29 @@ def _fields_table(owner: griffe.Class, name: str) -> str:
     return _table(("attribute", "meaning"), rows, name) if rows else ""
 
 
-def _signature(found: griffe.Object, name: str) -> str:
+def _signature(found: griffe.Object, name: str, hidden: frozenset[str] = frozenset()) -> str:
     if isinstance(found, griffe.Attribute):
         return _code(_fitted(_attribute(found, name), found.module))
     if isinstance(found, griffe.Class):
-        return _code(_class(found, name))
+        return _code(_class(found, name, hidden))
     decorators = [f"@{decorator.value}" for decorator in found.decorators]
     lines = [line for line in decorators if "overload" not in line]
     keyword = "async def" if "async" in found.labels else "def"
+    for overload in found.overloads or ():
+        for parameter in overload.parameters:
+            if str(parameter.default) == "...":
+                parameter.default = found.parameters[parameter.name].default
     signatures = [overload.signature(name=name) for overload in found.overloads or [found]]
     lines += [_fitted(f"{keyword} {signature}", found.module) for signature in signatures]
     return _code("\n".join(lines))
 
 
-def _class(found: griffe.Class, name: str) -> str:
+def _class(found: griffe.Class, name: str, hidden: frozenset[str]) -> str:
     made = _defined(found.all_members["__init__"]) if "__init__" in found.all_members else None
     if isinstance(made, griffe.Function) and _explains(found, "parameters"):
-        line = made.signature(return_type=False, name=name)
+        kept = [each for each in made.parameters if each.name not in hidden]
+        shown = griffe.Function(made.name, parameters=griffe.Parameters(*kept), parent=found)
+        line = shown.signature(return_type=False, name=name)
     elif _is_value(found):
         named_only = any("kw_only=True" in str(decorator.value) for decorator in found.decorators)
         line = f"{name}({'*, ' * named_only}{', '.join(map(_attribute, _fields(found)))})"
@@ -153,9 +281,8 @@ def _code(text: str) -> str:
 
 
 def _fitted(line: str, module: griffe.Module) -> str:
-    """Show defaults by their value, and a long signature with a line for each parameter."""
-    line = re.sub(r"(?<== )[A-Z_]+(?=[,)])", lambda name: _value(module, name[0]), line)
-    line = re.sub(r"\*\w+: Never", "*", line.replace("'", '"'))
+    """Show a long signature with a line for each parameter."""
+    line = _with_defaults(line, module)
     if len(line) <= _LINE:
         return line
     start, _, rest = line.partition("(")
@@ -164,11 +291,21 @@ def _fitted(line: str, module: griffe.Module) -> str:
     return "\n".join([f"{start}(", *lines, f"){end}"])
 
 
+def _with_defaults(line: str, module: griffe.Module) -> str:
+    """Show defaults by their value, and no parameters that nobody can pass."""
+    line = re.sub(r"(?<==)( ?)([A-Z_]+)(?=[,)])", lambda it: it[1] + _value(module, it[2]), line)
+    line = re.sub(r", \*\*\w+: Never", "", line.replace("'", '"'))
+    return re.sub(r"\*\w+: Never", "*", line)
+
+
 def _value(module: griffe.Module, text: str) -> str:
     """Return the value of a constant of the package that the reference does not explain."""
     known = text in module.members and text not in explained()
     constant = _defined(module.members[text]) if known else None
-    return str(constant.value) if isinstance(constant, griffe.Attribute) else text
+    if not isinstance(constant, griffe.Attribute):
+        return text
+    value = re.sub(r"^_\w+\((-?\d+), .*\)$", r"\1", str(constant.value))  # a registered number
+    return value if len(value) <= _LONGEST_DEFAULT else "…"
 
 
 def _attribute(field: griffe.Attribute, name: str = "") -> str:
@@ -182,7 +319,9 @@ def _attribute(field: griffe.Attribute, name: str = "") -> str:
             for argument in default.arguments
             if isinstance(argument, griffe.ExprKeyword)
         }
-        default = given.get("default", given.get("factory"))
+        factory = given.get("factory")
+        made = factory and f"{str(factory).partition('[')[0]}()"
+        default = given.get("default", made)
     is_private = re.search(r"\b_", str(default))
     return text if default is None or is_private else f"{text} = {default}"
 
@@ -213,13 +352,19 @@ def _explains(found: griffe.Object, kind: str) -> bool:
     return any(section.kind.value == kind for section in sections)
 
 
-def _description(found: griffe.Object, owner: str) -> Iterator[str]:
+def _description(
+    found: griffe.Object, owner: str, hidden: frozenset[str] = frozenset()
+) -> Iterator[str]:
     for section in found.docstring.parsed if found.docstring else []:
         kind = section.kind
         if kind is griffe.DocstringSectionKind.text:
             yield _markdown(section.value, owner)
         elif kind in _HEADS:
-            yield _table(_HEADS[kind], section.value, owner)
+            rows = [row for row in section.value if getattr(row, "name", None) not in hidden]
+            yield _table(_HEADS[kind], rows, owner)
+        elif kind is griffe.DocstringSectionKind.raises:
+            rows = [row for row in section.value if not _ANY_ARGUMENT.match(row.description)]
+            yield "\n".join(_raised(row, owner) for row in rows)
         elif kind.value in {"returns", "yields"}:
             returned = " ".join(part.description for part in section.value)
             yield f"**{kind.value.title()}:** {_inline(returned, owner)}"
@@ -227,13 +372,19 @@ def _description(found: griffe.Object, owner: str) -> Iterator[str]:
             raise ValueError(f"{found.path}: a section of the kind {kind.value}")
 
 
+def _raised(row: griffe.DocstringRaise, owner: str) -> str:
+    return f"- Raises {_inline(f'`{row.annotation}`', owner)}: {_one_paragraph(row, owner)}"
+
+
+def _one_paragraph(row: griffe.DocstringElement, owner: str) -> str:
+    return _inline(row.description, owner).replace("\n", " ")
+
+
 def _table(head: tuple[str, str], rows: Iterable[griffe.DocstringNamedElement], owner: str) -> str:
     lines = [f"| {' | '.join(head)} |", "| --- | --- |"]
     for row in rows:
-        name = getattr(row, "name", None) or str(row.annotation)
-        named = _inline(f"`{name}`", owner) if head[0] == "raises" else f"`{name}`"
-        meaning = _inline(row.description, owner).replace("\n", " ").replace("|", "\\|")
-        lines.append(f"| {named} | {meaning} |")
+        meaning = _one_paragraph(row, owner).replace("|", "\\|")
+        lines.append(f"| `{row.name}` | {meaning} |")
     return "\n".join(lines)
 
 
@@ -266,19 +417,27 @@ def _inline(text: str, owner: str) -> str:
     return text.replace("``", "`")
 
 
-def _link(name: str, owner: str) -> str:
+def _link(name: str, owner: str, shown: str = "") -> str:
     """Link a name to where the reference explains it."""
+    shown = shown or name
     whole = f"{owner}.{name}" if name in _members_of(owner) else name
     first, _, member = whole.partition(".")
     if first not in explained() or whole == owner:
-        return f"`{name}`"
+        return f"`{shown}`"
     page = "" if first == owner else explained()[first][1]
-    place = whole if member in _members_of(first) else first
+    place = whole if member in _sections_of(first) else first
     anchor = re.sub(r"[^\w-]", "", place.lower())
-    return f"[`{name}`]({page}#{anchor})"
+    return f"[`{shown}`]({page}#{anchor})"
 
 
 @cache
 def _members_of(owner: str) -> set[str]:
     found = find(explained()[owner][0], owner)
     return {member.name for member in _members(found)} if isinstance(found, griffe.Class) else set()
+
+
+@cache
+def _sections_of(owner: str) -> set[str]:
+    found = find(explained()[owner][0], owner)
+    members = _members(found) if isinstance(found, griffe.Class) else ()
+    return {member.name for member in members if _has_section(member, owner)}

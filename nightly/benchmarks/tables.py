@@ -41,4 +41,5 @@ def markdown(table):
     if not table.rows:
         return table.about
     lines = [table.heads, ("---",) * len(table.heads), *table.rows]
-    return f"{table.about}\n\n" + "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+    text = "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+    return f"{table.about}\n\n{text}".lstrip()

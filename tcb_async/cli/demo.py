@@ -10,20 +10,24 @@ import contextlib
 import itertools
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import attrs
 
 from tcb_async._redact import Secret
 from tcb_async.client import TcbClient
-from tcb_async.emulator import DEMO_ENV, Emulator
+from tcb_async.emulator import DEMO_ENV, Emulator, Fault, RecordedRequest
+from tcb_async.emulator.demo import DEMO_CREATED, make_demo_functions
 from tcb_async.tokens import ComponentToken, StaticToken, TokenProvider
 
 ENV = DEMO_ENV
 NAME = "the demonstration"
 PENDING_FUNCTION = "webhookRelay"
 _SECONDS_APART = 1.5
+_STEADY, _CHANGING, _OVER_QUOTA = ("test-777bb9", "prod-1a2b3c"), "live-777bb9", "quota-777bb9"
+_REFUSED = {"busy-777bb9": -1, "denied-777bb9": 48001}
 
 
 @asynccontextmanager
@@ -33,9 +37,7 @@ async def open_demo(
     """Open the demonstration, with its functions in every environment that the user named."""
     async with Emulator.demo() as emulator:
         for copy in {env, *others} - {DEMO_ENV}:
-            for row in emulator.functions(DEMO_ENV):
-                fields = attrs.asdict(row, filter=lambda field, _: field.init)
-                emulator.deploy(copy, **fields)
+            _deploy_demo_functions(emulator, copy)
         async with (
             change_all_the_time(emulator, [env] if is_changing else []),
             _open_client(emulator, StaticToken(emulator.token), concurrency) as client,
@@ -76,6 +78,57 @@ async def _open_client(
         log.setLevel(before)
 
 
+def add_documented_environments(emulator: Emulator, platform: str) -> list[str]:
+    """Add the environments of the documentation's examples, and return the ordinary ones.
+
+    Faults and changes depend on the environment alone, so that an example can be repeated.
+    """
+    envs = [*_STEADY, _CHANGING, _OVER_QUOTA]
+    for env in envs:
+        emulator.add_environment(env, create_time=DEMO_CREATED)
+        _deploy_demo_functions(emulator, env)
+    emulator.add_collections(envs[0], *(f"orders-{number}" for number in range(45)))
+    emulator.add_environment("own-7a8b9c", owner=platform)
+    emulator.deploy("own-7a8b9c", "pay")
+    reason = ("ResourceNotFound.File", "no entry file")
+    emulator.deploy("own-7a8b9c", "refund", status="CreateFailed", status_reason=[reason])
+    for env, errcode in _REFUSED.items():
+        refused = itertools.repeat(Fault.errcode(errcode))
+        emulator.script(refused, when=partial(_is_for, env))
+    emulator.script(itertools.repeat(Fault.errcode(45009)), when=_make_quota_test())
+    steps = change_functions(emulator, _CHANGING)
+
+    @emulator.on_request
+    def change_before_each_listing(request: RecordedRequest) -> None:
+        if _is_for(_CHANGING, request) and request.offset == 0:
+            next(steps)
+
+    return envs
+
+
+def _deploy_demo_functions(emulator: Emulator, env: str) -> None:
+    for row in make_demo_functions():
+        emulator.deploy(env, **attrs.asdict(row))
+
+
+def _is_for(env: str, request: RecordedRequest) -> bool:
+    return request.body is not None and request.body.get("env") == env
+
+
+def _make_quota_test() -> Callable[[RecordedRequest], bool]:
+    """Make the test for the first request of a walk that is not for its first page."""
+    is_new_walk = False
+
+    def exceeds_quota(request: RecordedRequest) -> bool:
+        nonlocal is_new_walk
+        if not _is_for(_OVER_QUOTA, request):
+            return False
+        was_new, is_new_walk = is_new_walk, request.offset == 0
+        return was_new and not is_new_walk
+
+    return exceeds_quota
+
+
 @asynccontextmanager
 async def change_all_the_time(emulator: Emulator, envs: Sequence[str]) -> AsyncGenerator[None]:
     """Deploy, update and delete functions of these environments during the block."""
@@ -103,10 +156,9 @@ def change_functions(emulator: Emulator, env: str) -> Iterator[None]:
             if function.status == status:
                 emulator.update(env, function.name, status="Active")
                 yield
-    numbers = itertools.count(1)
+    name = "preview"
     while True:
-        name = f"preview{next(numbers)}"
-        with contextlib.suppress(ValueError):  # another client deployed it first
+        with contextlib.suppress(ValueError):  # a client of this emulator changed it first
             emulator.deploy(env, name, status="Creating", runtime="Nodejs18.15")
             yield
             emulator.update(env, name, status="Active")

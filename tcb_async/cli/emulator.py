@@ -32,7 +32,7 @@ emulator_command = App(
     name="emulator",
     help_epilogue="""\
 [bold]Examples[/bold]
-  tcb-async emulator --demo
+  tcb-async emulator --docs
   tcb-async emulator --demo --busy --changing
   tcb-async emulator --env test-777bb9 --env prod-1a2b3c
   tcb-async emulator --merchants 1000
@@ -53,6 +53,7 @@ def serve_emulator(
     env: Annotated[list[str] | None, Parameter(metavar="ENV")] = None,
     count: Annotated[int, whole_number(minimum=0)] = 57,
     demo: bool = False,
+    docs: bool = False,
     platform: bool = False,
     merchants: Annotated[int | None, whole_number()] = None,
     busy: bool = False,
@@ -64,9 +65,11 @@ def serve_emulator(
     """Serve a WeChat emulator, until Ctrl-C.
 
     Args:
-        env: An environment to serve. May be repeated. Default: test-777bb9, unless --demo.
+        env: An environment to serve. May be repeated. Default: test-777bb9, unless --demo or
+            --docs.
         count: How many functions each --env holds.
         demo: Serve the environment of `tcb-async list --demo`, with some latency.
+        docs: Serve everything that the examples of the documentation use.
         platform: Serve a third-party platform, too. With --demo, a few of its 60 merchants fail.
         merchants: Serve a platform with N merchants, each with an environment of 20 functions.
         busy: Answer a fifth of the requests with -1, system busy: see clients retry.
@@ -76,6 +79,7 @@ def serve_emulator(
     """
     with run_command(verbose=verbose, level=logging.INFO) as screen:
         # aiohttp's server: help and usage errors do not need it.
+        from tcb_async.cli.demo import add_documented_environments  # noqa: PLC0415
         from tcb_async.emulator import DEMO_ENV, Emulator  # noqa: PLC0415
 
         server = Emulator.demo(port=port) if demo else Emulator(port=port)
@@ -83,15 +87,16 @@ def serve_emulator(
             server.latency, server.jitter = latency, 0.0
         if busy:
             server.busy_rate = _BUSY_RATE
+        settings = add_app(server)
+        if platform or docs or merchants:
+            settings |= add_platform(server, merchants, demo=demo or docs)
         envs = [DEMO_ENV] if demo else []
-        for each in dict.fromkeys(env or ([] if demo else [_ENV])):
+        if docs:
+            envs += add_documented_environments(server, _PLATFORM)
+        for each in dict.fromkeys(env or ([] if envs else [_ENV])):
             if check_env(each) not in envs:
                 server.deploy(each, count=count)
                 envs.append(each)
-        settings = {"TCB_APPID": _APPID, "TCB_SECRET": secrets.token_hex(16)}
-        server.add_app(_APPID, settings["TCB_SECRET"])
-        if platform or merchants:
-            settings |= _add_platform(server, merchants, demo=demo)
         try:
             signals.run(
                 lambda: _serve(server, screen, envs, settings, port=port, is_changing=changing)
@@ -100,7 +105,15 @@ def serve_emulator(
             screen.say("ended")
 
 
-def _add_platform(server: Emulator, merchants: int | None, *, demo: bool) -> dict[str, str]:
+def add_app(server: Emulator) -> dict[str, str]:
+    """Add the app, and return the settings of its clients."""
+    secret = secrets.token_hex(16)
+    server.add_app(_APPID, secret)
+    return {"TCB_APPID": _APPID, "TCB_SECRET": secret}
+
+
+def add_platform(server: Emulator, merchants: int | None, *, demo: bool) -> dict[str, str]:
+    """Add the platform with its merchants, and return the settings of its clients."""
     secret = secrets.token_hex(16)
     ticket = server.add_component(_PLATFORM, secret)
     if merchants is not None:

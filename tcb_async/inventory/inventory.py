@@ -105,8 +105,8 @@ async def list_account(
     It is idempotent: a queue on several machines can call it for each account.
 
     Args:
-        client: Shares its session, window and retry quota. Its own token is used only to fetch the
-            account's token.
+        client: Its connections, limit of requests and quota of retries are used, and its own token
+            only to fetch the account's token.
         account: The account.
         page_size: As for `TcbClient.functions`.
 

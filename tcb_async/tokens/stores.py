@@ -3,9 +3,9 @@
 Rule: one token is one value under one key, and a read with the write that follows is one step. In
 memory it is a step without an await, in Redis it is a Lua script.
 
-docs/reference/redis.md lists the keys in Redis, their values and their expiry. Tokens are stored in
-the clear. The script that reads a value checks it: an invalid value counts as missing, and the next
-token replaces it. Comparing versions alone would block every later token.
+docs/reference/tokens.md lists the keys in Redis, their values and their expiry. Tokens are stored
+in the clear. The script that reads a value checks it: an invalid value counts as missing, and the
+next token replaces it. Comparing versions alone would block every later token.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import signal
 import sys
 from collections import Counter
 from contextlib import asynccontextmanager
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import aiohttp
@@ -20,8 +20,8 @@ from redis.asyncio import Redis
 from redis_server import running_redis
 from terminal import ENV, run, run_here, start
 
-from tcb_async import RetryPolicy, TcbClient
-from tcb_async.cli.demo import change_functions
+from tcb_async import DailyQuotaError, RetryPolicy, TcbClient, TcbError, changes
+from tcb_async.cli.demo import add_documented_environments, change_functions
 from tcb_async.cli.screen import Screen as Console
 from tcb_async.emulator import DEMO_ENV, Emulator
 from tcb_async.inventory import InventoryStore
@@ -35,7 +35,7 @@ async def serving(*words):
     """The command, and the variables that it tells its user to export."""
     async with start("emulator", *words) as command:
         settings = {}
-        wanted = 9 if {"--platform", "--merchants"} & {*words} else 4
+        wanted = 9 if {"--platform", "--merchants", "--docs"} & {*words} else 4
         while len(settings) < wanted:
             export, setting = shlex.split(await command.line())
             name, _, value = setting.partition("=")
@@ -150,24 +150,77 @@ async def test_while_it_changes_watch_has_something_to_show():
 def test_changes_repeat_in_a_cycle():
     emulator = Emulator()
     emulator.deploy(ENV, "login", status="Updating")
-    emulator.deploy(ENV, "preview2")
     seen = [
         tuple(f"{row.name} {row.status}" for row in emulator.functions(ENV))
-        for _ in islice(change_functions(emulator, ENV), 12)
+        for _ in islice(change_functions(emulator, ENV), 8)
     ]
 
-    others = ("login Active", "preview2 Active")
-    assert seen[:8] == [
-        ("login Updating", "preview2 Active"),
-        others,
-        (*others, "preview1 Creating"),
-        (*others, "preview1 Active"),
-        (*others, "preview1 Updating"),
-        (*others, "preview1 Active"),
-        others,
-        others,
+    assert seen == [
+        ("login Updating",),
+        ("login Active",),
+        ("login Active", "preview Creating"),
+        ("login Active", "preview Active"),
+        ("login Active", "preview Updating"),
+        ("login Active", "preview Active"),
+        ("login Active",),
+        ("login Active", "preview Creating"),
     ]
-    assert seen[8] == (*others, "preview3 Creating")
+
+
+def test_changes_leave_a_function_of_the_same_name_alone():
+    emulator = Emulator()
+    (function,) = emulator.deploy(ENV, "preview")
+
+    assert [emulator.functions(ENV) for _ in islice(change_functions(emulator, ENV), 4)] == [
+        (function,)
+    ] * 4
+
+
+class TestDocs:
+    """`--docs`: everything that the examples of the documentation use."""
+
+    async def test_its_accounts_see_only_their_own_environments(self):
+        async with serving("--docs") as (command, settings):
+            by_token = await run("environments", "-f", "csv", env=settings)
+            by_app = await run("environments", "-f", "csv", env=settings | {"TCB_ACCESS_TOKEN": ""})
+            merchants = await run("merchants", "-f", "ndjson", env=settings)
+            ended = await command.end(signal.SIGINT)
+
+        assert by_token.out == by_app.out
+        assert [line.split(",")[0] for line in by_app.out.splitlines()[1:]] == [
+            *("test-777bb9", "prod-1a2b3c", "live-777bb9", "quota-777bb9")
+        ]
+        assert len(merchants.out.splitlines()) == 60
+        assert "quota-777bb9 and a platform with 60 merchants. " in ended.err
+
+    @pytest.mark.parametrize(("env", "errcode"), [("busy-777bb9", -1), ("denied-777bb9", 48001)])
+    async def test_an_environment_always_fails(self, emulator, env, errcode):
+        add_documented_environments(emulator, "wxplatform")
+        async with TcbClient(
+            emulator.token, base_url=emulator.url, retry=RetryPolicy.none()
+        ) as client:
+            for _ in range(3):
+                with pytest.raises(TcbError) as caught:
+                    await client.count_functions(env)
+                assert caught.value.errcode == errcode
+            assert await client.count_functions(ENV) == 48
+
+    async def test_each_walk_is_over_its_quota_once(self, emulator):
+        add_documented_environments(emulator, "wxplatform")
+        async with TcbClient(emulator.token, base_url=emulator.url) as client:
+            for _ in range(2):
+                with pytest.raises(DailyQuotaError) as caught:
+                    await client.list_functions("quota-777bb9", page_size=20)
+                cursor = caught.value.cursor
+                assert len(await client.list_functions("quota-777bb9", resume=cursor)) == 28
+
+    async def test_each_listing_shows_the_next_change(self, emulator):
+        add_documented_environments(emulator, "wxplatform")
+        async with TcbClient(emulator.token, base_url=emulator.url) as client:
+            lists = [await client.list_functions("live-777bb9") for _ in range(4)]
+
+        kinds = [[change.name for change in changes(*pair)] for pair in pairwise(lists)]
+        assert kinds == [["webhookRelay"], ["goodsRecommend"], ["preview"]]
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +19,8 @@ import pytest
 from blockbuster import blockbuster_ctx
 from fastapi import HTTPException
 from names import LIST
-from terminal import Ended, start
+from programs import needs_package
+from terminal import Ended, run_here, start
 
 from tcb_async.emulator import Emulator
 from tcb_async.inventory import InventoryStore
@@ -151,6 +154,116 @@ async def test_inventory_service_does_not_start_without_secret(runner):
         ended = await program.end()
     assert ended.code != 0
     assert "KeyError: 'TCB_SECRET'" in ended.err
+
+
+DJANGO = """
+import asyncio, types, sys, django
+from django.conf import settings
+from django.urls import path
+urls = types.ModuleType("urls")
+sys.modules["urls"] = urls
+settings.configure(ROOT_URLCONF="urls", ALLOWED_HOSTS=["*"], SECRET_KEY="x")
+django.setup()
+import views
+urls.urlpatterns = [path("<str:env>", getattr(views, sys.argv[1]))]
+from django.test import AsyncClient, Client
+async def asgi():
+    return await AsyncClient().get("/test-777bb9")
+print(asyncio.run(asgi()).text, Client().get("/test-777bb9").text)
+"""
+TASK = """
+import tasks
+tasks.app.conf.task_always_eager = True
+print(len(tasks.inventory.delay("test-777bb9").get()))
+"""
+STORED = """
+import sys, tasks
+from tcb_async import SystemBusyError, TcbError
+tasks.app.conf.update(result_backend="cache+memory://", result_serializer=sys.argv[1])
+error = SystemBusyError("busy", errcode=-1, rid="a-b-c", env="test-777bb9", attempts=5)
+tasks.app.backend.store_result("1", error, "FAILURE")
+try:
+    tasks.app.AsyncResult("1").get()
+except TcbError as got:
+    print(type(got).__name__, got.message, got.errcode, got.rid, got.env, got.attempts)
+"""
+
+
+@pytest.mark.slow
+def test_the_recipes_read_an_inventory(tmp_path, monkeypatch):
+    for package in ("pandas", "polars", "duckdb", "datasette"):
+        needs_package(package)
+    import pandas as pd  # noqa: PLC0415 - not in every environment
+    import polars as pl  # noqa: PLC0415
+
+    monkeypatch.chdir(tmp_path)
+    run_here(["inventory", "--demo", "-o", "inventory.sqlite", "-q"], {})
+    run_here(["inventory", "--demo", "-o", "inventory.ndjson", "-q"], {})
+    page = (EXAMPLES.parent / "how-to" / "inventory-tools.md").read_text(encoding="utf-8")
+    recipes = dict(re.findall(r"^\| \[(\w+)\]\(\S+\) \| `([^`]+)`", page, re.MULTILINE))
+    assert recipes.keys() == {"Datasette", "DuckDB", "pandas", "polars"}
+
+    names = {"pd": pd, "pl": pl, "sqlite3": sqlite3}
+    for tool in ("pandas", "polars"):
+        assert len(eval(recipes[tool], names)) == 5650  # noqa: S307 - our own example
+    copied = f"import duckdb; print(duckdb.sql({recipes['DuckDB']!r}))"
+    query = ["--get", "/inventory.json?sql=SELECT+count(*)+AS+n+FROM+current&_shape=array"]
+    shown = [*recipes["Datasette"].replace("serve ", "").split(), *query]
+    for words in ([sys.executable, "-c", copied], [sys.executable, "-m", *shown]):
+        done = subprocess.run(words, check=True, capture_output=True, text=True)  # noqa: S603
+    assert json.loads(done.stdout) == [{"n": 5650}]
+    assert Path("inventory.parquet").exists()
+
+
+class TestSyncFrameworks:
+    """The modules of "Sync code, notebooks, Django, Celery", called by their framework."""
+
+    @pytest.fixture
+    def call(self, runner):
+        runner.emulator.deploy("test-777bb9", count=48)
+        page = (EXAMPLES.parent / "how-to" / "sync.md").read_text(encoding="utf-8")
+
+        async def run(program, word, module, containing):
+            blocks = re.findall(rf"```python\n(# {module}\n.*?)```", page, re.DOTALL)
+            (block,) = (block for block in blocks if containing in block)
+            (runner.folder / module).write_text(block, encoding="utf-8")
+            done = await asyncio.to_thread(  # the emulator runs on the loop
+                subprocess.run,
+                [sys.executable, "-c", program, word],
+                cwd=runner.folder,
+                env=os.environ | runner.variables | {"PYTHONWARNINGS": ""},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            return done.stdout
+
+        return run
+
+    async def test_the_async_view_works_under_asgi_and_wsgi(self, call):
+        needs_package("django")
+        shown = await call(DJANGO, "functions", "views.py", "async def functions")
+        assert shown.count('"name"') == 2 * 48
+
+    async def test_the_sync_view_works_under_asgi_and_wsgi(self, call):
+        needs_package("django")
+        shown = await call(DJANGO, "count_view", "views.py", "count_view")
+        assert shown.split() == ["48", "48"]
+
+    async def test_the_task_returns_functions(self, call):
+        needs_package("celery")
+        assert await call(TASK, "", "tasks.py", "def inventory") == "48\n"
+
+    @pytest.mark.parametrize(
+        ("serializer", "error"),
+        [
+            ("pickle", "SystemBusyError busy -1 a-b-c test-777bb9 5\n"),
+            ("json", "SystemBusyError busy 0 None None 0\n"),
+        ],
+    )
+    async def test_only_pickled_errors_are_complete(self, call, serializer, error):
+        needs_package("celery")
+        assert await call(STORED, serializer, "tasks.py", "def inventory") == error
 
 
 class TestTheNightlyScript:

@@ -1,26 +1,20 @@
-"""Run the examples of README.md and docs/.
+"""Run the examples of README.md and docs/ as their reader does.
 
-Rule: each document has a WeChat server and an empty folder of its own; the shown code runs,
-after the visible blocks above it. A hidden block runs beside them, on the side of the server: it
-shares no name with them (it reads theirs as ``page``), writes no file, and sets only variables that
-the document names.
+Rule: each page has `tcb-async emulator --docs`, a fresh interpreter and an empty folder of its own.
+The variables that the emulator prints are the only settings, and the visible blocks the only code.
 
-A ``python`` block runs in the document's namespace, ``await`` and all; pytest runs a block with
-tests, and a block that begins with a comment such as ``# first.py`` is also saved under that name.
-An ``output`` block is the output of the python block before it, ``...`` standing for anything. A
-``console`` block is run command by command, and shows the output. An ``ini`` block is
-saved under the name that it begins with. Other languages
-(``shell`` for steps that need a fresh machine) are not run here.
+A ``python`` block is pasted into the interpreter, whose event loop runs, as in a notebook. A block
+that begins with a comment such as ``# first.py`` is saved under that name instead, and pytest runs
+a block with tests. An ``output`` block is the output of the python block before it, ``...``
+standing for anything. A ``console`` block is run command by command, and shows the output. An
+``ini`` block is saved under the name that it begins with. Other languages (``shell`` for steps that
+need a fresh machine) are not run here.
 """
 
-import ast
-import asyncio
 import contextlib
 import doctest
 import importlib.util
-import inspect
-import io
-import logging
+import json
 import os
 import re
 import shlex
@@ -28,79 +22,108 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from types import MappingProxyType
 
 import pytest
-from names import APPID, ENV
-from programs import lacking, needs
-from redis_server import running_redis
+from programs import lacking
 from sybil.evaluators.python import pad
 from sybil.parsers.myst import CodeBlockParser
 from terminal import run_here
-
-from tcb_async import TcbClient
-from tcb_async.emulator import DEMO_ENV, Emulator
 
 ROOT = Path(__file__).parents[2]
 SECRET = "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
 DEV_PACKAGES = {"celery", "datasette", "django", "duckdb", "pandas", "polars"}
 """Packages of the examples that only the dependency group ``dev`` has."""
+_END = "<end of the block>"
+_PYTEST_INI = """\
+[pytest]
+asyncio_mode = auto
+asyncio_default_fixture_loop_scope = function
+"""
+_INTERPRETER = f"""
+import ast, asyncio, inspect, json, sys, traceback
+
+page = {{"__name__": "__main__"}}
+
+async def run(line):
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    pasted = eval(compile(*json.loads(line), "exec", flags, dont_inherit=True), page)
+    if inspect.iscoroutine(pasted):
+        await pasted
+
+with asyncio.Runner() as runner:
+    for line in sys.stdin:
+        failed = False
+        try:
+            runner.run(run(line))
+        except BaseException:
+            failed = True
+            traceback.print_exc(file=sys.stdout)
+        print("\\n{_END}", failed, flush=True)
+"""
 
 
 class Document:
-    """State shared by the examples of one document."""
+    """A reader of one page: an emulator in a second terminal, a folder, and an interpreter."""
 
-    def __init__(self, page):
+    def __init__(self):
         self._stack = contextlib.ExitStack()
-        self.printed = ""
-        self.needs = []
-        enter = self._stack.enter_context
-        folder = Path(enter(tempfile.TemporaryDirectory()))
+        self.printed = self.program = ""
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         (folder / "docs").symlink_to(ROOT / "docs")
-        self._patch = enter(pytest.MonkeyPatch.context())
-        self._patch.chdir(folder)
-        emulator = enter(Emulator())
-        for row in Emulator.demo().functions(DEMO_ENV):
-            fields = {"runtime": row.runtime, "status": row.status}
-            emulator.deploy(ENV, row.name, **fields, add_time=row.add_time, mod_time=row.mod_time)
-        emulator.add_app(APPID, SECRET)
-        self._answer_for_wechat(emulator)
-        self.runner = enter(asyncio.Runner())
-        self._stack.callback(lambda: self.runner.run(_close_all(page)))
-        self._stack.callback(logging.getLogger("tcb_async").setLevel, logging.NOTSET)
-        self.server = {
-            "emulator": emulator,
-            "start_redis": self.start_redis,
-            "page": MappingProxyType(page),
+        self._stack.enter_context(pytest.MonkeyPatch.context()).chdir(folder)
+        settings = {"COLUMNS": "90", "NO_COLOR": "1"}
+        self.environment = {
+            name: text for name, text in os.environ.items() if not name.startswith("TCB_")
         }
+        self.environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self.environment |= settings
+        emulator = self._start("-m", "tcb_async", "emulator", "--docs")
+        for line in emulator.stdout:
+            name, _, settings[name] = shlex.split(line)[1].partition("=")
+            if name == "TCB_AUTHORIZER_REFRESH_TOKEN":  # the last line
+                break
+        else:
+            raise AssertionError("the emulator has not started")
+        self.environment |= settings
+        self.settings = settings
+        self._interpreter = self._start("-c", _INTERPRETER)
 
-    def start_redis(self):
-        """Let the examples find a Redis at ``TCB_REDIS_URL``; skip them if it is missing."""
-        self.needs.append("redis-server")
-        redis = self._stack.enter_context(running_redis())
-        self._patch.setenv("TCB_REDIS_URL", redis.url)
+    def _start(self, *words):
+        process = subprocess.Popen(  # noqa: S603 - our own examples
+            (sys.executable, *words),
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self._stack.enter_context(process)
+        self._stack.callback(process.kill)
+        return process
+
+    def paste(self, source, path):
+        """Paste a block into the interpreter; returns its output."""
+        self._interpreter.stdin.write(json.dumps([source, path]) + "\n")
+        self._interpreter.stdin.flush()
+        lines = iter(self._interpreter.stdout.readline, "")
+        printed = []
+        for line in lines:
+            if line.startswith(_END):
+                assert line == f"{_END} False\n", "".join(printed)
+                return "".join(printed)
+            printed.append(line)
+        raise AssertionError("the interpreter has exited after\n" + "".join(printed))
+
+    def ran(self, *words, **variables):
+        """Run a program that must not fail; returns its output."""
+        return ran(*words, env=self.environment | variables)
 
     def close(self):
         self._stack.close()
 
-    def _answer_for_wechat(self, emulator):
-        """Let clients with no other base URL ask the emulator, here and in child processes."""
-        settings = {
-            "TCB_BASE_URL": emulator.url,
-            "TCB_ACCESS_TOKEN": emulator.token,
-            "TCB_APPID": APPID,
-            "TCB_SECRET": SECRET,
-            "COLUMNS": "90",
-            "NO_COLOR": "1",
-        }
-        for name, setting in settings.items():
-            self._patch.setenv(name, setting)
-        self._patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
-        self._patch.setitem(TcbClient.__init__.__kwdefaults__, "base_url", emulator.url)
-
 
 def setup(namespace):
-    namespace["_document"] = Document(namespace)
+    namespace["_document"] = Document()
 
 
 def teardown(namespace):
@@ -108,11 +131,9 @@ def teardown(namespace):
 
 
 def unless_it_lacks(evaluate):
-    """Skip an example if its document's programs or its section's packages are not here."""
+    """Skip an example if its section's packages are not here."""
 
     def run(example):
-        for program in example.namespace["_document"].needs:
-            needs(program)
         for package in packages_of(example):
             if importlib.util.find_spec(package) is None:
                 pytest.skip(lacking(package))
@@ -130,54 +151,16 @@ def packages_of(example):
     return sorted(DEV_PACKAGES.intersection(used))
 
 
-async def _close_all(page):
-    for value in page.values():
-        if isinstance(value, TcbClient):
-            await value.aclose()
-        elif isinstance(value, Emulator):
-            await value.stop()
-
-
 def run_python(example):
-    """Run a block in the document's namespace, or its tests by pytest; save it if it has a name."""
+    """Paste a block; but save it if it has a name, and have pytest run its tests."""
     document = example.namespace["_document"]
-    if example.document.text.startswith("<!---", example.start):
-        run_hidden(example)
-        return
-    name = save(example)
+    document.program = save(example)
     if "def test_" in example.parsed:
-        document.printed = run_tests(name or "test_example.py", example.parsed)
-        return
-    document.printed = execute(example, example.namespace)
-
-
-def run_hidden(example):
-    """Run a block that readers do not see; they could copy nothing that depends on it."""
-    document, settings, files = (
-        example.namespace["_document"],
-        dict(os.environ),
-        {*Path().iterdir()},
-    )
-    shown = re.sub(r"<!---.*?--->", "", example.document.text, flags=re.DOTALL)
-    execute(example, document.server)
-    changed = {name for name, _ in os.environ.items() ^ settings.items()}
-    assert {name for name in changed if name not in shown} == set(), "no reader sets these"
-    changed = {*Path().iterdir()} ^ files
-    assert changed <= {Path("__pycache__")}, "no reader has this file"
-
-
-def execute(example, namespace):
-    """Run a block, with ``await`` and all; returns its output."""
-    document = example.namespace["_document"]
-    source = pad(example.parsed, example.line + example.parsed.line_offset)
-    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    code = compile(source, example.path, "exec", flags, dont_inherit=True)
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        if code.co_flags & inspect.CO_COROUTINE:
-            document.runner.run(eval(code, namespace))  # noqa: S307 - our own examples
-        else:
-            exec(code, namespace)  # noqa: S102 - our own examples
-    return printed.getvalue()
+        name = document.program or "test_example.py"
+        document.printed = run_tests(document, name, example.parsed)
+    elif not document.program:
+        source = pad(example.parsed, example.line + example.parsed.line_offset)
+        document.printed = document.paste(source, example.path)
 
 
 def save(example):
@@ -194,39 +177,41 @@ def save_settings(example):
     assert save(example), "settings begin with a comment that names their file"
 
 
-def run_tests(name, source):
+def run_tests(document, name, source):
     """Run a block that holds tests; every one must pass."""
     Path(name).write_text(source, encoding="utf-8")
-    settings = ["-p", "no:cacheprovider"]
     if not Path("pytest.ini").exists():
-        settings += ["-o", "asyncio_mode=auto"]
-        settings += ["-o", "asyncio_default_fixture_loop_scope=function"]
+        Path("pytest.ini").write_text(_PYTEST_INI, encoding="utf-8")
     plugins = ("-p", "pytest_asyncio.plugin", "-p", "tcb_async.pytest_plugin")
-    words = (sys.executable, "-m", "pytest", "-q", *settings, *plugins, name)
-    return ran(*words, COLUMNS="80", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    words = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugins, name)
+    return document.ran(*words, COLUMNS="80", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
 
 
 def check_output(example):
-    """Compare with the output of the python block before."""
-    compare(example.parsed, example.namespace["_document"].printed)
+    """Compare with the output of the python block before, or of the program saved from it."""
+    document = example.namespace["_document"]
+    if document.program:
+        document.printed = document.ran(sys.executable, document.program)
+    compare(example.parsed, document.printed)
 
 
 def run_console(example):
     """Run each command, and compare the output."""
+    document = example.namespace["_document"]
     for command, expected in commands_in(example.parsed):
-        compare(expected, typed(command))
+        compare(expected, typed(document, command))
 
 
-def typed(command):
+def typed(document, command):
     """Run a plain `tcb-async` command in this process, which is fastest, any other in a shell."""
     if not command.startswith("tcb-async ") or re.search(r"[$&;<>|]", command):
-        return ran("bash", "-c", command)
-    ended = run_here(shlex.split(command)[1:], dict(os.environ))
+        return document.ran("bash", "-c", command)
+    ended = run_here(shlex.split(command)[1:], document.settings)
     assert ended.code == 0, f"{command}: {ended}"
     return ended.out + ended.err
 
 
-def ran(*words, **variables):
+def ran(*words, env=None):
     """Run a program that must not fail; returns its output."""
     done = subprocess.run(  # noqa: S603 - our own examples
         words,
@@ -236,7 +221,7 @@ def ran(*words, **variables):
         text=True,
         timeout=60,
         check=False,
-        env=os.environ | variables,
+        env=env,
     )
     assert done.returncode == 0, f"{words}: exit code {done.returncode}\n{done.stdout}"
     return done.stdout

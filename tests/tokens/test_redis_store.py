@@ -306,7 +306,7 @@ class TestNonsense:
         assert await stored_token(redis, in_redis(emulator)) == token.reveal()
 
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "redis.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "tokens.md"
 
 
 def documented():
