@@ -405,7 +405,7 @@ class Emulator(Endpoints, Server):
     def rotate_refresh_token(self, component_appid: str, authorizer_appid: str) -> None:
         """Rotate the refresh token together with the merchant's next token."""
         with self._lock:
-            self._components[component_appid].authorizers[authorizer_appid].rotating = True
+            self._components[component_appid].authorizers[authorizer_appid].is_rotating = True
 
     def refresh_token(self, component_appid: str, authorizer_appid: str) -> str:
         """Return the merchant's current refresh token."""

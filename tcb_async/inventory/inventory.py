@@ -136,10 +136,10 @@ async def _list_account(
         if is_fatal(error):
             raise
         failure = error
-    except Exception as error:  # noqa: BLE001 - the caller's own code, which provides the token
+    except Exception as error:  # noqa: BLE001 - the caller's own code
         failure = TokenError(
-            f"the token of {account.appid} could not be fetched ({describe(error)}): see the code "
-            "that fetches it"
+            f"your code failed while {account.appid} was listed ({describe(error)}): see the code "
+            "that fetches its token, and the observer"
         )
     # A listing may be stored for long, and the frames of a traceback contain whole pages.
     failure.__traceback__ = failure.__context__ = failure.__cause__ = None
@@ -227,7 +227,7 @@ class Inventory(IteratedOnce):
         check_instance("client", client, TcbClient, "such as TcbClient(token)")
         if not isinstance(accounts, Iterable | AsyncIterable) or isinstance(accounts, str):
             raise ConfigurationError(
-                f"accounts is of type {type(accounts).__name__}: it must be an iterable, or an "
+                f"accounts is of type {type(accounts).__name__}: must be an iterable, or an "
                 "asynchronous iterable, of Account"
             )
         self._client = client
