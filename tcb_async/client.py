@@ -259,11 +259,11 @@ class TcbClient:
             check_methods("observer", observer, "attempting", "walk_started")
         self._transport = Transport(
             base_url=check_base_url(base_url, allow_http=allow_http),
-            window=Window(check_count("concurrency", concurrency, least=1)),
+            window=Window(check_count("concurrency", concurrency, minimum=1)),
             retry=retry,
             quota=RetryQuota.for_window(concurrency),
             timeout=check_seconds("timeout", timeout),
-            max_reply_bytes=check_count("max_reply_bytes", max_reply_bytes, least=1),
+            max_reply_bytes=check_count("max_reply_bytes", max_reply_bytes, minimum=1),
             trust_env=trust_env,
             ssl_context=ssl_context,
             observer=observer,
@@ -372,7 +372,7 @@ class TcbClient:
         if listing.max_page is not None:
             if settings.get("page_size") is None:
                 settings["page_size"] = listing.max_page
-            check_count("page_size", settings["page_size"], least=1, most=listing.max_page)
+            check_count("page_size", settings["page_size"], minimum=1, maximum=listing.max_page)
         learned = self._page_sizes.setdefault(listing.path, PageSize(MOST, FALLBACK))
         shared = Shared(learned, self._transport.live, self._transport.retry.sleep)
         may_fall_back = settings.get("page_size") is None
@@ -526,8 +526,8 @@ class TcbClient:
         Source: the WeChat page *getFuntionList*, ``POST /tcb/listfunctions``.
         """
         check_env(env)
-        check_count("limit", limit, least=1)
-        check_count("offset", offset, least=0)
+        check_count("limit", limit, minimum=1)
+        check_count("offset", offset, minimum=0)
         return await self._fetch_single(FUNCTIONS, {"env": env}, offset, limit)
 
     async def list_environments(self) -> tuple[Environment, ...]:

@@ -135,20 +135,20 @@ class Pager(IteratedOnce, Generic[T]):
         self._shared = shared = Shared() if _shared is None else _shared
         self._learned = shared.learned
         if page_size is not None:
-            self._learned = PageSize(check_count("page_size", page_size, least=1))
+            self._learned = PageSize(check_count("page_size", page_size, minimum=1))
         self._plan: Plan[T] = Plan(
             Identity(identify, value, frozen=self.has_frozen_items),
             start=_start_of(scope, resume),
             size=attrs.evolve(self._learned),
             max_items=max_items,
             on_drift=on_drift,
-            max_repairs=check_count("max_repairs", max_repairs, least=0),
+            max_repairs=check_count("max_repairs", max_repairs, minimum=0),
             stats=shared.stats,
         )
         self._fetch = fetch
         # A coroutine function's result becomes a task directly; others go through `_fetch_page`.
         self._is_async = iscoroutinefunction(fetch)
-        self.concurrency = check_count("concurrency", concurrency, least=1)
+        self.concurrency = check_count("concurrency", concurrency, minimum=1)
         """The most fetches in flight at once. A change takes effect from the next page on."""
         self._on_progress = on_progress
         self._observer = observer
@@ -442,7 +442,7 @@ def _check_arguments(
     if on_drift not in ("repair", "raise", "ignore"):
         raise ConfigurationError(f"on_drift={on_drift!r}: must be 'repair', 'raise' or 'ignore'")
     if max_items is not None:
-        check_count("max_items", max_items, least=0)
+        check_count("max_items", max_items, minimum=0)
     if on_progress is not None:
         check_callback("on_progress", on_progress)
 

@@ -125,7 +125,7 @@ def as_provider(
     if is_class or not callable(token):
         kind = "a class" if is_class else f"of type {type(token).__name__}"
         raise ConfigurationError(
-            f"token is {kind}: it must be a str, an async callable that returns one, or a "
+            f"token is {kind}: must be a str, an async callable that returns one, or a "
             "TokenProvider, such as StableToken(appid, secret)"
         )
     return CallableToken(check_async("token", token))
@@ -139,7 +139,8 @@ class _AppToken(ManagedToken):
     """The token of an app or a platform, requested with its appsecret."""
 
     kind: ClassVar[TokenKind] = "access"
-    _name: ClassVar[str]  # in its keys in the store
+    # In its keys in the store.
+    _name: ClassVar[str]
 
     def __init__(
         self,

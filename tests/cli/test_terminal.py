@@ -449,18 +449,6 @@ def test_a_stdout_without_a_descriptor_may_break_too(monkeypatch):
         stdout.close()  # otherwise its finalizer would complain later
 
 
-def test_a_bar_never_shows_more_functions_than_there_are(monkeypatch):
-    shown = []
-    monkeypatch.setattr(Progress, "update", lambda *_, **facts: shown.append(facts))
-    walk = SimpleNamespace(stats=SimpleNamespace(retries=0), total=3)
-
-    with show_walk(Console.open(), ENV, walk, is_shown=False) as set_done:
-        set_done(2)
-        set_done(5)
-
-    assert [(bar["completed"], bar["total"]) for bar in shown] == [(2, 3), (5, 5)]
-
-
 class _BrokenPipe(io.BytesIO):
     def flush(self):
         if self.tell():
