@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from itertools import cycle
+from types import SimpleNamespace
 
 import aiohttp
 import aiohttp.web
@@ -13,6 +14,7 @@ from emulator_client import asking
 from leaks import eventually
 
 from tcb_async.emulator import FAULTS, Emulator, Fault
+from tcb_async.emulator.faults import Exchange
 
 ENV = "test-777bb9"
 
@@ -194,3 +196,9 @@ class TestFaults:
             wechat.emulator.script([fault])
         await eventually(lambda: wechat.emulator.in_flight == 0)
         assert not [line for line in caplog.records if line.levelno >= logging.WARNING]
+
+
+async def test_fault_cannot_write_to_a_client_that_has_gone():
+    request = SimpleNamespace(transport=None)
+    with pytest.raises(ConnectionError, match="the client has gone"):
+        await Fault.disconnect().act(Exchange(request, None, None))
