@@ -182,12 +182,13 @@ async def _fetch_statuses(client: TcbClient) -> Mapping[str, str]:
 async def _list_functions(
     client: TcbClient, env: str, page_size: int | None, max_in_flight: Callable[[], int]
 ) -> tuple[CloudFunction, ...]:
-    functions: list[CloudFunction] = []
-    async with client.functions(env, page_size=page_size, concurrency=max_in_flight()) as pager:
-        async for page in pager.by_page():
-            functions.extend(page.items)
-            pager.concurrency = max_in_flight()
-    return tuple(functions)
+    def adapt(_done: int, _total: int) -> None:
+        pager.concurrency = max_in_flight()
+
+    pager = client.functions(
+        env, page_size=page_size, concurrency=max_in_flight(), on_progress=adapt
+    )
+    return tuple(await pager.collect())
 
 
 class Inventory(IteratedOnce):

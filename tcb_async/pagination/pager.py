@@ -387,7 +387,7 @@ class Pager(IteratedOnce, Generic[T]):
         try:
             await self._release()
         finally:
-            if self.stats.passes:
+            if self._plan.has_collected:
                 _log.info(
                     "%r collected its rows in %d passes (%d requests): their order is not stable, "
                     "or pages do not overlap; sort by a unique key to read them once",
