@@ -67,13 +67,13 @@ def check_text(name: str, value: object) -> str:
     return value
 
 
-def check_count(name: str, value: object, *, least: int, most: int | None = None) -> int:
+def check_count(name: str, value: object, *, minimum: int, maximum: int | None = None) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
-        if least <= value <= (sys.maxsize if most is None else most):
+        if minimum <= value <= (sys.maxsize if maximum is None else maximum):
             return value
         if value > sys.maxsize:
-            most = most or sys.maxsize
-    bounds = f", {least} or more" if most is None else f" from {least} to {most}"
+            maximum = maximum or sys.maxsize
+    bounds = f", {minimum} or more" if maximum is None else f" from {minimum} to {maximum}"
     raise _make_error(name, value, f"must be a whole number{bounds}")
 
 
@@ -92,7 +92,7 @@ def check_instance(name: str, value: object, kind: type, example: str) -> None:
     if not isinstance(value, kind):
         article = "an" if kind.__name__[0] in "AEIOU" else "a"
         raise ConfigurationError(
-            f"{name} is of type {type(value).__name__}: it must be {article} {kind.__name__}, "
+            f"{name} is of type {type(value).__name__}: must be {article} {kind.__name__}, "
             f"{example}"
         )
 
@@ -181,7 +181,7 @@ def check_body(body: Hidden[object]) -> Hidden[dict[str, Any]]:
             return Hidden(wrap_secrets(cast("Mapping[str, Any]", mapping)))
     kind = type(body.reveal()).__name__
     raise ConfigurationError(
-        f"body is of type {kind}: it must be a mapping with str keys, such as {{'env': env}}",
+        f"body is of type {kind}: must be a mapping with str keys, such as {{'env': env}}",
         argument="body",
     )
 
@@ -275,7 +275,7 @@ def why_not_a_secret(hidden: Hidden[object]) -> str | None:
 def check_secret(name: str, value: Secret) -> Secret:
     """Return a value that can be a secret. It is wrapped before: tracebacks show arguments."""
     if (fault := why_not_a_secret(value)) is not None:
-        raise ConfigurationError(f"{name} {fault}: it must be a str as WeChat gave it")
+        raise ConfigurationError(f"{name} {fault}: must be a str as WeChat gave it")
     return value
 
 
@@ -287,7 +287,7 @@ def check_appid(name: str, value: Secret) -> str:
     elif fault is None and not value.reveal().startswith("wx"):
         fault = "does not begin with wx (are appid and secret swapped?)"
     if fault is not None:
-        raise ConfigurationError(f"{name} {fault}: it must be a str such as wx0123456789abcdef")
+        raise ConfigurationError(f"{name} {fault}: must be a str such as wx0123456789abcdef")
     return value.reveal()
 
 
@@ -337,7 +337,7 @@ def check_async(name: str, value: AsyncCallable, *arguments: str) -> AsyncCallab
     function: object = value
     if not callable(function):
         raise ConfigurationError(
-            f"{name} is of type {type(value).__name__}: it must be an async callable"
+            f"{name} is of type {type(value).__name__}: must be an async callable"
         )
     if not inspect.isroutine(function):
         return value

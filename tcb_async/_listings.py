@@ -146,8 +146,8 @@ class _ReplyReader(Generic[Item]):
     def _find_contradiction(self, reply: Any) -> str | None:  # noqa: ANN401 - made by msgspec
         """Return the reason why a reply is not the whole list; None if it may be."""
         rows = self.rows_of(reply)
-        if rows is None and reply.errcode is msgspec.UNSET:
-            return f"{self.listing.rows_key} is null, and there is no errcode of 0"
+        if not rows and reply.errcode is msgspec.UNSET:
+            return f"{self.listing.rows_key} is empty, and there is no errcode of 0"
         if max(getattr(reply, key) or 0 for key in _TOTALS) > len(rows or ()):
             return f"its total is above the number of rows in {self.listing.rows_key}"
         return None

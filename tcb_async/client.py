@@ -84,7 +84,7 @@ from tcb_async.models import (
 )
 from tcb_async.observer import Observer, WalkStats
 from tcb_async.pagination.page import FALLBACK, MOST, OnDrift, Page, PageSize
-from tcb_async.pagination.pager import Pager
+from tcb_async.pagination.pager import Pager, Shared
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import ComponentToken, StableToken, StaticToken, TokenProvider, as_provider
 from tcb_async.tokens.refresh import call_with_token
@@ -259,11 +259,11 @@ class TcbClient:
             check_methods("observer", observer, "attempting", "walk_started")
         self._transport = Transport(
             base_url=check_base_url(base_url, allow_http=allow_http),
-            window=Window(check_count("concurrency", concurrency, least=1)),
+            window=Window(check_count("concurrency", concurrency, minimum=1)),
             retry=retry,
             quota=RetryQuota.for_window(concurrency),
             timeout=check_seconds("timeout", timeout),
-            max_reply_bytes=check_count("max_reply_bytes", max_reply_bytes, least=1),
+            max_reply_bytes=check_count("max_reply_bytes", max_reply_bytes, minimum=1),
             trust_env=trust_env,
             ssl_context=ssl_context,
             observer=observer,
@@ -334,10 +334,10 @@ class TcbClient:
     ) -> AsyncGenerator[CloudFunction, None]:
         """Walk over the functions of an environment, in the server's order.
 
-        If the walk has to collect all rows (see ``sweeps`` in `WalkStats`), functions found late
-        are yielded last. Pages are fetched concurrently, and each is retried on its own. To stop
-        early, close the generator (``contextlib.aclosing``), or just break. It takes the arguments
-        of `functions`.
+        Each name is yielded once, when it is first seen: if the list changes, functions found late
+        are last. Pages are fetched concurrently, and each is retried on its own. To stop early,
+        close the generator (``contextlib.aclosing``), or just break. It takes the arguments of
+        `functions`.
 
         Raises:
             ConfigurationError: An argument is invalid; raised immediately.
@@ -372,18 +372,17 @@ class TcbClient:
         if listing.max_page is not None:
             if settings.get("page_size") is None:
                 settings["page_size"] = listing.max_page
-            check_count("page_size", settings["page_size"], least=1, most=listing.max_page)
-        stats, may_fall_back = WalkStats(), settings.get("page_size") is None
+            check_count("page_size", settings["page_size"], minimum=1, maximum=listing.max_page)
+        learned = self._page_sizes.setdefault(listing.path, PageSize(MOST, FALLBACK))
+        shared = Shared(learned, self._transport.live, self._transport.retry.sleep)
+        may_fall_back = settings.get("page_size") is None
         return pager_class(
-            partial(self._fetch, listing, fields, count=stats, may_fall_back=may_fall_back),
-            learned=self._page_sizes.setdefault(listing.path, PageSize(MOST, FALLBACK)),
+            partial(self._fetch, listing, fields, count=shared.stats, may_fall_back=may_fall_back),
             identify=listing.identify,
             scope=scope,
-            live=self._transport.live,
             observer=self._transport.observer,
-            sleep=self._transport.retry.sleep,
-            stats=stats,
             env=fields.get("env"),
+            _shared=shared,
             **settings,
         )
 
@@ -508,7 +507,10 @@ class TcbClient:
         return check_secret("the token that the provider returned", token).reveal()
 
     async def list_functions(self, env: str, **options: Unpack[WalkOptions]) -> list[CloudFunction]:
-        """List all functions of an environment; `iter_functions` yields them as they arrive."""
+        """List all functions of an environment, as they were last seen: see `Pager.collect`.
+
+        `iter_functions` yields them as they arrive.
+        """
         return await self.functions(env, **options).collect()
 
     async def function_page(
@@ -524,8 +526,8 @@ class TcbClient:
         Source: the WeChat page *getFuntionList*, ``POST /tcb/listfunctions``.
         """
         check_env(env)
-        check_count("limit", limit, least=1)
-        check_count("offset", offset, least=0)
+        check_count("limit", limit, minimum=1)
+        check_count("offset", offset, minimum=0)
         return await self._fetch_single(FUNCTIONS, {"env": env}, offset, limit)
 
     async def list_environments(self) -> tuple[Environment, ...]:

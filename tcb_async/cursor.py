@@ -23,7 +23,7 @@ DIGEST = 8
 MOST_ROWS = 2**63 - 1
 """The largest number of rows: a number of 8 bytes."""
 
-_VERSION = "2"
+_VERSION = "3"
 
 
 def digest(text: str) -> bytes:
@@ -45,6 +45,10 @@ _packed = make_validator(
     lambda value: isinstance(value, bytes) and len(value) % DIGEST == 0, f"{DIGEST} bytes a digest"
 )
 
+_last = make_validator(
+    lambda value: isinstance(value, bytes) and len(value) in {0, DIGEST}, f"{DIGEST} bytes, or none"
+)
+
 
 # The string of a cursor holds its fields in this order, as MessagePack.
 _Fields = tuple[bytes, int, int, bytes, bytes, bool]
@@ -63,9 +67,10 @@ class Cursor:
         scope: The name of the list: the environment's id.
         offset: The row of the last item, counted from 0.
         total: The number of rows of the list when this row was read.
-        landmarks: Digests of the last rows, by value, up to `offset`; empty at the start of a list.
+        last: A digest of this row, by value; empty at the start of a list.
         names: Digests of the yielded names.
-        drift: Whether a change of the list was noticed, so that the head must still be checked.
+        drift: Whether a change of the list was noticed, in this run or in an earlier run. Then a
+            resumed walk reads the list from row 0, and yields only new names.
 
     Raises:
         ConfigurationError: A value is of the wrong type, or out of range.
@@ -74,7 +79,7 @@ class Cursor:
     scope: str = attrs.field(validator=_text)
     offset: int = attrs.field(default=0, validator=_row)
     total: int = attrs.field(default=0, validator=_row)
-    landmarks: bytes = attrs.field(default=b"", validator=_packed, repr=False)
+    last: bytes = attrs.field(default=b"", validator=_last, repr=False)
     names: bytes = attrs.field(default=b"", validator=_packed, repr=False)
     drift: bool = attrs.field(default=False, validator=_flag)
 
@@ -85,7 +90,7 @@ class Cursor:
 
     def __str__(self) -> str:
         scope = self.scope.encode("utf-8", "surrogatepass")
-        fields = scope, self.offset, self.total, self.landmarks, self.names, self.drift
+        fields = scope, self.offset, self.total, self.last, self.names, self.drift
         body = msgspec.msgpack.encode(fields)
         framed = zlib.crc32(body).to_bytes(4, "big") + body
         return _VERSION + base64.urlsafe_b64encode(framed).rstrip(b"=").decode("ascii")

@@ -90,7 +90,7 @@ def lifespan(
         )
     if isinstance(make_client, type) or not callable(make_client):
         kind = "a class" if isinstance(make_client, type) else f"a {type(make_client).__name__}"
-        raise ConfigurationError(f"make_client is {kind}: it must be a function, {_RECIPE}")
+        raise ConfigurationError(f"make_client is {kind}: must be a function, {_RECIPE}")
 
     @asynccontextmanager
     async def open_client(_app: object) -> AsyncGenerator[Mapping[str, object], None]:

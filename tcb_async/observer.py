@@ -43,20 +43,13 @@ class Attempt:
 
 @attrs.define
 class WalkStats:
-    """The requests and repairs of a walk so far.
+    """The requests and passes of a walk so far.
 
     Attributes:
         requests: Pages requested, without retries.
         retries: Retries of these requests, counted by the fetch function.
-        shifted_pages: Pages that joined the page before further down than expected.
-        reanchors: Pages that did not join, so the next row was searched for in other rows.
-        second_passes: Times that the list was read again from row 0.
-        head_checks: Times that the head was read again for items that had moved there.
-        sweeps: Times that all rows were read to collect them, because the order of the list is not
-            stable, or because it changed under a walk without an overlap.
+        passes: Times that the list was read from row 0 (or the cursor); 1 while nothing changes.
         drift: Whether any change of the list was noticed.
-        head_checked: Whether the walk ended with a head check that found nothing changing, or with
-            a complete collection, so that no item that moved to the head is missing.
         resumed: Whether it began from the cursor of an earlier run.
         unchecked_joins: Pages joined without an overlap, because of ``page_size=1`` or
             ``on_drift="ignore"``: changes between them were not noticed.
@@ -64,21 +57,10 @@ class WalkStats:
 
     requests: int = 0
     retries: int = 0
-    shifted_pages: int = 0
-    reanchors: int = 0
-    second_passes: int = 0
-    head_checks: int = 0
-    sweeps: int = 0
+    passes: int = 0
     drift: bool = False
-    head_checked: bool = False
     resumed: bool = False
     unchecked_joins: int = 0
-
-    @property
-    def repairs(self) -> int:
-        """Repairs of every kind."""
-        passes = self.second_passes + self.head_checks + self.sweeps
-        return self.shifted_pages + self.reanchors + passes
 
 
 Cost_contra = TypeVar("Cost_contra", contravariant=True)

@@ -34,7 +34,6 @@ Attributes = dict[str, AttributeValue]
 
 _SCHEMA = "https://opentelemetry.io/schemas/1.29.0"
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
-_REPAIRS = ("shifted_pages", "reanchors", "second_passes", "head_checks", "sweeps")
 _FIRST_ERROR_STATUS = 400
 
 
@@ -51,7 +50,7 @@ class Telemetry:
                                       and, if it failed, ``tcb.errcode``, ``tcb.tcb_code`` and
                                       ``tcb.rid``
     ``tcb.walk``                      walk, from its first request on: ``tcb.env``, and at its end
-                                      ``tcb.walk.requests``, ``.retries`` and ``.repairs``
+                                      ``tcb.walk.requests``, ``.retries``, ``.passes``, ``.drift``
     ``POST /tcb/listfunctions``, …    attempt of a request: the attributes of HTTP client spans,
                                       ``tcb.env``, ``tcb.offset``, ``tcb.errcode``,
                                       ``tcb.tcb_code``, ``tcb.rid``
@@ -65,7 +64,7 @@ class Telemetry:
     ``tcb.client.window``             the client's present limit of requests in flight
     ``tcb.client.retries``            attempts of requests beyond the first
     ``tcb.walk.duration``             seconds of each walk, the consumer's own time included
-    ``tcb.walk.repairs``              repairs of drift, by ``tcb.walk.repair``
+    ``tcb.walk.passes``               passes over lists; more than one per walk if a list changes
     ``tcb.inventory.accounts``        accounts visited, by ``tcb.account.status``
     ``tcb.account.duration``          seconds of each account
     ``tcb.inventory.duration``        seconds of each inventory
@@ -130,8 +129,8 @@ class _Instruments:
         self.retries = meter.create_counter(
             "tcb.client.retries", "{retry}", "Attempts of requests beyond the first."
         )
-        self.repairs = meter.create_counter(
-            "tcb.walk.repairs", "{repair}", "Repairs of walks after a change of the list."
+        self.passes = meter.create_counter(
+            "tcb.walk.passes", "{pass}", "Passes over lists; more than one if a list changes."
         )
         self.accounts = meter.create_counter(
             "tcb.inventory.accounts", "{account}", "Accounts that inventories visited."
@@ -245,7 +244,7 @@ class _WorkSpan:
     def ended(self, cost: WalkStats | WorkSummary, error: BaseException | None) -> None:
         """Report the end: the metric gets the texts as attributes, the span the numbers too."""
         outcome = _mark_failed(self._span, error)
-        summary = self._count_repairs(cost) if isinstance(cost, WalkStats) else cost
+        summary = self._count_passes(cost) if isinstance(cost, WalkStats) else cost
         named = {f"tcb.{self._kind}.{name}": value for name, value in summary.items()}
         outcome |= {name: value for name, value in named.items() if isinstance(value, str)}
         if self._kind == "account":
@@ -254,11 +253,10 @@ class _WorkSpan:
         self._span.set_attributes(named | outcome | _describe_codes(error))
         self._span.end()
 
-    def _count_repairs(self, stats: WalkStats) -> WorkSummary:
-        for kind in _REPAIRS:
-            if times := getattr(stats, kind):
-                self._instruments.repairs.add(times, {"tcb.walk.repair": kind})
-        return {"requests": stats.requests, "retries": stats.retries, "repairs": stats.repairs}
+    def _count_passes(self, stats: WalkStats) -> WorkSummary:
+        self._instruments.passes.add(stats.passes)
+        names = ("requests", "retries", "passes", "drift")
+        return {name: getattr(stats, name) for name in names}
 
 
 def _mark_failed(span: trace.Span, error: BaseException | None) -> Attributes:

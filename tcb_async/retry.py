@@ -118,26 +118,14 @@ class RetryPolicy:
     """The number of attempts per request, and the waits between them.
 
     The wait before attempt *n + 1* is drawn evenly from 0 to ``min(cap, base * 2 ** (n - 1))``
-    seconds (full jitter); the server's ``Retry-After`` is honoured as a minimum, but never beyond
-    the deadline, nor longer than a day. If the connection of the first attempt is dropped before
-    any reply, as kept-alive connections may be at any time, the first retry follows immediately,
-    on a new connection.
+    seconds (full jitter); the server's ``Retry-After`` is a minimum, but no wait goes beyond
+    the deadline, nor lasts longer than a day. If the connection of the first attempt is dropped
+    before any reply, as kept-alive connections may be at any time, the first retry follows
+    immediately, on a new connection.
 
-    The status decides, regardless of the sender: WeChat, a reverse proxy, or a forward proxy that
-    answers ``CONNECT``.
-
-    ==================================================  ==========================================
-    event                                               reaction
-    ==================================================  ==========================================
-    -1, -1000, -501001, -501002, -601001, -601003       retried
-    -604102; InternalError and other TcbCodes           retried
-    45011, -501004, RequestLimitExceeded, HTTP 429      retried
-    no connection, time-out, cut short, HTTP 5xx, 408   retried
-    truncated JSON                                      retried
-    connection dropped at the first attempt             retried immediately, on a new connection
-    40001, 40014, 41001, 42001                          one fresh token, one replay
-    any other errcode or HTTP 4xx, a redirect, HTML     raised immediately
-    ==================================================  ==========================================
+    Busy errcodes (such as -1), rate limits (45011, HTTP 429), failures of the network, HTTP 408 and
+    5xx, and truncated replies are retried; any other error is raised immediately. A stale token
+    (40001, 42001) is replaced once. An HTTP status counts whether WeChat sent it or a proxy.
 
     Attributes:
         attempts: Attempts in all, the first included; 1 or more. A page of the default size has one

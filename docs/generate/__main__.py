@@ -45,15 +45,15 @@ if TYPE_CHECKING:
 
     from tcb_async.errcodes import TcbCode
 
-_COLUMNS = ("meaning", "scope", "what to do", "the client")
+_COLUMNS = ("raised as", "scope", "what to do")
 _HEADS = (
-    ("errcode, raised as", *_COLUMNS),
-    ("TcbCode begins with, raised as", *_COLUMNS, "source"),
+    ("errcode", *_COLUMNS),
+    ("TcbCode begins with", *_COLUMNS),
 )
 _HANDLED = {
-    "retries": "retries",
-    "replays": "one fresh token, one replay",
-    "raises": "raises",
+    "retries": " after retries",
+    "replays": " after one fresh token and one replay",
+    "raises": "",
 }
 _BLOCK = re.compile(r"(<!-- generated: ([\w ./+-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 
@@ -83,17 +83,21 @@ def _written(kind: str, *words: str) -> str:
 def _codes(rows: Iterable[Errcode | TcbCode], table: str, language: str = "") -> str:
     """Tabulate errcodes, or TcbCodes; ``table`` has their words in ``chinese.py``."""
     heads = chinese.HEADS if language == "chinese" else _HEADS
-    lines: dict[tuple[str, ...], dict[str, None]] = {}
+    groups: dict[tuple[str, ...], dict[str, list[str]]] = {}
     for row in sorted(rows, key=_order):
-        code = row.code if isinstance(row, Errcode) else row.prefix
-        words = row.meaning, str(row.scope), row.advice, _HANDLED[_handling(row)]
+        code: int | str = row.code if isinstance(row, Errcode) else row.prefix
+        shown = f"`{code}`" if isinstance(row, Errcode) else f"[`{code}`]({row.source})"
+        meaning, scope, advice = row.meaning, str(row.scope), row.advice
+        handled = _HANDLED[_handling(row)]
         if language == "chinese":
             meaning, advice = _translated(table, code)
-            handled = chinese.HANDLED[_handling(row)]
-            words = meaning, chinese.WHOSE[str(row.scope)], advice, handled
-        source = () if isinstance(row, Errcode) else (_link(row.source),)
-        lines.setdefault((f"`{row.error.__name__}`", *words, *source), {})[f"`{code}`"] = None
-    cells = [(f"{', '.join(codes)} {error}", *words) for (error, *words), codes in lines.items()]
+            scope, handled = chinese.WHOSE[scope], chinese.HANDLED[_handling(row)]
+        group = groups.setdefault((f"`{row.error.__name__}`{handled}", scope, advice), {})
+        group.setdefault(meaning, []).append(shown)
+    cells = [
+        ("<br>".join(f"{', '.join(codes)} {meaning}" for meaning, codes in group.items()), *words)
+        for words, group in groups.items()
+    ]
     return _table(heads[table == "TCB_CODES"], *cells)
 
 
@@ -113,10 +117,6 @@ def _translated(table: str, code: int | str) -> tuple[str, str]:
             f"{code} has no Chinese words: add its meaning and remedy to {table} in "
             "docs/generate/chinese.py"
         ) from None
-
-
-def _link(url: str) -> str:
-    return f"[{url.split('/')[2]}]({url})"
 
 
 def _handling(row: Errcode | TcbCode) -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 __all__ = ["AT_TOKEN_ENDPOINTS", "EVERYWHERE", "HANDLED", "HEADS", "TCB_CODES", "WHOSE"]
 
-_COLUMNS = ("含义", "影响范围", "怎么办", "本库的处理")
+_COLUMNS = ("异常", "影响范围", "怎么办")
 HEADS = (
-    ("错误码与异常", *_COLUMNS),
-    ("以此开头的 TcbCode 与异常", *_COLUMNS, "来源"),
+    ("错误码", *_COLUMNS),
+    ("以此开头的 TcbCode", *_COLUMNS),
 )
 HANDLED = {
-    "retries": "自动重试",
-    "replays": "换新的 access_token 后重发一次",
-    "raises": "直接抛出异常",
+    "retries": "（自动重试之后）",
+    "replays": "（换新的 access_token 重发一次之后）",
+    "raises": "",
 }
 WHOSE = {"merchant": "商家", "platform": "调用方", "request": "请求本身", "service": "微信服务"}
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from itertools import pairwise
+from html import escape
+from itertools import groupby, pairwise
+from operator import itemgetter
 from pathlib import Path
 from textwrap import dedent
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import griffe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 ROOT = Path(__file__).parents[2]
 _MARKER = re.compile(r"<!-- generated: api (\S+) (.+) -->")
@@ -142,7 +145,7 @@ def _members_table(members: list[griffe.Object], owner: str) -> str:
     for member in members:
         text = str(member.docstring.parsed[0].value) if member.docstring else ""
         if not _has_section(member, owner):
-            shown = f"`{_one_line(member)}`"
+            shown = _cell(f"`{_one_line(member)}`")
             text = _told(member)
         elif len(members) > _MANY_MEMBERS:
             shown = _link(f"{owner}.{member.name}", owner, member.name)
@@ -172,7 +175,7 @@ def _one_line(member: griffe.Object) -> str:
         text = f"await {text}" if "async" in member.labels else text
     else:
         text = member.name
-    return _with_defaults(text, member.module).replace("|", "\\|")
+    return _with_defaults(text, member.module)
 
 
 def _told(member: griffe.Object) -> str:
@@ -183,7 +186,7 @@ def _told(member: griffe.Object) -> str:
         if kind == "text":
             parts.append(section.value)
         elif kind == "returns":
-            parts += [f"Returns: {row.description}" for row in section.value]
+            parts.append(f"Returns: {' '.join(row.description for row in section.value)}")
         elif kind == "raises":
             rows = [row for row in section.value if not _ANY_ARGUMENT.match(row.description)]
             parts += [f"Raises `{row.annotation}`: {row.description}" for row in rows]
@@ -198,7 +201,7 @@ def _has_section(member: griffe.Object, owner: str) -> bool:
         return False
     sections = member.docstring.parsed if member.docstring else []
     is_overloaded = isinstance(member, griffe.Function) and bool(member.overloads)
-    has_table = any(section.kind.value == "parameters" for section in sections)
+    has_table = any(it.kind.value == "parameters" and len(it.value) > 1 for it in sections)
     has_block = any("::" in str(section.value) for section in sections)
     is_long = len(f"{_one_line(member)} {_told(member)}") > _WIDEST_CELL
     return has_table or has_block or is_long or is_overloaded
@@ -265,14 +268,11 @@ def _class(found: griffe.Class, name: str, hidden: frozenset[str]) -> str:
         kept = [each for each in made.parameters if each.name not in hidden]
         shown = griffe.Function(made.name, parameters=griffe.Parameters(*kept), parent=found)
         line = shown.signature(return_type=False, name=name)
-    elif _is_value(found):
-        named_only = any("kw_only=True" in str(decorator.value) for decorator in found.decorators)
-        line = f"{name}({'*, ' * named_only}{', '.join(map(_attribute, _fields(found)))})"
     else:
         bases = [str(base) for base in found.bases if not str(base).startswith("_")]
+        if _is_value(found):
+            bases = [base for base in bases if base in explained()]
         line = f"{name}({', '.join(bases)})" if bases else name
-        if "TypedDict" in bases:
-            return "\n    ".join([f"class {line}:", *map(_attribute, _fields(found))])
     return _fitted(f"class {line}", found.module)
 
 
@@ -293,7 +293,7 @@ def _fitted(line: str, module: griffe.Module) -> str:
 
 def _with_defaults(line: str, module: griffe.Module) -> str:
     """Show defaults by their value, and no parameters that nobody can pass."""
-    line = re.sub(r"(?<==)( ?)([A-Z_]+)(?=[,)])", lambda it: it[1] + _value(module, it[2]), line)
+    line = re.sub(r"(?<==)( ?)([A-Z_]+)(?=[,)]|$)", lambda it: it[1] + _value(module, it[2]), line)
     line = re.sub(r", \*\*\w+: Never", "", line.replace("'", '"'))
     return re.sub(r"\*\w+: Never", "*", line)
 
@@ -361,7 +361,10 @@ def _description(
             yield _markdown(section.value, owner)
         elif kind in _HEADS:
             rows = [row for row in section.value if getattr(row, "name", None) not in hidden]
-            yield _table(_HEADS[kind], rows, owner)
+            is_typed = kind is griffe.DocstringSectionKind.attributes
+            fields = _fields(found) if is_typed and isinstance(found, griffe.Class) else ()
+            types = {field.name: _one_line(field) for field in fields}
+            yield _table(_HEADS[kind], rows, owner, types)
         elif kind is griffe.DocstringSectionKind.raises:
             rows = [row for row in section.value if not _ANY_ARGUMENT.match(row.description)]
             yield "\n".join(_raised(row, owner) for row in rows)
@@ -380,12 +383,27 @@ def _one_paragraph(row: griffe.DocstringElement, owner: str) -> str:
     return _inline(row.description, owner).replace("\n", " ")
 
 
-def _table(head: tuple[str, str], rows: Iterable[griffe.DocstringNamedElement], owner: str) -> str:
+def _table(
+    head: tuple[str, str],
+    rows: Iterable[griffe.DocstringNamedElement],
+    owner: str,
+    types: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     lines = [f"| {' | '.join(head)} |", "| --- | --- |"]
-    for row in rows:
-        meaning = _one_paragraph(row, owner).replace("|", "\\|")
-        lines.append(f"| `{row.name}` | {meaning} |")
+    told = ((_cell(_one_paragraph(row, owner)), row.name) for row in rows)
+    for meaning, same in groupby(told, key=itemgetter(0)):
+        names = ", ".join(_cell(f"`{types.get(name, name)}`") for _, name in same)
+        lines.append(f"| {names} | {meaning} |")
     return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    r"""Write ``|`` as every Markdown shows it: the site would show the backslash of ``\|``."""
+    return re.sub(
+        r"`([^`]*\|[^`]*)`",
+        lambda code: f"<code>{escape(code[1], quote=False).replace('|', '&#124;')}</code>",
+        text,
+    )
 
 
 def _markdown(text: str, owner: str) -> str:

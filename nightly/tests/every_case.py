@@ -13,7 +13,7 @@ import attrs
 from model import IDENTITY, Change, ChangingList, Row
 
 from tcb_async.pagination.page import Page, PageSize, Request
-from tcb_async.pagination.plan import Mode, Plan
+from tcb_async.pagination.plan import Plan
 
 
 class Manner(NamedTuple):
@@ -123,9 +123,9 @@ def _walk(manner, server, tally):
     if manner.most is not None:
         unread = _carry_out(plan, manner, server, yielded, manner.most)
         drift = plan.stats.drift
-        if unread or plan.mode is not Mode.ENDED:
+        if unread or not plan.ended:
             plan = Plan(IDENTITY, start=plan.cursor(unread), size=manner.size())
-    if plan.mode is not Mode.ENDED:
+    if not plan.ended:
         _carry_out(plan, manner, server, yielded, None)
     if server.applied < len(server.schedule):
         return False

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError
 
-from tcb_async._arguments import DEFAULT_CONCURRENCY
-from tcb_async.cli import signals
 from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import TABLE, write_rows
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 
 _ENVIRONMENT_COLUMNS = ("env", "alias", "status", "package_name", "create_time", "update_time")
 _MERCHANT_COLUMNS = ("authorizer_appid", "auth_time")
-_NO_ENV = "token-check"
+_UNKNOWN_ENV = "token-check"
 
 environments_command = App(
     name="environments",
@@ -75,16 +73,13 @@ def list_merchants(*, output_format: OutputFormat = TABLE, access: Platform = Pl
             raise CycloptsError(
                 "--component-appid: name the platform, or set TCB_COMPONENT_APPID; or pass --demo"
             )
-        from tcb_async.cli.accounts import choose_accounts  # noqa: PLC0415 - the client
+        from tcb_async.cli.accounts import Accounts, run_with_accounts  # noqa: PLC0415 - the client
 
-        open_accounts = choose_accounts(access)
+        async def work(accounts: Accounts) -> None:
+            rows = await accounts.client.authorizers().collect()
+            write_rows(screen, rows, _MERCHANT_COLUMNS, output_format)
 
-        async def work() -> None:
-            async with open_accounts(DEFAULT_CONCURRENCY) as accounts:
-                rows = await accounts.client.authorizers().collect()
-                write_rows(screen, rows, _MERCHANT_COLUMNS, output_format)
-
-        signals.run(work)
+        run_with_accounts(access, work)
 
 
 token_command = App(
@@ -118,8 +113,10 @@ def check_token(env: str | None = None, /, *, access: Access = Access()) -> None
 
         async def work(client: TcbClient) -> None:
             accepted = await _describe_acceptance(client, env)
-            life = _describe_lifetime(getattr(service.provider, "expires_at", None))
-            screen.write(f"lifetime  {life}\naccepted  {accepted}, by {service.address}\n".encode())
+            lifetime = _describe_lifetime(getattr(service.provider, "expires_at", None))
+            screen.write(
+                f"lifetime  {lifetime}\naccepted  {accepted}, by {service.address}\n".encode()
+            )
 
         service.run(work)
 
@@ -127,7 +124,7 @@ def check_token(env: str | None = None, /, *, access: Access = Access()) -> None
 async def _describe_acceptance(client: TcbClient, env: str | None) -> str:
     """Request one row: of the environment that the user named, or of an impossible one."""
     try:
-        await client.function_page(env or _NO_ENV, limit=1)
+        await client.function_page(env or _UNKNOWN_ENV, limit=1)
     except TcbError as error:
         # WeChat checks the token first, so it refused only the environment.
         if env is None and isinstance(error, ApiError) and is_token_accepted(error):
@@ -143,4 +140,4 @@ def _describe_lifetime(expires_at: float | None) -> str:
         return "unknown: WeChat tells it only when a token is fetched"
     until = datetime.fromtimestamp(expires_at, CHINA_STANDARD_TIME)
     minutes = (expires_at - time.time()) / 60
-    return f"another {minutes:.0f} min, until {until:%Y-%m-%d %H:%M:%S} (UTC+8)"
+    return f"{minutes:.0f} min, until {until:%Y-%m-%d %H:%M:%S} (UTC+8)"

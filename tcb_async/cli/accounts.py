@@ -7,11 +7,9 @@ WeChat lists.
 from __future__ import annotations
 
 import os
-import sys
 from codecs import BOM_UTF8
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from functools import partial
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,8 +17,15 @@ import attrs
 import msgspec
 from cyclopts import CycloptsError
 
-from tcb_async._arguments import DEFAULT_BASE_URL, SECRET, check_appid, check_secret
+from tcb_async._arguments import (
+    DEFAULT_BASE_URL,
+    DEFAULT_CONCURRENCY,
+    SECRET,
+    check_appid,
+    check_secret,
+)
 from tcb_async._redact import Hidden, Secret, decode_secret
+from tcb_async.cli import signals
 from tcb_async.cli.credentials import (
     check_url,
     open_client,
@@ -30,6 +35,7 @@ from tcb_async.cli.credentials import (
     read_secret_file,
     read_variable,
 )
+from tcb_async.cli.files import read_input
 from tcb_async.cli.options import Platform
 from tcb_async.client import TcbClient
 from tcb_async.exceptions import ConfigurationError
@@ -41,52 +47,52 @@ _TICKET = "TCB_COMPONENT_TICKET"
 _NOT_UTF_8 = "it is not in UTF-8: save the file as UTF-8, not as Unicode (UTF-16) or ANSI (GBK)"
 
 
-@attrs.define
+@attrs.frozen
 class Accounts:
-    """Accounts, and a client for them."""
+    """Accounts, and a client for them.
 
-    name: str  # identifies them in the store of an inventory
+    Attributes:
+        name: Identifies them in the store of an inventory.
+        client: The client of the platform or of the app.
+        known: The accounts that are known without a request; None for a platform's merchants.
+    """
+
+    name: str
     client: TcbClient
-    _known: Sequence[Account] | None = None  # None for the merchants of the client's platform
-
-    @property
-    def appids(self) -> Collection[str]:
-        """The appids that are known without a request; none of a platform's merchants."""
-        return [account.appid for account in self._known or ()]
+    known: Sequence[Account] | None
 
     def accounts(self) -> Sequence[Account] | AsyncGenerator[Account, None]:
-        """Return the accounts of a file, or iterate over the merchants in WeChat's order."""
-        if self._known is None:
+        """Return the known accounts, or iterate over the merchants in WeChat's order."""
+        if self.known is None:
             return platform_accounts(self.client, on_rotate=_ignore_rotation)
-        return self._known
+        return self.known
 
 
 async def _ignore_rotation(appid: str, refresh_token: str) -> None:
     """Do nothing: the next list of merchants has the new refresh token."""
 
 
-OpenAccounts = Callable[[int], AbstractAsyncContextManager[Accounts]]
-"""Opens the accounts, given the maximum number of concurrent requests."""
-
-
-def choose_accounts(access: Platform) -> OpenAccounts:
-    """Choose the accounts, and read and check everything that needs no request."""
+def run_with_accounts(
+    access: Platform,
+    work: Callable[[Accounts], Awaitable[object]],
+    concurrency: int = DEFAULT_CONCURRENCY,
+) -> None:
+    """Read and check all credentials, then do the work, until a signal cancels it."""
     if access.demo:
         from tcb_async.cli import demo  # noqa: PLC0415 - the emulator
 
-        name, known, open_service = demo.NAME, None, demo.open_demo_merchants
+        name, known, service = demo.NAME, None, demo.open_demo_merchants(concurrency)
     else:
-        service, resources = _service_name(check_url(access)), AsyncExitStack()
-        name, provider, known = _choose_source(access, open_redis(access.redis, resources))
-        name = f"{name} at {service}"
-        open_service = partial(open_client, access, provider, resources=resources)
+        address, resources = _service_name(check_url(access)), AsyncExitStack()
+        source, provider, known = _choose_source(access, open_redis(access.redis, resources))
+        name = f"{source} at {address}"
+        service = open_client(access, provider, concurrency, resources=resources)
 
-    @asynccontextmanager
-    async def open_accounts(concurrency: int) -> AsyncGenerator[Accounts]:
-        async with open_service(concurrency) as client:
-            yield Accounts(name, client, known)
+    async def main() -> None:
+        async with service as client:
+            await work(Accounts(name, client, known))
 
-    return open_accounts
+    signals.run(main)
 
 
 def _choose_source(
@@ -156,25 +162,26 @@ class _Row(msgspec.Struct, forbid_unknown_fields=True):
 
 def read_accounts(path: str) -> list[Account]:
     """Read a file of accounts, one JSON object a line; ``-`` is stdin."""
-    text = Hidden(sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes())
-    found: dict[str, tuple[int, Account]] = {}
+    text = Hidden(read_input(path))
+    accounts: dict[str, Account] = {}
+    line_numbers: dict[str, int] = {}
     # A file may begin with a byte order mark: Notepad and PowerShell write one.
     lines = map(Hidden, text.reveal().removeprefix(BOM_UTF8).split(b"\n"))
     for number, line in enumerate(lines, start=1):
         if not line.reveal().strip():
             continue
         account = _parse_account(path, number, line)
-        before, _ = found.setdefault(account.appid, (number, account))
-        if before != number:
+        if account.appid in accounts:
             raise CycloptsError(
-                f"--accounts {path}, line {number}: {account.appid} is in line {before} already: "
-                "write one line, with the envs of both"
+                f"--accounts {path}, line {number}: {account.appid} is in line "
+                f"{line_numbers[account.appid]} already: write one line, with the envs of both"
             )
-    if not found:
+        accounts[account.appid], line_numbers[account.appid] = account, number
+    if not accounts:
         raise ConfigurationError(
             f"--accounts {path}: the file contains no accounts: write one JSON object per line"
         )
-    return [account for _, account in found.values()]
+    return [*accounts.values()]
 
 
 def _parse_account(path: str, number: int, text: Hidden[bytes]) -> Account:
@@ -190,11 +197,8 @@ def _parse_account(path: str, number: int, text: Hidden[bytes]) -> Account:
     except (msgspec.DecodeError, ValueError):
         is_text = text.reveal().decode(errors="ignore").encode() == text.reveal()
         reason = "it is not one complete JSON object" if is_text else _NOT_UTF_8
-    raise _bad_line(path, number, reason)
-
-
-def _bad_line(path: str, number: int, reason: str) -> ConfigurationError:
-    return ConfigurationError(
+    # Outside the `except` block, because the decoding error contains the line.
+    raise ConfigurationError(
         f"{path}, line {number}: {reason}; a line is such as "
         '{"appid": "wx0123456789abcdef", "access_token": "…"}'
     )

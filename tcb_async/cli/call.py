@@ -6,13 +6,13 @@ Rule: the reply is printed as it was sent, with any token in it. Errors show no 
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from cyclopts import App, CycloptsError, Parameter
 
 from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import EXIT_CODES, run_command
+from tcb_async.cli.files import read_input
 from tcb_async.cli.options import Access
 from tcb_async.cli.screen import sanitize
 
@@ -65,12 +65,11 @@ def call_endpoint(
 
 
 def _read_fields(body: str | None, access: Access) -> dict[str, Any]:
-    if body == "-":
-        if access.token_file == "-":  # noqa: S105 - stdin
-            raise CycloptsError("JSON, --token-file: only one of them can read stdin")
-        body = "" if sys.stdin is None else sys.stdin.read()
+    if body == access.token_file == "-":
+        raise CycloptsError("JSON, --token-file: only one of them can read stdin")
+    text = read_input("-") if body == "-" else body or "{}"
     try:
-        fields: object = {} if body is None else json.loads(body)
+        fields: object = json.loads(text)
     except (ValueError, RecursionError):
         fields = None
     if isinstance(fields, dict):

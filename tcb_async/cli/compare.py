@@ -20,7 +20,7 @@ from tcb_async.cli import options
 from tcb_async.cli.exits import DIFFERENT, DONE, MISSING, run_command
 from tcb_async.cli.formats import FORMATS, TABLE, Format
 from tcb_async.cli.screen import Screen, plural, sanitize
-from tcb_async.cli.sides import EXPECTED, FOUND, Reader, Side
+from tcb_async.cli.sides import EXPECTED, FOUND, Side, read_sides
 from tcb_async.compare import Field, Functions, compare
 from tcb_async.exceptions import ConfigurationError
 
@@ -36,34 +36,33 @@ class Comparison:
     side: Side
     names: Sequence[str]
     ignores_extra: bool
-    times: bool = attrs.field(kw_only=True)
-    ignore: Collection[Field] = attrs.field(kw_only=True)
+    times: bool
+    ignore: Collection[Field]
     lists: int = 0
     environments: int = 0
     functions: int = 0
     appids: set[str] = attrs.field(factory=set[str])
     kinds: Counter[str] = attrs.field(factory=Counter[str])
     differing_appids: set[str] = attrs.field(factory=set[str])
-    _matched: set[str] = attrs.field(factory=set[str])
+    _matched_names: set[str] = attrs.field(factory=set[str])
 
     def differences(self) -> Iterator[dict[str, object]]:
-        """Yield the differences as rows. Raises at the end if nothing was compared."""
+        """Yield the differences as rows; raise after the last if nothing was compared."""
         expected = self._select(self.expected)
-        for side in self.side.lists:
-            found = self._select(side.functions)
+        for listing in self.side.lists:
+            found = self._select(listing.functions)
             if self.ignores_extra:
                 found = {name: known for name, known in found.items() if name in expected}
             self.lists += 1
-            self.environments += side.env is not None
+            self.environments += listing.env is not None
             self.functions += len(expected.keys() | found.keys())
-            appid = [] if side.appid is None else [side.appid]
+            appid = [] if listing.appid is None else [listing.appid]
             self.appids.update(appid)
             for each in compare(expected, found, times=self.times, ignore=self.ignore):
                 self.kinds[each.kind] += 1
                 self.differing_appids.update(appid)
-                row = {"kind": each.kind, "name": each.name, "what": each.what}
-                functions = {"expected": each.expected, "found": each.found}
-                yield {"appid": side.appid, "env": side.env, **row, **functions}
+                functions = attrs.asdict(each, recurse=False)
+                yield {"appid": listing.appid, "env": listing.env, "what": each.what, **functions}
         if self.exit_code() == DONE:
             self._check_compared()
 
@@ -75,14 +74,14 @@ class Comparison:
             name: [pattern for pattern in self.names if fnmatchcase(name, pattern)]
             for name in functions
         }
-        self._matched.update(*matches.values())
+        self._matched_names.update(*matches.values())
         return {name: functions[name] for name, patterns in matches.items() if patterns}
 
     def _check_compared(self) -> None:
         if not self.lists:
             raise ConfigurationError("nothing was compared: the inventory has no accounts")
         for name in self.names:
-            if name not in self._matched:
+            if name not in self._matched_names:
                 raise ConfigurationError(f"--name {name} matches no function of either side")
         if self.ignores_extra and not self.functions:
             raise ConfigurationError("nothing was compared: no function is expected")
@@ -122,14 +121,15 @@ def _write_parts(screen: Screen, parts: Iterable[bytes]) -> OSError | None:
 
 
 def _format_differences(
-    rows: Iterable[dict[str, object]], output_format: Format, has_accounts: bool, escaped: bool
+    comparison: Comparison, output_format: Format, is_escaped: bool
 ) -> Iterator[bytes]:
     """Format differences one by one: all of thousands of accounts may not fit into memory."""
+    rows, has_accounts = comparison.differences(), comparison.side.run is not None
     if output_format == TABLE:
         return _format_lines(rows, has_accounts)
     accounts = ("appid", "env") if has_accounts else ()
     details = ("expected", "found") if output_format in {"json", "ndjson"} else ("what",)
-    return FORMATS[output_format]((*accounts, "kind", "name", *details), escaped).parts(rows)
+    return FORMATS[output_format]((*accounts, "kind", "name", *details), is_escaped).parts(rows)
 
 
 def _format_lines(rows: Iterable[dict[str, object]], has_accounts: bool) -> Iterator[bytes]:
@@ -196,15 +196,17 @@ def compare_sides(
         ignore_extra: Functions that are not expected do not count.
     """
     with run_command(verbose=access.verbose) as screen:
-        with Reader(access, requests, screen).read(expected, found) as (functions, side):
+        with read_sides(expected, found, access, requests, screen) as (functions, side):
             comparison = Comparison(
-                functions, side, name or (), ignore_extra, times=times, ignore=ignore or ()
+                functions,
+                side,
+                names=name or (),
+                ignores_extra=ignore_extra,
+                times=times,
+                ignore=ignore or (),
             )
-            rows = comparison.differences()
-            is_store, escaped = side.run is not None, screen.out.is_terminal
-            failure = _write_parts(
-                screen, _format_differences(rows, output_format, is_store, escaped)
-            )
+            parts = _format_differences(comparison, output_format, screen.out.is_terminal)
+            failure = _write_parts(screen, parts)
         if not quiet:
             screen.say(comparison.summary())
         code = comparison.exit_code()

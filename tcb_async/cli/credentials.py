@@ -129,18 +129,11 @@ async def open_client(
         try:
             yield client
         except TransportError as error:
-            if error.status is None and (proxy := _unused_proxy(access)):
-                error.add_note(f"{proxy} is set, but not used: pass --trust-env to use it")
+            url = urlsplit(access.base_url)
+            has_proxy = url.scheme in getproxies() and not proxy_bypass(url.hostname or "")
+            if error.status is None and has_proxy and not access.trust_env:
+                error.add_note(f"the {url.scheme} proxy is not used: pass --trust-env to use it")
             raise
-
-
-def _unused_proxy(access: Connection) -> str:
-    """Return the variable that names a proxy for this service, if the proxy is not used."""
-    url = urlsplit(access.base_url)
-    if access.trust_env or url.scheme not in getproxies() or proxy_bypass(url.hostname or ""):
-        return ""
-    name = f"{url.scheme}_proxy"
-    return name if name in os.environ else name.upper()
 
 
 def _choose_token(access: Credentials, resources: AsyncExitStack) -> tuple[str, TokenProvider]:
@@ -233,11 +226,9 @@ def open_redis(option: str | None, resources: AsyncExitStack) -> TokenStore | No
             socket_connect_timeout=1,
             socket_keepalive=True,
         )
-    except ValueError:
-        redis = None
-    if redis is None:  # not in `except`: that error shows the URL
+    except ValueError:  # it shows the URL, which may contain a password
         raise ConfigurationError(
             f"--redis / {_REDIS_URL}: must be a URL such as redis://localhost:6379/0"
-        )
+        ) from None
     resources.push_async_callback(redis.aclose)
     return RedisStore(redis)

@@ -108,6 +108,7 @@ _OPTIONS = {
     "page_size=": "--page-size ",
     "path=": "PATH ",
     "repeatable=True": "--repeatable",
+    "run=": "--run ",
 }
 _ARGUMENT = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, _OPTIONS))})")
 

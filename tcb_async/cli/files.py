@@ -10,6 +10,7 @@ import contextlib
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import IO
@@ -20,6 +21,15 @@ from tcb_async.cli.screen import Screen
 from tcb_async.exceptions import ConfigurationError
 
 _STDOUT = {"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
+
+
+def read_input(path: str) -> bytes:
+    """Read a whole file; ``-`` is stdin."""
+    if path != "-":
+        return Path(path).read_bytes()
+    if sys.stdin is None:
+        raise ConfigurationError("stdin is closed: name a file, or leave stdin open")
+    return sys.stdin.buffer.read()
 
 
 @attrs.frozen
@@ -94,15 +104,15 @@ def output_path(text: str | None, option: str = "--output") -> Path | None:
 def check_file(option: str, text: str) -> Path:
     """Return the path of a regular file that can be written or created."""
     path = Path(text).resolve()
-    wrong = ""
+    problem = ""
     if path.exists() and not path.is_file():
-        wrong = "is a folder" if path.is_dir() else "is not a regular file"
+        problem = "is a folder" if path.is_dir() else "is not a regular file"
     elif not path.parent.is_dir():
-        wrong = f"cannot be created: there is no folder {path.parent}"
+        problem = f"cannot be created: there is no folder {path.parent}"
     elif not os.access(path.parent, os.W_OK):
-        wrong = f"cannot be created: you may not write to the folder {path.parent}"
+        problem = f"cannot be created: you may not write to the folder {path.parent}"
     elif path.exists() and not os.access(path, os.W_OK):
-        wrong = "is read-only"
-    if wrong:
-        raise ConfigurationError(f"{option} {path} {wrong}; name a different file")
+        problem = "is read-only"
+    if problem:
+        raise ConfigurationError(f"{option} {path} {problem}; name a different file")
     return path

@@ -2,8 +2,7 @@
 
 Rule: output is UTF-8. A format is one class in `FORMATS`, and every command can write it. A file
 contains the server's text unchanged; on a terminal, control characters are escaped. A table never
-cuts a name: on a narrow terminal, it shortens times first, and then leaves out times that the user
-did not request.
+cuts a name: on a narrow terminal, it shortens times first, and then wraps names.
 
 CSV has one exception, because spreadsheets open it: a value that a spreadsheet would run as a
 formula gets a ``'`` in front, whichever of ``,``, ``;`` and tab separates its columns. WeChat's
@@ -35,24 +34,29 @@ Field = Literal["name", "status", "runtime", "add_time", "mod_time"]
 FIELDS: tuple[Field, ...] = get_args(Field)
 Format = Literal["table", "json", "ndjson", "csv", "markdown"]
 TABLE: Format = "table"
-"""The format for people: `print_table` and `format_table`; all others are in `FORMATS`."""
+"""The format for people: `write_rows` and `format_rows`; all others are in `FORMATS`."""
 STORES = (".sqlite", ".sqlite3", ".db")
 """Suffixes of an inventory's SQLite file."""
 
 _FORMULA = re.compile("(?:^|(?<=[,;\t\r\n]))(?=[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
-_SPLITS = re.compile('[,;"\t\r\n]')
+_NEEDS_QUOTES = re.compile('[,;"\t\r\n]')
 
 
 @attrs.frozen
 class Document(abc.ABC):
-    """A document in parts: `head`, then rows page by page, then `tail`."""
+    """A document: `head`, then one `row` after the other.
+
+    Attributes:
+        columns: The fields of a row, in their order.
+        is_escaped: Whether control characters are escaped, for a terminal.
+        suffixes: Suffixes of files in this format.
+        is_streamed: Whether programs can read the rows before the document is complete.
+    """
 
     columns: Sequence[str] = FIELDS
-    escaped: bool = False  # escape control characters, for a terminal
-    suffixes: ClassVar[tuple[str, ...]]  # of files that are written in this format
-    streams: ClassVar[bool] = True  # programs can use a document without its tail
-    separator: ClassVar[bytes] = b""
-    tail: ClassVar[bytes] = b""
+    is_escaped: bool = False
+    suffixes: ClassVar[tuple[str, ...]]
+    is_streamed: ClassVar[bool] = True
 
     @property
     def head(self) -> bytes:
@@ -61,19 +65,13 @@ class Document(abc.ABC):
     @abc.abstractmethod
     def row(self, row: object) -> bytes: ...
 
-    def rows(self, rows: Iterable[object], written: int) -> bytes:
-        """Return some rows, given the number of rows before them."""
-        texts = [self.row(row) for row in rows]
-        before = self.separator if written and texts else b""
-        return before + self.separator.join(texts)
-
     def parts(self, rows: Iterable[object]) -> Iterator[bytes]:
         """Yield the document row by row; an error before the first row yields nothing."""
         head = self.head
-        for written, row in enumerate(rows):
-            yield head + self.rows([row], written)
+        for row in rows:
+            yield head + self.row(row)
             head = b""
-        yield head + self.tail
+        yield head
 
     def whole(self, rows: Iterable[object]) -> bytes:
         return b"".join(self.parts(rows))
@@ -83,25 +81,20 @@ class _Ndjson(Document):
     suffixes: ClassVar[tuple[str, ...]] = (".ndjson", ".jsonl")
 
     def row(self, row: object) -> bytes:
-        return self._object(row) + b"\n"
-
-    def _object(self, row: object) -> bytes:
         text = json.dumps(_get_values(row, self.columns), ensure_ascii=False)
-        return (sanitize(text, json.dumps) if self.escaped else text).encode()
+        return (sanitize(text, json.dumps) if self.is_escaped else text).encode() + b"\n"
 
 
 class _Json(_Ndjson):
     suffixes: ClassVar[tuple[str, ...]] = (".json",)
-    streams = False
-    separator = b","
-    tail = b"\n]\n"
+    is_streamed = False
 
-    @property
-    def head(self) -> bytes:
-        return b"["
-
-    def row(self, row: object) -> bytes:
-        return b"\n" + self._object(row)
+    def parts(self, rows: Iterable[object]) -> Iterator[bytes]:
+        before = b"[\n"
+        for row in rows:
+            yield before + self.row(row).rstrip(b"\n")
+            before = b",\n"
+        yield b"[\n]\n" if before == b"[\n" else b"\n]\n"
 
 
 class _Csv(Document):
@@ -117,9 +110,9 @@ class _Csv(Document):
 
     def _cell(self, value: str | int | None) -> str:
         text = "" if value is None else _FORMULA.sub("'", str(value))
-        if self.escaped:
+        if self.is_escaped:
             text = sanitize(text, json.dumps)
-        return '"' + text.replace('"', '""') + '"' if _SPLITS.search(text) else text
+        return '"' + text.replace('"', '""') + '"' if _NEEDS_QUOTES.search(text) else text
 
 
 class _Markdown(Document):
@@ -184,13 +177,22 @@ def _to_json_value(value: Any) -> Any:  # noqa: ANN401 - a JSON value
 def write_rows(
     screen: Screen, rows: Sequence[object], columns: Sequence[str], output_format: Format
 ) -> None:
+    """Write all rows to stdout, a table as wide as the terminal."""
     if output_format == TABLE:
-        print_table(screen, rows, columns)
+        _print_table(screen, rows, columns)
     else:
-        screen.write(FORMATS[output_format](columns, screen.out.is_terminal).whole(rows))
+        screen.write(format_rows(rows, columns, output_format, screen.out.is_terminal))
 
 
-_SECONDS, _MINUTES, _DAYS = "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"
+def format_rows(
+    rows: Sequence[object], columns: Sequence[str], output_format: Format, is_escaped: bool
+) -> bytes:
+    """Return all rows for a file or a pipe."""
+    if output_format == TABLE:
+        return _format_table(rows, columns).encode()
+    return FORMATS[output_format](columns, is_escaped).whole(rows)
+
+
 _TIMES = {
     "add_time": "added",
     "mod_time": "modified",
@@ -198,38 +200,29 @@ _TIMES = {
     "update_time": "updated",
     "auth_time": "authorised",
 }
-_EARLY = {"add_time", "create_time"}
-_LAYOUTS = ((_SECONDS, _SECONDS), (_DAYS, _MINUTES), (_DAYS, _DAYS))
-"""Formats of early times and of the others; the first layout that fits is used."""
+# The first format with which a table fits the terminal is used.
+_TIME_FORMATS = (_SECONDS, _MINUTES, _DAYS) = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 
-_NOTHING = "–"
+_EMPTY_CELL = "–"
 _GAP = 2
 _NARROWEST_NAME = 8
 
 
-def print_table(screen: Screen, rows: Sequence[object], columns: Sequence[str] | None) -> None:
-    """Print the requested columns, or all that fit the terminal or ``COLUMNS``."""
+def _print_table(screen: Screen, rows: Sequence[object], columns: Sequence[str]) -> None:
+    """Print a table that fits the terminal or ``COLUMNS``."""
     console = screen.out
     if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.file.write(format_table(rows, columns))
+        console.file.write(_format_table(rows, columns))  # as text: stdout may not be UTF-8
         console.file.flush()
         return
     width = console.width - (_GAP if console.is_terminal else 0)
-    layouts = [_format_columns(rows, columns or FIELDS, *times) for times in _LAYOUTS]
-    if columns is None:
-        for time in ("add_time", "mod_time"):
-            layouts.append({field: layouts[-1][field] for field in layouts[-1] if field != time})
+    layouts = [_format_columns(rows, columns, time_format) for time_format in _TIME_FORMATS]
     layout = next((each for each in layouts if _missing_width(each, width) <= 0), layouts[-1])
-    console.print(_draw_table(layout, width, boxed=console.is_terminal))
-    if left_out := [_TIMES.get(field, field) for field in layouts[0] if field not in layout]:
-        screen.say(
-            f"left out to fit {console.width} columns: {', '.join(left_out)}; use a wider "
-            "terminal, or choose with --columns"
-        )
+    console.print(_draw_table(layout, width, is_boxed=console.is_terminal))
 
 
-def format_table(rows: Sequence[object], columns: Sequence[str] | None) -> str:
-    texts = _format_columns(rows, columns or FIELDS, *_LAYOUTS[0])
+def _format_table(rows: Sequence[object], columns: Sequence[str]) -> str:
+    texts = _format_columns(rows, columns, _SECONDS)
     widths, gap = _measure(texts).values(), " " * _GAP
     return "".join(
         gap.join(map(set_cell_size, row, widths)).rstrip() + "\n"
@@ -238,19 +231,18 @@ def format_table(rows: Sequence[object], columns: Sequence[str] | None) -> str:
 
 
 def _format_columns(
-    rows: Sequence[object], fields: Sequence[str], early: str, other: str
+    rows: Sequence[object], fields: Sequence[str], time_format: str
 ) -> dict[str, list[str]]:
     """Return the texts of each column, its heading first."""
-    formats = {field: early if field in _EARLY else other for field in _TIMES}
-    return {field: _format_column(rows, field, formats.get(field)) for field in fields}
+    return {field: _format_column(rows, field, time_format) for field in fields}
 
 
-def _format_column(rows: Sequence[object], field: str, time_format: str | None) -> list[str]:
+def _format_column(rows: Sequence[object], field: str, time_format: str) -> list[str]:
     values = [_get_value(row, field) for row in rows]
-    if time_format is None:
-        return [field, *(sanitize(text or _NOTHING) for text in values)]
+    if field not in _TIMES:
+        return [field, *(sanitize(text or _EMPTY_CELL) for text in values)]
     heading = _TIMES[field] + ("" if time_format == _DAYS else " (UTC+8)")
-    return [heading, *(_NOTHING if at is None else at.strftime(time_format) for at in values)]
+    return [heading, *(time.strftime(time_format) if time else _EMPTY_CELL for time in values)]
 
 
 def _measure(texts: Mapping[str, Sequence[str]]) -> dict[str, int]:
@@ -261,10 +253,10 @@ def _missing_width(texts: Mapping[str, Sequence[str]], width: int) -> int:
     return sum(_measure(texts).values()) + _GAP * (len(texts) - 1) - width
 
 
-def _draw_table(texts: Mapping[str, Sequence[str]], width: int, *, boxed: bool) -> Table:
+def _draw_table(texts: Mapping[str, Sequence[str]], width: int, *, is_boxed: bool) -> Table:
     """Draw the table with known widths: rich would measure every cell, which is slow."""
-    padding = (0, _GAP - 1 if boxed else _GAP, 0, 0)
-    frame = box.SIMPLE_HEAD if boxed else None
+    padding = (0, _GAP - 1 if is_boxed else _GAP, 0, 0)
+    frame = box.SIMPLE_HEAD if is_boxed else None
     table = Table(box=frame, padding=padding, pad_edge=False, header_style="bold")
     widths = _measure(texts)
     if "name" in widths and (missing := _missing_width(texts, width)) > 0:

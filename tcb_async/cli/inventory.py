@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import attrs
 from cyclopts import App, CycloptsError, Parameter
-from rich.progress import TextColumn, TimeRemainingColumn
+from rich.progress import TimeRemainingColumn
 
-from tcb_async.cli import signals
 from tcb_async.cli.exits import MISSING, replace_arguments, run_command
 from tcb_async.cli.files import check_file, open_output, output_path
 from tcb_async.cli.formats import FORMATS, STORES, TABLE, Format, choose_format
@@ -93,15 +92,9 @@ def list_inventory(
         # Taken before the file is read, so that a change during the read is noticed.
         was_rewritten = partial(_was_rewritten, access.accounts, _last_written(access.accounts))
         job = InventoryJob(files, screen, requests.page_size, was_rewritten, is_quiet=quiet)
-        from tcb_async.cli.accounts import choose_accounts  # noqa: PLC0415 - the client
+        from tcb_async.cli.accounts import run_with_accounts  # noqa: PLC0415 - the client
 
-        open_accounts = choose_accounts(access)
-
-        async def work() -> None:
-            async with open_accounts(requests.concurrency) as found:
-                await job.work(found, run)
-
-        signals.run(work)
+        run_with_accounts(access, partial(job.work, run), requests.concurrency)
         if job.missing:
             sys.exit(MISSING)
 
@@ -132,11 +125,13 @@ class Files:
     @classmethod
     def choose(cls, output: str | None, summary: str | None) -> Files:
         """Return the SQLite file that ``--output`` means, and the other files."""
-        path = None if output is None else Path(output)
-        form = None if path is None else choose_format(path, STORES, "use one of")
-        if path is None or form is None:
+        if output is None:
+            return cls(None, None, TABLE, summary)
+        path = Path(output)
+        output_format = choose_format(path, STORES, "use one of")
+        if output_format is None:
             return cls(path, None, TABLE, summary)
-        return cls(path.with_suffix(".sqlite"), output, form, summary)
+        return cls(path.with_suffix(".sqlite"), output, output_format, summary)
 
     def check(self, access: ManyAccounts) -> None:
         """Refuse files that cannot be written, and a file that two options name."""
@@ -172,7 +167,7 @@ class InventoryJob:
     is_quiet: bool
     missing: int = 0
 
-    async def work(self, found: Accounts, run: str | None) -> None:
+    async def work(self, run: str | None, accounts: Accounts) -> None:
         # SQLite and the client: help, completion and usage errors do not need them.
         from tcb_async.inventory import Inventory, InventoryStore  # noqa: PLC0415
 
@@ -181,9 +176,10 @@ class InventoryJob:
             tempfile.TemporaryDirectory() as folder,
             InventoryStore(self.files.path or Path(folder, "inventory.sqlite")) as store,
         ):
-            begun = store.begin(run, source=found.name, appids=found.appids)
-            unfinished = begun.unfinished(found.accounts())
-            inventory = Inventory(found.client, unfinished, page_size=self.page_size)
+            appids = [account.appid for account in accounts.known or ()]
+            begun = store.begin(run, source=accounts.name, appids=appids)
+            unfinished = begun.unfinished(accounts.accounts())
+            inventory = Inventory(accounts.client, unfinished, page_size=self.page_size)
             async with contextlib.aclosing(unfinished), inventory:
                 await self._list(inventory, begun)
             if self.was_rewritten():  # the run remains unfinished, so no comparison trusts it
@@ -193,7 +189,7 @@ class InventoryJob:
                 )
                 self.missing = 1
                 return
-            await asyncio.to_thread(begun.finish)  # the loop handles Ctrl-C in the meantime
+            await asyncio.to_thread(begun.finish)  # so that the loop handles Ctrl-C
             progress = store.progress(begun.run)
             assert progress is not None  # noqa: S101 - the run was begun
             # Reported first: the reader of a file or of stdout may leave, and then writing fails.
@@ -202,10 +198,9 @@ class InventoryJob:
 
     async def _list(self, inventory: Inventory, run: InventoryRun) -> None:
         """List the accounts, and store each as soon as it is complete."""
-        facts = TextColumn("{task.fields[facts]}", markup=False)
-        columns = facts, TimeRemainingColumn(compact=True)
+        time = TimeRemainingColumn(compact=True)
         try:
-            with progress_bar(self.screen, *columns, shown=self.screen.is_watched) as bar:
+            with progress_bar(self.screen, time, is_shown=self.screen.is_watched) as bar:
                 task = bar.add_task("accounts", total=None, facts="")
                 async for listing in inventory:
                     run.save(listing)

@@ -22,12 +22,11 @@ from tcb_async.cli.formats import (
     FIELDS,
     FORMATS,
     TABLE,
-    Document,
     Field,
     Format,
     choose_format,
-    format_table,
-    print_table,
+    format_rows,
+    write_rows,
 )
 from tcb_async.cli.options import FORMAT, OUTPUT, Access, Env, FileOrStream, Quiet, Requests, choose
 from tcb_async.cli.progress import show_walk
@@ -81,9 +80,15 @@ def list_functions(
     with run_command(verbose=access.verbose) as screen:
         service, target = choose_service(env, access), output_path(output)
         name = output_format or (target and choose_format(target, _PLAIN, _ADVICE)) or TABLE
-        document = None if name == TABLE else FORMATS[name]
         job = ListJob(
-            screen, service.env, selection, document, columns, target, requests.page_size, quiet
+            screen,
+            service.env,
+            selection,
+            name,
+            columns or FIELDS,
+            target,
+            requests.page_size,
+            quiet,
         )
         service.run(job.work, requests.concurrency)
 
@@ -95,8 +100,8 @@ class ListJob:
     screen: Screen
     env: str
     selection: Selection
-    document: type[Document] | None  # None for a table
-    columns: Sequence[Field] | None
+    output_format: Format
+    columns: Sequence[Field]
     target: Path | None
     page_size: int | None
     is_quiet: bool
@@ -106,67 +111,58 @@ class ListJob:
     async def work(self, client: TcbClient) -> None:
         # Filters and the order are applied here: only without them, the first N rows are enough.
         needs_all = self.selection.filters or self.selection.sort
-        most = None if needs_all else self.selection.max_items
-        walk = client.functions(self.env, max_items=most, page_size=self.page_size)
+        max_items = None if needs_all else self.selection.max_items
+        walk = client.functions(self.env, max_items=max_items, page_size=self.page_size)
         with open_output(self.target, self.screen) as sink:
-            document = None
-            if self.document is not None:
-                document = self.document(self.columns or FIELDS, sink.is_terminal)
             async with aclosing(self._pages(walk)) as pages:
-                if document is not None and self._is_streamed:
-                    await self._stream(document, pages, sink)
+                if self._is_streamed:
+                    await self._stream(pages, sink)
                 else:
                     functions = [function async for rows in pages for function in rows]
-                    self._write(document, functions, sink)
+                    self._write(self.selection.arrange(functions), sink)
         self._report(walk)
 
     @property
     def _is_streamed(self) -> bool:
-        return self.document is not None and self.document.streams and not self.selection.sort
+        is_table = self.output_format == TABLE
+        return not is_table and FORMATS[self.output_format].is_streamed and not self.selection.sort
 
-    async def _stream(
-        self, document: Document, pages: AsyncIterator[list[CloudFunction]], sink: Sink
-    ) -> None:
+    async def _stream(self, pages: AsyncIterator[list[CloudFunction]], sink: Sink) -> None:
+        document = FORMATS[self.output_format](self.columns, sink.is_terminal)
         head = document.head  # with the first page, so that an error before it writes nothing
         async for rows in pages:
-            sink.write(head + document.rows(rows, self._listed))
+            sink.write(head + b"".join(map(document.row, rows)))
             head = b""
             self._listed += len(rows)
-        sink.write(head + document.tail)
+        sink.write(head)
 
-    def _write(
-        self, document: Document | None, functions: Sequence[CloudFunction], sink: Sink
-    ) -> None:
-        arranged = self.selection.arrange(functions)
-        self._listed = len(arranged)
-        if document is not None:
-            sink.write(document.whole(arranged))
-        elif self.target is None:
-            print_table(self.screen, arranged, self.columns)
+    def _write(self, functions: Sequence[CloudFunction], sink: Sink) -> None:
+        self._listed = len(functions)
+        if self.target is None:
+            write_rows(self.screen, functions, self.columns, self.output_format)
         else:
-            sink.write(format_table(arranged, self.columns).encode())
+            sink.write(format_rows(functions, self.columns, self.output_format, sink.is_terminal))
 
     async def _pages(self, walk: FunctionPager) -> AsyncGenerator[list[CloudFunction], None]:
         """Yield the selected functions of each page, until there are enough."""
         started, done = time.monotonic(), 0
         # With --sort, the first functions are known only when the list is complete.
-        left = None if self.selection.sort else self.selection.max_items
+        remaining = None if self.selection.sort else self.selection.max_items
         async with walk:
-            with show_walk(self.screen, self.env, walk, shown=self._is_meter_shown) as set_done:
+            with show_walk(self.screen, self.env, walk, is_shown=self._is_bar_shown) as set_done:
                 async for page in walk.by_page():
                     set_done(done := done + len(page.items))
-                    rows = [row for row in page.items if self.selection.matches(row)][:left]
-                    yield rows
-                    left = None if left is None else left - len(rows)
-                    if left == 0:
+                    rows = [row for row in page.items if self.selection.matches(row)]
+                    yield rows[:remaining]
+                    if remaining is not None and (remaining := max(0, remaining - len(rows))) == 0:
                         break
         self._seconds = time.monotonic() - started
 
     @property
-    def _is_meter_shown(self) -> bool:
+    def _is_bar_shown(self) -> bool:
         # A bar below scrolling rows would be drawn again after each of them.
-        rows_scroll_by = self.screen.out.is_terminal and self.target is None
-        return self.screen.is_watched and not (rows_scroll_by and self._is_streamed)
+        is_scrolling = self._is_streamed and self.target is None and self.screen.out.is_terminal
+        return self.screen.is_watched and not is_scrolling
 
     def _report(self, walk: FunctionPager) -> None:
         filters = self.selection.filters
@@ -182,8 +178,8 @@ class ListJob:
         facts = [plural(stats.requests, "request")]
         if stats.retries:
             facts.append(plural(stats.retries, "retry", "retries"))
-        if stats.repairs:
-            facts.append(plural(stats.repairs, "repair") + ": the list changed")
+        if stats.drift:
+            facts.append(plural(stats.passes, "pass", "passes") + ": the list changed")
         facts.append(f"{self._seconds:.1f} s")
         number = f"{self._listed:,} of " if self._listed != total else ""
         return f"{number}{plural(total, 'function')} in {self.env} ({', '.join(facts)})"

@@ -14,57 +14,43 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
-    Task,
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.text import Text
 
 from tcb_async.cli.screen import Screen, plural
 
 if TYPE_CHECKING:
     from tcb_async.client import FunctionPager
-    from tcb_async.observer import WalkStats
 
 
-def progress_bar(screen: Screen, *columns: ProgressColumn, shown: bool) -> Progress:
-    """Make a bar with a description, a count of all, and these columns."""
+def progress_bar(screen: Screen, time: ProgressColumn, *, is_shown: bool) -> Progress:
+    """Make a bar with a description, a count, the field ``facts`` of its task, and this column."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
-        *columns,
+        TextColumn("{task.fields[facts]}", markup=False),
+        time,
         console=screen.err,
         transient=True,
         redirect_stdout=False,  # stdout has the data, byte for byte
-        disable=not shown,
+        disable=not is_shown,
         expand=True,
     )
 
 
 @contextlib.contextmanager
 def show_walk(
-    screen: Screen, env: str, walk: FunctionPager, *, shown: bool
+    screen: Screen, env: str, walk: FunctionPager, *, is_shown: bool
 ) -> Generator[Callable[[int], None]]:
-    """Show the count, speed and retries of a walk; yields a function that sets the count."""
-    columns = (_Rate(), _Retries(), TimeElapsedColumn())
-    with progress_bar(screen, *columns, shown=shown) as bar:
-        task = bar.add_task(env, total=None, stats=walk.stats)
+    """Show the count and the retries of a walk; yields a function that sets the count."""
+    with progress_bar(screen, TimeElapsedColumn(), is_shown=is_shown) as bar:
+        task = bar.add_task(env, total=None, facts="")
 
         def set_done(done: int) -> None:
+            retries = plural(walk.stats.retries, "retry", "retries") if walk.stats.retries else ""
             # The list may grow during the walk.
-            bar.update(task, completed=done, total=max(done, walk.total or 0))
+            bar.update(task, completed=done, total=max(done, walk.total or 0), facts=retries)
 
         yield set_done
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.speed
-        return Text("" if speed is None else f"{speed:,.0f}/s", "progress.data.speed")
-
-
-class _Retries(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        stats: WalkStats = task.fields["stats"]
-        return Text(plural(stats.retries, "retry", "retries") if stats.retries else "", "yellow")

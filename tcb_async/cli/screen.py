@@ -1,7 +1,6 @@
 """The terminal: data on stdout, everything else on stderr.
 
-Rule: all output goes through this module, except output files. A progress bar only reads: a walk
-makes the same requests without it.
+Rule: all output goes through this module, except output files.
 """
 
 from __future__ import annotations
@@ -85,14 +84,14 @@ class Screen:
     @contextlib.contextmanager
     def show_log(self, level: int) -> Generator[None]:
         logger, handler = logging.getLogger("tcb_async"), _LogOnScreen(self)
-        before = logger.level
+        previous_level = logger.level
         logger.addHandler(handler)
         logger.setLevel(level)
         try:
             yield
         finally:
             logger.removeHandler(handler)
-            logger.setLevel(before)
+            logger.setLevel(previous_level)
 
 
 class _LogOnScreen(logging.Handler):
@@ -120,9 +119,9 @@ def flush() -> None:
             stream.flush()
         except OSError:
             with contextlib.suppress(io.UnsupportedOperation):
-                number, nothing = stream.fileno(), os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nothing, number)
-                os.close(nothing)
+                number, devnull = stream.fileno(), os.open(os.devnull, os.O_WRONLY)
+                os.dup2(devnull, number)
+                os.close(devnull)
 
 
 def _stdout() -> TextIO:

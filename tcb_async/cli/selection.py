@@ -62,11 +62,9 @@ class Selection:
     @property
     def advice(self) -> str:
         """Reasons why the filters may match nothing."""
-        reasons = ["the case of a name counts"] if self.name else []
-        if unknown := [each for each in self.status or () if not _is_documented(each)]:
-            reasons.append(
-                f"WeChat documents no status {' or '.join(unknown)}, but {', '.join(_STATUSES)}"
-            )
+        reasons = ["names are case-sensitive"] if self.name else []
+        if self.status:
+            reasons.append(f"WeChat's statuses are {', '.join(_STATUSES)}")
         return "".join(f"; {reason}" for reason in reasons)
 
     def arrange(self, functions: Sequence[CloudFunction]) -> list[CloudFunction]:
@@ -75,9 +73,9 @@ class Selection:
         if self.sort:
             field = self.sort.removeprefix("-")
             # As in --runtime, the case does not count.
-            plain = str.casefold if field == "runtime" else str
+            fold = str.casefold if field == "runtime" else str
             arranged.sort(
-                key=lambda function: plain(str(getattr(function, field) or "")),
+                key=lambda function: fold(str(getattr(function, field) or "")),
                 reverse=self.sort != field,
             )
         return arranged[: self.max_items]
@@ -90,9 +88,5 @@ class Selection:
         )
 
 
-def _matches_any(patterns: list[str] | None, text: str, plain: Callable[[str], str] = str) -> bool:
-    return not patterns or any(fnmatchcase(plain(text), plain(each)) for each in patterns)
-
-
-def _is_documented(status: str) -> bool:
-    return any(_matches_any([status], known, str.casefold) for known in _STATUSES)
+def _matches_any(patterns: list[str] | None, text: str, fold: Callable[[str], str] = str) -> bool:
+    return not patterns or any(fnmatchcase(fold(text), fold(each)) for each in patterns)

@@ -7,19 +7,18 @@ can be EXPECTED.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
 import os
-import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 from cyclopts import CycloptsError
 
 from tcb_async.cli.credentials import choose_service
+from tcb_async.cli.files import read_input
 from tcb_async.cli.formats import STORES
 from tcb_async.cli.options import Access, Requests
 from tcb_async.cli.progress import show_walk
@@ -38,34 +37,11 @@ FOUND = "an environment's ID, a JSON export, -, or the SQLite file of an invento
 
 
 @attrs.frozen
-class Environment:
-    """An environment to list."""
+class Source:
+    """An environment to list, a JSON document (or a pipe), or the SQLite file of an inventory."""
 
+    kind: Literal["environment", "document", "store"]
     name: str
-
-
-@attrs.frozen
-class Store:
-    """The SQLite file of an inventory."""
-
-    name: str
-
-
-@attrs.frozen
-class Document:
-    """A JSON file, a pipe such as ``<(command)``, or stdin."""
-
-    name: str
-
-    def read(self) -> FunctionDocument:
-        if self.name != "-":
-            return parse_document(Path(self.name).read_bytes(), self.name)
-        if sys.stdin is None:
-            raise ConfigurationError("stdin is closed: name a file, or an environment")
-        return parse_document(sys.stdin.buffer.read(), "stdin")
-
-
-Source = Environment | Store | Document
 
 
 def choose_source(text: str) -> Source:
@@ -73,23 +49,23 @@ def choose_source(text: str) -> Source:
     path = Path(text)
     is_pipe = path.exists() and not path.is_file() and not path.is_dir()
     if text == "-" or path.suffix.lower() == ".json" or is_pipe:
-        return Document(text)
+        return Source("document", text)
     if path.suffix.lower() in STORES:
-        return Store(text)
+        return Source("store", text)
     if "." in text or "/" in text or os.sep in text:  # no environment's ID contains one of these
         raise ConfigurationError(
             f"{text} cannot be compared: name an environment, cloudbaserc.json, a JSON export "
             "(tcb-async list ENV -o all.json), or the SQLite file of an inventory"
         )
-    return Environment(text)
+    return Source("environment", text)
 
 
 def _choose_sources(expected: str, found: str) -> tuple[Source, Source]:
     if expected == found == "-":
         raise CycloptsError("- is given twice: stdin can be read only once")
     first, second = choose_source(expected), choose_source(found)
-    if isinstance(first, Store):
-        other = "cloudbaserc.json" if isinstance(second, Store) else found
+    if first.kind == "store":
+        other = "cloudbaserc.json" if second.kind == "store" else found
         raise CycloptsError(
             f"EXPECTED is one list, and {expected} is an inventory: write "
             f"tcb-async diff {other} {expected}"
@@ -97,8 +73,13 @@ def _choose_sources(expected: str, found: str) -> tuple[Source, Source]:
     return first, second
 
 
-def _read_documents(first: Source, second: Source) -> dict[Source, FunctionList]:
-    documents = {each: each.read() for each in (first, second) if isinstance(each, Document)}
+def _read_document(name: str) -> FunctionDocument:
+    return parse_document(read_input(name), "stdin" if name == "-" else name)
+
+
+def _read_documents(first: Source, second: Source) -> dict[Source, Functions]:
+    sources = [each for each in (first, second) if each.kind == "document"]
+    documents = {each: _read_document(each.name) for each in sources}
     declarations = [each for each, document in documents.items() if document.is_declaration]
     if second in declarations:
         other = "ENV" if first in declarations else first.name
@@ -106,7 +87,7 @@ def _read_documents(first: Source, second: Source) -> dict[Source, FunctionList]
             f"FOUND is a list of existing functions, and {second.name} only declares functions: "
             f"write tcb-async diff {second.name} {other}"
         )
-    return {each: FunctionList(document.functions) for each, document in documents.items()}
+    return {each: document.functions for each, document in documents.items()}
 
 
 @attrs.frozen
@@ -124,7 +105,7 @@ class Side:
 
     Attributes:
         lists: Complete lists, which can be read once.
-        missing: Accounts without a complete list, and unfinished runs.
+        missing: The number of accounts without a complete list, and of unfinished runs.
         run: The run of an inventory.
     """
 
@@ -133,71 +114,68 @@ class Side:
     run: StoredRun | None = None
 
 
-@attrs.frozen
-class Reader:
-    """Reads both sides completely, environments with this account."""
+@contextlib.contextmanager
+def read_sides(
+    expected: str, found: str, access: Access, requests: Requests, screen: Screen
+) -> Generator[tuple[Functions, Side]]:
+    """Read the expected list, and the other side; a store stays open for the block."""
+    first, second = _choose_sources(expected, found)
+    lists = _read_documents(first, second)
+    with contextlib.ExitStack() as stack:
+        store = _open_store(second.name, stack, screen) if second.kind == "store" else None
+        # Environments are last, so that an invalid file costs no request.
+        if envs := [each for each in (first, second) if each.kind == "environment"]:
+            lists |= _list_environments(envs, access, requests, screen)
+        env = second.name if second.kind == "environment" else None
+        yield lists[first], store or Side([FunctionList(lists[second], env=env)])
 
-    access: Access
-    requests: Requests
-    screen: Screen
 
-    @contextlib.contextmanager
-    def read(self, expected: str, found: str) -> Generator[tuple[Functions, Side]]:
-        """Read the expected list, and the other side; a store stays open for the block."""
-        first, second = _choose_sources(expected, found)
-        lists = _read_documents(first, second)
-        with contextlib.ExitStack() as stack:
-            store = self._open_store(second.name, stack) if isinstance(second, Store) else None
-            # Last: a file that is refused costs no request.
-            if envs := [each for each in (first, second) if isinstance(each, Environment)]:
-                lists |= self._list_environments(envs)
-            yield lists[first].functions, store or Side([lists[second]])
+def _list_environments(
+    envs: Sequence[Source], access: Access, requests: Requests, screen: Screen
+) -> dict[Source, Functions]:
+    lists: dict[Source, Functions] = {}
 
-    def _list_environments(self, envs: Sequence[Environment]) -> dict[Source, FunctionList]:
-        found: dict[Source, FunctionList] = {}
+    async def work(client: TcbClient) -> None:
+        for env in envs:
+            walk = client.functions(
+                env.name,
+                page_size=requests.page_size,
+                on_progress=lambda done, _total: set_done(done),
+            )
+            with show_walk(screen, env.name, walk, is_shown=screen.is_watched) as set_done:
+                # `collect` returns the last pass: a page that was yielded may be outdated.
+                lists[env] = known_functions(env.name, await walk.collect())
 
-        async def work(client: TcbClient) -> None:
-            # A terminal shows one bar at a time.
-            listings = [self._list(client, env.name, env is envs[-1]) for env in envs]
-            found.update(zip(envs, await asyncio.gather(*listings), strict=True))
+    service = choose_service(None, access, needs_env=False, others=[env.name for env in envs])
+    service.run(work, requests.concurrency)
+    return lists
 
-        others = [env.name for env in envs]
-        service = choose_service(None, self.access, needs_env=False, others=others)
-        service.run(work, self.requests.concurrency)
-        return found
 
-    async def _list(self, client: TcbClient, env: str, is_shown: bool) -> FunctionList:
-        walk = client.functions(
-            env,
-            page_size=self.requests.page_size,
-            on_progress=lambda done, _total: set_done(done),
-        )
-        shown = is_shown and self.screen.is_watched
-        with show_walk(self.screen, env, walk, shown=shown) as set_done:
-            # All rows, as the last pass read them: a page yielded earlier may be outdated.
-            functions = await walk.collect()
-        return FunctionList(known_functions(env, functions), env=env)
+def _open_store(path: str, stack: contextlib.ExitStack, screen: Screen) -> Side:
+    """Open a store, and name the accounts that its run could not list completely."""
+    from tcb_async.inventory import InventoryStore  # noqa: PLC0415 - --help does not need it
 
-    def _open_store(self, path: str, stack: contextlib.ExitStack) -> Side:
-        """Open a store, and name the accounts that its run does not have completely."""
-        from tcb_async.inventory import InventoryStore  # noqa: PLC0415 - --help does not wait for it
-
-        store = stack.enter_context(InventoryStore(path, read_only=True))
-        store.check()
-        run, unfinished = _choose_run(store)
-        for later in unfinished:
-            self.screen.say(f"run {later.run} of {path} is not finished")
-        sentences = (
+    store = stack.enter_context(InventoryStore(path, read_only=True))
+    store.check()
+    run, unfinished = _choose_run(store)
+    for later in unfinished:
+        screen.say(f"run {later.run} of {path} is not finished")
+    incomplete = screen.say_each(
+        (
             f"{account.appid} is not compared: {account.message}"
             for account in store.missing(run.run)
-        )
-        incomplete = self.screen.say_each(sentences, "… and {:,} more in the table accounts")
-        names = (
-            f"{one.env} of {one.appid} is not compared: WeChat reports that it is {one.status}"
-            for one in store.unavailable(run.run)
-        )
-        self.screen.say_each(names, "… and {:,} more in the view unavailable")
-        return Side(_read_lists(store, run.run), incomplete + len(unfinished), run)
+        ),
+        "… and {:,} more in the table accounts",
+    )
+    screen.say_each(
+        (
+            f"{environment.env} of {environment.appid} is not compared: WeChat reports that it is "
+            f"{environment.status}"
+            for environment in store.unavailable(run.run)
+        ),
+        "… and {:,} more in the view unavailable",
+    )
+    return Side(_read_lists(store, run.run), incomplete + len(unfinished), run)
 
 
 def _choose_run(store: InventoryStore) -> tuple[StoredRun, list[StoredRun]]:

@@ -86,12 +86,12 @@ async def _show_changes(
             screen.write(line)
 
 
-def _format_line(change: FunctionChange, output_format: WatchFormat, escaped: bool) -> bytes:
+def _format_line(change: FunctionChange, output_format: WatchFormat, is_escaped: bool) -> bytes:
     now = datetime.now(CHINA_STANDARD_TIME).isoformat(timespec="seconds")
     if output_format == "ndjson":
         functions = {"before": change.before, "after": change.after}
         row = {"time": now, "change": change.kind, "name": change.name, **functions}
-        return FORMATS["ndjson"](tuple(row), escaped).row(row)
+        return FORMATS["ndjson"](tuple(row), is_escaped).row(row)
     name, details = sanitize(change.name), sanitize(describe_change(change))
     return f"{now} {change.kind} {name} {details}\n".encode()
 
@@ -133,7 +133,7 @@ wait_command = App(
 def wait_for_functions(
     env: Env = None,
     /,
-    *names: Annotated[str, Parameter(metavar="NAME…")],
+    *names: Annotated[str, Parameter("NAME")],
     every: Annotated[bool, Parameter("--all")] = False,
     timeout: Seconds = DEFAULT_WAIT_TIMEOUT,
     interval: Seconds = DEFAULT_WAIT_INTERVAL,

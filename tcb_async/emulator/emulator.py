@@ -30,6 +30,7 @@ _log = logging.getLogger("tcb_async.emulator")
 _log.addHandler(logging.NullHandler())
 _OWN_APPID = "wx0000000000000000"
 _KEPT_REQUESTS = 10_000
+_NO_FAULT, _BUSY = Fault.ok(), Fault.errcode(wire.BUSY)
 _UNREADABLE = b"(a body that was too long or could not be decoded)"
 
 
@@ -46,7 +47,7 @@ class Emulator(Endpoints, Server):
     too. In an ``async with`` block it runs on the event loop of the block, which suits callbacks
     that use the loop's objects, and tests with virtual time; blocking code would deadlock there.
     Its methods may be called from any thread and from callbacks. They raise `ValueError` for an
-    unknown environment or function. A forked process can only send requests to it.
+    unknown environment or function.
 
     Args:
         port: The port; 0 for any free port.
@@ -68,8 +69,8 @@ class Emulator(Endpoints, Server):
         clock: Its clock; move it with ``clock.advance(seconds)``.
         latency: As above; it may be changed at any time, like ``jitter``, ``capacity``,
             ``max_page`` and ``above_max_page``.
+        busy_rate: The share of requests, from 0 to 1, that get -1 at random.
         token_life: Seconds that a new token lives.
-        whitelist: The IP addresses that may request tokens; None for all.
         daily_quota: Calls a day that one account may make, by path, such as
             ``{"/tcb/listfunctions": 100}``; further ones get 45009. Calls are counted
             from the moment it is set.
@@ -96,8 +97,9 @@ class Emulator(Endpoints, Server):
         self.max_page = max_page
         self.above_max_page = above_max_page
         self.capacity = capacity
+        self.busy_rate = 0.0
         self._chance = random.Random(seed)  # noqa: S311 - faults and ids, no secrets
-        self._scripts = Scripts(self._chance)
+        self._scripts = Scripts()
         self._hooks: list[OnRequest] = []
         self._journal = state.Journal(_KEPT_REQUESTS)
         self._in_progress = 0
@@ -147,7 +149,7 @@ class Emulator(Endpoints, Server):
         """
         with self._lock:
             if env in self._environments:
-                raise ValueError(f"env is {env!r}: this environment exists already")
+                raise ValueError(f"env={env!r}: this environment exists already")
             info = EnvironmentInfo(env, *self._check_times(create_time, update_time), status, owner)
             self._environments[env] = self._owned[owner][env] = state.EnvironmentState(info)
             return info
@@ -204,16 +206,16 @@ class Emulator(Endpoints, Server):
             ValueError: The name is taken, or a count, index or time is invalid.
         """
         if index is not None and index < 0:
-            raise ValueError(f"index is {index!r}: it must be 0 or more, or None")
+            raise ValueError(f"index={index!r}: must be 0 or more, or None")
         if count < 0 or (name is not None and count != 1):
-            raise ValueError(f"count is {count!r}: it must be 0 or more, and 1 with a name")
+            raise ValueError(f"count={count!r}: must be 0 or more, and 1 with a name")
         with self._lock:
             times, reasons = self._check_times(add_time, mod_time), tuple(status_reason)
             if env not in self._environments:
                 self.add_environment(env)
             environment = self._environments[env]
             if name is not None and any(name == row.name for row in environment.functions):
-                raise ValueError(f"name is {name!r}, which is deployed to {env!r} already")
+                raise ValueError(f"name={name!r}: this function is deployed to {env!r} already")
             added = tuple(
                 DeployedFunction(new_name, runtime, status, *times, reasons)
                 for new_name in ([name] if name else environment.make_names(count))
@@ -259,7 +261,7 @@ class Emulator(Endpoints, Server):
 
     def _get_environment(self, env: str) -> state.EnvironmentState:
         if (environment := self._environments.get(env)) is None:
-            raise ValueError(f"env is {env!r}: this environment does not exist")
+            raise ValueError(f"env={env!r}: this environment does not exist")
         return environment
 
     def _check_times(self, first: str | None, last: str | None) -> tuple[str, str]:
@@ -338,7 +340,7 @@ class Emulator(Endpoints, Server):
         """
         with self._lock:
             if appid in self._components:
-                raise ValueError(f"appid is {appid!r}: this platform exists already")
+                raise ValueError(f"appid={appid!r}: this platform exists already")
             self._components[appid] = state.Component(appid, secret)
             return self.push_ticket(appid, ticket)
 
@@ -403,7 +405,7 @@ class Emulator(Endpoints, Server):
     def rotate_refresh_token(self, component_appid: str, authorizer_appid: str) -> None:
         """Rotate the refresh token together with the merchant's next token."""
         with self._lock:
-            self._components[component_appid].authorizers[authorizer_appid].rotating = True
+            self._components[component_appid].authorizers[authorizer_appid].is_rotating = True
 
     def refresh_token(self, component_appid: str, authorizer_appid: str) -> str:
         """Return the merchant's current refresh token."""
@@ -428,9 +430,7 @@ class Emulator(Endpoints, Server):
             ValueError: There are too many functions.
         """
         if not 0 <= functions <= demo.MOST_GENERATED:
-            raise ValueError(
-                f"functions is {functions!r}: it must be from 0 to {demo.MOST_GENERATED}"
-            )
+            raise ValueError(f"functions={functions!r}: must be from 0 to {demo.MOST_GENERATED}")
         appids: list[str] = []
         with self._lock:
             for number in itertools.islice(self._merchant_numbers, count):
@@ -459,17 +459,6 @@ class Emulator(Endpoints, Server):
 
     # Faults
 
-    @property
-    def busy_rate(self) -> float:
-        """The share of requests, from 0 to 1, that get -1 at random."""
-        return self._scripts.busy_rate
-
-    @busy_rate.setter
-    def busy_rate(self, share: float) -> None:
-        if not 0 <= share <= 1:
-            raise ValueError(f"busy_rate is {share!r}: it must be a share from 0 to 1")
-        self._scripts.busy_rate = share
-
     def script(
         self,
         faults: Iterable[Fault],
@@ -494,7 +483,7 @@ class Emulator(Endpoints, Server):
             ValueError: The path does not begin with ``/``.
         """
         if path is not None and not path.startswith("/"):
-            raise ValueError(f"path is {path!r}: it must begin with /, as /tcb/listfunctions does")
+            raise ValueError(f"path={path!r}: must begin with /, as /tcb/listfunctions does")
         # Other iterables may be endless: their items are checked when they are used.
         if isinstance(faults, Sequence):
             for fault in faults:
@@ -528,7 +517,7 @@ class Emulator(Endpoints, Server):
             ValueError: ``times`` is below 1, or the path does not begin with ``/``.
         """
         if times is not None and times < 1:
-            raise ValueError(f"times is {times!r}: it must be 1 or more, or None for all requests")
+            raise ValueError(f"times={times!r}: must be 1 or more, or None for all requests")
         fault = Fault.errcode(errcode, errmsg)
         faults = itertools.repeat(fault) if times is None else [fault] * times
         self.script(faults, path=path, account=account)
@@ -537,7 +526,7 @@ class Emulator(Endpoints, Server):
         """Remove all scripts, and set ``busy_rate`` to 0."""
         with self._lock:
             self._scripts.waiting.clear()
-            self._scripts.busy_rate = 0.0
+            self.busy_rate = 0.0
 
     # Requests
 
@@ -584,9 +573,7 @@ class Emulator(Endpoints, Server):
 
     async def _handle_request(self, request: web.BaseRequest) -> web.StreamResponse:
         raw = await _read_body(request)
-        call = ReceivedCall(
-            request.method, request.query, raw, wire.decode_object(raw), request.remote or ""
-        )
+        call = ReceivedCall(request.method, request.query, raw, wire.decode_object(raw))
         exchange = Exchange(
             request,
             lambda: self._reply_honestly(request.path, call),
@@ -618,7 +605,7 @@ class Emulator(Endpoints, Server):
         try:
             # Chosen before the delay, so that scripts are used up in the order of arrival.
             with self._lock:
-                fault = self._scripts.choose_fault(record)
+                fault = self._scripts.find_fault(record) or self._choose_fault()
                 seconds = self.latency + self.jitter * self._chance.random()
             exchange.fault = None if fault.name == "ok" else fault.name
             if seconds:
@@ -626,6 +613,9 @@ class Emulator(Endpoints, Server):
             return await fault.act(exchange)
         finally:
             self._in_progress -= 1
+
+    def _choose_fault(self) -> Fault:
+        return _BUSY if self._chance.random() < self.busy_rate else _NO_FAULT
 
     def _reply_honestly(self, path: str, call: ReceivedCall) -> Reply:
         with self._lock:

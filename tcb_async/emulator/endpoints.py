@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal, get_args
+from typing import Literal
 
 from tcb_async.emulator import state, wire
 from tcb_async.emulator.state import App, Component, EnvironmentInfo, EnvironmentState, Merchant
@@ -35,14 +35,11 @@ class Endpoints:
     """WeChat's state and replies; ``Emulator`` documents the attributes."""
 
     def __init__(self, clock: EmulatorClock, order: Order) -> None:
-        if order not in get_args(Order):
-            raise ValueError(f"order is {order!r}: it must be 'added' or 'newest_first'")
         self.clock = clock
         self.max_page: int | None = None
         self.token_life = 7200.0
-        self.whitelist: set[str] | None = None
         self.daily_quota = {_STABLE_TOKEN: 500_000}
-        self._above_max_page: AboveMaxPage = "clamp"
+        self.above_max_page: AboveMaxPage = "clamp"
         self._newest_first = order == "newest_first"
         self._environments: dict[str, EnvironmentState] = {}
         self._owned: defaultdict[str | None, dict[str, EnvironmentState]] = defaultdict(dict)
@@ -64,19 +61,6 @@ class Endpoints:
             "/componenttcb/getscflist": self._list_batch_functions,
         }
 
-    @property
-    def above_max_page(self) -> AboveMaxPage:
-        """The reply to a larger ``limit`` than ``max_page``."""
-        return self._above_max_page
-
-    @above_max_page.setter
-    def above_max_page(self, reply: AboveMaxPage) -> None:
-        if reply not in get_args(AboveMaxPage):
-            raise ValueError(
-                f"above_max_page is {reply!r}: it must be 'clamp', 'refuse' or 'empty'"
-            )
-        self._above_max_page = reply
-
     # Tokens
 
     def _issue_stable_token(self, path: str, call: ReceivedCall) -> bytes:
@@ -84,7 +68,7 @@ class Endpoints:
         forced = body.get("force_refresh") or False
         if not isinstance(forced, bool):
             raise Refused(wire.BROKEN_BODY)
-        app = self._authenticate_app(body, call.ip)
+        app = self._authenticate_app(body)
         self._spend(path, app.appid)
         # Normal mode returns the same token until its last five minutes, so that processes which
         # call at different times share it. Forced mode invalidates it immediately, without overlap.
@@ -101,7 +85,7 @@ class Endpoints:
         # that do not share a token invalidate each other's.
         if call.method != "GET":
             raise Refused(wire.NEEDS_GET)
-        app = self._authenticate_app(call.query, call.ip)
+        app = self._authenticate_app(call.query)
         self._spend(path, app.appid)
         self._tokens.replace(app.classic, grace=_OVERLAP)
         app.classic = self._tokens.issue(app.appid, self.token_life)
@@ -111,7 +95,7 @@ class Endpoints:
         body = call.read_json()
         appid = get_text(body, "component_appid", wire.COMPONENT_APPID_MISSING)
         secret = get_text(body, "component_appsecret", wire.SECRET_MISSING)
-        component = self._get_component(appid, call.ip)
+        component = self._get_component(appid)
         component.authenticate(secret)
         component.accept_ticket(body.get("component_verify_ticket"), self.clock())
         self._spend(path, appid)
@@ -232,7 +216,7 @@ class Endpoints:
                 return appid
         return self._tokens.find_owner(call.token)
 
-    def _authenticate_app(self, fields: Mapping[str, object], ip: str) -> App:
+    def _authenticate_app(self, fields: Mapping[str, object]) -> App:
         if fields.get("grant_type") != "client_credential":
             raise Refused(wire.BAD_GRANT_TYPE)
         appid = get_text(fields, "appid", wire.APPID_MISSING)
@@ -240,17 +224,11 @@ class Endpoints:
         if (app := self._apps.get(appid)) is None:
             raise Refused(wire.BAD_APPID)
         app.authenticate(secret)
-        if not self._is_listed(ip):
-            errmsg = f"invalid ip {ip} ipv6 ::ffff:{ip}, not in whitelist"
-            raise Refused(wire.IP_NOT_LISTED, errmsg)
         return app
 
-    def _get_component(self, appid: str, ip: str) -> Component:
+    def _get_component(self, appid: str) -> Component:
         if (component := self._components.get(appid)) is None:
             raise Refused(wire.BAD_APPID)
-        if not self._is_listed(ip):
-            errmsg = f"access clientip is not registered requestIP: {ip}"
-            raise Refused(wire.COMPONENT_IP_NOT_LISTED, errmsg)
         return component
 
     def _authenticate_platform(
@@ -260,7 +238,7 @@ class Endpoints:
         appid = self._tokens.check(call.token, component=True).owner
         if get_text(body, "component_appid", wire.COMPONENT_APPID_MISSING) != appid:
             raise Refused(wire.BAD_APPID)
-        component = self._get_component(appid, call.ip)
+        component = self._get_component(appid)
         self._spend(path, appid)
         return component
 
@@ -279,7 +257,7 @@ class Endpoints:
         """Return the platform of a component token, if it may use cloud development."""
         call.require_post()
         appid = self._tokens.check(call.query.get("access_token"), component=True).owner
-        self._get_component(appid, call.ip)
+        self._get_component(appid)
         self._spend_on_cloud(path, appid)
         return appid
 
@@ -291,9 +269,6 @@ class Endpoints:
     def _spend(self, path: str, appid: str) -> None:
         if (allowed := self.daily_quota.get(path)) is not None:
             self._quotas.spend(path, appid, allowed)
-
-    def _is_listed(self, ip: str) -> bool:
-        return self.whitelist is None or ip in self.whitelist
 
 
 def _encode_functions(total: int, rows: Iterable[bytes]) -> bytes:

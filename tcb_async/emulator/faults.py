@@ -6,9 +6,6 @@ Rule: a fault is a value that knows no endpoints.
 from __future__ import annotations
 
 import asyncio
-import functools
-import gzip
-import random
 import socket
 import struct
 from collections import defaultdict
@@ -78,18 +75,12 @@ def _make_head(length: int | None) -> bytes:
     return (f"HTTP/1.1 200 OK\r\nContent-Type: {_JSON}\r\n{size}Connection: close\r\n\r\n").encode()
 
 
-@functools.cache
-def _compress_zeros(mebibytes: int) -> bytes:
-    return gzip.compress(bytes(mebibytes << 20), compresslevel=1)
-
-
 @attrs.frozen
 class Fault:
     """The treatment of one request in place of a correct reply.
 
     Made by the class methods, or by hand: ``Fault(name, act)``, where ``act`` is a coroutine
-    function that takes an exchange (``request``, ``answer()``, ``send()``, ``transport``,
-    ``close()``) and returns an aiohttp response.
+    function that takes an `Exchange` and returns an aiohttp response.
 
     Attributes:
         name: Shown in the record of the request.
@@ -127,7 +118,7 @@ class Fault:
             TypeError: The errcode is not an int.
         """
         if not isinstance(errcode, int):
-            raise TypeError(f"errcode is {errcode!r}: it must be an int, such as 45009")
+            raise TypeError(f"errcode={errcode!r}: must be an int, such as 45009")
 
         async def act(exchange: Exchange) -> web.StreamResponse:
             return exchange.send(exchange.refuse(errcode, errmsg))
@@ -162,16 +153,6 @@ class Fault:
     def redirect(cls, location: str, status: int = 307) -> Fault:
         """A redirect, which a careful client does not follow."""
         return attrs.evolve(cls.status(status, b"", {"Location": location}), name="redirect")
-
-    @classmethod
-    def gzip_bomb(cls, mebibytes: int = 64) -> Fault:
-        """A small body that decompresses to ``mebibytes`` MiB."""
-        headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
-
-        async def act(_: Exchange) -> web.StreamResponse:
-            return web.Response(body=_compress_zeros(mebibytes), headers=headers)
-
-        return cls("gzip_bomb", act)
 
     @classmethod
     def truncated(cls, *, declared: bool = True) -> Fault:
@@ -296,13 +277,10 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
             Fault.drip(),
             Fault.hang(),
             Fault.endless(),
-            Fault.gzip_bomb(),
         )
     }
 )
 """Every kind of fault by name. Only the client's timeout stops ``drip`` and ``hang``."""
-
-_NO_FAULT, _BUSY = Fault.ok(), Fault.errcode(BUSY)
 
 When = Callable[[RecordedRequest], bool]
 
@@ -324,21 +302,19 @@ def check_fault(fault: object) -> Fault:
     """Return an item of a script if it is a fault."""
     if not isinstance(fault, Fault):
         raise TypeError(
-            f"faults contains {fault!r}: it must contain Fault values, such as Fault.reset()"
+            f"faults contains {fault!r}: must contain Fault values, such as Fault.reset()"
         )
     return fault
 
 
 @attrs.define
 class Scripts:
-    """The scripts that are not used up, by account, and the share of busy replies."""
+    """The scripts that are not used up, by account."""
 
-    chance: random.Random
-    busy_rate: float = 0.0
     waiting: defaultdict[str | None, list[Script]] = attrs.field(factory=lambda: defaultdict(list))
 
-    def choose_fault(self, request: RecordedRequest) -> Fault:
-        """Choose the fault for a request: scripts for its account precede those for all."""
+    def find_fault(self, request: RecordedRequest) -> Fault | None:
+        """Find the scripted fault of a request: scripts for its account precede those for all."""
         for account in dict.fromkeys((request.account, None)):
             for script in tuple(self.waiting.get(account, ())):
                 if script.matches(request):
@@ -346,6 +322,4 @@ class Scripts:
                         return check_fault(fault)
                     # Only the next request shows that a script is used up: it may be a generator.
                     self.waiting[account].remove(script)
-        if self.busy_rate and self.chance.random() < self.busy_rate:
-            return _BUSY
-        return _NO_FAULT
+        return None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
@@ -40,34 +39,6 @@ async def _answer_expect(request: web.BaseRequest) -> None:
     with suppress(ConnectionError):
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
-
-
-class ProcessLock:
-    """A re-entrant lock that raises, instead of blocking, in a forked process.
-
-    A fork copies the emulator's data but not its thread: a change in the child would have no
-    effect, and a lock held during the fork would never be released.
-    """
-
-    def __init__(self) -> None:
-        self._process = os.getpid()
-        self._lock = threading.RLock()
-
-    @property
-    def is_foreign(self) -> bool:
-        """Whether this process is a fork of the process that made the lock."""
-        return os.getpid() != self._process
-
-    def __enter__(self) -> None:
-        if self.is_foreign:
-            raise RuntimeError(
-                f"this emulator lives in process {self._process}: a forked process can only send "
-                "requests to its url"
-            )
-        self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
 
 
 Result = TypeVar("Result")
@@ -105,7 +76,7 @@ class Server:
     ) -> None:
         self._handle = handle
         self._port = port
-        self._lock = ProcessLock()
+        self._lock = threading.RLock()
         self._runner: web.ServerRunner | None = None
         self._thread: _LoopThread | None = None
         self._leave = ExitStack()
@@ -123,9 +94,8 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._lock.is_foreign:  # a forked process has no such thread to stop
-            self._leave.close()
-            self._thread = None
+        self._leave.close()
+        self._thread = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -137,8 +107,6 @@ class Server:
     async def start(self) -> None:
         """Listen, after a stop on the same port as before.
 
-        In a ``with`` block it listens on the emulator's own thread, otherwise on the running loop.
-
         Raises:
             OSError: The port is taken.
             RuntimeError: It is running already.
@@ -148,8 +116,7 @@ class Server:
 
     async def stop(self) -> None:
         """Close the socket and all connections; requests in progress get no reply."""
-        if not self._lock.is_foreign:  # a forked process would close its parent's sockets
-            await self._run_on_own_loop(self._close())
+        await self._run_on_own_loop(self._close())
 
     @property
     def url(self) -> str:
@@ -163,16 +130,6 @@ class Server:
                 "the emulator has no url before it is started: use `with Emulator() as emulator:`"
             )
         return f"http://{_HOST}:{self._port}"
-
-    @property
-    def app(self) -> web.Application:
-        """A new aiohttp application, to run in a server of your own.
-
-        Run it with ``access_log=None``: aiohttp's access log shows queries, and so tokens.
-        """
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._handle, expect_handler=_answer_expect)
-        return app
 
     def _check_stopped(self) -> None:
         with self._lock:

@@ -136,7 +136,7 @@ class EnvironmentState:
             if function.name == name:
                 self.functions = self.functions[:index] + self.functions[index + 1 :]
                 return index, function
-        raise ValueError(f"name is {name!r}: no such function is deployed here")
+        raise ValueError(f"name={name!r}: no such function is deployed here")
 
 
 @attrs.define
@@ -171,16 +171,16 @@ class Quotas:
 class IssuedToken:
     """A token that was issued to ``owner``, or to a ``platform`` that calls for the owner.
 
-    ``component`` tokens are a platform's own, for its endpoints only. The token endpoints treat a
-    ``stuck`` token as if it had not been replaced.
+    ``is_component``: it is a platform's own, for its endpoints only. ``is_stuck``: the token
+    endpoints treat it as if it had not been replaced.
     """
 
     owner: str
-    component: bool
+    is_component: bool
     platform: str | None
     expires_at: float
     replaced_at: float = math.inf
-    stuck: bool = False
+    is_stuck: bool = False
 
 
 @attrs.define
@@ -208,7 +208,7 @@ class AccessTokens:
         if (issued := self._issued.get(token_id(token))) is None:
             raise Refused(wire.BAD_TOKEN)
         now = self.clock()
-        if issued.replaced_at <= now or issued.component != component:
+        if issued.replaced_at <= now or issued.is_component != component:
             raise Refused(wire.BAD_CREDENTIAL)
         if issued.expires_at <= now:
             raise Refused(wire.TOKEN_EXPIRED)
@@ -222,7 +222,9 @@ class AccessTokens:
     def get_seconds_left(self, token: str) -> float:
         """Return the seconds until a token expires for the token endpoints; 0 if it has expired."""
         issued = self._issued[token_id(token)]
-        ends_at = issued.expires_at if issued.stuck else min(issued.expires_at, issued.replaced_at)
+        ends_at = (
+            issued.expires_at if issued.is_stuck else min(issued.expires_at, issued.replaced_at)
+        )
         return max(0.0, ends_at - self.clock())
 
     def replace(self, token: str | None, grace: float, *, stuck: bool = False) -> None:
@@ -230,7 +232,7 @@ class AccessTokens:
             issued = self._issued[token_id(token)]
             # The earlier expiry stays: replacing a token twice must not prolong its life.
             issued.replaced_at = min(issued.replaced_at, self.clock() + grace)
-            issued.stuck = stuck
+            issued.is_stuck = stuck
 
     def end(self, token: str, errcode: int) -> None:
         """Refuse a token from now on, if the errcode says so and it was issued here."""
@@ -281,26 +283,26 @@ class App(CallingAccount):
 class Merchant:
     """A merchant that authorised a platform; see ``Emulator.add_authorizer``.
 
-    ``rotating``: a new refresh token arrives with its next token. ``token`` is its last one.
+    ``is_rotating``: a new refresh token arrives with its next token. ``token`` is its last one.
     """
 
     refresh_token: str = attrs.field(repr=False)
     auth_time: int
-    exchanged: bool
+    is_exchanged: bool
     permission_sets: frozenset[int]
-    rotating: bool = False
+    is_rotating: bool = False
     token: str | None = attrs.field(default=None, repr=False)
 
     def authenticate(self, refresh_token: object) -> None:
         """Check the refresh token, and rotate it if that is due."""
         if not _is_same(refresh_token, self.refresh_token):
             raise Refused(wire.BAD_REFRESH_TOKEN)
-        if self.rotating:
+        if self.is_rotating:
             self.refresh_token = make_secret("refreshtoken@@@")
-            self.rotating = False
+            self.is_rotating = False
 
     def to_row(self, appid: str) -> dict[str, object]:
-        shown = {"refresh_token": self.refresh_token} if self.exchanged else {}
+        shown = {"refresh_token": self.refresh_token} if self.is_exchanged else {}
         return {"authorizer_appid": appid, **shown, "auth_time": self.auth_time}
 
 

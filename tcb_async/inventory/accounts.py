@@ -157,13 +157,6 @@ def platform_accounts(
 ) -> AsyncGenerator[Account, None]:
     """Iterate over the merchants of a platform, as accounts for an `Inventory`.
 
-    ::
-
-        async with TcbClient(platform) as client:
-            accounts = platform_accounts(client, on_rotate=save)
-            async with Inventory(client, accounts) as inventory:
-                ...
-
     Args:
         client: A client made with a `ComponentToken`.
         on_rotate: Async callable that saves a new refresh token, called with the merchant's appid

@@ -21,7 +21,6 @@ import attrs
 from tcb_async._arguments import check_instance, describe
 from tcb_async._listings import ENVIRONMENTS
 from tcb_async._once import IteratedOnce
-from tcb_async._redact import Secret
 from tcb_async.client import TcbClient
 from tcb_async.errcodes import NO_CLOUD_DEVELOPMENT, is_environments_fault
 from tcb_async.exceptions import (
@@ -40,7 +39,6 @@ from tcb_async.inventory.accounts import (
 )
 from tcb_async.models import CloudFunction
 from tcb_async.observer import InventoryObserver, WorkObserver, WorkSummary
-from tcb_async.tokens import TokenApi, TokenKind
 
 Outcome = AccountListing | BaseException | None
 
@@ -99,37 +97,6 @@ class InventorySummary(AccountCounts):
         self.functions += sum(map(len, found.functions.values()))
 
 
-@attrs.frozen(repr=False)
-class _IsolatedToken:
-    """An account's token; any error of its provider fails this account alone."""
-
-    _account: Account
-
-    async def get_token(self, api: TokenApi) -> str | Secret:
-        try:
-            return await self._account.token.get_token(api)
-        except TcbError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the caller's own code
-            problem = describe(error)
-        # Raised after the block: see `tcb_async._redact`.
-        raise TokenError(
-            f"the token of {self._account.appid} could not be fetched ({problem}): see the code "
-            "that fetches it"
-        )
-
-    async def invalidate(self, token: str | Secret) -> None:
-        token = Secret(token)
-        await self._account.token.invalidate(token.reveal())
-
-    @property
-    def kind(self) -> TokenKind | None:
-        return getattr(self._account.token, "kind", None)
-
-    def __repr__(self) -> str:
-        return repr(self._account.token)
-
-
 async def list_account(
     client: TcbClient, account: Account, *, page_size: int | None = None
 ) -> AccountListing:
@@ -159,8 +126,9 @@ async def _list_account(
     client: TcbClient, account: Account, page_size: int | None, max_in_flight: Callable[[], int]
 ) -> AccountListing:
     check_instance("account", account, Account, ACCOUNT_EXAMPLE)
+    failure: TcbError
     try:
-        own = client.with_token(_IsolatedToken(account))
+        own = client.with_token(account.token)
         return await _list_environments(own, account, page_size, max_in_flight)
     except TcbError as error:
         # Every other account would fail in the same way: ten thousand failures would use up the
@@ -168,6 +136,11 @@ async def _list_account(
         if is_fatal(error):
             raise
         failure = error
+    except Exception as error:  # noqa: BLE001 - the caller's own code
+        failure = TokenError(
+            f"your code failed while {account.appid} was listed ({describe(error)}): see the code "
+            "that fetches its token, and the observer"
+        )
     # A listing may be stored for long, and the frames of a traceback contain whole pages.
     failure.__traceback__ = failure.__context__ = failure.__cause__ = None
     return AccountListing(account, error=failure)
@@ -254,7 +227,7 @@ class Inventory(IteratedOnce):
         check_instance("client", client, TcbClient, "such as TcbClient(token)")
         if not isinstance(accounts, Iterable | AsyncIterable) or isinstance(accounts, str):
             raise ConfigurationError(
-                f"accounts is of type {type(accounts).__name__}: it must be an iterable, or an "
+                f"accounts is of type {type(accounts).__name__}: must be an iterable, or an "
                 "asynchronous iterable, of Account"
             )
         self._client = client

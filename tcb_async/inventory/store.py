@@ -584,9 +584,7 @@ class InventoryRun:
         """Save the listing of an account: all of it, in one transaction.
 
         A failed account keeps the functions of an earlier run, marked stale. An account that is
-        complete in this run remains as it is, unless its ``envs`` have changed. The call waits for
-        the disk, up to 0.1 s on a busy one: in a service, ``await asyncio.to_thread(run.save,
-        found)``.
+        complete in this run remains as it is, unless its ``envs`` have changed.
 
         Raises:
             OSError: The file cannot be written, such as on a full disk. Earlier listings remain.
@@ -608,8 +606,7 @@ class InventoryRun:
         """Mark the run as finished: an account outside of its plan has departed.
 
         A planned account that was not listed has failed. The whole file is read, so that a damaged
-        file is never finished: 0.3 s with 10,000 accounts. In a service,
-        ``await asyncio.to_thread(run.finish)``.
+        file is never finished.
 
         Raises:
             ConfigurationError: The file was damaged during the run.
@@ -790,7 +787,7 @@ def _check_run(run: str, today: str) -> str:
     with contextlib.suppress(TypeError, ValueError):
         is_date = date.fromisoformat(run).isoformat() == run
     if not is_date:
-        raise ConfigurationError(f"run {run!r}: it must be a date, such as {today}")
+        raise ConfigurationError(f"run={run!r}: must be a date, such as {today}")
     if run > today:
-        raise ConfigurationError(f"run {run}: it is later than today in China, {today}")
+        raise ConfigurationError(f"run={run!r}: is later than today in China, {today}")
     return run

@@ -1,4 +1,4 @@
-"""Memory of a walk: the rows that it has read, the names that it has yielded, and its place.
+"""Memory of a walk: the names that it has yielded, and the rows that its passes have read.
 
 Rule: it keeps facts; the plan decides. The name and the value of a row are never read again after
 the consumer has got the row.
@@ -6,6 +6,7 @@ the consumer has got the row.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Generic, TypeVar
@@ -18,8 +19,7 @@ from tcb_async.exceptions import ConfigurationError
 T = TypeVar("T")
 Key = TypeVar("Key")
 
-LOOKS = 4
-"""Pages read in search of a lost landmark before the list is read again from row 0."""
+_MAX_ROWS_BY_VALUE = 1000  # of a pass, besides the last page and the last row of each page
 
 
 # Two questions, two keys. Was this item yielded already? The name tells. Is this the row that was
@@ -59,11 +59,8 @@ class Identity(Generic[T]):
         """Return a form of items that does not change and can be kept."""
         return items if self.frozen else self.texts(items)
 
-    def digests(self, kept: Sequence[T | str | bytes]) -> list[bytes]:
-        """Return the digests of kept rows, for a cursor."""
-        return [self._digest(row) for row in kept]
-
-    def _digest(self, kept: T | str | bytes) -> bytes:
+    def digest(self, kept: T | str | bytes) -> bytes:
+        """Return the digest of a kept row, for a cursor."""
         if isinstance(kept, bytes):
             return kept
         return digest(kept if isinstance(kept, str) else self.texts((kept,))[0])
@@ -74,13 +71,8 @@ class Identity(Generic[T]):
             return kept == digest(self.texts((item,))[0])
         return kept == self.keep((item,))[0]
 
-    def places(self, kept: Sequence[T | str | bytes], items: Sequence[T]) -> list[int]:
-        """Return the indexes in `items` of unchanged kept rows: the last kept row first."""
-        places = {digest(text): place for place, text in enumerate(self.texts(items))}
-        return [places[row] for row in reversed(self.digests(kept)) if row in places]
-
-    def unchanged(self, known: Mapping[str, T | str | bytes], items: Sequence[T]) -> list[str]:
-        """Return the names of the items that are known and unchanged."""
+    def unchanged(self, known: Mapping[str, T | str], items: Sequence[T]) -> list[str]:
+        """Return the names of the items that are known and unchanged, in the order of the items."""
         named = zip(self.names(items), items, strict=True)
         return [name for name, item in named if name in known and self.is_same(known[name], item)]
 
@@ -93,32 +85,6 @@ def _each(which: str, key: Callable[[T], Key], items: Sequence[T]) -> list[Key]:
             f"{which} failed with {type(error).__name__} for a fetched item: it must return a str "
             "for each item"
         ) from error
-
-
-def rows_around(row: int, step: int, total: int, *, is_exact: bool) -> list[int]:
-    """Return the first rows of a search around `row`, likeliest first.
-
-    Unless the place is exact, the search begins half a page earlier, where a page shows the row
-    even if the list keeps shrinking; then it goes `step` rows further on either side.
-    """
-    here = max(0, min(row, total - 1))
-    middle = max(0, here - (step + 1) // 2)
-    rows = [here] if is_exact else []
-    for far in range(0, LOOKS * step, step):
-        rows += [middle - far, middle + far]
-    there = dict.fromkeys(max(0, row) for row in rows if row < max(1, total))
-    return list(there)[:LOOKS]
-
-
-@attrs.frozen(eq=False)
-class Place(Generic[T]):
-    """A place in the list: all rows up to it were read by this pass or an earlier run."""
-
-    end: int = 0  # the row behind it, counted from 0
-    total: int = 0  # rows of the list when it was read
-    # Kept rows just before `end`: a page may join behind any of them that is unchanged. Empty at
-    # the start of the list.
-    landmarks: Sequence[T | str | bytes] = ()
 
 
 @attrs.define(eq=False)
@@ -138,10 +104,6 @@ class Record:
     def count(self) -> int:
         """The number of items yielded by this run."""
         return len(self._order)
-
-    def name(self, unread: int) -> str:
-        """Return the name of the first of the last `unread` items."""
-        return self._order[-unread]
 
     def knows(self, name: str) -> bool:
         """Whether an item of this name was yielded, in this run or an earlier one."""
@@ -183,41 +145,135 @@ class Record:
 
 
 @attrs.define(eq=False)
-class Collection(Generic[T]):
-    """The rows of a list without an order: rows seen, and rows seen again.
+class Rows(Generic[T]):
+    """Rows of a pass by name, in the order of the list.
 
-    Step 7 of the plan proves that they are the list once all were seen again.
+    A quiet walk never needs them: pages are kept as they are, until a row is first looked up.
     """
 
-    # The total of every reply of the collection.
-    total: int = 0
-    # The rows by name. Once there are `total` rows, the next sweep sees them again.
+    # After so many rows, only the last page and the last row of each page are kept: any of these
+    # joins a page or finishes a check, so a long walk needs little memory.
+    most: int = sys.maxsize
+    _rows: dict[str, T] = attrs.field(init=False, factory=dict[str, "T"])
+    # Pages that are not in `_rows` yet.
+    _pages: list[tuple[Sequence[str], Sequence[T], int]] = attrs.field(
+        init=False, factory=list["tuple[Sequence[str], Sequence[T], int]"]
+    )
+    # The names of the last page.
+    _latest: Sequence[str] = attrs.field(init=False, default=())
+    _count: int = attrs.field(init=False, default=0)
+
+    def add(self, names: Sequence[str], rows: Sequence[T], first: int) -> None:
+        """Add the rows of a page from `first` on, below all others."""
+        if self._count > self.most:
+            if self._pages:
+                self._pages[-1] = self._latest[-1:], self._pages[-1][1][-1:], 0
+            else:
+                for name in self._latest[:-1]:
+                    self._rows.pop(name, None)
+        self._pages.append((names, rows, first))
+        self._latest = names
+        self._count += len(names)
+
+    def by_name(self) -> dict[str, T]:
+        """Return the rows; a row that was added again has its latest value and position."""
+        for names, rows, first in self._pages:
+            for name in names[first:]:
+                self._rows.pop(name, None)
+            self._rows.update(zip(names[first:], rows[first:], strict=True))
+        self._pages.clear()
+        return self._rows
+
+    def replace(
+        self, names: Sequence[str], rows: Sequence[T], known: Sequence[str], *, is_end: bool
+    ) -> None:
+        """Replace the rows between known rows of a page, and below them at the end of the list."""
+        old, below = self.by_name(), list[tuple[str, T]]()
+        inside = {name for name in known if name in old}
+        count = len(inside)
+        while inside:
+            name, row = old.popitem()
+            inside.discard(name)
+            if len(inside) == count and not is_end:  # below the last known row
+                below.append((name, row))
+        self.add(names, rows, 0)
+        current = self.by_name()
+        for name, row in reversed(below):
+            current.setdefault(name, row)
+
+    def put_above(self, above: Rows[T], names: Sequence[str] = ()) -> None:
+        """Put rows above the others; they replace those down to the last of these names."""
+        rows, below = dict(above.by_name()), self.by_name()
+        if (last := next(filter(below.__contains__, reversed(names)), None)) is not None:
+            replaced = list(below)
+            for name in replaced[: replaced.index(last)]:
+                below.pop(name)
+        for name, row in below.items():
+            rows.setdefault(name, row)
+        self._rows = rows
+
+
+@attrs.define(eq=False)
+class Pass(Generic[T]):
+    """One way down the list, from row 0 or the cursor: a pass, or a check."""
+
+    # Its place: the row below the last page, the total of this page, and its rows (if it did not
+    # overlap: and the row above them).
+    end: int = 0
+    total: int | None = None
+    tail: Sequence[T | str | bytes] = ()
+    # The names that it read; None in the first pass, as the record contains them.
+    names: set[str] | None = attrs.field(factory=set[str])
+    # Rows that it read and a page can join below, and for `Pager.collect` the latest of all rows.
+    known: Rows[T | str] = attrs.field(factory=lambda: Rows["T | str"](_MAX_ROWS_BY_VALUE))
+    rows: Rows[T] = attrs.field(factory=Rows[T])
+    # Whether nothing but the pages of a list at rest was seen.
+    is_quiet: bool = True
+    # Whether a total or a row changed: then the list is not at rest.
+    is_changed: bool = False
+    # Whether each page joined. If not, the following pages are read by their row numbers.
+    is_joined: bool = True
+    # Rows that the next pages repeat, and how many pages may be requested before a reply.
+    overlap: int = 1
+    ahead: int = sys.maxsize
+    # Repeated requests since fewer rows than ever were left below the place.
+    searches: int = 0
+    left: int = sys.maxsize
+
+
+@attrs.define(eq=False)
+class Collection(Generic[T]):
+    """The rows of a list without a stable order, counted until they are complete (claim 3)."""
+
+    # The last seen value of each row.
     rows: dict[str, T | str] = attrs.field(factory=dict[str, "T | str"])
-    # The names of the rows that were seen again, unchanged.
-    again: set[str] = attrs.field(factory=set[str])
-    # Whether all requests of this sweep were made after `rows` held the whole list. The requests of
-    # a sweep are answered in any order, so a row is seen again only in another sweep.
-    is_second: bool = False
-    # The largest number of rows seen plus rows seen again, in this or an earlier collection.
-    most: int = 0
+    # The total of every reply of this count; None before the first.
+    total: int | None = None
+    # The names of the rows in these replies, each unchanged since it was seen before the count.
+    count: set[str] = attrs.field(factory=set[str])
+    # Whether a row was new or changed, or the total did, so that the next pass starts a new count.
+    is_spoilt: bool = False
+    # The largest number of rows ever counted.
+    _most: int = 0
 
     @property
     def is_complete(self) -> bool:
-        """Whether `rows` was the list at one moment."""
-        return len(self.again) == self.total
+        """Whether the counted rows were the list when the count started."""
+        return not self.is_spoilt and len(self.count) == self.total
 
-    def begin_sweep(self) -> None:
+    def begin_pass(self) -> None:
         """Note that all requests so far were answered, and more follow."""
-        self.is_second = len(self.rows) == self.total
+        if self.is_spoilt:
+            self.total, self.count, self.is_spoilt = None, set(), False
 
     def add(self, names: Sequence[str], kept: Sequence[T | str], total: int) -> bool:
         """Add the rows of a page; return whether this is progress."""
         seen = dict(zip(names, kept, strict=True))
-        is_changed = any(self.rows.get(name, row) != row for name, row in seen.items())
+        if self.total is None:
+            self.total = total
+        if total != self.total or any(self.rows.get(name) != row for name, row in seen.items()):
+            self.is_spoilt = True
         self.rows.update(seen)
-        if is_changed or total != self.total or len(self.rows) > total:
-            self.total, self.rows, self.again, self.is_second = total, seen, set(), False
-        if self.is_second or len(seen) == total:  # a page with all rows is a snapshot
-            self.again.update(seen)
-        most, self.most = self.most, max(self.most, len(self.rows) + len(self.again))
-        return self.most > most
+        self.count.update(seen)
+        before, self._most = self._most, max(self._most, 0 if self.is_spoilt else len(self.count))
+        return self._most > before

@@ -48,6 +48,21 @@ _ANOTHER = (
 )
 
 
+@attrs.define(eq=False)
+class Shared:
+    """What a walk shares with its owner, such as a client."""
+
+    # The page size learned by walks over the same list.
+    learned: PageSize = attrs.field(factory=lambda: PageSize(MOST, FALLBACK))
+    # The fetches in flight of all walks: if the owner cancels them, the walks fail with
+    # `ClientClosedError`.
+    live: set[asyncio.Task[object]] = attrs.field(factory=set["asyncio.Task[object]"])
+    # Waits before a pass.
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    # The counts of this walk: the owner's fetch function adds its retries.
+    stats: WalkStats = attrs.field(factory=WalkStats)
+
+
 class Pager(IteratedOnce, Generic[T]):
     """One walk over a list by offset and limit, WeChat's or any other: iterate it once.
 
@@ -73,21 +88,16 @@ class Pager(IteratedOnce, Generic[T]):
         page_size: Rows per request, 1 or more; None to ask for 100 first, and to go on with as many
             as the server gives. If it refuses (see `refuses_size`), or sends no rows and a total
             above 0, 20 are asked for. With 1, pages have no overlap, by which changes are noticed.
-        learned: The page size learned by walks over the same list; None to learn it again.
         max_items: The most items to yield; None for all.
         concurrency: The most fetches in flight at once, 1 or more.
         on_drift: ``"repair"`` the walk after a change, ``"raise"`` at the first sign of a change,
             or ``"ignore"`` changes.
-        max_repairs: The most second passes, head checks and sweeps in a row without progress,
-            before `DriftError`. The default gives a lagging replica about 7 seconds to catch up.
+        max_repairs: After this number of passes over the list without progress, rows are collected
+            in any order; after twice this number, the walk fails with `DriftError`. The default
+            gives a lagging replica about 20 seconds to catch up.
         resume: The cursor of an earlier run, or the string of it.
         on_progress: Called after each page with the number of items yielded and the number in all.
-        live: The fetches in flight of all walks of an owner: if it cancels them, a walk ends with
-            `ClientClosedError`.
         observer: Called when the walk starts, for each page, and when it ends in any way.
-        sleep: Waits between repairs; for tests.
-        stats: Counts the requests and repairs, and the retries of ``fetch``; None for a new
-            `WalkStats`.
         env: The environment that the errors of the walk name; None outside WeChat.
 
     Raises:
@@ -108,45 +118,41 @@ class Pager(IteratedOnce, Generic[T]):
         value: Callable[[T], str] = repr,
         scope: str = "",
         page_size: int | None = None,
-        learned: PageSize | None = None,
         max_items: int | None = None,
         concurrency: int = DEFAULT_CONCURRENCY,
         on_drift: OnDrift = "repair",
         max_repairs: int = DEFAULT_MAX_REPAIRS,
         resume: ResumePoint | str | None = None,
         on_progress: Callable[[int, int], None] | None = None,
-        live: set[asyncio.Task[object]] | None = None,
         observer: Observer | None = None,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-        stats: WalkStats | None = None,
         env: str | None = None,
+        _shared: Shared | None = None,
     ) -> None:
         super().__init__()
         _check_arguments(fetch, on_drift, max_items, on_progress)
         check_callback("identify", identify)
         check_callback("value", value)
+        self._shared = shared = Shared() if _shared is None else _shared
+        self._learned = shared.learned
         if page_size is not None:
-            learned = PageSize(check_count("page_size", page_size, least=1))
-        self._learned = learned or PageSize(MOST, FALLBACK)
+            self._learned = PageSize(check_count("page_size", page_size, minimum=1))
         self._plan: Plan[T] = Plan(
             Identity(identify, value, frozen=self.has_frozen_items),
             start=_start_of(scope, resume),
             size=attrs.evolve(self._learned),
             max_items=max_items,
             on_drift=on_drift,
-            max_repairs=check_count("max_repairs", max_repairs, least=0),
-            stats=stats or WalkStats(),
+            max_repairs=check_count("max_repairs", max_repairs, minimum=0),
+            stats=shared.stats,
         )
         self._fetch = fetch
         # A coroutine function's result becomes a task directly; others go through `_fetch_page`.
         self._is_async = iscoroutinefunction(fetch)
-        self.concurrency = check_count("concurrency", concurrency, least=1)
+        self.concurrency = check_count("concurrency", concurrency, minimum=1)
         """The most fetches in flight at once. A change takes effect from the next page on."""
         self._on_progress = on_progress
-        self._live: set[asyncio.Task[object]] = set() if live is None else live
         self._observer = observer
         self._walk: WorkObserver[WalkStats] | None = None
-        self._sleep = sleep
         self._env = env
         self._fetches: deque[tuple[Request, asyncio.Task[Page[T]]]] = deque()
         # Items of the current page not yet yielded.
@@ -155,7 +161,7 @@ class Pager(IteratedOnce, Generic[T]):
 
     @property
     def stats(self) -> WalkStats:
-        """The requests and repairs of the walk so far."""
+        """The requests and passes of the walk so far."""
         return self._plan.stats
 
     @property
@@ -199,12 +205,18 @@ class Pager(IteratedOnce, Generic[T]):
         return self._start(self._pages(), _ANOTHER)
 
     async def collect(self) -> list[T]:
-        """Walk to the end, and return all items in order."""
+        """Walk to the end, and return all items as they were last seen.
+
+        If the list changes, it is the list of the last pass: items that an earlier pass read and
+        that were deleted since are left out. A resumed walk returns only items that no earlier run
+        has yielded.
+        """
         items: list[T] = []
+        self._plan.keeps_rows = True
         async with self:
             async for page in self.by_page():
                 items.extend(page.items)
-        return items
+        return self._plan.last_rows(items)
 
     async def _items(self) -> AsyncGenerator[T, None]:
         try:
@@ -246,7 +258,7 @@ class Pager(IteratedOnce, Generic[T]):
             if not head.done():
                 await _wait_for(head)
             fetches.popleft()
-            self._live.discard(head)
+            self._shared.live.discard(head)
             items = self._receive(request, head)
             if len(fetches) != plan.outstanding:
                 await self._release()
@@ -276,12 +288,12 @@ class Pager(IteratedOnce, Generic[T]):
             else:
                 fetching = self._fetch_page(request)
             task = asyncio.create_task(fetching)
-            self._live.add(task)
+            self._shared.live.add(task)
             fetches.append((request, task))
 
     async def _fetch_page(self, request: Request) -> Page[T]:
         if request.pause:
-            await self._sleep(request.pause)
+            await self._shared.sleep(request.pause)
         with _UNWATCHED if self._walk is None else self._walk.fetching():
             fetched: object = self._fetch(request.offset, request.limit)
             if not isinstance(fetched, Awaitable):
@@ -375,12 +387,12 @@ class Pager(IteratedOnce, Generic[T]):
         try:
             await self._release()
         finally:
-            if self.stats.sweeps:
+            if self.stats.passes:
                 _log.info(
-                    "%r collected its rows in %d sweeps (%d requests): their order is not stable, "
+                    "%r collected its rows in %d passes (%d requests): their order is not stable, "
                     "or pages do not overlap; sort by a unique key to read them once",
                     self,
-                    self.stats.sweeps,
+                    self.stats.passes,
                     self.stats.requests,
                 )
             if self._walk is not None:
@@ -400,7 +412,7 @@ class Pager(IteratedOnce, Generic[T]):
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
-            self._live.difference_update(tasks)
+            self._shared.live.difference_update(tasks)
 
 
 async def _wait_for(task: asyncio.Task[object]) -> None:
@@ -430,7 +442,7 @@ def _check_arguments(
     if on_drift not in ("repair", "raise", "ignore"):
         raise ConfigurationError(f"on_drift={on_drift!r}: must be 'repair', 'raise' or 'ignore'")
     if max_items is not None:
-        check_count("max_items", max_items, least=0)
+        check_count("max_items", max_items, minimum=0)
     if on_progress is not None:
         check_callback("on_progress", on_progress)
 

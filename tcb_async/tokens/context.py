@@ -109,8 +109,10 @@ class TokenContext:
     """
 
     _store: TokenStore
-    clock: Callable[[], float]  # seconds since 1970
-    random: Callable[[], float]  # a number from 0 to 1
+    # Returns the seconds since 1970.
+    clock: Callable[[], float]
+    # Returns a number from 0 to 1.
+    random: Callable[[], float]
     # Values that the store missed, by key: written when it responds, unless it has later ones.
     pending_writes: dict[str, StoredToken] = attrs.field(
         init=False, factory=dict[str, "StoredToken"]

@@ -125,7 +125,7 @@ def as_provider(
     if is_class or not callable(token):
         kind = "a class" if is_class else f"of type {type(token).__name__}"
         raise ConfigurationError(
-            f"token is {kind}: it must be a str, an async callable that returns one, or a "
+            f"token is {kind}: must be a str, an async callable that returns one, or a "
             "TokenProvider, such as StableToken(appid, secret)"
         )
     return CallableToken(check_async("token", token))
@@ -139,7 +139,8 @@ class _AppToken(ManagedToken):
     """The token of an app or a platform, requested with its appsecret."""
 
     kind: ClassVar[TokenKind] = "access"
-    _name: ClassVar[str]  # in its keys in the store
+    # In its keys in the store.
+    _name: ClassVar[str]
 
     def __init__(
         self,
@@ -194,15 +195,7 @@ class StableToken(_AppToken):
     _name: ClassVar[str] = "stable"
 
     async def force_refresh(self, api: TokenApi) -> None:
-        """Replace the token, which invalidates the old token in all processes immediately.
-
-        Meant for a token that has leaked; the library never does it by itself.
-
-        Raises:
-            RateLimitError: This provider forced a refresh less than 30 s ago; nothing was sent.
-            DailyQuotaError: WeChat allows 20 a day.
-            TcbError: WeChat refused, or could not be reached.
-        """
+        """Replace the token: see `TcbClient.force_refresh_token`, which calls this method."""
         now = self._context.clock()
         since = now - self._forced_at
         if 0 <= since < _FORCED_SECONDS:  # WeChat would reply without replacing the token

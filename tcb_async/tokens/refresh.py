@@ -272,7 +272,8 @@ def _format_utc(seconds: float) -> str:
 class RefreshingToken:
     """The token of one account at one host."""
 
-    _key: str  # in the store
+    # Its key in the store.
+    _key: str
     _context: TokenContext
     _request_token: RequestToken
     _before_refresh: Callable[[TokenApi], Awaitable[None]] | None = None
@@ -437,11 +438,13 @@ class RotatingToken:
     its value later. The caller gets only values to save that WeChat accepted or sent.
     """
 
-    _key: str  # in the store
+    # Its key in the store.
+    _key: str
     _context: TokenContext
     _request_with: Callable[[TokenApi, Secret], Awaitable[TokenReply | TokenError]]
     _on_rotate: OnRotate
-    _initial: Secret  # the caller's saved value when it made the provider
+    # The caller's saved value when it made the provider.
+    _initial: Secret
     _latest: Secret = attrs.field(init=False)
     _saved: Secret = attrs.field(init=False)
     # Accepted or sent by WeChat, and not yet saved by the caller; None if it is saved.
@@ -518,8 +521,10 @@ class TokenReply:
 
     endpoint: str
     token: Secret
-    expires_in: float  # seconds from the request
-    refresh_token: Secret | None = None  # of a merchant: for the next request
+    # Seconds from the request.
+    expires_in: float
+    # Of a merchant: for the next request.
+    refresh_token: Secret | None = None
 
 
 def read_token_reply(reply: Mapping[str, object], endpoint: str, *, prefix: str = "") -> TokenReply:

@@ -200,7 +200,7 @@ class RedisStore:
         # The synchronous client has the same methods, and would block the event loop.
         if not inspect.iscoroutinefunction(getattr(redis, "execute_command", None)):
             raise ConfigurationError(
-                f"redis is of type {type(redis).__name__}: it must be a client of redis.asyncio, "
+                f"redis is of type {type(redis).__name__}: must be a client of redis.asyncio, "
                 "such as redis.asyncio.Redis.from_url(url)"
             )
         self._lease_ms = max(1, int(check_seconds("lease_seconds", lease_seconds) * 1000))

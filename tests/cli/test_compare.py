@@ -7,6 +7,7 @@ import sys
 import tracemalloc
 from contextlib import contextmanager
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
@@ -336,11 +337,17 @@ class TestExitCode0:
         for sides in ((path, ENV), (ENV, path), (path, path)):
             assert (await run("diff", *sides, env=env_for(emulator))).code == 0
 
-    async def test_a_closed_stdin_is_an_error(self):
-        async with start("diff", "-", ENV, program=CLOSED_STDIN) as command:
+    @pytest.mark.parametrize(
+        "words",
+        [("diff", "-", ENV), ("call", "/tcb/getenvinfo", "-"),
+         ("inventory", "--accounts", "-", "-o", "all.sqlite")],
+        ids=itemgetter(0),
+    )  # fmt: skip
+    async def test_a_closed_stdin_is_an_error(self, words):
+        async with start(*words, program=CLOSED_STDIN) as command:
             ended = await command.end()
         assert (ended.code, ended.out) == (3, "")
-        assert ended.err == "tcb-async: stdin is closed: name a file, or an environment\n"
+        assert ended.err == "tcb-async: stdin is closed: name a file, or leave stdin open\n"
 
 
 CLOSED_STDIN = ("/bin/sh", "-c", f'exec {sys.executable} -m tcb_async "$@" <&-', "sh")

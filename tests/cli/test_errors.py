@@ -408,8 +408,8 @@ PROXY = "http://127.0.0.1:9"
 @pytest.mark.parametrize(
     ("variables", "words", "hint"),
     [
-        ({"HTTPS_PROXY": PROXY}, [], "HTTPS_PROXY is set, but not used: pass --trust-env"),
-        ({"https_proxy": PROXY}, [], "https_proxy is set, but not used: pass --trust-env"),
+        ({"HTTPS_PROXY": PROXY}, [], "the https proxy is not used: pass --trust-env"),
+        ({"https_proxy": PROXY}, [], "the https proxy is not used: pass --trust-env"),
         ({"HTTP_PROXY": PROXY}, [], ""),
         ({"HTTPS_PROXY": PROXY, "NO_PROXY": "wechat.invalid"}, [], ""),
         ({"HTTPS_PROXY": PROXY}, ["--trust-env"], ""),

@@ -245,13 +245,9 @@ functions = st.lists(
 )
 
 
-def document(form, pages, *, escaped=False):
-    how = FORMATS[form](escaped=escaped)
-    whole, written = how.head, 0
-    for page in pages:
-        whole += how.rows(page, written)
-        written += len(page)
-    return (whole + how.tail).decode()
+def document(form, pages, *, is_escaped=False):
+    functions = [function for page in pages for function in page]
+    return FORMATS[form](is_escaped=is_escaped).whole(functions).decode()
 
 
 @pytest.mark.parametrize("form", DOCUMENTS)
@@ -277,7 +273,7 @@ def quoted(text):
 @pytest.mark.parametrize("form", DOCUMENTS)
 @given(text=st.text(min_size=1))
 def test_nothing_on_a_terminal_steers_it(form, text):
-    shown = document(form, [[CloudFunction(text, text, text)]], escaped=True)
+    shown = document(form, [[CloudFunction(text, text, text)]], is_escaped=True)
 
     assert all(line.isprintable() for line in shown.split("\n"))
 

@@ -131,7 +131,7 @@ async def test_a_bar_shows_progress_speed_and_retries(emulator):
         await screen.shows("60 functions in")
 
     assert [row["name"] for row in json.loads(ended.out)]
-    assert re.search(r" 39/60 [\d,]+/s 1 retry ", screen.text)
+    assert re.search(r" 39/60 1 retry ", screen.text)
     assert "\x1b[1A\x1b[2K60 functions in" in screen.shown, "the summary takes the bar's line"
 
 
@@ -154,10 +154,10 @@ async def test_no_progress_bar_beside_rows_on_a_terminal(emulator):
     assert "━" not in screen.text
 
 
-@pytest.mark.parametrize("columns", [60, 80, 100, 120, 200])
+@pytest.mark.parametrize("columns", [80, 100, 120, 200])
 async def test_a_table_fits_the_terminal_and_shows_full_names(emulator, columns):
     long = "a-name-as-long-as-wechat-lets-a-function-have-in-all-its-60-"
-    for name in ("login", "获取用户信息", "日報-emoji-😀", long[: columns - 42]):
+    for name in ("login", "获取用户信息", "日報-emoji-😀", long[: columns - 54]):
         emulator.deploy(ENV, name, status="PublishFailed", runtime="Nodejs16.13")
 
     ended = await run("list", ENV, env=env_for(emulator, COLUMNS=str(columns), **LOCAL, **PLAIN))
@@ -174,17 +174,14 @@ async def test_a_table_fits_the_terminal_and_shows_full_names(emulator, columns)
 
 
 @pytest.mark.parametrize(
-    ("columns", "left_out"), [("50", "added, modified"), ("60", "added"), ("80", "")]
+    ("columns", "time"), [(80, "2024-01-02 03:04:05"), (75, "2024-01-02 03:04"), (65, "2024-01-02")]
 )
-async def test_times_that_do_not_fit_are_left_out(emulator, columns, left_out):
-    emulator.deploy(ENV, "a-name-of-18-chars", status="PublishFailed")
-    ended = await run("list", ENV, env=env_for(emulator, COLUMNS=columns, **LOCAL, **PLAIN))
+async def test_times_are_shorter_on_a_narrow_terminal(emulator, columns, time):
+    emulator.deploy(ENV, "a-name-of-18-chars", runtime="Go1", add_time="2024-01-02 03:04:05")
+    ended = await run("list", ENV, env=env_for(emulator, COLUMNS=str(columns), **LOCAL, **PLAIN))
 
-    said = f"left out to fit {columns} columns: {left_out}; use a wider terminal, or choose with"
-    assert (said in " ".join(plain(ended.err).split())) == bool(left_out)
-    assert ("added" in ended.out) == ("added" not in left_out)
-    assert ("modified" in ended.out) == ("modified" not in left_out)
-    assert "a-name-of-18-chars" in ended.out
+    rows = [line for line in plain(ended.out).splitlines() if "a-name-of-18-chars" in line]
+    assert [re.findall(r"2024-01-02(?: 03:04(?::05)?)?", row)[0] for row in rows] == [time]
 
 
 async def test_requested_columns_are_all_shown_in_any_width(emulator):
@@ -196,7 +193,6 @@ async def test_requested_columns_are_all_shown_in_any_width(emulator):
     shown = plain(ended.out)
     assert "2024-01-01" in shown
     assert "".join(line[11:].strip() for line in shown.splitlines()[3:]) == "a-name-of-20-letters"
-    assert "left out" not in ended.err
 
 
 async def test_a_name_too_long_for_the_terminal_is_wrapped(emulator):

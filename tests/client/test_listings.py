@@ -81,7 +81,7 @@ def test_batch_request_contains_the_documented_fields():
 )
 async def test_each_listing_has_its_path_and_token_parameter(ask, target):
     async with (
-        RawServer(http_reply({"total_count": 0, "info_list": []})) as server,
+        RawServer(http_reply({"errcode": 0, "total_count": 0, "info_list": []})) as server,
         TcbClient("TOKEN", base_url=server.url) as client,
     ):
         assert list(await ask(client)) == []
@@ -152,7 +152,7 @@ ROW = {"name": "a", "status": "Active"}
             (Environment("a"),),
         ),
         (ENVIRONMENTS, {"errcode": 0, "info_list": None, "total_count": 0}, ()),
-        (ENVIRONMENTS, {"info_list": [], "total_count": 0}, ()),
+        (ENVIRONMENTS, {"errcode": 0, "info_list": [], "total_count": 0}, ()),
         (
             BATCH_ENVIRONMENTS,
             {"info_list": [{"env": "a", "update_ime": "2020-04-04 14:10:36"}]},
@@ -284,6 +284,8 @@ async def no_time(_seconds): ...
                 {"ret": -1},
                 {"error": {}},
                 {"info_list": None},
+                {"info_list": []},
+                {"errCode": -1, "info_list": []},
                 {"errcode": 0, "info_list": None, "total": 1},
                 *({"info_list": [{"env": "a"}], key: 21} for key in ("total", "Total")),
             )

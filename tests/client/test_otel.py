@@ -196,7 +196,8 @@ async def test_attempts_are_child_spans_of_the_walk(emulator, watched):
         "tcb.env": ENV,
         "tcb.walk.requests": 3,
         "tcb.walk.retries": 0,
-        "tcb.walk.repairs": 0,
+        "tcb.walk.passes": 1,
+        "tcb.walk.drift": False,
     }
     assert walk.status.status_code is StatusCode.UNSET
 
@@ -278,7 +279,7 @@ async def test_pager_that_is_never_iterated_reports_no_walk(emulator, watched):
     assert watched.exporter.get_finished_spans() == ()
 
 
-async def test_repairs_of_drift_are_counted_by_kind(emulator, watched):
+async def test_passes_and_drift_are_reported(emulator, watched):
     emulator.deploy(ENV, count=100)
 
     @emulator.on_request
@@ -289,10 +290,10 @@ async def test_repairs_of_drift_are_counted_by_kind(emulator, watched):
     async with watched.client(emulator) as client, client.functions(ENV, concurrency=1) as pager:
         assert len(await pager.collect()) >= 100
 
-    assert pager.stats.repairs > 0
-    assert watched.total("tcb.walk.repairs") == pager.stats.repairs
-    assert watched.total("tcb.walk.repairs", repair="shifted_pages") == pager.stats.shifted_pages
-    assert watched.span("tcb.walk").attributes["tcb.walk.repairs"] == pager.stats.repairs
+    assert pager.stats.drift
+    assert watched.total("tcb.walk.passes") == pager.stats.passes == 1
+    assert watched.span("tcb.walk").attributes["tcb.walk.passes"] == 1
+    assert watched.span("tcb.walk").attributes["tcb.walk.drift"]
 
 
 async def test_requests_and_their_seconds_are_measured(emulator, watched):

@@ -174,27 +174,22 @@ class TestEnvironments:
     @pytest.mark.parametrize(
         ("misuse", "said"),
         [
-            (lambda e: e.deploy(ENV, "fn-0001"), "'fn-0001', which is deployed"),
-            (lambda e: e.deploy(ENV, "x", count=2), "count is 2"),
-            (lambda e: e.deploy(ENV, count=-1), "count is -1"),
-            (lambda e: e.deploy(ENV, index=-1), "index is -1: it must be 0 or more, or None"),
+            (lambda e: e.deploy(ENV, "fn-0001"), "'fn-0001': this function is deployed"),
+            (lambda e: e.deploy(ENV, "x", count=2), "count=2"),
+            (lambda e: e.deploy(ENV, count=-1), "count=-1"),
+            (lambda e: e.deploy(ENV, index=-1), "index=-1: must be 0 or more, or None"),
             (lambda e: e.deploy(ENV, add_time="yesterday"), "yesterday"),
-            (lambda e: e.delete(ENV, "gone"), "name is 'gone'"),
-            (lambda e: e.update("other", "fn-0001"), "env is 'other'"),
-            (lambda e: e.clock.advance(-1), "seconds is -1"),
-            (lambda e: e.clock.advance(float("nan")), "seconds is nan"),
-            (lambda _: Emulator(order="newest"), "order is 'newest': it must be 'added' or"),
-            (lambda _: Emulator(above_max_page="less"), "above_max_page is 'less': it must be"),
-            (lambda e: e.fail_next(-1, times=0), "times is 0: it must be 1 or more, or None"),
-            (lambda e: e.fail_next(path="tcb/listfunctions"), "it must begin with /"),
+            (lambda e: e.delete(ENV, "gone"), "name='gone'"),
+            (lambda e: e.update("other", "fn-0001"), "env='other'"),
+            (lambda e: e.clock.advance(-1), "seconds=-1"),
+            (lambda e: e.clock.advance(float("nan")), "seconds=nan"),
+            (lambda e: e.fail_next(-1, times=0), "times=0: must be 1 or more, or None"),
+            (lambda e: e.fail_next(path="tcb/listfunctions"), "must begin with /"),
             (lambda e: e.add_environment(ENV), "this environment exists already"),
             (lambda e: e.add_environment("test-2", create_time="now"), "now"),
             (lambda e: e.update_environment("other", status="HALTED"), "does not exist"),
             (lambda e: e.delete_environment("other"), "does not exist"),
             (lambda e: e.add_merchants("wxplatform", 1, functions=401), "from 0 to 400"),
-            (lambda e: setattr(e, "busy_rate", -0.1), "must be a share from 0 to 1"),
-            (lambda e: setattr(e, "busy_rate", 1.1), "must be a share from 0 to 1"),
-            (lambda e: setattr(e, "busy_rate", float("nan")), "must be a share from 0 to 1"),
         ],
     )
     def test_misuse_is_an_error_and_changes_nothing(self, misuse, said):
@@ -312,9 +307,7 @@ class TestRecord:
 
     def test_call_shows_no_token_and_no_secret_in_its_repr(self):
         body = {"secret": "hush-hush"}
-        call = ReceivedCall(
-            "POST", {"access_token": "hush-hush"}, json.dumps(body).encode(), body, "::1"
-        )
+        call = ReceivedCall("POST", {"access_token": "hush-hush"}, json.dumps(body).encode(), body)
         assert call.token == "hush-hush"
         assert "hush-hush" not in repr(call)
 

@@ -94,7 +94,7 @@ class TestScripts:
     def test_anything_but_a_fault_or_an_int_is_refused_at_once(self, wrong):
         with pytest.raises(TypeError, match="must contain Fault values, such as"):
             Emulator().script([Fault.ok(), wrong])
-        with pytest.raises(TypeError, match="errcode is '45009': it must be an int"):
+        with pytest.raises(TypeError, match="errcode='45009': must be an int"):
             Emulator().fail_next("45009")
 
     async def test_errmsg_may_be_chosen(self, wechat):
@@ -183,12 +183,6 @@ class TestFaults:
                 "http://127.0.0.1:9/elsewhere",
             )
 
-    async def test_gzip_bomb_is_small_on_the_wire(self, wechat):
-        wechat.emulator.script([Fault.gzip_bomb(mebibytes=2)])
-        async with wechat.session.post(wechat.emulator.url + LIST) as reply:
-            assert int(reply.headers["Content-Length"]) < 20_000
-            assert len(await reply.read()) == 2 << 20
-
     @pytest.mark.parametrize("fault", [Fault.drip(), Fault.endless(), Fault.truncated()])
     async def test_client_that_leaves_early_causes_no_warning(self, wechat, fault, caplog):
         wechat.emulator.latency = 0.02
@@ -199,26 +193,4 @@ class TestFaults:
                     await wechat.list()
             wechat.emulator.script([fault])
         await eventually(lambda: wechat.emulator.in_flight == 0)
-        assert not [line for line in caplog.records if line.levelno >= logging.WARNING]
-
-    async def test_disconnect_from_own_server_warns_nobody(self, caplog):
-        emulator = Emulator(latency=0.02)
-        emulator.script([Fault.drip(), Fault.reset(), Fault.endless()])
-        runner = aiohttp.web.AppRunner(emulator.app, access_log=None)
-        await runner.setup()
-        try:
-            await aiohttp.web.TCPSite(runner, "127.0.0.1", 0).start()
-            url = f"http://127.0.0.1:{runner.addresses[0][1]}{LIST}"
-            async with aiohttp.ClientSession() as session:
-                for _ in range(2):
-                    impatient = asyncio.create_task(session.post(url))
-                    await eventually(lambda: emulator.in_flight == 1)
-                    impatient.cancel()
-                    await asyncio.wait({impatient})
-                    await eventually(lambda: emulator.in_flight == 0)
-                (await session.post(url)).close()
-                await eventually(lambda: emulator.in_flight == 0)
-        finally:
-            await runner.cleanup()
-        assert [asked.status for asked in emulator.requests] == [None, None, None]
         assert not [line for line in caplog.records if line.levelno >= logging.WARNING]

@@ -248,14 +248,6 @@ class TestPlatformsOwnEnvironments:
         for path in (ENVIRONMENTS, LIST):
             assert (await wechat.call(path, token=token))["errcode"] == 40001
 
-    async def test_platform_needs_a_whitelisted_address(self, wechat):
-        token = await wechat.platform_token()
-        wechat.emulator.whitelist = set()
-        for path in (COMPONENT, BATCH_ENVIRONMENTS, BATCH_FUNCTIONS, MERCHANTS):
-            reply = await wechat.call(path, token=token)
-            assert reply["errcode"] == 61004
-            assert "requestIP: 127.0.0.1 rid: " in reply["errmsg"]
-
     async def test_platform_without_cloud_development_is_refused(self, wechat):
         wechat.emulator.set_cloud_development(PLATFORM, enabled=False)
         assert (await wechat.call(BATCH_FUNCTIONS))["errcode"] == 85088

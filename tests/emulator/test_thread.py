@@ -1,6 +1,5 @@
 """An emulator in a ``with`` block runs on a thread of its own, for code of any kind."""
 
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -123,14 +122,3 @@ emulator = Emulator()
 emulator.__enter__()
 """)
     assert done.returncode == 0
-
-
-async def test_forked_child_closes_nothing_of_its_parent(monkeypatch):
-    with Emulator() as emulator:
-        with monkeypatch.context() as forked:
-            forked.setattr(os, "getpid", lambda: -1)
-            emulator.__exit__(None, None, None)
-            await emulator.stop()
-            with pytest.raises(RuntimeError, match="a forked process can only send requests"):
-                emulator.deploy(ENV)
-        assert blocking_list(emulator)["errcode"] != 0

@@ -101,16 +101,6 @@ class TestStableToken:
         wechat.emulator.token_life = 600.0
         assert (await stable(wechat))["expires_in"] == 600
 
-    async def test_address_that_is_not_listed_is_named(self, wechat):
-        wechat.emulator.whitelist = {"10.0.0.1"}
-        reply = await stable(wechat)
-        assert reply["errcode"] == 40164
-        assert reply["errmsg"].startswith(
-            "invalid ip 127.0.0.1 ipv6 ::ffff:127.0.0.1, not in whitelist rid: "
-        )
-        wechat.emulator.whitelist.add("127.0.0.1")
-        assert "access_token" in await stable(wechat)
-
 
 class TestClassicToken:
     async def test_each_call_replaces_the_token_after_five_minutes(self, wechat):

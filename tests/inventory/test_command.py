@@ -404,7 +404,7 @@ class TestBadInput:
         ("words", "code", "said"),
         [
             (["--run", "2999-01-01"], 3, "later than today"),
-            (["--run", "yesterday"], 3, "must be a date"),
+            (["--run", "yesterday"], 3, "--run 'yesterday': must be a date"),
             (["-o", "inventory.xlsx"], 2, "--output has an unknown suffix '.xlsx': use one of"),
             (["-o", "/nowhere/i.sqlite"], 3, "there is no folder /nowhere"),
             (["--accounts", "-"], 3, "--accounts -: the file contains no accounts"),

@@ -4,10 +4,11 @@ import asyncio
 import collections
 import itertools
 import pickle
+import time
 from contextlib import aclosing
 
 import pytest
-from constants import AUTHORIZER, COMPONENT, ENVIRONMENTS, LIST, PLATFORM
+from constants import APPSECRET, AUTHORIZER, COMPONENT, ENVIRONMENTS, LIST, PLATFORM
 from hand_clock import HandClock
 from leaks import no_leaks
 from merchants import Platform
@@ -29,7 +30,7 @@ from tcb_async import (
 )
 from tcb_async.emulator import Emulator, Fault
 from tcb_async.inventory import Inventory, list_account, platform_accounts
-from tcb_async.inventory.inventory import _IsolatedToken  # the test of its repr says why
+from tcb_async.tokens import MemoryStore, StableToken, StoredToken
 
 APPID = "wx0123456789abcdef"
 QUICK = RetryPolicy(attempts=2, base=0.0)
@@ -111,6 +112,37 @@ class TestWholeAccounts:
             "test-1": 3, "test-2": 0,
         }  # fmt: skip
         assert emulator.counts[ENVIRONMENTS] == 0
+
+    async def test_no_cloud_development_is_complete_and_empty(self, emulator):
+        platform = Platform(emulator, 1)
+        emulator.set_cloud_development(platform.appids[0], enabled=False)
+        async with platform.client() as client:
+            found = await list_account(client, platform.account(platform.appids[0]))
+        assert (found.status, dict(found.functions), found.error) == ("complete", {}, None)
+
+    @pytest.mark.parametrize("path", [AUTHORIZER, LIST])
+    async def test_the_same_code_elsewhere_is_a_failure(self, emulator, path):
+        """85088 means "no cloud development" only as the reply to getenvinfo."""
+        platform = Platform(emulator, 1, environments=2)
+        emulator.script([Fault.ok()] * (path == LIST) + [Fault.errcode(85088)], path=path)
+        async with platform.client() as client:
+            found = await list_account(client, platform.account(platform.appids[0]))
+        assert (found.status, dict(found.functions)) == ("failed", {})
+        assert found.error.errcode == 85088
+
+    @pytest.mark.parametrize(
+        "reply",
+        [
+            b"{}",
+            b'{"code": 48001}',
+            b'{"errCode": -1, "info_list": []}',
+            b'{"errcode": 0, "info_list": [], "Total": 1}',
+        ],
+    )
+    async def test_an_unknown_error_is_not_an_empty_account(self, emulator, reply):
+        emulator.script([Fault.body(reply)], path=ENVIRONMENTS)
+        found = await listed(emulator, Account(APPID, emulator.token))
+        assert isinstance(found.error, ResponseError)
 
     async def test_a_wrong_kind_of_token_fails_without_a_request(self, emulator):
         platform = Platform(emulator)
@@ -207,6 +239,20 @@ class TestOneBrokenAccount:
         assert "wxbad" in str(error)
         assert "LookupError" in str(error)
         assert emulator.token not in str(error)
+
+    async def test_wechat_is_called_if_the_stored_token_is_refused(self, emulator):
+        """As for a client of its own: the store's newer token may be dead too."""
+        emulator.add_app(APPID, APPSECRET)
+        emulator.deploy("test-1", count=3)
+        store = MemoryStore()
+        account = Account(APPID, StableToken(APPID, APPSECRET, store=store), ["test-1"])
+        assert (await listed(emulator, account)).status == "complete"
+        emulator.expire_tokens()
+        (key,) = store._slots
+        dead = StoredToken("dead-token", time.time() + 7200, 3 * 10**15)
+        assert await store.compare_and_set(key, dead, ttl=None)
+
+        assert (await listed(emulator, account)).status == "complete"
 
 
 class TestUnavailableEnvironments:
@@ -583,6 +629,3 @@ class TestArguments:
             found = await found_in(client, platform.accounts())
         assert repr(found[good]).endswith("complete: 5 functions in 1 environments>")
         assert f"{bad}, denied: " in repr(found[bad])
-        token = platform.account(good).token
-        # The client of one account, which shows this token, is never given out.
-        assert repr(_IsolatedToken(platform.account(good))) == repr(token)

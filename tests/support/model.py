@@ -131,6 +131,7 @@ class Outcome:
     plan: Plan[Row]
     at_start: list[str] = attrs.field(factory=list)
     yielded: list[str] = attrs.field(factory=list)
+    items: list[Row] = attrs.field(factory=list)  # yielded, and those left when the consumer left
     requests: list[Request] = attrs.field(factory=list)
     in_flight: list[int] = attrs.field(factory=list)  # at each reply
     unread: int = 0
@@ -146,6 +147,10 @@ class Outcome:
         """The rows that were there throughout and were not updated, in the list's order."""
         stayed = self.stayed - self.updated
         return [name for name in self.at_start if name in stayed]
+
+    def last_rows(self):
+        """What `Pager.collect` returns."""
+        return self.plan.last_rows(self.items)
 
     def note_what_became_of(self, listing):
         self.stayed = set(self.at_start) - listing.gone
@@ -197,7 +202,7 @@ def walk(plan, listing, *, changes=(), lag=0, **settings):
     return outcome
 
 
-def carry_out(
+def carry_out(  # noqa: C901 - one loop, as in the pager
     plan, answer, outcome, *, concurrency=1, arrival=(0,), most=sys.maxsize, consume=None
 ):
     """Carry a plan out, as the pager does, until it asks for nothing more.
@@ -229,7 +234,10 @@ def carry_out(
             replies[request] = answer(request)
             outcome.in_flight.append(len(flying))
         head = flying.pop(0)
-        names = [row.name for row in plan.receive(head, replies.pop(head))]
+        items = plan.receive(head, replies.pop(head))
+        if plan.keeps_rows:
+            outcome.items += items
+        names = [row.name for row in items]
         if plan.outstanding != len(flying):
             assert plan.outstanding == 0
             flying.clear()
@@ -262,3 +270,65 @@ def by_reply(changes):
         reply += change.after
         script.setdefault(reply, []).append(change)
     return script
+
+
+@attrs.define
+class PostgresList(ChangingList):
+    """A list that PostgreSQL sorts by a column of few values, with a bounded heap.
+
+    ``ORDER BY value LIMIT l OFFSET o`` keeps the first ``o + l`` rows in a heap: rows with equal
+    values are in an order that depends on this sum, and some are not in the heap at all.
+    """
+
+    values: dict[str, int] = attrs.field(kw_only=True)
+
+    @classmethod
+    def of_values(cls, size, values, seed):
+        chance = random.Random(seed)
+        rows = ChangingList.of(size).rows
+        return cls(rows, values={row.name: chance.randrange(values) for row in rows})
+
+    def page(self, request):
+        end = request.offset + request.limit
+        rows = self._sort(end)
+        return Page(rows[request.offset : end], len(self.rows), request.offset)
+
+    def _sort(self, bound):
+        """The first rows in order, as PostgreSQL's tuplesort finds them."""
+        if len(self.rows) <= 2 * bound:  # then it sorts all rows
+            return sorted(self.rows, key=self._value)
+        heap: list[Row] = []  # the largest row is first
+        for row in self.rows:
+            if len(heap) < bound:
+                self._sift_up(heap, row)
+            elif self._value(row) < self._value(heap[0]):
+                self._sift_down(heap, row)
+        ordered: list[Row] = []
+        while heap:
+            ordered.append(heap[0])
+            last = heap.pop()
+            if heap:
+                self._sift_down(heap, last)
+        return ordered[::-1]
+
+    def _value(self, row):
+        return self.values[row.name]
+
+    def _sift_up(self, heap, row):
+        heap.append(row)
+        place = len(heap) - 1
+        while place and self._value(row) > self._value(heap[(place - 1) // 2]):
+            heap[place] = heap[(place - 1) // 2]
+            place = (place - 1) // 2
+        heap[place] = row
+
+    def _sift_down(self, heap, row):
+        place = 0
+        while (child := 2 * place + 1) < len(heap):
+            if child + 1 < len(heap) and self._value(heap[child]) < self._value(heap[child + 1]):
+                child += 1
+            if self._value(row) >= self._value(heap[child]):
+                break
+            heap[place] = heap[child]
+            place = child
+        heap[place] = row

@@ -14,9 +14,8 @@ async def over_tls(emulator, certificate="server", *, port=0):
     """Run an emulator on a port of 127.0.0.1, with a certificate of the tests' own CA."""
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(CERTIFICATES / f"{certificate}.pem")
-    runner = web.AppRunner(
-        emulator.app, access_log=None, shutdown_timeout=0.01, handler_cancellation=True
-    )
+    server = web.Server(emulator._serve, access_log=None, handler_cancellation=True)
+    runner = web.ServerRunner(server, shutdown_timeout=0.01)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls).start()

@@ -81,7 +81,7 @@ class TestMerchant:
     @pytest.mark.parametrize(
         ("changed", "why"),
         [
-            ({"component": "wx"}, "component is of type str: it must be a ComponentToken"),
+            ({"component": "wx"}, "component is of type str: must be a ComponentToken"),
             ({"authorizer_appid": "wx 1"}, "authorizer_appid contains white space"),
             ({"refresh_token": "planted refresh token"}, "refresh_token contains white space"),
             ({"on_rotate": print}, "on_rotate is not async"),

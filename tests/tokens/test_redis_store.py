@@ -169,7 +169,7 @@ class TestLeases:
     @pytest.mark.parametrize(
         ("redis", "lease_seconds", "why"),
         [
-            (sync_redis.Redis(), 15.0, "redis is of type Redis: it must be a client of redis.asy"),
+            (sync_redis.Redis(), 15.0, "redis is of type Redis: must be a client of redis.asyncio"),
             ("redis://localhost", 15.0, "redis is of type str"),
             (Redis(), 0, "lease_seconds=0"),
             (Redis(), "15", "lease_seconds='15'"),

@@ -306,5 +306,5 @@ class TestCredentials:
         assert "planted" not in str(caught.value)
 
     async def test_store_must_be_a_store(self):
-        with pytest.raises(ConfigurationError, match="store is of type dict: it must be a"):
+        with pytest.raises(ConfigurationError, match="store is of type dict: must be a"):
             StableToken(APPID, APPSECRET, store={})

@@ -58,7 +58,7 @@ async def hold_a_pager(client: TcbClient) -> None:
             assert_type(function, CloudFunction)
         assert_type(pager.total, int | None)
         assert_type(pager.stats, WalkStats)
-        assert_type(pager.stats.repairs, int)
+        assert_type(pager.stats.passes, int)
         assert_type(pager.cursor, Cursor)
 
     async with client.functions("test-777bb9", resume=pager.cursor) as again:
