@@ -65,10 +65,6 @@ class Page(Generic[T]):
 MOST, FALLBACK = DEFAULT_FIRST_PAGE_SIZE, DEFAULT_PAGE_SIZE
 _FULL_PAGES = 3
 
-# A one-row page contains only the row by which pages overlap, so it makes no progress: 1 is never
-# adopted as the page size, and after this number of such pages the walk fails.
-_MAX_SINGLE_ROWS = 32
-
 
 @attrs.define(eq=False)
 class PageSize:
@@ -98,11 +94,6 @@ class PageSize:
     def limit(self) -> int:
         """The number of rows to request next."""
         return self.most if self._full >= _FULL_PAGES else self.expected
-
-    @property
-    def is_stuck(self) -> bool:
-        """Whether the server returned so many single rows that the walk cannot go on."""
-        return self._short >= _MAX_SINGLE_ROWS
 
     def ask(self, limit: int) -> None:
         """Note the number of rows of a request."""
@@ -144,6 +135,7 @@ class PageSize:
         self._short += 1
         # A single short reply may be an accident, so the second counts; but the first page sets the
         # size of all requests after it.
+        # A one-row page contains only the row by which pages overlap: it is not a page size.
         if rows > 1 and (is_first or self._short > 1):
             self._adopt(rows)
         return False

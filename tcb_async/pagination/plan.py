@@ -65,6 +65,7 @@ T = TypeVar("T")
 
 _MAX_REQUESTS, _MAX_REQUESTS_PER_PAGE = 64, 48  # of a walk, and in addition per page
 _MAX_CONTRADICTIONS = 3  # repeated requests after a reply that contradicts itself
+_MAX_STALLED = 32  # consecutive replies without a row below the overlap, before the walk fails
 _MAX_SEARCHES = 2  # repeated requests, each further up, before a pass has lost its place
 _SEARCHED_ROWS = 3  # rows that the first search goes up, besides the overlap and the deleted rows
 _MAX_OVERLAP = 4  # at most a quarter of a page
@@ -117,8 +118,10 @@ class Plan(Generic[T]):
     _grown: int = attrs.field(init=False, default=0)
     # Whether there was a sign of disorder that a change may explain, too.
     _is_suspect: bool = attrs.field(init=False, default=False)
-    # Consecutive replies that contradicted themselves, and passes and checks without progress.
+    # Consecutive replies that contradicted themselves, replies without a row below the overlap, and
+    # passes and checks without progress.
     _contradictions: int = attrs.field(init=False, default=0)
+    _stalled: int = attrs.field(init=False, default=0)
     _idle: int = attrs.field(init=False, default=0)
     _pause: float = attrs.field(init=False, default=0.0)  # seconds before the next request
     # The bound on requests: the first total, and the pages that the yielded rows fill.
@@ -409,7 +412,9 @@ class Plan(Generic[T]):
         if new:
             self._idle = 0
         self._contradictions = 0
-        current.end, current.total = request.offset + len(items), page.total
+        end = request.offset + len(items)
+        self._stalled = 0 if end > current.end else self._stalled + 1
+        current.end, current.total = end, page.total
         if self.record.count == self.max_items:  # the cursor is after the last item
             current.end -= len(items) - first - len(new)
             kept = kept[: first + len(new)]
@@ -446,7 +451,11 @@ class Plan(Generic[T]):
             self._finish_pass(is_snapshot=is_snapshot)
         elif not self.size.receive(len(items), request.limit):
             self._outstanding.clear()
-            if self.size.is_stuck and self._can_overlap:
+            if self._stalled < _MAX_STALLED or not self._overlap:
+                return
+            if self.mode is Mode.COLLECT:
+                current.is_joined = False  # it needs no overlap
+            else:
                 problem = "again and again: the total is wrong, or pages cannot overlap"
                 self._fail(request, page, f"{problem}; pass page_size=1 to walk without an overlap")
 

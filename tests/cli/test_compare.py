@@ -304,6 +304,14 @@ class TestExitCode0:
         assert (ended.code, ended.out) == (3, "")
         assert "--name pya* matches no function of either side" in ended.err
 
+    async def test_ignoring_all_functions_is_an_error(self, emulator, tmp_path):
+        deploy_as_declared(emulator)
+        (tmp_path / "none.json").write_text("[]", encoding="utf-8")
+        ended = await run(
+            "diff", f"{tmp_path}/none.json", ENV, "--ignore-extra", env=env_for(emulator)
+        )
+        assert (ended.code, ended.out) == (3, "")
+
     async def test_two_empty_lists_are_equal(self, emulator, tmp_path):
         emulator.deploy(ENV, "login")
         emulator.delete(ENV, "login")
