@@ -10,7 +10,7 @@ from weakref import WeakSet
 
 import attrs
 import pytest
-from hypothesis import event, given
+from hypothesis import event, example, given
 from hypothesis import strategies as st
 from model import (
     IDENTITY,
@@ -243,6 +243,19 @@ class TestLaws:
             if outcome.plan.stats.drift:
                 assert set(names) >= outcome.stayed
 
+    @example(Server(60, 20, 1000, 1, [0]), [Change(2, "delete", 38)])
+    @given(servers, changes(kinds))
+    def test_no_later_reply_contradicts_collected_rows(self, server, schedule):
+        outcome = walk_with(attrs.evolve(server, concurrency=1), schedule, keeps_rows=True)
+
+        rows, pages = outcome.last_rows(), outcome.pages
+        if outcome.plan.done:
+            latest = {row.name: (row, at) for at, page in enumerate(pages) for row in page}
+            assert rows == [latest[row.name][0] for row in rows]
+            for above, row, below in zip(rows, rows[1:], rows[2:], strict=False):
+                later = pages[latest[row.name][1] + 1 :]
+                assert not any({above, below} <= page for page in later), "row was between them"
+
     @pytest.mark.parametrize(
         ("rows", "page_size", "changes"),
         [
@@ -283,6 +296,7 @@ class TestLaws:
         assert outcome.plan.stats.requests == outcome.replies == len(outcome.requests)
         assert (outcome.plan.stats.passes, outcome.plan.stats.drift) == (1, False)
 
+    @example(Server(6, 2, 1000, 1, [0]), Ties(2, 0), [1, 1, 1, 1, 1, 1, 2])
     @given(few_rows, ties, lengths)
     def test_a_list_at_rest_is_complete_in_any_order_and_with_pages_of_any_length(
         self, server, tied, given_lengths

@@ -132,6 +132,7 @@ class Outcome:
     at_start: list[str] = attrs.field(factory=list)
     yielded: list[str] = attrs.field(factory=list)
     items: list[Row] = attrs.field(factory=list)  # yielded, and those left when the consumer left
+    pages: list[frozenset[Row]] = attrs.field(factory=list)  # all received pages
     requests: list[Request] = attrs.field(factory=list)
     in_flight: list[int] = attrs.field(factory=list)  # at each reply
     unread: int = 0
@@ -234,9 +235,11 @@ def carry_out(  # noqa: C901 - one loop, as in the pager
             replies[request] = answer(request)
             outcome.in_flight.append(len(flying))
         head = flying.pop(0)
-        items = plan.receive(head, replies.pop(head))
+        page = replies.pop(head)
+        items = plan.receive(head, page)
         if plan.keeps_rows:
             outcome.items += items
+            outcome.pages.append(frozenset(page.items))
         names = [row.name for row in items]
         if plan.outstanding != len(flying):
             assert plan.outstanding == 0
