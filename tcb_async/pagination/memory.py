@@ -184,6 +184,11 @@ class Rows(Generic[T]):
         self._pages.clear()
         return self._rows
 
+    def update(self, names: Sequence[str], rows: Sequence[T]) -> None:
+        """Replace rows by their latest values, in their positions."""
+        known = self.by_name()
+        known.update((name, row) for name, row in zip(names, rows, strict=True) if name in known)
+
     def replace(
         self, names: Sequence[str], rows: Sequence[T], known: Sequence[str], *, is_end: bool
     ) -> None:

@@ -275,6 +275,7 @@ class Plan(Generic[T]):
             below = names[first:] if first else names
             if self.record.add_if_new(below):  # nearly always
                 return self._accept(request, page, names, first, items[first:])
+        self._keep_latest(names, items)
         if first is None or self._appear_again(names[first:]):
             first = self._rejoin(request, page, names, first)
             if first is None:
@@ -400,6 +401,12 @@ class Plan(Generic[T]):
         if self._is_suspect:
             self._begin(Mode.COLLECT)
         self._is_suspect = True
+
+    def _keep_latest(self, names: Sequence[str], items: Sequence[T]) -> None:
+        """Keep the latest values for `last_rows`, also if this page is not used."""
+        if self.keeps_rows:
+            for rows in {self._pass.rows, self._current.rows}:
+                rows.update(names, items)
 
     def _accept(
         self, request: Request, page: Page[T], names: Sequence[str], first: int, new: Sequence[T]
