@@ -191,7 +191,8 @@ async def test_closed_client_and_copies_refuse_calls(emulator, client):
     assert emulator.requests == ()
 
 
-async def test_client_closed_during_token_fetch_sends_nothing(emulator):
+@pytest.mark.parametrize("request_of", [TcbClient.function_page, TcbClient.call])
+async def test_client_closed_during_token_fetch_sends_nothing(emulator, request_of):
     async def closing() -> str:
         await copy.aclose()
         return emulator.token
@@ -199,7 +200,7 @@ async def test_client_closed_during_token_fetch_sends_nothing(emulator):
     async with TcbClient(emulator.token, base_url=emulator.url) as client:
         copy = client.with_token(closing)
         with pytest.raises(ClientClosedError):
-            await copy.function_page(ENV)
+            await request_of(copy, ENV if request_of is TcbClient.function_page else "/tcb/x")
 
     assert emulator.requests == ()
 

@@ -21,7 +21,9 @@ from terminal import CompletedCommand, Screen, env_for, run, start
 
 from tcb_async._redact import Secret
 from tcb_async.emulator import Fault
+from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory import InventoryStore
+from tcb_async.inventory.store import InventoryRun
 from tcb_async.models import CHINA_STANDARD_TIME
 
 WINDOW = 8
@@ -173,6 +175,16 @@ class TestWhatIsListed:
             "functions": 39 * 25, "departed": 0, "skipped": 0, "retries": 0,
             "requests": sum(shop.emulator.counts.values()),
         }  # fmt: skip
+
+    async def test_a_necessary_change_is_named_without_a_hint_to_resume(self, shop, monkeypatch):
+        def save(_run, _found):
+            raise ConfigurationError("the store is locked: stop the second program")
+
+        monkeypatch.setattr(InventoryRun, "save", save)
+        ended = await shop.run()
+
+        assert ended.code == 3
+        assert ended.err == "tcb-async: the store is locked: stop the second program\n"
 
     async def test_the_demo_misses_two_and_can_be_resumed(self, tmp_path):
         assert (await run("inventory", "--demo")).code == 6

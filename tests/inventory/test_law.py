@@ -253,12 +253,12 @@ async def play_until_killed(session, store, server, wechat):
 
 async def run_history(folder, history):
     day, reference, wechat, kinds = 0, Reference(frozenset()), WeChat(), set()
-    last_finished = frozenset()
+    last_finished, is_finished = frozenset(), False
     path = folder / "0.sqlite"
     async with RawServer(wechat.reply) as server:
         for number, session in enumerate(history, 1):
             if session.is_new_day and day + 1 < len(DAYS):
-                day, reference = day + 1, Reference(last_finished)
+                day, reference, is_finished = day + 1, Reference(last_finished), False
             noon = datetime.fromisoformat(f"{DAYS[day]}T12:00:00+08:00")
             with InventoryStore(path, clock=lambda noon=noon: noon) as store:
                 await play_until_killed(session, store, server, wechat)
@@ -268,7 +268,8 @@ async def run_history(folder, history):
             check(path, reference)
             kinds |= {"complete"} if reference.complete else set()
             kinds |= {"missing"} if reference.missing else set()
-            if session.killed_at is None or (wechat.requests_left or 0) > 0:
+            is_finished |= session.killed_at is None or (wechat.requests_left or 0) > 0
+            if is_finished:  # a later session of the day adds its accounts to the finished run
                 last_finished = frozenset(reference.planned)
     event(f"accounts: {' and '.join(sorted(kinds)) or 'none'}")
     event(f"days: {day + 1}")

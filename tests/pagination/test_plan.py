@@ -38,7 +38,7 @@ from tcb_async.cursor import DIGEST, Cursor, digest
 from tcb_async.exceptions import DriftError, ResponseError
 from tcb_async.pagination.memory import Collection, Identity
 from tcb_async.pagination.page import Page, PageSize, Request
-from tcb_async.pagination.plan import Plan
+from tcb_async.pagination.plan import Mode, Plan
 
 STILL = st.sampled_from(["insert", "delete", "redeploy", "update"])
 BLURRED = st.sampled_from(["insert", "delete", "redeploy", "lift", "update", "touch"])
@@ -146,6 +146,11 @@ def run_in_legs(server, legs, *, listing=None):
 
 
 class TestLaws:
+    # The check loses its position.
+    @example(
+        Server(12, 4, 1000, 1, [0]),
+        [Change(2, "lift", 23, times=5), Change(3, "lift", 16, times=10)],
+    )
     @given(servers, changes(kinds))
     def test_rows_that_stay_are_yielded_once_through_all_changes_or_the_walk_fails(
         self, server, schedule
@@ -243,18 +248,19 @@ class TestLaws:
             if outcome.plan.stats.drift:
                 assert set(names) >= outcome.stayed
 
-    @example(Server(60, 20, 1000, 1, [0]), [Change(2, "delete", 38)])
-    @given(servers, changes(kinds))
-    def test_no_later_reply_contradicts_collected_rows(self, server, schedule):
-        outcome = walk_with(attrs.evolve(server, concurrency=1), schedule, keeps_rows=True)
+    @pytest.mark.parametrize("kind", ["delete", "redeploy", "update"])
+    @pytest.mark.parametrize(("after", "place"), [(1, 18), (2, 37), (2, 38), (3, 38), (3, 56)])
+    def test_no_later_reply_contradicts_collected_rows(self, kind, after, place):
+        """One row changes around the position of the walk."""
+        schedule = [Change(after, kind, place, to=5)]
+        outcome = walk_with(Server(60, 20, 1000, 1, [0]), schedule, keeps_rows=True)
 
         rows, pages = outcome.last_rows(), outcome.pages
-        if outcome.plan.done:
-            latest = {row.name: (row, at) for at, page in enumerate(pages) for row in page}
-            assert rows == [latest[row.name][0] for row in rows]
-            for above, row, below in zip(rows, rows[1:], rows[2:], strict=False):
-                later = pages[latest[row.name][1] + 1 :]
-                assert not any({above, below} <= page for page in later), "row was between them"
+        latest = {row.name: (row, at) for at, page in enumerate(pages) for row in page}
+        assert rows == [latest[row.name][0] for row in rows]
+        for above, row, below in zip(rows, rows[1:], rows[2:], strict=False):
+            later = pages[latest[row.name][1] + 1 :]
+            assert not any({above, below} <= page for page in later), "row was between them"
 
     @pytest.mark.parametrize(
         ("rows", "page_size", "changes"),
@@ -313,6 +319,19 @@ class TestLaws:
         )
 
         event(f"collected: {outcome.plan.has_collected}")
+        assert outcome.plan.done
+        assert sorted(outcome.yielded) == sorted(listing.names)
+
+    def test_single_rows_are_collected_without_an_overlap(self):
+        listing, chance, walked = ChangingList.of(6), random.Random(1), plan(3)
+
+        def answer(request):
+            listing.rows[1:] = chance.sample(listing.rows[1:], 5)
+            listing.clamp = 1 if walked.mode is Mode.COLLECT else 1000
+            return listing.page(request)
+
+        outcome = carried(walked, answer)
+
         assert outcome.plan.done
         assert sorted(outcome.yielded) == sorted(listing.names)
 
