@@ -41,7 +41,7 @@ def test_every_walk_over_few_rows_resumed_at_every_row_keeps_the_law():
 
 
 @pytest.mark.parametrize(("rows", "replies", "walks"), [(3, 5, 46_000), (4, 3, 80_000)])
-def test_every_walk_over_few_rows_in_every_order_of_every_reply_is_complete(rows, replies, walks):
+def test_every_walk_over_few_rows_in_every_order_is_complete(rows, replies, walks):
     tally = Tally()
 
     for manner in manners((2,), (None, 1)):

@@ -80,7 +80,7 @@ asyncio.run(main())
 """
 
 
-async def test_after_a_fork_a_used_client_is_refused_an_unused_one_works_and_the_parents_lives():
+async def test_used_client_is_refused_after_a_fork_and_unused_works():
     command = strictly(AFTER_A_FORK)
     child = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
     _, stderr = await asyncio.wait_for(child.communicate(), 60)
@@ -111,7 +111,7 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
-async def test_a_bomb_of_128_mib_costs_the_process_little_more_than_max_reply_bytes():
+async def test_bomb_of_128_mib_costs_little_more_than_max_reply_bytes():
     async def bombs(exchange):
         await exchange.send(replies[exchange.request.n])
 

@@ -119,7 +119,7 @@ class TestFindingOut:
 
         assert limits_of_walk(finding_out(), listing, concurrency=1)[:5] == [100, 20, 20, 5, 5]
 
-    def test_behind_a_page_of_another_length_each_full_page_allows_one_request_more(self):
+    def test_each_full_page_allows_one_more_outstanding_request(self):
         listing = Moody.of(300, chain([20, 7], repeat(20)))
 
         outcome = walk(explicit(20), listing, concurrency=8)
@@ -168,9 +168,7 @@ class TestSingleRows:
 
     @pytest.mark.parametrize("concurrency", [1, 8])
     @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7])
-    def test_replies_that_vary_between_one_row_and_full_pages_cost_twice_their_average_at_most(
-        self, share, concurrency
-    ):
+    def test_replies_of_varying_length_cost_at_most_twice_as_many(self, share, concurrency):
         requests = 0
         for seed in range(20):
             chance, plan = random.Random(seed), explicit(20)

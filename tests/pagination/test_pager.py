@@ -149,7 +149,7 @@ class TestTime:
 
         assert now() == 1 + 9, "nothing was waited for but the first page"
 
-    async def test_no_more_is_in_flight_than_was_allowed_and_the_first_page_goes_alone(self):
+    async def test_concurrency_is_a_limit_and_the_first_page_is_alone(self):
         server = Server(ChangingList.of(300), seconds=at_random(1))
 
         await server.pager(concurrency=5).collect()
@@ -213,9 +213,7 @@ class TestLeavingEarly:
         assert repr(pager) == "<Pager 'env': closed 1 of 300>"
 
     @pytest.mark.parametrize("iterate", [Pager.__aiter__, Pager.by_page])
-    async def test_a_break_inside_async_with_leaves_no_task_not_even_that_of_the_generator(
-        self, iterate
-    ):
+    async def test_break_inside_async_with_leaves_no_task(self, iterate):
         server, before = Server.of(300), asyncio.all_tasks()
 
         async with server.pager() as pager:
@@ -268,9 +266,7 @@ class TestLeavingEarly:
         assert names + [row.name for row in rest] == server.names
 
     @pytest.mark.parametrize("times", [1, 2, 3])
-    async def test_an_observer_hears_of_the_end_however_often_the_consumer_is_cancelled(
-        self, server, times
-    ):
+    async def test_observer_learns_of_the_end_after_any_cancellations(self, server, times):
         """As anyio does: a cancelled scope cancels again and again until it is left."""
         server.farewell = 3
         watching = Watching()
@@ -353,9 +349,7 @@ class TestLeavingEarly:
             assert (error.cursor.offset, error.cursor.count) == (19, 20)
         assert live == set()
 
-    async def test_a_pager_closed_under_its_consumer_does_not_look_like_the_end_of_the_list(
-        self, server
-    ):
+    async def test_pager_closed_under_its_consumer_raises(self, server):
         pager = server.pager()
         consumer = asyncio.create_task(pager.collect())
         await asyncio.sleep(1.5)
@@ -367,9 +361,7 @@ class TestLeavingEarly:
             await consumer
         assert repr(pager) == "<Pager 'env': closed 20 of 300>"
 
-    async def test_a_pager_closed_between_two_items_does_not_look_like_the_end_of_the_list(
-        self, server
-    ):
+    async def test_pager_closed_between_items_raises(self, server):
         pager = server.pager()
         names: list[str] = []
 
@@ -397,9 +389,7 @@ class TestLeavingEarly:
         assert [name for name in names if name in server.names] == server.names
         assert server.cancelled == 3, "all that were behind the page that did not join"
 
-    async def test_a_pager_closed_while_it_drops_stale_requests_does_not_look_like_the_end(
-        self, server
-    ):
+    async def test_pager_closed_while_it_drops_requests_raises(self, server):
         server.seconds, server.farewell = iter([1, 1, 5, 5, 5]), 3
         pager = server.pager(concurrency=4)
         consumer = asyncio.create_task(note(pager, [], {"f010": server.delete_five}))
@@ -652,7 +642,7 @@ class TestUse:
             with pytest.raises(ConfigurationError, match="a pager walks once"):
                 await again()  # type: ignore[misc]
 
-    async def test_the_total_is_known_with_the_first_page_and_the_cursor_is_behind_each_item(self):
+    async def test_first_page_tells_the_total_and_the_cursor_follows(self):
         server = Server.of(57)
         async with server.pager() as pager:
             assert (pager.total, pager.cursor) == (None, Cursor("env"))
@@ -681,7 +671,7 @@ class TestUse:
 
         assert told == [(20, 57), (39, 57), (57, 57), (20, 30), (30, 30)]
 
-    async def test_progress_never_promises_more_than_there_is_nor_less_than_was_yielded(self):
+    async def test_progress_is_between_the_yielded_items_and_the_total(self):
         told: list[tuple[int, int]] = []
         server = Server.of(57)
 

@@ -152,9 +152,7 @@ class TestLaws:
         [Change(2, "lift", 23, times=5), Change(3, "lift", 16, times=10)],
     )
     @given(servers, changes(kinds))
-    def test_rows_that_stay_are_yielded_once_through_all_changes_or_the_walk_fails(
-        self, server, schedule
-    ):
+    def test_rows_that_stay_are_yielded_once_or_the_walk_fails(self, server, schedule):
         outcome = walk_with(server, schedule)
 
         stats = outcome.plan.stats
@@ -167,9 +165,7 @@ class TestLaws:
         run_in_legs(server, legs)
 
     @given(servers, changes(BLURRED))
-    def test_an_update_that_leaves_no_trace_in_the_value_hides_nothing_that_stays(
-        self, server, schedule
-    ):
+    def test_update_without_a_new_value_hides_nothing_that_stays(self, server, schedule):
         """As two within one second do: the times of a function have no more than seconds."""
         walk_with(server, schedule).check(drift=False)
 
@@ -304,9 +300,7 @@ class TestLaws:
 
     @example(Server(6, 2, 1000, 1, [0]), Ties(2, 0), [1, 1, 1, 1, 1, 1, 2])
     @given(few_rows, ties, lengths)
-    def test_a_list_at_rest_is_complete_in_any_order_and_with_pages_of_any_length(
-        self, server, tied, given_lengths
-    ):
+    def test_list_at_rest_is_complete_in_any_order(self, server, tied, given_lengths):
         listing = tied.of(server.size, server.clamp)
         clamps = cycle(given_lengths)
 
@@ -354,9 +348,7 @@ class TestLaws:
         assert sorted(outcome.yielded) == sorted(outcome.at_start)
 
     @given(servers, st.integers(0, 320))
-    def test_max_items_costs_not_one_request_and_not_one_row_more_than_it_needs(
-        self, server, max_items
-    ):
+    def test_max_items_costs_no_request_and_no_row_too_many(self, server, max_items):
         outcome = walk_with(server, (), max_items=max_items)
 
         wanted = min(server.size, max_items)
@@ -376,9 +368,7 @@ class TestLaws:
             assert set(outcome.in_place) <= set(outcome.yielded)
 
     @given(servers, st.integers(0, 300))
-    def test_a_cursor_taken_behind_any_item_leads_to_the_next_with_no_request_to_spare(
-        self, server, done
-    ):
+    def test_cursor_after_any_item_resumes_at_the_next(self, server, done):
         listing = ChangingList.of(server.size, server.clamp)
         done = min(done, server.size)
         cursor = cursor_behind(listing, done, server.page_size)
@@ -403,9 +393,7 @@ class TestLaws:
         assert len(outcome.yielded) == len(set(outcome.yielded))
 
     @given(st.lists(lies, min_size=1, max_size=8), st.integers(1, 6), st.integers(1, 8))
-    def test_a_walk_that_ignores_drift_ends_with_the_rows_that_the_server_counts(
-        self, replies, page_size, concurrency
-    ):
+    def test_walk_that_ignores_drift_stops_at_the_total(self, replies, page_size, concurrency):
         most = 500
         counted = [attrs.evolve(page, total=page.total % most) for page in replies]
 
@@ -548,7 +536,7 @@ class TestRepairs:
 
         assert set(outcome.at_start) < set(outcome.yielded)
 
-    def test_an_item_lifted_during_a_head_check_of_several_pages_is_found_by_the_next(self):
+    def test_item_lifted_during_a_check_is_found_by_the_next(self):
         schedule = [at(1, "lift", 50), at(0, "insert", 0, times=30), at(5, "lift", 30)]
         outcome = walk(plan(), ChangingList.of(57), changes=schedule)
 
@@ -575,7 +563,7 @@ class TestRepairs:
         assert outcome.plan.done
         assert outcome.plan.total == 59
 
-    def test_when_every_row_was_updated_the_head_check_reads_to_the_end_and_no_further(self):
+    def test_check_reads_to_the_end_if_every_row_was_updated(self):
         updates = [at(0, "update", place) for place in range(1, 58)]
         schedule = [at(1, "insert", -1), at(2, "update", 0), *updates]
         outcome = walk(plan(), ChangingList.of(57), changes=schedule)
@@ -647,7 +635,7 @@ class TestWhatServersDo:
         assert [request.limit for request in outcome.requests] == [50, 50, *[10] * 5]
         assert outcome.in_flight[:4] == [1, 1, 3, 3], "pages are read ahead at once"
 
-    def test_a_server_that_never_sends_a_second_row_ends_in_an_error_that_names_page_size(self):
+    def test_server_of_single_rows_is_an_error_that_names_page_size(self):
         outcome = walk(plan(page_size=50), ChangingList.of(7, clamp=1), concurrency=3)
 
         assert isinstance(outcome.plan.failure, ResponseError)
@@ -687,7 +675,7 @@ class TestWhatServersDo:
         assert set(outcome.in_place) == set(outcome.yielded)
         assert outcome.plan.stats.passes == 1
 
-    def test_an_empty_page_before_the_end_is_an_error_after_three_more_requests(self):
+    def test_empty_page_is_an_error_after_three_more_requests(self):
         listing = ChangingList.of(57)
 
         outcome = carried(plan(), emptied(listing, times=4))
@@ -697,9 +685,7 @@ class TestWhatServersDo:
         assert outcome.yielded == listing.names[:20]
 
     @pytest.mark.parametrize("ahead", [1, 4])
-    def test_an_empty_page_before_the_end_breaks_no_seam_and_is_waited_for_longer_and_longer(
-        self, ahead
-    ):
+    def test_empty_page_before_the_end_is_requested_again_later(self, ahead):
         listing = ChangingList.of(57)
 
         outcome = carried(plan(), emptied(listing, times=3), concurrency=ahead)
@@ -807,7 +793,7 @@ class TestPolicies:
         assert outcome.plan.done
         assert outcome.plan.stats.unchecked_joins == len(offsets) - 1
 
-    def test_ignore_passes_on_the_names_of_an_earlier_run_with_items_unread_too(self):
+    def test_ignore_keeps_the_names_of_an_earlier_run(self):
         listing = ChangingList.of(57)
         start = cursor_behind(listing, 30)
         walked = plan(start=start, on_drift="ignore")
@@ -841,7 +827,7 @@ class TestPolicies:
         assert set(outcome.yielded[2:]) == {"f002", *found_late.split()}
         assert outcome.plan.has_collected
 
-    def test_pages_of_one_row_are_read_again_if_an_earlier_run_noticed_a_change(self):
+    def test_single_row_pages_are_read_again_after_earlier_drift(self):
         listing = ChangingList.of(5)
         start = Cursor("", names=cursor_behind(listing, 3).names, drift=True)
         outcome = walk(plan(page_size=1, start=start), listing)
@@ -898,9 +884,7 @@ class TestResume:
         assert not rest.plan.stats.drift, "this run met a list at rest"
         assert sorted(first.yielded + rest.yielded) == [f"f{number:03}" for number in range(57)]
 
-    def test_a_last_item_that_was_redeployed_in_its_row_is_not_taken_for_the_old_one(
-        self, listing, start
-    ):
+    def test_redeployed_last_item_is_a_different_row(self, listing, start):
         """The first version lost all rows between, silently."""
         listing.apply(at(0, "insert", 0, times=10))
         listing.change("f029", "redeploy", to=49)
@@ -978,7 +962,7 @@ class TestResume:
         assert often.next_request() is once.next_request() is None
         assert often.cursor() == once.cursor()
 
-    def test_without_overlap_the_cursor_before_a_page_is_that_behind_the_page_before(self):
+    def test_cursor_without_overlap_is_after_the_previous_page(self):
         listing = ChangingList.of(5)
         walked = plan(page_size=2, on_drift="ignore")
         for _ in range(2):
@@ -1029,9 +1013,7 @@ class TestContradictions:
     @pytest.mark.parametrize(
         ("page_size", "count", "seed"), [(20, 200, 131), (20, 200, 132), (3, 12, 10)]
     )
-    def test_an_order_that_depends_on_offset_and_limit_does_not_lead_the_walk_in_a_circle(
-        self, page_size, count, seed
-    ):
+    def test_order_that_depends_on_offset_and_limit_is_completed(self, page_size, count, seed):
         """With seed 132, a request finds a place that the next page loses, always the same."""
         rows = ChangingList.of(count).rows
 

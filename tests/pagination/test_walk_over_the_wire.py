@@ -175,9 +175,7 @@ REDEPLOYED_TWICE = [
 
 @given(orders, servers, changes(WIRE_KINDS))
 @example("added", Server(3, 2, 1000, 1, [0]), REDEPLOYED_TWICE)
-async def test_rows_that_stay_are_yielded_once_through_all_changes_in_any_order_of_arrival(
-    order, server, schedule
-):
+async def test_rows_that_stay_are_yielded_once_in_any_order_of_arrival(order, server, schedule):
     async with (
         listing_of(server.size, order, server.clamp) as listing,
         client_of(listing) as client,
@@ -222,7 +220,7 @@ async def test_sixty_walks_through_changes_jitter_and_faults_lose_nothing(order)
     done=st.integers(0, 60),
     between=changes(WIRE_KINDS),
 )
-async def test_a_walk_resumed_from_a_string_goes_on_behind_the_last_although_rows_came_and_went(
+async def test_walk_resumed_from_a_string_continues_after_changes(
     order, size, page_size, done, between
 ):
     async with listing_of(size, order) as listing:
@@ -243,7 +241,7 @@ async def test_a_walk_resumed_from_a_string_goes_on_behind_the_last_although_row
 
 
 @pytest.mark.parametrize("walks", [15, pytest.param(60, marks=pytest.mark.slow)])
-async def test_a_walk_that_fails_again_and_again_is_one_walk_if_each_resumes_after_the_error(walks):
+async def test_resuming_after_each_error_yields_each_item_once(walks):
     complete = 0
     for seed in range(walks):
         chance = random.Random(seed)
