@@ -182,7 +182,7 @@ def _carry_out(plan, manner, server, yielded, most):
             flying.clear()
             continue
         names = [row.name for row in plan.receive(head, page)]
-        if plan.outstanding != len(flying):
+        if len(plan.outstanding) != len(flying):
             flying.clear()
         yielded.extend(names)
         if most is not None and len(yielded) >= most:

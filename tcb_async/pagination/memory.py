@@ -7,7 +7,7 @@ the consumer has got the row.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -15,11 +15,12 @@ import attrs
 
 from tcb_async.cursor import DIGEST, digest
 from tcb_async.exceptions import ConfigurationError
+from tcb_async.pagination.page import Page
 
 T = TypeVar("T")
 Key = TypeVar("Key")
 
-_MAX_ROWS_BY_VALUE = 1000  # of a pass, besides the last page and the last row of each page
+_MAX_ROWS = 1000  # kept by a pass, besides the last page and the last row of each page
 
 
 # Two questions, two keys. Was this item yielded already? The name tells. Is this the row that was
@@ -145,93 +146,18 @@ class Record:
 
 
 @attrs.define(eq=False)
-class Rows(Generic[T]):
-    """Rows of a pass by name, in the order of the list.
-
-    A quiet walk never needs them: pages are kept as they are, until a row is first looked up.
-    """
-
-    # After so many rows, only the last page and the last row of each page are kept: any of these
-    # joins a page or finishes a check, so a long walk needs little memory.
-    most: int = sys.maxsize
-    _rows: dict[str, T] = attrs.field(init=False, factory=dict[str, "T"])
-    # Pages that are not in `_rows` yet.
-    _pages: list[tuple[Sequence[str], Sequence[T], int]] = attrs.field(
-        init=False, factory=list["tuple[Sequence[str], Sequence[T], int]"]
-    )
-    # The names of the last page.
-    _latest: Sequence[str] = attrs.field(init=False, default=())
-    _count: int = attrs.field(init=False, default=0)
-
-    def add(self, names: Sequence[str], rows: Sequence[T], first: int) -> None:
-        """Add the rows of a page from `first` on, below all others."""
-        if self._count > self.most:
-            if self._pages:
-                self._pages[-1] = self._latest[-1:], self._pages[-1][1][-1:], 0
-            else:
-                for name in self._latest[:-1]:
-                    self._rows.pop(name, None)
-        self._pages.append((names, rows, first))
-        self._latest = names
-        self._count += len(names)
-
-    def by_name(self) -> dict[str, T]:
-        """Return the rows; a row that was added again has its latest value and position."""
-        for names, rows, first in self._pages:
-            for name in names[first:]:
-                self._rows.pop(name, None)
-            self._rows.update(zip(names[first:], rows[first:], strict=True))
-        self._pages.clear()
-        return self._rows
-
-    def update(self, names: Sequence[str], rows: Sequence[T]) -> None:
-        """Replace rows by their latest values, in their positions."""
-        known = self.by_name()
-        known.update((name, row) for name, row in zip(names, rows, strict=True) if name in known)
-
-    def replace(
-        self, names: Sequence[str], rows: Sequence[T], known: Sequence[str], *, is_end: bool
-    ) -> None:
-        """Replace the rows between known rows of a page, and below them at the end of the list."""
-        old, below = self.by_name(), list[tuple[str, T]]()
-        inside = {name for name in known if name in old}
-        count = len(inside)
-        while inside:
-            name, row = old.popitem()
-            inside.discard(name)
-            if len(inside) == count and not is_end:  # below the last known row
-                below.append((name, row))
-        self.add(names, rows, 0)
-        current = self.by_name()
-        for name, row in reversed(below):
-            current.setdefault(name, row)
-
-    def put_above(self, above: Rows[T], names: Sequence[str] = ()) -> None:
-        """Put rows above the others; they replace those down to the last of these names."""
-        rows, below = dict(above.by_name()), self.by_name()
-        if (last := next(filter(below.__contains__, reversed(names)), None)) is not None:
-            replaced = list(below)
-            for name in replaced[: replaced.index(last)]:
-                below.pop(name)
-        for name, row in below.items():
-            rows.setdefault(name, row)
-        self._rows = rows
-
-
-@attrs.define(eq=False)
 class Pass(Generic[T]):
     """One way down the list, from row 0 or the cursor: a pass, or a check."""
 
-    # Its place: the row below the last page, the total of this page, and its rows (if it did not
+    # Its position: the row below the last page, the total of this page, and its rows (if it did not
     # overlap: and the row above them).
     end: int = 0
     total: int | None = None
     tail: Sequence[T | str | bytes] = ()
     # The names that it read; None in the first pass, as the record contains them.
     names: set[str] | None = attrs.field(factory=set[str])
-    # Rows that it read and a page can join below, and for `Pager.collect` the latest of all rows.
-    known: Rows[T | str] = attrs.field(factory=lambda: Rows["T | str"](_MAX_ROWS_BY_VALUE))
-    rows: Rows[T] = attrs.field(factory=Rows[T])
+    # The replies to it and to the checks after it, for `latest_rows`.
+    replies: list[tuple[int, Page[T]]] = attrs.field(factory=list["tuple[int, Page[T]]"])
     # Whether nothing but the pages of a list at rest was seen.
     is_quiet: bool = True
     # Whether a total or a row changed: then the list is not at rest.
@@ -241,9 +167,91 @@ class Pass(Generic[T]):
     # Rows that the next pages repeat, and how many pages may be requested before a reply.
     overlap: int = 1
     ahead: int = sys.maxsize
-    # Repeated requests since fewer rows than ever were left below the place.
+    # Repeated requests since fewer rows than ever were left below the position.
     searches: int = 0
     left: int = sys.maxsize
+    # Rows that it read, and pages that are not among them yet: a quiet pass never needs them.
+    _known: dict[str, T | str] = attrs.field(init=False, factory=dict[str, "T | str"])
+    _pages: list[tuple[Sequence[str], Sequence[T | str]]] = attrs.field(
+        init=False, factory=list["tuple[Sequence[str], Sequence[T | str]]"]
+    )
+    _last_names: Sequence[str] = attrs.field(init=False, default=())
+    _count: int = attrs.field(init=False, default=0)
+
+    @property
+    def known(self) -> dict[str, T | str]:
+        """Rows below which a page can join, in the order of the list and by name.
+
+        A row that was added again has its latest value and position.
+        """
+        for names, rows in self._pages:
+            for name in names:
+                self._known.pop(name, None)
+            self._known.update(zip(names, rows, strict=True))
+        self._pages.clear()
+        return self._known
+
+    def add(self, names: Sequence[str], rows: Sequence[T | str]) -> None:
+        """Add the rows of a page below all others.
+
+        After many rows, only the last page and the last row of each page are kept: any of these
+        joins a page or finishes a check, so a long walk needs little memory.
+        """
+        if self._count > _MAX_ROWS:
+            if self._pages:
+                self._pages[-1] = self._last_names[-1:], self._pages[-1][1][-1:]
+            else:
+                for name in self._last_names[:-1]:
+                    self._known.pop(name, None)
+        self._pages.append((names, rows))
+        self._last_names = names
+        self._count += len(names)
+
+    def put_above(self, rows: dict[str, T | str]) -> None:
+        """Put the rows of a check above the others; they replace older rows of the same names."""
+        self._known = rows | {name: row for name, row in self.known.items() if name not in rows}
+
+
+@attrs.define(eq=False)
+class _Seen(Generic[T]):
+    """A row as a reply showed it."""
+
+    name: str
+    kept: T | str
+    item: T
+
+
+def latest_rows(replies: Iterable[tuple[int, Page[T]]], identity: Identity[T]) -> dict[str, T]:
+    """Return the rows of a list as its replies last showed them, by name and in order.
+
+    A reply shows neighbouring rows: whatever was known between two of them, above them at the head
+    of the list, or below them at its end, is no longer there.
+
+    Args:
+        replies: The offset and the page of each reply of a pass and of the checks after it.
+        identity: The keys of the items.
+    """
+    rows: list[_Seen[T]] = []
+    known: dict[str, _Seen[T]] = {}
+    for offset, page in replies:
+        items = page.items
+        seen = list(map(_Seen[T], identity.names(items), identity.keep(items), items))
+        again = [old for row in seen if (old := known.get(row.name)) and old.kept == row.kept]
+        if offset and rows and not again:  # nothing tells where in the list these rows are
+            for row in seen:
+                if old := known.get(row.name):
+                    old.kept, old.item = row.kept, row.item
+            continue
+        first = rows.index(again[0]) if offset and again else 0
+        end = rows.index(again[-1]) + 1 if again else 0
+        if offset + len(items) >= page.total:
+            end = len(rows)
+        for row in rows[first:end]:
+            if known.get(row.name) is row:
+                del known[row.name]
+        rows[first:end] = seen
+        known.update((row.name, row) for row in seen)
+    return {row.name: row.item for row in rows if known.get(row.name) is row}
 
 
 @attrs.define(eq=False)
@@ -254,8 +262,8 @@ class Collection(Generic[T]):
     rows: dict[str, T | str] = attrs.field(factory=dict[str, "T | str"])
     # The total of every reply of this count; None before the first.
     total: int | None = None
-    # The names of the rows in these replies, each unchanged since it was seen before the count.
-    count: set[str] = attrs.field(factory=set[str])
+    # The rows in these replies, each unchanged since it was seen before the count.
+    count: dict[str, T] = attrs.field(factory=dict[str, T])
     # Whether a row was new or changed, or the total did, so that the next pass starts a new count.
     is_spoilt: bool = False
     # The largest number of rows ever counted.
@@ -269,16 +277,16 @@ class Collection(Generic[T]):
     def begin_pass(self) -> None:
         """Note that all requests so far were answered, and more follow."""
         if self.is_spoilt:
-            self.total, self.count, self.is_spoilt = None, set(), False
+            self.total, self.count, self.is_spoilt = None, {}, False
 
-    def add(self, names: Sequence[str], kept: Sequence[T | str], total: int) -> bool:
+    def add(self, names: Sequence[str], kept: Sequence[T | str], page: Page[T]) -> bool:
         """Add the rows of a page; return whether this is progress."""
-        seen = dict(zip(names, kept, strict=True))
+        seen, total = dict(zip(names, kept, strict=True)), page.total
         if self.total is None:
             self.total = total
         if total != self.total or any(self.rows.get(name) != row for name, row in seen.items()):
             self.is_spoilt = True
         self.rows.update(seen)
-        self.count.update(seen)
+        self.count.update(zip(names, page.items, strict=True))
         before, self._most = self._most, max(self._most, 0 if self.is_spoilt else len(self.count))
         return self._most > before

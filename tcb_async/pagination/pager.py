@@ -260,7 +260,7 @@ class Pager(IteratedOnce, Generic[T]):
             fetches.popleft()
             self._shared.live.discard(head)
             items = self._receive(request, head)
-            if len(fetches) != plan.outstanding:
+            if len(fetches) != len(plan.outstanding):
                 await self._release()
             self._refill()
             if items:
@@ -387,7 +387,7 @@ class Pager(IteratedOnce, Generic[T]):
         try:
             await self._release()
         finally:
-            if self._plan.has_collected:
+            if self._plan.collection.rows:
                 _log.info(
                     "%r collected its rows in %d passes (%d requests): their order is not stable, "
                     "or pages do not overlap; sort by a unique key to read them once",

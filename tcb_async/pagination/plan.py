@@ -58,7 +58,7 @@ import attrs
 from tcb_async.cursor import Cursor, split_digests
 from tcb_async.exceptions import DriftError, ResponseError, TcbError
 from tcb_async.observer import WalkStats
-from tcb_async.pagination.memory import Collection, Identity, Pass, Record
+from tcb_async.pagination.memory import Collection, Identity, Pass, Record, latest_rows
 from tcb_async.pagination.page import FALLBACK, OnDrift, Page, PageSize, Request
 
 T = TypeVar("T")
@@ -108,12 +108,12 @@ class Plan(Generic[T]):
     mode: Mode = attrs.field(init=False, default=Mode.PASS)
     failure: TcbError | None = attrs.field(init=False, default=None)
     record: Record = attrs.field(init=False)
+    collection: Collection[T] = attrs.field(init=False, factory=Collection[T])
+    # The requests without a reply, oldest first, without stale requests.
+    outstanding: deque[Request] = attrs.field(init=False, factory=deque[Request])
     # The latest pass, and what is read now: this pass, or a check after it.
     _pass: Pass[T] = attrs.field(init=False)
     _current: Pass[T] = attrs.field(init=False)
-    # The requests without a reply, oldest first, without stale requests.
-    _outstanding: deque[Request] = attrs.field(init=False, factory=deque[Request])
-    _collection: Collection[T] = attrs.field(init=False, factory=Collection[T])
     # Rows by which the list grew since the latest pass started: they may be above its place.
     _grown: int = attrs.field(init=False, default=0)
     # Whether there was a sign of disorder that a change may explain, too.
@@ -143,11 +143,6 @@ class Plan(Generic[T]):
             self._finish()
 
     @property
-    def outstanding(self) -> int:
-        """The number of requests without a reply, without stale ones."""
-        return len(self._outstanding)
-
-    @property
     def ended(self) -> bool:
         """Whether nothing more is requested."""
         return self.mode is Mode.DONE
@@ -161,11 +156,6 @@ class Plan(Generic[T]):
     def has_drifted(self) -> bool:
         """Whether a change was noticed, in this run or in an earlier run."""
         return self.stats.drift or self.start.drift
-
-    @property
-    def has_collected(self) -> bool:
-        """Whether rows were collected."""
-        return bool(self._collection.rows)
 
     def cursor(self, unread: int = 0) -> Cursor:
         """Return the resume point before the last `unread` items."""
@@ -182,7 +172,9 @@ class Plan(Generic[T]):
         """Return the rows of the last pass as they were last seen, out of all yielded items."""
         if not self.has_drifted or self.on_drift == "ignore":
             return items
-        rows, yielded = self._pass.rows.by_name(), self.identity.names(items)
+        collection, yielded = self.collection, self.identity.names(items)
+        is_counted = collection.is_complete
+        rows = collection.count if is_counted else latest_rows(self._pass.replies, self.identity)
         if self.record.count == self.max_items:  # the last pass may be unfinished
             return [rows.get(name, item) for name, item in zip(yielded, items, strict=True)]
         new = set(yielded)
@@ -194,7 +186,7 @@ class Plan(Generic[T]):
         """Plan one more request; None if none is possible now."""
         if self.ended:
             return None
-        current, waiting = self._current, self._outstanding
+        current, waiting = self._current, self.outstanding
         planned = current.end
         if waiting:
             planned = waiting[-1].offset + min(waiting[-1].limit, self.size.expected)
@@ -216,6 +208,11 @@ class Plan(Generic[T]):
         return request
 
     @property
+    def _remaining(self) -> int:
+        """The number of items that may still be yielded."""
+        return sys.maxsize if self.max_items is None else self.max_items - self.record.count
+
+    @property
     def _can_overlap(self) -> bool:
         return self.size.most > 1 and self.on_drift != "ignore"
 
@@ -229,10 +226,9 @@ class Plan(Generic[T]):
         if self.mode is Mode.COLLECT:
             share = 0 if planned else _GOLDEN_RATIO * self.stats.passes % 1
             return self.size.expected - int(self.size.expected * share)
-        if self.max_items is None or self.has_drifted:
-            return self.size.limit
-        left = self.max_items - self.record.count - (planned - self._current.end)
-        return min(self.size.limit, left + overlap) if left > 0 else 0
+        needed = sys.maxsize if self.has_drifted else self._remaining
+        needed -= planned - self._current.end
+        return min(self.size.limit, needed + overlap) if needed > 0 else 0
 
     def _is_overspent(self) -> bool:
         spent = self.stats.requests - _MAX_REQUESTS
@@ -248,14 +244,14 @@ class Plan(Generic[T]):
         """Request the same rows again, fewer at a time, if that may help against a refusal."""
         is_refused = self.size.refuse(request.limit)
         if is_refused:
-            self._outstanding.clear()
+            self.outstanding.clear()
         return is_refused
 
     def receive(self, request: Request, page: Page[T]) -> Sequence[T]:
         """Take the reply to the oldest outstanding request; return the items to yield, in order."""
-        if not self._outstanding or request is not self._outstanding[0]:
+        if not self.outstanding or request is not self.outstanding[0]:
             raise ValueError(f"{request} is not the oldest outstanding request")
-        self._outstanding.popleft()
+        self.outstanding.popleft()
         items, total = page.items, page.total
         end = request.offset + len(items)
         if end > total if items else end < total:
@@ -264,18 +260,18 @@ class Plan(Generic[T]):
             self._note_total(total)
         if self.ended:
             return ()
+        if self.keeps_rows:
+            self._pass.replies.append((request.offset, page))
         names = self.identity.names(items)
         first = self._find_place(request.offset, items)
-        most = len(items) if self.max_items is None else self.max_items - self.record.count
+        most = self._remaining
         if self.on_drift == "ignore":
             self.record.add(names[:most], is_checked=False)
             return self._accept(request, page, names, 0, items[:most])
         is_first_pass = self._current.names is None
-        if first is not None and first <= 1 and is_first_pass and len(items) - first <= most:
-            below = names[first:] if first else names
-            if self.record.add_if_new(below):  # nearly always
-                return self._accept(request, page, names, first, items[first:])
-        self._keep_latest(names, items)
+        is_as_expected = first is not None and first <= 1 and len(items) - first <= most
+        if is_as_expected and is_first_pass and self.record.add_if_new(names[first:]):
+            return self._accept(request, page, names, first or 0, items[first:])  # nearly always
         if first is None or self._appear_again(names[first:]):
             first = self._rejoin(request, page, names, first)
             if first is None:
@@ -286,7 +282,7 @@ class Plan(Generic[T]):
 
     def _repeat(self, request: Request, page: Page[T]) -> Sequence[T]:
         """Repeat a request after a contradiction: rows beyond the total, or no rows before it."""
-        self._outstanding.clear()
+        self.outstanding.clear()
         if self.size.refuse(request.limit):
             return ()
         self._pause = _growing_pause(self._contradictions)
@@ -351,7 +347,7 @@ class Plan(Generic[T]):
         if self.mode is Mode.COLLECT:
             current.is_joined = False
             return 0
-        known = current.known.by_name()
+        known = current.known
         found = self.identity.unchanged(known, page.items)
         first = names.index(found[-1]) + 1 if found else place or 0
         current.is_changed |= len(found) < sum(name in known for name in names)
@@ -371,14 +367,14 @@ class Plan(Generic[T]):
         """Repeat a request further up, where an unchanged row may be; or give the place up."""
         current = self._current
         current.searches += 1
-        if not current.known.by_name():  # a resumed walk that has read nothing yet
+        if not current.known:  # a resumed walk that has read nothing yet
             self._begin(Mode.PASS)
         elif request.offset and current.searches <= _MAX_SEARCHES:
             deleted = max(0, (current.total or 0) - total)
             further = current.overlap + _SEARCHED_ROWS + deleted
             current.overlap += further if current.searches == 1 else request.limit
             current.ahead = 1
-            self._outstanding.clear()
+            self.outstanding.clear()
         elif self.mode is Mode.CHECK:
             self._begin(Mode.CHECK)
         else:
@@ -388,7 +384,7 @@ class Plan(Generic[T]):
 
     def _is_disorder(self, known: Pass[T], names: Sequence[str]) -> bool:
         """Whether unchanged rows are in a different order than before; then, collect."""
-        order = {name: row for row, name in enumerate(known.known.by_name())}
+        order = {name: row for row, name in enumerate(known.known)}
         if all(order[above] < order[below] for above, below in pairwise(names)):
             return False
         self._note_drift("known rows came in a different order", _UNSTABLE)
@@ -402,19 +398,13 @@ class Plan(Generic[T]):
             self._begin(Mode.COLLECT)
         self._is_suspect = True
 
-    def _keep_latest(self, names: Sequence[str], items: Sequence[T]) -> None:
-        """Keep the latest values for `last_rows`, also if this page is not used."""
-        if self.keeps_rows:
-            for rows in {self._pass.rows, self._current.rows}:
-                rows.update(names, items)
-
     def _accept(
         self, request: Request, page: Page[T], names: Sequence[str], first: int, new: Sequence[T]
     ) -> Sequence[T]:
         """Add a page to the pass, from its item `first` on; return the items to yield."""
         current, items = self._current, page.items
         kept = self.identity.keep(items)
-        if self.mode is Mode.COLLECT and self._collection.add(names, kept, page.total):
+        if self.mode is Mode.COLLECT and self.collection.add(names, kept, page):
             self._idle = 0
         if new:
             self._idle = 0
@@ -427,16 +417,10 @@ class Plan(Generic[T]):
             kept = kept[: first + len(new)]
         if kept:
             current.tail = kept if first else (*current.tail[-1:], *kept)
-        if self.keeps_rows:
-            if current.is_quiet or not first or self.mode is Mode.COLLECT:
-                current.rows.add(names, items, first)
-            else:
-                known = self.identity.unchanged(current.known.by_name(), items[:first])
-                is_end = current.end >= page.total or bool(self._find_checked(items))
-                current.rows.replace(names, items, known, is_end=is_end)
-        current.known.add(names, kept, first)
+        below = names[first:]
+        current.add(below, kept[first:])
         if current.names is not None:
-            current.names.update(names[first:])
+            current.names.update(below)
         self._go_on(request, page)
         return new
 
@@ -450,14 +434,16 @@ class Plan(Generic[T]):
                 current.left, current.searches = page.total - current.end, 0
             widest = min(self.size.expected // _MAX_OVERLAP, len(items) - 1)
             current.overlap = max(1, min(current.overlap, widest))
-        if self.record.count == self.max_items or self._collection.is_complete:
+        if self.record.count == self.max_items or self.collection.is_complete:
             self._finish()
-        elif found := self._find_checked(items):
+        elif self.mode is Mode.CHECK and (
+            found := self.identity.unchanged(self._pass.known, items)
+        ):
             self._finish_check(found, is_snapshot=is_snapshot)
         elif current.end >= page.total:
             self._finish_pass(is_snapshot=is_snapshot)
         elif not self.size.receive(len(items), request.limit):
-            self._outstanding.clear()
+            self.outstanding.clear()
             if self._stalled < _MAX_STALLED or not self._overlap:
                 return
             if self.mode is Mode.COLLECT:
@@ -465,12 +451,6 @@ class Plan(Generic[T]):
             else:
                 problem = "again and again: the total is wrong, or pages cannot overlap"
                 self._fail(request, page, f"{problem}; pass page_size=1 to walk without an overlap")
-
-    def _find_checked(self, items: Sequence[T]) -> Sequence[str]:
-        """Return the names of the rows that finish a check: unchanged since the pass read them."""
-        if self.mode is not Mode.CHECK:
-            return []
-        return self.identity.unchanged(self._pass.known.by_name(), items)
 
     # Passes
 
@@ -492,15 +472,11 @@ class Plan(Generic[T]):
         check, base = self._current, self._pass
         if self._is_disorder(base, found):
             return
-        known = base.known.by_name()
+        known = base.known
         base.is_changed |= check.is_changed or any(
-            known.get(name, row) != row for name, row in check.known.by_name().items()
+            known.get(name, row) != row for name, row in check.known.items()
         )
-        base.known.put_above(check.known)
-        if not found and check.is_joined:  # the check has read the whole list
-            base.rows = check.rows
-        else:
-            base.rows.put_above(check.rows, found)
+        base.put_above(check.known)
         read = self.start.count + self.record.count
         if base.names is not None:
             base.names.update(check.names or ())
@@ -527,7 +503,7 @@ class Plan(Generic[T]):
         if used:
             self._pause = _growing_pause(used - 1)
         self._idle += 1
-        self._outstanding.clear()
+        self.outstanding.clear()
         self.mode = mode
         self._current = current = Pass[T]()
         if mode is Mode.CHECK:
@@ -535,15 +511,13 @@ class Plan(Generic[T]):
             return
         self.stats.passes += 1
         if mode is Mode.COLLECT:
-            self._collection.begin_pass()
+            self.collection.begin_pass()
             current.is_joined = self._can_overlap  # then the pass may be quiet
-            if self._collection.count:
-                current.rows = self._pass.rows
         self._pass = current
 
     def _finish(self) -> None:
         self.mode = Mode.DONE
-        self._outstanding.clear()
+        self.outstanding.clear()
 
     def _fail(self, request: Request, page: Page[T], problem: str) -> None:
         self._finish()

@@ -241,8 +241,8 @@ def carry_out(  # noqa: C901 - one loop, as in the pager
             outcome.items += items
             outcome.pages.append(frozenset(page.items))
         names = [row.name for row in items]
-        if plan.outstanding != len(flying):
-            assert plan.outstanding == 0
+        if len(plan.outstanding) != len(flying):
+            assert not plan.outstanding
             flying.clear()
         for taken, name in enumerate(names):
             if len(outcome.yielded) >= most:
