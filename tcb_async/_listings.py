@@ -17,7 +17,7 @@ import msgspec
 from tcb_async._arguments import TokenKind
 from tcb_async._codec import UNREADABLE, encode_object, make_unreadable_error, raise_for_errcode
 from tcb_async._redact import Secret, decode_secret
-from tcb_async.cursor import MOST_ROWS
+from tcb_async.cursor import MAX_ROWS
 from tcb_async.exceptions import ResponseError
 from tcb_async.models import (
     CHINA_STANDARD_TIME,
@@ -119,7 +119,7 @@ class _ReplyReader(Generic[Item]):
         if self.listing.total_key is None and (reason := self._find_contradiction(reply)):
             raise self._make_error(body, reason, secrets)
         total: int | None = self.total_of(reply) if self.listing.total_key else len(rows)
-        if total is None or not 0 <= total <= MOST_ROWS:
+        if total is None or not 0 <= total <= MAX_ROWS:
             raise self._make_error(body, f"it has no usable {self.listing.total_key}", secrets)
         aware = _EPOCH.replace(tzinfo=zone)  # adding to it is faster than replace() or combine()
         for time_of, set_time in self.slots:

@@ -20,7 +20,7 @@ from tcb_async.exceptions import ConfigurationError
 DIGEST = 8
 """Bytes of a digest. Of 40 million cursors with a million names each, one has a collision."""
 
-MOST_ROWS = 2**63 - 1
+MAX_ROWS = 2**63 - 1
 """The largest number of rows: a number of 8 bytes."""
 
 _VERSION = "3"
@@ -39,7 +39,7 @@ def split_digests(packed: bytes) -> Iterable[bytes]:
 _text = make_validator(lambda value: isinstance(value, str), "a str")
 _flag = make_validator(lambda value: isinstance(value, bool), "True or False")
 _row = make_validator(
-    lambda value: type(value) is int and 0 <= value <= MOST_ROWS, "a whole number, 0 or more"
+    lambda value: type(value) is int and 0 <= value <= MAX_ROWS, "a whole number, 0 or more"
 )
 _packed = make_validator(
     lambda value: isinstance(value, bytes) and len(value) % DIGEST == 0, f"{DIGEST} bytes a digest"
@@ -128,3 +128,22 @@ def _decode_fields(text: str) -> tuple[str, int, int, bytes, bytes, bool] | None
             fields = _decode(framed[4:])
             return fields[0].decode("utf-8", "surrogatepass"), *fields[1:]
     return None
+
+
+def read_start(scope: str, resume: object) -> Cursor:
+    """Return the cursor from which a walk over the list of this scope starts."""
+    if resume is None:
+        return Cursor(scope)
+    if not isinstance(resume, Cursor | str):
+        raise ConfigurationError(
+            f"resume={resume!r}: must be a Cursor, or the string of one", argument="resume"
+        )
+    try:
+        cursor = resume if isinstance(resume, Cursor) else Cursor.parse(resume)
+    except ValueError as error:
+        reason = str(error)
+    else:
+        if cursor.scope == scope:
+            return cursor
+        reason = f"it is a cursor of {cursor.scope!r}, not of {scope!r}"
+    raise ConfigurationError(f"resume=…: {reason}", argument="resume")

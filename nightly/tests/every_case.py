@@ -178,7 +178,7 @@ def _carry_out(plan, manner, server, yielded, most):
         head = flying.pop(0)
         page = replied.pop(head, None) or server.answer(head)
         if page is None:
-            assert plan.refuse(head)
+            assert plan.receive_refusal(head)
             flying.clear()
             continue
         names = [row.name for row in plan.receive(head, page)]

@@ -1,7 +1,7 @@
 """Memory of a walk: the names that it has yielded, and the rows that its passes have read.
 
-Rule: it keeps facts; the plan decides. The name and the value of a row are never read again after
-the consumer has got the row.
+Rule: it stores facts; the plan decides. The name and the value of a row are not read after the
+consumer has received the row.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from tcb_async.pagination.page import Page
 T = TypeVar("T")
 Key = TypeVar("Key")
 
-_MAX_ROWS = 1000  # kept by a pass, besides the last page and the last row of each page
+_MAX_ROWS = 1000  # known to a pass, besides the last page and the last row of each page
 
 
-# Two questions, two keys. Was this item yielded already? The name tells. Is this the row that was
-# read before? Only if it is unchanged, value for value: a function that was deleted and deployed
-# again under its name is another row.
+# Two questions need two keys. Was this item yielded before? The name tells. Is this the row that
+# was read before? Only if its value is unchanged: a function that was deleted and deployed again
+# under its name is a different row.
 #
 # The consumer may change its rows, and equal rows need not compare equal: objects without `__eq__`
-# do not, nor does a dict that holds NaN. So the walk keeps the text of a row's value, computed
-# before the row is yielded. Rows of a class that cannot be changed, and whose `==` compares every
-# field, are kept themselves, which costs nothing. Digests cost more than all other work of a quiet
-# walk: they are computed only for cursors and in repairs. A cursor brings digests.
+# do not, nor does a dict that contains NaN. So the walk stores the text of a row's value, computed
+# before the row is yielded. A row of a class that cannot be changed, and whose `==` compares every
+# field, is its own value, which costs nothing. Digests cost more than all other work of a quiet
+# walk: they are computed only for cursors. A cursor contains digests.
 
 
 @attrs.frozen
@@ -40,12 +40,12 @@ class Identity(Generic[T]):
 
     Args:
         name: The name, which is never yielded twice.
-        value: A text that differs where the items differ, and is the same in every process.
-        frozen: Whether items cannot be changed, and are equal where their values are.
+        text: A text that differs where the items differ, and is the same in every process.
+        frozen: Whether items cannot be changed, and are equal where their texts are.
     """
 
     name: Callable[[T], str]
-    value: Callable[[T], str] = repr
+    text: Callable[[T], str] = repr
     frozen: bool = False
 
     def names(self, items: Sequence[T]) -> list[str]:
@@ -53,24 +53,24 @@ class Identity(Generic[T]):
         return _each("identify", self.name, items)
 
     def texts(self, items: Sequence[T]) -> list[str]:
-        """Return the values of items."""
-        return _each("value", self.value, items)
+        """Return the texts of items."""
+        return _each("value", self.text, items)
 
-    def keep(self, items: Sequence[T]) -> Sequence[T | str]:
-        """Return a form of items that does not change and can be kept."""
+    def values(self, items: Sequence[T]) -> Sequence[T | str]:
+        """Return the values of items, which do not change: frozen items, or texts."""
         return items if self.frozen else self.texts(items)
 
-    def digest(self, kept: T | str | bytes) -> bytes:
-        """Return the digest of a kept row, for a cursor."""
-        if isinstance(kept, bytes):
-            return kept
-        return digest(kept if isinstance(kept, str) else self.texts((kept,))[0])
+    def digest(self, value: T | str | bytes) -> bytes:
+        """Return the digest of a value, for a cursor."""
+        if isinstance(value, bytes):
+            return value
+        return digest(value if isinstance(value, str) else self.texts((value,))[0])
 
-    def is_same(self, kept: T | str | bytes, item: T) -> bool:
-        """Whether an item is the kept row, unchanged."""
-        if isinstance(kept, bytes):
-            return kept == digest(self.texts((item,))[0])
-        return kept == self.keep((item,))[0]
+    def is_same(self, value: T | str | bytes, item: T) -> bool:
+        """Whether an item has this value, or the value of this digest."""
+        if isinstance(value, bytes):
+            return value == digest(self.texts((item,))[0])
+        return value == self.values((item,))[0]
 
     def unchanged(self, known: Mapping[str, T | str], items: Sequence[T]) -> list[str]:
         """Return the names of the items that are known and unchanged, in the order of the items."""
@@ -89,7 +89,7 @@ def _each(which: str, key: Callable[[T], Key], items: Sequence[T]) -> list[Key]:
 
 
 @attrs.define(eq=False)
-class Record:
+class YieldedNames:
     """The yielded names: a name in it is never yielded again, in any run."""
 
     # The digests of the names yielded by earlier runs.
@@ -166,10 +166,10 @@ class Pass(Generic[T]):
     is_joined: bool = True
     # Rows that the next pages repeat, and how many pages may be requested before a reply.
     overlap: int = 1
-    ahead: int = sys.maxsize
+    max_outstanding: int = sys.maxsize
     # Repeated requests since fewer rows than ever were left below the position.
     searches: int = 0
-    left: int = sys.maxsize
+    fewest_below: int = sys.maxsize
     # Rows that it read, and pages that are not among them yet: a quiet pass never needs them.
     _known: dict[str, T | str] = attrs.field(init=False, factory=dict[str, "T | str"])
     _pages: list[tuple[Sequence[str], Sequence[T | str]]] = attrs.field(
@@ -194,7 +194,7 @@ class Pass(Generic[T]):
     def add(self, names: Sequence[str], rows: Sequence[T | str]) -> None:
         """Add the rows of a page below all others.
 
-        After many rows, only the last page and the last row of each page are kept: any of these
+        After many rows, it stores only the last page and the last row of each page: any of these
         joins a page or finishes a check, so a long walk needs little memory.
         """
         if self._count > _MAX_ROWS:
@@ -217,7 +217,7 @@ class _Seen(Generic[T]):
     """A row as a reply showed it."""
 
     name: str
-    kept: T | str
+    value: T | str
     item: T
 
 
@@ -235,12 +235,12 @@ def latest_rows(replies: Iterable[tuple[int, Page[T]]], identity: Identity[T]) -
     known: dict[str, _Seen[T]] = {}
     for offset, page in replies:
         items = page.items
-        seen = list(map(_Seen[T], identity.names(items), identity.keep(items), items))
-        again = [old for row in seen if (old := known.get(row.name)) and old.kept == row.kept]
-        if offset and rows and not again:  # nothing tells where in the list these rows are
+        seen = list(map(_Seen[T], identity.names(items), identity.values(items), items))
+        again = [old for row in seen if (old := known.get(row.name)) and old.value == row.value]
+        if offset and rows and not again:  # the position of these rows is unknown
             for row in seen:
                 if old := known.get(row.name):
-                    old.kept, old.item = row.kept, row.item
+                    old.item = row.item  # but not its value: it does not mark a position
             continue
         first = rows.index(again[0]) if offset and again else 0
         end = rows.index(again[-1]) + 1 if again else 0
@@ -265,28 +265,30 @@ class Collection(Generic[T]):
     # The rows in these replies, each unchanged since it was seen before the count.
     count: dict[str, T] = attrs.field(factory=dict[str, T])
     # Whether a row was new or changed, or the total did, so that the next pass starts a new count.
-    is_spoilt: bool = False
+    is_changed: bool = False
     # The largest number of rows ever counted.
-    _most: int = 0
+    _largest: int = 0
 
     @property
     def is_complete(self) -> bool:
         """Whether the counted rows were the list when the count started."""
-        return not self.is_spoilt and len(self.count) == self.total
+        return not self.is_changed and len(self.count) == self.total
 
     def begin_pass(self) -> None:
         """Note that all requests so far were answered, and more follow."""
-        if self.is_spoilt:
-            self.total, self.count, self.is_spoilt = None, {}, False
+        if self.is_changed:
+            self.total, self.count, self.is_changed = None, {}, False
 
-    def add(self, names: Sequence[str], kept: Sequence[T | str], page: Page[T]) -> bool:
+    def add(self, names: Sequence[str], values: Sequence[T | str], page: Page[T]) -> bool:
         """Add the rows of a page; return whether this is progress."""
-        seen, total = dict(zip(names, kept, strict=True)), page.total
+        seen, total = dict(zip(names, values, strict=True)), page.total
         if self.total is None:
             self.total = total
         if total != self.total or any(self.rows.get(name) != row for name, row in seen.items()):
-            self.is_spoilt = True
+            self.is_changed = True
         self.rows.update(seen)
         self.count.update(zip(names, page.items, strict=True))
-        before, self._most = self._most, max(self._most, 0 if self.is_spoilt else len(self.count))
-        return self._most > before
+        before = self._largest
+        if not self.is_changed:
+            self._largest = max(before, len(self.count))
+        return self._largest > before

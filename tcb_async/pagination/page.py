@@ -71,19 +71,19 @@ class PageSize:
     """The page size of one walk; or, between walks, the size that the last walk learned."""
 
     # Rows to request, unless fewer are expected.
-    most: int
-    # Rows to request if the server refuses more, or None: then the caller chose `most`, or the
+    maximum: int
+    # Rows to request if the server refuses more, or None: then the caller chose `maximum`, or the
     # server has refused before.
     fallback: int | None = None
-    # The expected length of a page, `most` or less.
-    expected: int = attrs.field(default=attrs.Factory(lambda self: self.most, takes_self=True))
-    # Whether a request for `most` rows was successful, in this walk or in an earlier walk.
-    is_answered: bool = False
+    # The expected length of a page, `maximum` or less.
+    expected: int = attrs.field(default=attrs.Factory(lambda self: self.maximum, takes_self=True))
+    # Whether a request for `maximum` rows was successful, in this walk or in an earlier walk.
+    is_accepted: bool = False
     # The number of requests that may be outstanding. A reply of unexpected length makes the
     # requests planned after it useless. One more request for each full page since then bounds the
     # waste: at most twice as many requests as a sequential walk.
-    ahead: int = attrs.field(init=False, default=sys.maxsize)
-    # Whether a reply has changed `most` or `expected`.
+    max_outstanding: int = attrs.field(init=False, default=sys.maxsize)
+    # Whether a reply has changed `maximum` or `expected`.
     is_learned: bool = attrs.field(init=False, default=False)
     # Consecutive replies that were shorter than expected, and full replies since the last that was
     # not.
@@ -93,44 +93,44 @@ class PageSize:
     @property
     def limit(self) -> int:
         """The number of rows to request next."""
-        return self.most if self._full >= _FULL_PAGES else self.expected
+        return self.maximum if self._full >= _FULL_PAGES else self.expected
 
-    def ask(self, limit: int) -> None:
+    def note_request(self, limit: int) -> None:
         """Note the number of rows of a request."""
         if limit > self.expected:
             self._full = 0
 
-    def fall_back(self) -> None:
+    def note_fallback(self) -> None:
         """Note that a page was fetched with `fallback` rows: `receive` will adopt its length."""
         if self.fallback is not None:
-            self.most, self.fallback = self.fallback, None
+            self.maximum, self.fallback = self.fallback, None
             self._short = 1
 
-    def refuse(self, limit: int) -> bool:
+    def reduce(self, limit: int) -> bool:
         """Fall back to the smaller page size after a refusal; return False if that cannot help."""
         if self.fallback is None or limit <= self.fallback:
             return False
-        self.most, self.fallback = self.fallback, None
-        self.expected = min(self.expected, self.most)
+        self.maximum, self.fallback = self.fallback, None
+        self.expected = min(self.expected, self.maximum)
         self.is_learned = True
         return True
 
     def receive(self, rows: int, limit: int) -> bool:
         """Note the length of a page that is not the last; return False if it is unexpected."""
         expected = min(limit, self.expected)
-        is_first = self.fallback is not None and not self.is_answered
-        self.is_answered = self.is_answered or limit >= self.most
-        if rows == 1 and self.refuse(limit):
+        is_first = self.fallback is not None and not self.is_accepted
+        self.is_accepted = self.is_accepted or limit >= self.maximum
+        if rows == 1 and self.reduce(limit):
             return False
         if rows == expected:
             self._short = 0
             self._full += 1
-            self.ahead += 1
+            self.max_outstanding += 1
             return True
         self._full = 0
-        self.ahead = 1
+        self.max_outstanding = 1
         if rows > expected:
-            self._adopt(max(self.expected, min(rows, self.most)))
+            self._adopt(max(self.expected, min(rows, self.maximum)))
             return False
         self._short += 1
         # A single short reply may be an accident, so the second counts; but the first page sets the
@@ -145,13 +145,13 @@ class PageSize:
         if rows == self.expected:
             return
         if not self.is_learned:
-            self.ahead = sys.maxsize
+            self.max_outstanding = sys.maxsize
         self.expected = rows
         self.is_learned = True
 
     def learn(self, walk: PageSize) -> bool:
         """Adopt the size that a walk learned; return True if the server refuses more rows."""
-        is_refused = walk.most < self.most
-        self.most, self.fallback = min(walk.most, self.most), walk.fallback
-        self.expected, self.is_answered = min(walk.expected, self.most), walk.is_answered
+        is_refused = walk.maximum < self.maximum
+        self.maximum, self.fallback = min(walk.maximum, self.maximum), walk.fallback
+        self.expected, self.is_accepted = min(walk.expected, self.maximum), walk.is_accepted
         return is_refused

@@ -24,7 +24,7 @@ from tcb_async._arguments import (
     check_count,
 )
 from tcb_async._once import IteratedOnce
-from tcb_async.cursor import MOST_ROWS, Cursor
+from tcb_async.cursor import MAX_ROWS, Cursor, read_start
 from tcb_async.exceptions import (
     ApiError,
     ClientClosedError,
@@ -138,9 +138,9 @@ class Pager(IteratedOnce, Generic[T]):
             self._learned = PageSize(check_count("page_size", page_size, minimum=1))
         self._plan: Plan[T] = Plan(
             Identity(identify, value, frozen=self.has_frozen_items),
-            start=_start_of(scope, resume),
+            start=read_start(scope, resume),
             size=attrs.evolve(self._learned),
-            max_items=max_items,
+            max_items=sys.maxsize if max_items is None else max_items,
             on_drift=on_drift,
             max_repairs=check_count("max_repairs", max_repairs, minimum=0),
             stats=shared.stats,
@@ -187,7 +187,7 @@ class Pager(IteratedOnce, Generic[T]):
         plan, state = self._plan, str(self._state)
         scope = f" {plan.start.scope!r}" if plan.start.scope else ""
         if self._state != "new":
-            yielded = plan.record.count - length_hint(self._unread)
+            yielded = plan.yielded.count - length_hint(self._unread)
             state += f" {yielded} of {'?' if plan.total is None else plan.total}"
         if in_flight := sum(not task.done() for _, task in self._fetches):
             state += f", {in_flight} request{'s'[: in_flight > 1]} in flight"
@@ -212,7 +212,7 @@ class Pager(IteratedOnce, Generic[T]):
         has yielded.
         """
         items: list[T] = []
-        self._plan.keeps_rows = True
+        self._plan.stores_rows = True
         async with self:
             async for page in self.by_page():
                 items.extend(page.items)
@@ -243,10 +243,8 @@ class Pager(IteratedOnce, Generic[T]):
     def _report_progress(self) -> None:
         if self._on_progress is None:
             return
-        done, total = self._plan.record.count, self._plan.total or 0
-        if self._plan.max_items is not None:
-            total = min(total, self._plan.max_items)
-        self._on_progress(done, max(total, done))
+        done, total = self._plan.yielded.count, self._plan.total or 0
+        self._on_progress(done, max(done, min(total, self._plan.max_items)))
 
     async def _advance(self) -> bool:
         """Get the next items to yield; False at the end."""
@@ -314,28 +312,28 @@ class Pager(IteratedOnce, Generic[T]):
             sent = request
             if 0 < page.limit < request.limit:
                 sent = attrs.evolve(request, limit=page.limit)
-                plan.size.fall_back()
+                plan.size.note_fallback()
             self._reply = sent, page
             items = plan.receive(request, page)
         except BaseException as error:
-            if self.refuses_size(error) and plan.refuse(request):
+            if self.refuses_size(error) and plan.receive_refusal(request):
                 return ()
             self._complete(error, request.offset)
             raise
         self._unread = iter(items)
         # A size is learned from an accepted page, not from a refused empty page.
         is_learned = plan.size.is_learned or sent is not request
-        if is_learned and plan.total is not None and sent.limit <= plan.size.most:
+        if is_learned and plan.total is not None and sent.limit <= plan.size.maximum:
             self._learn(plan.size)
         return items
 
     def _learn(self, size: PageSize) -> None:
-        refused = self._learned.most
+        refused = self._learned.maximum
         if self._learned.learn(size):
             _log.info(
                 "the server does not return %d rows: %d are requested from now on",
                 refused,
-                size.most,
+                size.maximum,
             )
 
     def _check(self, returned: object) -> None:
@@ -344,7 +342,7 @@ class Pager(IteratedOnce, Generic[T]):
             raise ConfigurationError(f"fetch returned {type(returned).__name__}: must be a Page")
         page = cast("Page[T]", returned)
         items: object = page.items
-        if type(page.total) is not int or not 0 <= page.total <= MOST_ROWS:
+        if type(page.total) is not int or not 0 <= page.total <= MAX_ROWS:
             raise ConfigurationError(
                 f"fetch returned total={page.total!r:.80}: must be a whole number, 0 or more"
             )
@@ -452,21 +450,3 @@ def _make_closed_error() -> ClientClosedError:
         "this walk was closed before its end: to go on, walk again with an open client and "
         "resume=… set to this error's cursor"
     )
-
-
-def _start_of(scope: str, resume: object) -> Cursor:
-    if resume is None:
-        return Cursor(scope)
-    if not isinstance(resume, Cursor | str):
-        raise ConfigurationError(
-            f"resume={resume!r}: must be a Cursor, or the string of one", argument="resume"
-        )
-    try:
-        cursor = resume if isinstance(resume, Cursor) else Cursor.parse(resume)
-    except ValueError as error:
-        reason = str(error)
-    else:
-        if cursor.scope == scope:
-            return cursor
-        reason = f"it is a cursor of {cursor.scope!r}, not of {scope!r}"
-    raise ConfigurationError(f"resume=…: {reason}", argument="resume")

@@ -22,27 +22,25 @@ with a failure.
 #
 # Claim 2: after a joined pass, a *check* finishes the walk: one reply from row 0 to a row z that is
 # unchanged since the pass read it. A row that was updated after the pass missed it has moved to the
-# head (3), so above z. A row that is updated later was unchanged during the pass, which read it. If
-# the check takes several pages and a change is noticed between them, the claim is true of its rows,
-# too: they extend those of the pass above z, and the next check is usually one page. One gap is
-# left: changes that cancel out exactly can hide a row that was updated, never a row that stayed.
+# head (3), so above z. A row that is updated later was unchanged when the pass read it. If the list
+# changes between the pages of a check, these pages extend the pass above z, and the next check is
+# usually one page. Changes that cancel out exactly can hide a row that was updated, but no other.
 #
-# A list without a stable order breaks (2). The signs: unchanged rows in a different order; a name
-# that appears again below the expected row; more rows in the list than were read and than it grew
-# by. Changes may explain the last two, so they cause one new pass, and then count only if no total
-# and no row has changed. After a sign, and after `max_repairs` passes without progress, rows are
-# *collected*.
+# A list without a stable order breaks (2). The signs are unchanged rows in a different order, a
+# name that appears again below the expected row, and fewer rows read than counted. Changes explain
+# the last two as well: so they cause one new pass, and then count if no total or row has changed.
+# After a sign, and after `max_repairs` passes without progress, rows are *collected*.
 #
 # Claim 3: let T be the total of every reply since the start of a pass p. Let these replies contain
 # T different rows, each unchanged since it was seen before p. Then the list was exactly these rows
 # when p started: a row that is unchanged before and after a moment is in the list at that moment.
 # (A double collect: Afek et al., Atomic Snapshots of Shared Memory, JACM 1993.) If the order
-# depends on the offset and the limit, equal requests hide the same rows each time. So the first
-# pages of collecting passes have different lengths, spread evenly by the golden ratio.
+# depends on offset and limit, equal requests hide the same rows each time, so the first pages of
+# collecting passes have different lengths, spread evenly by the golden ratio.
 #
-# Bounds: each pass reads to the end, even if it has lost its place, so a consumer that deletes its
-# items finishes. A pass or check without progress (a new name, or more rows collected) uses up one
-# of 2 * `max_repairs` attempts. A walk makes at most 64 + 48 * (pages of yielded rows) requests.
+# Bounds: each pass reads to the end, even if it has lost its position, so a consumer that deletes
+# its items finishes. A pass or check without progress (a new name, or more rows collected) uses up
+# one of 2 * `max_repairs` attempts. A walk makes at most 64 + 48 * (pages of its rows) requests.
 
 from __future__ import annotations
 
@@ -58,7 +56,7 @@ import attrs
 from tcb_async.cursor import Cursor, split_digests
 from tcb_async.exceptions import DriftError, ResponseError, TcbError
 from tcb_async.observer import WalkStats
-from tcb_async.pagination.memory import Collection, Identity, Pass, Record, latest_rows
+from tcb_async.pagination.memory import Collection, Identity, Pass, YieldedNames, latest_rows
 from tcb_async.pagination.page import FALLBACK, OnDrift, Page, PageSize, Request
 
 T = TypeVar("T")
@@ -66,7 +64,7 @@ T = TypeVar("T")
 _MAX_REQUESTS, _MAX_REQUESTS_PER_PAGE = 64, 48  # of a walk, and in addition per page
 _MAX_CONTRADICTIONS = 3  # repeated requests after a reply that contradicts itself
 _MAX_STALLED = 32  # consecutive replies without a row below the overlap, before the walk fails
-_MAX_SEARCHES = 2  # repeated requests, each further up, before a pass has lost its place
+_MAX_SEARCHES = 2  # repeated requests, each further up, before a pass has lost its position
 _SEARCHED_ROWS = 3  # rows that the first search goes up, besides the overlap and the deleted rows
 _MAX_OVERLAP = 4  # at most a quarter of a page
 _GOLDEN_RATIO = (5**0.5 - 1) / 2
@@ -99,22 +97,22 @@ class Plan(Generic[T]):
     identity: Identity[T]
     start: Cursor = attrs.field(kw_only=True, default=Cursor(""))
     size: PageSize = attrs.field(kw_only=True, factory=lambda: PageSize(FALLBACK))
-    max_items: int | None = attrs.field(kw_only=True, default=None)
+    max_items: int = attrs.field(kw_only=True, default=sys.maxsize)
     on_drift: OnDrift = attrs.field(kw_only=True, default="repair")
     max_repairs: int = attrs.field(kw_only=True, default=8)
     stats: WalkStats = attrs.field(kw_only=True, factory=WalkStats)
-    keeps_rows: bool = attrs.field(init=False, default=False)  # for `last_rows`
+    stores_rows: bool = attrs.field(init=False, default=False)  # for `last_rows`
     total: int | None = attrs.field(init=False, default=None)  # by the latest reply
     mode: Mode = attrs.field(init=False, default=Mode.PASS)
     failure: TcbError | None = attrs.field(init=False, default=None)
-    record: Record = attrs.field(init=False)
+    yielded: YieldedNames = attrs.field(init=False)
     collection: Collection[T] = attrs.field(init=False, factory=Collection[T])
     # The requests without a reply, oldest first, without stale requests.
     outstanding: deque[Request] = attrs.field(init=False, factory=deque[Request])
     # The latest pass, and what is read now: this pass, or a check after it.
     _pass: Pass[T] = attrs.field(init=False)
     _current: Pass[T] = attrs.field(init=False)
-    # Rows by which the list grew since the latest pass started: they may be above its place.
+    # Rows by which the list grew since the latest pass started: they may be above its position.
     _grown: int = attrs.field(init=False, default=0)
     # Whether there was a sign of disorder that a change may explain, too.
     _is_suspect: bool = attrs.field(init=False, default=False)
@@ -131,7 +129,7 @@ class Plan(Generic[T]):
 
     def __attrs_post_init__(self) -> None:
         start = self.start
-        self.record = Record(frozenset(split_digests(start.names)))
+        self.yielded = YieldedNames(frozenset(split_digests(start.names)))
         self.stats.resumed = start != Cursor(start.scope)
         self._pass = self._current = Pass()
         if not start.drift:  # otherwise a pass over all rows, most of which were yielded
@@ -159,7 +157,7 @@ class Plan(Generic[T]):
 
     def cursor(self, unread: int = 0) -> Cursor:
         """Return the resume point before the last `unread` items."""
-        scope, names = self.start.scope, self.start.names + self.record.digests(unread)
+        scope, names = self.start.scope, self.start.names + self.yielded.digests(unread)
         if self.has_drifted:
             return Cursor(scope, names=names, drift=True)
         row, tail = self._pass.end - 1 - unread, self._pass.tail
@@ -175,7 +173,7 @@ class Plan(Generic[T]):
         collection, yielded = self.collection, self.identity.names(items)
         is_counted = collection.is_complete
         rows = collection.count if is_counted else latest_rows(self._pass.replies, self.identity)
-        if self.record.count == self.max_items:  # the last pass may be unfinished
+        if self.yielded.count == self.max_items:  # the last pass may be unfinished
             return [rows.get(name, item) for name, item in zip(yielded, items, strict=True)]
         new = set(yielded)
         return [row for name, row in rows.items() if name in new]
@@ -190,7 +188,8 @@ class Plan(Generic[T]):
         planned = current.end
         if waiting:
             planned = waiting[-1].offset + min(waiting[-1].limit, self.size.expected)
-            if planned >= (self.total or 0) or len(waiting) >= min(self.size.ahead, current.ahead):
+            maximum = min(self.size.max_outstanding, current.max_outstanding)
+            if planned >= (self.total or 0) or len(waiting) >= maximum:
                 return None
         overlap = self._overlap if planned else 0
         limit = self._limit(planned, overlap)
@@ -201,20 +200,15 @@ class Plan(Generic[T]):
                 self._give_up(f"{self.stats.requests} requests did not reach the end of the list")
             return None
         request = Request(max(0, planned - overlap), limit, self._pause)
-        self.size.ask(limit)
+        self.size.note_request(limit)
         self._pause = 0.0
         self.stats.requests += 1
         waiting.append(request)
         return request
 
     @property
-    def _remaining(self) -> int:
-        """The number of items that may still be yielded."""
-        return sys.maxsize if self.max_items is None else self.max_items - self.record.count
-
-    @property
     def _can_overlap(self) -> bool:
-        return self.size.most > 1 and self.on_drift != "ignore"
+        return self.size.maximum > 1 and self.on_drift != "ignore"
 
     @property
     def _overlap(self) -> int:
@@ -226,23 +220,24 @@ class Plan(Generic[T]):
         if self.mode is Mode.COLLECT:
             share = 0 if planned else _GOLDEN_RATIO * self.stats.passes % 1
             return self.size.expected - int(self.size.expected * share)
-        needed = sys.maxsize if self.has_drifted else self._remaining
-        needed -= planned - self._current.end
+        if self.has_drifted:
+            return self.size.limit
+        needed = self.max_items - self.yielded.count - (planned - self._current.end)
         return min(self.size.limit, needed + overlap) if needed > 0 else 0
 
     def _is_overspent(self) -> bool:
         spent = self.stats.requests - _MAX_REQUESTS
         if spent < 0:
             return False
-        rows = min(self._first_total, self.start.count + self.record.count)
+        rows = min(self._first_total, self.start.count + self.yielded.count)
         self._pages = max(self._pages, rows // max(1, self.size.expected - 1))
         return spent >= _MAX_REQUESTS_PER_PAGE * self._pages
 
     # Replies
 
-    def refuse(self, request: Request) -> bool:
+    def receive_refusal(self, request: Request) -> bool:
         """Request the same rows again, fewer at a time, if that may help against a refusal."""
-        is_refused = self.size.refuse(request.limit)
+        is_refused = self.size.reduce(request.limit)
         if is_refused:
             self.outstanding.clear()
         return is_refused
@@ -260,30 +255,30 @@ class Plan(Generic[T]):
             self._note_total(total)
         if self.ended:
             return ()
-        if self.keeps_rows:
+        if self.stores_rows:
             self._pass.replies.append((request.offset, page))
         names = self.identity.names(items)
-        first = self._find_place(request.offset, items)
-        most = self._remaining
+        first = self._find_position(request.offset, items)
+        most = self.max_items - self.yielded.count
         if self.on_drift == "ignore":
-            self.record.add(names[:most], is_checked=False)
+            self.yielded.add(names[:most], is_checked=False)
             return self._accept(request, page, names, 0, items[:most])
         is_first_pass = self._current.names is None
         is_as_expected = first is not None and first <= 1 and len(items) - first <= most
-        if is_as_expected and is_first_pass and self.record.add_if_new(names[first:]):
+        if is_as_expected and is_first_pass and self.yielded.add_if_new(names[first:]):
             return self._accept(request, page, names, first or 0, items[first:])  # nearly always
         if first is None or self._appear_again(names[first:]):
             first = self._rejoin(request, page, names, first)
             if first is None:
                 return ()
-        new = self.record.unknown(names, items)
-        self.record.add(list(new)[:most])
+        new = self.yielded.unknown(names, items)
+        self.yielded.add(list(new)[:most])
         return self._accept(request, page, names, first, list(new.values())[:most])
 
     def _repeat(self, request: Request, page: Page[T]) -> Sequence[T]:
         """Repeat a request after a contradiction: rows beyond the total, or no rows before it."""
         self.outstanding.clear()
-        if self.size.refuse(request.limit):
+        if self.size.reduce(request.limit):
             return ()
         self._pause = _growing_pause(self._contradictions)
         self._contradictions += 1
@@ -316,7 +311,7 @@ class Plan(Generic[T]):
 
     # Joining
 
-    def _find_place(self, offset: int, items: Sequence[T]) -> int | None:
+    def _find_position(self, offset: int, items: Sequence[T]) -> int | None:
         """Return the index of the first item below the expected row; None without this row."""
         current = self._current
         if not (current.tail and self._overlap):
@@ -331,11 +326,11 @@ class Plan(Generic[T]):
     def _appear_again(self, names: Sequence[str]) -> bool:
         """Whether a name was read before in this pass."""
         read = self._current.names
-        was_read = self.record.knows if read is None else read.__contains__
+        was_read = self.yielded.knows if read is None else read.__contains__
         return len(set(names)) < len(names) or any(map(was_read, names))
 
     def _rejoin(
-        self, request: Request, page: Page[T], names: Sequence[str], place: int | None
+        self, request: Request, page: Page[T], names: Sequence[str], position: int | None
     ) -> int | None:
         """Return the index of the first item below the latest unchanged row.
 
@@ -349,22 +344,22 @@ class Plan(Generic[T]):
             return 0
         known = current.known
         found = self.identity.unchanged(known, page.items)
-        first = names.index(found[-1]) + 1 if found else place or 0
+        first = names.index(found[-1]) + 1 if found else position or 0
         current.is_changed |= len(found) < sum(name in known for name in names)
-        strangers = [name for name in names[first:] if name not in known]
-        if place is None:
+        unknown = [name for name in names[first:] if name not in known]
+        if position is None:
             self._note_drift(f"row {request.offset} is not the row read there before", _EITHER)
-        elif not current.is_changed and self._appear_again(strangers):
+        elif not current.is_changed and self._appear_again(unknown):
             self._suspect("a name came twice, although its page joined the one before it")
             current.is_joined = False
         else:
             self._note_drift("a name came twice", _EITHER)
         if self.ended or current is not self._current or self._is_disorder(current, found):
             return None
-        return first if found or place is not None else self._search(request, page.total)
+        return first if found or position is not None else self._search(request, page.total)
 
     def _search(self, request: Request, total: int) -> int | None:
-        """Repeat a request further up, where an unchanged row may be; or give the place up."""
+        """Repeat a request further up, where an unchanged row may be; or give the position up."""
         current = self._current
         current.searches += 1
         if not current.known:  # a resumed walk that has read nothing yet
@@ -373,12 +368,12 @@ class Plan(Generic[T]):
             deleted = max(0, (current.total or 0) - total)
             further = current.overlap + _SEARCHED_ROWS + deleted
             current.overlap += further if current.searches == 1 else request.limit
-            current.ahead = 1
+            current.max_outstanding = 1
             self.outstanding.clear()
         elif self.mode is Mode.CHECK:
             self._begin(Mode.CHECK)
         else:
-            current.is_joined, current.ahead = False, sys.maxsize
+            current.is_joined, current.max_outstanding = False, sys.maxsize
             return 0
         return None
 
@@ -403,8 +398,8 @@ class Plan(Generic[T]):
     ) -> Sequence[T]:
         """Add a page to the pass, from its item `first` on; return the items to yield."""
         current, items = self._current, page.items
-        kept = self.identity.keep(items)
-        if self.mode is Mode.COLLECT and self.collection.add(names, kept, page):
+        values = self.identity.values(items)
+        if self.mode is Mode.COLLECT and self.collection.add(names, values, page):
             self._idle = 0
         if new:
             self._idle = 0
@@ -412,13 +407,13 @@ class Plan(Generic[T]):
         end = request.offset + len(items)
         self._stalled = 0 if end > current.end else self._stalled + 1
         current.end, current.total = end, page.total
-        if self.record.count == self.max_items:  # the cursor is after the last item
+        if self.yielded.count == self.max_items:  # the cursor is after the last item
             current.end -= len(items) - first - len(new)
-            kept = kept[: first + len(new)]
-        if kept:
-            current.tail = kept if first else (*current.tail[-1:], *kept)
+            values = values[: first + len(new)]
+        if values:
+            current.tail = values if first else (*current.tail[-1:], *values)
         below = names[first:]
-        current.add(below, kept[first:])
+        current.add(below, values[first:])
         if current.names is not None:
             current.names.update(below)
         self._go_on(request, page)
@@ -428,19 +423,19 @@ class Plan(Generic[T]):
         """Decide the next step after a page."""
         current, items = self._current, page.items
         is_snapshot = request.offset == 0  # one reply has all rows from row 0 on
-        current.ahead += 1
+        current.max_outstanding += 1
         if not current.is_quiet:
-            if page.total - current.end < current.left:
-                current.left, current.searches = page.total - current.end, 0
+            if page.total - current.end < current.fewest_below:
+                current.fewest_below, current.searches = page.total - current.end, 0
             widest = min(self.size.expected // _MAX_OVERLAP, len(items) - 1)
             current.overlap = max(1, min(current.overlap, widest))
-        if self.record.count == self.max_items or self.collection.is_complete:
+        is_check, is_end = self.mode is Mode.CHECK, current.end >= page.total
+        found = self.identity.unchanged(self._pass.known, items) if is_check else []
+        if self.yielded.count == self.max_items or self.collection.is_complete:
             self._finish()
-        elif self.mode is Mode.CHECK and (
-            found := self.identity.unchanged(self._pass.known, items)
-        ):
+        elif found or (is_check and is_end):
             self._finish_check(found, is_snapshot=is_snapshot)
-        elif current.end >= page.total:
+        elif is_end:
             self._finish_pass(is_snapshot=is_snapshot)
         elif not self.size.receive(len(items), request.limit):
             self.outstanding.clear()
@@ -458,9 +453,7 @@ class Plan(Generic[T]):
         """Decide what follows at the end of the list."""
         current = self._current
         is_complete = is_snapshot or (current.is_quiet and current.is_joined)
-        if self.mode is Mode.CHECK:
-            self._finish_check([], is_snapshot=is_snapshot)
-        elif is_complete or self.on_drift == "ignore":
+        if is_complete or self.on_drift == "ignore":
             self._finish()
         elif self.mode is Mode.COLLECT or not self._can_overlap:
             self._begin(Mode.COLLECT)
@@ -477,7 +470,7 @@ class Plan(Generic[T]):
             known.get(name, row) != row for name, row in check.known.items()
         )
         base.put_above(check.known)
-        read = self.start.count + self.record.count
+        read = self.start.count + self.yielded.count
         if base.names is not None:
             base.names.update(check.names or ())
             read = len(base.names)
@@ -507,7 +500,7 @@ class Plan(Generic[T]):
         self.mode = mode
         self._current = current = Pass[T]()
         if mode is Mode.CHECK:
-            current.ahead = 1  # usually, one page is enough
+            current.max_outstanding = 1  # usually, one page is enough
             return
         self.stats.passes += 1
         if mode is Mode.COLLECT:

@@ -185,12 +185,12 @@ class TestRefusals:
         learned = PageSize(100, 20)
         older, newer = attrs.evolve(learned), attrs.evolve(learned)
         older.receive(50, limit=100)
-        newer.refuse(100)
+        newer.reduce(100)
 
         learned.learn(newer)
         learned.learn(older)
 
-        assert finding_out(learned.most, learned.fallback).next_request().limit == 20
+        assert finding_out(learned.maximum, learned.fallback).next_request().limit == 20
 
     @pytest.mark.parametrize("above", ["refuse", "empty", "one row", "wrong total"])
     def test_a_server_that_gives_no_more_than_20_costs_one_request_more(self, above):
@@ -244,7 +244,7 @@ class Strict:
             try:
                 page = self.page(request)
             except ApiError:
-                if not plan.refuse(request):
+                if not plan.receive_refusal(request):
                     raise
                 continue
             yielded += map(NAME, plan.receive(request, page))

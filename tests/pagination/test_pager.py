@@ -478,7 +478,7 @@ class TestCollect:
 
         assert pager.stats.passes == 2
         assert [row.name for row in rows] == server.names
-        assert pager._plan.record.count == 200, "they were yielded"
+        assert pager._plan.yielded.count == 200, "they were yielded"
 
     async def test_rows_of_the_check_are_first(self):
         server = Server.of(60)

@@ -36,7 +36,7 @@ from strategies import (
 
 from tcb_async.cursor import DIGEST, Cursor, digest
 from tcb_async.exceptions import DriftError, ResponseError
-from tcb_async.pagination.memory import Collection, Identity
+from tcb_async.pagination.memory import Collection, Identity, latest_rows
 from tcb_async.pagination.page import Page, PageSize, Request
 from tcb_async.pagination.plan import Mode, Plan
 
@@ -121,10 +121,10 @@ def needed(rows, shown):
     return 1 if rows <= shown else 1 + -(-(rows - shown) // (shown - 1))
 
 
-def walk_with(server, schedule, *, listing=None, lag=0, keeps_rows=False, **settings):
+def walk_with(server, schedule, *, listing=None, lag=0, stores_rows=False, **settings):
     identity = attrs.evolve(IDENTITY, frozen=server.frozen)
     walked: Plan[Row] = Plan(identity, size=PageSize(server.page_size), **settings)
-    walked.keeps_rows = keeps_rows
+    walked.stores_rows = stores_rows
     return walk(
         walked,
         listing or ChangingList.of(server.size, server.clamp),
@@ -196,7 +196,7 @@ class TestLaws:
     def test_a_walk_that_collects_loses_nothing_that_stays_through_all_changes(
         self, server, tied, schedule, lag, max_items
     ):
-        max_items = None if max_items == 320 else max_items
+        max_items = sys.maxsize if max_items == 320 else max_items
         outcome = walk_with(
             server,
             schedule,
@@ -209,7 +209,7 @@ class TestLaws:
         event(f"collected: {collected}, done: {outcome.plan.done}")
         assert len(outcome.yielded) == len(set(outcome.yielded))
         assert isinstance(outcome.plan.failure, DriftError | None)
-        if outcome.plan.done and collected and max_items is None and not lag:
+        if outcome.plan.done and collected and max_items == sys.maxsize and not lag:
             assert outcome.stayed <= set(outcome.yielded), "updated ones included"
 
     @given(servers, changes(kinds, max_size=8), st.integers(1, 12))
@@ -233,7 +233,7 @@ class TestLaws:
 
     @given(servers, changes(kinds))
     def test_collected_rows_are_those_of_the_last_pass(self, server, schedule):
-        outcome = walk_with(server, schedule, keeps_rows=True)
+        outcome = walk_with(server, schedule, stores_rows=True)
 
         if outcome.plan.done:
             rows = outcome.last_rows()
@@ -248,7 +248,7 @@ class TestLaws:
     def test_no_later_reply_contradicts_collected_rows(self, server, schedule):
         """Without concurrency, so that later replies are of later states of the list."""
         server = attrs.evolve(server, concurrency=1)
-        outcome = walk_with(server, schedule, keeps_rows=True)
+        outcome = walk_with(server, schedule, stores_rows=True)
 
         if outcome.plan.stats.drift and outcome.plan.done and not outcome.plan.collection.rows:
             rows, pages = outcome.last_rows(), outcome.pages
@@ -353,7 +353,7 @@ class TestLaws:
 
         wanted = min(server.size, max_items)
         assert outcome.yielded == outcome.at_start[:wanted]
-        assert outcome.plan.record.count == wanted
+        assert outcome.plan.yielded.count == wanted
         assert len(outcome.requests) == (needed(wanted, server.shown) if max_items else 0)
         if server.clamp >= server.page_size and max_items:
             rows = sum(request.limit for request in outcome.requests)
@@ -427,9 +427,9 @@ def carry_out_with(plan, replies, concurrency, *, most=2200):
 def cursor_behind(listing, done, page_size=20):
     """Where a walk stands once so many items were handed on."""
     walked = plan(page_size)
-    while walked.record.count < done:
+    while walked.yielded.count < done:
         step(walked, listing)
-    return walked.cursor(walked.record.count - done)
+    return walked.cursor(walked.yielded.count - done)
 
 
 def at(reply, kind, place, times=1, *, to=0):
@@ -595,7 +595,7 @@ class TestRepairs:
 
         outcome = carried(Plan(Identity(NAME), size=PageSize(100)), answer)
 
-        assert outcome.plan.record.count == 9_901
+        assert outcome.plan.yielded.count == 9_901
         assert len(alive) < 1_500
 
     def test_changes_that_cancel_out_exactly_hide_moved_rows_only(self):
@@ -647,7 +647,7 @@ class TestWhatServersDo:
 
         assert outcome.yielded == outcome.at_start
 
-    @pytest.mark.parametrize(("max_items", "requests"), [(None, needed(57, 25)), (15, 1)])
+    @pytest.mark.parametrize(("max_items", "requests"), [(sys.maxsize, needed(57, 25)), (15, 1)])
     def test_a_page_that_is_too_long_is_accepted_and_cut_at_max_items(self, max_items, requests):
         listing = ChangingList.of(57)
         walked = plan(page_size=10, max_items=max_items)
@@ -1152,6 +1152,36 @@ def emptied(listing, *, times, offset=19):
         return listing.page(request)
 
     return answer
+
+
+class TestLatestRows:
+    def test_reply_replaces_the_rows_between_those_that_it_shows_again(self):
+        assert latest((0, "a b c d"), (1, "b d e")) == "a b d e"
+
+    def test_rows_above_the_head_and_below_the_end_are_gone(self):
+        assert latest((0, "a b c"), (0, "b", 9)) == "b c"
+        assert latest((0, "a b c"), (0, "b", 1)) == "b"
+
+    def test_changed_row_is_where_it_was_seen_last(self):
+        assert latest((0, "a b c d"), (0, "c2 a")) == "c2 a b d"
+
+    def test_page_without_a_known_row_changes_values_only(self):
+        """The position of its rows is unknown, so they do not mark a position later."""
+        assert latest((0, "a b c"), (5, "b2 x")) == "a b2 c"
+        assert latest((0, "a b c"), (5, "b2 x"), (0, "y b2")) == "y b2 a c"
+
+    def test_row_that_was_gone_may_be_seen_again(self):
+        assert latest((0, "a b c d"), (0, "a c"), (1, "c b d")) == "a c b d"
+
+
+def latest(*replies):
+    """The rows of a list of nine; in the text, a digit is a row's version."""
+    pages = []
+    for offset, text, *total in replies:
+        rows = [Row(word[0], int(word[1:] or 1)) for word in text.split()]
+        pages.append((offset, Page(rows, *(total or [9]))))
+    found = latest_rows(pages, IDENTITY).values()
+    return " ".join(f"{row.name}{row.version if row.version > 1 else ''}" for row in found)
 
 
 def show(collection, total=3, **versions):

@@ -237,7 +237,7 @@ def carry_out(  # noqa: C901 - one loop, as in the pager
         head = flying.pop(0)
         page = replies.pop(head)
         items = plan.receive(head, page)
-        if plan.keeps_rows:
+        if plan.stores_rows:
             outcome.items += items
             outcome.pages.append(frozenset(page.items))
         names = [row.name for row in items]
