@@ -4,9 +4,6 @@ Rule: a pure state machine, without asyncio and without a clock. It stops with a
 with a failure.
 """
 
-# Theory
-# ======
-#
 # (1) Each reply is one snapshot. (2) Rows that are not updated keep their relative order. (3) An
 # updated row stays in place or moves to the head; a new row has a new value.
 #
@@ -73,13 +70,8 @@ _UNSTABLE = "the order of the list is not stable"
 _EITHER = f"{_CHANGED}, or {_UNSTABLE}"
 
 
-class Mode(Enum):
-    """The purpose of a plan's requests."""
-
-    PASS = "from row 0 or the cursor to the end, to join every page"  # noqa: S105 - no password
-    CHECK = "from row 0 to an unchanged row of the joined pass, for rows that moved to the head"
-    COLLECT = "from row 0 to the end, again and again, to count rows in any order"
-    DONE = "nothing more"
+# What is read: a pass, a check, a pass that collects rows, or nothing more.
+Mode = Enum("Mode", ["PASS", "CHECK", "COLLECT", "DONE"])
 
 
 @attrs.define(eq=False)
@@ -263,9 +255,8 @@ class Plan(Generic[T]):
         if self.on_drift == "ignore":
             self.yielded.add(names[:most], is_checked=False)
             return self._accept(request, page, names, 0, items[:most])
-        is_first_pass = self._current.names is None
-        is_as_expected = first is not None and first <= 1 and len(items) - first <= most
-        if is_as_expected and is_first_pass and self.yielded.add_if_new(names[first:]):
+        is_next = first is not None and first <= 1 and len(items) - first <= most
+        if is_next and self._current.names is None and self.yielded.add_if_new(names[first:]):
             return self._accept(request, page, names, first or 0, items[first:])  # nearly always
         if first is None or self._appear_again(names[first:]):
             first = self._rejoin(request, page, names, first)
@@ -304,8 +295,7 @@ class Plan(Generic[T]):
 
     def _note_drift(self, sign: str, cause: str = _CHANGED) -> None:
         """Note a sign of a change or of disorder, which ends the walk with on_drift="raise"."""
-        self.stats.drift, self._current.is_quiet = True, False
-        self._cause = cause
+        self.stats.drift, self._current.is_quiet, self._cause = True, False, cause
         if self.on_drift == "raise":
             self._give_up(sign)
 
@@ -365,8 +355,7 @@ class Plan(Generic[T]):
         if not current.known:  # a resumed walk that has read nothing yet
             self._begin(Mode.PASS)
         elif request.offset and current.searches <= _MAX_SEARCHES:
-            deleted = max(0, (current.total or 0) - total)
-            further = current.overlap + _SEARCHED_ROWS + deleted
+            further = current.overlap + _SEARCHED_ROWS + max(0, (current.total or 0) - total)
             current.overlap += further if current.searches == 1 else request.limit
             current.max_outstanding = 1
             self.outstanding.clear()
@@ -439,11 +428,9 @@ class Plan(Generic[T]):
             self._finish_pass(is_snapshot=is_snapshot)
         elif not self.size.receive(len(items), request.limit):
             self.outstanding.clear()
-            if self._stalled < _MAX_STALLED or not self._overlap:
-                return
-            if self.mode is Mode.COLLECT:
+            if self._stalled and self.mode is Mode.COLLECT:
                 current.is_joined = False  # it needs no overlap
-            else:
+            elif self._stalled >= _MAX_STALLED and self._overlap:
                 problem = "again and again: the total is wrong, or pages cannot overlap"
                 self._fail(request, page, f"{problem}; pass page_size=1 to walk without an overlap")
 
