@@ -83,7 +83,7 @@ from tcb_async.models import (
     FunctionPage,
 )
 from tcb_async.observer import Observer, WalkStats
-from tcb_async.pagination.page import FALLBACK, MOST, OnDrift, Page, PageSize
+from tcb_async.pagination.page import FALLBACK, LARGEST, OnDrift, Page, PageSize
 from tcb_async.pagination.pager import Pager, Shared
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import ComponentToken, StableToken, StaticToken, TokenProvider, as_provider
@@ -373,7 +373,7 @@ class TcbClient:
             if settings.get("page_size") is None:
                 settings["page_size"] = listing.max_page
             check_count("page_size", settings["page_size"], minimum=1, maximum=listing.max_page)
-        learned = self._page_sizes.setdefault(listing.path, PageSize(MOST, FALLBACK))
+        learned = self._page_sizes.setdefault(listing.path, PageSize(LARGEST, FALLBACK))
         shared = Shared(learned, self._transport.live, self._transport.retry.sleep)
         may_fall_back = settings.get("page_size") is None
         return pager_class(

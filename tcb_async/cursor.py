@@ -1,4 +1,4 @@
-"""Cursor: the resume point of a walk and its memory, as a value that outlives the process.
+"""Cursor: the resume point of a walk and its memory, as a value that can be stored.
 
 Rule: no I/O, no clock, no secret; and every string that this module wrote can be read again.
 """
@@ -57,11 +57,11 @@ _decode = msgspec.msgpack.Decoder(_Fields).decode
 
 @attrs.frozen
 class Cursor:
-    """The resume point of a walk, just behind the last item that was yielded.
+    """The resume point of a walk, just after the last item that was yielded.
 
-    ``str(cursor)`` is an opaque string, safe in a URL; :meth:`parse` reads it back. It has about
-    11 characters for each yielded item, so that a resumed walk knows all names. The value itself
-    pickles. It is not signed: anyone with write access to it can make a walk skip items.
+    ``str(cursor)`` is an opaque string, safe in a URL; :meth:`parse` reads it. It has about 11
+    characters for each yielded item, so that a resumed walk knows all names. The cursor itself can
+    be pickled. It is not signed: anyone with write access to it can make a walk skip items.
 
     Attributes:
         scope: The name of the list: the environment's id.
@@ -99,9 +99,9 @@ class Cursor:
     def parse(cls, text: str) -> Cursor:
         """Read the string of a cursor.
 
-        Reading costs time and memory in proportion to the text: less than 2 bytes a character here,
-        and less than 20 a character in the walk that resumes. Reading a million names and resuming
-        takes 0.4 s. A service lets a thread do both:
+        Reading takes time and memory in proportion to the text: less than 2 bytes per character
+        here, and less than 20 per character in the resumed walk. Reading a million names and
+        resuming takes 0.4 s. A service does both in a thread:
         ``pager = await asyncio.to_thread(client.functions, env, resume=text)``.
 
         Args:

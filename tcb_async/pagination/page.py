@@ -48,7 +48,7 @@ class Page(Generic[T]):
 
 
 # Few APIs name a maximum. Some servers return fewer rows than requested, some refuse, and some
-# return no row, a single row or a wrong total. So the first page requests `MOST`, and the reply
+# return no row, a single row or a wrong total. So the first page requests `LARGEST`, and the reply
 # decides:
 #
 #   as many rows     nothing is learned: the next walk requests as many
@@ -62,7 +62,7 @@ class Page(Generic[T]):
 #
 # Requesting more than a server returns costs nothing, as long as the next pages are planned for the
 # expected length. So after a few full pages, one page requests the maximum.
-MOST, FALLBACK = DEFAULT_FIRST_PAGE_SIZE, DEFAULT_PAGE_SIZE
+LARGEST, FALLBACK = DEFAULT_FIRST_PAGE_SIZE, DEFAULT_PAGE_SIZE
 _FULL_PAGES = 3
 
 

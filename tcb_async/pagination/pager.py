@@ -1,4 +1,4 @@
-"""Pager: carries out a plan with asyncio, several fetches at once, in order, without leftovers.
+"""Pager: carries out a plan with asyncio, fetching several pages concurrently.
 
 Rule: no `yield` inside a scope; only `try/finally` guards the fetches (PEP 789).
 """
@@ -36,14 +36,14 @@ from tcb_async.exceptions import (
 )
 from tcb_async.observer import Observer, WalkStats, WorkObserver
 from tcb_async.pagination.memory import Identity
-from tcb_async.pagination.page import FALLBACK, MOST, OnDrift, Page, PageSize, Request
+from tcb_async.pagination.page import FALLBACK, LARGEST, OnDrift, Page, PageSize, Request
 from tcb_async.pagination.plan import Plan
 
 T = TypeVar("T")
 
 _log = logging.getLogger("tcb_async")
-_UNWATCHED = nullcontext()
-_ANOTHER = (
+_NO_OBSERVER = nullcontext()
+_NEW_PAGER = (
     "a pager walks once: make a new one, with resume=… set to its cursor to continue from there"
 )
 
@@ -53,7 +53,7 @@ class Shared:
     """What a walk shares with its owner, such as a client."""
 
     # The page size learned by walks over the same list.
-    learned: PageSize = attrs.field(factory=lambda: PageSize(MOST, FALLBACK))
+    learned: PageSize = attrs.field(factory=lambda: PageSize(LARGEST, FALLBACK))
     # The fetches in flight of all walks: if the owner cancels them, the walks fail with
     # `ClientClosedError`.
     live: set[asyncio.Task[object]] = attrs.field(factory=set["asyncio.Task[object]"])
@@ -76,20 +76,20 @@ class Pager(IteratedOnce, Generic[T]):
             async for order in pager:
                 ...
 
-    At the end of the ``async with`` block, also after a ``break``, all fetches in flight were
-    cancelled and awaited. Without the block, the event loop does this on its next turns.
+    The end of the ``async with`` block, also after a ``break``, cancels all fetches in flight and
+    awaits them. Without the block, the event loop does this later.
 
     Args:
         fetch: Async callable, called with ``(offset, limit)``; it returns a `Page`.
         identify: Returns an item's name, unique in the list. No name is yielded twice.
         value: Returns a text that differs if items differ, and is the same in every process: by
             this text the walk, and a resumed walk, recognise rows.
-        scope: Names the list; cursors of another scope are refused.
-        page_size: Rows per request, 1 or more; None to ask for 100 first, and to go on with as many
-            as the server gives. If it refuses (see `refuses_size`), or sends no rows and a total
-            above 0, 20 are asked for. With 1, pages have no overlap, by which changes are noticed.
-        max_items: The most items to yield; None for all.
-        concurrency: The most fetches in flight at once, 1 or more.
+        scope: Names the list; cursors of a different scope are refused.
+        page_size: Rows per request, 1 or more; None to request 100 first, and then as many as the
+            server returns. If it refuses (see `refuses_size`), or returns no rows and a total above
+            0, 20 are requested. With 1, pages have no overlap, by which changes are noticed.
+        max_items: The maximum number of items to yield; None for all.
+        concurrency: The maximum number of fetches in flight, 1 or more.
         on_drift: ``"repair"`` the walk after a change, ``"raise"`` at the first sign of a change,
             or ``"ignore"`` changes.
         max_repairs: After this number of passes over the list without progress, rows are collected
@@ -97,13 +97,13 @@ class Pager(IteratedOnce, Generic[T]):
             gives a lagging replica about 20 seconds to catch up.
         resume: The cursor of an earlier run, or the string of it.
         on_progress: Called after each page with the number of items yielded and the number in all.
-        observer: Called when the walk starts, for each page, and when it ends in any way.
+        observer: Called when the walk starts, for each page, and when the walk ends in any way.
         env: The environment that the errors of the walk name; None outside WeChat.
 
     Raises:
-        ConfigurationError: An argument is unusable, or the cursor is of another scope. While it is
-            iterated: ``fetch`` did not return a `Page`, ``identify`` or ``value`` did not return a
-            str, or the pager was iterated or closed before.
+        ConfigurationError: An argument is invalid, or the cursor is of a different scope. While it
+            is iterated: ``fetch`` did not return a `Page`, ``identify`` or ``value`` did not return
+            a str, or the pager was iterated or closed before.
     """
 
     has_frozen_items: ClassVar[bool] = False
@@ -149,7 +149,7 @@ class Pager(IteratedOnce, Generic[T]):
         # A coroutine function's result becomes a task directly; others go through `_fetch_page`.
         self._is_async = iscoroutinefunction(fetch)
         self.concurrency = check_count("concurrency", concurrency, minimum=1)
-        """The most fetches in flight at once. A change takes effect from the next page on."""
+        """The maximum number of fetches in flight. A change takes effect from the next page on."""
         self._on_progress = on_progress
         self._observer = observer
         self._walk: WorkObserver[WalkStats] | None = None
@@ -166,16 +166,16 @@ class Pager(IteratedOnce, Generic[T]):
 
     @property
     def total(self) -> int | None:
-        """The number of rows of the list by the newest reply; None before the first."""
+        """The number of rows of the list, by the latest reply; None before the first."""
         return self._plan.total
 
     @property
     def cursor(self) -> Cursor:
-        """Where the walk stands: just behind the last item that was yielded.
+        """The position of the walk: just after the last item that was yielded.
 
-        It holds a digest of every name that was yielded: see `Cursor`. The digests take time when
-        they are first asked for: 0.6 s after a million names. A service that walks so far lets a
-        thread do it, between two items: ``await asyncio.to_thread(lambda: str(pager.cursor))``.
+        It contains a digest of every name that was yielded: see `Cursor`. Computing them takes time
+        on the first access: 0.6 s after a million names. A service that walks so far uses a thread,
+        between two items: ``await asyncio.to_thread(lambda: str(pager.cursor))``.
         """
         # For the plan a page is yielded when it is received; the consumer gets its items one by
         # one. `_items` yields from the iterator `_unread`, which knows its remaining length
@@ -194,7 +194,7 @@ class Pager(IteratedOnce, Generic[T]):
         return f"<{type(self).__name__}{scope}: {state}>"
 
     def __aiter__(self) -> AsyncGenerator[T, None]:  # noqa: PYI058 - to be closed by its caller
-        return self._start(self._items(), _ANOTHER)
+        return self._start(self._items(), _NEW_PAGER)
 
     def by_page(self) -> AsyncGenerator[Page[T], None]:
         """Iterate over the same walk a page at a time.
@@ -202,7 +202,7 @@ class Pager(IteratedOnce, Generic[T]):
         Its pages have the class of the fetched pages. No page is empty, and none repeats the rows
         by which pages overlap.
         """
-        return self._start(self._pages(), _ANOTHER)
+        return self._start(self._pages(), _NEW_PAGER)
 
     async def collect(self) -> list[T]:
         """Walk to the end, and return all items as they were last seen.
@@ -292,7 +292,7 @@ class Pager(IteratedOnce, Generic[T]):
     async def _fetch_page(self, request: Request) -> Page[T]:
         if request.pause:
             await self._shared.sleep(request.pause)
-        with _UNWATCHED if self._walk is None else self._walk.fetching():
+        with _NO_OBSERVER if self._walk is None else self._walk.fetching():
             fetched: object = self._fetch(request.offset, request.limit)
             if not isinstance(fetched, Awaitable):
                 raise ConfigurationError(
@@ -302,7 +302,7 @@ class Pager(IteratedOnce, Generic[T]):
             return page
 
     def _receive(self, request: Request, head: asyncio.Task[Page[T]]) -> Sequence[T]:
-        """Give a fetched page to the plan, and keep the items that it yields."""
+        """Give a fetched page to the plan, and store the items that it yields."""
         if head.cancelled():
             raise self._complete(_make_closed_error(), request.offset)
         plan = self._plan
@@ -337,7 +337,7 @@ class Pager(IteratedOnce, Generic[T]):
             )
 
     def _check(self, returned: object) -> None:
-        """Refuse an unusable result: a caller's fetch may return anything."""
+        """Refuse an invalid result: a caller's fetch may return anything."""
         if not isinstance(returned, Page):
             raise ConfigurationError(f"fetch returned {type(returned).__name__}: must be a Page")
         page = cast("Page[T]", returned)
@@ -360,7 +360,7 @@ class Pager(IteratedOnce, Generic[T]):
                     )
 
     def refuses_size(self, error: BaseException) -> bool:
-        """Whether an error of ``fetch`` may mean that the server gives fewer rows at once.
+        """Whether an error of ``fetch`` may mean that the server returns fewer rows per reply.
 
         Any error of the server or of the network may; a subclass that knows the errors of its
         server overrides it.
@@ -368,7 +368,7 @@ class Pager(IteratedOnce, Generic[T]):
         return isinstance(error, ApiError | ResponseError | TransportError)
 
     def _complete(self, error: BaseException, offset: int | None) -> BaseException:
-        """Attach the cursor, the environment and the offset to the error that ends the walk."""
+        """Attach the cursor, the environment and the offset to the error that stops the walk."""
         if self._state == "walking":
             self._state = "failed"
         if isinstance(error, TcbError):
@@ -378,7 +378,7 @@ class Pager(IteratedOnce, Generic[T]):
         return error
 
     async def _leave(self) -> None:
-        """End the walk. Another cancellation shortens the wait; the observer is still called."""
+        """Stop the walk. A second cancellation shortens the wait; the observer is still called."""
         error = None if self._state == "done" else sys.exception()
         if self._state == "walking":
             self._state = "closed"
@@ -397,13 +397,13 @@ class Pager(IteratedOnce, Generic[T]):
                 self._walk.ended(self.stats, error if isinstance(error, Exception) else None)
 
     async def _release(self) -> None:
-        """Cancel the fetches in flight and await them, so that they give their permits back."""
+        """Cancel the fetches in flight and await them, so that they release their permits."""
         await self._cancel()
         self._fetches.clear()
 
     async def _cancel(self) -> None:
         tasks = [task for _, task in self._fetches]
-        if not tasks:  # as at the end of a walk: to gather nothing is not free
+        if not tasks:  # as at the end of a walk: gathering nothing takes time, too
             return
         for task in tasks:
             task.cancel()
@@ -422,7 +422,7 @@ async def _wait_for(task: asyncio.Task[object]) -> None:
     done = task.get_loop().create_future()
 
     def wake(_task: object) -> None:
-        if not done.done():  # the consumer may have been cancelled in the same turn of the loop
+        if not done.done():  # the consumer may be cancelled in the same iteration of the loop
             done.set_result(None)
 
     task.add_done_callback(wake)
@@ -447,6 +447,6 @@ def _check_arguments(
 
 def _make_closed_error() -> ClientClosedError:
     return ClientClosedError(
-        "this walk was closed before its end: to go on, walk again with an open client and "
+        "this walk was closed before its end: to continue, walk again with an open client and "
         "resume=… set to this error's cursor"
     )

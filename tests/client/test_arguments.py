@@ -237,9 +237,9 @@ for number, (name, value) in enumerate(changed.items(), 1001):
 
 from tcb_async import RetryPolicy, TcbClient
 from tcb_async.pagination import Pager
-from tcb_async.pagination.page import FALLBACK, MOST
+from tcb_async.pagination.page import FALLBACK, LARGEST
 
-taken = [MOST, FALLBACK] + [
+taken = [LARGEST, FALLBACK] + [
     parameter.default
     for made in (
         TcbClient, TcbClient.function_page, TcbClient.watch_functions,
