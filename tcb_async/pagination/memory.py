@@ -242,8 +242,8 @@ def latest_rows(replies: Iterable[tuple[int, Page[T]]], identity: Identity[T]) -
                 if old := known.get(row.name):
                     old.item = row.item  # but not its value: it does not mark a position
             continue
-        first = rows.index(again[0]) if offset and again else 0
-        end = rows.index(again[-1]) + 1 if again else 0
+        first = _find(rows, again[0]) if offset and again else 0
+        end = _find(rows, again[-1]) + 1 if again else 0
         if offset + len(items) >= page.total:
             end = len(rows)
         for row in rows[first:end]:
@@ -252,6 +252,11 @@ def latest_rows(replies: Iterable[tuple[int, Page[T]]], identity: Identity[T]) -
         rows[first:end] = seen
         known.update((row.name, row) for row in seen)
     return {row.name: row.item for row in rows if known.get(row.name) is row}
+
+
+def _find(rows: list[_Seen[T]], row: _Seen[T]) -> int:
+    """Return the index of a row, from the end on: pages are read downward."""
+    return next(index for index in range(len(rows) - 1, -1, -1) if rows[index] is row)
 
 
 @attrs.define(eq=False)
