@@ -88,10 +88,10 @@ class TestFindingOut:
             (50, 10, [100, 10, 10, 10, 10, 10]),
         ],
     )
-    def test_a_clamp_on_the_first_page_is_adopted_at_once(self, rows, clamp, limits):
+    def test_a_clamp_on_the_first_page_is_adopted_immediately(self, rows, clamp, limits):
         assert limits_of_walk(finding_out(), ChangingList.of(rows, clamp)) == limits
 
-    def test_after_a_few_full_pages_one_asks_for_all_again_which_costs_nothing(self):
+    def test_maximum_is_requested_again_after_full_pages(self):
         limits = limits_of_walk(finding_out(), ChangingList.of(300, clamp=20), concurrency=1)
 
         assert limits == [100, 20, *[20, 20, 100] * 5][: len(limits)]
@@ -149,7 +149,7 @@ class TestSingleRows:
     """A page size of one row ends the overlap, by which a function was lost."""
 
     @pytest.mark.parametrize("first", [[1], [1, 1], [20, 1, 1], [1] * 20])
-    def test_single_rows_in_a_row_do_not_end_the_overlap(self, first):
+    def test_consecutive_one_row_pages_keep_the_overlap(self, first):
         plan = explicit(20)
 
         limits = limits_of_walk(plan, Moody.of(2000, chain(first, repeat(20))), concurrency=1)
@@ -306,7 +306,7 @@ class TestClient:
         async with Emulator(max_page=37 if when == "learned" else None) as emulator:
             emulator.deploy(ENV, count=120)
             for fault in FAULTS[kind]:
-                # Only a time-out ends these; a short one would end right answers of a busy machine.
+                # Only a time-out stops these; a short time-out would cut correct replies on a busy machine.
                 patience = 0.25 if fault.name in {"drip", "endless", "hang"} else 10.0
                 async with TcbClient(
                     emulator.token, base_url=emulator.url, retry=UNTIRING, timeout=patience
@@ -375,7 +375,7 @@ class TestClient:
         assert caught.value.status == 503
         assert limits_of(emulator)[:5] == [100, 100, 20, 100, 100]
 
-    async def test_a_large_page_that_comes_empty_is_asked_for_with_20_at_any_time(self):
+    async def test_empty_large_page_is_requested_again_with_20_rows(self):
         listing, limits = ChangingList.of(150), []
 
         async def fetch(offset, limit):

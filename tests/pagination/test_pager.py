@@ -112,7 +112,7 @@ def at_random(seed):
 
 
 async def note(pager, names, meanwhile=None):
-    """Walk and note what comes; behind some items, do something."""
+    """Walk and record the items; after some of them, do something."""
     async for row in pager:
         names.append(row.name)
         done = (meanwhile or {}).get(row.name, lambda: None)()
@@ -165,7 +165,7 @@ class TestTime:
 
 
 class TestErrors:
-    async def test_an_error_comes_at_its_own_page_behind_the_good_ones_before_it(self, server):
+    async def test_error_is_raised_after_the_pages_before_it(self, server):
         busy = SystemBusyError("busy", errcode=-1)
         server.broken = {38: busy, 57: SystemBusyError("too", errcode=-1), 76: ValueError("no")}
         pager = server.pager(concurrency=5)
@@ -223,7 +223,7 @@ class TestLeavingEarly:
         assert asyncio.all_tasks() == before
         assert server.flying == 0
 
-    async def test_a_block_that_is_left_while_another_task_reads_ends_that_reader(self):
+    async def test_exit_of_the_block_stops_a_reader_in_a_second_task(self):
         pager = Server.of(300).pager()
         names: list[str] = []
         async with pager:
@@ -282,7 +282,7 @@ class TestLeavingEarly:
         assert watching.told == ["started 'env'", "ended after 9 requests: None"]
         await asyncio.sleep(3)
 
-    async def test_an_observer_hears_of_each_end_once(self):
+    async def test_observer_gets_each_end_once(self):
         server = Server.of(57)
         watching = Watching()
         await server.pager(observer=watching).collect()
@@ -418,7 +418,7 @@ class TestRepairs:
         assert asyncio.get_running_loop().time() < pager.stats.requests
 
     async def test_a_replica_that_lags_for_seconds_is_waited_for(self):
-        """Every reply comes from another replica, which has other values."""
+        """Each reply is from a different replica, with different values."""
         replicas = Replicas(57, agree_after=3)
         names: list[str] = []
 

@@ -161,7 +161,7 @@ class TestLaws:
         assert isinstance(outcome.plan.failure, DriftError | None)
 
     @given(servers, st.lists(st.tuples(st.integers(0, 80), changes(kinds)), max_size=6))
-    def test_a_walk_in_several_runs_keeps_the_promise_of_an_unbroken_walk(self, server, legs):
+    def test_walk_in_several_runs_loses_nothing(self, server, legs):
         run_in_legs(server, legs)
 
     @given(servers, changes(BLURRED))
@@ -170,7 +170,7 @@ class TestLaws:
         walk_with(server, schedule).check(drift=False)
 
     @given(servers, exchanges)
-    def test_rows_that_only_change_places_are_never_lost_or_the_walk_says_so(
+    def test_rows_that_change_places_are_not_lost_or_the_walk_fails(
         self, server, schedule
     ):
         outcome = walk_with(server, schedule)
@@ -179,7 +179,7 @@ class TestLaws:
         outcome.check()
 
     @given(servers, st.lists(st.tuples(st.integers(0, 80), exchanges), max_size=6))
-    def test_rows_that_only_change_places_are_not_lost_between_runs_either(self, server, legs):
+    def test_rows_that_change_places_between_runs_are_not_lost(self, server, legs):
         run_in_legs(server, legs)
 
     @given(servers, changes(kinds), exchanges)
@@ -193,7 +193,7 @@ class TestLaws:
         assert len(outcome.yielded) == len(set(outcome.yielded))
 
     @given(few_rows, ties, changes(kinds), st.integers(0, 12), st.integers(0, 320))
-    def test_a_walk_that_collects_loses_nothing_that_stays_through_all_changes(
+    def test_collection_loses_no_row_that_stays(
         self, server, tied, schedule, lag, max_items
     ):
         max_items = sys.maxsize if max_items == 320 else max_items
@@ -213,7 +213,7 @@ class TestLaws:
             assert outcome.stayed <= set(outcome.yielded), "updated ones included"
 
     @given(servers, changes(kinds, max_size=8), st.integers(1, 12))
-    def test_two_replicas_of_which_one_lags_hide_nothing_or_the_walk_says_so(
+    def test_lagging_replica_hides_nothing_or_the_walk_fails(
         self, server, schedule, lag
     ):
         outcome = walk_with(server, schedule, lag=lag)
@@ -266,7 +266,7 @@ class TestLaws:
         ],
         ids=["a redeployed row", "rows pushed down twice"],
     )
-    def test_rows_that_come_again_further_down_are_not_taken_for_disorder(
+    def test_rows_pushed_down_are_not_taken_for_disorder(
         self, rows, page_size, changes
     ):
         outcome = walk(plan(page_size), ChangingList.of(rows), changes=changes)
@@ -275,7 +275,7 @@ class TestLaws:
         outcome.check()
 
     @given(servers, st.sampled_from(["delete", "update", "lift", "redeploy"]))
-    def test_a_consumer_that_changes_each_item_that_it_gets_comes_to_the_end(self, server, kind):
+    def test_consumer_that_changes_its_items_finishes(self, server, kind):
         listing = ChangingList.of(server.size, server.clamp)
 
         outcome = walk(
@@ -384,7 +384,7 @@ class TestLaws:
         st.integers(1, 8),
         st.sampled_from(["repair", "raise"]),
     )
-    def test_with_any_answers_of_a_server_the_walk_ends_and_repeats_nothing(
+    def test_walk_stops_and_repeats_nothing_with_any_replies(
         self, replies, page_size, concurrency, on_drift
     ):
         outcome = carry_out_with(plan(page_size, on_drift=on_drift), replies, concurrency)
@@ -516,7 +516,7 @@ class TestRepairs:
 
         assert outcome.plan.stats.requests == needed(301, 20) + 1
 
-    def test_passes_that_never_join_come_to_an_end(self):
+    def test_passes_that_never_join_stop(self):
         strangers = (Row(f"f{number}") for number in count())
 
         outcome = carried(plan(), lambda _: Page([*islice(strangers, 20)], 60))
@@ -727,7 +727,7 @@ class TestWhatServersDo:
             ),
         ],
     )
-    def test_a_contradicting_server_ends_in_an_error_behind_the_sure_rows(
+    def test_contradiction_fails_after_the_certain_rows(
         self, answer, message, yielded
     ):
         listing = ChangingList.of(57)
@@ -876,7 +876,7 @@ class TestResume:
         assert listing.rows[start.offset] == last_of(start), "its last item is in its row"
         assert sorted(outcome.yielded) == [f"f{number:03}" for number in range(30, 57)]
 
-    def test_it_owes_the_head_check_that_the_run_before_it_did_not_come_to(self, listing):
+    def test_resumed_walk_makes_the_missing_head_check(self, listing):
         first = walk(plan(), listing, changes=[at(1, "lift", 50)], most=30)
         rest = walk(plan(start=first.plan.cursor(first.unread)), listing)
 
@@ -1102,7 +1102,7 @@ class TestContradictions:
         assert outcome.plan.done
         assert len(outcome.requests) <= 4 * needed(400, 20)
 
-    def test_a_list_of_2000_that_is_deleted_as_it_is_read_comes_to_its_end(self):
+    def test_walk_finishes_while_the_consumer_deletes_2000_rows(self):
         listing = ChangingList.of(2000)
         outcome = walk(
             plan(), listing, concurrency=8, consume=lambda name: listing.change(name, "delete")
@@ -1112,7 +1112,7 @@ class TestContradictions:
         assert sorted(outcome.yielded) == sorted(outcome.at_start)
         assert len(outcome.requests) <= 4 * needed(2000, 20)
 
-    def test_repairs_that_yield_nothing_wait_longer_and_longer_and_end(self):
+    def test_repairs_without_progress_wait_longer_then_fail(self):
         """A replica that lags by a second or a few is waited for."""
         listing = ChangingList.of(57)
 
