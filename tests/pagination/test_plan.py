@@ -170,9 +170,7 @@ class TestLaws:
         walk_with(server, schedule).check(drift=False)
 
     @given(servers, exchanges)
-    def test_rows_that_change_places_are_not_lost_or_the_walk_fails(
-        self, server, schedule
-    ):
+    def test_rows_that_change_places_are_not_lost_or_the_walk_fails(self, server, schedule):
         outcome = walk_with(server, schedule)
 
         event(f"done: {outcome.plan.done}")
@@ -193,9 +191,7 @@ class TestLaws:
         assert len(outcome.yielded) == len(set(outcome.yielded))
 
     @given(few_rows, ties, changes(kinds), st.integers(0, 12), st.integers(0, 320))
-    def test_collection_loses_no_row_that_stays(
-        self, server, tied, schedule, lag, max_items
-    ):
+    def test_collection_loses_no_row_that_stays(self, server, tied, schedule, lag, max_items):
         max_items = sys.maxsize if max_items == 320 else max_items
         outcome = walk_with(
             server,
@@ -213,9 +209,7 @@ class TestLaws:
             assert outcome.stayed <= set(outcome.yielded), "updated ones included"
 
     @given(servers, changes(kinds, max_size=8), st.integers(1, 12))
-    def test_lagging_replica_hides_nothing_or_the_walk_fails(
-        self, server, schedule, lag
-    ):
+    def test_lagging_replica_hides_nothing_or_the_walk_fails(self, server, schedule, lag):
         outcome = walk_with(server, schedule, lag=lag)
 
         event(f"done: {outcome.plan.done}")
@@ -266,9 +260,7 @@ class TestLaws:
         ],
         ids=["a redeployed row", "rows pushed down twice"],
     )
-    def test_rows_pushed_down_are_not_taken_for_disorder(
-        self, rows, page_size, changes
-    ):
+    def test_rows_pushed_down_are_not_taken_for_disorder(self, rows, page_size, changes):
         outcome = walk(plan(page_size), ChangingList.of(rows), changes=changes)
 
         assert not outcome.plan.collection.rows
@@ -727,9 +719,7 @@ class TestWhatServersDo:
             ),
         ],
     )
-    def test_contradiction_fails_after_the_certain_rows(
-        self, answer, message, yielded
-    ):
+    def test_contradiction_fails_after_the_certain_rows(self, answer, message, yielded):
         listing = ChangingList.of(57)
 
         outcome = carried(plan(), partial(answer, listing), concurrency=5)
