@@ -306,7 +306,7 @@ class TestClient:
         async with Emulator(max_page=37 if when == "learned" else None) as emulator:
             emulator.deploy(ENV, count=120)
             for fault in FAULTS[kind]:
-                # Only a time-out stops these; a short one would cut correct replies of a busy machine.
+                # Only a time-out stops these. A busy machine needs a long one for the others.
                 patience = 0.25 if fault.name in {"drip", "endless", "hang"} else 10.0
                 async with TcbClient(
                     emulator.token, base_url=emulator.url, retry=UNTIRING, timeout=patience
