@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["AT_TOKEN_ENDPOINTS", "EVERYWHERE", "HANDLED", "HEADS", "TCB_CODES", "SCOPES"]
+__all__ = ["AT_TOKEN_ENDPOINTS", "EVERYWHERE", "HANDLED", "HEADS", "SCOPES", "TCB_CODES"]
 
 _COLUMNS = ("异常", "影响范围", "怎么办")
 HEADS = (
