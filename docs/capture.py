@@ -44,7 +44,7 @@ def shown_on_a_terminal(*words: str) -> str:
         pass  # Linux's way to say that the terminal was closed
     os.close(ours)
     if command.wait():
-        raise SystemExit(f"tcb-async ended with {command.returncode}")
+        raise SystemExit(f"tcb-async exited with {command.returncode}")
     return shown.decode().replace("\r\n", "\n")
 
 

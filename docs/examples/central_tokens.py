@@ -2,8 +2,8 @@
 
     python central_tokens.py https://tokens.example.com/wx0123456789abcdef test-777bb9
 
-To try it without an account, paste what ``tcb-async emulator`` prints, and let a file be the token
-service: ``echo $TCB_ACCESS_TOKEN > token``, ``python -m http.server 8100``, and pass
+To try it without an account, paste the lines that ``tcb-async emulator`` prints, and use a file as
+the token service: ``echo $TCB_ACCESS_TOKEN > token``, ``python -m http.server 8100``, and pass
 ``http://127.0.0.1:8100/token``.
 """
 
@@ -17,7 +17,7 @@ from tcb_async.tokens import TokenApi
 
 
 class CentralTokens:
-    """Keeps the service's token until WeChat refuses it."""
+    """Caches the service's token until WeChat refuses it."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session, self._url = session, url

@@ -4,13 +4,13 @@
     python fleet.py plan     every night: a job for each merchant that is not in today's run
     python fleet.py work     on every machine, always, under a supervisor that starts it again
 
-Postgres holds the queue, your merchants and the result. Redis shares the platform's token between
-the machines, and holds the ticket that WeChat pushes (see ``ticket_callback.py``). Each is found by
-the environment: ``PGHOST``, ``PGUSER`` …, ``REDIS_URL``, ``TCB_COMPONENT_APPID``,
+Postgres stores the queue, your merchants and the result. Redis shares the platform's token between
+the machines, and stores the ticket that WeChat pushes (see ``ticket_callback.py``). The settings
+are environment variables: ``PGHOST``, ``PGUSER`` …, ``REDIS_URL``, ``TCB_COMPONENT_APPID``,
 ``TCB_COMPONENT_SECRET``.
 
-To try it without an account, paste what ``tcb-async emulator --platform`` prints, run ``plan`` to
-create the tables, enter the ticket and the merchant, and run ``plan`` again:
+To try it without an account, paste the lines that ``tcb-async emulator --platform`` prints, run
+``plan`` to create the tables, add the ticket and the merchant, and run ``plan`` again:
 
     redis-cli set tickets:$TCB_COMPONENT_APPID $TCB_COMPONENT_TICKET
     psql -c "INSERT INTO merchants VALUES
@@ -35,7 +35,7 @@ from tcb_async.inventory import list_account
 from tcb_async.models import CHINA_STANDARD_TIME
 from tcb_async.tokens import AuthorizerToken, ComponentToken, RedisStore
 
-ACCOUNTS_AT_ONCE = 8  # on all machines together: each has one request in flight
+CONCURRENT_ACCOUNTS = 8  # on all machines together; each has one request in flight
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS merchants (appid text PRIMARY KEY, refresh_token text NOT NULL);
 CREATE TABLE IF NOT EXISTS accounts (
@@ -83,12 +83,12 @@ async def work(pool: asyncpg.Pool) -> int:
             ticket=ticket,
             store=RedisStore(redis),
         )
-        async with TcbClient.from_env(token=platform, concurrency=ACCOUNTS_AT_ONCE) as client:
+        async with TcbClient.from_env(token=platform, concurrency=CONCURRENT_ACCOUNTS) as client:
 
-            @queuer.entrypoint("account", concurrency_limit=ACCOUNTS_AT_ONCE, on_failure="hold")
+            @queuer.entrypoint("account", concurrency_limit=CONCURRENT_ACCOUNTS, on_failure="hold")
             async def list_one(job: Job) -> None:
-                asked = json.loads(job.payload)
-                run, appid = datetime.fromisoformat(asked["run"]), asked["appid"]
+                task = json.loads(job.payload)
+                run, appid = datetime.fromisoformat(task["run"]), task["appid"]
                 try:
                     account = await account_of(pool, platform, appid)
                     await save(pool, run, await list_account(client, account))
@@ -97,8 +97,8 @@ async def work(pool: asyncpg.Pool) -> int:
                     queuer.shutdown.set()
                     raise RetryRequested(delay=timedelta(minutes=1), reason=str(error)) from None
                 except Exception as error:  # noqa: BLE001 - only this merchant fails
-                    why = f"{type(error).__name__}: {error}"
-                    await note(pool, run, appid, "failed", None, None, why)
+                    message = f"{type(error).__name__}: {error}"
+                    await record(pool, run, appid, "failed", None, None, message)
 
             await queuer.run(
                 dequeue_timeout=timedelta(seconds=2), heartbeat_timeout=timedelta(seconds=5)
@@ -117,11 +117,11 @@ async def account_of(pool: asyncpg.Pool, platform: ComponentToken, appid: str) -
 
 
 async def save(pool: asyncpg.Pool, run: datetime, found: AccountListing) -> None:
-    """Save a complete account once, even if another machine has the same job."""
+    """Save a complete account once, even if a second machine has the same job."""
     appid, error = found.account.appid, found.error
     facts = (error.errcode, error.rid, str(error)) if error else (None, None, None)
     async with pool.acquire() as connection, connection.transaction():
-        if await note(connection, run, appid, found.status, *facts):
+        if await record(connection, run, appid, found.status, *facts):
             await connection.copy_records_to_table(
                 "functions",
                 records=[
@@ -132,7 +132,7 @@ async def save(pool: asyncpg.Pool, run: datetime, found: AccountListing) -> None
             )
 
 
-async def note(executor: asyncpg.Pool | asyncpg.Connection, *row: object) -> bool:
+async def record(executor: asyncpg.Pool | asyncpg.Connection, *row: object) -> bool:
     """Record the state of an account, unless it is complete already."""
     return await executor.fetchval(
         "INSERT INTO accounts VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (run, appid) "

@@ -87,7 +87,7 @@ def progress() -> dict[str, object]:
     with InventoryStore(STORE) as store:
         found = store.progress()
         if found is None:
-            raise HTTPException(404, "there was no inventory yet")
+            raise HTTPException(404, "no inventory has been made yet")
         return {**found.to_dict(), "missing": [attrs.asdict(each) for each in store.missing()]}
 
 

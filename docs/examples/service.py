@@ -2,15 +2,14 @@
 
     TCB_APPID=wx0123456789abcdef TCB_SECRET=… uvicorn service:app
 
-To try it without an account, paste what ``tcb-async emulator`` prints.
+To try it without an account, paste the lines that ``tcb-async emulator`` prints.
 
-``GET /functions?env=test-777bb9`` streams a JSON object a line, while the list is still being
-fetched. A slow reader slows the walk down, and a reader that goes away ends it. A list that broke
-off ends in a line with a ``problem``; ask again with ``&resume=`` its ``resume`` for what is
-missing.
+``GET /functions?env=test-777bb9`` streams functions, one JSON object a line, while the list is
+fetched. A slow reader slows the walk down, and a disconnect stops it. If the walk fails, the last
+line has a ``problem``; pass its ``resume`` as ``&resume=…`` to get the remaining functions.
 
-``GET /healthz`` says whether the service itself can work. It does not ask WeChat: a service that
-is restarted for WeChat's troubles only adds to them.
+``GET /healthz`` tells whether the service itself works. It does not call WeChat: restarting the
+service because WeChat is down would only add load.
 """
 
 import json
@@ -34,7 +33,7 @@ app.add_exception_handler(TcbError, answer_error)
 async def walk(
     client: DepClient, env: str, resume: str | None = None
 ) -> AsyncIterator[FunctionPager]:
-    """Provide a walk, which ends with the request."""
+    """Provide a walk that is closed with the request."""
     async with client.functions(env, resume=resume) as pager:
         yield pager
 
@@ -54,7 +53,7 @@ async def healthz(client: DepClient) -> dict[str, str]:
 
 
 async def ndjson(pager: FunctionPager) -> AsyncIterator[str]:
-    """Yield a page of functions at a time, as lines."""
+    """Yield the lines of one page at a time."""
     async for page in pager.by_page():
         yield "".join(
             json.dumps(
@@ -79,5 +78,5 @@ async def chain(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
         async for lines in rest:
             yield lines
     except TcbError as error:
-        log.warning("a list broke off: %s", error)
+        log.warning("the walk failed: %s", error)
         yield json.dumps({"problem": problem_of(error)}) + "\n"

@@ -1,14 +1,14 @@
 """A FastAPI callback that receives WeChat's ticket, and a `ComponentToken` that uses it.
 
-Every 10 minutes WeChat pushes encrypted XML with a ``component_verify_ticket`` to the platform's
-authorisation URL, and wants the word ``success`` back. Checking the signature and decrypting are
-WeChat's own recipe (``WXBizMsgCrypt``): hand it in as ``decrypt``. The ticket goes where all
-processes find it, here to Redis: the push reaches one of them, and each may be the next to ask.
+Every 10 minutes, WeChat pushes encrypted XML with a ``component_verify_ticket`` to the platform's
+authorisation URL, and expects the reply ``success``. WeChat's own code (``WXBizMsgCrypt``) checks
+the signature and decrypts: pass it as ``decrypt``. Store the ticket in Redis: WeChat pushes it to
+one process, but any process may need it next.
 
-To try it without an account, paste what ``tcb-async emulator --platform`` prints, set
+To try it without an account, paste the lines that ``tcb-async emulator --platform`` prints, set
 ``TCB_REDIS_URL``, and push the ticket yourself:
 
-    uvicorn --factory ticket_callback:app_to_try
+    uvicorn --factory ticket_callback:demo_app
     curl http://127.0.0.1:8000/wechat/authorisation -d "<xml><AppId>$TCB_COMPONENT_APPID</AppId>
     <InfoType>component_verify_ticket</InfoType>
     <ComponentVerifyTicket>$TCB_COMPONENT_TICKET</ComponentVerifyTicket></xml>"
@@ -25,54 +25,54 @@ from redis.asyncio import Redis
 from tcb_async import TcbClient
 from tcb_async.tokens import AuthorizerToken, ComponentToken
 
-TICKET_LIVES = 12 * 3600
+TICKET_TTL = 12 * 3600  # seconds, as long as WeChat accepts a ticket
 
 
 class Tickets:
-    """The newest ticket of each platform."""
+    """The latest ticket of each platform."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    async def keep(self, component_appid: str, ticket: str) -> None:
-        await self._redis.set(f"tickets:{component_appid}", ticket, ex=TICKET_LIVES)
+    async def save(self, component_appid: str, ticket: str) -> None:
+        await self._redis.set(f"tickets:{component_appid}", ticket, ex=TICKET_TTL)
 
     def of(self, component_appid: str) -> Callable[[], Awaitable[str]]:
         """Return the callable for ``ComponentToken(…, ticket=…)``."""
 
-        async def newest() -> str:
+        async def latest() -> str:
             ticket = await self._redis.get(f"tickets:{component_appid}")
             if ticket is None:
                 raise LookupError("WeChat has pushed no ticket yet")
             return ticket if isinstance(ticket, str) else ticket.decode()
 
-        return newest
+        return latest
 
 
 def callback_app(tickets: Tickets, decrypt: Callable[[bytes, dict[str, str]], bytes]) -> FastAPI:
-    """Make the application with the route that WeChat pushes to.
+    """Make the application with the route that receives WeChat's pushes.
 
     Args:
-        tickets: Where the ticket is kept.
-        decrypt: Checks the push by its query (``msg_signature``, ``timestamp``, ``nonce``) and
-            returns the XML inside; raises if somebody else sent it.
+        tickets: Stores the ticket.
+        decrypt: Checks a push by its query (``msg_signature``, ``timestamp``, ``nonce``), and
+            returns the decrypted XML; raises if the push is not WeChat's.
     """
     app = FastAPI()
 
     @app.post("/wechat/authorisation")
-    async def pushed(request: Request) -> Response:
-        opened = decrypt(await request.body(), dict(request.query_params))
-        xml = ET.fromstring(opened)  # noqa: S314 - decrypt accepts only WeChat's pushes
-        if xml.findtext("InfoType") == "component_verify_ticket":
-            appid, ticket = xml.findtext("AppId", ""), xml.findtext("ComponentVerifyTicket", "")
-            await tickets.keep(appid, ticket)
+    async def receive_push(request: Request) -> Response:
+        xml = decrypt(await request.body(), dict(request.query_params))
+        event = ET.fromstring(xml)  # noqa: S314 - decrypt accepts only WeChat's pushes
+        if event.findtext("InfoType") == "component_verify_ticket":
+            appid, ticket = event.findtext("AppId", ""), event.findtext("ComponentVerifyTicket", "")
+            await tickets.save(appid, ticket)
         return Response("success", media_type="text/plain")
 
     return app
 
 
-def app_to_try() -> FastAPI:
-    """Run the callback and one call for a merchant. It trusts every push: for the emulator only."""
+def demo_app() -> FastAPI:
+    """Receive pushes, and call for one merchant. Every push is trusted: for the emulator only."""
     appid = os.environ["TCB_COMPONENT_APPID"]
     redis = Redis.from_url(os.environ["TCB_REDIS_URL"])
     tickets = Tickets(redis)

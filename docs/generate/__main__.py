@@ -91,7 +91,7 @@ def _codes(rows: Iterable[Errcode | TcbCode], table: str, language: str = "") ->
         handled = _HANDLED[_handling(row)]
         if language == "chinese":
             meaning, advice = _translated(table, code)
-            scope, handled = chinese.WHOSE[scope], chinese.HANDLED[_handling(row)]
+            scope, handled = chinese.SCOPES[scope], chinese.HANDLED[_handling(row)]
         group = groups.setdefault((f"`{row.error.__name__}`{handled}", scope, advice), {})
         group.setdefault(meaning, []).append(shown)
     cells = [

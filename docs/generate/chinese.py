@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["AT_TOKEN_ENDPOINTS", "EVERYWHERE", "HANDLED", "HEADS", "TCB_CODES", "WHOSE"]
+__all__ = ["AT_TOKEN_ENDPOINTS", "EVERYWHERE", "HANDLED", "HEADS", "SCOPES", "TCB_CODES"]
 
 _COLUMNS = ("异常", "影响范围", "怎么办")
 HEADS = (
@@ -14,7 +14,7 @@ HANDLED = {
     "replays": "（换新的 access_token 重发一次之后）",
     "raises": "",
 }
-WHOSE = {"merchant": "商家", "platform": "调用方", "request": "请求本身", "service": "微信服务"}
+SCOPES = {"merchant": "商家", "platform": "调用方", "request": "请求本身", "service": "微信服务"}
 
 _BUSY = "稍后再试；如果一直这样，带上 rid 联系微信客服"
 _SLOW_DOWN = "减小 concurrency，或者把调用分散开"

@@ -302,7 +302,7 @@ class TestTheProgramsInDocsExamples:
         with running_redis() as redis:
             async with serving("--platform") as (_, settings):
                 settings |= {"TCB_REDIS_URL": f"redis://127.0.0.1:{redis.port}"}
-                factory = ("--factory", "ticket_callback:app_to_try")
+                factory = ("--factory", "ticket_callback:demo_app")
                 async with (
                     self.uvicorn(*factory, settings=settings) as url,
                     aiohttp.ClientSession(url) as session,
