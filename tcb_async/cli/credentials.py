@@ -60,7 +60,6 @@ class Service:
     env: str
     _open: Callable[[int], AbstractAsyncContextManager[TcbClient]]
     provider: TokenProvider | None = None  # None for the demonstration, which makes its own
-    pending_function: str = ""  # the function that the demonstration is creating
 
     def run(
         self, work: Callable[[TcbClient], Awaitable[object]], concurrency: int = DEFAULT_CONCURRENCY
@@ -79,7 +78,6 @@ def choose_service(
     access: Credentials,
     *,
     needs_env: bool = True,
-    is_changing: bool = False,
     others: Sequence[str] = (),
 ) -> Service:
     """Choose the demonstration or WeChat, and read the credentials for it."""
@@ -91,8 +89,7 @@ def choose_service(
         from tcb_async.cli import demo  # noqa: PLC0415 - the emulator
 
         env = env or demo.ENV
-        open_demo = partial(demo.open_demo, env, others, is_changing=is_changing)
-        return Service(demo.NAME, demo.NAME, env, open_demo, pending_function=demo.PENDING_FUNCTION)
+        return Service(demo.NAME, demo.NAME, env, partial(demo.open_demo, {env, *others}))
     url = check_url(access)
     resources = AsyncExitStack()
     owner, provider = _choose_token(access, resources)

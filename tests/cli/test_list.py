@@ -169,16 +169,6 @@ async def test_max_items_asks_for_no_page_more_than_it_needs(emulator):
     assert len(emulator.requests) == 1
 
 
-async def test_max_items_stops_a_filtered_walk(emulator):
-    emulator.deploy(ENV, count=200)
-
-    options = ("-n", "3", "--page-size", "10", "--concurrency", "1", "--status", "Active")
-    await run("list", ENV, "-f", "ndjson", *options, env=env_for(emulator))
-    await run("list", ENV, "-f", "json", *options, env=env_for(emulator))
-
-    assert len(emulator.requests) <= 4
-
-
 async def test_page_size_and_concurrency_reach_the_walk(emulator):
     emulator.deploy(ENV, count=60)
     emulator.latency = 0.02
