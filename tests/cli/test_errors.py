@@ -339,7 +339,9 @@ async def test_an_invalid_redis_exits_with_3(own_app, monkeypatch, modules, url,
 async def test_no_fault_shows_a_secret_with_verbose(emulator, own_app, fault):
     made = {
         "errcode": Fault.errcode(48001),
-        "redirect": Fault.redirect(f"{emulator.url}/?access_token={emulator.token}"),
+        "redirect": Fault.status(
+            307, b"", {"Location": f"{emulator.url}/?access_token={emulator.token}"}
+        ),
         "truncated": Fault.truncated(),
         "body": Fault.body(f"access_token={emulator.token}&secret={SECRET}".encode()),
         "disconnect": Fault.disconnect(),

@@ -185,7 +185,12 @@ BROKEN = {
     "is busy": (forever(-1), TcbError, -1, "failed"),
     "gets a page of HTML": (always(Fault.body(b"<html>")), ResponseError, None, "failed"),
     "is reset": (always(Fault.reset()), TransportError, None, "failed"),
-    "is redirected": (always(Fault.redirect("https://x/")), ResponseError, None, "failed"),
+    "is redirected": (
+        always(Fault.status(307, b"", {"Location": "https://x/"})),
+        ResponseError,
+        None,
+        "failed",
+    ),
     "has no list of environments": (forever(-1, ENVIRONMENTS), TcbError, -1, "failed"),
 }
 """Ways in which one account breaks; and its error, errcode and status."""
