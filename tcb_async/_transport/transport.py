@@ -103,7 +103,7 @@ class Call(Generic[Result]):
         # Add the context in one place, whichever error the call raises.
         failure.env, failure.offset = self.request.env, self.request.offset
         failure.attempts = self.attempt
-        failure.gave_up = self.stop_reason if is_retryable(failure) else ""
+        failure.stop_reason = self.stop_reason if is_retryable(failure) else ""
         try:
             # Without the frames of the attempts: aiohttp's contain the URL.
             raise failure.with_traceback(None)

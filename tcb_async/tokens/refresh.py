@@ -200,7 +200,8 @@ class ManagedToken(ABC):
         if last is None or expires_at is None:
             state = "no token"
         else:
-            state = f"{'fresh until' if last.is_alive else 'expired at'} {_format_utc(expires_at)}"
+            time = datetime.fromtimestamp(expires_at, UTC).isoformat(timespec="seconds")
+            state = f"{'fresh until' if last.is_alive else 'expired at'} {time}"
         refreshing = ", refreshing" if last is not None and last.flight.is_running else ""
         return f"<{type(self).__name__} {self.appid}, {state}{refreshing}>"
 
@@ -259,13 +260,6 @@ def make_host_key(base_url: str) -> str:
         host = _WECHAT
     shown_port = "" if port == _HTTPS else f":{port}"
     return quote(f"{host}{shown_port}{parts.path}", safe="/:%")
-
-
-def _format_utc(seconds: float) -> str:
-    try:
-        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-    except (OverflowError, ValueError, OSError):  # a caller's clock may return any number
-        return f"{seconds:g}"
 
 
 @attrs.define(eq=False)
