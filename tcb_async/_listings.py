@@ -120,7 +120,7 @@ class _ReplyReader(Generic[Item]):
             raise self._make_error(body, reason, secrets)
         total: int | None = self.total_of(reply) if self.listing.total_key else len(rows)
         if total is None or not 0 <= total <= MOST_ROWS:
-            raise self._make_error(body, f"it has no usable {self.listing.total_key}", secrets)
+            raise self._make_error(body, f"it has no valid {self.listing.total_key}", secrets)
         aware = _EPOCH.replace(tzinfo=zone)  # adding to it is faster than replace() or combine()
         for time_of, set_time in self.slots:
             for row in rows:

@@ -90,7 +90,7 @@ class Hidden(Generic[Value_co]):
 
 
 class Secret(Hidden[str]):
-    """A token, an appsecret or another text that must not be shown.
+    """A token, an appsecret or a different text that must not be shown.
 
     It has neither a length nor parts, its repr and its str hide it, and it is not pickled. It is
     equal to the same text in a `Secret` or a str, compared in constant time.
@@ -146,7 +146,7 @@ class forget_frames:  # noqa: N801 - a context manager, read as a verb
 
 
 def wrap(value: T) -> T | Secret:
-    """Wrap a str, so that no traceback shows it if another argument is refused."""
+    """Wrap a str, so that no traceback shows it if a different argument is refused."""
     return Secret(value) if isinstance(value, str) else value
 
 

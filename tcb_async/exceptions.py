@@ -280,7 +280,7 @@ class WaitTimeoutError(_OfFunctionError, TimeoutError):
 
 
 class ClientClosedError(TcbError):
-    """The client was closed, or is used where it cannot work (another loop, after a fork)."""
+    """The client was closed, or cannot be used here (on a different loop, after a fork)."""
 
     def __init__(
         self,

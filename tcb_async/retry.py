@@ -42,7 +42,7 @@ _NOT_ABOUT_ARGUMENTS = (TokenError, PermissionDeniedError, DailyQuotaError)
 
 
 def is_retryable(error: BaseException) -> bool:
-    """Whether another attempt may succeed."""
+    """Whether a further attempt may succeed."""
     if isinstance(error, TransportError):
         return error.retryable
     if isinstance(error, ResponseError):

@@ -49,7 +49,7 @@ class _ErrorKind:
     """One kind of network error and how it is handled.
 
     Attributes:
-        retryable: Whether another attempt may help.
+        retryable: Whether a further attempt may help.
         overload: Whether too many concurrent requests can cause it; true for most transient errors.
         sent: Whether the request may have reached the server.
     """

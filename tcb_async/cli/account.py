@@ -134,7 +134,7 @@ async def _describe_acceptance(client: TcbClient, env: str | None) -> str:
 
 def _describe_lifetime(expires_at: float | None) -> str:
     if expires_at is None:
-        return "unknown: WeChat tells it only when a token is fetched"
+        return "unknown: WeChat sends it only with a new token"
     until = datetime.fromtimestamp(expires_at, CHINA_STANDARD_TIME)
     minutes = (expires_at - time.time()) / 60
     return f"{minutes:.0f} min, until {until:%Y-%m-%d %H:%M:%S} (UTC+8)"

@@ -98,7 +98,7 @@ def choose_service(
 
 
 def check_url(access: Connection) -> str:
-    """Return the base URL; an error names the option or the variable that it came from."""
+    """Return the base URL; an error names the option or the variable that it was read from."""
     name = BASE_URL if access.base_url == os.environ.get(BASE_URL) else "--base-url"
     return check_base_url(access.base_url, allow_http=access.allow_http, name=name)
 

@@ -47,7 +47,7 @@ async def open_demo_merchants(concurrency: int) -> AsyncGenerator[TcbClient]:
     async with Emulator(latency=0.02) as emulator:
         ticket = Secret(emulator.add_component(appid, secret.reveal()))
         emulator.add_demo_merchants(appid)
-        # A summary with retries shows that busy answers are repeated.
+        # A summary with retries shows that busy replies are repeated.
         emulator.fail_next(-1, times=2, path="/tcb/listfunctions")
 
         async def latest_ticket() -> Secret:

@@ -37,7 +37,7 @@ emulator_command = App(
   tcb-async emulator --env test-777bb9 --env prod-1a2b3c
   tcb-async emulator --merchants 1000
 
-It prints export lines on stdout: paste them into another
+It prints export lines on stdout: paste them into a second
 terminal. Everything there then calls the emulator:
 tcb-async, TcbClient.from_env(), the programs in
 docs/examples, and clients in any other language that use
@@ -100,7 +100,7 @@ def run_emulator(
             demonstration.change_before_each_listing(server, each)
         try:
             signals.run(lambda: _run_server(server, screen, envs, settings, port=port))
-        except KeyboardInterrupt:  # the normal end of a server, so not exit code 130
+        except KeyboardInterrupt:  # the normal way to stop a server, so not exit code 130
             screen.say("stopped")
 
 
@@ -145,7 +145,7 @@ async def _run_server(
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         raise ConfigurationError(
-            f"--port {port}: {reason}; name another, or 0 for any that is free"
+            f"--port {port}: {reason}; name a different port, or 0 for any that is free"
         ) from None
     try:
         settings = {"TCB_BASE_URL": server.url, "TCB_ACCESS_TOKEN": server.token, **settings}
@@ -156,7 +156,7 @@ async def _run_server(
             count = len(server.authorizers(platform))
             content += f" and a platform with {plural(count, 'merchant')}"
         screen.say(
-            f"The emulator has {content}. Paste these lines into another terminal, then try "
+            f"The emulator has {content}. Paste these lines into a second terminal, then try "
             f"`tcb-async list {envs[0]}`. Ctrl-C stops it."
         )
         await asyncio.Event().wait()

@@ -290,7 +290,7 @@ async def _ignore_rotation(appid: str, refresh_token: str) -> None:
 def _wrap_json(
     store: InventoryStore, progress: RunProgress, rows: Iterable[bytes]
 ) -> Iterator[bytes]:
-    """Put the rows into an object with the run: a list alone would look like one environment."""
+    """Put the rows into an object with the run: a list alone would seem to be one environment."""
     facts = {
         "run": progress.to_dict(),
         "missing": [attrs.asdict(account) for account in store.missing()],

@@ -86,12 +86,12 @@ def list_functions(
                 max_items=None if selection.filters or selection.sort else selection.max_items,
             )
             seconds, functions = time.monotonic() - started, selection.select(listed)
+            fields = columns or FIELDS
             if target is None:
-                write_rows(screen, functions, columns or FIELDS, name)
+                write_rows(screen, functions, fields, name)
             else:
                 with open_output(target, screen) as sink:
-                    is_terminal = sink.is_terminal
-                    sink.write(format_rows(functions, columns or FIELDS, name, is_terminal))
+                    sink.write(format_rows(functions, fields, name, sink.is_terminal))
             if selection.filters and not functions:
                 number = plural(len(listed), "function")
                 matches = f"match {selection.filters}{selection.advice}"

@@ -1,4 +1,4 @@
-"""Progress bars on stderr.
+"""Progress bars on stderr, and lists that are read with one.
 
 Rule: a bar only reads: a walk makes the same requests without it.
 """

@@ -29,7 +29,7 @@ OnRequest = Callable[[RecordedRequest], None]
 _log = logging.getLogger("tcb_async.emulator")
 _log.addHandler(logging.NullHandler())
 _OWN_APPID = "wx0000000000000000"
-_KEPT_REQUESTS = 10_000
+_MAX_RECORDED_REQUESTS = 10_000
 _NO_FAULT, _BUSY = Fault.ok(), Fault.errcode(wire.BUSY)
 _UNREADABLE = b"(a body that was too long or could not be decoded)"
 
@@ -99,7 +99,7 @@ class Emulator(Endpoints, Server):
         self._chance = random.Random(0)  # noqa: S311 - jitter, faults and ids; no secrets
         self._scripts: list[Script] = []
         self._hooks: list[OnRequest] = []
-        self._journal = state.Journal(_KEPT_REQUESTS)
+        self._journal = state.Journal(_MAX_RECORDED_REQUESTS)
         self._in_progress = 0
         self._merchant_numbers = itertools.count(1)
         self._token = self.issue_token()
@@ -578,16 +578,16 @@ class Emulator(Endpoints, Server):
             # wait for a thread that uses the emulator.
             for hook in tuple(self._hooks):
                 hook(record)
-            response = await self._answer(exchange, record)
+            response = await self._reply(exchange, record)
         except ConnectionError:
-            # The client has gone and will not read this response: the record shows no status.
+            # The client has closed the connection: the record shows no status.
             return web.Response()
         else:
             return response
         finally:
             self._finish(record, exchange, response)
 
-    async def _answer(self, exchange: Exchange, record: RecordedRequest) -> web.StreamResponse:
+    async def _reply(self, exchange: Exchange, record: RecordedRequest) -> web.StreamResponse:
         if record.path not in self._endpoints:
             return exchange.send(self._make_refusal(Refused(wire.BAD_URL)))
         if self.capacity is not None and self._in_progress >= self.capacity:
@@ -619,7 +619,7 @@ class Emulator(Endpoints, Server):
     def _reply_with_errcode(self, call: ReceivedCall, errcode: int, errmsg: str | None) -> Reply:
         with self._lock:
             # Otherwise the client would get the same token again, and later requests accept it.
-            self._tokens.end(call.token or "", errcode)
+            self._tokens.invalidate(call.token or "", errcode)
             return self._make_refusal(Refused(errcode, errmsg))
 
     def _make_refusal(self, refused: Refused) -> Reply:
@@ -652,11 +652,11 @@ class Emulator(Endpoints, Server):
     ) -> None:
         # A client that closed the connection got no reply, even if bytes were written.
         transport = exchange.request.transport
-        gone = transport is None or transport.is_closing()
+        is_closed = transport is None or transport.is_closing()
         done = attrs.evolve(
             record,
             finished=self.clock(),
-            status=None if gone or response is None else response.status,
+            status=None if is_closed or response is None else response.status,
             errcode=exchange.errcode,
             fault=exchange.fault,
         )

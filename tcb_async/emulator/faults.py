@@ -35,14 +35,14 @@ class Exchange:
 
     Attributes:
         request: The request, its body read.
-        answer: Makes the correct reply.
+        make_reply: Makes the correct reply.
         refuse: Makes the reply for an errcode and its errmsg; None for WeChat's text.
         errcode: The errcode that was sent, once ``send`` has been called.
         fault: The name of its fault, or None.
     """
 
     request: web.BaseRequest
-    answer: Callable[[], Reply]
+    make_reply: Callable[[], Reply]
     refuse: Callable[[int, str | None], Reply]
     errcode: int | None = None
     fault: str | None = None
@@ -57,7 +57,7 @@ class Exchange:
         """The connection, to write raw bytes to; ConnectionError if the client has closed it."""
         transport = self.request.transport
         if transport is None or transport.is_closing():
-            raise ConnectionResetError("the client has gone")
+            raise ConnectionResetError("the client has closed the connection")
         return transport
 
     def close(self) -> web.Response:
@@ -100,7 +100,7 @@ class Fault:
 
         async def act(exchange: Exchange) -> web.StreamResponse:
             await asyncio.sleep(seconds)
-            return exchange.send(exchange.answer())
+            return exchange.send(exchange.make_reply())
 
         return cls("ok" if seconds == 0 else "delay", act)
 
@@ -158,7 +158,7 @@ class Fault:
 
         async def act(exchange: Exchange) -> web.StreamResponse:
             # Written by hand, below aiohttp: its server would not promise a length that it breaks.
-            body = exchange.answer().body
+            body = exchange.make_reply().body
             exchange.transport.write(_make_head(len(body) if declared else None))
             exchange.transport.write(body[: len(body) // 2])
             return exchange.close()
@@ -170,7 +170,7 @@ class Fault:
         """The correct reply, one byte every ``interval`` seconds."""
 
         async def act(exchange: Exchange) -> web.StreamResponse:
-            body = exchange.answer().body
+            body = exchange.make_reply().body
             exchange.transport.write(_make_head(len(body)))
             for byte in body:
                 exchange.transport.write(bytes((byte,)))

@@ -228,7 +228,7 @@ class ManagedToken(ABC):
             await refreshing.refuse(token)
 
     def came_from_wechat(self, token: Secret) -> bool:
-        """Whether it came from WeChat itself: the store's token may have been refused elsewhere."""
+        """Whether WeChat itself returned it: the store's token may have been refused elsewhere."""
         return any(token == refreshing.last_requested for refreshing in self._tokens.values())
 
     @abstractmethod
@@ -278,7 +278,7 @@ class RefreshingToken:
     _reissued_at: float = attrs.field(init=False, default=-math.inf)
     # Tokens refused by WeChat, oldest first: they are not taken from the store again.
     _refused: tuple[Secret, ...] = attrs.field(init=False, default=())
-    # The last token that came from WeChat itself, not through the store.
+    # The last token that WeChat itself returned, not the store.
     last_requested: Secret | None = attrs.field(init=False, default=None)
     flight: SingleFlight = attrs.field(init=False, factory=SingleFlight)
 

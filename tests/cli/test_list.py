@@ -169,6 +169,19 @@ async def test_max_items_asks_for_no_page_more_than_it_needs(emulator):
     assert len(emulator.requests) == 1
 
 
+async def test_a_function_deleted_during_the_walk_is_not_listed(emulator):
+    first = emulator.deploy(ENV, count=60)[0].name
+    emulator.on_request(
+        lambda request: emulator.delete(ENV, first) if request.number == 4 else None
+    )
+
+    words = ("list", ENV, "-f", "csv", "--page-size", "10", "--concurrency", "1")
+    ended = await run(*words, env=env_for(emulator))
+
+    listed = [row["name"] for row in rows_in(ended.out, "csv")]
+    assert listed == [function.name for function in emulator.functions(ENV)]
+
+
 async def test_page_size_and_concurrency_reach_the_walk(emulator):
     emulator.deploy(ENV, count=60)
     emulator.latency = 0.02

@@ -27,19 +27,6 @@ LOCAL = {"TERM": "xterm", "FORCE_COLOR": "1"}
 CSI = "\x1b["
 
 
-async def test_ndjson_arrives_during_the_walk(emulator):
-    names = [function.name for function in emulator.deploy(ENV, count=60)]
-    emulator.script([Fault.hang()] * 99, when=lambda request: (request.offset or 0) > 0)
-
-    words = ("list", ENV, "-f", "ndjson", "--page-size", "20")
-    async with start(*words, env=env_for(emulator)) as command:
-        lines = [await command.line() for _ in range(20)]
-        ended = await command.end(signal.SIGINT)
-
-    assert [json.loads(line)["name"] for line in lines] == names[:20]
-    assert (ended.code, ended.out, ended.err) == (130, "", "tcb-async: interrupted\n")
-
-
 @pytest.mark.parametrize("form", ["ndjson", "table"])
 async def test_a_pipe_closed_early_is_not_an_error(emulator, form):
     emulator.deploy(ENV, count=1500)

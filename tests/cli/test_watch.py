@@ -232,7 +232,7 @@ async def test_token_needs_no_environment_and_no_option(emulator):
     assert ended.code == 0
     assert ended.out.splitlines() == [
         "account   the token in TCB_ACCESS_TOKEN",
-        "lifetime  unknown: WeChat tells it only when a token is fetched",
+        "lifetime  unknown: WeChat sends it only with a new token",
         f"accepted  yes, by {emulator.url}",
     ]
 

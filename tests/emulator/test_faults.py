@@ -34,7 +34,7 @@ class TestLoad:
 
         async def wait_at_the_gate(exchange):
             await gate.wait()
-            return exchange.send(exchange.answer())
+            return exchange.send(exchange.make_reply())
 
         emulator = wechat.emulator
         assert (emulator.in_flight, emulator.peak_in_flight) == (0, 0)
@@ -199,5 +199,5 @@ class TestFaults:
 
 async def test_fault_cannot_write_to_a_client_that_has_gone():
     request = SimpleNamespace(transport=None)
-    with pytest.raises(ConnectionError, match="the client has gone"):
+    with pytest.raises(ConnectionError, match="the client has closed"):
         await Fault.disconnect().act(Exchange(request, None, None))

@@ -274,6 +274,7 @@ class TestManyMerchants:
 
     async def test_scripts_are_used_up_in_the_order_of_their_addition(self, wechat):
         emulator = wechat.emulator
+        emulator.script([Fault.errcode(40013)], account=MERCHANT)
         emulator.script([Fault.errcode(48001)] * 2)
         emulator.script([Fault.errcode(50002)], account=PLATFORM)
         replies = [await wechat.call(COMPONENT) for _ in range(3)]

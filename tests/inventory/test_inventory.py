@@ -396,7 +396,7 @@ class TestPace:
                 most.append(in_flight[token])
             await asyncio.sleep(0.01)
             in_flight[token] -= 1
-            return exchange.send(exchange.answer())
+            return exchange.send(exchange.make_reply())
 
         emulator.script(itertools.repeat(Fault("slowly", slowly)), path=LIST)
         async with platform.client() as client:
@@ -445,7 +445,7 @@ class TestPace:
                 maximum = max(maximum, in_flight[token])
             await asyncio.sleep(0.01)
             in_flight[token] -= 1
-            return exchange.send(exchange.answer())
+            return exchange.send(exchange.make_reply())
 
         emulator.script(itertools.repeat(Fault("slowly", slowly)), path=LIST)
         emulator.script([Fault.ok(), Fault.delay(0.5)], path=ENVIRONMENTS)
