@@ -110,7 +110,7 @@ def check_token(env: str | None = None, /, *, access: Access = Access()) -> None
 
         async def work(client: TcbClient) -> None:
             accepted = await _describe_acceptance(client, env)
-            lifetime = _describe_lifetime(getattr(service.provider, "expires_at", None))
+            lifetime = _describe_lifetime(getattr(client.provider, "expires_at", None))
             screen.write(
                 f"lifetime  {lifetime}\naccepted  {accepted}, by {service.address}\n".encode()
             )

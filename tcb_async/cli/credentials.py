@@ -59,7 +59,6 @@ class Service:
     address: str
     env: str
     _open: Callable[[int], AbstractAsyncContextManager[TcbClient]]
-    provider: TokenProvider | None = None  # None for the demonstration, which makes its own
 
     def run(
         self, work: Callable[[TcbClient], Awaitable[object]], concurrency: int = DEFAULT_CONCURRENCY
@@ -94,7 +93,7 @@ def choose_service(
     resources = AsyncExitStack()
     owner, provider = _choose_token(access, resources)
     client = partial(open_client, access, provider, resources=resources)
-    return Service(owner, url, env or "", client, provider)
+    return Service(owner, url, env or "", client)
 
 
 def check_url(access: Connection) -> str:

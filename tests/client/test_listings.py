@@ -289,6 +289,7 @@ async def no_time(_seconds): ...
                 *({"info_list": [{"env": "a"}], key: 21} for key in ("total", "Total")),
             )
         ),
+        (COLLECTIONS, {"collections": []}),
         *((COLLECTIONS, {"total": total, "collections": []}) for total in (None, {}, -1, "many")),
     ],
 )

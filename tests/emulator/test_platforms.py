@@ -262,6 +262,7 @@ class TestManyMerchants:
         first, second = emulator.add_merchants(PLATFORM, 2, functions=400)
         (env,), (other,) = emulator.environments(first), emulator.environments(second)
         untouched = emulator.functions(other.env)
+        assert len({row.name for row in untouched}) == 400
         row = emulator.functions(env.env)[7]
         emulator.update(env.env, row.name, status="Updating")
         emulator.delete(env.env, emulator.functions(env.env)[0].name)
