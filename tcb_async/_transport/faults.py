@@ -61,7 +61,7 @@ class _ErrorKind:
     sent: bool = True
 
 
-_DROPPED = _ErrorKind(
+_DROPPED_CONNECTION = _ErrorKind(
     errors=(aiohttp.ClientConnectionError, OSError),
     text="{host} dropped the connection; try again",
 )
@@ -108,14 +108,14 @@ _ERROR_KINDS = (
         text="the reply of {host} was cut short or badly encoded; try again",
         overload=False,
     ),
-    _DROPPED,
+    _DROPPED_CONNECTION,
     _ErrorKind(
         errors=(Exception,),
         text="the call to {host} failed ({reason})",
         retryable=False,
     ),
 )
-_UNEXPECTED = _ERROR_KINDS[-1]
+_UNEXPECTED_ERROR = _ERROR_KINDS[-1]
 
 # Transient failures of a service, a reverse proxy, or a forward proxy at CONNECT: it does not
 # matter which of them failed. The meaning of errcodes is in `tcb_async.errcodes`.
@@ -214,7 +214,7 @@ def translate(  # noqa: PLR0913 - the error, and facts that it does not contain
         )
     row = next(row for row in _ERROR_KINDS if isinstance(error, row.errors))
     reason = _explain(error, request)
-    if row is _UNEXPECTED:
+    if row is _UNEXPECTED_ERROR:
         reason = describe(error, *request.target.secrets)
         _log_unexpected(error, request)
     # Built from our own words, the host and the type: the error's text may contain the URL.
@@ -224,7 +224,7 @@ def translate(  # noqa: PLR0913 - the error, and facts that it does not contain
         reason=reason,
         setting=setting,
     )
-    dropped = row is _DROPPED and is_first
+    dropped = row is _DROPPED_CONNECTION and is_first
     return TransportError(
         f"{path}: {text}",
         endpoint=path,
