@@ -1,6 +1,7 @@
 """Where a listing goes: stdout, a pipe, or a file that has its name when it is complete."""
 
 import asyncio
+import errno
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from leaks import eventually
 from terminal import ENV, Screen, env_for, rows_in, run, start
 
 from tcb_async import CloudFunction
+from tcb_async.cli import files as output_files
 from tcb_async.cli import formats
 from tcb_async.cli.formats import FIELDS, FORMATS
 from tcb_async.emulator import Fault
@@ -70,6 +72,21 @@ async def test_a_failed_export_leaves_the_file_as_it_was(emulator, names, tmp_pa
     assert files(tmp_path) == {"all"}
 
 
+async def test_a_full_disk_leaves_the_file_as_it_was(emulator, names, tmp_path, monkeypatch):
+    def fail(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    file = tmp_path / "all.csv"
+    file.write_text("of yesterday")
+    monkeypatch.setattr(os, "fsync", fail)
+
+    ended = await run("list", ENV, "-o", str(file), env=env_for(emulator))
+
+    assert (ended.code, ended.err) == (3, f"tcb-async: {file}: No space left on device\n")
+    assert file.read_text() == "of yesterday"
+    assert files(tmp_path) == {"all.csv"}
+
+
 async def test_a_finished_export_takes_the_place_of_the_old_file(emulator, names, tmp_path):
     file = tmp_path / "all.csv"
     file.write_text("of yesterday" * 9_999)
@@ -104,18 +121,19 @@ async def test_ctrl_c_leaves_no_half_of_a_file(emulator, names, tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, None])
-async def test_an_export_keeps_the_mode_of_the_old_file(emulator, tmp_path, mode):
+async def test_an_export_keeps_the_mode_of_the_old_file(emulator, tmp_path, mode, monkeypatch):
     emulator.deploy(ENV, count=60)
     file, usual = tmp_path / "all.csv", 0o666 & ~_umask()
     if mode is not None:
         file.touch()
         file.chmod(mode)
-    modes = set()
+    modes, keep_mode = set(), output_files._keep_mode
 
-    @emulator.on_request
-    def look(_):
-        modes.update(path.stat().st_mode & 0o777 for path in tmp_path.glob(".all.csv.*.tmp"))
+    def note_mode(temporary, path):
+        modes.add(temporary.stat().st_mode & 0o777)
+        keep_mode(temporary, path)
 
+    monkeypatch.setattr(output_files, "_keep_mode", note_mode)
     await run("list", ENV, "-o", str(file), env=env_for(emulator))
 
     assert file.stat().st_mode & 0o777 == (usual if mode is None else mode)
@@ -167,20 +185,26 @@ async def test_a_closed_pipe_is_fine_and_a_full_disk_is_not(emulator, line, code
     assert (ended.code, ended.out, ended.err.strip()) == (code, out, err)
 
 
-async def test_a_pipe_is_written_page_by_page(emulator, names, tmp_path):
+async def test_a_pipe_is_written_directly(emulator, names, tmp_path):
     pipe = tmp_path / "pipe.ndjson"
     os.mkfifo(pipe)
-    emulator.script([Fault.hang()] * 99, when=lambda request: (request.offset or 0) > 0)
 
     async with start("list", ENV, "-o", str(pipe), env=env_for(emulator)) as command:
-        reading = await asyncio.to_thread(pipe.open, "rb")
-        with reading:
-            lines = await asyncio.to_thread(lambda: [reading.readline() for _ in range(20)])
-        ended = await command.end(signal.SIGINT)
+        text = await asyncio.to_thread(pipe.read_text)
+        ended = await command.end()
 
-    assert [json.loads(line)["name"] for line in lines] == names[:20]
-    assert ended.code == 130
+    assert [json.loads(line)["name"] for line in text.splitlines()] == names
+    assert ended.code == 0
     assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("form", DOCUMENTS)
+async def test_an_incomplete_list_writes_nothing(emulator, names, form):
+    fail_from(emulator, 30, Fault.errcode(48001))
+
+    ended = await run("list", ENV, "-f", form, "--page-size", "10", env=env_for(emulator))
+
+    assert (ended.code, ended.out) == (4, "")
 
 
 async def test_an_export_to_a_device_makes_no_temporary_file(emulator):
@@ -247,7 +271,7 @@ functions = st.lists(
 
 def document(form, pages, *, is_escaped=False):
     functions = [function for page in pages for function in page]
-    return FORMATS[form](is_escaped=is_escaped).whole(functions).decode()
+    return b"".join(FORMATS[form](is_escaped=is_escaped).parts(functions)).decode()
 
 
 @pytest.mark.parametrize("form", DOCUMENTS)
