@@ -105,8 +105,8 @@ class Listing:
             if number == 0:
                 self.begin()
 
-    def check(self, listed, error, *, drift=False):
-        """Check the law of a walk, in one run or several; tell whether it came to its end."""
+    def check(self, listed, error, *, drift=False, passes=2):
+        """Check the law of a walk, in one run or several; tell whether it was complete."""
         assert len(listed) == len({*listed}), "none twice"
         if error is not None:
             assert isinstance(error, DriftError)
@@ -116,14 +116,14 @@ class Listing:
         assert {*kept} == {*in_place}, "none lost"
         if drift:
             assert self.stayed <= {*listed}, "none lost that was lifted to the head"
-        if self.order == "added":
+        if self.order == "added" and passes == 1:  # a later pass may find what was missed
             assert kept == in_place, "in the order of the list"
         return True
 
     async def walk(self, client, **settings):
         pager = client.functions(ENV, **settings)
         listed, error = await names_of(aiter(pager))
-        return self.check(listed, error, drift=pager.stats.drift)
+        return self.check(listed, error, drift=pager.stats.drift, passes=pager.stats.passes)
 
 
 async def names_of(walk):
