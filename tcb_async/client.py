@@ -501,7 +501,7 @@ class TcbClient:
         Raises:
             TcbError: No token could be obtained.
         """
-        if self._is_closed:
+        if self.closed:
             raise ClientClosedError
         token = Secret(await self._provider.get_token(self._transport))
         return check_secret("the token that the provider returned", token).reveal()

@@ -1,8 +1,6 @@
 """Bad input is refused before any I/O, in a sentence that names an accepted value."""
 
 import math
-import subprocess
-import sys
 
 import aiohttp
 import pytest
@@ -223,34 +221,3 @@ async def test_watch_refuses_a_since_that_is_not_a_listing(since):
     async with TcbClient("T") as client:
         with pytest.raises(ConfigurationError, match=r"since=.* a list of CloudFunctions"):
             client.watch_functions("test-1", since=since)  # type: ignore[arg-type]
-
-
-CHANGE_EVERY_DEFAULT = """
-import inspect
-import tcb_async._arguments as _arguments  # not "from": that imports the API
-
-names = [name for name in vars(_arguments) if name.startswith("DEFAULT_")]
-changed = {name: getattr(_arguments, name) for name in names}
-for number, (name, value) in enumerate(changed.items(), 1001):
-    changed[name] = value + "/other" if isinstance(value, str) else value + number
-    setattr(_arguments, name, changed[name])
-
-from tcb_async import RetryPolicy, TcbClient
-from tcb_async.pagination import Pager
-from tcb_async.pagination.page import FALLBACK, MOST
-
-taken = [MOST, FALLBACK] + [
-    parameter.default
-    for made in (
-        TcbClient, TcbClient.function_page, TcbClient.watch_functions,
-        TcbClient.wait_until_active, RetryPolicy, Pager,
-    )
-    for parameter in inspect.signature(made).parameters.values()
-]
-assert [name for name in names if changed[name] not in taken] == []
-assert TcbClient("T").functions("test-1").concurrency == changed["DEFAULT_CONCURRENCY"]
-"""
-
-
-def test_each_default_is_defined_once():
-    subprocess.run([sys.executable, "-c", CHANGE_EVERY_DEFAULT], check=True)  # noqa: S603 - ours

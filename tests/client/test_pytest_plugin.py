@@ -190,27 +190,6 @@ def test_scope_of_event_loops_may_be_set_for_all_tests(passes):
     passes(f"async def test(tcb_emulator, tcb_client):{DEPLOYS}", *AUTO, *scope)
 
 
-@pytest.mark.parametrize("scope", ["module", "session"])
-def test_fixture_on_a_shared_event_loop_may_use_the_client(passes, scope):
-    passes(
-        f"""
-import pytest
-import pytest_asyncio
-
-@pytest_asyncio.fixture(loop_scope="{scope}")
-async def names(tcb_emulator, tcb_client):
-    tcb_emulator.deploy("test-777bb9", count=2)
-    return [function.name async for function in tcb_client.iter_functions("test-777bb9")]
-
-@pytest.mark.asyncio(loop_scope="{scope}")
-async def test(names, tcb_client):
-    assert names == ["fn-0001", "fn-0002"]
-    assert await tcb_client.count_functions("test-777bb9") == 2
-""",
-        *STRICT,
-    )
-
-
 MARKED_FOR_ANYIO = """
 import pytest
 

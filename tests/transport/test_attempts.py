@@ -10,12 +10,12 @@ import weakref
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from raw_server import RawServer, http_reply
 from server_faults import FAULTS, OK, once
 
-from tcb_async import RateLimitError, RetryPolicy, TcbClient, TcbError
+from tcb_async import RetryPolicy, TcbClient, TcbError
 from tcb_async import TransportError as NoAnswer
 from tcb_async._transport.faults import read_retry_after
 from tcb_async.emulator import Fault
@@ -83,27 +83,6 @@ async def test_error_has_no_frames_of_attempts_and_is_freed(clock, serve, fault)
     assert freed() is None
 
 
-ABSURD = [
-    "inf", "-inf", "nan", "-5", "1e9", "1e400", "9" * 4000, "", "soon", "0x10", "\u0663",
-    "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:28:00", "Fri, 31 Dec 9999 23:59:59 GMT",
-    "Thu, 01 Jan 1970 00:00:00 -9999", "Mon, 01 Jan 2024 00:00:00 +99999999999999999",
-    "Thu, 99 Foo 2015 99:99:99 GMT", "0000-00-00", ", , ,", "1, 2",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("status", [429, 503])
-@pytest.mark.parametrize("value", ABSURD, ids=lambda value: value[:40] or "empty")
-async def test_absurd_retry_after_never_hangs(clock, value, status, serve):
-    later = {"Retry-After": value.encode().decode("latin-1")}
-    _, client = await serve(once(http_reply(b"", status, later)), retry=clock.policy())
-    try:
-        assert await client.count_functions(ENV) == 1
-    except (RateLimitError, NoAnswer) as error:
-        assert "deadline" in error.gave_up  # noqa: PT017 - either way is right
-
-    assert sum(clock.waits) <= 60.0
-
-
 @pytest.mark.parametrize(
     ("value", "waited"),
     [
@@ -154,6 +133,8 @@ dates = st.builds(
 
 
 @given(st.text() | dates | st.floats().map(str) | st.integers().map(str))
+@example("9" * 4000)
+@example("Thu, 01 Jan 1970 00:00:00 -9999")
 def test_retry_after_is_finite_or_none(value):
     seconds = read_retry_after(value)
 

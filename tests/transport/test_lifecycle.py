@@ -1,4 +1,4 @@
-"""A walk leaves nothing behind; ``nightly/tests/test_lifecycle.py`` stops it in every way."""
+"""A finished walk leaves nothing; ``nightly/tests/test_lifecycle.py`` stops it in every way."""
 
 import asyncio
 import gc
@@ -58,8 +58,9 @@ async def when_its_client_is_closed(client, emulator):
     task = asyncio.ensure_future(at_its_end(client, emulator))
     await eventually(lambda: len(emulator.requests) > 1)
     await client.aclose()
-    with pytest.raises(ClientClosedError):
+    with pytest.raises(ClientClosedError) as caught:
         await task
+    assert caught.value.cursor.scope == ENV
 
 
 WAYS = [
