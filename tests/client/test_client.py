@@ -19,7 +19,6 @@ from tcb_async import (
     RetryPolicy,
     SystemBusyError,
     TcbClient,
-    TokenError,
 )
 from tcb_async.emulator import Fault
 
@@ -136,15 +135,6 @@ async def test_unknown_env_is_one_clear_sentence(client):
 
     assert caught.value.rid
     assert "env 'nobody-1'" in str(caught.value)
-
-
-async def test_wrong_token_argument_names_the_accepted_types(emulator):
-    async with TcbClient("not-a-token", base_url=emulator.url) as client:
-        with pytest.raises(TokenError, match="pass a fresh access token") as caught:
-            await client.count_functions(ENV)
-
-    assert caught.value.errcode == 40014
-    assert len(emulator.requests) == 1
 
 
 async def test_only_a_stable_token_can_be_forced(client):

@@ -119,17 +119,6 @@ async def test_forgotten_lifespan_is_explained():
         problem, _ = await ask_for_problem(f"{url}/count", 500)
 
     assert "FastAPI(lifespan=tcb_async.fastapi.lifespan(make_client))" in problem["detail"]
-
-
-async def test_lifespan_without_our_state_gets_advice(emulator):
-    @asynccontextmanager
-    async def own(app):
-        async with lifespan(lambda: client_of(emulator))(app):
-            yield
-
-    async with serving(counting(own)) as url:
-        problem, _ = await ask_for_problem(f"{url}/count", 500)
-
     assert "async with lifespan(make_client)(app) as state: yield state" in problem["detail"]
 
 

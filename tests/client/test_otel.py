@@ -219,15 +219,6 @@ async def test_walks_at_once_keep_their_tries_apart(emulator, watched):
     assert all(is_child(span, walks[span.attributes["tcb.env"]]) for span in tries)
 
 
-async def test_single_page_is_a_child_of_the_callers_span(emulator, watched, client):
-    emulator.deploy(ENV, count=3)
-    with watched.tracer.start_as_current_span("mine"):
-        await client.function_page(ENV)
-
-    assert is_child(watched.span(LIST), watched.span("mine"))
-    assert watched.spans("tcb.walk") == []
-
-
 async def test_failed_walk_names_its_error(emulator, watched, client):
     emulator.deploy(ENV, count=57)
     emulator.fail_next(48001)

@@ -15,33 +15,17 @@ from tcb_async._redact import Hidden
 from tcb_async._transport import ApiRequest, Transport
 from tcb_async.exceptions import (
     ConfigurationError,
-    DailyQuotaError,
     ParameterError,
     RateLimitError,
-    ResponseError,
     SystemBusyError,
     TokenError,
     TransportError,
 )
 from tcb_async.limits import Window
 from tcb_async.observer import WalkStats
-from tcb_async.retry import RetryPolicy, RetryQuota, is_retryable
+from tcb_async.retry import RetryPolicy, RetryQuota
 
 BUSY = SystemBusyError("busy", errcode=-1)
-RETRYABLE = [
-    BUSY,
-    RateLimitError("slow down"),
-    TransportError("reset"),
-    ResponseError("cut", truncated=True),
-]
-FINAL = [
-    TokenError("no"),
-    DailyQuotaError("no"),
-    ResponseError("html"),
-    TransportError("bad certificate", retryable=False),
-    ConfigurationError("no"),
-    ValueError("not ours"),
-]
 
 
 @attrs.define(slots=False)
@@ -92,20 +76,6 @@ class Told(Transport):
     async def send(self, _session, call, left, _seen=None):
         self.story.bodies.append(call.request.body.reveal())
         return await self.story.reply(left)
-
-
-@pytest.mark.parametrize("error", RETRYABLE, ids=repr)
-async def test_transient_faults_are_retried(error):
-    story = Story([error, error])
-
-    assert await story.run() == b"reply"
-    assert len(story.left) == 3
-    assert (story.clock.waits, story.count.retries) == ([1.0, 2.0], 2)
-
-
-@pytest.mark.parametrize("error", FINAL, ids=repr)
-def test_lasting_faults_are_final(error):
-    assert not is_retryable(error)
 
 
 FIRST, SECOND = SystemBusyError("first", errcode=-1), SystemBusyError("second", errcode=-1)
