@@ -81,7 +81,7 @@ async def test_function_page_is_exactly_one_page(emulator, client):
     assert len(emulator.requests) == 1
 
 
-async def test_count_functions_asks_for_one_row(emulator, client):
+async def test_count_functions_requests_one_row(emulator, client):
     assert await client.count_functions(ENV) == 57
     assert emulator.requests[-1].body == {"env": ENV, "limit": 1, "offset": 0}
 
@@ -195,7 +195,7 @@ async def test_client_used_before_a_fork_is_refused(client, monkeypatch):
     assert await client.count_functions(ENV) == 57
 
 
-async def test_two_walks_at_once_share_the_client_and_its_window(emulator):
+async def test_concurrent_walks_share_the_window(emulator):
     emulator.deploy(ENV, count=100)
     emulator.latency = 0.002
     async with TcbClient(emulator.token, base_url=emulator.url, concurrency=3) as client:

@@ -103,7 +103,7 @@ def test_every_row_has_a_meaning_a_side_and_advice():
     assert "permission set 49" in look_up(61007).advice
 
 
-def test_no_other_module_of_the_client_holds_an_errcode():
+def test_no_other_module_contains_an_errcode():
     package = Path(tcb_async.__file__).parent
     holding = {
         str(path.relative_to(package))

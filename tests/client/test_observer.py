@@ -7,7 +7,7 @@ import attrs
 import pytest
 from leaks import eventually
 
-from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TcbError
+from tcb_async import ClientClosedError, RetryPolicy, TcbError
 from tcb_async.emulator import Fault
 
 ENV = "test-777bb9"
@@ -58,16 +58,9 @@ def diary():
     return Diary()
 
 
-def watched(emulator, diary):
-    return TcbClient(
-        emulator.token, base_url=emulator.url, retry=RetryPolicy(base=0.0), observer=diary
-    )
-
-
 @pytest.fixture
-async def client(emulator, diary):
-    async with watched(emulator, diary) as client:
-        yield client
+async def client(emulator, diary, client_of):
+    return await client_of(emulator, retry=RetryPolicy(base=0.0), observer=diary)
 
 
 async def test_each_attempt_is_reported_without_secrets(emulator, diary, client):
@@ -84,22 +77,14 @@ async def test_each_attempt_is_reported_without_secrets(emulator, diary, client)
     assert emulator.token not in repr(diary)
 
 
-async def test_walk_is_observed_once_with_its_pages_and_its_stats(emulator, diary):
+async def test_walk_is_observed_once_with_its_pages_and_its_stats(emulator, diary, client):
     emulator.deploy(ENV, count=57)
-    async with watched(emulator, diary) as client, client.functions(ENV) as pager:
+    async with client.functions(ENV) as pager:
         await pager.collect()
 
     (walk,) = diary.walks
     assert (walk.env, walk.pages) == (ENV, 3)
     assert walk.ends == [(pager.stats, None)]
-
-
-async def test_copy_with_another_token_is_observed_too(emulator, diary, client):
-    emulator.deploy(ENV, count=57)
-    copy = client.with_token(emulator.issue_token())
-    assert [page.offset async for page in copy.iter_pages(ENV)]
-
-    assert len(diary.walks) == 1
 
 
 async def test_observer_gets_the_same_error_as_the_consumer(emulator, diary, client):
@@ -123,9 +108,9 @@ async def test_error_handled_by_the_consumer_is_not_reported(emulator, diary, cl
     assert error is None
 
 
-async def test_observer_and_consumer_see_a_close_by_a_different_task(emulator, diary):
+async def test_observer_and_consumer_see_a_close_by_a_different_task(emulator, diary, client):
     emulator.script([Fault.hang()])
-    async with watched(emulator, diary) as client, client.functions(ENV) as pager:
+    async with client.functions(ENV) as pager:
         consumer = asyncio.create_task(pager.collect())
         await eventually(lambda: emulator.in_flight == 1)
         await pager.aclose()

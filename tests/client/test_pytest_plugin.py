@@ -200,7 +200,7 @@ async def test(tcb_client): ...
         ("async def test(tcb_client): ...", ALONE, "*needs pytest-asyncio 1.0 or later*"),
     ],
 )
-def test_where_the_client_cannot_work_it_says_so_at_once(pytester, source, options, said):
+def test_where_the_client_cannot_work_it_says_so(pytester, source, options, said):
     pytester.makepyfile(source)
     result = pytester.runpytest_inprocess(*PLUGINS, *options)
     result.stdout.fnmatch_lines([said])

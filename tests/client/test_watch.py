@@ -230,10 +230,6 @@ class TestWait:
 
         assert await self.wait(listings, "login") == [LOGIN]
 
-    async def test_a_lasting_failure_is_raised(self):
-        with pytest.raises(TokenError):
-            await self.wait(Listings(TokenError("refused")), "login")
-
     async def test_the_callers_time_out_is_raised_unchanged(self):
         with pytest.raises(TimeoutError, match=r"^of a token provider$") as caught:
             await self.wait(Listings(TimeoutError("of a token provider")), "login")

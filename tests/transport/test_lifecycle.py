@@ -75,7 +75,7 @@ WAYS = [
 
 
 @pytest.mark.parametrize("end", WAYS, ids=lambda end: end.__name__)
-async def test_finished_walk_leaves_nothing_behind(emulator, caplog, end):
+async def test_finished_walk_leaves_nothing(emulator, caplog, end):
     emulator.deploy(ENV, count=57)
     emulator.latency = 0.01
     retry = RetryPolicy(base=0.0)

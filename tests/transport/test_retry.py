@@ -155,14 +155,6 @@ async def test_error_from_before_the_deadline_is_freed():
     assert freed() is None
 
 
-async def test_deadline_before_the_first_attempt_sends_nothing():
-    with pytest.raises(TransportError, match="nothing was sent") as caught:
-        await Story([], seconds_before_an_attempt=60.0).run()
-
-    assert (caught.value.attempts, caught.value.gave_up) == (0, "the deadline of 60 s passed")
-    assert caught.value.__context__ is None
-
-
 async def test_attempts_are_cut_to_the_deadline():
     story = Story([BUSY, BUSY], seconds_per_attempt=5.0)
 

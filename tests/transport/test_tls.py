@@ -54,13 +54,6 @@ async def test_certificate_is_refused_before_a_token_is_sent(
     assert emulator.requests == ()
 
 
-async def test_custom_tls_context_may_trust_a_private_ca(over_tls_of):
-    emulator = Emulator()
-    emulator.deploy(ENV, count=45)
-    client = await over_tls_of(emulator, ssl_context=knows_our_ca())
-    assert len(await client.functions(ENV).collect()) == 45
-
-
 async def test_retry_on_a_new_connection_works_over_tls(over_tls_of):
     emulator = Emulator()
     emulator.deploy(ENV)
