@@ -416,7 +416,7 @@ class TcbClient:
         return await self._call_with_token(send)
 
     async def _call_with_token(self, send: Callable[[Secret], Awaitable[Result]]) -> Result:
-        if self._is_closed:
+        if self.closed:
             raise ClientClosedError
         return await call_with_token(self._provider, self._transport, send)
 

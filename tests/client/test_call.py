@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import nullcontext
+from operator import itemgetter
 
 import pytest
 from constants import APPID, APPSECRET, ENV, LIST
@@ -19,6 +20,7 @@ from tcb_async import (
     TransportError,
 )
 from tcb_async.emulator import token_id
+from tcb_async.pagination import Page, Pager
 from tcb_async.tokens import Secret, StableToken
 
 NEW = "/tcb/anything"
@@ -76,6 +78,20 @@ async def test_path_and_token_choose_the_query_parameter(serve, token, path, key
     await client.call(path)
 
     assert server.requests[0].target == f"{path}?{key}=TOKEN"
+
+
+async def test_pager_walks_over_a_different_endpoint(emulator, client):
+    emulator.deploy(ENV)
+    names = [f"collection{number}" for number in range(45)]
+    emulator.add_collections(ENV, *names)
+
+    async def fetch(offset, limit):
+        body = {"env": ENV, "offset": offset, "limit": limit}
+        reply = await client.call("/tcb/databasecollectionget", body, repeatable=True)
+        return Page(reply["collections"], reply["pager"]["Total"])
+
+    async with Pager(fetch, identify=itemgetter("name"), page_size=20) as pager:
+        assert [collection["name"] async for collection in pager] == names
 
 
 CIRCULAR: dict[str, object] = {}

@@ -158,7 +158,10 @@ async def test_session_closed_by_its_owner_is_a_clear_error(emulator):
 
 
 async def test_closed_client_and_copies_refuse_calls(emulator, client):
-    copy = client.with_token("other")
+    async def unwanted() -> str:
+        raise AssertionError("a closed client needs no token")
+
+    copy = client.with_token(unwanted)
     await client.aclose()
     await client.aclose()
 

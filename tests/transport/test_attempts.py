@@ -101,9 +101,9 @@ async def test_sensible_retry_after_is_a_minimum(clock, value, waited, serve):
     assert clock.waits == [waited]
 
 
-@pytest.mark.parametrize("zone", ["GMT", "", "-0000", "+0000"])
-def test_retry_after_may_be_a_date(zone):
-    date = datetime.now(UTC) + timedelta(seconds=30)
+@pytest.mark.parametrize(("zone", "hours"), [("GMT", 0), ("", 0), ("-0000", 0), ("+0800", 8)])
+def test_retry_after_may_be_a_date(zone, hours):
+    date = datetime.now(UTC) + timedelta(hours=hours, seconds=30)
 
     assert 20 < read_retry_after(f"{date:%a, %d %b %Y %H:%M:%S} {zone}") <= 30
 
@@ -149,10 +149,6 @@ async def test_copies_of_a_client_share_a_retry_quota(serve):
     assert all("retry quota" in error.gave_up for error in results)  # type: ignore[union-attr]
 
 
-def said(caplog):
-    return [(r.levelname, r.getMessage()) for r in caplog.records if r.name == "tcb_async"]
-
-
 async def test_levels_of_logged_attempts(emulator, clock, caplog, client_of):
     caplog.set_level(logging.DEBUG, logger="tcb_async")
     emulator.deploy(ENV)
@@ -160,7 +156,11 @@ async def test_levels_of_logged_attempts(emulator, clock, caplog, client_of):
     client = await client_of(emulator, retry=clock.policy())
     await client.function_page(ENV, offset=40)
 
-    lines = [(level, re.sub(r"rid=[0-9a-f-]{26}", "rid=RID", text)) for level, text in said(caplog)]
+    lines = [
+        (record.levelname, re.sub(r"rid=[0-9a-f-]{26}", "rid=RID", record.getMessage()))
+        for record in caplog.records
+        if record.name == "tcb_async"
+    ]
     call = f"POST /tcb/listfunctions env={ENV} offset=40"
     assert lines == [
         ("DEBUG", f"{call} attempt=1: errcode=-1 rid=RID"),
