@@ -24,7 +24,7 @@ def over_tls_of(stack, client_of):
 
 
 CLOCK = "check this machine's clock"
-OWN_CA = "pass an ssl_context that trusts it, or its CA"
+OWN_CA = "pass an ssl_context that trusts it, or its CA, if it is the right one"
 
 
 @pytest.mark.parametrize(
@@ -46,10 +46,11 @@ async def test_certificate_is_refused_before_a_token_is_sent(
         client = await over_tls_of(emulator)
     else:
         client = await over_tls_of(emulator, certificate, host, knows_our_ca())
-    said = rf"certificate of {re.escape(host)} was not accepted \({reason}.*\); {advice}"
-    with pytest.raises(TransportError, match=said) as caught:
+    with pytest.raises(TransportError) as caught:
         await client.count_functions(ENV)
 
+    said = rf"certificate of {re.escape(host)} was not accepted \({reason}.*\); {advice}$"
+    assert re.search(said, caught.value.message)
     assert (caught.value.retryable, caught.value.attempts) == (False, 1)
     assert emulator.requests == ()
 
