@@ -207,7 +207,7 @@ TIMES_SENT = {
 @pytest.mark.parametrize("fault", TIMES_SENT)
 async def test_how_often_a_call_is_sent(serve, fault, *, repeatable):
     reply, once_at_most, repeated = TIMES_SENT[fault]
-    timeout = 0.05 if "time-out" in fault else 10.0
+    timeout = 0.2 if "time-out" in fault else 10.0
     server, client = await serve(reply, retry=QUICK, timeout=timeout)
     with pytest.raises(TcbError) as caught:
         await client.call(NEW, {"name": "x"}, repeatable=repeatable)
