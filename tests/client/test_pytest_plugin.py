@@ -207,16 +207,21 @@ def test_where_the_client_cannot_work_it_says_so(pytester, source, options, said
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
-def test_failing_test_leaves_no_walk_running(passes):
+def test_client_of_a_failing_test_is_closed(passes):
     passes(
         """
-async def test(tcb_emulator, tcb_client):
+clients = []
+
+async def test_that_fails(tcb_emulator, tcb_client):
+    clients.append(tcb_client)
     tcb_emulator.deploy("test-777bb9", count=500)
     async for function in tcb_client.iter_functions("test-777bb9"):
         assert function.name == "missing"
+
+def test_after_it():
+    assert clients[0].closed
 """,
         *AUTO,
-        passed=0,
         failed=1,
     )
 
