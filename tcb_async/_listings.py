@@ -180,8 +180,11 @@ def _make_decoder(listing: ListEndpoint[Any, Any], row: type) -> Callable[[bytes
         ]
         fields += [(key, int | None, None) for key in _TOTALS]
     else:
-        fields = [("errcode", int | str, 0), (listing.rows_key, rows, None)]
-        fields.append((listing.total_key, int | None, None))
+        fields = [
+            ("errcode", int | str, 0),
+            (listing.rows_key, rows, None),
+            (listing.total_key, int | None, None),
+        ]
     return msgspec.json.Decoder(msgspec.defstruct("Reply", fields), dec_hook=decode_secret).decode
 
 

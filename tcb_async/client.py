@@ -416,7 +416,7 @@ class TcbClient:
         return await self._call_with_token(send)
 
     async def _call_with_token(self, send: Callable[[Secret], Awaitable[Result]]) -> Result:
-        if self._is_closed:
+        if self.closed:
             raise ClientClosedError
         return await call_with_token(self._provider, self._transport, send)
 
@@ -501,7 +501,7 @@ class TcbClient:
         Raises:
             TcbError: No token could be obtained.
         """
-        if self._is_closed:
+        if self.closed:
             raise ClientClosedError
         token = Secret(await self._provider.get_token(self._transport))
         return check_secret("the token that the provider returned", token).reveal()

@@ -1,6 +1,7 @@
 """Fixtures of every test."""
 
 import inspect
+from contextlib import AsyncExitStack
 from unittest.mock import Mock
 
 import aiohttp
@@ -8,7 +9,9 @@ import aioresponses
 import aioresponses.core
 import pytest
 from blockbuster import blockbuster_ctx
+from raw_server import RawServer
 
+from tcb_async import TcbClient
 from tcb_async.emulator import Emulator
 
 LIBRARY = [
@@ -37,6 +40,36 @@ async def emulator():
     """A WeChat server on a socket, with pages of 20 functions."""
     async with Emulator(max_page=20) as emulator:
         yield emulator
+
+
+@pytest.fixture
+async def stack():
+    """Contexts entered here are left after the test."""
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def serve(stack):
+    """Start a RawServer with this reply, and a client for it."""
+
+    async def serve(reply, **options):
+        server = await stack.enter_async_context(RawServer(reply))
+        client = TcbClient(**{"token": "TOKEN", "base_url": server.url, **options})
+        return server, await stack.enter_async_context(client)
+
+    return serve
+
+
+@pytest.fixture
+def client_of(stack):
+    """Make a client for an emulator."""
+
+    async def make(emulator, *, base_url=None, **options):
+        client = TcbClient(emulator.token, base_url=base_url or emulator.url, **options)
+        return await stack.enter_async_context(client)
+
+    return make
 
 
 class _MockableResponse(aiohttp.ClientResponse):

@@ -1,8 +1,6 @@
 """Bad input is refused before any I/O, in a sentence that names an accepted value."""
 
 import math
-import subprocess
-import sys
 
 import aiohttp
 import pytest
@@ -18,9 +16,9 @@ async def test_impossible_env_is_refused_by_every_method(env):
         for call in (client.functions, client.iter_functions, client.iter_pages):
             with pytest.raises(ConfigurationError, match=r"env=.*test-777bb9"):
                 call(env)
-        for ask in (client.function_page, client.list_functions, client.count_functions):
+        for call in (client.function_page, client.list_functions, client.count_functions):
             with pytest.raises(ConfigurationError, match="env="):
-                await ask(env)
+                await call(env)
 
 
 async def listen(done, total): ...
@@ -30,18 +28,11 @@ async def listen(done, total): ...
     ("argument", "value"),
     [
         ("page_size", 10**400),
-        ("page_size", 0),
-        ("page_size", -1),
         ("page_size", 2.0),
-        ("page_size", True),
         ("page_size", "20"),
         ("concurrency", 0),
-        ("max_items", -1),
         ("max_items", 10**400),
-        ("on_drift", "panic"),
         ("on_drift", []),
-        ("on_drift", None),
-        ("on_progress", 5),
         ("on_progress", listen),
         ("resume", 5),
     ],
@@ -55,20 +46,17 @@ async def test_walk_refuses_a_bad_argument_by_name_and_value(argument, value):
             assert f"{argument}={value!r:.79}" in str(caught.value)
 
 
-@pytest.mark.parametrize("argument", ["limit", "offset"])
-async def test_limit_and_offset_name_the_right_call(argument):
-    async with TcbClient("T") as client:
-        with pytest.raises(ConfigurationError, match=rf"{argument}=10: .*page_size.*max_items"):
-            client.iter_functions("test-1", **{argument: 10})
-        with pytest.raises(ConfigurationError, match=r"function_page\(env, limit=…, offset=…\)"):
-            await client.list_functions("test-1", **{argument: 10})
+ONE_PAGE = r"page_size.*max_items.*function_page\(env, limit=…, offset=…\)"
+FILTER = r"page_size.*if f\."
 
 
-@pytest.mark.parametrize("option", ["status", "pagesize"])
-async def test_walk_names_its_arguments_and_shows_how_to_filter(option):
-    async with TcbClient("T") as client:
-        with pytest.raises(ConfigurationError, match=rf"{option}='Active': .*page_size.*if f\."):
-            await client.list_functions("test-1", **{option: "Active"})
+@pytest.mark.parametrize(
+    ("argument", "advice"),
+    [("limit", ONE_PAGE), ("offset", ONE_PAGE), ("status", FILTER), ("pagesize", FILTER)],
+)
+def test_unknown_argument_of_a_walk_gives_advice(argument, advice):
+    with pytest.raises(ConfigurationError, match=f"{argument}=10: .*{advice}"):
+        TcbClient("T").functions("test-1", **{argument: 10})
 
 
 def test_client_with_appid_and_secret_shows_the_right_call():
@@ -100,14 +88,6 @@ def test_unknown_keyword_names_the_right_one(name, right):
         assert "planted" not in "".join(shown)
 
 
-async def test_resume_that_is_not_a_cursor_of_this_env_is_refused():
-    async with TcbClient("T") as client:
-        with pytest.raises(ConfigurationError, match=r"resume=.*not a cursor"):
-            client.functions("test-1", resume="not a cursor")
-        with pytest.raises(ConfigurationError, match="'test-2', not of 'test-1'"):
-            client.functions("test-1", resume=client.functions("test-2").cursor)
-
-
 async def test_page_refuses_a_bad_limit_and_offset():
     async with TcbClient("T") as client:
         with pytest.raises(ConfigurationError, match=r"limit=0: .* 1 or more"):
@@ -134,7 +114,7 @@ async def test_page_refuses_a_bad_limit_and_offset():
         5,
     ],
 )
-def test_unusable_base_url_is_refused(base_url):
+def test_invalid_base_url_is_refused(base_url):
     right = r"must be (a str|an http\(s\) URL), such as 'https://api\.weixin\.qq\.com'"
     with pytest.raises(ConfigurationError, match=rf"^base_url=.*: {right}") as caught:
         TcbClient("T", base_url=base_url)
@@ -223,34 +203,3 @@ async def test_watch_refuses_a_since_that_is_not_a_listing(since):
     async with TcbClient("T") as client:
         with pytest.raises(ConfigurationError, match=r"since=.* a list of CloudFunctions"):
             client.watch_functions("test-1", since=since)  # type: ignore[arg-type]
-
-
-CHANGE_EVERY_DEFAULT = """
-import inspect
-import tcb_async._arguments as _arguments  # not "from": that imports the API
-
-names = [name for name in vars(_arguments) if name.startswith("DEFAULT_")]
-changed = {name: getattr(_arguments, name) for name in names}
-for number, (name, value) in enumerate(changed.items(), 1001):
-    changed[name] = value + "/other" if isinstance(value, str) else value + number
-    setattr(_arguments, name, changed[name])
-
-from tcb_async import RetryPolicy, TcbClient
-from tcb_async.pagination import Pager
-from tcb_async.pagination.page import FALLBACK, LARGEST
-
-taken = [LARGEST, FALLBACK] + [
-    parameter.default
-    for made in (
-        TcbClient, TcbClient.function_page, TcbClient.watch_functions,
-        TcbClient.wait_until_active, RetryPolicy, Pager,
-    )
-    for parameter in inspect.signature(made).parameters.values()
-]
-assert [name for name in names if changed[name] not in taken] == []
-assert TcbClient("T").functions("test-1").concurrency == changed["DEFAULT_CONCURRENCY"]
-"""
-
-
-def test_each_default_is_defined_once():
-    subprocess.run([sys.executable, "-c", CHANGE_EVERY_DEFAULT], check=True)  # noqa: S603 - ours

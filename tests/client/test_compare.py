@@ -32,13 +32,6 @@ def test_a_declaration_is_compared_with_functions(declared):
     assert [each.found for each in differences[:2]] == [None, SYNC]
 
 
-async def test_an_environment_equals_its_own_list_in_any_order(emulator, client):
-    emulator.deploy("test-777bb9", count=45)
-    found = await client.functions("test-777bb9").collect()
-
-    assert compare(found, reversed(found), times=True) == []
-
-
 def test_times_are_compared_on_request(declared):
     times = {"add_time": "2026-11-24 09:30:00", "mod_time": "2026-11-26 09:30:00"}
     redeployed = [CloudFunction("login", "Active", "Nodejs16.13", **times)]

@@ -40,6 +40,7 @@ async def test_appid_and_its_secret_are_enough(emulator, monkeypatch):
     ("variables", "options", "shown"),
     [
         ({"TCB_APPID": APPID}, {}, "StaticToken"),
+        ({"TCB_ACCESS_TOKEN": "a b"}, {"token": "T"}, "StaticToken"),
         ({}, {}, "https://api.weixin.qq.com,"),
         ({"TCB_BASE_URL": "https://sh.x.test/"}, {}, "https://sh.x.test,"),
         ({"TCB_BASE_URL": "https://sh.x.test/"}, {"base_url": "https://x.test"}, "https://x.test,"),

@@ -5,7 +5,6 @@ import importlib.metadata
 import inspect
 import json
 import sys
-import tomllib
 from pathlib import Path
 from typing import get_type_hints
 
@@ -65,14 +64,6 @@ def test_types_of_public_names_can_be_read():
             except NameError:
                 unreadable.add(function.__qualname__)
     assert unreadable == set()
-
-
-def test_import_contracts_have_one_exception():
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    contracts = settings["tool"]["importlinter"]["contracts"]
-    exempt = [line for contract in contracts for line in contract.get("ignore_imports", ())]
-
-    assert set(exempt) == {"tcb_async -> tcb_async._api"}
 
 
 def test_installed_package_is_tested():

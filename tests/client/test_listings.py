@@ -2,24 +2,19 @@
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
-from operator import attrgetter
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import attrs
 import pytest
-from raw_server import RawServer, http_reply
+from raw_server import http_reply
 
-from tcb_async import RetryPolicy, TcbClient
 from tcb_async._listings import (
     AUTHORIZERS,
     BATCH_ENVIRONMENTS,
     BATCH_FUNCTIONS,
     ENVIRONMENTS,
     FUNCTIONS,
-    ListEndpoint,
 )
-from tcb_async.client import ListingPager
 from tcb_async.exceptions import ResponseError
 from tcb_async.models import (
     BatchEnvironment,
@@ -27,9 +22,7 @@ from tcb_async.models import (
     CloudFunction,
     Environment,
     StatusReason,
-    Value,
 )
-from tcb_async.pagination.page import Page
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 NEW_YORK = timezone(timedelta(hours=-5))
@@ -44,7 +37,6 @@ def decode(body, listing=FUNCTIONS, **overrides):
 @pytest.mark.parametrize(
     ("listing", "sample", "fields", "limit"),
     [
-        (FUNCTIONS, "listfunctions", {"env": ENV}, 20),
         (ENVIRONMENTS, "getenvinfo", {}, 20),
         (AUTHORIZERS, "getauthorizerlist", {"component_appid": "appid_value"}, 100),
     ],
@@ -61,36 +53,31 @@ def test_batch_request_contains_the_documented_fields():
 
 
 @pytest.mark.parametrize(
-    ("ask", "target"),
+    ("call", "target"),
     [
-        (lambda client: client.list_functions(ENV), "/tcb/listfunctions?access_token=TOKEN"),
-        (lambda client: client.list_environments(), "/tcb/getenvinfo?access_token=TOKEN"),
+        (lambda it: it.list_functions(ENV), "/tcb/listfunctions?access_token=TOKEN"),
+        (lambda it: it.list_environments(), "/tcb/getenvinfo?access_token=TOKEN"),
         (
-            lambda client: client.authorizers(component_appid="wx0").collect(),
+            lambda it: it.authorizers(component_appid="wx0").collect(),
             "/cgi-bin/component/api_get_authorizer_list?component_access_token=TOKEN",
         ),
         (
-            lambda client: client.batch_functions(ENV).collect(),
+            lambda it: it.batch_functions(ENV).collect(),
             "/componenttcb/getscflist?access_token=TOKEN",
         ),
-        (
-            lambda client: client.list_batch_environments(),
-            "/componenttcb/describeenvs?access_token=TOKEN",
-        ),
+        (lambda it: it.list_batch_environments(), "/componenttcb/describeenvs?access_token=TOKEN"),
     ],
 )
-async def test_each_listing_has_its_path_and_token_parameter(ask, target):
-    async with (
-        RawServer(http_reply({"errcode": 0, "total_count": 0, "info_list": []})) as server,
-        TcbClient("TOKEN", base_url=server.url) as client,
-    ):
-        assert list(await ask(client)) == []
+async def test_each_listing_has_its_path_and_token_parameter(serve, call, target):
+    empty = http_reply({"errcode": 0, "total_count": 0, "info_list": []})
+    server, client = await serve(empty)
+    assert list(await call(client)) == []
 
     assert [request.target for request in server.requests] == [target]
 
 
 def made_by_hand(item, row):
-    """The value that somebody makes of a documented row."""
+    """The value that a user would make of a documented row."""
     row = dict(row)
     if "status_reason" in row:
         row["status_reason"] = tuple(StatusReason(**reason) for reason in row["status_reason"])
@@ -204,66 +191,6 @@ def test_time_in_unix_seconds_is_understood(seconds):
     assert function.add_time.utcoffset() == timedelta(hours=8)
 
 
-@attrs.frozen
-class Collection(Value):
-    name: str
-    count: int = 0
-
-
-COLLECTIONS = ListEndpoint(
-    "/tcb/databasecollectionget",
-    Page[Collection],
-    Collection,
-    identify=attrgetter("name"),
-    rows_key="collections",
-    total_key="total",
-)
-
-
-class Client(TcbClient):
-    def collections(self, env, **options):
-        return self._walk(ListingPager[Collection], COLLECTIONS, env, {"env": env}, options)
-
-
-def answer_with_collections(request, _):
-    asked = json.loads(request.partition(b"\r\n\r\n")[2])
-    start, limit = asked["offset"], asked["limit"]
-    rows = [{"name": f"c{n}", "count": n} for n in range(57)][start : start + limit]
-    return http_reply({"errcode": 0, "errmsg": "ok", "total": 57, "collections": rows})
-
-
-async def test_new_endpoint_costs_one_model_one_row_and_one_method():
-    async with (
-        RawServer(answer_with_collections) as server,
-        Client("TOKEN", base_url=server.url) as client,
-        client.collections("test-777bb9", page_size=10) as pager,
-    ):
-        found = await pager.collect()
-
-    assert found == [Collection(f"c{n}", n) for n in range(57)]
-    assert pager.total == 57
-    assert pager.cursor.scope == "test-777bb9"
-    assert {request.target for request in server.requests} == {
-        "/tcb/databasecollectionget?access_token=TOKEN"
-    }
-    assert server.requests[0].body == b'{"env":"test-777bb9","limit":10,"offset":0}'
-
-
-async def test_walk_errors_name_their_environment():
-    beyond = http_reply({"total": 1, "collections": [{"name": "a"}, {"name": "b"}]})
-    async with (
-        RawServer(beyond) as server,
-        Client("TOKEN", base_url=server.url, retry=RetryPolicy(sleep=no_time)) as client,
-    ):
-        with pytest.raises(ResponseError, match=r"\d+ rows from row 0 on were requested") as caught:
-            await client.collections("test-777bb9").collect()
-
-    assert (caught.value.env, caught.value.offset) == ("test-777bb9", 0)
-
-
-async def no_time(_seconds): ...
-
-
 @pytest.mark.parametrize(
     ("listing", "reply"),
     [
@@ -289,8 +216,6 @@ async def no_time(_seconds): ...
                 *({"info_list": [{"env": "a"}], key: 21} for key in ("total", "Total")),
             )
         ),
-        (COLLECTIONS, {"collections": []}),
-        *((COLLECTIONS, {"total": total, "collections": []}) for total in (None, {}, -1, "many")),
     ],
 )
 def test_reply_that_is_not_as_documented_is_a_response_error(listing, reply):

@@ -61,13 +61,6 @@ def test_functions_compare_by_every_field_and_are_frozen(name):
         delattr(LOGIN, name)
 
 
-def test_same_moment_in_another_zone_is_the_same_time():
-    abroad = attrs.evolve(LOGIN, add_time=LOGIN.add_time.astimezone(UTC))
-
-    assert abroad == LOGIN
-    assert hash(abroad) == hash(LOGIN)
-
-
 def test_times_are_aware_and_in_china():
     noon = datetime(2019, 2, 27, 12, 0)  # noqa: DTZ001 - as one might write it
 

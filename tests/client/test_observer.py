@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 import attrs
 import pytest
-from leaks import eventually, no_leaks
+from leaks import eventually
 
-from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TcbError
+from tcb_async import ClientClosedError, RetryPolicy, TcbError
 from tcb_async.emulator import Fault
 
 ENV = "test-777bb9"
@@ -58,16 +58,9 @@ def diary():
     return Diary()
 
 
-def watched(emulator, diary):
-    return TcbClient(
-        emulator.token, base_url=emulator.url, retry=RetryPolicy(base=0.0), observer=diary
-    )
-
-
 @pytest.fixture
-async def client(emulator, diary):
-    async with watched(emulator, diary) as client:
-        yield client
+async def client(emulator, diary, client_of):
+    return await client_of(emulator, retry=RetryPolicy(base=0.0), observer=diary)
 
 
 async def test_each_attempt_is_reported_without_secrets(emulator, diary, client):
@@ -84,22 +77,14 @@ async def test_each_attempt_is_reported_without_secrets(emulator, diary, client)
     assert emulator.token not in repr(diary)
 
 
-async def test_walk_is_observed_once_with_its_pages_and_its_stats(emulator, diary):
+async def test_walk_is_observed_once_with_its_pages_and_its_stats(emulator, diary, client):
     emulator.deploy(ENV, count=57)
-    async with watched(emulator, diary) as client, client.functions(ENV) as pager:
+    async with client.functions(ENV) as pager:
         await pager.collect()
 
     (walk,) = diary.walks
     assert (walk.env, walk.pages) == (ENV, 3)
     assert walk.ends == [(pager.stats, None)]
-
-
-async def test_copy_with_another_token_is_observed_too(emulator, diary, client):
-    emulator.deploy(ENV, count=57)
-    copy = client.with_token(emulator.issue_token())
-    assert [page.offset async for page in copy.iter_pages(ENV)]
-
-    assert len(diary.walks) == 1
 
 
 async def test_observer_gets_the_same_error_as_the_consumer(emulator, diary, client):
@@ -110,22 +95,6 @@ async def test_observer_gets_the_same_error_as_the_consumer(emulator, diary, cli
 
     ((_, error),) = diary.walks[0].ends
     assert error is caught.value
-
-
-async def test_walk_that_is_repaired_ends_once_and_at_its_end(emulator, diary):
-    emulator.deploy(ENV, count=100)
-
-    @emulator.on_request
-    def delete_before(asked):
-        if asked.number == 2:
-            for number in range(1, 6):
-                emulator.delete(ENV, f"fn-{number:04}")
-
-    async with watched(emulator, diary) as client, client.functions(ENV) as pager:
-        async for function in pager:
-            assert not diary.walks[0].ends, function
-    assert pager.stats.drift
-    assert diary.walks[0].ends == [(pager.stats, None)]
 
 
 async def test_error_handled_by_the_consumer_is_not_reported(emulator, diary, client):
@@ -139,9 +108,9 @@ async def test_error_handled_by_the_consumer_is_not_reported(emulator, diary, cl
     assert error is None
 
 
-async def test_observer_and_consumer_see_a_close_by_a_different_task(emulator, diary):
+async def test_observer_and_consumer_see_a_close_by_a_different_task(emulator, diary, client):
     emulator.script([Fault.hang()])
-    async with watched(emulator, diary) as client, client.functions(ENV) as pager:
+    async with client.functions(ENV) as pager:
         consumer = asyncio.create_task(pager.collect())
         await eventually(lambda: emulator.in_flight == 1)
         await pager.aclose()
@@ -150,32 +119,3 @@ async def test_observer_and_consumer_see_a_close_by_a_different_task(emulator, d
 
     ((_, error),) = diary.walks[0].ends
     assert error is caught.value
-
-
-async def test_leaving_early_ends_a_walk_without_an_error(emulator, diary):
-    emulator.deploy(ENV, count=500)
-    async with no_leaks(), watched(emulator, diary) as client:
-        try:
-            async with client.functions(ENV) as pager:
-                await anext(aiter(pager))
-                raise LookupError  # noqa: TRY301 - as a consumer might
-        except LookupError:
-            pass
-
-    ((_, error),) = diary.walks[0].ends
-    assert error is None
-
-
-@pytest.mark.parametrize("turns", range(8))
-async def test_every_cancelled_walk_is_reported_as_ended(emulator, diary, turns):
-    emulator.deploy(ENV, count=57)
-    async with no_leaks(), watched(emulator, diary) as client:
-        task = asyncio.create_task(client.functions(ENV).collect())
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    assert [error for walk in diary.walks for _, error in walk.ends] == [None] * len(diary.walks)
-    assert len(diary.walks) == (turns > 0)

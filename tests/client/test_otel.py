@@ -10,7 +10,7 @@ from constants import AUTHORIZER, CLASSIC, PLATFORM, STABLE
 from constants import LIST as LIST_PATH
 from leaks import eventually
 from merchants import Platform
-from opentelemetry import context
+from opentelemetry import context, metrics, trace
 from opentelemetry.context import _SUPPRESS_HTTP_INSTRUMENTATION_KEY
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -39,11 +39,11 @@ class Watched:
 
     def __init__(self):
         self.exporter, self.reader = InMemorySpanExporter(), InMemoryMetricReader()
-        tracers = TracerProvider(shutdown_on_exit=False)
-        tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
-        meters = MeterProvider([self.reader], shutdown_on_exit=False)
-        self.tracer = tracers.get_tracer("test")
-        self.observer = Telemetry(tracer_provider=tracers, meter_provider=meters)
+        self.tracers = TracerProvider(shutdown_on_exit=False)
+        self.tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.meters = MeterProvider([self.reader], shutdown_on_exit=False)
+        self.tracer = self.tracers.get_tracer("test")
+        self.observer = Telemetry(tracer_provider=self.tracers, meter_provider=self.meters)
 
     def client(self, emulator, **settings):
         settings = {"token": emulator.token, "retry": AT_ONCE, **settings}
@@ -96,7 +96,7 @@ def is_child(child, parent):
     return child.parent is not None and child.parent.span_id == parent.context.span_id
 
 
-async def test_try_is_an_http_client_span(emulator, watched, client):
+async def test_attempt_is_an_http_client_span(emulator, watched, client):
     emulator.deploy(ENV, count=3)
     await client.function_page(ENV, offset=1)
 
@@ -117,7 +117,7 @@ async def test_try_is_an_http_client_span(emulator, watched, client):
 
 @pytest.mark.parametrize(("scheme", "port"), [("https", 443), ("http", 80)])
 async def test_port_is_reported_even_where_the_url_leaves_it_out(watched, scheme, port):
-    """A server that is not WeChat, or none."""
+    """Whatever listens there, if anything, the call fails."""
     settings = {"retry": RetryPolicy(attempts=1), "observer": watched.observer}
     async with TcbClient("token", base_url=f"{scheme}://localhost", **settings) as client:
         with pytest.raises(TcbError):
@@ -147,7 +147,7 @@ OURS = "tcb_async.exceptions."
         "a TcbCode",
         "HTTP 503",
         "HTTP 429",
-        "no answer",
+        "no reply",
     ],
 )
 async def test_failed_attempt_names_its_error(emulator, watched, fault, expected):
@@ -177,7 +177,7 @@ async def test_every_attempt_is_a_span_and_retries_are_counted(emulator, watched
     assert resends == [None, 1, 2]
     assert http_attributes.HTTP_REQUEST_RESEND_COUNT == "http.request.resend_count"
     # First: older versions of the SDK report a gauge once.
-    assert watched.total("tcb.client.window") == 1, "the newest value: it shrank"
+    assert watched.total("tcb.client.window") == 1, "the latest value: it shrank"
     assert watched.total("tcb.client.retries") == 2
 
 
@@ -202,7 +202,7 @@ async def test_attempts_are_child_spans_of_the_walk(emulator, watched):
     assert walk.status.status_code is StatusCode.UNSET
 
 
-async def test_walks_at_once_keep_their_tries_apart(emulator, watched):
+async def test_concurrent_walks_keep_their_attempts_apart(emulator, watched):
     emulator.deploy("one", count=57)
     emulator.deploy("two", count=57)
 
@@ -214,18 +214,9 @@ async def test_walks_at_once_keep_their_tries_apart(emulator, watched):
         await asyncio.gather(walk("one"), walk("two"))
 
     walks = {span.attributes["tcb.env"]: span for span in watched.spans("tcb.walk")}
-    tries = watched.spans(LIST)
-    assert len(tries) == 6
-    assert all(is_child(span, walks[span.attributes["tcb.env"]]) for span in tries)
-
-
-async def test_single_page_is_a_child_of_the_callers_span(emulator, watched, client):
-    emulator.deploy(ENV, count=3)
-    with watched.tracer.start_as_current_span("mine"):
-        await client.function_page(ENV)
-
-    assert is_child(watched.span(LIST), watched.span("mine"))
-    assert watched.spans("tcb.walk") == []
+    attempts = watched.spans(LIST)
+    assert len(attempts) == 6
+    assert all(is_child(span, walks[span.attributes["tcb.env"]]) for span in attempts)
 
 
 async def test_failed_walk_names_its_error(emulator, watched, client):
@@ -381,10 +372,17 @@ async def test_http_instrumentation_is_silent_during_an_attempt(emulator, watche
     assert context.get_value(_SUPPRESS_HTTP_INSTRUMENTATION_KEY) is None
 
 
-async def test_global_providers_are_used_where_none_are_given(emulator):
-    emulator.deploy(ENV, count=57)
-    async with TcbClient(emulator.token, base_url=emulator.url, observer=Telemetry()) as client:
-        assert len(await client.functions(ENV).collect()) == 57
+async def test_global_providers_are_used_by_default(emulator, watched, monkeypatch):
+    # A process can set the global providers only once.
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: watched.tracers)
+    monkeypatch.setattr(metrics._internal, "get_meter_provider", lambda: watched.meters)
+    watched.observer = Telemetry()
+    async with watched.client(emulator) as client:
+        with pytest.raises(TcbError):
+            await client.functions(ENV).collect()
+
+    assert watched.span("tcb.walk")
+    assert watched.points("tcb.walk.duration")
 
 
 async def test_inventory_is_a_span_and_each_account_one_within_it(emulator, watched):

@@ -10,7 +10,7 @@ import pytest
 from constants import PLATFORM
 from merchants import Platform
 from pydantic import TypeAdapter
-from raw_server import RawServer, http_reply
+from raw_server import http_reply
 from secret_leaks import leaks_of, logged, shown_by
 
 from tcb_async import (
@@ -20,7 +20,6 @@ from tcb_async import (
     ResponseError,
     RetryPolicy,
     StatusReason,
-    TcbClient,
     TokenError,
 )
 from tcb_async._listings import AUTHORIZERS
@@ -188,19 +187,17 @@ class TestRefreshToken:
             '{"errcode":-1,"errmsg":"busy","list":[{"refresh_token":"%s"}]}',
         ],
     )
-    async def test_no_error_log_or_traceback_shows_it(self, reply, caplog):
+    async def test_no_error_log_or_traceback_shows_it(self, serve, reply, caplog):
         caplog.set_level(logging.DEBUG)
-        body = (reply % REFRESH).encode()
-        async with (
-            RawServer(lambda *_: http_reply(body)) as server,
-            TcbClient("TOKEN", base_url=server.url, retry=RetryPolicy(attempts=1)) as client,
-        ):
-            pager = client.authorizers(component_appid=PLATFORM)
-            try:
-                said = [repr(await pager.collect())]
-            except Exception as error:  # noqa: BLE001 - all that is raised is looked at
-                said = [*shown_by(error)]
-            said += [repr(pager), repr(pager.cursor), str(pager.cursor)]
+        _, client = await serve(
+            http_reply((reply % REFRESH).encode()), retry=RetryPolicy(attempts=1)
+        )
+        pager = client.authorizers(component_appid=PLATFORM)
+        try:
+            said = [repr(await pager.collect())]
+        except Exception as error:  # noqa: BLE001 - any error is searched
+            said = [*shown_by(error)]
+        said += [repr(pager), repr(pager.cursor), str(pager.cursor)]
         assert leaks_of([REFRESH], [*said, *logged(caplog.records)]) == []
 
     async def test_refresh_token_that_is_not_text_is_a_response_error(self):

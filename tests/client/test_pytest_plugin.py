@@ -15,13 +15,10 @@ AUTO = ("--asyncio-mode=auto", *SCOPE)
 STRICT = ("--asyncio-mode=strict", *SCOPE)
 ALONE = ("-p", "no:asyncio", "-p", "no:looptime_plugin")
 SCOPES = ["function", "class", "module", "package", "session"]
-LISTS = """
+DEPLOYS = """
+    tcb_emulator.deploy("test-777bb9", count=57)
     names = [function.name async for function in tcb_client.iter_functions("test-777bb9")]
     assert names == [row.name for row in tcb_emulator.functions("test-777bb9")]
-"""
-DEPLOYS = f"""
-    tcb_emulator.deploy("test-777bb9", count=57)
-{LISTS}
 """
 # pytest-randomly imports numpy, pytester forgets the modules that a run imported, and a process can
 # import numpy only once: a page that needs it would fail later.
@@ -62,7 +59,7 @@ def test_fixtures_work_with_anyio(passes, options):
 
 
 def loaded_again(path):
-    """A module of its own from the file of another."""
+    """Load a module from its file once more, as a separate module."""
     spec = importlib.util.spec_from_file_location("again", path)
     again = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(again)
@@ -95,9 +92,7 @@ def test_emulator_works_in_a_sync_test(passes, options):
 
 
 SUITES = {
-    "an async fixture of a sync test": (
-        AUTO,
-        """
+    "an async fixture of a sync test": """
 import pytest
 
 @pytest.fixture
@@ -108,10 +103,7 @@ async def count(tcb_emulator, tcb_client):
 def test(count):
     assert count == 57
 """,
-    ),
-    "a property test": (
-        AUTO,
-        """
+    "a property test": """
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 @settings(suppress_health_check=list(HealthCheck), max_examples=5, database=None)
@@ -121,10 +113,7 @@ async def test(tcb_emulator, tcb_client, count):
     tcb_emulator.deploy(env, count=count)
     assert await tcb_client.count_functions(env) == count
 """,
-    ),
-    "a fault is one line and is tried again at once": (
-        AUTO,
-        """
+    "a fault is one line, and is retried without a wait": """
 import asyncio
 
 async def test(tcb_emulator, tcb_client):
@@ -134,36 +123,19 @@ async def test(tcb_emulator, tcb_client):
         assert len(await pager.collect()) == 57
     assert pager.stats.retries == 4
 """,
-    ),
-    "a common deployment is a fixture": (
-        AUTO,
-        f"""
-import pytest
-
-@pytest.fixture
-def tcb_emulator(tcb_emulator):
-    tcb_emulator.deploy("test-777bb9", count=5)
-    return tcb_emulator
-
-async def test(tcb_emulator, tcb_client):{LISTS}
-""",
-    ),
-    "every test has an emulator of its own": (
-        AUTO,
-        f"""
+    "every test has an emulator of its own": f"""
 import pytest
 
 @pytest.mark.parametrize("_", range(3))
 async def test(tcb_emulator, tcb_client, _):{DEPLOYS}
     assert len(tcb_emulator.requests) == 1
 """,
-    ),
 }
 
 
-@pytest.mark.parametrize(("options", "source"), SUITES.values(), ids=SUITES)
-def test_fixtures_work_in(passes, options, source):
-    passes(source, *options, passed=3 if "range(3)" in source else 1)
+@pytest.mark.parametrize("suite", SUITES)
+def test_fixtures_work_in(passes, suite):
+    passes(SUITES[suite], *AUTO, passed=3 if "range(3)" in SUITES[suite] else 1)
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -188,27 +160,6 @@ class TestSome:
 def test_scope_of_event_loops_may_be_set_for_all_tests(passes):
     scope = ("-o", "asyncio_default_test_loop_scope=session")
     passes(f"async def test(tcb_emulator, tcb_client):{DEPLOYS}", *AUTO, *scope)
-
-
-@pytest.mark.parametrize("scope", ["module", "session"])
-def test_fixture_on_a_shared_event_loop_may_use_the_client(passes, scope):
-    passes(
-        f"""
-import pytest
-import pytest_asyncio
-
-@pytest_asyncio.fixture(loop_scope="{scope}")
-async def names(tcb_emulator, tcb_client):
-    tcb_emulator.deploy("test-777bb9", count=2)
-    return [function.name async for function in tcb_client.iter_functions("test-777bb9")]
-
-@pytest.mark.asyncio(loop_scope="{scope}")
-async def test(names, tcb_client):
-    assert names == ["fn-0001", "fn-0002"]
-    assert await tcb_client.count_functions("test-777bb9") == 2
-""",
-        *STRICT,
-    )
 
 
 MARKED_FOR_ANYIO = """
@@ -249,23 +200,28 @@ async def test(tcb_client): ...
         ("async def test(tcb_client): ...", ALONE, "*needs pytest-asyncio 1.0 or later*"),
     ],
 )
-def test_where_the_client_cannot_work_it_says_so_at_once(pytester, source, options, said):
+def test_where_the_client_cannot_work_it_says_so(pytester, source, options, said):
     pytester.makepyfile(source)
     result = pytester.runpytest_inprocess(*PLUGINS, *options)
     result.stdout.fnmatch_lines([said])
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
-def test_failing_test_leaves_no_walk_running(passes):
+def test_client_of_a_failing_test_is_closed(passes):
     passes(
         """
-async def test(tcb_emulator, tcb_client):
+clients = []
+
+async def test_that_fails(tcb_emulator, tcb_client):
+    clients.append(tcb_client)
     tcb_emulator.deploy("test-777bb9", count=500)
     async for function in tcb_client.iter_functions("test-777bb9"):
-        assert function.name == "another"
+        assert function.name == "missing"
+
+def test_after_it():
+    assert clients[0].closed
 """,
         *AUTO,
-        passed=0,
         failed=1,
     )
 

@@ -57,7 +57,7 @@ def made(kind):
             return way()
         except (TypeError, AttributeError):
             continue
-    raise AssertionError(f"{kind} is new: say how one is made")
+    raise AssertionError(f"{kind} is new: add a way to make it")
 
 
 CERTIFICATE = (client_exceptions.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
@@ -134,6 +134,7 @@ async def test_an_unexpected_error_keeps_its_text_and_traceback(mocked_http, cap
 
 
 async def test_certificate_error_shows_only_openssls_reason(mocked_http):
+    """Real certificates are in ``test_tls``."""
     refused = ssl.SSLCertVerificationError(1, SECRET)
     refused.verify_message = "reason"
 

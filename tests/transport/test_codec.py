@@ -125,6 +125,9 @@ def test_reported_errors_keep_every_word(seen):
         ("AuthFailure.UnauthorizedOperation", "PermissionDeniedError", False),
         ("INVALID_ENV_STATUS", "PermissionDeniedError", False),
         ("ResourceUnavailable.InsufficientBalance", "PermissionDeniedError", False),
+        ("FailedOperation.OperationTimeout", "SystemBusyError", True),
+        ("INVALID_THIRDAPP_STATUS", "PermissionDeniedError", False),
+        ("LimitExceeded.Concurrent", "RateLimitError", True),
         ("FutureCode.OfWhichWeKnowNothing", "ApiError", False),
     ],
 )
@@ -167,16 +170,10 @@ def test_error_reply_with_invalid_rows_is_an_api_error():
         decode({"errcode": -1, "errmsg": "busy", "functions": "none", "total_count": "many"})
 
 
-def test_token_reply_is_a_plain_object():
-    reply = decode_reply(b'{"access_token":"T","expires_in":7200}', "/cgi-bin/stable_token")
-
-    assert reply == {"access_token": "T", "expires_in": 7200}
-
-
-@pytest.mark.parametrize("body", [b"[]", b"", b'"T"', b"{"])
-def test_token_reply_must_be_an_object(body):
-    with pytest.raises(ResponseError):
-        decode_reply(body, "/cgi-bin/token")
+@pytest.mark.parametrize("body", [b"[]", b"", b'"T"', b"{", b'{"errcode":-1,"errmsg":3}'])
+def test_reply_must_be_an_object_with_a_readable_errcode(body):
+    with pytest.raises(ResponseError, match=r"^/tcb/x should return a JSON object"):
+        decode_reply(body, "/tcb/x")
 
 
 json_values = st.recursive(

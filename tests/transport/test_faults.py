@@ -1,7 +1,4 @@
-"""Every reply of a server becomes a `TcbError`, or a retry that succeeds.
-
-Rule: each fault has a row, so a changed result is noticed.
-"""
+"""Every fault of a server becomes a `TcbError`, or a retry that succeeds."""
 
 import asyncio
 import gzip
@@ -46,10 +43,8 @@ class Outcome:
     retried: bool
 
 
-DROPPED = Outcome(TransportError, retried=True)
-CUT_SHORT = Outcome(TransportError, retried=True)
-NO_ANSWER_IN_TIME = Outcome(TransportError, retried=True)
-SERVER_ERROR = Outcome(TransportError, retried=True)
+DROPPED = CUT_SHORT = SERVER_ERROR = Outcome(TransportError, retried=True)
+NO_REPLY_IN_TIME = Outcome(TransportError, retried=True)
 TOO_MANY = Outcome(RateLimitError, retried=True)
 ENDS_TOO_EARLY = Outcome(ResponseError, retried=True)
 NOT_AS_PROMISED = Outcome(ResponseError, retried=False)
@@ -85,12 +80,12 @@ TOLD_APART: dict[str, Outcome | None] = {
     **dict.fromkeys(("unended_chunked", "bad_gzip", "gzip_of_many_members"), CUT_SHORT),
     **dict.fromkeys(("truncated_without_length", "truncated_gzip"), ENDS_TOO_EARLY),
     **dict.fromkeys(("empty", "spaces", "cut_json", "cut_character"), ENDS_TOO_EARLY),
-    **dict.fromkeys(ONLY_TIME_ENDS, NO_ANSWER_IN_TIME),
-    **dict.fromkeys(("endless_chunk_extension", "chunks_of_a_byte"), NO_ANSWER_IN_TIME),
+    **dict.fromkeys(ONLY_TIME_ENDS, NO_REPLY_IN_TIME),
+    **dict.fromkeys(("endless_chunk_extension", "chunks_of_a_byte"), NO_REPLY_IN_TIME),
     "html_error": SERVER_ERROR,
     **{f"status_{code}": SERVER_ERROR for code in (500, 502, 503, 504)},
 }
-"""Faults with a result other than NOT_AS_PROMISED."""
+"""The outcomes of faults; that of all others is NOT_AS_PROMISED."""
 
 
 def client(
@@ -100,12 +95,12 @@ def client(
     token="T",  # noqa: S107 - for servers that ignore it
 ):
     """A client with enough patience for every fault that stops by itself."""
-    timeout = 0.2 if outcome is NO_ANSWER_IN_TIME else 10.0
+    timeout = 0.2 if outcome is NO_REPLY_IN_TIME else 10.0
     return TcbClient(token, base_url=url, retry=retry, timeout=timeout, max_reply_bytes=2**20)
 
 
 def assert_clean(error, expected):
-    """Check an error of ours without a foreign cause: it names the place and survives a pickle."""
+    """Check that the error has no cause, names the position, and survives a pickle."""
     assert type(error) is expected
     assert (error.__cause__, error.__context__) == (None, None)
     assert (error.env, error.offset) == (ENV, 0)
@@ -127,13 +122,13 @@ async def test_any_fault_ends_in_a_page_or_our_error(fault):
     async with (
         no_leaks(),
         RawServer(EVERY[fault]) as server,
-        client(server.url, ONCE, outcome) as asking,
+        client(server.url, ONCE, outcome) as calling,
     ):
         if outcome is None:
-            await spoiled(asking, fault)
+            await spoiled(calling, fault)
         else:
             with pytest.raises(TcbError) as caught:
-                await spoiled(asking, fault)
+                await spoiled(calling, fault)
             assert_clean(caught.value, outcome.error)
 
 
@@ -142,23 +137,23 @@ async def test_only_transient_faults_are_retried(fault):
     outcome = TOLD_APART.get(fault, NOT_AS_PROMISED)
     async with (
         RawServer(once(EVERY[fault])) as server,
-        client(server.url, AT_ONCE, outcome) as asking,
+        client(server.url, AT_ONCE, outcome) as calling,
     ):
         if outcome is not None and not outcome.retried:
             with pytest.raises(TcbError):
-                await spoiled(asking, fault)
+                await spoiled(calling, fault)
             assert len(server.requests) == 1
         else:
-            page = await asking.function_page(ENV)
+            page = await calling.function_page(ENV)
             assert page.total_count == 1
             assert len(server.requests) == (1 if outcome is A_PAGE else 2)
 
 
 @pytest.mark.parametrize("fault", sorted(ON_REUSE))
 async def test_spoilt_idle_connection_costs_one_retry(fault):
-    async with RawServer(FAULTS[fault]) as server, client(server.url, AT_ONCE) as asking:
-        await spoiled(asking, fault)
-        page = await asking.function_page(ENV)
+    async with RawServer(FAULTS[fault]) as server, client(server.url, AT_ONCE) as calling:
+        await spoiled(calling, fault)
+        page = await calling.function_page(ENV)
 
     assert [function.name for function in page.functions] == ["login"]
 
@@ -167,18 +162,18 @@ async def test_truncated_reply_is_requested_again():
     def cut_then_whole(_, n):
         return OK if n % 2 else http_reply(LISTING[: n // 2])
 
-    async with RawServer(cut_then_whole) as server, client(server.url, AT_ONCE) as asking:
+    async with RawServer(cut_then_whole) as server, client(server.url, AT_ONCE) as calling:
         for _ in LISTING:
-            assert (await asking.function_page(ENV)).total_count == 1
+            assert (await calling.function_page(ENV)).total_count == 1
 
     assert len(server.requests) == 2 * len(LISTING)
 
 
 async def test_errcode_counts_with_every_status():
     body = {"errcode": 48001, "errmsg": "api unauthorized rid: 1-2-3"}
-    async with RawServer(http_reply(body, 403)) as server, client(server.url, ONCE) as asking:
+    async with RawServer(http_reply(body, 403)) as server, client(server.url, ONCE) as calling:
         with pytest.raises(PermissionDeniedError) as caught:
-            await asking.function_page(ENV)
+            await calling.function_page(ENV)
 
     assert_clean(caught.value, PermissionDeniedError)
 

@@ -1,4 +1,4 @@
-"""A walk leaves nothing behind; ``nightly/tests/test_lifecycle.py`` stops it in every way."""
+"""A finished walk leaves nothing; ``nightly/tests/test_lifecycle.py`` stops it in every way."""
 
 import asyncio
 import gc
@@ -58,29 +58,30 @@ async def when_its_client_is_closed(client, emulator):
     task = asyncio.ensure_future(at_its_end(client, emulator))
     await eventually(lambda: len(emulator.requests) > 1)
     await client.aclose()
-    with pytest.raises(ClientClosedError):
+    with pytest.raises(ClientClosedError) as caught:
         await task
+    assert caught.value.env == caught.value.cursor.scope == ENV
 
 
-WAYS = [
-    at_its_end,
-    at_an_error,
-    at_a_break,
-    at_a_break_out_of_a_pager,
-    when_it_is_dropped_in_a_cycle,
-    when_its_time_is_over,
-    when_its_client_is_closed,
-]
-
-
-@pytest.mark.parametrize("end", WAYS, ids=lambda end: end.__name__)
-async def test_finished_walk_leaves_nothing_behind(emulator, caplog, end):
+@pytest.mark.parametrize(
+    "stop",
+    [
+        at_its_end,
+        at_an_error,
+        at_a_break,
+        at_a_break_out_of_a_pager,
+        when_it_is_dropped_in_a_cycle,
+        when_its_time_is_over,
+        when_its_client_is_closed,
+    ],
+)
+async def test_finished_walk_leaves_nothing(emulator, caplog, stop):
     emulator.deploy(ENV, count=57)
     emulator.latency = 0.01
     retry = RetryPolicy(base=0.0)
     async with no_leaks():
         async with TcbClient(emulator.token, base_url=emulator.url, retry=retry) as client:
-            await end(client, emulator)
+            await stop(client, emulator)
         gc.collect()
 
     assert [line for line in caplog.records if line.name == "asyncio"] == []

@@ -261,7 +261,7 @@ async def test_closing_the_session_stops_its_calls(emulator, *, is_callers):
     assert len(emulator.requests) == 1
 
 
-async def test_closing_cancels_tasks_started_meanwhile():
+async def test_closing_cancels_tasks_started_by_cancelled_tasks():
     client = TcbClient("T", base_url="http://127.0.0.1:9")
     transport = client._transport
 

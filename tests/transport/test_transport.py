@@ -92,20 +92,18 @@ def zstd_bomb(mebibytes):
 
 
 @pytest.mark.parametrize("fault", sorted(UNENDING | {"zstd_bomb"}))
-async def test_reply_is_limited_after_decompression(fault):
+async def test_reply_is_limited_after_decompression(serve, fault):
     reply = zstd_bomb(16) if fault == "zstd_bomb" else FAULTS[fault]
-    async with RawServer(reply) as server:
-        url = server.url
-        async with TcbClient("T", base_url=url, retry=ONCE, max_reply_bytes=MIB) as client:
-            with pytest.raises(TcbError):
-                await client.count_functions(ENV)
-            tracemalloc.start()
-            try:
-                with pytest.raises(TcbError) as caught:
-                    await client.count_functions(ENV)
-                _, peak = tracemalloc.get_traced_memory()
-            finally:
-                tracemalloc.stop()
+    _, client = await serve(reply, retry=ONCE, max_reply_bytes=MIB)
+    with pytest.raises(TcbError):
+        await client.count_functions(ENV)
+    tracemalloc.start()
+    try:
+        with pytest.raises(TcbError) as caught:
+            await client.count_functions(ENV)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
 
     assert fault == "zstd_bomb" or "more than max_reply_bytes (1048576)" in str(caught.value)
     assert peak < 5 * MIB
@@ -162,6 +160,6 @@ async def test_proxy_and_netrc_are_used_only_on_request(serve, monkeypatch, tmp_
         server, client = await serve(OK, trust_env=trust_env)
         await client.count_functions(ENV)
 
-        asked = [*server.requests, *proxy.requests]
+        sent = [*server.requests, *proxy.requests]
         assert len(proxy.requests) == trust_env
-        assert ("authorization" in asked[0].headers) is trust_env
+        assert ("authorization" in sent[0].headers) is trust_env
