@@ -163,7 +163,7 @@ async def test_max_items_stops_a_filtered_walk(emulator):
     await run("list", ENV, "-f", "ndjson", *options, env=env_for(emulator))
     await run("list", ENV, "-f", "json", *options, env=env_for(emulator))
 
-    assert len(emulator.requests) <= 4
+    assert 2 <= len(emulator.requests) <= 4
 
 
 async def test_page_size_and_concurrency_reach_the_walk(emulator):
@@ -172,8 +172,8 @@ async def test_page_size_and_concurrency_reach_the_walk(emulator):
 
     await run("list", ENV, "--page-size", "7", "--concurrency", "2", env=env_for(emulator))
 
-    assert {request.body["limit"] for request in emulator.requests if request.body} <= set(range(8))
-    assert emulator.peak_in_flight <= 2
+    assert {request.body["limit"] for request in emulator.requests} == {7}
+    assert emulator.peak_in_flight == 2
 
 
 async def test_the_demonstration_needs_nothing_at_all():
