@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from terminal import ENV, run, run_here, start
 
-from tcb_async import DailyQuotaError, RetryPolicy, TcbClient, TcbError, changes
+from tcb_async import DailyQuotaError, RetryPolicy, TcbClient, changes
 from tcb_async.cli.demo import add_documented_environments, change_functions
 from tcb_async.cli.screen import Screen as Console
 from tcb_async.emulator import DEMO_ENV, Emulator
@@ -134,18 +134,6 @@ class TestDocs:
         ]
         assert len(merchants.out.splitlines()) == 60
         assert "quota-777bb9 and a platform with 60 merchants. " in ended.err
-
-    @pytest.mark.parametrize(("env", "errcode"), [("busy-777bb9", -1), ("denied-777bb9", 48001)])
-    async def test_an_environment_always_fails(self, emulator, env, errcode):
-        add_documented_environments(emulator, "wxplatform")
-        async with TcbClient(
-            emulator.token, base_url=emulator.url, retry=RetryPolicy.none()
-        ) as client:
-            for _ in range(3):
-                with pytest.raises(TcbError) as caught:
-                    await client.count_functions(env)
-                assert caught.value.errcode == errcode
-            assert await client.count_functions(ENV) == 48
 
     async def test_each_walk_is_over_its_quota_once(self, emulator):
         add_documented_environments(emulator, "wxplatform")
