@@ -284,6 +284,21 @@ class TestExitCode0:
         assert (ended.code, ended.out) == (3, "")
         assert "--name pya* matches no function of either side" in ended.err
 
+    @pytest.mark.parametrize(
+        ("found", "options", "said"),
+        [("i.sqlite", [], "inventory has no accounts"), (ENV, ["--ignore-extra"], "is expected")],
+    )
+    async def test_a_comparison_of_nothing_is_an_error(
+        self, emulator, tmp_path, monkeypatch, *, found, options, said
+    ):
+        monkeypatch.chdir(tmp_path)
+        stored("i.sqlite")
+        deploy_as_declared(emulator)
+        (tmp_path / "none.json").write_text("[]", encoding="utf-8")
+        ended = await run("diff", "none.json", found, *options, env=env_for(emulator))
+        assert (ended.code, ended.out) == (3, "")
+        assert re.search(f"nothing was compared: .*{said}", ended.err)
+
     async def test_two_empty_lists_are_equal(self, emulator, tmp_path):
         emulator.deploy(ENV, "login")
         emulator.delete(ENV, "login")
