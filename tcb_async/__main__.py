@@ -9,7 +9,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; ends by raising `SystemExit` with the exit code."""
+    """Run the command line; exits by raising `SystemExit` with the exit code."""
     try:
         _main()
     except KeyboardInterrupt:  # before there was a handler
@@ -18,7 +18,7 @@ def main() -> None:
 
 
 def _main() -> None:
-    from tcb_async.cli import signals  # noqa: PLC0415 - `main` catches a signal meanwhile
+    from tcb_async.cli import signals  # noqa: PLC0415 - `main` catches a signal during this import
 
     with signals.handle_signals() as handler:
         try:
@@ -34,9 +34,9 @@ def _main() -> None:
                 "pip install 'tcb-async[cli]'\n"
             )
             sys.exit(3)
-        except SystemExit as ended:
+        except SystemExit as exiting:
             if handler.received:  # do not wait for a thread that resolves a host name
-                os._exit(int(ended.code or 0))
+                os._exit(int(exiting.code or 0))
             raise
 
 

@@ -88,7 +88,7 @@ def check_seconds(name: str, value: object) -> float:
 
 
 def check_instance(name: str, value: object, kind: type, example: str) -> None:
-    """Refuse a value of another type without showing it: a secret may be in the wrong place."""
+    """Refuse a value of a different type without showing it: a secret may be in the wrong place."""
     if not isinstance(value, kind):
         article = "an" if kind.__name__[0] in "AEIOU" else "a"
         raise ConfigurationError(
@@ -199,8 +199,8 @@ def check_base_url(base_url: object, *, allow_http: bool, name: str = "base_url"
         host = parts.hostname if URL(base_url).host else None
     except ValueError:
         parts, host = urlsplit(""), None
-    unusable = not base_url.isprintable() or " " in base_url
-    if host is None or unusable or parts.scheme not in {"http", "https"}:
+    has_spaces = not base_url.isprintable() or " " in base_url
+    if host is None or has_spaces or parts.scheme not in {"http", "https"}:
         shown = _show(redact(base_url))  # a token may have been put in its place
         raise ConfigurationError(f"{name}={shown}: must be an http(s) URL, {example}")
     if parts.username or parts.password or parts.query or parts.fragment:

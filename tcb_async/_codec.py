@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from tcb_async._arguments import describe
-from tcb_async._redact import Hidden, Secret, hide, redact
+from tcb_async._redact import Hidden, Secret, redact
 from tcb_async.errcodes import find_tcb_code, look_up
 from tcb_async.exceptions import ApiError, ConfigurationError, ResponseError
 
@@ -133,7 +133,7 @@ def _split_rid(errmsg: str, secrets: Collection[Secret]) -> tuple[str, str | Non
     if match is None:
         return errmsg, None
     text = errmsg[: start + match.start()].rstrip(" ,")
-    return text, hide(match["rid"] or match["hint"], secrets) or None
+    return text, redact(match["rid"] or match["hint"], secrets) or None
 
 
 def make_unreadable_error(

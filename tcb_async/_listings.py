@@ -48,8 +48,8 @@ class ListEndpoint(Generic[Item, PageT]):
     item: type[Item]
     # An item's id, unique in the list.
     identify: Callable[[Item], str]
-    # The reply's keys for the rows and for the total; a nested total is written ``pager.Total``.
-    # Without a total, the reply is the whole list, and limit and offset are not sent.
+    # The reply's keys for the rows and for the total. Without a total, the reply is the whole list,
+    # and limit and offset are not sent.
     rows_key: str = "functions"
     total_key: str | None = "total_count"
     # The request's key for the number of rows, and the maximum of this number, if there is one.
@@ -120,7 +120,7 @@ class _ReplyReader(Generic[Item]):
             raise self._make_error(body, reason, secrets)
         total: int | None = self.total_of(reply) if self.listing.total_key else len(rows)
         if total is None or not 0 <= total <= MOST_ROWS:
-            raise self._make_error(body, f"it has no usable {self.listing.total_key}", secrets)
+            raise self._make_error(body, f"it has no valid {self.listing.total_key}", secrets)
         aware = _EPOCH.replace(tzinfo=zone)  # adding to it is faster than replace() or combine()
         for time_of, set_time in self.slots:
             for row in rows:
@@ -181,9 +181,7 @@ def _make_decoder(listing: ListEndpoint[Any, Any], row: type) -> Callable[[bytes
         fields += [(key, int | None, None) for key in _TOTALS]
     else:
         fields = [("errcode", int | str, 0), (listing.rows_key, rows, None)]
-        key, _, inner = listing.total_key.partition(".")
-        nested = msgspec.defstruct("Totals", [(inner or key, int | None, None)], frozen=True)
-        fields.append((key, nested, nested()) if inner else (key, int | None, None))
+        fields.append((listing.total_key, int | None, None))
     return msgspec.json.Decoder(msgspec.defstruct("Reply", fields), dec_hook=decode_secret).decode
 
 

@@ -45,7 +45,7 @@ class IteratedOnce(ABC):
         try:
             await self.aclose()
         finally:
-            # If the generator is running, another task is iterating it; `_cancel` has told it.
+            # If the generator is running, a different task is iterating it; `_cancel` has told it.
             if isinstance(generator, AsyncGeneratorType) and not generator.ag_running:
                 await generator.aclose()
 

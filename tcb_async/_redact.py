@@ -11,7 +11,6 @@ frees late: where the frame refers to much, the variable is deleted.
 
 from __future__ import annotations
 
-import base64
 import hmac
 import re
 import sys
@@ -36,6 +35,7 @@ _SHAPE = re.compile(
         )
         (?:\.[A-Z][A-Za-z_]*)*                      # InvalidParameterValue.Limit
       | [0-9a-f]{{1,12}}(?:-[0-9a-f]{{1,12}}){{2,4}}    # a rid, or Tencent Cloud's request id
+      | [0-9]{{10}}_[0-9]{{1,4}}_[0-9a-f]{{32}}     # an older request id of WeChat's
       | //{_LETTERS}(?:\.{_LETTERS})+(?:/[\w-]{{1,15}})*/?  # //mmbizurl.cn/s/JtxxFh33r
     )
     \.?
@@ -47,7 +47,6 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _USER = re.compile(r"(?<=//)[^/\s]+@")
-_SHORTEST_BASE64 = 8
 _PIECE = 8  # any so many consecutive characters of a secret are hidden
 
 _SECRET_KEYS = ("secret", "token", "ticket")
@@ -91,7 +90,7 @@ class Hidden(Generic[Value_co]):
 
 
 class Secret(Hidden[str]):
-    """A token, an appsecret or another text that must not be shown.
+    """A token, an appsecret or a different text that must not be shown.
 
     It has neither a length nor parts, its repr and its str hide it, and it is not pickled. It is
     equal to the same text in a `Secret` or a str, compared in constant time.
@@ -147,7 +146,7 @@ class forget_frames:  # noqa: N801 - a context manager, read as a verb
 
 
 def wrap(value: T) -> T | Secret:
-    """Wrap a str, so that no traceback shows it if another argument is refused."""
+    """Wrap a str, so that no traceback shows it if a different argument is refused."""
     return Secret(value) if isinstance(value, str) else value
 
 
@@ -197,14 +196,13 @@ def _mask_unless_shaped(word: re.Match[str]) -> str:
 
 
 def hide(text: str, secrets: Collection[Secret]) -> str:
-    """Hide only the given secrets: as they are, in base64, and in pieces.
+    """Hide only the given secrets, whole or in pieces.
 
     A secret is in pieces if a line break or an escape divides it, or if the reply was cut off.
     """
     pieces = {piece for secret in secrets for piece in _iterate_pieces(secret.reveal())}
-    for secret in secrets:
-        for form in _iterate_forms(secret):
-            text = text.replace(form, MASK)
+    for secret in filter(Secret.reveal, secrets):
+        text = text.replace(secret.reveal(), MASK)
     shown, end = "", 0
     for at, piece in enumerate(_iterate_pieces(text)):
         if piece in pieces:
@@ -215,26 +213,3 @@ def hide(text: str, secrets: Collection[Secret]) -> str:
 
 def _iterate_pieces(text: str) -> Iterator[str]:
     return (text[at : at + _PIECE] for at in range(len(text) - _PIECE + 1))
-
-
-def _iterate_forms(secret: Secret) -> Iterator[str]:
-    """Yield the secret, and its forms in the base64 of a longer text."""
-    raw = _encode(secret)
-    if not raw:
-        return
-    yield secret.reveal()
-    # Base64 turns 3 bytes into 4 characters of 6 bits. So the form of a secret depends on the
-    # number of bytes before it, modulo 3. After one byte, the first character contains bits of that
-    # byte, and the second mixes both: 2 characters are uncertain. After two bytes, 3 are. A last
-    # character that the secret does not fill mixes in the next bytes, and is left out too.
-    for before, uncertain in (0, 0), (1, 2), (2, 3):
-        encoded = base64.b64encode(bytes(before) + raw)
-        certain = (len(raw) + before) * 8 // 6
-        form = encoded[uncertain:certain].decode()
-        # A form of a few characters would match words of any text by chance.
-        if len(form) >= _SHORTEST_BASE64:
-            yield form
-            yield form.translate(_URL_SAFE)
-
-
-_URL_SAFE = str.maketrans("+/", "-_")

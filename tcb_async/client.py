@@ -741,11 +741,7 @@ class TcbClient:
             return f"<{type(self).__name__}, not made>"
         window = self._transport.window
         state = "closed" if self.closed else f"{window.in_flight} of {window.size} in flight"
-        try:
-            token = repr(self._provider)
-        except Exception:  # noqa: BLE001 - the caller's own code
-            token = f"<{type(self._provider).__name__}, whose repr fails>"
-        return f"<TcbClient {self._transport.base_url}, token {token}, {state}>"
+        return f"<TcbClient {self._transport.base_url}, token {self._provider!r}, {state}>"
 
     @property
     def closed(self) -> bool:

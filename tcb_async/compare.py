@@ -63,13 +63,15 @@ class Difference:
     def what(self) -> str:
         """The fields that differ, such as ``status Active → UpdateFailed``; else the runtime."""
         if self.expected is not None and self.found is not None:
-            pairs = (
-                (field, getattr(self.expected, field), getattr(self.found, field))
-                for field in FIELDS
-            )
-            return ", ".join(_describe_field(*pair) for pair in pairs if pair[1] != pair[2])
+            return describe_fields(self.expected, self.found)
         function = self.expected or self.found
         return (function and function.runtime) or ""
+
+
+def describe_fields(before: CloudFunction, after: CloudFunction) -> str:
+    """Describe the fields that differ, such as ``status Active → UpdateFailed``."""
+    pairs = ((field, getattr(before, field), getattr(after, field)) for field in FIELDS)
+    return ", ".join(_describe_field(*pair) for pair in pairs if pair[1] != pair[2])
 
 
 def _describe_field(field: str, expected: object, found: object) -> str:

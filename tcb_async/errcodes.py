@@ -368,7 +368,7 @@ _CLOUD = range(-699_999, -500_999)
 """The errcodes that wrap a reply of the cloud backend."""
 
 _TCB_CODE = re.compile(r"TcbCode:\s*\[([\w.]+)\]", re.ASCII)
-# -501001, -501005 and -501007 came with these words and without a TcbCode.
+# -501001, -501005 and -501007 were returned with these words and without a TcbCode.
 _NAMES_MISSING_ENV = re.compile("environment not found|env not exists|环境不存在", re.IGNORECASE)
 _MISSING_ENV = next(row for row in TCB_CODES if row.prefix == "INVALID_ENV")
 

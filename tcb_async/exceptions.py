@@ -60,7 +60,7 @@ class ErrorContext(TypedDict, total=False):
     offset: int | None
     cursor: ResumePoint | None
     attempts: int
-    gave_up: str
+    stop_reason: str
 
 
 class TcbError(Exception):
@@ -73,7 +73,7 @@ class TcbError(Exception):
         cursor: The point where the error stopped a walk: pass it as ``resume=`` to continue there.
             None outside a walk.
         attempts: The number of requests made.
-        gave_up: The reason why a retryable request was not tried again; else empty.
+        stop_reason: The reason why no further attempt was made after a retryable error; else empty.
 
     Attributes:
         errcode: WeChat's code; None if no reply contained one.
@@ -93,14 +93,14 @@ class TcbError(Exception):
         offset: int | None = None,
         cursor: ResumePoint | None = None,
         attempts: int = 0,
-        gave_up: str = "",
+        stop_reason: str = "",
     ) -> None:
         super().__init__(message)
         self.env = env
         self.offset = offset
         self.cursor = cursor
         self.attempts = attempts
-        self.gave_up = gave_up
+        self.stop_reason = stop_reason
 
     @property
     def message(self) -> str:
@@ -110,8 +110,8 @@ class TcbError(Exception):
     def __str__(self) -> str:
         env = f"env {self.env!r}" if self.env is not None else ""
         offset = f"offset {self.offset}" if self.offset is not None else ""
-        tries = f"after {self.attempts} attempts" if self.attempts > 1 else ""
-        context = ", ".join(filter(None, (env, offset, tries, self.gave_up)))
+        attempts = f"after {self.attempts} attempts" if self.attempts > 1 else ""
+        context = ", ".join(filter(None, (env, offset, attempts, self.stop_reason)))
         return f"{self.message} ({context})" if context else self.message
 
     def __repr__(self) -> str:
@@ -192,7 +192,7 @@ class TransportError(TcbError):
             kept-alive connections may be at any time.
         overload: Whether too many concurrent requests may be the cause; the client then sends
             fewer.
-        retryable: Whether another attempt may succeed.
+        retryable: Whether a further attempt may succeed.
     """
 
     def __init__(  # noqa: PLR0913 - keyword-only fields, each with a default
@@ -280,7 +280,7 @@ class WaitTimeoutError(_OfFunctionError, TimeoutError):
 
 
 class ClientClosedError(TcbError):
-    """The client was closed, or is used where it cannot work (another loop, after a fork)."""
+    """The client was closed, or cannot be used here (on a different loop, after a fork)."""
 
     def __init__(
         self,

@@ -23,12 +23,12 @@ class Attempt:
     Attributes:
         method: The HTTP method.
         base_url: Its destination, such as ``https://api.weixin.qq.com``.
-        path: The endpoint, such as ``/tcb/listfunctions``; never the query, which holds secrets.
+        path: The endpoint, such as ``/tcb/listfunctions``; never the query, which contains secrets.
         number: The number of the attempt, counted from 1.
         window: The client's present limit of requests in flight.
         env: The environment; None outside a listing.
         offset: The first row requested, counted from 0; None outside a listing.
-        status: The HTTP status; None before the answer.
+        status: The HTTP status; None before the reply.
     """
 
     method: Literal["GET", "POST"]
@@ -74,7 +74,7 @@ class WorkObserver(Protocol[Cost_contra]):
         ...
 
     def ended(self, cost: Cost_contra, error: BaseException | None, /) -> None:
-        """Called once, when the work has ended.
+        """Called once, when the work has finished.
 
         Args:
             cost: `WalkStats` for a walk; a mapping for inventories and accounts.
@@ -85,7 +85,7 @@ class WorkObserver(Protocol[Cost_contra]):
 
 
 class Observer(Protocol):
-    """Observes a client: ``TcbClient(..., observer=...)``. Its exceptions end the call."""
+    """Observes a client: ``TcbClient(..., observer=...)``. Its exceptions stop the call."""
 
     def attempting(self, attempt: Attempt) -> AbstractContextManager[object]:
         """Entered around one attempt, from its permit until its reply is decoded.
@@ -98,7 +98,7 @@ class Observer(Protocol):
         """Called when a walk is about to make its first request.
 
         Args:
-            env: The environment's id, or another scope.
+            env: The environment's id, or a different scope.
         """
         ...
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 try:
     from opentelemetry import context, metrics, trace
     from opentelemetry.context import (
-        # Private, but all instrumentations of HTTP libraries look for this key.
+        # Private, but all instrumentations of HTTP libraries read this key.
         _SUPPRESS_HTTP_INSTRUMENTATION_KEY as _NO_OTHER_HTTP_SPANS,  # pyright: ignore[reportPrivateUsage]
     )
     from opentelemetry.util.types import AttributeValue
@@ -197,7 +197,7 @@ class _AttemptSpan:
         if status is None:
             return _mark_failed(self._span, error)
         outcome: Attributes = {"http.response.status_code": status}
-        # By the conventions, an HTTP error is named by its status. WeChat's errors come with 200,
+        # By the conventions, an HTTP error is named by its status. WeChat's errors arrive with 200,
         # and are named by their class.
         if error is None or status < _FIRST_ERROR_STATUS:
             return outcome | _mark_failed(self._span, error)
@@ -260,7 +260,7 @@ class _WorkSpan:
 
 
 def _mark_failed(span: trace.Span, error: BaseException | None) -> Attributes:
-    """Mark a span as failed. The text of our own errors holds no secret."""
+    """Mark a span as failed. The text of our own errors contains no secret."""
     if error is None:
         return {}
     text = error.message if isinstance(error, TcbError) else None

@@ -42,7 +42,7 @@ _NOT_ABOUT_ARGUMENTS = (TokenError, PermissionDeniedError, DailyQuotaError)
 
 
 def is_retryable(error: BaseException) -> bool:
-    """Whether another attempt may succeed."""
+    """Whether a further attempt may succeed."""
     if isinstance(error, TransportError):
         return error.retryable
     if isinstance(error, ResponseError):
@@ -128,8 +128,8 @@ class RetryPolicy:
     (40001, 42001) is replaced once. An HTTP status counts whether WeChat sent it or a proxy.
 
     Attributes:
-        attempts: Attempts in all, the first included; 1 or more. A page of the default size has one
-            more: see `WalkOptions.page_size`.
+        attempts: Attempts in all, the first included; 1 for no retries. A page of the default size
+            has one more: see `WalkOptions.page_size`.
         base: Upper bound of the first wait, in seconds.
         cap: Upper bound of every wait, in seconds.
         deadline: Seconds that a call may take in all, including its wait for a permit of the
@@ -150,11 +150,6 @@ class RetryPolicy:
     clock: Callable[[], float] = attrs.field(default=time.monotonic, repr=False)
     sleep: Callable[[float], Awaitable[None]] = attrs.field(default=asyncio.sleep, repr=False)
     random: Callable[[], float] = attrs.field(default=random.random, repr=False)
-
-    @classmethod
-    def none(cls) -> RetryPolicy:
-        """Build a policy without retries."""
-        return cls(attempts=1)
 
     def wait(self, attempt: int, error: BaseException | None) -> float:
         """Return the seconds to wait after an attempt, counted from 1, failed with this error."""

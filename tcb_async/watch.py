@@ -125,7 +125,7 @@ async def wait_until_active(
     # Without names, every function that a listing has shown is awaited.
     statuses = dict.fromkeys(names or (), "never seen")
     missing = f"no listing of {env} was complete"
-    # A `TimeoutError` may also come from the listing: only the scope knows if its time is over.
+    # The listing may raise a `TimeoutError` too: only the scope knows whether its time is over.
     scope = asyncio.timeout(timeout)
     try:
         async with scope:

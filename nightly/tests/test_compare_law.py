@@ -53,7 +53,8 @@ def functions(rows):
 
 
 def export(rows, output_format="json"):
-    return FORMATS[output_format](("name", "status", "runtime")).whole(functions(rows)).decode()
+    document = FORMATS[output_format](("name", "status", "runtime"))
+    return b"".join(document.parts(functions(rows))).decode()
 
 
 def items(rows):

@@ -34,7 +34,7 @@ ENV = "test-777bb9"
 COUNT = 57
 PATIENCE = 0.15
 AGAIN = RetryPolicy(attempts=8, base=0.0)
-ONCE = RetryPolicy.none()
+ONCE = RetryPolicy(attempts=1)
 
 PASSABLE: dict[str, Faults] = {
     "latency": Latency(0.02),

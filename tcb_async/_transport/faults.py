@@ -49,7 +49,7 @@ class _ErrorKind:
     """One kind of network error and how it is handled.
 
     Attributes:
-        retryable: Whether another attempt may help.
+        retryable: Whether a further attempt may help.
         overload: Whether too many concurrent requests can cause it; true for most transient errors.
         sent: Whether the request may have reached the server.
     """
@@ -61,7 +61,7 @@ class _ErrorKind:
     sent: bool = True
 
 
-_DROPPED = _ErrorKind(
+_DROPPED_CONNECTION = _ErrorKind(
     errors=(aiohttp.ClientConnectionError, OSError),
     text="{host} dropped the connection; try again",
 )
@@ -75,7 +75,8 @@ _ERROR_KINDS = (
     ),
     _ErrorKind(
         errors=(aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch),
-        text="the TLS certificate of {host} was not accepted ({reason}); {advice}",
+        text="the TLS certificate of {host} was not accepted ({reason}); check this machine's "
+        "clock and {setting}, or pass an ssl_context that trusts the certificate's CA",
         retryable=False,
         sent=False,
     ),
@@ -107,14 +108,14 @@ _ERROR_KINDS = (
         text="the reply of {host} was cut short or badly encoded; try again",
         overload=False,
     ),
-    _DROPPED,
+    _DROPPED_CONNECTION,
     _ErrorKind(
         errors=(Exception,),
         text="the call to {host} failed ({reason})",
         retryable=False,
     ),
 )
-_UNEXPECTED = _ERROR_KINDS[-1]
+_UNEXPECTED_ERROR = _ERROR_KINDS[-1]
 
 # Transient failures of a service, a reverse proxy, or a forward proxy at CONNECT: it does not
 # matter which of them failed. The meaning of errcodes is in `tcb_async.errcodes`.
@@ -127,16 +128,6 @@ _REFUSALS = {
     3: "a redirect, which is not followed",
     4: "a refusal",
     407: "a proxy that wants a user and a password",
-}
-_CLOCK = "check this machine's clock"
-_OWN_CA = "pass an ssl_context that trusts it, or its CA, if it is the right one"
-_CHECK_HOST = "check base_url"
-# By OpenSSL's ``X509_V_ERR`` codes, whose texts name the problem only.
-_CERTIFICATE_ADVICE = {
-    9: _CLOCK,
-    10: f"its owner has to renew it; if it was renewed, {_CLOCK}",
-    **dict.fromkeys((18, 19, 20, 21), _OWN_CA),
-    **dict.fromkeys((62, 64), _CHECK_HOST),
 }
 
 
@@ -163,7 +154,7 @@ def _make_proxy_error(error: aiohttp.ClientHttpProxyError, request: ApiRequest) 
     sender = f"{path}: the proxy on the way to {request.target.bare_url.host}"
     headers: Mapping[str, str] = error.headers or {}
     failure = _make_retryable_error(sender, path, error.status, headers) or ResponseError(
-        f"{sender} answered {_describe_status(error.status)}; check the proxy and what it allows",
+        f"{sender} returned {_describe_status(error.status)}; check the proxy and what it allows",
         endpoint=path,
         status=error.status,
     )
@@ -177,12 +168,12 @@ def _make_retryable_error(
     """Make the error for the status of a transient failure; None for any other status."""
     retry_after = read_retry_after(headers.get("Retry-After"))
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        text = f"{sender} answered HTTP 429: too many calls; lower concurrency"
+        text = f"{sender} returned HTTP 429: too many calls; lower concurrency"
         return RateLimitError(text, endpoint=path, retry_after=retry_after)
     if status not in _TRANSIENT_STATUSES:
         return None
     return TransportError(
-        f"{sender} answered HTTP {status}: the service or a proxy failed; try again later",
+        f"{sender} returned HTTP {status}: the service or a proxy failed; try again later",
         endpoint=path,
         status=status,
         retry_after=retry_after,
@@ -222,8 +213,8 @@ def translate(  # noqa: PLR0913 - the error, and facts that it does not contain
             endpoint=path,
         )
     row = next(row for row in _ERROR_KINDS if isinstance(error, row.errors))
-    reason, advice = _explain(error, request)
-    if row is _UNEXPECTED:
+    reason = _explain(error, request)
+    if row is _UNEXPECTED_ERROR:
         reason = describe(error, *request.target.secrets)
         _log_unexpected(error, request)
     # Built from our own words, the host and the type: the error's text may contain the URL.
@@ -231,10 +222,9 @@ def translate(  # noqa: PLR0913 - the error, and facts that it does not contain
         host=request.target.bare_url.host,
         seconds=seconds,
         reason=reason,
-        advice=advice,
         setting=setting,
     )
-    dropped = row is _DROPPED and is_first
+    dropped = row is _DROPPED_CONNECTION and is_first
     return TransportError(
         f"{path}: {text}",
         endpoint=path,
@@ -253,16 +243,15 @@ def _log_unexpected(error: Exception, request: ApiRequest) -> None:
         _log.debug("%s failed unexpectedly:\n%s", request, hide(text, request.target.secrets))
 
 
-def _explain(error: Exception, request: ApiRequest) -> tuple[str, str]:
-    """Return the words of the system or OpenSSL, and advice about a certificate."""
+def _explain(error: Exception, request: ApiRequest) -> str:
+    """Return the words of the system or OpenSSL."""
     cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", error)
     if isinstance(cause, ssl.SSLCertVerificationError):
-        code, reason = getattr(cause, "verify_code", 0), getattr(cause, "verify_message", "")
-        advice = _CERTIFICATE_ADVICE.get(code, f"{_CHECK_HOST} and ssl_context")
+        reason = getattr(cause, "verify_message", "").rstrip(".")
         # Not `redact`, which would hide a long host name as if it were a token.
-        return hide(reason.rstrip("."), request.target.secrets), advice
+        return hide(reason, request.target.secrets)
     if isinstance(cause, ssl.SSLError):
-        return getattr(cause, "reason", "").replace("_", " ").lower(), ""
+        return getattr(cause, "reason", "").replace("_", " ").lower()
     if isinstance(error, aiohttp.ServerFingerprintMismatch):
-        return "its fingerprint does not match", "check the session's connector"
-    return redact(str(getattr(error, "strerror", "")), request.target.secrets, length=200), ""
+        return "its fingerprint does not match that of the session's connector"
+    return redact(str(getattr(error, "strerror", "")), request.target.secrets, length=200)

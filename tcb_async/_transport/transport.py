@@ -103,7 +103,7 @@ class Call(Generic[Result]):
         # Add the context in one place, whichever error the call raises.
         failure.env, failure.offset = self.request.env, self.request.offset
         failure.attempts = self.attempt
-        failure.gave_up = self.stop_reason if is_retryable(failure) else ""
+        failure.stop_reason = self.stop_reason if is_retryable(failure) else ""
         try:
             # Without the frames of the attempts: aiohttp's contain the URL.
             raise failure.with_traceback(None)
@@ -457,7 +457,7 @@ class Transport:
             data=None if request.body is None else request.body.reveal(),
             headers=dict(_CLOSING if is_new else HEADERS) if is_new or is_callers else None,
             timeout=_NO_LIMIT,
-            allow_redirects=False,  # a redirect to another host would take the secrets along
+            allow_redirects=False,  # a redirect to a different host would take the secrets along
             raise_for_status=False,
             server_hostname=target.bare_url.raw_host if is_new else None,
         )

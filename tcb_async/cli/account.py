@@ -30,9 +30,7 @@ environments_command = App(
     name="environments",
     help_epilogue=r"""[bold]Examples[/bold]
   tcb-async environments
-  tcb-async environments -f json | jq -r '.\[].env'
-
-The exit codes are in tcb-async --help.""",
+  tcb-async environments -f json | jq -r '.\[].env'""",
 )
 
 
@@ -59,9 +57,7 @@ merchants_command = App(
   tcb-async merchants -f csv > merchants.csv
 
 Refresh tokens are not printed. In Python,
-TcbClient.iter_authorizers() returns them.
-
-The exit codes are in tcb-async --help.""",
+TcbClient.iter_authorizers() returns them.""",
 )
 
 
@@ -73,13 +69,14 @@ def list_merchants(*, output_format: OutputFormat = TABLE, access: Platform = Pl
             raise CycloptsError(
                 "--component-appid: name the platform, or set TCB_COMPONENT_APPID; or pass --demo"
             )
-        from tcb_async.cli.accounts import Accounts, run_with_accounts  # noqa: PLC0415 - the client
+        from tcb_async.cli.accounts import choose_accounts  # noqa: PLC0415 - the client
 
-        async def work(accounts: Accounts) -> None:
-            rows = await accounts.client.authorizers().collect()
+        async def work(client: TcbClient) -> None:
+            rows = await client.authorizers().collect()
             write_rows(screen, rows, _MERCHANT_COLUMNS, output_format)
 
-        run_with_accounts(access, work)
+        platform, _ = choose_accounts(access)
+        platform.run(work)
 
 
 token_command = App(
@@ -113,7 +110,7 @@ def check_token(env: str | None = None, /, *, access: Access = Access()) -> None
 
         async def work(client: TcbClient) -> None:
             accepted = await _describe_acceptance(client, env)
-            lifetime = _describe_lifetime(getattr(service.provider, "expires_at", None))
+            lifetime = _describe_lifetime(getattr(client.provider, "expires_at", None))
             screen.write(
                 f"lifetime  {lifetime}\naccepted  {accepted}, by {service.address}\n".encode()
             )
@@ -137,7 +134,7 @@ async def _describe_acceptance(client: TcbClient, env: str | None) -> str:
 
 def _describe_lifetime(expires_at: float | None) -> str:
     if expires_at is None:
-        return "unknown: WeChat tells it only when a token is fetched"
+        return "unknown: WeChat sends it only with a new token"
     until = datetime.fromtimestamp(expires_at, CHINA_STANDARD_TIME)
     minutes = (expires_at - time.time()) / 60
     return f"{minutes:.0f} min, until {until:%Y-%m-%d %H:%M:%S} (UTC+8)"

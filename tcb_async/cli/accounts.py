@@ -8,25 +8,18 @@ from __future__ import annotations
 
 import os
 from codecs import BOM_UTF8
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import attrs
 import msgspec
 from cyclopts import CycloptsError
 
-from tcb_async._arguments import (
-    DEFAULT_BASE_URL,
-    DEFAULT_CONCURRENCY,
-    SECRET,
-    check_appid,
-    check_secret,
-)
+from tcb_async._arguments import SECRET, check_appid, check_secret
 from tcb_async._redact import Hidden, Secret, decode_secret
-from tcb_async.cli import signals
 from tcb_async.cli.credentials import (
+    Service,
     check_url,
     open_client,
     open_redis,
@@ -37,9 +30,8 @@ from tcb_async.cli.credentials import (
 )
 from tcb_async.cli.files import read_input
 from tcb_async.cli.options import Platform
-from tcb_async.client import TcbClient
 from tcb_async.exceptions import ConfigurationError
-from tcb_async.inventory.accounts import Account, platform_accounts
+from tcb_async.inventory.accounts import Account
 from tcb_async.tokens import ComponentToken, StableToken, StaticToken, TokenProvider, TokenStore
 
 _COMPONENT_SECRET = "TCB_COMPONENT_SECRET"  # noqa: S105 - the name of a variable
@@ -47,52 +39,16 @@ _TICKET = "TCB_COMPONENT_TICKET"
 _NOT_UTF_8 = "it is not in UTF-8: save the file as UTF-8, not as Unicode (UTF-16) or ANSI (GBK)"
 
 
-@attrs.frozen
-class Accounts:
-    """Accounts, and a client for them.
-
-    Attributes:
-        name: Identifies them in the store of an inventory.
-        client: The client of the platform or of the app.
-        known: The accounts that are known without a request; None for a platform's merchants.
-    """
-
-    name: str
-    client: TcbClient
-    known: Sequence[Account] | None
-
-    def accounts(self) -> Sequence[Account] | AsyncGenerator[Account, None]:
-        """Return the known accounts, or iterate over the merchants in WeChat's order."""
-        if self.known is None:
-            return platform_accounts(self.client, on_rotate=_ignore_rotation)
-        return self.known
-
-
-async def _ignore_rotation(appid: str, refresh_token: str) -> None:
-    """Do nothing: the next list of merchants has the new refresh token."""
-
-
-def run_with_accounts(
-    access: Platform,
-    work: Callable[[Accounts], Awaitable[object]],
-    concurrency: int = DEFAULT_CONCURRENCY,
-) -> None:
-    """Read and check all credentials, then do the work, until a signal cancels it."""
+def choose_accounts(access: Platform) -> tuple[Service, Sequence[Account] | None]:
+    """Choose the service, and read the accounts; None for the merchants of a platform."""
     if access.demo:
         from tcb_async.cli import demo  # noqa: PLC0415 - the emulator
 
-        name, known, service = demo.NAME, None, demo.open_demo_merchants(concurrency)
-    else:
-        address, resources = _service_name(check_url(access)), AsyncExitStack()
-        source, provider, known = _choose_source(access, open_redis(access.redis, resources))
-        name = f"{source} at {address}"
-        service = open_client(access, provider, concurrency, resources=resources)
-
-    async def main() -> None:
-        async with service as client:
-            await work(Accounts(name, client, known))
-
-    signals.run(main)
+        return Service(demo.NAME, demo.NAME, "", demo.open_demo_merchants), None
+    url, resources = check_url(access), AsyncExitStack()
+    source, provider, known = _choose_source(access, open_redis(access.redis, resources))
+    client = partial(open_client, access, provider, resources=resources)
+    return Service(f"{source} at {url}", url, "", client), known
 
 
 def _choose_source(
@@ -121,12 +77,6 @@ def _make_component_token(access: Platform, appid: str, store: TokenStore | None
         return _read_ticket(access.ticket_file)
 
     return ComponentToken(appid, appsecret, ticket=latest_ticket, store=store)
-
-
-def _service_name(url: str) -> str:
-    """Return one name for all of WeChat's own addresses, such as api2.weixin.qq.com."""
-    is_wechat = (urlsplit(url).hostname or "").endswith(".weixin.qq.com")
-    return DEFAULT_BASE_URL if is_wechat else url
 
 
 def _read_appsecret(access: Platform, appid: str, *variables: str) -> Secret:

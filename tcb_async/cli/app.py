@@ -41,9 +41,15 @@ COMMANDS = {
         "Check the token: its owner, its lifetime, and whether WeChat accepts it.",
     ),
     "call": ("call", "Call any endpoint of WeChat, and print the raw reply."),
-    "emulator": ("emulator", "Serve a WeChat emulator, until Ctrl-C."),
+    "emulator": ("emulator", "Run a WeChat emulator, until Ctrl-C."),
 }
 """The module of each command, and the first line of its help."""
+
+
+Shell = Annotated[
+    Literal["bash", "zsh", "fish", "powershell"] | None,
+    Parameter(metavar="SHELL", show_choices=True),
+]
 
 
 def _show_default(value: Any) -> str | None:  # noqa: ANN401 - of every option
@@ -84,33 +90,18 @@ for _number, (_name, (_module, _line)) in enumerate(COMMANDS.items()):
         f"tcb_async.cli.{_module}:{_name}_command", name=_name, help=_line, sort_key=_number
     )
 
-Shell = Annotated[
-    Literal["bash", "zsh", "fish", "powershell"] | None,
-    Parameter(metavar="SHELL", show_choices=True),
-]
-
-
-def _choose_shell(shell: Shell) -> Shell:
-    # This imports subprocess, which --help does not need.
-    from cyclopts.completion import ShellDetectionError, detect_shell  # noqa: PLC0415
-
-    try:
-        return shell or detect_shell()
-    except ShellDetectionError:
-        raise CycloptsError("--shell: your shell is unknown: pass --shell SHELL") from None
-
 
 @app.command(name="--install-completion", group=GENERAL, help_epilogue="")
 def install_completion(*, shell: Shell = None) -> None:
     """Install completion for the current shell."""
-    path = app.install_completion(shell=_choose_shell(shell))
+    # This imports subprocess, which --help does not need.
+    from cyclopts.completion import ShellDetectionError  # noqa: PLC0415
+
+    try:
+        path = app.install_completion(shell=shell)
+    except ShellDetectionError:
+        raise CycloptsError("--shell: your shell is unknown: pass --shell SHELL") from None
     sys.stdout.write(f"completion is installed in {path}: start a new shell\n")
-
-
-@app.command(name="--show-completion", group=GENERAL, help_epilogue="")
-def show_completion(*, shell: Shell = None) -> None:
-    """Show completion for the current shell, to customize it."""
-    sys.stdout.write(app.generate_completion(shell=_choose_shell(shell)))
 
 
 def run(words: Sequence[str]) -> NoReturn:

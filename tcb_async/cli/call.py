@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from cyclopts import App, CycloptsError, Parameter
 
 from tcb_async.cli.credentials import choose_service
-from tcb_async.cli.exits import EXIT_CODES, run_command
+from tcb_async.cli.exits import run_command
 from tcb_async.cli.files import read_input
 from tcb_async.cli.options import Access
 from tcb_async.cli.screen import sanitize
@@ -22,13 +22,11 @@ if TYPE_CHECKING:
 call_command = App(
     name="call",
     usage="tcb-async call [OPTIONS] PATH [JSON]",
-    help_epilogue=rf"""[bold]Examples[/bold]
+    help_epilogue=r"""[bold]Examples[/bold]
   tcb-async call /tcb/getenvinfo
   tcb-async call /tcb/listfunctions \
-    '{{"env": "test-777bb9", "limit": 2, "offset": 0}}'
-  tcb-async call /tcb/getenvinfo - < request.json
-
-{EXIT_CODES}""",
+    '{"env": "test-777bb9", "limit": 2, "offset": 0}'
+  tcb-async call /tcb/getenvinfo - < request.json""",
 )
 _EXAMPLE = """a JSON object in quotes, such as '{"env": "test-777bb9"}', or - for stdin"""
 

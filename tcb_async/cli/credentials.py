@@ -59,8 +59,6 @@ class Service:
     address: str
     env: str
     _open: Callable[[int], AbstractAsyncContextManager[TcbClient]]
-    provider: TokenProvider | None = None  # None for the demonstration, which makes its own
-    pending_function: str = ""  # the function that the demonstration is creating
 
     def run(
         self, work: Callable[[TcbClient], Awaitable[object]], concurrency: int = DEFAULT_CONCURRENCY
@@ -79,7 +77,6 @@ def choose_service(
     access: Credentials,
     *,
     needs_env: bool = True,
-    is_changing: bool = False,
     others: Sequence[str] = (),
 ) -> Service:
     """Choose the demonstration or WeChat, and read the credentials for it."""
@@ -91,17 +88,16 @@ def choose_service(
         from tcb_async.cli import demo  # noqa: PLC0415 - the emulator
 
         env = env or demo.ENV
-        open_demo = partial(demo.open_demo, env, others, is_changing=is_changing)
-        return Service(demo.NAME, demo.NAME, env, open_demo, pending_function=demo.PENDING_FUNCTION)
+        return Service(demo.NAME, demo.NAME, env, partial(demo.open_demo, {env, *others}))
     url = check_url(access)
     resources = AsyncExitStack()
     owner, provider = _choose_token(access, resources)
     client = partial(open_client, access, provider, resources=resources)
-    return Service(owner, url, env or "", client, provider)
+    return Service(owner, url, env or "", client)
 
 
 def check_url(access: Connection) -> str:
-    """Return the base URL; an error names the option or the variable that it came from."""
+    """Return the base URL; an error names the option or the variable that it was read from."""
     name = BASE_URL if access.base_url == os.environ.get(BASE_URL) else "--base-url"
     return check_base_url(access.base_url, allow_http=access.allow_http, name=name)
 

@@ -5,11 +5,10 @@ Rule: the demonstration needs no credentials and no network, and its client talk
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -24,23 +23,19 @@ from tcb_async.tokens import ComponentToken, StaticToken, TokenProvider
 ENV = DEMO_ENV
 NAME = "the demonstration"
 PENDING_FUNCTION = "webhookRelay"
-_SECONDS_APART = 1.5
 _STEADY, _CHANGING, _OVER_QUOTA = ("test-777bb9", "prod-1a2b3c"), "live-777bb9", "quota-777bb9"
 _REFUSED = {"busy-777bb9": -1, "denied-777bb9": 48001}
 
 
 @asynccontextmanager
-async def open_demo(
-    env: str, others: Sequence[str], concurrency: int, *, is_changing: bool
-) -> AsyncGenerator[TcbClient]:
+async def open_demo(envs: Collection[str], concurrency: int) -> AsyncGenerator[TcbClient]:
     """Open the demonstration, with its functions in every environment that the user named."""
     async with Emulator.demo() as emulator:
-        for copy in {env, *others} - {DEMO_ENV}:
-            _deploy_demo_functions(emulator, copy)
-        async with (
-            change_all_the_time(emulator, [env] if is_changing else []),
-            _open_client(emulator, StaticToken(emulator.token), concurrency) as client,
-        ):
+        for env in envs:
+            if env != DEMO_ENV:
+                _deploy_demo_functions(emulator, env)
+            change_before_each_listing(emulator, env)
+        async with _open_client(emulator, StaticToken(emulator.token), concurrency) as client:
             yield client
 
 
@@ -51,7 +46,7 @@ async def open_demo_merchants(concurrency: int) -> AsyncGenerator[TcbClient]:
     async with Emulator(latency=0.02) as emulator:
         ticket = Secret(emulator.add_component(appid, secret.reveal()))
         emulator.add_demo_merchants(appid)
-        # A summary with retries shows that busy answers are repeated.
+        # A summary with retries shows that busy replies are repeated.
         emulator.fail_next(-1, times=2, path="/tcb/listfunctions")
 
         async def latest_ticket() -> Secret:
@@ -95,13 +90,7 @@ def add_documented_environments(emulator: Emulator, platform: str) -> list[str]:
         refused = itertools.repeat(Fault.errcode(errcode))
         emulator.script(refused, when=partial(_is_for, env))
     emulator.script(itertools.repeat(Fault.errcode(45009)), when=_make_quota_test())
-    steps = change_functions(emulator, _CHANGING)
-
-    @emulator.on_request
-    def change_before_each_listing(request: RecordedRequest) -> None:
-        if _is_for(_CHANGING, request) and request.offset == 0:
-            next(steps)
-
+    change_before_each_listing(emulator, _CHANGING)
     return envs
 
 
@@ -128,23 +117,14 @@ def _make_quota_test() -> Callable[[RecordedRequest], bool]:
     return exceeds_quota
 
 
-@asynccontextmanager
-async def change_all_the_time(emulator: Emulator, envs: Sequence[str]) -> AsyncGenerator[None]:
-    """Deploy, update and delete functions of these environments during the block."""
+def change_before_each_listing(emulator: Emulator, env: str) -> None:
+    """Make the next change of an environment before each listing of it."""
+    steps = change_functions(emulator, env)
 
-    async def change(env: str) -> None:
-        steps = change_functions(emulator, env)
-        while True:
+    @emulator.on_request
+    def change(request: RecordedRequest) -> None:
+        if _is_for(env, request) and request.offset == 0:
             next(steps)
-            await asyncio.sleep(_SECONDS_APART)
-
-    tasks = [asyncio.create_task(change(env)) for env in envs]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def change_functions(emulator: Emulator, env: str) -> Iterator[None]:

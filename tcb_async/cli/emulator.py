@@ -37,18 +37,18 @@ emulator_command = App(
   tcb-async emulator --env test-777bb9 --env prod-1a2b3c
   tcb-async emulator --merchants 1000
 
-It prints export lines on stdout: paste them into another
-terminal. Everything there then asks the emulator:
+It prints export lines on stdout: paste them into a second
+terminal. Everything there then calls the emulator:
 tcb-async, TcbClient.from_env(), the programs in
 docs/examples, and clients in any other language that use
 TCB_BASE_URL and TCB_ACCESS_TOKEN.
 
-Ctrl-C ends it, with exit code 0.""",
+Ctrl-C stops it, with exit code 0.""",
 )
 
 
 @emulator_command.default
-def serve_emulator(
+def run_emulator(
     *,
     env: Annotated[list[str] | None, Parameter(metavar="ENV")] = None,
     count: Annotated[int, whole_number(minimum=0)] = 57,
@@ -62,24 +62,23 @@ def serve_emulator(
     port: Annotated[int, whole_number("PORT", minimum=0, maximum=_TOP_PORT)] = 0,
     verbose: Verbose = False,
 ) -> None:
-    """Serve a WeChat emulator, until Ctrl-C.
+    """Run a WeChat emulator, until Ctrl-C.
 
     Args:
-        env: An environment to serve. May be repeated. Default: test-777bb9, unless --demo or
-            --docs.
-        count: How many functions each --env holds.
-        demo: Serve the environment of `tcb-async list --demo`, with some latency.
-        docs: Serve everything that the examples of the documentation use.
-        platform: Serve a third-party platform, too. With --demo, a few of its 60 merchants fail.
-        merchants: Serve a platform with N merchants, each with an environment of 20 functions.
-        busy: Answer a fifth of the requests with -1, system busy: see clients retry.
-        changing: Deploy, update and delete functions all the time: see `tcb-async watch` at work.
+        env: An environment to add. May be repeated. Default: test-777bb9, unless --demo or --docs.
+        count: The number of functions of each --env.
+        demo: Add the environment of `tcb-async list --demo`, with some latency.
+        docs: Add everything that the examples of the documentation use.
+        platform: Add a third-party platform. With --demo, a few of its 60 merchants fail.
+        merchants: Add a platform with N merchants, each with an environment of 20 functions.
+        busy: Reply to a fifth of the requests with -1, system busy, so that clients retry.
+        changing: Change the functions before each listing, for `tcb-async watch`.
         latency: Seconds before each reply. Default: 0; about 0.04 with --demo.
         port: The port; 0 for any that is free.
     """
     with run_command(verbose=verbose, level=logging.INFO) as screen:
         # aiohttp's server: help and usage errors do not need it.
-        from tcb_async.cli.demo import add_documented_environments  # noqa: PLC0415
+        from tcb_async.cli import demo as demonstration  # noqa: PLC0415
         from tcb_async.emulator import DEMO_ENV, Emulator  # noqa: PLC0415
 
         server = Emulator.demo(port=port) if demo else Emulator(port=port)
@@ -92,17 +91,17 @@ def serve_emulator(
             settings |= add_platform(server, merchants, demo=demo or docs)
         envs = [DEMO_ENV] if demo else []
         if docs:
-            envs += add_documented_environments(server, _PLATFORM)
+            envs += demonstration.add_documented_environments(server, _PLATFORM)
         for each in dict.fromkeys(env or ([] if envs else [_ENV])):
             if check_env(each) not in envs:
                 server.deploy(each, count=count)
                 envs.append(each)
+        for each in envs if changing else ():
+            demonstration.change_before_each_listing(server, each)
         try:
-            signals.run(
-                lambda: _serve(server, screen, envs, settings, port=port, is_changing=changing)
-            )
-        except KeyboardInterrupt:  # the normal end of a server, so not exit code 130
-            screen.say("ended")
+            signals.run(lambda: _run_server(server, screen, envs, settings, port=port))
+        except KeyboardInterrupt:  # the normal way to stop a server, so not exit code 130
+            screen.say("stopped")
 
 
 def add_app(server: Emulator) -> dict[str, str]:
@@ -131,39 +130,35 @@ def add_platform(server: Emulator, merchants: int | None, *, demo: bool) -> dict
     }
 
 
-async def _serve(
+async def _run_server(
     server: Emulator,
     screen: Screen,
     envs: Sequence[str],
     settings: dict[str, str],
     *,
     port: int,
-    is_changing: bool,
 ) -> None:
     import asyncio  # noqa: PLC0415 - running already
-
-    from tcb_async.cli.demo import change_all_the_time  # noqa: PLC0415 - not for --help
 
     try:
         await server.start()
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         raise ConfigurationError(
-            f"--port {port}: {reason}; name another, or 0 for any that is free"
+            f"--port {port}: {reason}; name a different port, or 0 for any that is free"
         ) from None
     try:
         settings = {"TCB_BASE_URL": server.url, "TCB_ACCESS_TOKEN": server.token, **settings}
         lines = (f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
         screen.write("".join(lines).encode())
-        served = ", ".join(envs)
+        content = ", ".join(envs)
         if platform := settings.get("TCB_COMPONENT_APPID"):
             count = len(server.authorizers(platform))
-            served += f" and a platform with {plural(count, 'merchant')}"
+            content += f" and a platform with {plural(count, 'merchant')}"
         screen.say(
-            f"Serving {served}. Paste these lines into another terminal, then try "
-            f"`tcb-async list {envs[0]}`. Ctrl-C ends it."
+            f"The emulator has {content}. Paste these lines into a second terminal, then try "
+            f"`tcb-async list {envs[0]}`. Ctrl-C stops it."
         )
-        async with change_all_the_time(server, envs if is_changing else []):
-            await asyncio.Event().wait()
+        await asyncio.Event().wait()
     finally:
         await server.stop()

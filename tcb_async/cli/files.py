@@ -49,18 +49,10 @@ def open_output(path: Path | None, screen: Screen) -> Generator[Sink]:
     is_file = path.is_file() or not path.exists()
     try:
         with replace_file(path) if is_file else path.open("wb") as file:
-            yield Sink(file.write if is_file else _flush_each(file), file.isatty())
+            yield Sink(file.write, file.isatty())
     except OSError as error:
         error.filename = error.filename or str(path)  # the error of a full disk names no file
         raise
-
-
-def _flush_each(file: IO[bytes]) -> Callable[[bytes], object]:
-    def write(data: bytes) -> None:
-        file.write(data)
-        file.flush()
-
-    return write
 
 
 @contextlib.contextmanager

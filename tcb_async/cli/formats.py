@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import abc
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -50,13 +49,11 @@ class Document(abc.ABC):
         columns: The fields of a row, in their order.
         is_escaped: Whether control characters are escaped, for a terminal.
         suffixes: Suffixes of files in this format.
-        is_streamed: Whether programs can read the rows before the document is complete.
     """
 
     columns: Sequence[str] = FIELDS
     is_escaped: bool = False
     suffixes: ClassVar[tuple[str, ...]]
-    is_streamed: ClassVar[bool] = True
 
     @property
     def head(self) -> bytes:
@@ -73,9 +70,6 @@ class Document(abc.ABC):
             head = b""
         yield head
 
-    def whole(self, rows: Iterable[object]) -> bytes:
-        return b"".join(self.parts(rows))
-
 
 class _Ndjson(Document):
     suffixes: ClassVar[tuple[str, ...]] = (".ndjson", ".jsonl")
@@ -87,7 +81,6 @@ class _Ndjson(Document):
 
 class _Json(_Ndjson):
     suffixes: ClassVar[tuple[str, ...]] = (".json",)
-    is_streamed = False
 
     def parts(self, rows: Iterable[object]) -> Iterator[bytes]:
         before = b"[\n"
@@ -190,7 +183,7 @@ def format_rows(
     """Return all rows for a file or a pipe."""
     if output_format == TABLE:
         return _format_table(rows, columns).encode()
-    return FORMATS[output_format](columns, is_escaped).whole(rows)
+    return b"".join(FORMATS[output_format](columns, is_escaped).parts(rows))
 
 
 _TIMES = {
@@ -209,16 +202,16 @@ _NARROWEST_NAME = 8
 
 
 def _print_table(screen: Screen, rows: Sequence[object], columns: Sequence[str]) -> None:
-    """Print a table that fits the terminal or ``COLUMNS``."""
+    """Print a table that fits the terminal; as text in a pipe, which may not be UTF-8."""
     console = screen.out
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.file.write(_format_table(rows, columns))  # as text: stdout may not be UTF-8
+    if not console.is_terminal:
+        console.file.write(_format_table(rows, columns))
         console.file.flush()
         return
-    width = console.width - (_GAP if console.is_terminal else 0)
+    width = console.width - _GAP
     layouts = [_format_columns(rows, columns, time_format) for time_format in _TIME_FORMATS]
     layout = next((each for each in layouts if _missing_width(each, width) <= 0), layouts[-1])
-    console.print(_draw_table(layout, width, is_boxed=console.is_terminal))
+    console.print(_draw_table(layout, width))
 
 
 def _format_table(rows: Sequence[object], columns: Sequence[str]) -> str:
@@ -253,11 +246,10 @@ def _missing_width(texts: Mapping[str, Sequence[str]], width: int) -> int:
     return sum(_measure(texts).values()) + _GAP * (len(texts) - 1) - width
 
 
-def _draw_table(texts: Mapping[str, Sequence[str]], width: int, *, is_boxed: bool) -> Table:
+def _draw_table(texts: Mapping[str, Sequence[str]], width: int) -> Table:
     """Draw the table with known widths: rich would measure every cell, which is slow."""
-    padding = (0, _GAP - 1 if is_boxed else _GAP, 0, 0)
-    frame = box.SIMPLE_HEAD if is_boxed else None
-    table = Table(box=frame, padding=padding, pad_edge=False, header_style="bold")
+    padding = (0, _GAP - 1, 0, 0)
+    table = Table(box=box.SIMPLE_HEAD, padding=padding, pad_edge=False, header_style="bold")
     widths = _measure(texts)
     if "name" in widths and (missing := _missing_width(texts, width)) > 0:
         widths["name"] = max(_NARROWEST_NAME, widths["name"] - missing)

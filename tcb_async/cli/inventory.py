@@ -12,7 +12,7 @@ import json
 import logging
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,8 +30,9 @@ from tcb_async.cli.screen import Screen, plural
 from tcb_async.exceptions import ConfigurationError, DailyQuotaError, TcbError
 
 if TYPE_CHECKING:
-    from tcb_async.cli.accounts import Accounts
+    from tcb_async.client import TcbClient
     from tcb_async.inventory import (
+        Account,
         Inventory,
         InventoryRun,
         InventoryStore,
@@ -91,10 +92,20 @@ def list_inventory(
         files.check(access)
         # Taken before the file is read, so that a change during the read is noticed.
         was_rewritten = partial(_was_rewritten, access.accounts, _last_written(access.accounts))
-        job = InventoryJob(files, screen, requests.page_size, was_rewritten, is_quiet=quiet)
-        from tcb_async.cli.accounts import run_with_accounts  # noqa: PLC0415 - the client
+        from tcb_async.cli.accounts import choose_accounts  # noqa: PLC0415 - the client
 
-        run_with_accounts(access, partial(job.work, run), requests.concurrency)
+        service, known = choose_accounts(access)
+        job = InventoryJob(
+            files,
+            screen,
+            source=service.owner,
+            accounts=known,
+            run=run,
+            page_size=requests.page_size,
+            was_rewritten=was_rewritten,
+            is_quiet=quiet,
+        )
+        service.run(job.work, requests.concurrency)
         if job.missing:
             sys.exit(MISSING)
 
@@ -162,24 +173,35 @@ class InventoryJob:
 
     files: Files
     screen: Screen
+    source: str
+    accounts: Sequence[Account] | None
+    run: str | None
     page_size: int | None
     was_rewritten: Callable[[], bool]
     is_quiet: bool
     missing: int = 0
 
-    async def work(self, run: str | None, accounts: Accounts) -> None:
+    async def work(self, client: TcbClient) -> None:
         # SQLite and the client: help, completion and usage errors do not need them.
-        from tcb_async.inventory import Inventory, InventoryStore  # noqa: PLC0415
+        from tcb_async.inventory import (  # noqa: PLC0415
+            Inventory,
+            InventoryStore,
+            platform_accounts,
+        )
 
         # --demo without --output: the store is deleted with its folder.
         with (
             tempfile.TemporaryDirectory() as folder,
             InventoryStore(self.files.path or Path(folder, "inventory.sqlite")) as store,
         ):
-            appids = [account.appid for account in accounts.known or ()]
-            begun = store.begin(run, source=accounts.name, appids=appids)
-            unfinished = begun.unfinished(accounts.accounts())
-            inventory = Inventory(accounts.client, unfinished, page_size=self.page_size)
+            appids = [account.appid for account in self.accounts or ()]
+            begun = store.begin(self.run, source=self.source, appids=appids)
+            unfinished = begun.unfinished(
+                platform_accounts(client, on_rotate=_ignore_rotation)
+                if self.accounts is None
+                else self.accounts
+            )
+            inventory = Inventory(client, unfinished, page_size=self.page_size)
             async with contextlib.aclosing(unfinished), inventory:
                 await self._list(inventory, begun)
             if self.was_rewritten():  # the run remains unfinished, so no comparison trusts it
@@ -261,10 +283,14 @@ class InventoryJob:
             )
 
 
+async def _ignore_rotation(appid: str, refresh_token: str) -> None:
+    """Do nothing: the next list of merchants has the new refresh token."""
+
+
 def _wrap_json(
     store: InventoryStore, progress: RunProgress, rows: Iterable[bytes]
 ) -> Iterator[bytes]:
-    """Put the rows into an object with the run: a list alone would look like one environment."""
+    """Put the rows into an object with the run: a list alone would seem to be one environment."""
     facts = {
         "run": progress.to_dict(),
         "missing": [attrs.asdict(account) for account in store.missing()],

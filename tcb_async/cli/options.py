@@ -167,7 +167,8 @@ class Platform(Connection):
     """Maximum number of seconds for one attempt of a request."""
     accounts: Annotated[str | None, NOT_AN_OPTION] = None
     appid: Annotated[str | None, NOT_AN_OPTION] = None
-    redis: Annotated[str | None, NOT_AN_OPTION] = attrs.field(default=None, repr=False)
+    redis: Redis = attrs.field(default=None, repr=False)
+    """Share the tokens with other processes. If the URL has a password, set TCB_REDIS_URL."""
 
 
 @Parameter(name="*", group=SERVICE)
@@ -179,5 +180,3 @@ class ManyAccounts(Platform):
     """The accounts in this file, one JSON object per line. - is stdin."""
     appid: Annotated[AppId, Parameter(group=ACCOUNTS)] = None
     r"""Your own app, with the appsecret in TCB_SECRET or typed. \[env var: TCB_APPID]"""
-    redis: Redis = attrs.field(default=None, repr=False)
-    """Share the tokens with other processes. If the URL has a password, set TCB_REDIS_URL."""

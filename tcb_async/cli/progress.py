@@ -1,12 +1,10 @@
-"""Progress bars on stderr.
+"""Progress bars on stderr, and lists that are read with one.
 
 Rule: a bar only reads: a walk makes the same requests without it.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
 from rich.progress import (
@@ -21,7 +19,8 @@ from rich.progress import (
 from tcb_async.cli.screen import Screen, plural
 
 if TYPE_CHECKING:
-    from tcb_async.client import FunctionPager
+    from tcb_async.client import FunctionPager, TcbClient
+    from tcb_async.models import CloudFunction
 
 
 def progress_bar(screen: Screen, time: ProgressColumn, *, is_shown: bool) -> Progress:
@@ -40,17 +39,22 @@ def progress_bar(screen: Screen, time: ProgressColumn, *, is_shown: bool) -> Pro
     )
 
 
-@contextlib.contextmanager
-def show_walk(
-    screen: Screen, env: str, walk: FunctionPager, *, is_shown: bool
-) -> Generator[Callable[[int], None]]:
-    """Show the count and the retries of a walk; yields a function that sets the count."""
-    with progress_bar(screen, TimeElapsedColumn(), is_shown=is_shown) as bar:
+async def read_list(
+    client: TcbClient,
+    env: str,
+    screen: Screen,
+    *,
+    page_size: int | None,
+    max_items: int | None = None,
+) -> tuple[FunctionPager, list[CloudFunction]]:
+    """List the functions of an environment with a bar; return the walk and its rows."""
+    with progress_bar(screen, TimeElapsedColumn(), is_shown=screen.is_watched) as bar:
         task = bar.add_task(env, total=None, facts="")
 
-        def set_done(done: int) -> None:
+        def show(done: int, total: int) -> None:
             retries = plural(walk.stats.retries, "retry", "retries") if walk.stats.retries else ""
-            # The list may grow during the walk.
-            bar.update(task, completed=done, total=max(done, walk.total or 0), facts=retries)
+            bar.update(task, completed=done, total=total, facts=retries)
 
-        yield set_done
+        walk = client.functions(env, page_size=page_size, max_items=max_items, on_progress=show)
+        # `collect` returns the last pass: a page that was yielded may be outdated.
+        return walk, await walk.collect()

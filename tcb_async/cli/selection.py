@@ -1,7 +1,4 @@
-"""The functions to list: patterns, the order, and the number.
-
-Rule: first the filters, then the order, then the number.
-"""
+"""The functions to list: patterns, the order, and the number."""
 
 from __future__ import annotations
 
@@ -67,20 +64,20 @@ class Selection:
             reasons.append(f"WeChat's statuses are {', '.join(_STATUSES)}")
         return "".join(f"; {reason}" for reason in reasons)
 
-    def arrange(self, functions: Sequence[CloudFunction]) -> list[CloudFunction]:
-        """Return the functions in the order of ``--sort``, at most ``--max-items`` of them."""
-        arranged = list(functions)
+    def select(self, functions: Sequence[CloudFunction]) -> list[CloudFunction]:
+        """Return the functions to list: first the filters, then the order, then the number."""
+        selected = [function for function in functions if self._matches(function)]
         if self.sort:
             field = self.sort.removeprefix("-")
             # As in --runtime, the case does not count.
             fold = str.casefold if field == "runtime" else str
-            arranged.sort(
+            selected.sort(
                 key=lambda function: fold(str(getattr(function, field) or "")),
                 reverse=self.sort != field,
             )
-        return arranged[: self.max_items]
+        return selected[: self.max_items]
 
-    def matches(self, function: CloudFunction) -> bool:
+    def _matches(self, function: CloudFunction) -> bool:
         return (
             _matches_any(self.name, function.name)
             and _matches_any(self.status, function.status, str.casefold)

@@ -21,7 +21,7 @@ from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.files import read_input
 from tcb_async.cli.formats import STORES
 from tcb_async.cli.options import Access, Requests
-from tcb_async.cli.progress import show_walk
+from tcb_async.cli.progress import read_list
 from tcb_async.cli.screen import Screen
 from tcb_async.compare import FunctionDocument, Functions, known_functions, parse_document
 from tcb_async.exceptions import ConfigurationError
@@ -137,14 +137,8 @@ def _list_environments(
 
     async def work(client: TcbClient) -> None:
         for env in envs:
-            walk = client.functions(
-                env.name,
-                page_size=requests.page_size,
-                on_progress=lambda done, _total: set_done(done),
-            )
-            with show_walk(screen, env.name, walk, is_shown=screen.is_watched) as set_done:
-                # `collect` returns the last pass: a page that was yielded may be outdated.
-                lists[env] = known_functions(env.name, await walk.collect())
+            _, rows = await read_list(client, env.name, screen, page_size=requests.page_size)
+            lists[env] = known_functions(env.name, rows)
 
     service = choose_service(None, access, needs_env=False, others=[env.name for env in envs])
     service.run(work, requests.concurrency)

@@ -20,6 +20,7 @@ from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import FORMATS
 from tcb_async.cli.options import FORMAT, Access, Credentials, Env, Seconds, seconds
 from tcb_async.cli.screen import Screen, plural, sanitize
+from tcb_async.compare import describe_fields
 from tcb_async.models import CHINA_STANDARD_TIME
 
 if TYPE_CHECKING:
@@ -29,12 +30,6 @@ if TYPE_CHECKING:
 
 _DEMO_INTERVAL = 0.5
 WatchFormat = Literal["text", "ndjson"]
-_DESCRIPTIONS = {
-    "status": "status {} → {}",
-    "runtime": "runtime {} → {}",
-    "add_time": "added {1}",
-    "mod_time": "modified {1}",
-}
 
 watch_command = App(
     name="watch",
@@ -44,9 +39,7 @@ watch_command = App(
   tcb-async watch --demo
   tcb-async watch test-777bb9 --interval 5
   tcb-async watch test-777bb9 >> changes.log
-  tcb-async watch test-777bb9 --format ndjson | jq .name
-
-The exit codes are in tcb-async --help.""",
+  tcb-async watch test-777bb9 --format ndjson | jq .name""",
 )
 
 
@@ -68,7 +61,7 @@ def watch_functions(
         output_format: text or ndjson: one line or one object per change.
     """
     with run_command(verbose=access.verbose, level=logging.WARNING) as screen:
-        service = choose_service(env, access, is_changing=True)
+        service = choose_service(env, access)
         pause = interval or (_DEMO_INTERVAL if access.demo else DEFAULT_WATCH_INTERVAL)
         service.run(lambda client: _show_changes(client, screen, service.env, pause, output_format))
 
@@ -97,17 +90,10 @@ def _format_line(change: FunctionChange, output_format: WatchFormat, is_escaped:
 
 
 def describe_change(change: FunctionChange) -> str:
-    before, after = change.before, change.after
-    if before is None or after is None:
-        function = before or after
-        return "" if function is None else f"{function.status} {function.runtime or ''}".rstrip()
-    old, new = before.to_dict(), after.to_dict()
-    facts = (
-        description.format(old[field], new[field])
-        for field, description in _DESCRIPTIONS.items()
-        if old[field] != new[field]
-    )
-    return ", ".join(facts)
+    if change.before is not None and change.after is not None:
+        return describe_fields(change.before, change.after)
+    function = change.before or change.after
+    return "" if function is None else f"{function.status} {function.runtime or ''}".rstrip()
 
 
 wait_command = App(
@@ -149,13 +135,13 @@ def wait_for_functions(
     """
     with run_command(verbose=access.verbose, level=logging.INFO) as screen:
         if access.demo and not names and not every:
-            env, names = None, (env,) if env else ()
+            from tcb_async.cli.demo import PENDING_FUNCTION  # noqa: PLC0415 - the emulator
+
+            env, names = None, (env or PENDING_FUNCTION,)
         elif env is None or bool(names) == every:
             missing = "NAME" if env else "ENV and NAME"
             raise CycloptsError(f"{missing}: name the environment, and the functions or --all")
-        service = choose_service(env, access, is_changing=True)
-        if not names and not every:
-            names = (service.pending_function,)
+        service = choose_service(env, access)
 
         async def work(client: TcbClient) -> None:
             await client.wait_until_active(

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import cache
 
+import attrs
+
 from tcb_async.emulator.state import DeployedFunction
 
 DEMO_ENV = "demo-3f6b2a"
@@ -48,36 +50,18 @@ def make_demo_functions() -> Iterator[DeployedFunction]:
         yield DeployedFunction(name, runtime, status, str(added), str(modified))
 
 
-_VERBS = (
-    *("add", "bind", "cancel", "check", "close", "count", "create", "delete", "export", "get"),
-    *("import", "list", "lock", "notify", "pay", "query", "refund", "send", "sync", "update"),
-)
-_NOUNS = (
-    *("Address", "Banner", "Cart", "Coupon", "Goods", "Invoice", "Member", "Message", "Order"),
-    *("Points", "Poster", "Price", "Queue", "Report", "Review", "Shop", "Slot", "Stock"),
-    *("Ticket", "User"),
-)
-_STATUSES = ("Active", "Updating", "UpdateFailed")
-MOST_GENERATED = len(_VERBS) * len(_NOUNS)
+MAX_GENERATED = 400
 """Limit of the functions that are generated for one environment."""
 
 
 @cache
 def _make_pool() -> tuple[DeployedFunction, ...]:
-    chance = random.Random(20190227)  # noqa: S311 - runtimes and days, no secrets
-    names = [f"{verb}{noun}" for verb in _VERBS for noun in _NOUNS]
-    chance.shuffle(names)
     functions = tuple(
-        DeployedFunction(
-            name,
-            chance.choices(_RUNTIMES, _WEIGHTS)[0],
-            chance.choices(_STATUSES, (96, 2, 2))[0],
-            f"2023-{chance.randint(1, 12):02d}-{chance.randint(1, 28):02d} 09:30:00",
-            f"2024-{chance.randint(1, 12):02d}-{chance.randint(1, 28):02d} 18:00:00",
-        )
-        for name in names
-    )
-    return functions * 2  # any run of MOST_GENERATED functions, from any start, is one slice
+        attrs.evolve(function, name=f"{function.name}{copy or ''}")
+        for copy in range(MAX_GENERATED // len(_NAMES) + 1)
+        for function in make_demo_functions()
+    )[:MAX_GENERATED]
+    return functions * 2  # any run of MAX_GENERATED functions, from any start, is one slice
 
 
 def take_functions(start: int, count: int) -> tuple[DeployedFunction, ...]:
@@ -85,7 +69,7 @@ def take_functions(start: int, count: int) -> tuple[DeployedFunction, ...]:
 
     Args:
         start: The first position in the pool; it makes environments differ.
-        count: The number of functions, at most ``MOST_GENERATED``.
+        count: The number of functions, at most ``MAX_GENERATED``.
     """
-    start %= MOST_GENERATED
+    start %= MAX_GENERATED
     return _make_pool()[start : start + count]

@@ -19,7 +19,7 @@ from aiohttp import web
 
 from tcb_async.emulator import demo, state, wire
 from tcb_async.emulator.endpoints import LIST_FUNCTIONS, AboveMaxPage, Endpoints, Order
-from tcb_async.emulator.faults import Exchange, Fault, Reply, Script, Scripts, When, check_fault
+from tcb_async.emulator.faults import Exchange, Fault, Reply, Script, When, check_fault, take_fault
 from tcb_async.emulator.server import Server
 from tcb_async.emulator.state import DeployedFunction, EnvironmentInfo, EnvironmentStatus
 from tcb_async.emulator.wire import EmulatorClock, ReceivedCall, RecordedRequest, Refused
@@ -29,7 +29,7 @@ OnRequest = Callable[[RecordedRequest], None]
 _log = logging.getLogger("tcb_async.emulator")
 _log.addHandler(logging.NullHandler())
 _OWN_APPID = "wx0000000000000000"
-_KEPT_REQUESTS = 10_000
+_MAX_RECORDED_REQUESTS = 10_000
 _NO_FAULT, _BUSY = Fault.ok(), Fault.errcode(wire.BUSY)
 _UNREADABLE = b"(a body that was too long or could not be decoded)"
 
@@ -62,14 +62,13 @@ class Emulator(Endpoints, Server):
         order: ``"added"`` lists functions in the order of deployment, and an update leaves a
             function where it is. ``"newest_first"`` deploys to the head, and an update moves a
             function to the head. Merchants are listed in the same order.
-        seed: The seed of random events (jitter, ``busy_rate``, request ids). Tokens do not depend
-            on it.
 
     Attributes:
         clock: Its clock; move it with ``clock.advance(seconds)``.
         latency: As above; it may be changed at any time, like ``jitter``, ``capacity``,
             ``max_page`` and ``above_max_page``.
-        busy_rate: The share of requests, from 0 to 1, that get -1 at random.
+        busy_rate: The share of requests, from 0 to 1, that get -1: at random, but the same in each
+            run.
         token_life: Seconds that a new token lives.
         daily_quota: Calls a day that one account may make, by path, such as
             ``{"/tcb/listfunctions": 100}``; further ones get 45009. Calls are counted
@@ -87,7 +86,6 @@ class Emulator(Endpoints, Server):
         above_max_page: AboveMaxPage = "clamp",
         capacity: int | None = None,
         order: Order = "added",
-        seed: int = 0,
     ) -> None:
         # Not `super().__init__`: the two bases take different arguments.
         Endpoints.__init__(self, clock or EmulatorClock(), order)
@@ -98,10 +96,10 @@ class Emulator(Endpoints, Server):
         self.above_max_page = above_max_page
         self.capacity = capacity
         self.busy_rate = 0.0
-        self._chance = random.Random(seed)  # noqa: S311 - faults and ids, no secrets
-        self._scripts = Scripts()
+        self._chance = random.Random(0)  # noqa: S311 - jitter, faults and ids; no secrets
+        self._scripts: list[Script] = []
         self._hooks: list[OnRequest] = []
-        self._journal = state.Journal(_KEPT_REQUESTS)
+        self._journal = state.Journal(_MAX_RECORDED_REQUESTS)
         self._in_progress = 0
         self._merchant_numbers = itertools.count(1)
         self._token = self.issue_token()
@@ -161,12 +159,6 @@ class Emulator(Endpoints, Server):
             updated = self._compute_update_time(environment.info.update_time)
             environment.info = attrs.evolve(environment.info, status=status, update_time=updated)
             return environment.info
-
-    def delete_environment(self, env: str) -> None:
-        """Delete an environment with its functions."""
-        with self._lock:
-            del self._owned[self._get_environment(env).info.owner][env]
-            del self._environments[env]
 
     def environments(self, owner: str | None = None) -> tuple[EnvironmentInfo, ...]:
         """Return the environments of an appid, oldest first; None: the shared ones."""
@@ -429,8 +421,8 @@ class Emulator(Endpoints, Server):
         Raises:
             ValueError: There are too many functions.
         """
-        if not 0 <= functions <= demo.MOST_GENERATED:
-            raise ValueError(f"functions={functions!r}: must be from 0 to {demo.MOST_GENERATED}")
+        if not 0 <= functions <= demo.MAX_GENERATED:
+            raise ValueError(f"functions={functions!r}: must be from 0 to {demo.MAX_GENERATED}")
         appids: list[str] = []
         with self._lock:
             for number in itertools.islice(self._merchant_numbers, count):
@@ -469,8 +461,8 @@ class Emulator(Endpoints, Server):
     ) -> None:
         """Apply the next of these faults to each of the next requests.
 
-        Scripts are used up in the order in which they were added, scripts for an account first. A
-        request that does not match a script is offered to the next script.
+        Scripts are used up in the order in which they were added. A request that does not match a
+        script is offered to the next script.
 
         Args:
             faults: One fault per request; ``Fault.ok()`` is a correct reply. May be endless.
@@ -489,7 +481,7 @@ class Emulator(Endpoints, Server):
             for fault in faults:
                 check_fault(fault)
         with self._lock:
-            self._scripts.waiting[account].append(Script(iter(faults), path, when))
+            self._scripts.append(Script(iter(faults), path, account, when))
 
     def fail_next(
         self,
@@ -525,7 +517,7 @@ class Emulator(Endpoints, Server):
     def clear_faults(self) -> None:
         """Remove all scripts, and set ``busy_rate`` to 0."""
         with self._lock:
-            self._scripts.waiting.clear()
+            self._scripts.clear()
             self.busy_rate = 0.0
 
     # Requests
@@ -586,16 +578,16 @@ class Emulator(Endpoints, Server):
             # wait for a thread that uses the emulator.
             for hook in tuple(self._hooks):
                 hook(record)
-            response = await self._answer(exchange, record)
+            response = await self._reply(exchange, record)
         except ConnectionError:
-            # The client has gone and will not read this response: the record shows no status.
+            # The client has closed the connection: the record shows no status.
             return web.Response()
         else:
             return response
         finally:
             self._finish(record, exchange, response)
 
-    async def _answer(self, exchange: Exchange, record: RecordedRequest) -> web.StreamResponse:
+    async def _reply(self, exchange: Exchange, record: RecordedRequest) -> web.StreamResponse:
         if record.path not in self._endpoints:
             return exchange.send(self._make_refusal(Refused(wire.BAD_URL)))
         if self.capacity is not None and self._in_progress >= self.capacity:
@@ -605,7 +597,7 @@ class Emulator(Endpoints, Server):
         try:
             # Chosen before the delay, so that scripts are used up in the order of arrival.
             with self._lock:
-                fault = self._scripts.find_fault(record) or self._choose_fault()
+                fault = take_fault(self._scripts, record) or self._choose_fault()
                 seconds = self.latency + self.jitter * self._chance.random()
             exchange.fault = None if fault.name == "ok" else fault.name
             if seconds:
@@ -627,7 +619,7 @@ class Emulator(Endpoints, Server):
     def _reply_with_errcode(self, call: ReceivedCall, errcode: int, errmsg: str | None) -> Reply:
         with self._lock:
             # Otherwise the client would get the same token again, and later requests accept it.
-            self._tokens.end(call.token or "", errcode)
+            self._tokens.invalidate(call.token or "", errcode)
             return self._make_refusal(Refused(errcode, errmsg))
 
     def _make_refusal(self, refused: Refused) -> Reply:
@@ -660,11 +652,11 @@ class Emulator(Endpoints, Server):
     ) -> None:
         # A client that closed the connection got no reply, even if bytes were written.
         transport = exchange.request.transport
-        gone = transport is None or transport.is_closing()
+        is_closed = transport is None or transport.is_closing()
         done = attrs.evolve(
             record,
             finished=self.clock(),
-            status=None if gone or response is None else response.status,
+            status=None if is_closed or response is None else response.status,
             errcode=exchange.errcode,
             fault=exchange.fault,
         )

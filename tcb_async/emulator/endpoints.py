@@ -26,7 +26,7 @@ AboveMaxPage = Literal["clamp", "refuse", "empty"]
 
 LIST_FUNCTIONS = "/tcb/listfunctions"
 _STABLE_TOKEN = "/cgi-bin/stable_token"  # noqa: S105 - a path
-_MOST_AUTHORIZERS = 500
+_MAX_AUTHORIZERS = 500
 _OVERLAP = 300.0
 """Seconds that a token still lives after it was replaced."""
 
@@ -124,7 +124,7 @@ class Endpoints:
         component = self._authenticate_platform(path, call, body)
         # Not clamped like functions: WeChat refuses a page of merchants that is too long.
         offset, count = get_count(body, "offset"), get_count(body, "count")
-        if count > _MOST_AUTHORIZERS:
+        if count > _MAX_AUTHORIZERS:
             raise Refused(wire.TOO_MANY_ROWS)
         page = itertools.islice(self._order_merchants(component), offset, offset + count)
         rows = [authorizer.to_row(appid) for appid, authorizer in page]
@@ -198,7 +198,7 @@ class Endpoints:
 
     def _find_environment(self, env: str, owner: str | None) -> EnvironmentState:
         environment = self._environments.get(env)
-        # An environment of a different account looks unknown: WeChat does not tell that it exists.
+        # An environment of a different account is unknown: WeChat does not show that it exists.
         if environment is None or environment.info.owner != owner:
             raise Refused(wire.UNKNOWN_ENV)
         if environment.info.status != "NORMAL":

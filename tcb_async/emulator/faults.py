@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from types import MappingProxyType
 
@@ -36,14 +35,14 @@ class Exchange:
 
     Attributes:
         request: The request, its body read.
-        answer: Makes the correct reply.
+        make_reply: Makes the correct reply.
         refuse: Makes the reply for an errcode and its errmsg; None for WeChat's text.
         errcode: The errcode that was sent, once ``send`` has been called.
         fault: The name of its fault, or None.
     """
 
     request: web.BaseRequest
-    answer: Callable[[], Reply]
+    make_reply: Callable[[], Reply]
     refuse: Callable[[int, str | None], Reply]
     errcode: int | None = None
     fault: str | None = None
@@ -58,7 +57,7 @@ class Exchange:
         """The connection, to write raw bytes to; ConnectionError if the client has closed it."""
         transport = self.request.transport
         if transport is None or transport.is_closing():
-            raise ConnectionResetError("the client has gone")
+            raise ConnectionResetError("the client has closed the connection")
         return transport
 
     def close(self) -> web.Response:
@@ -101,7 +100,7 @@ class Fault:
 
         async def act(exchange: Exchange) -> web.StreamResponse:
             await asyncio.sleep(seconds)
-            return exchange.send(exchange.answer())
+            return exchange.send(exchange.make_reply())
 
         return cls("ok" if seconds == 0 else "delay", act)
 
@@ -150,11 +149,6 @@ class Fault:
         return attrs.evolve(cls.status(200, body, {"Content-Type": _JSON}), name=name)
 
     @classmethod
-    def redirect(cls, location: str, status: int = 307) -> Fault:
-        """A redirect, which a careful client does not follow."""
-        return attrs.evolve(cls.status(status, b"", {"Location": location}), name="redirect")
-
-    @classmethod
     def truncated(cls, *, declared: bool = True) -> Fault:
         """Half of the correct reply, then the connection is closed.
 
@@ -164,7 +158,7 @@ class Fault:
 
         async def act(exchange: Exchange) -> web.StreamResponse:
             # Written by hand, below aiohttp: its server would not promise a length that it breaks.
-            body = exchange.answer().body
+            body = exchange.make_reply().body
             exchange.transport.write(_make_head(len(body) if declared else None))
             exchange.transport.write(body[: len(body) // 2])
             return exchange.close()
@@ -176,7 +170,7 @@ class Fault:
         """The correct reply, one byte every ``interval`` seconds."""
 
         async def act(exchange: Exchange) -> web.StreamResponse:
-            body = exchange.answer().body
+            body = exchange.make_reply().body
             exchange.transport.write(_make_head(len(body)))
             for byte in body:
                 exchange.transport.write(bytes((byte,)))
@@ -269,7 +263,7 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
             Fault.status(502),
             Fault.status(503),
             Fault.status(429, b"", {"Retry-After": "1"}),
-            Fault.redirect("http://127.0.0.1:9/"),
+            Fault.status(307, b"", {"Location": "http://127.0.0.1:9/"}),
             Fault.truncated(),
             Fault.truncated(declared=False),
             Fault.disconnect(),
@@ -291,11 +285,16 @@ class Script:
 
     faults: Iterator[Fault]
     path: str | None
+    account: str | None
     when: When | None
 
     def matches(self, request: RecordedRequest) -> bool:
         """Whether the script is for this request."""
-        return self.path in (None, request.path) and (self.when is None or self.when(request))
+        return (
+            self.path in (None, request.path)
+            and self.account in (None, request.account)
+            and (self.when is None or self.when(request))
+        )
 
 
 def check_fault(fault: object) -> Fault:
@@ -307,19 +306,12 @@ def check_fault(fault: object) -> Fault:
     return fault
 
 
-@attrs.define
-class Scripts:
-    """The scripts that are not used up, by account."""
-
-    waiting: defaultdict[str | None, list[Script]] = attrs.field(factory=lambda: defaultdict(list))
-
-    def find_fault(self, request: RecordedRequest) -> Fault | None:
-        """Find the scripted fault of a request: scripts for its account precede those for all."""
-        for account in dict.fromkeys((request.account, None)):
-            for script in tuple(self.waiting.get(account, ())):
-                if script.matches(request):
-                    if (fault := next(script.faults, None)) is not None:
-                        return check_fault(fault)
-                    # Only the next request shows that a script is used up: it may be a generator.
-                    self.waiting[account].remove(script)
-        return None
+def take_fault(scripts: list[Script], request: RecordedRequest) -> Fault | None:
+    """Take the next fault of the first script for a request; None without one."""
+    for script in tuple(scripts):
+        if script.matches(request):
+            if (fault := next(script.faults, None)) is not None:
+                return check_fault(fault)
+            # Only the next request shows that a script is used up: it may be a generator.
+            scripts.remove(script)
+    return None

@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Self, TypeVar
 
 from aiohttp import web
@@ -30,15 +30,6 @@ def _hide_request_line(line: logging.LogRecord) -> bool:
 
 
 _http_log.addFilter(_hide_request_line)
-
-
-async def _answer_expect(request: web.BaseRequest) -> None:
-    """Like aiohttp, but without the header in the error: it may not be text."""
-    if request.headers["Expect"].lower() != "100-continue":
-        raise web.HTTPExpectationFailed
-    with suppress(ConnectionError):
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0
 
 
 Result = TypeVar("Result")
@@ -146,7 +137,7 @@ class Server:
     async def _listen(self) -> None:
         # Without routes: aiohttp's router would reply to unknown paths itself.
         server = web.Server(
-            self._serve, access_log=None, logger=_http_log, handler_cancellation=True
+            self._handle, access_log=None, logger=_http_log, handler_cancellation=True
         )
         runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_SECONDS)
         await runner.setup()
@@ -157,11 +148,6 @@ class Server:
             raise
         self._port = runner.addresses[0][1]
         self._runner = runner
-
-    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        if "Expect" in request.headers:
-            await _answer_expect(request)
-        return await self._handle(request)
 
     async def _close(self) -> None:
         if self._runner is not None:

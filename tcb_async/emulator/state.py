@@ -234,7 +234,7 @@ class AccessTokens:
             issued.replaced_at = min(issued.replaced_at, self.clock() + grace)
             issued.is_stuck = stuck
 
-    def end(self, token: str, errcode: int) -> None:
+    def invalidate(self, token: str, errcode: int) -> None:
         """Refuse a token from now on, if the errcode says so and it was issued here."""
         if (issued := self._issued.get(token_id(token))) is None:
             return

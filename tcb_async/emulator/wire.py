@@ -221,7 +221,7 @@ class RecordedRequest:
         body: The decoded JSON object, or None if the body was not one.
         raw: The body's bytes.
         headers: Its headers.
-        peer_port: The client's port. Requests from one port came over one connection.
+        peer_port: The client's port. Requests from one port used one connection.
         started: The time of its complete arrival, in seconds of the emulator's clock.
         finished: The time of its reply; None while it is in flight.
         status: The HTTP status of the reply; None without a reply (a reset, a hang).

@@ -114,7 +114,7 @@ def as_provider(
     """Make a provider from a value that `TcbClient` accepts; return a provider unchanged.
 
     Raises:
-        ConfigurationError: The value has another type, or cannot be a token.
+        ConfigurationError: The value has a different type, or cannot be a token.
     """
     if isinstance(token, str | Secret):
         token = Secret(token)
@@ -172,8 +172,8 @@ class _AppToken(ManagedToken):
 class StableToken(_AppToken):
     """The token of an app from ``POST /cgi-bin/stable_token``: the recommended provider.
 
-    It uses the normal mode, which leaves the tokens of other processes valid. One provider may
-    serve any number of clients, on one event loop at a time.
+    It uses the normal mode, which leaves the tokens of other processes valid. Any number
+    of clients may use one provider, on one event loop at a time.
 
     ::
 

@@ -200,7 +200,8 @@ class ManagedToken(ABC):
         if last is None or expires_at is None:
             state = "no token"
         else:
-            state = f"{'fresh until' if last.is_alive else 'expired at'} {_format_utc(expires_at)}"
+            time = datetime.fromtimestamp(expires_at, UTC).isoformat(timespec="seconds")
+            state = f"{'fresh until' if last.is_alive else 'expired at'} {time}"
         refreshing = ", refreshing" if last is not None and last.flight.is_running else ""
         return f"<{type(self).__name__} {self.appid}, {state}{refreshing}>"
 
@@ -227,7 +228,7 @@ class ManagedToken(ABC):
             await refreshing.refuse(token)
 
     def came_from_wechat(self, token: Secret) -> bool:
-        """Whether it came from WeChat itself: the store's token may have been refused elsewhere."""
+        """Whether WeChat itself returned it: the store's token may have been refused elsewhere."""
         return any(token == refreshing.last_requested for refreshing in self._tokens.values())
 
     @abstractmethod
@@ -261,13 +262,6 @@ def make_host_key(base_url: str) -> str:
     return quote(f"{host}{shown_port}{parts.path}", safe="/:%")
 
 
-def _format_utc(seconds: float) -> str:
-    try:
-        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-    except (OverflowError, ValueError, OSError):  # a caller's clock may return any number
-        return f"{seconds:g}"
-
-
 @attrs.define(eq=False)
 class RefreshingToken:
     """The token of one account at one host."""
@@ -284,7 +278,7 @@ class RefreshingToken:
     _reissued_at: float = attrs.field(init=False, default=-math.inf)
     # Tokens refused by WeChat, oldest first: they are not taken from the store again.
     _refused: tuple[Secret, ...] = attrs.field(init=False, default=())
-    # The last token that came from WeChat itself, not through the store.
+    # The last token that WeChat itself returned, not the store.
     last_requested: Secret | None = attrs.field(init=False, default=None)
     flight: SingleFlight = attrs.field(init=False, factory=SingleFlight)
 

@@ -64,7 +64,7 @@ class MemoryStore:
         """Return the stored token, expired or not; None without one."""
         return self._slots[key].value
 
-    async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:  # noqa: ARG002 - memory ends with the process
+    async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:  # noqa: ARG002 - memory is freed with the process
         """Write a value, unless the store has a newer value or the lease of a newer value."""
         slot = self._slots[key]
         stored = 0 if slot.value is None else slot.value.version

@@ -49,7 +49,7 @@ async def test_any_client_may_ask_it_and_its_log_shows_no_secret():
     assert (by_app.code, by_app.out.count("yes, for my-env")) == (0, 1)
     assert ended.code == 0
     assert "POST /tcb/listfunctions" in ended.err
-    assert ended.err.endswith("ended\n")
+    assert ended.err.endswith("stopped\n")
     assert not any(settings[name] in ended.err for name in ("TCB_ACCESS_TOKEN", "TCB_SECRET"))
     assert "Traceback" not in ended.err
 
@@ -61,7 +61,7 @@ async def test_it_has_several_environments_and_the_demo():
         ended = await command.end(signal.SIGINT)
 
     assert counts == ["3\n", "3\n", "48\n"]
-    assert f"Serving {DEMO_ENV}, one, two." in ended.err
+    assert f"The emulator has {DEMO_ENV}, one, two." in ended.err
 
 
 async def test_its_merchants_have_only_their_own_functions(tmp_path):
@@ -71,7 +71,7 @@ async def test_its_merchants_have_only_their_own_functions(tmp_path):
         ended = await command.end(signal.SIGINT)
 
     assert (summary["complete"], summary["environments"], summary["functions"]) == (3, 3, 60)
-    assert f"Serving {ENV} and a platform with 3 merchants. " in ended.err
+    assert f"The emulator has {ENV} and a platform with 3 merchants. " in ended.err
 
 
 async def test_while_it_is_busy_clients_are_seen_to_retry():
@@ -169,7 +169,7 @@ def test_it_prints_its_address_and_ends_with_0_at_ctrl_c(monkeypatch, words, env
 
     def interrupted(screen, sentence):
         say(screen, sentence)
-        if sentence.startswith("Serving"):
+        if sentence.startswith("The emulator has"):
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(Console, "say", interrupted)
@@ -177,8 +177,8 @@ def test_it_prints_its_address_and_ends_with_0_at_ctrl_c(monkeypatch, words, env
 
     assert ended.code == 0
     assert ended.out.startswith("export TCB_BASE_URL=http://127.0.0.1:")
-    assert f"Serving {envs}" in ended.err
-    assert ended.err.endswith("ended\n")
+    assert f"The emulator has {envs}" in ended.err
+    assert ended.err.endswith("stopped\n")
 
 
 async def test_a_port_that_is_taken_exits_with_3_and_is_named(emulator):

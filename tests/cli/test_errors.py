@@ -336,7 +336,9 @@ async def test_an_invalid_redis_exits_with_3(own_app, monkeypatch, modules, url,
 async def test_no_fault_shows_a_secret_with_verbose(emulator, own_app, fault):
     made = {
         "errcode": Fault.errcode(48001),
-        "redirect": Fault.redirect(f"{emulator.url}/?access_token={emulator.token}"),
+        "redirect": Fault.status(
+            307, b"", {"Location": f"{emulator.url}/?access_token={emulator.token}"}
+        ),
         "truncated": Fault.truncated(),
         "body": Fault.body(f"access_token={emulator.token}&secret={SECRET}".encode()),
         "disconnect": Fault.disconnect(),
@@ -365,7 +367,7 @@ async def test_verbose_shows_each_attempt_on_stderr(emulator):
 
 
 async def test_a_bug_exits_with_1(emulator, monkeypatch):
-    monkeypatch.setattr(listing.ListJob, "work", lambda *_: 1 / 0)
+    monkeypatch.setattr(listing, "choose_service", lambda *_: 1 / 0)
 
     quiet = await run("list", ENV, env=env_for(emulator))
     verbose = await run("list", ENV, "--verbose", env=env_for(emulator))

@@ -1,6 +1,7 @@
 """Where a listing goes: stdout, a pipe, or a file that has its name when it is complete."""
 
 import asyncio
+import errno
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from leaks import eventually
 from terminal import ENV, Screen, env_for, rows_in, run, start
 
 from tcb_async import CloudFunction
+from tcb_async.cli import files as output_files
 from tcb_async.cli import formats
 from tcb_async.cli.formats import FIELDS, FORMATS
 from tcb_async.emulator import Fault
@@ -70,6 +72,21 @@ async def test_a_failed_export_leaves_the_file_as_it_was(emulator, names, tmp_pa
     assert files(tmp_path) == {"all"}
 
 
+async def test_a_full_disk_leaves_the_file_as_it_was(emulator, names, tmp_path, monkeypatch):
+    def fail(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    file = tmp_path / "all.csv"
+    file.write_text("of yesterday")
+    monkeypatch.setattr(os, "fsync", fail)
+
+    ended = await run("list", ENV, "-o", str(file), env=env_for(emulator))
+
+    assert (ended.code, ended.err) == (3, f"tcb-async: {file}: No space left on device\n")
+    assert file.read_text() == "of yesterday"
+    assert files(tmp_path) == {"all.csv"}
+
+
 async def test_an_export_to_a_symbolic_link_writes_its_target(emulator, names, tmp_path):
     (tmp_path / "today").mkdir()
     (tmp_path / "all.csv").symlink_to(tmp_path / "today" / "all.csv")
@@ -95,18 +112,19 @@ async def test_ctrl_c_leaves_no_half_of_a_file(emulator, names, tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, None])
-async def test_an_export_keeps_the_mode_of_the_old_file(emulator, tmp_path, mode):
+async def test_an_export_keeps_the_mode_of_the_old_file(emulator, tmp_path, mode, monkeypatch):
     emulator.deploy(ENV, count=60)
     file, usual = tmp_path / "all.csv", 0o666 & ~_umask()
     if mode is not None:
         file.touch()
         file.chmod(mode)
-    modes = set()
+    modes, keep_mode = set(), output_files._keep_mode
 
-    @emulator.on_request
-    def look(_):
-        modes.update(path.stat().st_mode & 0o777 for path in tmp_path.glob(".all.csv.*.tmp"))
+    def note_mode(temporary, path):
+        modes.add(temporary.stat().st_mode & 0o777)
+        keep_mode(temporary, path)
 
+    monkeypatch.setattr(output_files, "_keep_mode", note_mode)
     await run("list", ENV, "-o", str(file), env=env_for(emulator))
 
     assert file.stat().st_mode & 0o777 == (usual if mode is None else mode)
@@ -145,7 +163,6 @@ CLOSED = "tcb-async: stdout is closed: pass -o FILE, or leave stdout open"
         (f"{LONG} -o /dev/stdout -f csv | head -1 {LEFT}", 0, "0\n", ",".join(FIELDS)),
         (f"{LONG} -f ndjson | head -c 8 {LEFT}", 0, "0\n", '{"name":'),
         (f"{LONG} | head -c 4 {LEFT}", 0, "0\n", "name"),
-        (f"COLUMNS=80 {LONG} | head -c 4 {LEFT}", 0, "0\n", "name"),
         ("tcb-async --help > /dev/full", 3, "", FULL),
         ("tcb-async list --help > /dev/full", 3, "", FULL),
         ("tcb-async --version > /dev/full", 3, "", FULL),
@@ -170,6 +187,28 @@ async def test_only_a_stdout_that_cannot_be_written_is_an_error(emulator, line, 
         ended = await command.end()
 
     assert (ended.code, ended.out, ended.err.strip()) == (code, out, err)
+
+
+async def test_a_pipe_is_written_directly(emulator, names, tmp_path):
+    pipe = tmp_path / "pipe.ndjson"
+    os.mkfifo(pipe)
+
+    async with start("list", ENV, "-o", str(pipe), env=env_for(emulator)) as command:
+        text = await asyncio.to_thread(pipe.read_text)
+        ended = await command.end()
+
+    assert [json.loads(line)["name"] for line in text.splitlines()] == names
+    assert ended.code == 0
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("form", DOCUMENTS)
+async def test_an_incomplete_list_writes_nothing(emulator, names, form):
+    fail_from(emulator, 30)
+
+    ended = await run("list", ENV, "-f", form, "--page-size", "10", env=env_for(emulator))
+
+    assert (ended.code, ended.out) == (4, "")
 
 
 async def test_an_export_to_a_device_does_not_replace_it(emulator, tmp_path):
@@ -243,7 +282,7 @@ functions = st.lists(
 
 def document(form, pages, *, is_escaped=False):
     functions = [function for page in pages for function in page]
-    return FORMATS[form](is_escaped=is_escaped).whole(functions).decode()
+    return b"".join(FORMATS[form](is_escaped=is_escaped).parts(functions)).decode()
 
 
 @pytest.mark.parametrize("form", DOCUMENTS)
@@ -296,15 +335,6 @@ async def test_a_new_format_works_in_every_command(emulator, tmp_path, monkeypat
     assert (tmp_path / "list.tsv").read_text().startswith("login\tActive\tGo1\t20")
     assert inventory.code == 0
     assert (tmp_path / "all.tsv").read_text().startswith(f"wxown\t{ENV}\tlogin\tActive\tGo1\t20")
-
-
-async def test_json_is_written_when_it_is_complete(emulator):
-    emulator.deploy(ENV, count=60)
-    fail_from(emulator, 30)
-
-    ended = await run("list", ENV, "-f", "json", "--page-size", "10", env=env_for(emulator))
-
-    assert (ended.code, ended.out) == (4, "")
 
 
 async def test_an_export_keeps_the_owner_of_the_old_file(emulator, names, tmp_path, monkeypatch):

@@ -46,7 +46,7 @@ async def test_watch_writes_one_line_a_change(emulator):
     assert {line[2] for line in lines} == {"login"}
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]+[+-]\d\d:\d\d", line[0]) for line in lines)
     assert lines[0][3] == "Creating Nodejs16.13"
-    assert lines[1][3].startswith("status Creating → Active, modified ")
+    assert lines[1][3].startswith("status Creating → Active, mod_time ")
     assert ended.code == 3
     assert f"{ENV}: 30 functions; polling every 0.1 s, until Ctrl-C" in ended.err
 
@@ -71,17 +71,17 @@ async def test_watch_writes_each_change_as_an_object_in_ndjson(emulator):
         (
             CloudFunction("a", "Active", "Go1"),
             CloudFunction("a", "Active", "Php8.0"),
-            "runtime Go1 → Php8.0",
+            "runtime Go1 → Php8.0, recreated",
         ),
         (
             CloudFunction("a", "Active", None, "2024-01-01 00:00:00"),
-            CloudFunction("a", "Active", None, "2024-01-02 00:00:00", "2024-01-02 00:00:01"),
-            "added 2024-01-02T00:00:00+08:00, modified 2024-01-02T00:00:01+08:00",
+            CloudFunction("a", "Active", None, "2024-01-01 00:00:00", "2024-01-02 00:00:01"),
+            "mod_time None → 2024-01-02 00:00:01+08:00",
         ),
         (
             CloudFunction("a", "Active", None, None, "2024-01-01 00:00:00"),
             CloudFunction("a", "Active"),
-            "modified None",
+            "mod_time 2024-01-01 00:00:00+08:00 → None",
         ),
         (None, None, ""),
     ],
@@ -216,7 +216,7 @@ async def test_token_needs_no_environment_and_no_option(emulator):
     assert ended.code == 0
     assert ended.out.splitlines() == [
         "account   the token in TCB_ACCESS_TOKEN",
-        "lifetime  unknown: WeChat tells it only when a token is fetched",
+        "lifetime  unknown: WeChat sends it only with a new token",
         f"accepted  yes, by {emulator.url}",
     ]
 

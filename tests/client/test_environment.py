@@ -84,10 +84,10 @@ async def test_connection_error_names_the_setting_of_the_url(emulator, monkeypat
     monkeypatch.setenv("TCB_BASE_URL", emulator.url)
     await emulator.stop()
 
-    async with TcbClient.from_env(retry=RetryPolicy.none()) as client:
+    async with TcbClient.from_env(retry=RetryPolicy(attempts=1)) as client:
         with pytest.raises(TransportError, match=r"check TCB_BASE_URL and the network"):
             await client.count_functions("test-1")
 
-    async with TcbClient("T", base_url=emulator.url, retry=RetryPolicy.none()) as client:
+    async with TcbClient("T", base_url=emulator.url, retry=RetryPolicy(attempts=1)) as client:
         with pytest.raises(TransportError, match=r"check base_url and the network \("):
             await client.count_functions("test-1")

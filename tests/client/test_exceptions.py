@@ -40,7 +40,7 @@ FACTS = {
     "offset": 40,
     "cursor": Cursor("test-1", offset=39),
     "attempts": 3,
-    "gave_up": "the retry policy allows no more",
+    "stop_reason": "the retry policy allows no more",
     "errcode": 40014,
     "errmsg": "invalid access_token",
     "rid": "a-b-c",
@@ -61,7 +61,7 @@ ALWAYS_THERE = {
     "cursor": None,
     "rid": None,
     "attempts": 0,
-    "gave_up": "",
+    "stop_reason": "",
 }
 
 
@@ -101,7 +101,7 @@ def test_misspelt_fact_is_a_type_error(kind):
 def test_message_names_the_known_context():
     assert str(TcbError("the client was closed")) == "the client was closed"
     assert str(TransportError("no answer", offset=40)) == "no answer (offset 40)"
-    error = TransportError("no answer", env="test-1", offset=40, attempts=3, gave_up="deadline")
+    error = TransportError("no answer", env="test-1", offset=40, attempts=3, stop_reason="deadline")
 
     assert str(error) == "no answer (env 'test-1', offset 40, after 3 attempts, deadline)"
     assert error.message == "no answer"

@@ -45,7 +45,7 @@ async def serving(app):
 
 
 def client_of(emulator):
-    return TcbClient(emulator.token, base_url=emulator.url, retry=RetryPolicy.none())
+    return TcbClient(emulator.token, base_url=emulator.url, retry=RetryPolicy(attempts=1))
 
 
 def counting(lifespan):

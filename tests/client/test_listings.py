@@ -216,7 +216,7 @@ COLLECTIONS = ListEndpoint(
     Collection,
     identify=attrgetter("name"),
     rows_key="collections",
-    total_key="pager.Total",
+    total_key="total",
 )
 
 
@@ -229,8 +229,7 @@ def answer_with_collections(request, _):
     asked = json.loads(request.partition(b"\r\n\r\n")[2])
     start, limit = asked["offset"], asked["limit"]
     rows = [{"name": f"c{n}", "count": n} for n in range(57)][start : start + limit]
-    pager = {"Offset": start, "Limit": limit, "Total": 57}
-    return http_reply({"errcode": 0, "errmsg": "ok", "pager": pager, "collections": rows})
+    return http_reply({"errcode": 0, "errmsg": "ok", "total": 57, "collections": rows})
 
 
 async def test_new_endpoint_costs_one_model_one_row_and_one_method():
@@ -251,7 +250,7 @@ async def test_new_endpoint_costs_one_model_one_row_and_one_method():
 
 
 async def test_walk_errors_name_their_environment():
-    beyond = http_reply({"pager": {"Total": 1}, "collections": [{"name": "a"}, {"name": "b"}]})
+    beyond = http_reply({"total": 1, "collections": [{"name": "a"}, {"name": "b"}]})
     async with (
         RawServer(beyond) as server,
         Client("TOKEN", base_url=server.url, retry=RetryPolicy(sleep=no_time)) as client,
@@ -290,10 +289,8 @@ async def no_time(_seconds): ...
                 *({"info_list": [{"env": "a"}], key: 21} for key in ("total", "Total")),
             )
         ),
-        *(
-            (COLLECTIONS, {"pager": pager, "collections": []})
-            for pager in (None, {}, {"Total": None}, {"Total": -1}, {"Total": "many"}, 5)
-        ),
+        (COLLECTIONS, {"collections": []}),
+        *((COLLECTIONS, {"total": total, "collections": []}) for total in (None, {}, -1, "many")),
     ],
 )
 def test_reply_that_is_not_as_documented_is_a_response_error(listing, reply):

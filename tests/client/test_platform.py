@@ -193,7 +193,7 @@ class TestRefreshToken:
         body = (reply % REFRESH).encode()
         async with (
             RawServer(lambda *_: http_reply(body)) as server,
-            TcbClient("TOKEN", base_url=server.url, retry=RetryPolicy.none()) as client,
+            TcbClient("TOKEN", base_url=server.url, retry=RetryPolicy(attempts=1)) as client,
         ):
             pager = client.authorizers(component_appid=PLATFORM)
             try:

@@ -107,17 +107,6 @@ class TestListing:
         assert wechat.emulator.requests[0].errcode == 40066
         assert (await wechat.list())["errcode"] == -1, "it must not have used the script up"
 
-    @pytest.mark.parametrize(
-        ("expected", "answers"),
-        [(b"100-continue", [b"100", b"200"]), (b"a miracle", [b"417"]), (b"\xc7", [b"417"])],
-    )
-    async def test_client_that_waits_for_a_100_gets_one(self, wechat, expected, answers):
-        head = b"POST %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n"
-        said = await talk(
-            wechat.emulator, head % LIST.encode() + b"Expect: %b\r\n\r\n{}" % expected
-        )
-        assert re.findall(rb"HTTP/1.1 (\d+)", said) == answers
-
 
 class TestEnvironments:
     @pytest.mark.parametrize(
@@ -177,7 +166,6 @@ class TestEnvironments:
             (lambda e: e.add_environment(ENV), "this environment exists already"),
             (lambda e: e.add_environment("test-2", create_time="now"), "now"),
             (lambda e: e.update_environment("other", status="HALTED"), "does not exist"),
-            (lambda e: e.delete_environment("other"), "does not exist"),
             (lambda e: e.add_merchants("wxplatform", 1, functions=401), "from 0 to 400"),
         ],
     )

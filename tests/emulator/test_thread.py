@@ -56,7 +56,7 @@ def test_taken_port_is_an_error_without_a_thread():
 
 
 async def test_it_can_stop_and_start_again_during_a_test():
-    retry = RetryPolicy.none()
+    retry = RetryPolicy(attempts=1)
     with Emulator() as emulator:
         emulator.deploy(ENV)
         async with TcbClient(emulator.token, base_url=emulator.url, retry=retry) as client:

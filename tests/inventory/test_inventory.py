@@ -185,7 +185,12 @@ BROKEN = {
     "is busy": (forever(-1), TcbError, -1, "failed"),
     "gets a page of HTML": (always(Fault.body(b"<html>")), ResponseError, None, "failed"),
     "is reset": (always(Fault.reset()), TransportError, None, "failed"),
-    "is redirected": (always(Fault.redirect("https://x/")), ResponseError, None, "failed"),
+    "is redirected": (
+        always(Fault.status(307, b"", {"Location": "https://x/"})),
+        ResponseError,
+        None,
+        "failed",
+    ),
     "has no list of environments": (forever(-1, ENVIRONMENTS), TcbError, -1, "failed"),
 }
 """Ways in which one account breaks; and its error, errcode and status."""
@@ -391,7 +396,7 @@ class TestPace:
                 most.append(in_flight[token])
             await asyncio.sleep(0.01)
             in_flight[token] -= 1
-            return exchange.send(exchange.answer())
+            return exchange.send(exchange.make_reply())
 
         emulator.script(itertools.repeat(Fault("slowly", slowly)), path=LIST)
         async with platform.client() as client:
@@ -440,7 +445,7 @@ class TestPace:
                 maximum = max(maximum, in_flight[token])
             await asyncio.sleep(0.01)
             in_flight[token] -= 1
-            return exchange.send(exchange.answer())
+            return exchange.send(exchange.make_reply())
 
         emulator.script(itertools.repeat(Fault("slowly", slowly)), path=LIST)
         emulator.script([Fault.ok(), Fault.delay(0.5)], path=ENVIRONMENTS)

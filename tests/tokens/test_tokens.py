@@ -3,7 +3,6 @@
 import functools
 import json
 
-import attrs
 import pytest
 from constants import APPID, APPSECRET, ENV, LIST, STABLE
 from token_fixtures import stable, walk
@@ -158,7 +157,6 @@ async def test_provider_is_used_even_if_its_repr_fails(emulator):
     assert as_provider(ours) is ours
     async with TcbClient(ours, base_url=emulator.url) as client:
         assert await client.count_functions(ENV) == 57
-        assert "token <OddlyShown, whose repr fails>" in repr(client)
 
 
 async def test_given_token_is_in_no_repr():
@@ -170,25 +168,11 @@ async def test_given_token_is_in_no_repr():
     assert [repr(token) for token in given] == ["StaticToken()", "CallableToken()"]
 
 
-class TestReprs:
-    """They are printed when something is wrong, so they work when something is."""
-
-    @pytest.mark.parametrize("now", [1e300, -1e300, float("inf"), float("nan"), 1.7e12])
-    async def test_invalid_clock_breaks_no_repr(self, provider, client, now):
-        await client.count_functions(ENV)
-        # Neither a server nor a store can set such a time.
-        held = provider._get_token_at(client._transport)
-        held.cached = attrs.evolve(held.cached, expires_at=now)
-
-        assert APPID in repr(provider)
-        assert "None" not in repr(provider)
-        assert repr(provider) in repr(client)
-
-    @pytest.mark.parametrize(
-        "kind", [StableToken, ClassicToken, ComponentToken, AuthorizerToken, RedisStore]
-    )
-    def test_refused_provider_has_a_repr(self, kind):
-        assert repr(kind.__new__(kind)) == f"<{kind.__name__}, not made>"
+@pytest.mark.parametrize(
+    "kind", [StableToken, ClassicToken, ComponentToken, AuthorizerToken, RedisStore]
+)
+def test_refused_provider_has_a_repr(kind):
+    assert repr(kind.__new__(kind)) == f"<{kind.__name__}, not made>"
 
 
 class TestKinds:

@@ -99,7 +99,7 @@ async def test_absurd_retry_after_never_hangs(clock, value, status, serve):
     try:
         assert await client.count_functions(ENV) == 1
     except (RateLimitError, NoAnswer) as error:
-        assert "deadline" in error.gave_up  # noqa: PT017 - either way is right
+        assert "deadline" in error.stop_reason  # noqa: PT017 - either way is right
 
     assert sum(clock.waits) <= 60.0
 
@@ -169,7 +169,7 @@ async def test_copies_of_a_client_share_a_retry_quota(serve):
     )
 
     assert len(server.requests) == 10 + 500 // 14
-    assert all("retry quota" in error.gave_up for error in results)  # type: ignore[union-attr]
+    assert all("retry quota" in error.stop_reason for error in results)  # type: ignore[union-attr]
 
 
 def said(caplog):

@@ -61,7 +61,7 @@ def test_invalid_errcode_is_a_response_error():
             "invalid credential",
         ),
         ("invalid appid hint: [ab12_cd]", "ab12_cd", "invalid appid"),
-        (f"invalid appid hint: [{'9' * 96}]", "9" * 96, "invalid appid"),
+        (f"invalid appid hint: [{'9' * 23}]", "9" * 23, "invalid appid"),
         ("invalid appid hint: []", None, "invalid appid"),
         ("system error", None, "system error"),
         (None, None, ""),

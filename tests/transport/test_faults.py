@@ -34,7 +34,7 @@ from tcb_async import (
 )
 
 ENV = "test-777bb9"
-ONCE = RetryPolicy.none()
+ONCE = RetryPolicy(attempts=1)
 AT_ONCE = RetryPolicy(sleep=lambda _: asyncio.sleep(0))
 
 

@@ -1,6 +1,5 @@
 """Secrets never appear in printed text."""
 
-import base64
 import copy
 import itertools
 import json
@@ -199,17 +198,17 @@ def test_given_secret_is_hidden_if_it_is_cut_off():
 def test_given_secret_is_hidden_in_every_encoding(encoding):
     text = f"you said {encodings(SECRET)[encoding]}, it seems"
 
-    shown = hide(text, [Secret(SECRET)])
+    shown = redact(text, [Secret(SECRET)])
 
     assert MASK in shown
     assert leaks_of([SECRET], [shown]) == []
 
 
 def test_secrets_are_hidden_in_different_encodings():
-    other = "0ther-s3cret"
+    other = "an0ther-s3cret-of-32-characters."
     text = f"{encodings(SECRET)['URL-encoded']} {encodings(other)['base64']} {SECRET} {other} & \\"
 
-    assert leaks_of([SECRET, other], [hide(text, [Secret(SECRET), Secret(other)])]) == []
+    assert leaks_of([SECRET, other], [redact(text, [Secret(SECRET), Secret(other)])]) == []
 
 
 fillers = st.sampled_from(["", " ", "x", "- ", "x" * 23 + " ", "x" * 40, "x" * 200 + " ", SECRET])
@@ -231,15 +230,6 @@ def test_end_of_the_examined_text_shows_no_secret():
         shown = redact("x" * run + f" {SECRET} {APPSECRET}" * 40, [Secret(SECRET)], length=40)
 
         assert leaks_of([SECRET, APPSECRET], [shown]) == []
-
-
-@pytest.mark.parametrize("before", ["", "a", "ab"])
-@pytest.mark.parametrize("after", ["", "z", "zz"])
-def test_base64_hides_only_the_secrets_characters(before, after):
-    text = base64.b64encode(f"{before}{SECRET}{after}".encode()).decode()
-    first, last = -(-len(before) * 8 // 6), (len(before) + len(SECRET)) * 8 // 6
-
-    assert redact(text, [Secret(SECRET)]) == text[:first] + MASK + text[last:]
 
 
 def test_short_secret_hides_no_ordinary_words():

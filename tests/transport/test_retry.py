@@ -152,14 +152,14 @@ PATIENT = {"attempts": 20, "deadline": 10.0}
     ],
 )  # fmt: skip
 async def test_last_error_has_attempts_and_the_stop_reason(errors, takes, settings, ending):
-    story, (tries, gave_up, waits) = Story(errors, **takes), ending
+    story, (tries, stop_reason, waits) = Story(errors, **takes), ending
 
     with pytest.raises(type(errors[tries - 1])) as caught:
         await story.run(**settings)
 
     assert caught.value is errors[tries - 1]
-    assert (caught.value.attempts, caught.value.gave_up) == (tries, gave_up)
-    assert str(caught.value).endswith(f"{gave_up})") or not gave_up
+    assert (caught.value.attempts, caught.value.stop_reason) == (tries, stop_reason)
+    assert str(caught.value).endswith(f"{stop_reason})") or not stop_reason
     assert (caught.value.__context__, caught.value.__cause__) == (None, None)
     assert story.clock.waits == waits
 
@@ -168,7 +168,7 @@ async def test_servers_error_survives_an_attempt_cut_short():
     with pytest.raises(SystemBusyError) as caught:
         await Story([FIRST, CUT], seconds_per_attempt=4.5).run(deadline=10.0)
 
-    assert (caught.value.attempts, caught.value.gave_up) == (2, TOO_LATE)
+    assert (caught.value.attempts, caught.value.stop_reason) == (2, TOO_LATE)
 
 
 async def test_error_from_before_the_deadline_is_freed():
@@ -179,7 +179,7 @@ async def test_error_from_before_the_deadline_is_freed():
     try:
         await story.run(deadline=10.0, base=0.0)
     except SystemBusyError as error:
-        assert error.gave_up == TOO_LATE  # noqa: PT017 - an earlier error was raised
+        assert error.stop_reason == TOO_LATE  # noqa: PT017 - an earlier error was raised
         freed = ref(error)
     finally:
         gc.enable()
@@ -192,7 +192,7 @@ async def test_deadline_before_the_first_attempt_sends_nothing():
     with pytest.raises(TransportError, match="nothing was sent") as caught:
         await Story([], seconds_before_an_attempt=60.0).run()
 
-    assert (caught.value.attempts, caught.value.gave_up) == (0, "the deadline of 60 s passed")
+    assert (caught.value.attempts, caught.value.stop_reason) == (0, "the deadline of 60 s passed")
     assert caught.value.__context__ is None
 
 
@@ -267,7 +267,8 @@ class TestFallback:
             await story.run(attempts=1, deadline=5.0)
 
         assert story.bodies == [LARGE]
-        assert (caught.value.attempts, caught.value.gave_up) == (1, "the deadline of 5 s passed")
+        error = caught.value
+        assert (error.attempts, error.stop_reason) == (1, "the deadline of 5 s passed")
 
 
 async def test_waits_double_up_to_the_cap_with_full_jitter():
@@ -372,4 +373,3 @@ def test_invalid_policy_is_refused(field, value):
 
 def test_deadline_may_be_infinite():
     assert RetryPolicy(deadline=math.inf).deadline == math.inf
-    assert RetryPolicy.none().attempts == 1

@@ -157,7 +157,7 @@ async def test_custom_provider_may_send_a_plain_str(serve):
 
 def test_search_finds_planted_secrets():
     error = TcbError("no", cursor=None)
-    error.gave_up = encodings(SECRET)["base64, at an odd place"]
+    error.stop_reason = encodings(SECRET)["base64, at an odd place"]
 
     assert leaks_of([SECRET], shown_by(error))
     assert not leaks_of([SECRET], shown_by(TcbError("no")))

@@ -23,22 +23,21 @@ def over_tls_of(stack, client_of):
     return make
 
 
-CLOCK = "check this machine's clock"
 REFUSED = [
-    ("expired", "127.0.0.1", "certificate has expired", f"its owner has to renew it.* {CLOCK}"),
-    ("not-yet-valid", "127.0.0.1", "certificate is not yet valid", CLOCK),
-    ("other-host", "127.0.0.1", ".* not valid for '127.0.0.1'", "check base_url"),
-    ("server", "localhost", "Hostname mismatch.* 'localhost'", "check base_url"),
-    ("self-signed", "127.0.0.1", "self-signed certificate", "pass an ssl_context that trusts it"),
+    ("expired", "127.0.0.1", "certificate has expired"),
+    ("not-yet-valid", "127.0.0.1", "certificate is not yet valid"),
+    ("other-host", "127.0.0.1", ".* not valid for '127.0.0.1'"),
+    ("server", "localhost", "Hostname mismatch.* 'localhost'"),
+    ("self-signed", "127.0.0.1", "self-signed certificate"),
 ]
 
 
-@pytest.mark.parametrize(("certificate", "host", "reason", "advice"), REFUSED)
-async def test_refused_certificate_is_explained(over_tls_of, certificate, host, reason, advice):
+@pytest.mark.parametrize(("certificate", "host", "reason"), REFUSED)
+async def test_refused_certificate_is_explained(over_tls_of, certificate, host, reason):
     """OpenSSL's reason, and the advice."""
     emulator = Emulator()
     client = await over_tls_of(emulator, certificate, host, knows_our_ca())
-    await refused(client, host, reason, advice)
+    await refused(client, host, reason)
     assert emulator.requests == ()
 
 
@@ -47,16 +46,16 @@ async def test_unknown_ca_is_refused_before_a_token_is_sent(
 ):
     emulator = Emulator()
     client = await over_tls_of(emulator)
-    reason, advice = "unable to get local issuer certificate", "pass an ssl_context .* its CA"
-    await refused(client, "127.0.0.1", reason, advice)
+    await refused(client, "127.0.0.1", "unable to get local issuer certificate")
     assert emulator.requests == ()
 
 
-async def refused(client, host, reason, advice):
+async def refused(client, host, reason):
     with pytest.raises(TransportError) as caught:
         await client.count_functions(ENV)
 
-    said = rf"certificate of {re.escape(host)} was not accepted \({reason}.*\); {advice}"
+    refusal = rf"certificate of {re.escape(host)} was not accepted \({reason}.*\)"
+    said = rf"{refusal}; check this machine's clock and base_url, or pass an ssl_context"
     assert re.search(said, str(caught.value))
     assert (caught.value.retryable, caught.value.attempts) == (False, 1)
 

@@ -59,7 +59,7 @@ async def work(*words):
         provider = AuthorizerToken(platform, merchant_appid, refresh_token, on_rotate=merchant.save)
     else:
         provider = StableToken(appid, secret, store=store)
-    api = Transport(url, Window(8), RetryPolicy.none(), RetryQuota())
+    api = Transport(url, Window(8), RetryPolicy(attempts=1), RetryQuota())
     token = Secret("")
     say("ready")
     while order := (await asyncio.to_thread(sys.stdin.readline)).strip():
