@@ -227,7 +227,7 @@ class TestRecord:
 
     async def test_only_the_newest_are_kept_but_all_are_counted(self, monkeypatch):
         # 10,000 requests would take 4 s.
-        monkeypatch.setattr("tcb_async.emulator.emulator._KEPT_REQUESTS", 3)
+        monkeypatch.setattr("tcb_async.emulator.emulator._MAX_RECORDED_REQUESTS", 3)
         async with asking(Emulator()) as asker:
             asker.emulator.script([Fault.hang()])
             hanging = asyncio.create_task(asker.list())
