@@ -5,6 +5,7 @@ import re
 import sys
 
 import pytest
+from constants import LIST
 from terminal import ENV, env_for, run
 
 from tcb_async.__main__ import main
@@ -117,6 +118,13 @@ def test_the_exit_code_tells_the_kind_of_error(error, code):
         (["watch"], "--demo"),
         (["wait", ENV], "NAME"),
         (["wait"], "ENV and NAME"),
+        (["wait", ENV, "login", "--all"], "name the environment, and the functions or --all"),
+        (["wait", "--all"], "name the environment, and the functions or --all"),
+        (["call"], "PATH is missing"),
+        (["call", LIST, "[]"], "JSON: must be a JSON object in quotes"),
+        (["call", LIST, '{"secret": "typed'], "JSON: must be a JSON object in quotes"),
+        (["call", LIST, "[" * 100_000], "JSON: must be"),
+        (["call", LIST, "-", "--token-file", "-"], "only one of them can read stdin"),
         (["emulator", "--port", "-1"], "--port"),
         (["emulator", "--count"], "--count needs a value: --count N"),
         (["emulator", "--env"], "--env needs a value: --env ENV"),

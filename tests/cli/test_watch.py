@@ -165,13 +165,6 @@ async def test_times_are_chinas_wherever_the_command_runs(emulator, monkeypatch)
     assert shown in {f"{now - timedelta(seconds=ago):%H:%M:%S}" for ago in range(60)}
 
 
-@pytest.mark.parametrize("words", [(), (ENV,), (ENV, "login", "--all"), ("--all",)])
-async def test_wait_requires_names_or_all(words):
-    ended = await run("wait", *words)
-    assert (ended.code, ended.out) == (2, "")
-    assert "the functions or --all" in ended.err
-
-
 async def test_wait_and_watch_have_a_demonstration():
     async with start("watch", "--demo") as command:
         first = await command.line()

@@ -188,10 +188,11 @@ class TestNonsense:
         await redis.set(in_redis(emulator), left)
 
         async with Redis(port=server.port, decode_responses=True) as decoding:
-            one, other = [stable(emulator, store=RedisStore(by)) for by in (decoding, redis)]
+            clients = (decoding, redis, decoding)
+            one, *others = [stable(emulator, store=RedisStore(client)) for client in clients]
             token = await one.get_token(api)
 
-            assert await other.get_token(api) == token
+            assert [await other.get_token(api) for other in others] == [token] * 2
         assert emulator.counts[STABLE] == 1
         assert await stored_token(redis, in_redis(emulator)) == token.reveal()
         assert "fresh until 2023-11-15" in repr(TcbClient(one))
@@ -218,6 +219,18 @@ class TestNonsense:
 
         assert await stored_token(redis, in_redis(emulator)) == token.reveal()
         assert time.monotonic() - started < 10
+
+    @pytest.mark.parametrize("left", ["a huge token", "nonsense with the highest version"])
+    async def test_invalid_refresh_token_is_replaced(self, emulator, merchant, api, redis, left):
+        merchant.rotate()
+        key = in_redis(emulator, "refresh", f"{PLATFORM}:{MERCHANT}")
+        await redis.set(key, NONSENSE[left])
+
+        assert await merchant.shared_token(RedisStore(redis)).get_token(api)
+
+        assert merchant.saved == [merchant.accepted]
+        assert await stored_token(redis, key) == merchant.accepted
+        assert merchant.asked <= 2
 
     async def test_other_values_are_not_deleted(self, emulator, redis, store):
         await redis.set(in_redis(emulator), "null")
