@@ -1,15 +1,19 @@
 """docs/examples/ticket_callback.py: the platform uses the ticket that WeChat pushed last."""
 
+from pathlib import Path
+from runpy import run_path
+
 import httpx2
 import pytest
 from constants import APPSECRET, PLATFORM
 from redis.asyncio import Redis
 from redis_server import running_redis
-from token_fixtures import example, open_api, wechat
+from token_fixtures import open_api, wechat
 
 from tcb_async import TokenError
 from tcb_async.tokens import ComponentToken
 
+EXAMPLE = run_path(str(Path(__file__).parents[2] / "docs" / "examples" / "ticket_callback.py"))
 KEY = b"only WeChat and the platform know this"
 
 
@@ -38,7 +42,6 @@ async def push(app, xml):
 
 @pytest.mark.parametrize("decode_responses", [False, True])
 async def test_the_pushed_ticket_gets_the_platform_its_token(*, decode_responses):
-    ticket_callback = example("ticket_callback")
     with running_redis() as server:
         async with (
             Redis(port=server.port, decode_responses=decode_responses) as redis,
@@ -46,8 +49,8 @@ async def test_the_pushed_ticket_gets_the_platform_its_token(*, decode_responses
             open_api(emulator) as api,
         ):
             ticket = emulator.add_component(PLATFORM, APPSECRET)
-            tickets = ticket_callback.Tickets(redis)
-            app = ticket_callback.callback_app(tickets, decrypt)
+            tickets = EXAMPLE["Tickets"](redis)
+            app = EXAMPLE["callback_app"](tickets, decrypt)
             component = ComponentToken(
                 PLATFORM, APPSECRET, ticket=tickets.of(PLATFORM), clock=emulator.clock
             )

@@ -5,7 +5,6 @@ Rule: the demonstration needs no credentials and no network, and its client talk
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
 import secrets
@@ -138,14 +137,13 @@ def change_functions(emulator: Emulator, env: str) -> Iterator[None]:
                 yield
     name = "preview"
     while True:
-        with contextlib.suppress(ValueError):  # a client of this emulator changed it first
-            emulator.deploy(env, name, status="Creating", runtime="Nodejs18.15")
-            yield
-            emulator.update(env, name, status="Active")
-            yield
-            emulator.update(env, name, status="Updating")
-            yield
-            emulator.update(env, name, status="Active", runtime="Nodejs20.19")
-            yield
-            emulator.delete(env, name)
+        emulator.deploy(env, name, status="Creating", runtime="Nodejs18.15")
+        yield
+        emulator.update(env, name, status="Active")
+        yield
+        emulator.update(env, name, status="Updating")
+        yield
+        emulator.update(env, name, status="Active", runtime="Nodejs20.19")
+        yield
+        emulator.delete(env, name)
         yield

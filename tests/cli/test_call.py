@@ -53,24 +53,6 @@ async def test_a_terminal_gets_lines_without_control_characters(emulator):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ([], "PATH is missing"),
-        ([LIST, "[]"], "JSON: must be a JSON object in quotes"),
-        ([LIST, '{"secret": "planted'], "JSON: must be a JSON object in quotes"),
-        ([LIST, "[" * 100_000], "JSON: must be"),
-        ([LIST, "-", "--token-file", "-"], "only one of them can read stdin"),
-    ],
-)
-def test_a_wrong_argument_is_a_usage_error(words, said):
-    ended = run_here(["call", *words], {})
-
-    assert (ended.code, ended.out) == (2, "")
-    assert said in ended.err
-    assert "planted" not in ended.err
-
-
-@pytest.mark.parametrize(
     ("path", "body", "code", "said"),
     [
         ("tcb/x", "{}", 3, "PATH 'tcb/x': must be a path"),

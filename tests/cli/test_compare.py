@@ -14,7 +14,6 @@ import pytest
 from terminal import ENV, env_for, run, start
 
 from tcb_async import Account, AccountListing, CloudFunction
-from tcb_async.emulator import Fault
 from tcb_async.exceptions import TransportError
 from tcb_async.inventory import InventoryStore
 
@@ -234,32 +233,19 @@ async def test_differences_are_written_one_by_one(tmp_path, declared):
     assert peak < 3 * len(ended.out)  # mostly the test's own copy of stdout
 
 
-class TestListsThatChange:
-    """A list is compared as its last pass read it."""
+@pytest.mark.parametrize(("number", "name"), [(2, "fn-0001"), (3, "fn-0001"), (3, "fn-0039")])
+async def test_a_function_deleted_after_its_page_is_missing(emulator, tmp_path, number, name):
+    names = [{"name": function.name} for function in emulator.deploy(ENV, count=60)]
+    (tmp_path / "all.json").write_text(json.dumps(names), encoding="utf-8")
 
-    @pytest.fixture
-    def export(self, emulator, tmp_path):
-        emulator.deploy(ENV, count=60)
-        path = tmp_path / "all.json"
-        rows = [
-            {"name": each.name, "status": each.status, "runtime": each.runtime}
-            for each in emulator.functions(ENV)
-        ]
-        path.write_text(json.dumps(rows), encoding="utf-8")
-        return str(path)
+    @emulator.on_request
+    def delete_row(request):
+        if request.number == number:
+            emulator.delete(ENV, name)
 
-    @pytest.mark.parametrize(("number", "name"), [(2, "fn-0001"), (3, "fn-0001"), (3, "fn-0039")])
-    async def test_a_function_deleted_after_its_page_is_missing(
-        self, emulator, export, number, name
-    ):
-        @emulator.on_request
-        def delete_row(request):
-            if request.number == number:
-                emulator.delete(ENV, name)
-
-        words = ("--page-size", "20", "--concurrency", "1")
-        ended = await run("diff", export, ENV, *words, env=env_for(emulator))
-        assert (ended.code, ended.out) == (7, f"missing   {name}                   Nodejs16.13\n")
+    words = ("diff", f"{tmp_path}/all.json", ENV, "--page-size", "20", "--concurrency", "1")
+    ended = await run(*words, env=env_for(emulator))
+    assert (ended.code, ended.out) == (7, f"missing   {name}\n")
 
 
 class TestExitCode0:
@@ -289,12 +275,6 @@ class TestExitCode0:
         assert (ended.code, ended.out) == (3, "")
         assert "has no finished run" in ended.err
 
-    async def test_an_inventory_without_accounts_is_an_error(self, tmp_path, declared):
-        store = stored(tmp_path / "i.sqlite")
-        ended = await run("diff", declared, store, "-f", "json")
-        assert (ended.code, ended.out) == (3, "")
-        assert "nothing was compared: the inventory has no accounts" in ended.err
-
     @pytest.mark.parametrize("form", ["table", "json"])
     @pytest.mark.parametrize("names", [["pya*"], ["login", "pya*"]])
     async def test_a_pattern_without_a_match_is_an_error(self, emulator, declared, form, names):
@@ -304,13 +284,20 @@ class TestExitCode0:
         assert (ended.code, ended.out) == (3, "")
         assert "--name pya* matches no function of either side" in ended.err
 
-    async def test_ignoring_all_functions_is_an_error(self, emulator, tmp_path):
+    @pytest.mark.parametrize(
+        ("found", "options", "said"),
+        [("i.sqlite", [], "inventory has no accounts"), (ENV, ["--ignore-extra"], "is expected")],
+    )
+    async def test_a_comparison_of_nothing_is_an_error(
+        self, emulator, tmp_path, monkeypatch, *, found, options, said
+    ):
+        monkeypatch.chdir(tmp_path)
+        stored("i.sqlite")
         deploy_as_declared(emulator)
         (tmp_path / "none.json").write_text("[]", encoding="utf-8")
-        ended = await run(
-            "diff", f"{tmp_path}/none.json", ENV, "--ignore-extra", env=env_for(emulator)
-        )
+        ended = await run("diff", "none.json", found, *options, env=env_for(emulator))
         assert (ended.code, ended.out) == (3, "")
+        assert re.search(f"nothing was compared: .*{said}", ended.err)
 
     async def test_two_empty_lists_are_equal(self, emulator, tmp_path):
         emulator.deploy(ENV, "login")
@@ -319,23 +306,6 @@ class TestExitCode0:
         ended = await run("diff", f"{tmp_path}/none.json", ENV, env=env_for(emulator))
         assert (ended.code, ended.out) == (0, "")
         assert ended.err.endswith("0 functions of 1 environment compared; both sides are empty\n")
-
-    async def test_times_that_cannot_be_read_are_an_error(self, emulator):
-        times = {"add_time": "yesterday", "mod_time": "2026-11-25 09:30:00"}
-        row = {"name": "login", "status": "Active", "runtime": "Go1", **times}
-        reply = {"errcode": 0, "total_count": 1, "functions": [row]}
-        emulator.script([Fault.body(json.dumps(reply).encode())] * 9)
-        ended = await run("diff", ENV, ENV, "--times", env=env_for(emulator))
-        assert (ended.code, ended.out) == (3, "")
-        assert "does not know the times of login" in ended.err
-
-    async def test_an_environment_equals_its_own_export(self, emulator, tmp_path):
-        emulator.deploy(ENV, "empty", status="", runtime="")
-        emulator.deploy(ENV, "none", runtime=None)
-        path = str(tmp_path / "all.json")
-        await run("list", ENV, "-o", path, env=env_for(emulator))
-        for sides in ((path, ENV), (ENV, path), (path, path)):
-            assert (await run("diff", *sides, env=env_for(emulator))).code == 0
 
     @pytest.mark.parametrize(
         "words",
@@ -397,16 +367,6 @@ class TestOutputThatFails:
             ended = await run(*words, stdout=full)
         assert ended.code == code
         assert ended.err.endswith("No space left on device\n")
-
-
-async def test_extra_functions_may_be_ignored(emulator, declared):
-    deploy_as_declared(emulator)
-    emulator.deploy(ENV, "oldLogin")
-    words = ("diff", declared, ENV)
-    assert (await run(*words, env=env_for(emulator))).code == 7
-    ended = await run(*words, "--ignore-extra", env=env_for(emulator))
-    assert (ended.code, ended.out) == (0, "")
-    assert "0 are extra; 2 functions of 1 environment compared" in ended.err
 
 
 async def test_the_demo_has_every_named_environment(tmp_path):

@@ -1,30 +1,19 @@
-"""``tcb-async emulator``: a WeChat to try everything with, the programs in docs/examples too."""
+"""``tcb-async emulator``: a WeChat server for clients in any language."""
 
-import asyncio
 import json
-import re
 import shlex
 import signal
-import sys
-from collections import Counter
 from contextlib import asynccontextmanager
 from itertools import islice, pairwise
-from pathlib import Path
 
 import aiohttp
 import pytest
-from postgres_server import queue_in, running_postgres
-from redis.asyncio import Redis
-from redis_server import running_redis
 from terminal import ENV, run, run_here, start
 
-from tcb_async import DailyQuotaError, RetryPolicy, TcbClient, TcbError, changes
+from tcb_async import DailyQuotaError, RetryPolicy, TcbClient, changes
 from tcb_async.cli.demo import add_documented_environments, change_functions
 from tcb_async.cli.screen import Screen as Console
 from tcb_async.emulator import DEMO_ENV, Emulator
-from tcb_async.inventory import InventoryStore
-
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 
 @asynccontextmanager
@@ -73,15 +62,6 @@ async def test_it_has_several_environments_and_the_demo():
 
     assert counts == ["3\n", "3\n", "48\n"]
     assert f"The emulator has {DEMO_ENV}, one, two." in ended.err
-
-
-async def test_it_says_how_many_merchants_its_platform_has():
-    async with serving("--demo", "--platform") as (command, settings):
-        listed = (await run("merchants", "-f", "ndjson", env=settings)).out.splitlines()
-        ended = await command.end(signal.SIGINT)
-
-    assert f"The emulator has {DEMO_ENV} and a platform with {len(listed)} merchants. " in ended.err
-    assert settings["TCB_AUTHORIZER_APPID"] in listed[0]
 
 
 async def test_its_merchants_have_only_their_own_functions(tmp_path):
@@ -138,15 +118,6 @@ def test_changes_repeat_in_a_cycle():
     ]
 
 
-def test_changes_leave_a_function_of_the_same_name_alone():
-    emulator = Emulator()
-    (function,) = emulator.deploy(ENV, "preview")
-
-    assert [emulator.functions(ENV) for _ in islice(change_functions(emulator, ENV), 4)] == [
-        (function,)
-    ] * 4
-
-
 class TestDocs:
     """`--docs`: everything that the examples of the documentation use."""
 
@@ -163,18 +134,6 @@ class TestDocs:
         ]
         assert len(merchants.out.splitlines()) == 60
         assert "quota-777bb9 and a platform with 60 merchants. " in ended.err
-
-    @pytest.mark.parametrize(("env", "errcode"), [("busy-777bb9", -1), ("denied-777bb9", 48001)])
-    async def test_an_environment_always_fails(self, emulator, env, errcode):
-        add_documented_environments(emulator, "wxplatform")
-        async with TcbClient(
-            emulator.token, base_url=emulator.url, retry=RetryPolicy(attempts=1)
-        ) as client:
-            for _ in range(3):
-                with pytest.raises(TcbError) as caught:
-                    await client.count_functions(env)
-                assert caught.value.errcode == errcode
-            assert await client.count_functions(ENV) == 48
 
     async def test_each_walk_is_over_its_quota_once(self, emulator):
         add_documented_environments(emulator, "wxplatform")
@@ -238,131 +197,3 @@ async def test_an_impossible_environment_is_refused():
 
     assert ended.code == 3
     assert "ENV '': must be the id of an environment" in ended.err
-
-
-@pytest.mark.slow
-class TestTheProgramsInDocsExamples:
-    """Each is tried as its first lines say: with the emulator's export lines."""
-
-    def test_there_are_no_others(self):
-        tried = {name for name in dir(self) if name.startswith("test_try_")}
-        assert tried == {f"test_try_{path.stem}" for path in EXAMPLES.glob("*.py")}
-
-    async def test_try_inventory(self, tmp_path):
-        path = tmp_path / "inventory.sqlite"
-        async with serving("--env", "one", "--env", "two", "--count", "30") as (_, settings):
-            ended = await self.run("inventory", str(path), settings=settings)
-        with InventoryStore(path) as store:
-            found = Counter(row["env"] for row in store.functions())
-
-        assert (ended.code, ended.err) == (0, "")
-        assert found == {"one": 30, "two": 30}
-
-    async def test_try_inventory_service(self, tmp_path):
-        async with serving("--env", "one", "--count", "30") as (_, settings):
-            settings |= {"INVENTORY": str(tmp_path / "inventory.sqlite")}
-            async with (
-                self.uvicorn("inventory_service:app", settings=settings) as url,
-                aiohttp.ClientSession(url) as session,
-            ):
-                started = await session.post("/inventory")
-                is_finished = False
-                async with asyncio.timeout(60):
-                    while not is_finished:
-                        await asyncio.sleep(0.05)
-                        progress = await session.get("/inventory")
-                        is_finished = (await progress.json())["is_finished"]
-                found = await (await session.get("/functions")).text()
-
-        assert started.status == 202
-        assert found.count("\n") == 30
-
-    async def test_try_central_tokens(self, tmp_path):
-        async with serving() as (_, settings):
-            (tmp_path / "token").write_text(settings["TCB_ACCESS_TOKEN"] + "\n", encoding="utf-8")
-            words = ("-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "-d", str(tmp_path))
-            async with start(program=(sys.executable, *words)) as server:
-                url = await url_in(server)
-                ended = await self.run("central_tokens", f"{url}/token", ENV, settings=settings)
-            usage = await self.run("central_tokens", settings=settings)
-
-        assert (ended.code, ended.out) == (0, "57 functions\n")
-        assert (usage.code, usage.err) == (1, "usage: central_tokens.py URL ENV\n")
-
-    async def test_try_service(self):
-        async with (
-            serving() as (_, settings),
-            self.uvicorn("service:app", settings=settings) as url,
-            aiohttp.ClientSession(url) as session,
-            session.get("/functions", params={"env": ENV}) as reply,
-        ):
-            assert (await reply.text()).count("\n") == 57
-
-    async def test_try_ticket_callback(self):
-        with running_redis() as redis:
-            async with serving("--platform") as (_, settings):
-                settings |= {"TCB_REDIS_URL": f"redis://127.0.0.1:{redis.port}"}
-                factory = ("--factory", "ticket_callback:demo_app")
-                async with (
-                    self.uvicorn(*factory, settings=settings) as url,
-                    aiohttp.ClientSession(url) as session,
-                ):
-                    push = (
-                        f"<xml><AppId>{settings['TCB_COMPONENT_APPID']}</AppId>"
-                        "<InfoType>component_verify_ticket</InfoType><ComponentVerifyTicket>"
-                        f"{settings['TCB_COMPONENT_TICKET']}</ComponentVerifyTicket></xml>"
-                    )
-                    pushed = await session.post("/wechat/authorisation", data=push)
-                    counted = await session.get("/count", params={"env": ENV})
-                    assert (await pushed.text(), await counted.text()) == ("success", "57")
-
-    async def test_try_fleet(self):
-        with running_postgres() as postgres, running_redis() as redis_server:
-            async with (
-                serving("--platform") as (_, settings),
-                Redis.from_url(redis_server.url) as redis,
-                queue_in(postgres) as pool,
-            ):
-                settings |= {**postgres, "REDIS_URL": redis_server.url}
-                assert (await self.run("fleet", "plan", settings=settings)).code == 0
-                await redis.set(
-                    f"tickets:{settings['TCB_COMPONENT_APPID']}", settings["TCB_COMPONENT_TICKET"]
-                )
-                await pool.execute(
-                    "INSERT INTO merchants VALUES ($1, $2)",
-                    settings["TCB_AUTHORIZER_APPID"],
-                    settings["TCB_AUTHORIZER_REFRESH_TOKEN"],
-                )
-                planned = await self.run("fleet", "plan", settings=settings)
-                worker = (sys.executable, str(EXAMPLES / "fleet.py"))
-                async with start("work", program=worker, env=settings) as machine:
-                    async with asyncio.timeout(60):
-                        while not await pool.fetch("SELECT FROM accounts"):  # noqa: ASYNC110
-                            await asyncio.sleep(0.05)
-                    ended = await machine.end(signal.SIGTERM)
-                (account,) = await pool.fetch("SELECT * FROM accounts")
-                functions = await pool.fetch("SELECT FROM functions WHERE env = $1", ENV)
-
-        assert planned.out.startswith("1 merchants")
-        assert (ended.code, account["status"], len(functions)) == (0, "complete", 57)
-
-    async def run(self, name, *words, settings):
-        program = (sys.executable, str(EXAMPLES / f"{name}.py"))
-        async with start(*words, program=program, env=settings) as running:
-            return await running.end()
-
-    @asynccontextmanager
-    async def uvicorn(self, *words, settings):
-        program = (sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", "0")
-        log = asyncio.subprocess.STDOUT
-        async with start(*words, program=program, env=settings, stderr=log) as server:
-            yield await url_in(server)
-
-
-async def url_in(server):
-    """Where a server says that it listens."""
-    while True:
-        line = await server.line()
-        assert line, "it ended"
-        if found := re.search(r"http://127\.0\.0\.1:\d+", line):
-            return found[0]

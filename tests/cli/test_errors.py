@@ -5,6 +5,7 @@ import re
 import sys
 
 import pytest
+from constants import LIST
 from terminal import ENV, env_for, run
 
 from tcb_async.__main__ import main
@@ -117,6 +118,13 @@ def test_the_exit_code_tells_the_kind_of_error(error, code):
         (["watch"], "--demo"),
         (["wait", ENV], "NAME"),
         (["wait"], "ENV and NAME"),
+        (["wait", ENV, "login", "--all"], "name the environment, and the functions or --all"),
+        (["wait", "--all"], "name the environment, and the functions or --all"),
+        (["call"], "PATH is missing"),
+        (["call", LIST, "[]"], "JSON: must be a JSON object in quotes"),
+        (["call", LIST, '{"secret": "typed'], "JSON: must be a JSON object in quotes"),
+        (["call", LIST, "[" * 100_000], "JSON: must be"),
+        (["call", LIST, "-", "--token-file", "-"], "only one of them can read stdin"),
         (["emulator", "--port", "-1"], "--port"),
         (["emulator", "--count"], "--count needs a value: --count N"),
         (["emulator", "--env"], "--env needs a value: --env ENV"),
@@ -223,7 +231,7 @@ async def test_a_token_file_may_have_a_byte_order_mark(emulator, tmp_path, encod
     file, text = tmp_path / "token", f"{emulator.token}\r\n"
     if encoding:
         file.write_text(text, encoding=encoding)
-    wrong = env_for(emulator, TCB_ACCESS_TOKEN="another")
+    wrong = env_for(emulator, TCB_ACCESS_TOKEN="wrong")
 
     words = ("--token-file", str(file) if encoding else "-")
     assert (await run("count", ENV, *words, env=wrong, stdin=text)).out == "2\n"
@@ -249,22 +257,19 @@ async def test_an_empty_variable_counts_as_not_set(own_app):
     assert (await run("count", ENV, env=own_app | empty | {"TCB_APPID": APPID})).out == "2\n"
 
 
-async def test_an_option_goes_before_a_variable(emulator, own_app):
-    env = own_app | env_for(emulator)
+async def test_an_option_goes_before_a_variable(emulator, own_app, tmp_path):
+    env = own_app | env_for(emulator, TCB_COMPONENT_APPID="wxplatform")
+    store = str(tmp_path / "i.sqlite")
 
     await run("count", ENV, "--appid", APPID, env=env)
     await run("count", ENV, env=env | {"TCB_APPID": APPID})
+    accounts = await run("inventory", "-o", store, "--appid", APPID, env=env)
 
-    assert emulator.counts["/cgi-bin/stable_token"] == 1
-
-
-async def test_an_option_names_the_accounts_before_a_variable(own_app, tmp_path):
-    env, store = own_app | {"TCB_COMPONENT_APPID": "wxplatform"}, str(tmp_path / "i.sqlite")
-
-    assert (await run("inventory", "-o", store, "--appid", APPID, env=env)).code == 0
+    assert emulator.counts["/cgi-bin/stable_token"] == 2
+    assert accounts.code == 0
 
 
-@pytest.mark.parametrize(("secret", "said"), [("", "TCB_SECRET"), ("another", "appsecret")])
+@pytest.mark.parametrize(("secret", "said"), [("", "TCB_SECRET"), ("wrong", "appsecret")])
 async def test_a_missing_or_wrong_appsecret_exits_with_3(own_app, secret, said):
     ended = await run("count", ENV, "--appid", APPID, env=own_app | {"TCB_SECRET": secret})
 

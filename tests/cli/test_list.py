@@ -64,34 +64,21 @@ async def test_a_document_holds_every_field_and_nothing_else(documented, form):
     assert list(row.items()) == list(ROW.items())
 
 
-@pytest.mark.parametrize(("form", "runtime"), [("json", None), ("csv", "")])
-async def test_missing_values_are_null_in_json_and_empty_in_csv(emulator, form, runtime):
-    emulator.deploy(ENV, "login", runtime=None)
-
-    (row,) = rows_in((await run("list", ENV, "-f", form, env=env_for(emulator))).out, form)
-
-    assert row["runtime"] == runtime
-
-
-@pytest.mark.parametrize(("form", "out"), [("json", "[]"), ("ndjson", ""), ("csv", "name,status")])
+@pytest.mark.parametrize(
+    ("form", "out"),
+    [
+        ("json", "[\n]\n"),
+        ("ndjson", ""),
+        ("csv", "name,status,runtime,add_time,mod_time\n"),
+        ("table", "name  status  runtime  added (UTC+8)  modified (UTC+8)\n"),
+    ],
+)
 async def test_an_empty_environment_is_an_empty_document(emulator, form, out):
     emulator.deploy(ENV, count=0)
 
     ended = await run("list", ENV, "-f", form, env=env_for(emulator))
 
-    assert ended.code == 0
-    assert ended.out.replace("\n", "").startswith(out)
-    assert form != "json" or json.loads(ended.out) == []
-
-
-@pytest.mark.parametrize("form", ["table", "json", "ndjson", "csv"])
-async def test_every_format_contains_every_function_in_order(emulator, form):
-    names = [function.name for function in emulator.deploy(ENV, count=57)]
-
-    ended = await run("list", ENV, "-f", form, "--page-size", "10", env=env_for(emulator))
-
-    found = [line for line in ended.out.splitlines() if "fn-" in line]
-    assert [next(name for name in names if name in line) for line in found] == names
+    assert (ended.code, ended.out) == (0, out)
 
 
 @pytest.mark.parametrize(
@@ -188,18 +175,15 @@ async def test_page_size_and_concurrency_reach_the_walk(emulator):
 
     await run("list", ENV, "--page-size", "7", "--concurrency", "2", env=env_for(emulator))
 
-    assert {request.body["limit"] for request in emulator.requests if request.body} <= set(range(8))
-    assert emulator.peak_in_flight <= 2
+    assert {request.body["limit"] for request in emulator.requests} == {7}
+    assert emulator.peak_in_flight == 2
 
 
 async def test_the_demonstration_needs_nothing_at_all():
     ended = await run("list", "--demo", "-f", "json")
 
     assert (ended.code, ended.err) == (0, "")
-    functions = json.loads(ended.out)
-    assert len(functions) >= 24
-    assert len({function["runtime"] for function in functions}) > 2
-    assert len({function["status"] for function in functions}) > 2
+    assert len(json.loads(ended.out)) == 48
 
 
 async def test_the_demonstration_sends_nothing_to_another_host(emulator):
@@ -215,10 +199,6 @@ async def test_count_says_how_many_and_nothing_else(emulator):
 
     assert (ended.code, ended.out, ended.err) == (0, "57\n", "")
     assert len(emulator.requests) == 1
-
-
-async def test_count_has_a_demonstration_too():
-    assert (await run("count", "--demo")).out == "48\n"
 
 
 async def test_the_total_shown_is_never_below_the_number_listed(emulator):

@@ -87,15 +87,6 @@ async def test_a_full_disk_leaves_the_file_as_it_was(emulator, names, tmp_path, 
     assert files(tmp_path) == {"all.csv"}
 
 
-async def test_a_finished_export_takes_the_place_of_the_old_file(emulator, names, tmp_path):
-    file = tmp_path / "all.csv"
-    file.write_text("of yesterday" * 9_999)
-
-    await run("list", ENV, "-o", str(file), env=env_for(emulator))
-
-    assert listing(file) == names
-
-
 async def test_an_export_to_a_symbolic_link_writes_its_target(emulator, names, tmp_path):
     (tmp_path / "today").mkdir()
     (tmp_path / "all.csv").symlink_to(tmp_path / "today" / "all.csv")
@@ -156,30 +147,43 @@ async def test_stdout_may_be_named_as_a_file(emulator, names, output):
     assert (await run("list", ENV, "-o", output, env=env_for(emulator))).out.startswith("name  ")
 
 
+LONG = f"tcb-async list {ENV} --page-size 1000"
+SUMMARY = "tcb-async inventory --demo --summary -"
 LEFT = ">&2; echo ${PIPESTATUS[0]}"
 FULL = "tcb-async: No space left on device"
+CLOSED = "tcb-async: stdout is closed: pass -o FILE, or leave stdout open"
 
 
 @pytest.mark.parametrize(
     ("line", "code", "out", "err"),
     [
-        (f"--help | head -1 {LEFT}", 0, "0\n", "Usage: tcb-async COMMAND [OPTIONS] [ARGUMENTS]"),
-        (f"list --help | head -1 {LEFT}", 0, "0\n", "Usage: tcb-async list [OPTIONS] [ENV]"),
-        (f"--version | true {LEFT}", 0, "0\n", ""),
-        (
-            f"list {ENV} -o /dev/stdout -f csv --page-size 1000 | head -1 {LEFT}",
-            *(0, "0\n", ",".join(FIELDS)),
-        ),
-        ("--help > /dev/full", 3, "", FULL),
-        ("list --help > /dev/full", 3, "", FULL),
-        ("--version > /dev/full", 3, "", FULL),
+        (f"tcb-async --help | head -c 16 {LEFT}", 0, "0\n", "Usage: tcb-async"),
+        (f"tcb-async list --help | head -c 21 {LEFT}", 0, "0\n", "Usage: tcb-async list"),
+        (f"tcb-async --version | true {LEFT}", 0, "0\n", ""),
+        (f"{LONG} -o /dev/stdout -f csv | head -1 {LEFT}", 0, "0\n", ",".join(FIELDS)),
+        (f"{LONG} -f ndjson | head -c 8 {LEFT}", 0, "0\n", '{"name":'),
+        (f"{LONG} | head -c 4 {LEFT}", 0, "0\n", "name"),
+        ("tcb-async --help > /dev/full", 3, "", FULL),
+        ("tcb-async list --help > /dev/full", 3, "", FULL),
+        ("tcb-async --version > /dev/full", 3, "", FULL),
+        (f"tcb-async list {ENV} > /dev/full", 3, "", FULL),
+        (f"tcb-async count {ENV} > /dev/full", 3, "", FULL),
+        (f"{SUMMARY} 2>&1 > /dev/full | tail -1 {LEFT}", 0, "3\n", FULL),
+        (f"tcb-async count {ENV} 2> /dev/full", 0, "1500\n", ""),
+        ("tcb-async count 2> /dev/full", 2, "", ""),
+        ("tcb-async count ' ' 2> /dev/full", 3, "", ""),
+        ("tcb-async inventory --demo > /dev/null 2> /dev/full", 6, "", ""),
+        (f"tcb-async list {ENV} >&-", 3, "", CLOSED),
+        (f"tcb-async count {ENV} 2>&-", 0, "1500\n", ""),
+        (f"tcb-async list {ENV} >&- 2>&-", 3, "", ""),
     ],
 )
-async def test_a_closed_pipe_is_fine_and_a_full_disk_is_not(emulator, line, code, out, err):
+async def test_only_a_stdout_that_cannot_be_written_is_an_error(emulator, line, code, out, err):
+    """A closed pipe is fine, and so is a cron job whose log is on a full disk."""
     emulator.deploy(ENV, count=1500)
-    program = ("bash", "-c", f'"$0" -m tcb_async {line}', sys.executable)
+    program = ("bash", "-c", f'tcb-async() {{ "$0" -m tcb_async "$@"; }}; {line}', sys.executable)
 
-    async with start(program=program, env=env_for(emulator)) as command:
+    async with start(program=program, env=env_for(emulator, PYTHONUNBUFFERED="")) as command:
         ended = await command.end()
 
     assert (ended.code, ended.out, ended.err.strip()) == (code, out, err)
@@ -200,21 +204,28 @@ async def test_a_pipe_is_written_directly(emulator, names, tmp_path):
 
 @pytest.mark.parametrize("form", DOCUMENTS)
 async def test_an_incomplete_list_writes_nothing(emulator, names, form):
-    fail_from(emulator, 30, Fault.errcode(48001))
+    fail_from(emulator, 30)
 
     ended = await run("list", ENV, "-f", form, "--page-size", "10", env=env_for(emulator))
 
     assert (ended.code, ended.out) == (4, "")
 
 
-async def test_an_export_to_a_device_makes_no_temporary_file(emulator):
+async def test_an_export_to_a_device_does_not_replace_it(emulator, tmp_path):
+    """By links: otherwise a failure as root would replace the machine's own devices."""
     emulator.deploy(ENV, count=3)
+    null, full = tmp_path / "null", tmp_path / "full"
+    null.symlink_to("/dev/null")
+    full.symlink_to("/dev/full")
 
-    ended = await run("list", ENV, "-o", "/dev/null", "-f", "json", env=env_for(emulator))
-    full = await run("list", ENV, "-o", "/dev/full", "-f", "json", env=env_for(emulator))
+    done, failed = [
+        await run("list", ENV, "-o", str(device), "-f", "json", env=env_for(emulator))
+        for device in (null, full)
+    ]
 
-    assert (ended.code, ended.out) == (0, "")
-    assert (full.code, full.err) == (3, "tcb-async: /dev/full: No space left on device\n")
+    assert (done.code, done.out) == (0, "")
+    assert (failed.code, failed.err) == (3, f"tcb-async: {full}: No space left on device\n")
+    assert null.is_char_device()
 
 
 @pytest.mark.parametrize("form", DOCUMENTS)
@@ -326,19 +337,10 @@ async def test_a_new_format_works_in_every_command(emulator, tmp_path, monkeypat
     assert (tmp_path / "all.tsv").read_text().startswith(f"wxown\t{ENV}\tlogin\tActive\tGo1\t20")
 
 
-async def test_json_is_written_when_it_is_complete(emulator):
-    emulator.deploy(ENV, count=60)
-    fail_from(emulator, 30)
-
-    ended = await run("list", ENV, "-f", "json", "--page-size", "10", env=env_for(emulator))
-
-    assert (ended.code, ended.out) == (4, "")
-
-
 async def test_an_export_keeps_the_owner_of_the_old_file(emulator, names, tmp_path, monkeypatch):
     """As root does: its new files belong to root."""
     file, owners = tmp_path / "all.csv", []
-    file.touch()
+    file.write_text("of yesterday" * 9_999)
     old = file.stat()
     monkeypatch.setattr(os, "chown", lambda path, *ids: owners.append((path.name, *ids)))
 
@@ -347,6 +349,7 @@ async def test_an_export_keeps_the_owner_of_the_old_file(emulator, names, tmp_pa
     ((temporary, *ids),) = owners
     assert temporary.startswith(".all.csv.")
     assert ids == [old.st_uid, old.st_gid]
+    assert listing(file) == names
 
 
 async def test_two_exports_at_once_are_both_complete(emulator, names, tmp_path):

@@ -1,7 +1,5 @@
 """``tcb-async environments`` and ``merchants``: the terminal of a service provider."""
 
-import csv
-import io
 import json
 
 import pytest
@@ -45,26 +43,6 @@ async def test_environments_are_a_table(wechat):
     )
 
 
-async def test_environments_are_json_csv_and_lines_of_json(wechat):
-    for env in ("a-1", "b-2"):
-        wechat.add_environment(env)
-
-    as_json = await run("environments", "-f", "json", env=env_for(wechat))
-    as_csv = await run("environments", "-f", "CSV", env=env_for(wechat))
-    as_lines = await run("environments", "-f", "ndjson", env=env_for(wechat))
-
-    rows = json.loads(as_json.out)
-    assert rows == [json.loads(line) for line in as_lines.out.splitlines()]
-    assert rows == [*csv.DictReader(io.StringIO(as_csv.out))]
-    assert [row["env"] for row in rows] == ["a-1", "b-2"]
-    assert rows[0]["create_time"] == "2019-05-16T17:56:47+08:00"
-
-
-async def test_no_environments_are_a_table_of_headings(wechat):
-    ended = await run("environments", env=env_for(wechat))
-    assert (ended.code, len(ended.out.splitlines())) == (0, 1)
-
-
 async def test_the_demo_has_one_environment_and_60_merchants():
     ended = await run("environments", "--demo", "-f", "json")
     assert [row["env"] for row in json.loads(ended.out)] == ["demo-3f6b2a"]
@@ -100,14 +78,6 @@ async def test_merchants_are_listed_without_refresh_tokens(wechat):
     assert leaks_of([REFRESH, SECRET, env["TCB_COMPONENT_TICKET"]], shown) == []
 
 
-async def test_all_merchants_are_listed(wechat):
-    env = platform(wechat)
-    appids = wechat.add_merchants(PLATFORM, 1_100)
-    ended = await run("merchants", "-f", "ndjson", env=env)
-    rows = [json.loads(line) for line in ended.out.splitlines()]
-    assert [row["authorizer_appid"] for row in rows] == [*appids]
-
-
 @pytest.mark.parametrize(
     ("missing", "code"),
     [
@@ -141,13 +111,3 @@ async def test_a_wrong_ticket_exits_with_3_and_advice(wechat):
     assert (ended.code, ended.out) == (3, "")
     assert "61006" in ended.err
     assert "made-up" not in ended.err
-
-
-async def test_plain_http_names_its_option_or_variable():
-    address = "http://wechat.example"
-    env = {"TCB_COMPONENT_APPID": PLATFORM, "TCB_COMPONENT_SECRET": SECRET}
-    by_option = await run("merchants", "--base-url", address, env=env)
-    by_variable = await run("merchants", env=env | {"TCB_BASE_URL": address})
-    assert (by_option.code, by_variable.code) == (3, 3)
-    assert "--base-url" in by_option.err
-    assert "TCB_BASE_URL" in by_variable.err

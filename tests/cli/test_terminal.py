@@ -1,6 +1,5 @@
 """At a real terminal, in a pipe, under Ctrl-C: the command as a process of its own."""
 
-import asyncio
 import contextlib
 import io
 import json
@@ -24,63 +23,6 @@ from tcb_async.emulator import Fault
 PLAIN = {"NO_COLOR": "1"}
 LOCAL = {"TERM": "xterm", "FORCE_COLOR": "1"}
 CSI = "\x1b["
-
-
-@pytest.mark.parametrize("form", ["ndjson", "table"])
-async def test_a_pipe_closed_early_is_not_an_error(emulator, form):
-    emulator.deploy(ENV, count=1500)
-    reading, writing = os.pipe()
-
-    words = ("list", ENV, "-f", form, "--page-size", "1000")
-    async with start(*words, env=env_for(emulator), stdout=writing) as command:
-        os.close(writing)
-        await asyncio.to_thread(os.read, reading, 10)
-        os.close(reading)
-        ended = await command.end()
-
-    assert (ended.code, ended.err) == (0, "")
-
-
-@pytest.mark.parametrize(
-    ("stream", "words", "code"),
-    [
-        ("stdout", ("list", ENV), 3),
-        ("stdout", ("count", ENV), 3),
-        ("stdout", ("inventory", "--demo", "--summary", "-"), 3),
-        ("stderr", ("count", ENV), 0),
-        ("stderr", ("count",), 2),
-        ("stderr", ("count", " "), 3),
-        ("stderr", ("inventory", "--demo"), 6),
-    ],
-)
-async def test_a_full_disk_exits_with_3_for_stdout_only(emulator, stream, words, code):
-    """For example, a cron job that logs to a full disk."""
-    emulator.deploy(ENV, count=3)
-    full = os.open("/dev/full", os.O_WRONLY)
-
-    env = env_for(emulator, PYTHONUNBUFFERED="")
-    async with start(*words, env=env, **{stream: full}) as command:
-        os.close(full)
-        ended = await command.end()
-
-    assert ended.code == code
-    if stream == "stdout":
-        assert ended.err.endswith("tcb-async: No space left on device\n")
-
-
-@pytest.mark.parametrize(
-    ("closed", "code", "said"),
-    [(">&-", 3, "stdout is closed"), ("2>&-", 0, ""), (">&- 2>&-", 3, "")],
-)
-async def test_a_closed_stdout_exits_with_3(emulator, closed, code, said):
-    emulator.deploy(ENV, count=3)
-    program = ("sh", "-c", f'exec "$0" -m tcb_async list {ENV} {closed}', sys.executable)
-
-    async with start(program=program, env=env_for(emulator)) as command:
-        ended = await command.end()
-
-    assert ended.code == code
-    assert said in ended.err
 
 
 async def test_a_typed_token_is_not_shown(emulator):
@@ -121,7 +63,7 @@ async def test_a_bar_shows_progress_speed_and_retries(emulator):
 
 @pytest.mark.parametrize("columns", [80, 100, 120, 200])
 async def test_a_table_fits_the_terminal_and_shows_full_names(emulator, columns):
-    long = "a-name-as-long-as-wechat-lets-a-function-have-in-all-its-60-"
+    long = "a-name-of-60-characters-is-the-longest-that-wechat-accepts-0"
     for name in ("login", "获取用户信息", "日報-emoji-😀", long[: columns - 54]):
         emulator.deploy(ENV, name, status="PublishFailed", runtime="Nodejs16.13")
 
@@ -158,16 +100,6 @@ async def test_requested_columns_are_all_shown_in_any_width(emulator):
     shown = plain(ended.out)
     assert "2024-01-01" in shown
     assert "".join(line[11:].strip() for line in shown.splitlines()[3:]) == "a-name-of-20-letters"
-
-
-async def test_a_name_too_long_for_the_terminal_is_wrapped(emulator):
-    name = "abcdefghij" * 6
-    emulator.deploy(ENV, name)
-
-    ended = await run("list", ENV, env=env_for(emulator, COLUMNS="60", **LOCAL, **PLAIN))
-
-    column = "".join(line[1:].split(" ")[0] for line in plain(ended.out).splitlines()[3:])
-    assert column == name
 
 
 async def test_colours_are_for_terminals_and_on_request(emulator):
@@ -242,18 +174,16 @@ async def test_the_exit_codes_are_in_the_help(words):
 
 
 @pytest.mark.parametrize(
-    ("command", "argument"),
+    ("command", "arguments"),
     [
-        ("list", "ENV The environment, such as test-777bb9."),
-        ("count", "ENV The environment, such as test-777bb9."),
-        ("diff", "EXPECTED The expected functions: an environment's ID"),
-        ("diff", "FOUND The functions found:"),
+        ("list", ["ENV The environment, such as test-777bb9."]),
+        ("diff", ["EXPECTED The expected functions: an env", "FOUND The functions found:"]),
     ],
 )
-async def test_the_help_says_what_a_positional_argument_is(command, argument):
-    ended = await run(command, "--help", env={"COLUMNS": "200"})
+async def test_the_help_says_what_a_positional_argument_is(command, arguments):
+    shown = (await run(command, "--help", env={"COLUMNS": "200"})).out
 
-    assert argument in " ".join(ended.out.split())
+    assert all(argument in " ".join(shown.split()) for argument in arguments)
 
 
 async def test_without_arguments_it_shows_its_help():

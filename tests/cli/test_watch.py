@@ -63,17 +63,6 @@ async def test_watch_writes_each_change_as_an_object_in_ndjson(emulator):
     assert datetime.fromisoformat(added["after"]["add_time"]).utcoffset() == timedelta(hours=8)
 
 
-async def test_watch_ends_with_130_at_ctrl_c(emulator):
-    emulator.deploy(ENV, count=3)
-
-    async with start("watch", ENV, env=env_for(emulator)) as command:
-        await eventually(lambda: len(emulator.requests) >= 1, seconds=20)
-        ended = await command.end(signal.SIGINT)
-
-    assert ended.code == 130
-    assert ended.err.endswith("tcb-async: interrupted\n")
-
-
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
@@ -176,13 +165,6 @@ async def test_times_are_chinas_wherever_the_command_runs(emulator, monkeypatch)
     assert shown in {f"{now - timedelta(seconds=ago):%H:%M:%S}" for ago in range(60)}
 
 
-@pytest.mark.parametrize("words", [(), (ENV,), (ENV, "login", "--all"), ("--all",)])
-async def test_wait_requires_names_or_all(words):
-    ended = await run("wait", *words)
-    assert (ended.code, ended.out) == (2, "")
-    assert "the functions or --all" in ended.err
-
-
 async def test_wait_and_watch_have_a_demonstration():
     async with start("watch", "--demo") as command:
         first = await command.line()
@@ -201,17 +183,12 @@ async def test_wait_and_watch_have_a_demonstration():
 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
-    [
-        (["login"], 0, "login is Active"),
-        (["my-env", "login"], 0, "login is Active"),
-        (["syncErp"], 4, "CreateFailed"),
-    ],
+    [(["login"], 0, "login is Active"), (["my-env", "syncErp"], 4, "CreateFailed")],
 )
 async def test_wait_works_with_any_function_of_the_demo(words, code, said):
     ended = await run("wait", "--demo", *words)
 
-    assert ended.code == code
-    assert said in ended.err
+    assert (ended.code, said in ended.err) == (code, True)
 
 
 async def test_token_prints_account_lifetime_and_acceptance(emulator, own_app):

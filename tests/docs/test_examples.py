@@ -17,11 +17,12 @@ from types import SimpleNamespace
 
 import aiohttp
 import attrs
+import httpx2
 import pytest
 from blockbuster import blockbuster_ctx
-from constants import LIST
-from fastapi import HTTPException
+from constants import LIST, MERCHANT, PLATFORM
 from programs import needs_package
+from redis_server import running_redis
 from terminal import CompletedCommand, run_here, start
 
 from tcb_async.emulator import Emulator
@@ -42,9 +43,8 @@ class Runner:
     def start(self, *arguments):
         return start(*arguments, program=(sys.executable,), cwd=self.folder, env=self.variables)
 
-    def serve(self, app):
-        words = ("-W", "error", "-m", "uvicorn", "--app-dir", str(EXAMPLES), app, "--port", "0")
-        return self.start(*words)
+    def serve(self, *app):
+        return self.start("-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", "0", *app)
 
     async def run(self, name, *arguments):
         async with self.start(str(EXAMPLES / name), *arguments) as program:
@@ -103,9 +103,24 @@ async def test_a_failed_inventory_is_completed_by_the_next_run(runner):
     assert runner.inventoried() == before == sorted(expected(runner, envs))
 
 
-async def test_inventory_prints_its_usage(runner):
-    ended = await runner.run("inventory.py")
-    assert (ended.code, ended.err) == (1, "usage: inventory.py INVENTORY.sqlite\n")
+@pytest.mark.slow
+async def test_central_tokens_may_come_from_a_file(runner):
+    runner.emulator.deploy("test-777bb9", count=45)
+    (runner.folder / "token").write_text(f"{runner.emulator.token}\n", encoding="utf-8")
+    async with runner.start("-u", "-m", "http.server", "0", "--bind", "127.0.0.1") as server:
+        url = re.search(r"http://[^/]+", await server.line())[0]
+        ended = await runner.run("central_tokens.py", f"{url}/token", "test-777bb9")
+
+    assert ended == CompletedCommand(0, "45 functions\n", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("inventory", "INVENTORY.sqlite"), ("central_tokens", "URL ENV")]
+)
+async def test_programs_print_their_usage(runner, name, arguments):
+    ended = await runner.run(f"{name}.py")
+
+    assert (ended.code, ended.err) == (1, f"usage: {name}.py {arguments}\n")
 
 
 async def url_of(program):
@@ -133,29 +148,48 @@ async def test_inventory_service_never_blocks_its_loop(runner, monkeypatch):
     monkeypatch.chdir(runner.folder)
     monkeypatch.syspath_prepend(EXAMPLES)
     service = importlib.import_module("inventory_service")
+    client = httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(service.app), base_url="http://service"
+    )
     with blockbuster_ctx(scanned_modules=["inventory_service", "tcb_async.inventory"]):
-        async with service.lifespan(service.app):
-            with pytest.raises(HTTPException, match="404"):
-                await asyncio.to_thread(service.progress)
-            assert await service.start() == {"state": "started"}
-            assert await service.start() == {"state": "in progress"}
+        async with service.lifespan(service.app), client:
+            assert (await client.get("/inventory")).status_code == 404
+            started = [await client.post("/inventory") for _ in range(2)]
             await service.app.state.task
-            progress = await asyncio.to_thread(service.progress)
-            pieces = [piece async for piece in service.functions().body_iterator]
+            progress = (await client.get("/inventory")).json()
+            functions = (await client.get("/functions")).text
 
-    assert (progress["complete"], progress["missing"]) == (1, [])
-    rows = [json.loads(line) for line in "".join(pieces).splitlines()]
+    assert [reply.status_code for reply in started] == [202, 202]
+    assert [reply.json()["state"] for reply in started] == ["started", "in progress"]
+    assert (progress["is_finished"], progress["complete"], progress["missing"]) == (True, 1, [])
+    rows = [json.loads(line) for line in functions.splitlines()]
     assert sorted((row["env"], row["name"]) for row in rows) == sorted(expected(runner, envs))
 
 
 @pytest.mark.slow
-async def test_inventory_service_does_not_start_without_secret(runner):
-    """It reported the start of an inventory, and never closed the store."""
-    without = attrs.evolve(runner, variables={"TCB_APPID": APPID})
-    async with without.serve("inventory_service:app") as program:
-        ended = await program.end()
-    assert ended.code != 0
-    assert "KeyError: 'TCB_SECRET'" in ended.err
+async def test_ticket_callback_can_be_tried(runner):
+    emulator = runner.emulator
+    emulator.deploy("test-777bb9", count=45)
+    ticket = emulator.add_component(PLATFORM, SECRET)
+    runner.variables.update(
+        TCB_COMPONENT_APPID=PLATFORM,
+        TCB_COMPONENT_SECRET=SECRET,
+        TCB_AUTHORIZER_APPID=MERCHANT,
+        TCB_AUTHORIZER_REFRESH_TOKEN=emulator.add_authorizer(PLATFORM, MERCHANT),
+    )
+    push = (
+        f"<xml><AppId>{PLATFORM}</AppId><InfoType>component_verify_ticket</InfoType>"
+        f"<ComponentVerifyTicket>{ticket}</ComponentVerifyTicket></xml>"
+    )
+    with running_redis() as redis:
+        runner.variables["TCB_REDIS_URL"] = redis.url
+        async with (
+            runner.serve("--factory", "ticket_callback:app_to_try") as program,
+            aiohttp.ClientSession(await url_of(program)) as session,
+        ):
+            pushed = await session.post("/wechat/authorisation", data=push)
+            counted = await session.get("/count", params={"env": "test-777bb9"})
+            assert (await pushed.text(), await counted.text()) == ("success", "45")
 
 
 DJANGO = """
@@ -269,6 +303,22 @@ class TestSyncFrameworks:
     async def test_only_pickled_errors_are_complete(self, call, serializer, error):
         needs_package("celery")
         assert await call(STORED, serializer, "tasks.py", "def inventory") == error
+
+
+@pytest.mark.slow
+def test_documented_cell_runs_in_a_notebook(monkeypatch):
+    nbformat, nbclient = needs_package("nbformat"), needs_package("nbclient")
+    text = (EXAMPLES.parent / "how-to" / "sync.md").read_text(encoding="utf-8")
+    cell = re.search(r"## Notebooks.*?```python\n(.*?)```", text, flags=re.DOTALL)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell[1])])
+
+    with Emulator() as wechat:
+        wechat.deploy("test-777bb9", count=48)
+        monkeypatch.setenv("TCB_BASE_URL", wechat.url)
+        monkeypatch.setenv("TCB_ACCESS_TOKEN", wechat.token)
+        nbclient.NotebookClient(notebook, kernel_name="python3", timeout=60).execute()
+
+    assert notebook.cells[0].outputs[-1].data["text/plain"] == "48"
 
 
 class TestTheNightlyScript:

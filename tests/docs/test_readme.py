@@ -41,31 +41,20 @@ def _account(tmp_path, monkeypatch):
         yield
 
 
-def the_program_with(text):
+@pytest.mark.parametrize(
+    ("name", "text", "words", "printed"),
+    [
+        ("first.py", "Emulator.demo()", ["first.py"], "(.+\n){48}"),
+        ("listing.py", "from_env()", ["listing.py"], "(.+\n){48}"),
+        ("service.py", "FastAPI(", ["-c", ASK_THE_SERVICE], "48\n"),
+        ("test_count.py", "def test_", ["-m", "pytest", "test_count.py"], "(?s).* 1 passed.*"),
+    ],
+)
+def test_each_program_works_alone(name, text, words, printed):
     (program,) = (program for program in PROGRAMS if text in program)
-    return program
+    Path(name).write_text(program, encoding="utf-8")
 
-
-def test_first_program_needs_no_account():
-    Path("first.py").write_text(the_program_with("Emulator.demo()"), encoding="utf-8")
-    assert ran(sys.executable, "first.py").count("\n") == 48
-
-
-def test_program_with_an_account_lists_its_functions():
-    Path("listing.py").write_text(the_program_with("from_env()"), encoding="utf-8")
-    assert ran(sys.executable, "listing.py").count("\n") == 48
-
-
-def test_the_service_counts():
-    Path("service.py").write_text(the_program_with("FastAPI("), encoding="utf-8")
-    assert ran(sys.executable, "-c", ASK_THE_SERVICE) == "48\n"
-
-
-def test_the_test_passes_without_settings():
-    Path("test_count.py").write_text(the_program_with("def test_"), encoding="utf-8")
-    assert "1 passed" in ran(
-        sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_count.py"
-    )
+    assert re.fullmatch(printed, ran(sys.executable, *words))
 
 
 @pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])

@@ -72,17 +72,6 @@ class TestListing:
         ]
         assert (reply["errcode"], reply["total_count"]) == (0, 57)
 
-    async def test_null_runtime_and_chinese_text_arrive_as_they_are(self, wechat):
-        wechat.emulator.deploy("env", "登录", runtime=None)
-        status, reply = await wechat.send(
-            "POST",
-            LIST,
-            data=b'{"env":"env","limit":1,"offset":0}',
-            access_token=wechat.emulator.token,
-        )
-        assert status == 200
-        assert '"runtime":null,"name":"登录"'.encode() in reply
-
     async def test_each_state_of_a_token_has_its_errcode(self, wechat):
         emulator = wechat.emulator
         good, old, dead = emulator.token, emulator.issue_token(life=60), emulator.issue_token()
@@ -124,7 +113,7 @@ class TestEnvironments:
         ("order", "changes", "names"),
         [
             ("added", ["deploy", "+head@0", "+tail"], ["head", "fn-0001", "tail"]),
-            # A made-up name is never made up again; a given name may come back.
+            # A made-up name is never made up again; a given name may be used again.
             ("added", ["+fn-0002", "deploy", "deploy"], ["fn-0002", "fn-0001", "fn-0003"]),
             ("added", ["deploy", "-fn-0001", "deploy"], ["fn-0002"]),
             ("added", ["+a", "+b", "-a", "+a"], ["b", "a"]),
@@ -188,15 +177,6 @@ class TestEnvironments:
         assert emulator.functions(ENV) == before
         assert [info.env for info in emulator.environments()] == [ENV]
 
-    async def test_change_from_on_request_shows_in_the_very_page(self, wechat):
-        @wechat.emulator.on_request
-        def delete_a_row(asked):
-            if asked.offset == 20:
-                wechat.emulator.delete(ENV, "fn-0001")
-
-        assert (await wechat.names(limit=20, offset=0))[-1] == "fn-0020"
-        assert (await wechat.names(limit=20, offset=20))[0] == "fn-0022"
-
     async def test_demo_is_believable_and_the_same_every_time(self):
         first, second = Emulator.demo(), Emulator.demo()
         functions = first.functions(DEMO_ENV)
@@ -229,12 +209,6 @@ class TestRecord:
         assert asked.started <= asked.finished
         assert asked.headers["Content-Type"] == "application/octet-stream"
         assert asked.peer_port > 0
-
-    async def test_body_without_an_offset_has_none(self, wechat):
-        await wechat.send("GET", LIST)
-        await wechat.ask(LIST, {"offset": "ten"})
-        assert [asked.offset for asked in wechat.emulator.requests] == [None, None]
-        assert [asked.token_id for asked in wechat.emulator.requests] == [None, None]
 
     async def test_request_in_flight_is_seen_before_it_is_answered(self, wechat):
         wechat.emulator.script([Fault.hang()])

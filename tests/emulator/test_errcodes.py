@@ -24,7 +24,7 @@ RID = re.compile(r" rid: [0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}$")
 
 
 def test_library_explains_all_but_two_which_it_never_meets():
-    """It always names the platform, and never posts where WeChat asks for a GET."""
+    """It always names the platform, and never sends a POST where WeChat requires a GET."""
     assert ERRMSG.keys() - ERRCODES.keys() == {41018, 43001}
 
 
@@ -45,7 +45,6 @@ async def test_right_call_has_none(wechat, path):
         (LIST, {"limit": True}, 47001),
         (LIST, {"offset": 0.5}, 47001),
         (LIST, {"limit": -1}, 40097),
-        (LIST, {"offset": -1}, 40097),
         (LIST, {"env": "unknown"}, -501000),
         (STABLE, {"grant_type": "authorization_code"}, 40002),
         (STABLE, {"grant_type": None}, 40002),
@@ -64,25 +63,20 @@ async def test_right_call_has_none(wechat, path):
         (COMPONENT, {"component_appsecret": "wrong"}, 40125),
         (COMPONENT, {"component_verify_ticket": None}, 61006),
         (COMPONENT, {"component_verify_ticket": "made-up"}, 61006),
-        (AUTHORIZER, {"component_appid": "wx-another"}, 40013),
+        (AUTHORIZER, {"component_appid": "wx-other"}, 40013),
         (AUTHORIZER, {"authorizer_appid": None}, 41002),
         (AUTHORIZER, {"authorizer_appid": "wx-stranger"}, 61003),
         (AUTHORIZER, {"authorizer_refresh_token": None}, 61023),
         (AUTHORIZER, {"authorizer_refresh_token": "wrong"}, 61023),
         (MERCHANTS, {"count": 501}, 40170),
         (MERCHANTS, {"count": 0}, 0),
-        (MERCHANTS, {"count": -1}, 40097),
-        (MERCHANTS, {"offset": -1}, 40097),
         (MERCHANTS, {"offset": None}, 40101),
         (MERCHANTS, {"count": None}, 40101),
-        (MERCHANTS, {"count": "100"}, 47001),
         (MERCHANTS, {"component_appid": None}, 41018),
-        (MERCHANTS, {"component_appid": "wx-another"}, 40013),
         (BATCH_FUNCTIONS, {"env": None}, 40101),
         (BATCH_FUNCTIONS, {"limit": -1}, 40097),
         (BATCH_FUNCTIONS, {"offset": -1}, 40097),
         (BATCH_FUNCTIONS, {"searchkey": 7}, 47001),
-        (BATCH_FUNCTIONS, {"limit": "20"}, 47001),
     ],
 )
 async def test_wrong_field_has_its_errcode(wechat, path, changed, errcode):

@@ -138,7 +138,7 @@ class TestFaults:
         honest = await self._listed(wechat)
         wechat.emulator.script([FAULTS[name]])
         meeting = asyncio.create_task(self._listed(wechat))
-        if name in {"drip", "endless", "hang"}:  # only the client ends these
+        if name in {"drip", "endless", "hang"}:  # they last until the client leaves
             await eventually(lambda: wechat.emulator.in_flight == 1)
             meeting.cancel()
         (met,) = await asyncio.gather(meeting, return_exceptions=True)

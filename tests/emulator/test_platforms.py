@@ -1,4 +1,4 @@
-"""The emulator's platforms, merchants and environments answer as WeChat's do."""
+"""The emulator's platforms, merchants and environments reply as WeChat's do."""
 
 import json
 from pathlib import Path
@@ -215,20 +215,6 @@ class TestPlatformsOwnEnvironments:
         token = await wechat.platform_token()
         _, reply = await wechat.send("POST", BATCH_FUNCTIONS, data=request, access_token=token)
         assert in_order(reply) == in_order(documented)
-
-    async def test_two_worlds_do_not_see_each_other(self, wechat):
-        emulator = wechat.emulator
-        emulator.add_authorizer(PLATFORM, MERCHANT)
-        emulator.add_environment(OWN_ENV, owner=PLATFORM)
-        emulator.add_environment("shop-1", owner=MERCHANT)
-        emulator.deploy("shared-1")
-        merchants_token = await wechat.merchant_token(MERCHANT)
-        token = await wechat.platform_token()
-        _, reply = await wechat.send("POST", BATCH_ENVIRONMENTS, access_token=token)
-        assert [row["env"] for row in json.loads(reply)["info_list"]] == [OWN_ENV]
-        for env in ("shop-1", "shared-1"):
-            assert (await wechat.call(BATCH_FUNCTIONS, env=env))["errcode"] == -501000
-        assert (await wechat.list(OWN_ENV, token=merchants_token))["errcode"] == -501000
 
     async def test_token_of_the_other_kind_is_refused(self, wechat):
         wechat.emulator.add_authorizer(PLATFORM, MERCHANT)

@@ -1,4 +1,4 @@
-"""The emulator issues and ends tokens as WeChat does."""
+"""The emulator issues and invalidates tokens as WeChat does."""
 
 import pytest
 from constants import APPID, AUTHORIZER, CLASSIC, COMPONENT, LIST, MERCHANT, PLATFORM, STABLE
@@ -61,10 +61,6 @@ class TestStableToken:
         assert await verdict(wechat, forced["access_token"]) == 0
         assert await stable(wechat) == forced
 
-    async def test_first_forced_refresh_is_allowed_at_any_time(self):
-        async with asking(populated(HandClock(0.0))) as asker:
-            assert "access_token" in await stable(asker, force=True)
-
     async def test_forced_refreshes_are_thirty_seconds_apart(self, wechat):
         forced = await stable(wechat, force=True)
         wechat.emulator.clock.advance(29)
@@ -96,10 +92,6 @@ class TestStableToken:
         assert await verdict(wechat, token) == errcode
         assert ((await stable(wechat))["access_token"] == token) is is_stuck
         assert (await stable(wechat, force=True))["access_token"] != token
-
-    async def test_life_may_be_chosen(self, wechat):
-        wechat.emulator.token_life = 600.0
-        assert (await stable(wechat))["expires_in"] == 600
 
 
 class TestClassicToken:
@@ -182,12 +174,3 @@ class TestPlatform:
         wechat.emulator.clock.advance(1)
         assert (await wechat.call(COMPONENT))["errcode"] == 61005
         assert "expires_in" in await wechat.call(COMPONENT, component_verify_ticket=ticket)
-
-    async def test_generated_ticket_and_refresh_token_are_accepted(self, wechat):
-        ticket = wechat.emulator.push_ticket(PLATFORM)
-        refresh = wechat.emulator.add_authorizer(PLATFORM, MERCHANT)
-        component = await wechat.call(COMPONENT, component_verify_ticket=ticket)
-        reply = await wechat.call(
-            AUTHORIZER, token=component["component_access_token"], authorizer_refresh_token=refresh
-        )
-        assert await verdict(wechat, reply["authorizer_access_token"]) == 0

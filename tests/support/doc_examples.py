@@ -178,7 +178,7 @@ def save_settings(example):
 
 
 def run_tests(document, name, source):
-    """Run a block that holds tests; every one must pass."""
+    """Run a block that contains tests; all must pass."""
     Path(name).write_text(source, encoding="utf-8")
     if not Path("pytest.ini").exists():
         Path("pytest.ini").write_text(_PYTEST_INI, encoding="utf-8")

@@ -33,7 +33,7 @@ class Row(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A change, so many replies after the change before it, so many times in a row."""
+    """A change: how many replies after the previous change, and how many consecutive times."""
 
     after: int
     kind: Kind
@@ -48,7 +48,7 @@ class ChangingList:
 
     rows: list[Row]
     clamp: int = 1000
-    # Since the walk began: names that were updated or moved, and names that are another row now.
+    # Since the walk began: names that were updated or moved, and names whose row is new.
     updated: set[str] = attrs.field(factory=set)
     gone: set[str] = attrs.field(factory=set)
     _versions: Iterator[int] = attrs.field(factory=lambda: count(1))
@@ -112,7 +112,7 @@ class ChangingList:
 
 @attrs.define
 class TiedList(ChangingList):
-    """A list of rows with equal sort keys: such rows come in another order with each query."""
+    """A list of rows with equal sort keys: such rows are in a new order in each reply."""
 
     ties: int = attrs.field(kw_only=True)  # neighbours with the same key
     chance: random.Random = attrs.field(kw_only=True)
@@ -161,7 +161,7 @@ class Outcome:
         """The law of a walk: none twice; none lost that stayed, or the walk says so.
 
         Args:
-            drift: Whether a change was noticed; None for the plan's answer.
+            drift: Whether a change was noticed; None to read it from the plan.
         """
         yielded = set(self.yielded)
         assert len(self.yielded) == len(yielded), "nothing is yielded twice"
@@ -169,17 +169,17 @@ class Outcome:
             return
         assert yielded.issuperset(self.in_place), "nothing that stays is lost"
         if self.plan.stats.drift if drift is None else drift:
-            assert self.stayed <= yielded, "what is updated comes too, once a change was noticed"
+            assert self.stayed <= yielded, "updated rows are yielded too, once a change was noticed"
 
 
 def walk(plan, listing, *, changes=(), lag=0, **settings):
-    """Walk with requests that are answered in any order while the list changes.
+    """Walk with replies in any order while the list changes.
 
     Args:
         plan: A new plan.
         listing: The list.
         changes: The changes between the replies.
-        lag: By how many replies the second of two replicas, which answer in turn, is behind.
+        lag: By how many replies the second of two replicas, which reply in turn, is late.
         settings: Passed to `carry_out`.
     """
     outcome = Outcome(plan)
@@ -206,14 +206,14 @@ def walk(plan, listing, *, changes=(), lag=0, **settings):
 def carry_out(  # noqa: C901 - one loop, as in the pager
     plan, answer, outcome, *, concurrency=1, arrival=(0,), most=sys.maxsize, consume=None
 ):
-    """Carry a plan out, as the pager does, until it asks for nothing more.
+    """Carry a plan out, as the pager does, until it has no more requests.
 
     Args:
         plan: The plan to carry out.
-        answer: Answers a request.
+        answer: Returns the reply to a request.
         outcome: Told of each request, and of what was yielded.
-        concurrency: How many requests are in flight at once.
-        arrival: Which of the requests in flight is answered next, over and over.
+        concurrency: How many requests are in flight at a time.
+        arrival: Which of the requests in flight gets the next reply, over and over.
         most: How many items the consumer takes before it leaves.
         consume: Called with each item.
 

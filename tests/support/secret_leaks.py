@@ -55,7 +55,7 @@ def encodings(secret):
 
 
 def leaks_of(secrets, said):
-    """The texts that hold a secret, or a telling part of one, in any encoding."""
+    """The texts that contain a secret, or a telling part of one, in any encoding."""
     looked_for = set()
     for secret in secrets:
         looked_for.update(encodings(secret).values())

@@ -1,12 +1,11 @@
 """A pytest plugin that leaves slow tests out of the default run, and orders the others.
 
 Rule: a test marked ``slow`` runs only with ``--everything``, with ``-m``, or if it is named
-(``file.py::test``); the closing line says how many were left out, and how to run them.
+(``file.py::test``); the first lines of the output say so.
 """
 
 import gc
 import os
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -27,9 +26,6 @@ LONGEST_FIRST = (
 SLOW_FOLDERS = ("docs/zh/", "README.zh-CN.md")
 """Documents with the same examples as the English pages."""
 
-LEFT_OUT = pytest.StashKey[int]()
-ADVICE = "slow tests left out (nox -s full runs them)"
-
 for _name, _examples in {"day": 60, "full": 300, "nightly": 20_000}.items():
     settings.register_profile(
         _name,
@@ -46,7 +42,10 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     by_default = "full" if config.getoption("everything") else "day"
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", by_default))
-    config.stash[LEFT_OUT] = 0
+
+
+def pytest_report_header(config):
+    return [] if _includes_slow(config) else "slow tests are left out: nox -s full runs them"
 
 
 def pytest_itemcollected(item):
@@ -59,7 +58,7 @@ def pytest_itemcollected(item):
 def pytest_collection_modifyitems(config, items):
     if not _includes_slow(config):
         slow = [item for item in items if item.get_closest_marker("slow")]
-        config.stash[LEFT_OUT] = len(slow)
+        config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if not item.get_closest_marker("slow")]
     if hasattr(config, "workerinput"):
         items.sort(key=_rank)
@@ -105,21 +104,3 @@ def pytest_collection():
     gc.freeze()
     gc.enable()
     return collected
-
-
-def pytest_sessionfinish(session):
-    if hasattr(session.config, "workeroutput"):  # a worker of pytest-xdist, which prints nothing
-        session.config.workeroutput["left_out"] = session.config.stash[LEFT_OUT]
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node):
-    """Copy the number from a worker: all workers leave out the same tests."""
-    node.config.stash[LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", 0)
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    if left_out := config.stash[LEFT_OUT]:
-        as_if_reports = [SimpleNamespace()] * left_out
-        # pytest has no public way to add words to its closing line.
-        terminalreporter._add_stats(ADVICE, as_if_reports)

@@ -31,7 +31,7 @@ def changes(kinds=kinds, *, max_size=25):
 
 @st.composite
 def _near_misses(draw):
-    """Changes after which a redeployed row is in its old place, and those behind it are not."""
+    """Changes after which a redeployed row is in its old position, but not the rows after it."""
     place, shift = draw(st.integers(0, 30)), draw(st.integers(1, 3))
     return [
         Change(draw(_gaps), "redeploy", place, place + shift),
@@ -69,24 +69,20 @@ class Ties:
         return TiedList(rows, clamp, ties=self.rows, chance=random.Random(self.seed))
 
 
-_small = st.builds(
-    Server,
-    size=sizes,
-    page_size=page_sizes,
-    clamp=clamps,
-    concurrency=concurrencies,
-    arrival=arrivals,
-    frozen=st.booleans(),
-)
-few_rows = st.builds(
-    Server,
-    size=st.one_of(st.integers(0, 12), st.integers(0, 60)),
-    page_size=page_sizes,
-    clamp=clamps,
-    concurrency=concurrencies,
-    arrival=arrivals,
-    frozen=st.booleans(),
-)
+def _servers(sizes):
+    return st.builds(
+        Server,
+        size=sizes,
+        page_size=page_sizes,
+        clamp=clamps,
+        concurrency=concurrencies,
+        arrival=arrivals,
+        frozen=st.booleans(),
+    )
+
+
+_small = _servers(sizes)
+few_rows = _servers(st.one_of(st.integers(0, 12), st.integers(0, 60)))
 """Servers of lists that may be read many times in one test."""
 
 _large = st.builds(

@@ -172,7 +172,7 @@ class Screen:
     async def shows(self, text):
         """Wait until it has shown this."""
         async with asyncio.timeout(_SECONDS):
-            while text not in self.text:  # noqa: ASYNC110 - it is another process that writes
+            while text not in self.text:  # noqa: ASYNC110 - a different process writes
                 await asyncio.sleep(0.01)
 
     @property

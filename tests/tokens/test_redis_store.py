@@ -12,14 +12,12 @@ from pathlib import Path
 import pytest
 import redis as sync_redis
 from constants import APPID, APPSECRET, CLASSIC, LIFE, MERCHANT, PLATFORM, STABLE
-from leaks import eventually
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import NoPermissionError
 from redis_server import running_redis
 from token_fixtures import Merchant, in_redis, open_api, stable, stored_key, warnings
 
 from tcb_async import ConfigurationError, TcbClient
-from tcb_async.emulator import Fault
 from tcb_async.tokens import RedisStore, StoredToken
 from tcb_async.tokens.context import make_version
 
@@ -58,6 +56,14 @@ class TestLayout:
 
         assert abs(leased - make_version(None, time.time())) < 60e6
 
+    async def test_lease_expires_although_its_owner_was_killed(self, redis):
+        store = RedisStore(redis, lease_seconds=0.2)
+        first = await store.acquire_lease(KEY)
+        assert await store.acquire_lease(KEY) is None
+        await asyncio.sleep(0.25)
+
+        assert await store.acquire_lease(KEY) > first
+
     async def test_rotated_refresh_token_has_no_expiry(self, emulator, merchant, api, redis, store):
         merchant.rotate()
         await merchant.shared_token(store).get_token(api)
@@ -80,15 +86,6 @@ class TestLayout:
         assert len(keys) == 8
         assert all(key.startswith("tcb-async:{") for key in keys)
         assert not any(secret in key for key in keys for secret in secrets)
-
-    async def test_client_may_decode_replies(self, emulator, api, server, provider):
-        token = await provider.get_token(api)
-
-        async with Redis(port=server.port, decode_responses=True) as decoding:
-            store = RedisStore(decoding)
-            assert await stable(emulator, store=store).get_token(api) == token
-            assert isinstance(await store.acquire_lease(KEY), int)
-            assert await store.acquire_lease(KEY) is None
 
     async def test_keys_of_an_account_share_a_cluster_node(self, emulator, api):
         with running_redis("--cluster-enabled", "yes") as server:
@@ -116,41 +113,7 @@ async def test_connection_pool_is_never_exhausted(server):
         assert await asyncio.gather(*(store.get(f"stable:{n}") for n in range(500))) == [None] * 500
 
 
-HOLDER = """
-import asyncio, sys
-from redis.asyncio import Redis
-from tcb_async import TcbClient
-from tcb_async.tokens import RedisStore, StableToken
-
-async def main(url, redis_url, appid, secret):
-    store = RedisStore(Redis.from_url(redis_url), lease_seconds=4.0)
-    await TcbClient(StableToken(appid, secret, store=store), base_url=url).count_functions("a-1")
-
-asyncio.run(main(*sys.argv[1:]))
-"""
-
-
 class TestLeases:
-    async def test_lease_of_a_killed_process_expires(self, emulator, api, server, redis):
-        emulator.script([Fault.hang()], path=STABLE)
-        words = (HOLDER, emulator.url, server.url, APPID, APPSECRET)
-        holder = await asyncio.create_subprocess_exec(sys.executable, "-c", *words)
-        try:
-            await eventually(lambda: emulator.counts[STABLE] == 1, seconds=60)
-        finally:
-            holder.kill()
-            await holder.wait()
-        assert await redis.exists(in_redis(emulator) + ":lease")
-        started = time.monotonic()
-
-        token = await stable(emulator, store=RedisStore(redis)).get_token(api)
-
-        assert time.monotonic() - started < 2 * 4.0, (
-            "later, it would have requested one without a lease"
-        )
-        assert await stored_token(redis, in_redis(emulator)) == token
-        assert emulator.counts[STABLE] == 2
-
     async def test_versions_continue_to_grow_through_every_loss(self, redis, store):
         versions = []
         for lost in ([LEASE], [LEASE, VERSION], None, [LEASE, VALUE]):
@@ -225,10 +188,11 @@ class TestNonsense:
         await redis.set(in_redis(emulator), left)
 
         async with Redis(port=server.port, decode_responses=True) as decoding:
-            one, other = [stable(emulator, store=RedisStore(by)) for by in (decoding, redis)]
+            clients = (decoding, redis, decoding)
+            one, *others = [stable(emulator, store=RedisStore(client)) for client in clients]
             token = await one.get_token(api)
 
-            assert await other.get_token(api) == token
+            assert [await other.get_token(api) for other in others] == [token] * 2
         assert emulator.counts[STABLE] == 1
         assert await stored_token(redis, in_redis(emulator)) == token.reveal()
         assert "fresh until 2023-11-15" in repr(TcbClient(one))
@@ -256,17 +220,7 @@ class TestNonsense:
         assert await stored_token(redis, in_redis(emulator)) == token.reveal()
         assert time.monotonic() - started < 10
 
-    @pytest.mark.parametrize(
-        "left",
-        [
-            "no UTF-8",
-            "null",
-            "a token with a line break",
-            "a huge token",
-            "a version beyond all",
-            "nonsense with the highest version",
-        ],
-    )
+    @pytest.mark.parametrize("left", ["a huge token", "nonsense with the highest version"])
     async def test_invalid_refresh_token_is_replaced(self, emulator, merchant, api, redis, left):
         merchant.rotate()
         key = in_redis(emulator, "refresh", f"{PLATFORM}:{MERCHANT}")

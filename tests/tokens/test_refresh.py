@@ -7,13 +7,13 @@ import json
 import logging
 
 import pytest
-from constants import APPID, APPSECRET, LIFE, LIST, STABLE
+from constants import APPID, APPSECRET, LIFE, STABLE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from leaks import eventually
 from token_fixtures import PacedApi, a_turn, open_api, stable, walk, wechat
 
-from tcb_async import ClientClosedError, SystemBusyError, TcbClient, TokenError
+from tcb_async import ClientClosedError, SystemBusyError, TokenError
 from tcb_async.emulator import Fault
 from tcb_async.tokens import MemoryStore, StableToken
 
@@ -216,14 +216,6 @@ class TestClientsAndLoops:
 
         with pytest.raises(ClientClosedError):
             await provider.get_token(api)
-
-    async def test_clients_share_the_token_of_a_provider(self, emulator, provider):
-        for _ in range(3):
-            async with TcbClient(provider, base_url=emulator.url) as client:
-                assert await walk(client) == 57
-
-        assert emulator.counts[STABLE] == 1
-        assert len({seen.token_id for seen in emulator.requests if seen.path == LIST}) == 1
 
     def test_refresh_of_a_stopped_loop_is_restarted(self):
         a_lease_later = itertools.count(step=15.0)

@@ -45,12 +45,6 @@ class TestAnyStore:
     def other(self, emulator, store):
         return stable(emulator, store=store)
 
-    async def test_second_provider_finds_the_token(self, emulator, api, store):
-        tokens = [await stable(emulator, store=store).get_token(api) for _ in range(5)]
-
-        assert len(set(tokens)) == 1
-        assert emulator.counts[STABLE] == 1
-
     async def test_early_refreshed_token_is_adopted(self, emulator, api, one, other):
         old = await one.get_token(api)
         assert await other.get_token(api) == old
