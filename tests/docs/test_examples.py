@@ -184,7 +184,7 @@ async def test_ticket_callback_can_be_tried(runner):
     with running_redis() as redis:
         runner.variables["TCB_REDIS_URL"] = redis.url
         async with (
-            runner.serve("--factory", "ticket_callback:app_to_try") as program,
+            runner.serve("--factory", "ticket_callback:demo_app") as program,
             aiohttp.ClientSession(await url_of(program)) as session,
         ):
             pushed = await session.post("/wechat/authorisation", data=push)
