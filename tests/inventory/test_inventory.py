@@ -594,8 +594,9 @@ class TestArguments:
 
     async def test_other_objects_are_refused(self):
         async with TcbClient("unused-token") as client:
-            with pytest.raises(ConfigurationError, match="must be an Account"):
-                await found_in(client, iter(["wx0123456789abcdef"]))  # type: ignore[list-item]
+            accounts = iter([Account(APPID, "unused-token", envs=[]), "wx0123456789abcdef"])
+            with pytest.raises(ConfigurationError, match=r"^accounts\[1\] .* must be an Account"):
+                await found_in(client, accounts)  # type: ignore[arg-type]
             with pytest.raises(ConfigurationError, match="must be an Account"):
                 await list_account(client, "wx0123456789abcdef")  # type: ignore[arg-type]
 
