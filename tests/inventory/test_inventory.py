@@ -459,6 +459,7 @@ class TestPace:
                 await asyncio.sleep(0.005)  # a slow consumer
                 assert platform.asked_for <= consumed + 4
                 consumed += 1
+        assert consumed == 40
 
     async def test_a_slow_asynchronous_iterator_of_accounts(self, emulator):
         platform = Platform(emulator, 10, functions=5)
