@@ -593,6 +593,12 @@ class TestArguments:
         with pytest.raises(ConfigurationError, match="accounts is of type"):
             Inventory(client, accounts)  # type: ignore[arg-type]
 
+    def test_an_environment_that_is_named_twice_is_listed_once(self):
+        assert Account(APPID, "unused-token", ["test-2", "test-1", "test-2"]).envs == (
+            "test-2",
+            "test-1",
+        )
+
     async def test_other_objects_are_refused(self):
         async with TcbClient("unused-token") as client:
             accounts = iter([Account(APPID, "unused-token", envs=[]), "wx0123456789abcdef"])
