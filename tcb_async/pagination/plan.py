@@ -260,8 +260,7 @@ class Plan(Generic[T]):
         end = request.offset + len(items)
         if end > total if items else end < total:
             return self._repeat(request, page)
-        if not total == self.total == self._current.total:
-            self._note_total(total)
+        self._note_total(total)
         if self.ended:
             return ()
         names = self.identity.names(items)
@@ -297,7 +296,7 @@ class Plan(Generic[T]):
         return ()
 
     def _note_total(self, total: int) -> None:
-        """Note the first total of a pass or check, or a different total, which is drift."""
+        """Note the total of a page; a different total than before in a pass or check is drift."""
         current, before = self._current, self.total
         if before is None:
             self.stats.passes = 1
