@@ -168,7 +168,7 @@ def decode_secret(kind: type, value: object) -> object:
 
 
 def redact(text: str, secrets: Collection[Secret] = (), *, length: int | None = None) -> str:
-    """Hide the given secrets, named credentials, URLs' users, and words that look like a token.
+    """Hide what `hide` hides, and words that look like a token.
 
     A long word does not look like a token if it has the shape of an error code, a request id or an
     address. A given secret is hidden in any shape.
@@ -182,8 +182,7 @@ def redact(text: str, secrets: Collection[Secret] = (), *, length: int | None = 
     # characters are dropped, as many as a secret has in base64.
     margin = max(2 * longest, _LONGEST_SHAPE)
     needed = len(text) if length is None else 4 * length + margin
-    shown = _NAMED.sub(rf"\1{MASK}", hide(text[:needed], secrets))
-    shown = _LONG_WORD.sub(_mask_unless_shaped, _USER.sub(f"{MASK}@", shown))
+    shown = _LONG_WORD.sub(_mask_unless_shaped, hide(text[:needed], secrets))
     if needed < len(text):
         before, mask, after = shown.rpartition(MASK)
         shown = before + mask + after[:-margin]
@@ -196,9 +195,10 @@ def _mask_unless_shaped(word: re.Match[str]) -> str:
 
 
 def hide(text: str, secrets: Collection[Secret]) -> str:
-    """Hide only the given secrets, whole or in pieces.
+    """Hide named credentials, URLs' users, and the given secrets.
 
-    A secret is in pieces if a line break or an escape divides it, or if the reply was cut off.
+    A secret is hidden whole and in pieces: a line break or an escape may divide it, or the reply
+    may be cut off.
     """
     pieces = {piece for secret in secrets for piece in _iterate_pieces(secret.reveal())}
     for secret in filter(Secret.reveal, secrets):
@@ -208,7 +208,7 @@ def hide(text: str, secrets: Collection[Secret]) -> str:
         if piece in pieces:
             shown += text[end:at] + MASK if at >= end else ""
             end = at + _PIECE
-    return shown + text[end:]
+    return _USER.sub(f"{MASK}@", _NAMED.sub(rf"\1{MASK}", shown + text[end:]))
 
 
 def _iterate_pieces(text: str) -> Iterator[str]:

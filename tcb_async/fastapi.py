@@ -86,7 +86,8 @@ def lifespan(
     """
     if inspect.iscoroutinefunction(make_client) or inspect.isasyncgenfunction(make_client):
         raise ConfigurationError(
-            f"make_client is async: decorate it with @asynccontextmanager, {_RECIPE}"
+            f"make_client is async: must be a plain function, {_RECIPE}; an asynchronous generator "
+            "needs @asynccontextmanager"
         )
     if isinstance(make_client, type) or not callable(make_client):
         kind = "a class" if isinstance(make_client, type) else f"a {type(make_client).__name__}"

@@ -8,10 +8,9 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
 from constants import LIST
 from emulator_client import blocking_list
-from leaks import eventually, run_strictly
+from leaks import eventually
 
 from tcb_async.emulator import Emulator, Fault
 
@@ -89,49 +88,3 @@ def test_threads_change_the_emulator_concurrently():
             assert len(page["functions"]) == page["total_count"]
         assert [change.exception() for change in changing] == [None] * 3
         assert emulator.functions(ENV) == before
-
-
-@pytest.mark.parametrize(
-    "block", ["with Emulator() as emulator", "async with Emulator() as emulator"]
-)
-def test_forked_child_can_only_send_requests(block):
-    done = run_strictly(f"""
-import asyncio, os, sys, urllib.request, warnings
-from tcb_async.emulator import Emulator
-
-warnings.simplefilter("ignore", DeprecationWarning)  # fork and threads, from Python 3.12 on
-
-def fetch(emulator):
-    url = emulator.url + "/tcb/listfunctions?access_token=" + token
-    return urllib.request.urlopen(url, b"{{}}", timeout=10).read()
-
-async def main():
-    global token
-    {block}:
-        token = emulator.token
-        if (child := os.fork()) == 0:
-            for control in (
-                lambda: emulator.deploy("env"),
-                lambda: emulator.token,
-                lambda: emulator.requests,
-                emulator.fail_next,
-            ):
-                try:
-                    control()
-                except RuntimeError as error:
-                    print(error, flush=True)
-        else:
-            _, status = await asyncio.to_thread(os.waitpid, child, 0)
-            assert status == 0, status
-            assert b"errcode" in await asyncio.to_thread(fetch, emulator)
-            print(len(emulator.requests), "requests")
-    if child == 0:
-        os._exit(0)
-
-asyncio.run(main())
-""")
-    assert done.returncode == 0, done.stderr
-    *refused, last = done.stdout.splitlines()
-    assert len(refused) == 4
-    assert all("a forked process can only send requests to its url" in line for line in refused)
-    assert last == "1 requests"

@@ -43,11 +43,10 @@ def names(upstream):
 
 
 @asynccontextmanager
-async def asking(upstream, base_url, *, retry=PATIENT, concurrency=8):
-    tls = knows_our_ca() if base_url.startswith("https") else None
-    async with TcbClient(
-        upstream.token, base_url=base_url, retry=retry, concurrency=concurrency, ssl_context=tls
-    ) as client:
+async def asking(upstream, base_url, *, retry=PATIENT, **options):
+    if base_url.startswith("https"):
+        options["ssl_context"] = knows_our_ca()
+    async with TcbClient(upstream.token, base_url=base_url, retry=retry, **options) as client:
         yield client
 
 

@@ -168,6 +168,6 @@ def _close_forgotten(session: aiohttp.ClientSession, pid: int) -> None:
         source=session,
         stacklevel=1,
     )
-    session.detach()  # or aiohttp would warn too, for a session that the user never created
-    # The first step closes the connections; no loop remains on which to wait for the rest.
+    # The first step closes the connections; no loop remains on which to wait for the rest. aiohttp
+    # does not warn about a session whose connector is closed.
     next(connector.close().__await__(), None)

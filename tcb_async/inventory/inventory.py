@@ -3,9 +3,8 @@
 Rule: an account occupies a slot until the consumer has taken its listing. So memory is bounded by
 the client's limit: accounts are not taken ahead of time, and listings wait for a slow consumer.
 
-Each account has one request in flight until no account waits for a slot; then the remaining
-accounts share the client's limit. So a large account delays no other account, and the last ones are
-quick.
+The accounts in progress share the client's limit: one request each, until fewer accounts than slots
+remain. So a large account delays no other account, and the last ones are quick.
 """
 
 from __future__ import annotations
@@ -342,9 +341,8 @@ class Inventory(IteratedOnce):
         self._outcomes.put_nowait(await found)
 
     def _max_in_flight(self) -> int:
-        # While there are accounts to start, they fill the window with one request each. After that,
-        # the last accounts share the free slots.
-        return max(1, self._slots // max(1, self._used)) if self._all_started else 1
+        # At least 1: the caller has a slot, and there are no more accounts in progress than slots.
+        return self._slots // self._used
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = self._transport.spawn(work)

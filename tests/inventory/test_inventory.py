@@ -464,6 +464,7 @@ class TestPace:
                 await asyncio.sleep(0.005)  # a slow consumer
                 assert platform.asked_for <= consumed + 4
                 consumed += 1
+        assert consumed == 40
 
     async def test_a_slow_asynchronous_iterator_of_accounts(self, emulator):
         platform = Platform(emulator, 10, functions=5)
@@ -597,10 +598,17 @@ class TestArguments:
         with pytest.raises(ConfigurationError, match="accounts is of type"):
             Inventory(client, accounts)  # type: ignore[arg-type]
 
+    def test_an_environment_that_is_named_twice_is_listed_once(self):
+        assert Account(APPID, "unused-token", ["test-2", "test-1", "test-2"]).envs == (
+            "test-2",
+            "test-1",
+        )
+
     async def test_other_objects_are_refused(self):
         async with TcbClient("unused-token") as client:
-            with pytest.raises(ConfigurationError, match="must be an Account"):
-                await found_in(client, iter(["wx0123456789abcdef"]))  # type: ignore[list-item]
+            accounts = iter([Account(APPID, "unused-token", envs=[]), "wx0123456789abcdef"])
+            with pytest.raises(ConfigurationError, match=r"^accounts\[1\] .* must be an Account"):
+                await found_in(client, accounts)  # type: ignore[arg-type]
             with pytest.raises(ConfigurationError, match="must be an Account"):
                 await list_account(client, "wx0123456789abcdef")  # type: ignore[arg-type]
 

@@ -4,6 +4,7 @@ Rule: no repr of anything here shows a secret, so that a test's own frames are c
 """
 
 import asyncio
+import json
 import random
 import string
 
@@ -65,7 +66,7 @@ def right_replies():
     token = PLANTED.texts["token of 512"]
     refresh = PLANTED.texts["rotated refresh token"]
     return {
-        LIST: http_reply(LISTING),
+        LIST: http_reply({"refresh_token": refresh, **json.loads(LISTING)}),  # for `client.call`
         ENVIRONMENTS: http_reply({"errcode": 0, "info_list": [{"env": ENV, "status": "NORMAL"}]}),
         STABLE: http_reply({"access_token": token, "expires_in": 7200}),
         CLASSIC: http_reply({"access_token": token, "expires_in": 7200}),

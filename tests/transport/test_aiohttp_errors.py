@@ -125,12 +125,13 @@ async def test_other_exceptions_become_transport_errors(mocked_http, error, word
 async def test_an_unexpected_error_keeps_its_text_and_traceback(mocked_http, caplog):
     caplog.set_level(logging.DEBUG, logger="tcb_async")
 
-    error = await raised(mocked_http, TypeError(f"unhashable type in {URL_WITH_IT}"))
+    text = f"unhashable type in {URL_WITH_IT}, access_token=other-t0ken http://user:passw0rd@proxy"
+    error = await raised(mocked_http, TypeError(text))
 
     assert "failed (TypeError: unhashable type in" in error.message
     log = "\n".join(record.getMessage() for record in caplog.records)
     assert re.search(r"failed unexpectedly:\nTraceback(.|\n)*_request(.|\n)*unhashable type", log)
-    assert leaks_of([SECRET], [error.message, log]) == []
+    assert leaks_of([SECRET, "other-t0ken", "passw0rd"], [error.message, log]) == []
 
 
 async def test_certificate_error_shows_only_openssls_reason(mocked_http):
