@@ -179,7 +179,7 @@ def redact(text: str, secrets: Collection[Secret] = (), *, length: int | None = 
     longest = max((len(secret.reveal()) for secret in secrets), default=len(MASK))
     # Hiding makes a text shorter, so more than `length` characters are read. The end of this piece
     # may cut a secret in two, and the first part may be too short to be recognised. So the last
-    # characters are dropped, as many as a secret has in base64.
+    # characters are dropped, twice as many as a secret has.
     margin = max(2 * longest, _LONGEST_SHAPE)
     needed = len(text) if length is None else 4 * length + margin
     shown = _LONG_WORD.sub(_mask_unless_shaped, hide(text[:needed], secrets))
