@@ -12,7 +12,7 @@ import json
 import logging
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -89,28 +89,12 @@ def list_inventory(
             raise CycloptsError("--output: name a file, such as inventory.sqlite")
         files = Files.choose(output, summary)
         files.check(access)
-        # Taken before the file is read, so that a change during the read is noticed.
-        was_rewritten = partial(_was_rewritten, access.accounts, _last_written(access.accounts))
-        job = InventoryJob(files, screen, requests.page_size, was_rewritten, is_quiet=quiet)
+        job = InventoryJob(files, screen, requests.page_size, is_quiet=quiet)
         from tcb_async.cli.accounts import run_with_accounts  # noqa: PLC0415 - the client
 
         run_with_accounts(access, partial(job.work, run), requests.concurrency)
         if job.missing:
             sys.exit(MISSING)
-
-
-def _last_written(path: str | None) -> tuple[int, ...]:
-    """Return the identity, the size and the time of a file; nothing for stdin."""
-    if path is None or not Path(path).is_file():
-        return ()
-    state = Path(path).stat()
-    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
-
-
-def _was_rewritten(path: str | None, before: tuple[int, ...]) -> bool:
-    # A new file of the same name is no change: the old one was read as a whole.
-    now = _last_written(path)
-    return now != before and now[:2] == before[:2]
 
 
 @attrs.frozen
@@ -163,7 +147,6 @@ class InventoryJob:
     files: Files
     screen: Screen
     page_size: int | None
-    was_rewritten: Callable[[], bool]
     is_quiet: bool
     missing: int = 0
 
@@ -176,19 +159,11 @@ class InventoryJob:
             tempfile.TemporaryDirectory() as folder,
             InventoryStore(self.files.path or Path(folder, "inventory.sqlite")) as store,
         ):
-            appids = [account.appid for account in accounts.known or ()]
-            begun = store.begin(run, source=accounts.name, appids=appids)
+            begun = store.begin(run, source=accounts.name)
             unfinished = begun.unfinished(accounts.accounts())
             inventory = Inventory(accounts.client, unfinished, page_size=self.page_size)
             async with contextlib.aclosing(unfinished), inventory:
                 await self._list(inventory, begun)
-            if self.was_rewritten():  # the run remains unfinished, so no comparison trusts it
-                self.screen.say(
-                    "the accounts file was written during the run, so accounts may be missing: run "
-                    "the command again; to change the file, write a new one and rename it"
-                )
-                self.missing = 1
-                return
             await asyncio.to_thread(begun.finish)  # so that the loop handles Ctrl-C
             progress = store.progress(begun.run)
             assert progress is not None  # noqa: S101 - the run was begun

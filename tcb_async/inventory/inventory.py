@@ -111,7 +111,8 @@ async def list_account(
         page_size: As for `TcbClient.functions`.
 
     Returns:
-        Every function of the account, or the `TcbError` that it failed with, as a value.
+        Every function of the account, or the `TcbError` that it failed with, as a value. An
+        exception of your code (the token, or an `Observer`) is a `TokenError`.
 
     Raises:
         ConfigurationError: ``account`` is not an `Account`.

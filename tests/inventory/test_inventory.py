@@ -111,7 +111,7 @@ class TestWholeAccounts:
         assert {env: len(rows) for env, rows in found.functions.items()} == {
             "test-1": 3, "test-2": 0,
         }  # fmt: skip
-        assert emulator.counts[ENVIRONMENTS] == 0
+        assert (emulator.counts[ENVIRONMENTS], emulator.counts[LIST]) == (0, 2)
 
     async def test_no_cloud_development_is_complete_and_empty(self, emulator):
         platform = Platform(emulator, 1)
@@ -134,6 +134,7 @@ class TestWholeAccounts:
         "reply",
         [
             b"{}",
+            b'{"info_list": null}',
             b'{"code": 48001}',
             b'{"errCode": -1, "info_list": []}',
             b'{"errcode": 0, "info_list": [], "Total": 1}',
@@ -239,6 +240,20 @@ class TestOneBrokenAccount:
         assert "wxbad" in str(error)
         assert "LookupError" in str(error)
         assert emulator.token not in str(error)
+
+    async def test_an_observer_that_raises_fails_the_account(self, emulator):
+        class Observer:
+            def attempting(self, _attempt):
+                raise AssertionError
+
+            def walk_started(self, env):
+                raise LookupError(env)
+
+        accounts = [Account("wxbad", "a-token", ["test-1"]), Account("wxgood", "a-token", [])]
+        async with TcbClient("a-token", base_url=emulator.url, observer=Observer()) as client:
+            found = await found_in(client, accounts)
+        assert found["wxgood"].status == "complete"
+        assert "(LookupError: test-1): see the code that" in str(found["wxbad"].error)
 
     async def test_wechat_is_called_if_the_stored_token_is_refused(self, emulator):
         """As for a client of its own: the store's newer token may be dead too."""
