@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import csv
 import itertools
 import json
 import os
@@ -152,16 +151,6 @@ class TestWhatIsListed:
         assert [(row["appid"], row["env"], row["stale"]) for row in document["current"]] == [
             ("wx0123456789abcdef", "test-1", 0)
         ] * 3
-
-    async def test_csv_is_written_from_the_store(self, shop):
-        output = shop.folder / "inventory.csv"
-        ended = await shop.run("-o", str(output))
-        assert ended.code == 0
-        with output.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        assert len(rows) == 40 * 25
-        assert list(rows[0])[:3] == ["appid", "env", "name"]
-        assert shop.store.exists()
 
     async def test_the_summary(self, shop):
         summary = shop.folder / "summary.json"

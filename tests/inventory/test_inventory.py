@@ -273,22 +273,14 @@ class TestOneBrokenAccount:
 class TestUnavailableEnvironments:
     """An environment that WeChat reports as not NORMAL, and refuses to list, hides no other."""
 
-    @pytest.fixture
-    def merchant(self, emulator):
-        platform = Platform(emulator, 1, environments=3, functions=25)
-        return platform, *(info.env for info in emulator.environments(platform.appids[0]))
-
-    async def list(self, platform, envs=None):
-        async with platform.client(retry=QUICK) as client:
-            account = platform.account(platform.appids[0])
-            account = Account(account.appid, account.token, envs)
-            return await list_account(client, account)
-
     @pytest.mark.parametrize("status", ["HALTED", "UNAVAILABLE"])
-    async def test_the_account_is_complete_without_it(self, emulator, merchant, status):
-        platform, first, second, third = merchant
+    async def test_the_account_is_complete_without_it(self, emulator, status):
+        platform = Platform(emulator, 1, environments=3, functions=25)
+        (appid,) = platform.appids
+        first, second, third = (info.env for info in emulator.environments(appid))
         emulator.update_environment(second, status=status)
-        found = await self.list(platform)
+        async with platform.client(retry=QUICK) as client:
+            found = await list_account(client, platform.account(appid))
         assert (found.status, found.unavailable) == ("complete", {second: status})
         assert {env: len(rows) for env, rows in found.functions.items()} == {first: 25, third: 25}
         assert f"complete without {second}: 50 functions" in repr(found)
@@ -412,28 +404,6 @@ class TestPace:
         async with platform.client() as client:
             await found_in(client, platform.accounts())
         assert max(most) == 1
-
-    async def test_a_large_account_costs_only_its_own_pages(self, emulator):
-        platform = Platform(emulator, 30, functions=50)
-        env = "shop-large"
-        large = "wxlarge"
-        emulator.add_authorizer(PLATFORM, large)
-        emulator.add_environment(env, owner=large)
-        emulator.deploy(env, count=2000)
-
-        async with platform.client() as client:
-            await found_in(client, platform.accounts())
-            alone = emulator.counts[LIST]
-            emulator.forget_requests()
-            await list_account(client, platform.account(large))
-            pages = emulator.counts[LIST]
-            emulator.forget_requests()
-            platform.appids.insert(0, large)
-            found = await found_in(client, platform.accounts())
-
-        assert len(found[large].functions[env]) == 2000
-        assert emulator.counts[LIST] == alone + pages
-        assert pages <= 106
 
     async def test_the_last_accounts_share_the_window(self, emulator):
         platform = Platform(emulator, 1, functions=400)

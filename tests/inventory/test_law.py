@@ -303,6 +303,7 @@ def check(path, reference):
             for env, status in unavailable.items()
         }
         assert {account.appid for account in store.missing()} == reference.missing
+        is_finished = store.progress().is_finished
     # A copy without the -wal file may lack accounts, which are missing then.
     alone = path.with_name("alone.sqlite")
     shutil.copy(path, alone)
@@ -312,6 +313,7 @@ def check(path, reference):
         assert complete.items() <= right.items()
         lacking = right.keys() - complete.keys()
         assert {account.appid for account in store.missing()} == reference.missing | lacking
+        assert store.progress().is_finished == is_finished
 
 
 # An example takes 0.2 s: 60 in the default run, 300 in the full one, 3,000 at night.
