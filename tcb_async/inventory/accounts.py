@@ -75,7 +75,7 @@ class Account:
 def _check_envs(envs: Iterable[str] | None) -> tuple[str, ...] | None:
     if isinstance(envs, str):
         raise ConfigurationError(f"envs={envs!r}: must be a list of environment ids, or None")
-    return None if envs is None else tuple(dict.fromkeys(map(check_env, envs)))
+    return None if envs is None else tuple(map(check_env, envs))
 
 
 @attrs.frozen

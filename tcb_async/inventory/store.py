@@ -690,6 +690,8 @@ async def _read_accounts(
                     appid,
                     account.appid,
                 )
+            if len(found) % 100 == 0:  # thousands of accounts do not block the event loop
+                await asyncio.sleep(0)
     if not found:
         raise ConfigurationError(
             "there are no accounts to list, so all earlier ones would count as departed: check the "

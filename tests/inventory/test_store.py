@@ -521,6 +521,18 @@ class TestDefinitions:
         with opened(tmp_path) as store:
             assert [run.planned_at for run in store.runs()] == [None]
 
+    async def test_reading_accounts_does_not_block_the_loop(self, tmp_path):
+        turns = []
+
+        def accounts():
+            asyncio.get_running_loop().call_soon(turns.append, "a turn of the loop")
+            for number in range(200):
+                yield account(f"wx{number}")
+            assert turns
+
+        with opened(tmp_path) as store:
+            assert len([each async for each in store.begin().unfinished(accounts())]) == 200
+
     async def test_listed_accounts_are_released(self, tmp_path):
         with opened(tmp_path) as store:
             rest = store.begin().unfinished(map(account, APPIDS))
