@@ -27,7 +27,7 @@ from tcb_async.models import Authorizer, CloudFunction
 from tcb_async.tokens import AuthorizerToken, ComponentToken, TokenProvider, as_provider
 
 AccountStatus = Literal["complete", "failed", "denied"]
-"""``denied``: the merchant, or WeChat, does not let the caller list the account."""
+"""``denied``: the merchant, or WeChat, does not allow the caller to list the account."""
 
 ACCOUNT_EXAMPLE = "such as Account(appid, token)"
 

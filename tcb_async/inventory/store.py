@@ -403,7 +403,7 @@ class InventoryStore:
                 "ON CONFLICT (run) DO UPDATE SET source = excluded.source",
                 (run, source, self._clock().isoformat()),
             )
-        # A copy of the file without its -wal file, after a kill, must not look finished.
+        # A copy of the file without its -wal file, after a kill, must not appear finished.
         database.checkpoint()
         self._has_begun = True
         return InventoryRun(database, run, self._clock)

@@ -388,14 +388,14 @@ class TestPace:
     async def test_one_request_per_account_while_others_wait(self, emulator):
         platform = Platform(emulator, 40, functions=50)
         in_flight = collections.Counter()
-        most = []
+        counts = []
         platform.appids.insert(0, emulator.add_merchants(PLATFORM, 1, functions=400)[0])
 
         async def slowly(exchange):
             token = exchange.request.query["access_token"]
             in_flight[token] += 1
-            if platform.asked_for < len(platform.appids):
-                most.append(in_flight[token])
+            if platform.taken < len(platform.appids):
+                counts.append(in_flight[token])
             await asyncio.sleep(0.01)
             in_flight[token] -= 1
             return exchange.send(exchange.answer())
@@ -403,7 +403,7 @@ class TestPace:
         emulator.script(itertools.repeat(Fault("slowly", slowly)), path=LIST)
         async with platform.client() as client:
             await found_in(client, platform.accounts())
-        assert max(most) == 1
+        assert max(counts) == 1
 
     async def test_the_last_accounts_share_the_window(self, emulator):
         platform = Platform(emulator, 1, functions=400)
@@ -442,7 +442,7 @@ class TestPace:
             consumed = 0
             async for _ in inventory:
                 await asyncio.sleep(0.005)  # a slow consumer
-                assert platform.asked_for <= consumed + 4
+                assert platform.taken <= consumed + 4
                 consumed += 1
 
     async def test_a_slow_asynchronous_iterator_of_accounts(self, emulator):
@@ -558,7 +558,7 @@ class TestEnds:
             await inventory.aclose()
             with pytest.raises(ClientClosedError):
                 await anext(listings)
-        assert platform.asked_for == 0
+        assert platform.taken == 0
 
     async def test_closing_its_generator_closes_it(self, emulator):
         platform = Platform(emulator, 20, functions=5)

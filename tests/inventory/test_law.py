@@ -30,7 +30,7 @@ REFUSED_FOR_GOOD = [-501005, -501000]
 FAULTS = [48001, 45009, -1, 40001, "{", RESET, 502]
 """An errcode of each class, a body that is not JSON, a dropped connection, a status of HTTP."""
 
-# The good replies are repeated, so that most histories have complete accounts too.
+# The good replies are repeated, so that the majority of histories have complete accounts too.
 FUNCTIONS = [["get"], ["put"], ["get", "put"], []]
 NORMAL = st.tuples(
     st.sampled_from(["NORMAL", ""]),
@@ -212,7 +212,7 @@ class WeChat:
     last_appid: str | None = None
     killed: asyncio.Event = attrs.field(factory=asyncio.Event)
 
-    def serve(self, session):
+    def begin(self, session):
         self.merchants, self.last_appid = session.merchants, None
         self.requests_left = session.killed_at if isinstance(session.killed_at, int) else None
         self.killed.clear()
@@ -239,7 +239,7 @@ class WeChat:
 
 
 async def play_until_killed(session, store, server, wechat):
-    wechat.serve(session)
+    wechat.begin(session)
     program = asyncio.create_task(play(session, store, server.url))
     killer = asyncio.create_task(wechat.killed.wait())
     await asyncio.wait([program, killer], return_when=asyncio.FIRST_COMPLETED)
