@@ -672,7 +672,7 @@ class InventoryRun:
 
 async def _read_accounts(
     accounts: Iterable[Account] | AsyncIterable[Account],
-) -> Mapping[str, Account]:
+) -> dict[str, Account]:
     found: dict[str, Account] = {}
     appid_by_token: dict[object, str] = {}
     async with contextlib.aclosing(iterate_accounts(accounts)) as iterator:
