@@ -447,9 +447,12 @@ class TestBadInput:
         )
         assert sum(shop.emulator.counts.values()) == 0
 
-    async def test_a_disk_that_is_full_is_named_with_the_file(self, shop):
+    async def test_a_full_disk_is_named_after_missing_accounts(self, shop):
+        shop.emulator.fail_next(48001, path=LIST)
         result = await shop.run("-o", str(shop.store), "--summary", "/dev/full")
-        assert (result.code, result.err) == (3, "tcb-async: /dev/full: No space left on device\n")
+        missing, full = result.err.splitlines()
+        assert " is missing (denied): " in missing
+        assert (result.code, full) == (3, "tcb-async: /dev/full: No space left on device")
 
     async def test_missing_options_are_named(self, emulator):
         result = await run("inventory", env={"TCB_BASE_URL": emulator.url})
