@@ -285,6 +285,17 @@ class TestUnavailableEnvironments:
         assert {env: len(rows) for env, rows in found.functions.items()} == {first: 25, third: 25}
         assert f"complete without {second}: 50 functions" in repr(found)
 
+    @pytest.mark.parametrize(
+        ("status", "errcode", "is_named"),
+        [("HALTED", 45009, False), ("", -501005, False), ("HALTED", -501005, True)],
+    )
+    async def test_other_refusals_fail_it(self, emulator, status, errcode, is_named):
+        emulator.deploy("test-1")
+        emulator.update_environment("test-1", status=status)
+        emulator.fail_next(errcode, path=LIST)
+        account = Account(APPID, emulator.token, ["test-1"] if is_named else None)
+        assert (await listed(emulator, account)).error.errcode == errcode
+
 
 class TestThePlatformItself:
     @pytest.mark.parametrize("errcode", [40001, 40125, 40243, 61004, 61005, 89501, 45009])
