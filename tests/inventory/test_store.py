@@ -498,6 +498,10 @@ class TestDefinitions:
             assert whole(store) == {"wxshop": {"put": "Go1"}}
             assert select(store, CHANGES) == [("wxshop", "get", "removed", "Go1", None)]
 
+    async def test_the_order_of_environments_does_not_matter(self, tmp_path):
+        night(tmp_path, DAYS[-1], listing(envs=["test-1", "prod-1"]))
+        assert await self.unfinished(tmp_path, account(envs=["prod-1", "test-1"])) == []
+
     def test_a_saved_listing_replaces_one_with_other_envs(self, tmp_path):
         with opened(tmp_path) as store:
             run = store.begin()
