@@ -5,7 +5,6 @@ import collections
 import itertools
 import pickle
 import time
-from contextlib import aclosing
 
 import pytest
 from constants import APPSECRET, AUTHORIZER, COMPONENT, ENVIRONMENTS, LIST, PLATFORM
@@ -570,15 +569,6 @@ class TestEnds:
             with pytest.raises(ClientClosedError):
                 await anext(listings)
         assert platform.taken == 0
-
-    async def test_closing_its_generator_closes_it(self, emulator):
-        platform = Platform(emulator, 20, functions=5)
-        async with (
-            no_leaks(),
-            platform.client() as client,
-            aclosing(aiter(Inventory(client, platform.accounts()))) as listings,
-        ):
-            assert (await anext(listings)).status == "complete"
 
 
 class TestArguments:
