@@ -85,7 +85,10 @@ class WorkObserver(Protocol[Cost_contra]):
 
 
 class Observer(Protocol):
-    """Observes a client: ``TcbClient(..., observer=...)``. Its exceptions stop the call."""
+    """Observes a client: ``TcbClient(..., observer=...)``.
+
+    Its exceptions stop the call; in an inventory, they fail the account that is being listed.
+    """
 
     def attempting(self, attempt: Attempt) -> AbstractContextManager[object]:
         """Entered around one attempt, from its permit until its reply is decoded.
@@ -105,7 +108,10 @@ class Observer(Protocol):
 
 @runtime_checkable
 class InventoryObserver(Protocol):
-    """An `Observer` that observes inventories too; these methods are optional."""
+    """An `Observer` that observes inventories too: these methods are optional.
+
+    Their exceptions stop the inventory.
+    """
 
     def inventory_started(self) -> WorkObserver[WorkSummary]:
         """Called when an inventory is about to begin."""

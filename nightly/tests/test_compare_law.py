@@ -331,7 +331,9 @@ def store_run(path, day, accounts, is_planned, is_finished):
         return datetime.fromisoformat(f"{day}T12:00:00+08:00")
 
     with InventoryStore(path, clock=noon) as store:
-        begun = store.begin(appids=list(accounts) if is_planned else ())
+        begun = store.begin()
+        if is_planned and accounts:
+            begun._plan(dict.fromkeys(accounts))
         for appid, result in accounts.items():
             account = Account(appid, "a-token")
             if result == "fails":

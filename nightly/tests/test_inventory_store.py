@@ -29,14 +29,15 @@ def test_a_damaged_store_never_finishes_with_less(tmp_path):
     path = tmp_path / "inventory.sqlite"
     appids = [f"wx{number:04}" for number in range(60)]
     with InventoryStore(path) as store:
-        run = store.begin(appids=appids)
+        run = store.begin()
+        run._plan(dict.fromkeys(appids))
         for appid in appids:
             run.save(AccountListing(Account(appid, "a-token"), {"test-1": FUNCTIONS}))
     whole, chance, finished = path.read_bytes(), random.Random(5), 0
     for damage in (swap_pages, flip_a_bit) * 60:
         path.write_bytes(damage(whole, chance))
         with contextlib.suppress(ConfigurationError), InventoryStore(path) as store:
-            store.begin(appids=appids).finish()
+            store.begin().finish()
             finished += 1
             missing = {account.appid for account in store.missing()}
             found = {

@@ -194,8 +194,7 @@ class InventoryJob:
             tempfile.TemporaryDirectory() as folder,
             InventoryStore(self.files.path or Path(folder, "inventory.sqlite")) as store,
         ):
-            appids = [account.appid for account in self.accounts or ()]
-            begun = store.begin(self.run, source=self.source, appids=appids)
+            begun = store.begin(self.run, source=self.source)
             unfinished = begun.unfinished(
                 platform_accounts(client, on_rotate=_ignore_rotation)
                 if self.accounts is None

@@ -3,8 +3,6 @@
 Rule: an account is whole or failed, never half; and a failed account stops no other.
 """
 
-from typing import TYPE_CHECKING
-
 from tcb_async.inventory.accounts import (
     Account,
     AccountListing,
@@ -12,17 +10,15 @@ from tcb_async.inventory.accounts import (
     platform_accounts,
 )
 from tcb_async.inventory.inventory import Inventory, InventorySummary, list_account
-
-if TYPE_CHECKING:
-    from tcb_async.inventory.store import (
-        InventoryRun,
-        InventoryStore,
-        MissingAccount,
-        RunProgress,
-        StoredAccount,
-        StoredRun,
-        UnavailableEnvironment,
-    )
+from tcb_async.inventory.store import (
+    InventoryRun,
+    InventoryStore,
+    MissingAccount,
+    RunProgress,
+    StoredAccount,
+    StoredRun,
+    UnavailableEnvironment,
+)
 
 __all__ = [
     "Account",
@@ -40,12 +36,3 @@ __all__ = [
     "list_account",
     "platform_accounts",
 ]
-
-
-def __getattr__(name: str) -> object:
-    """Import SQLite only for programs that use a store."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from tcb_async.inventory import store  # noqa: PLC0415 - as above
-
-    return getattr(store, name)

@@ -27,7 +27,7 @@ from tcb_async.models import Authorizer, CloudFunction
 from tcb_async.tokens import AuthorizerToken, ComponentToken, TokenProvider, as_provider
 
 AccountStatus = Literal["complete", "failed", "denied"]
-"""``denied``: the merchant, or WeChat, does not let the caller list the account."""
+"""``denied``: the merchant, or WeChat, does not allow the caller to list the account."""
 
 ACCOUNT_EXAMPLE = "such as Account(appid, token)"
 
@@ -75,7 +75,7 @@ class Account:
 def _check_envs(envs: Iterable[str] | None) -> tuple[str, ...] | None:
     if isinstance(envs, str):
         raise ConfigurationError(f"envs={envs!r}: must be a list of environment ids, or None")
-    return None if envs is None else tuple(dict.fromkeys(map(check_env, envs)))
+    return None if envs is None else tuple(map(check_env, envs))
 
 
 @attrs.frozen

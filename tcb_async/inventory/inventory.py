@@ -72,8 +72,8 @@ class InventorySummary(AccountCounts):
         denied: Accounts that may not be listed: the merchant has not authorised the platform, or
             not for cloud development.
         environments: Environments that were listed, of the complete accounts.
-        unavailable: Their other environments: WeChat refused to list them, and reports another
-            status than ``NORMAL``.
+        unavailable: Their other environments: WeChat refused to list them, and reports a status
+            other than ``NORMAL``.
         functions: Functions of the complete accounts.
         requests: Requests of the client since the start, token requests and retries included.
         retries: The retries among them.
@@ -110,7 +110,8 @@ async def list_account(
         page_size: As for `TcbClient.functions`.
 
     Returns:
-        Every function of the account, or the `TcbError` that it failed with, as a value.
+        Every function of the account, or the `TcbError` that it failed with, as a value. An
+        exception of your code (the token, or an `Observer`) is a `TokenError`.
 
     Raises:
         ConfigurationError: ``account`` is not an `Account`.
@@ -275,7 +276,7 @@ class Inventory(IteratedOnce):
             TcbError: The platform itself is refused: see `list_account`. The accounts in progress
                 are cancelled.
         """
-        generator = self._start(self._iterate(), "make another inventory")
+        generator = self._start(self._iterate(), "make a new inventory")
         self._baseline = time.monotonic(), self._transport.sent, self._transport.retried
         return generator
 

@@ -23,7 +23,6 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     Callable,
-    Collection,
     Generator,
     Iterable,
     Iterator,
@@ -211,8 +210,8 @@ def _make_damage_error(path: Path) -> ConfigurationError:
 
 
 _NOT_READ = (
-    "it was in the list when the run started but not when the accounts were read: check that the "
-    "list is complete, then run the inventory again"
+    "it was in an earlier list of this run, but not in the last one: check that the list is "
+    "complete, then run the inventory again"
 )
 _NO_DATABASE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 _OS_ERRORS = {
@@ -363,17 +362,13 @@ class InventoryStore:
         """Close the file, so that a different process may write it. A second call does nothing."""
         self._database.close()
 
-    def begin(
-        self, run: str | None = None, *, source: str = "", appids: Collection[str] = ()
-    ) -> InventoryRun:
+    def begin(self, run: str | None = None, *, source: str = "") -> InventoryRun:
         """Begin a run, or continue it. An open store begins one run.
 
         Args:
             run: Its date, such as ``2026-01-31``; None for today in China.
             source: The owner of the accounts, in any words. A store has one source, so that no
                 account counts as departed because a different platform was listed.
-            appids: The accounts, if they are known beforehand; `InventoryRun.unfinished` stores
-                them too. A store that has only other accounts belongs to a different source.
 
         Raises:
             ConfigurationError: A run of this open store was begun before; a different process
@@ -390,41 +385,28 @@ class InventoryStore:
         database = self._database
         database.lock()
         with database.transaction():
-            latest, its_source = database.execute("SELECT max(run), source FROM runs").fetchone()
-            self._check_follows(run, latest or run, today)
-            query = "SELECT appid, max(status != 'waiting') FROM accounts GROUP BY appid"
-            is_listed = dict(database.execute(query))
-            if problem := _find_other_source(source, its_source, is_listed, appids):
-                if any(is_listed.values()):
-                    raise ConfigurationError(
-                        f"{self.path} contains {problem}: name a different file"
-                    )
-                # None was listed: the plan may be that of a typing error.
-                database.execute("DELETE FROM accounts")
-                database.execute("UPDATE runs SET planned_at = NULL")
+            latest, its_source, has_accounts = database.execute(
+                "SELECT max(run), source, EXISTS (SELECT 1 FROM accounts) FROM runs"
+            ).fetchone()
+            if run < (latest or run):
+                raise ConfigurationError(
+                    f"run {run}: {self.path} contains a later run, {latest}: continue the later "
+                    "one, or name a different file if its date is wrong"
+                )
+            if has_accounts and source != its_source:
+                raise ConfigurationError(
+                    f"{self.path} contains the accounts of {its_source or 'an unnamed source'}, "
+                    f"not of {source or 'an unnamed source'}: name a different file"
+                )
             database.execute(
                 "INSERT INTO runs (run, source, started_at) VALUES (?, ?, ?) "
                 "ON CONFLICT (run) DO UPDATE SET source = excluded.source",
                 (run, source, self._clock().isoformat()),
             )
-            if appids:
-                _plan(database, run, appids, self._clock())
-        # A copy of the file without its -wal file, after a kill, must not look finished.
+        # A copy of the file without its -wal file, after a kill, must not appear finished.
         database.checkpoint()
         self._has_begun = True
         return InventoryRun(database, run, self._clock)
-
-    def _check_follows(self, run: str, latest: str, today: str) -> None:
-        if latest > today:
-            raise ConfigurationError(
-                f"{self.path} contains run {latest}, which is later than today in China, {today}: "
-                "if the clock is right, name a different file"
-            )
-        if run < latest:
-            raise ConfigurationError(
-                f"run {run}: {self.path} contains a later run, {latest}, after which an earlier "
-                "one cannot be continued: continue the later one"
-            )
 
     def progress(self, run: str | None = None) -> RunProgress | None:
         """Return the progress of the latest run, or of the run of a date; None without a run."""
@@ -508,20 +490,6 @@ class InventoryStore:
         return map(dict, self._database.rows("SELECT * FROM current ORDER BY appid, env, name"))
 
 
-def _find_other_source(
-    source: str, its_source: str | None, known: Collection[str], appids: Collection[str]
-) -> str | None:
-    """Describe the accounts of a store if they belong to a different source."""
-    if not known:
-        return None
-    if source != its_source:
-        its, given = its_source or "an unnamed source", source or "an unnamed source"
-        return f"the accounts of {its}, not of {given}"
-    if appids and not set(appids) & set(known):
-        return f"other accounts, and none of these {len(appids)}"
-    return None
-
-
 class InventoryRun:
     """One run of an inventory in a store: see `InventoryStore.begin`.
 
@@ -551,33 +519,43 @@ class InventoryRun:
         account that was stored and not listed is missing.
 
         Raises:
-            ConfigurationError: There are no accounts, so that all earlier ones would count as
-                departed; or two accounts have the same appid.
+            ConfigurationError: There are no accounts, or the store contains only other accounts, so
+                that all of those would count as departed; or two accounts have the same appid.
         """
         # All are read first: if a run stops halfway, the accounts that it did not reach are
         # missing, and do not count as departed.
-        unfinished = await asyncio.to_thread(self._plan, await _read_accounts(accounts))
+        found = await _read_accounts(accounts)
+        definitions = {appid: _format_definition(account) for appid, account in found.items()}
+        appids = await asyncio.to_thread(self._plan, definitions)
+        unfinished = collections.deque(map(found.pop, appids))
+        del found
         while unfinished:  # an account and its token are released after their listing
             yield unfinished.popleft()
 
-    def _plan(self, accounts: Mapping[str, Account]) -> collections.deque[Account]:
-        """Store planned accounts; return those that are not complete in this run."""
+    def _plan(self, definitions: Mapping[str, str | None]) -> list[str]:
+        """Store planned accounts by their definitions; return those not complete in this run."""
         database = self._database
         query = "SELECT appid, requested FROM accounts WHERE run = ? AND status = 'complete'"
         with database.transaction():
+            known = {appid for (appid,) in database.execute("SELECT DISTINCT appid FROM accounts")}
+            if known and known.isdisjoint(definitions):
+                raise ConfigurationError(
+                    f"{database.path} contains other accounts, and none of these "
+                    f"{len(definitions)}: name a different file"
+                )
             complete = dict(database.execute(query, (self.run,)))
-            unfinished = collections.deque(
-                account
-                for appid, account in accounts.items()
-                if complete.get(appid, ()) != _format_definition(account)
+            unfinished = [each[0] for each in definitions.items() if each not in complete.items()]
+            for appid in complete.keys() & unfinished:
+                self._discard(appid)
+            database.execute_many(
+                "INSERT OR IGNORE INTO accounts (run, appid, status) VALUES (?, ?, 'waiting')",
+                ((self.run, appid) for appid in definitions),
             )
-            for account in unfinished:
-                if account.appid in complete:
-                    self._discard(account.appid)
-            _plan(database, self.run, accounts, self._clock())
+            now = self._clock().isoformat()
+            database.execute("UPDATE runs SET planned_at = ? WHERE run = ?", (now, self.run))
         database.checkpoint()  # as in `InventoryStore.begin`
-        self.planned = len(accounts)
-        self.skipped = len(accounts) - len(unfinished)
+        self.planned = len(definitions)
+        self.skipped = len(definitions) - len(unfinished)
         return unfinished
 
     def save(self, found: AccountListing) -> None:
@@ -694,7 +672,7 @@ class InventoryRun:
 
 async def _read_accounts(
     accounts: Iterable[Account] | AsyncIterable[Account],
-) -> Mapping[str, Account]:
+) -> dict[str, Account]:
     found: dict[str, Account] = {}
     appid_by_token: dict[object, str] = {}
     async with contextlib.aclosing(iterate_accounts(accounts)) as iterator:
@@ -712,6 +690,8 @@ async def _read_accounts(
                     appid,
                     account.appid,
                 )
+            if len(found) % 100 == 0:  # thousands of accounts do not block the event loop
+                await asyncio.sleep(0)
     if not found:
         raise ConfigurationError(
             "there are no accounts to list, so all earlier ones would count as departed: check the "
@@ -721,15 +701,6 @@ async def _read_accounts(
 
 
 _IDENTITY = itemgetter(0, 1)  # the environment and the name of a function's row
-
-
-def _plan(database: _Database, run: str, appids: Iterable[str], now: datetime) -> None:
-    """Store accounts that a run is to list."""
-    database.execute_many(
-        "INSERT OR IGNORE INTO accounts (run, appid, status) VALUES (?, ?, 'waiting')",
-        ((run, appid) for appid in appids),
-    )
-    database.execute("UPDATE runs SET planned_at = ? WHERE run = ?", (now.isoformat(), run))
 
 
 def _format_definition(account: Account) -> str | None:

@@ -154,7 +154,9 @@ def stored(path, *listings, day=DAY, planned=(), finishes=True):
         return datetime.fromisoformat(f"{day}T12:00:00+08:00")
 
     with InventoryStore(path, clock=noon) as store:
-        begun = store.begin(appids=planned)
+        begun = store.begin()
+        if planned:
+            begun._plan(dict.fromkeys(planned))
         for listing in listings:
             begun.save(listing)
         if finishes:

@@ -30,7 +30,7 @@ REFUSED_FOR_GOOD = [-501005, -501000]
 FAULTS = [48001, 45009, -1, 40001, "{", RESET, 502]
 """An errcode of each class, a body that is not JSON, a dropped connection, a status of HTTP."""
 
-# The good replies are repeated, so that most histories have complete accounts too.
+# The good replies are repeated, so that the majority of histories have complete accounts too.
 FUNCTIONS = [["get"], ["put"], ["get", "put"], []]
 NORMAL = st.tuples(
     st.sampled_from(["NORMAL", ""]),
@@ -46,8 +46,8 @@ EMPTY = [85088, '{"errcode": 0, "info_list": null}', '{"errcode": 0, "info_list"
 ENVIRONMENT_LIST = st.sampled_from(
     [
         *["as it is"] * 60, *EMPTY, *FAULTS, "{}", '{"errCode": -1, "info_list": []}',
-        '{"code": 48001}', '{"error": {}}', '{"info_list": null}', '{"info_list": []}',
-        '{"errcode": 0, "info_list": null, "total": 1}', "one of two",
+        '{"code": 48001}', '{"ret": -1}', '{"error": {}}', '{"info_list": null}',
+        '{"info_list": []}', '{"errcode": 0, "info_list": null, "total": 1}', "one of two",
     ]
 )  # fmt: skip
 """The reply of getenvinfo: the environments, or something else."""
@@ -212,7 +212,7 @@ class WeChat:
     last_appid: str | None = None
     killed: asyncio.Event = attrs.field(factory=asyncio.Event)
 
-    def serve(self, session):
+    def begin(self, session):
         self.merchants, self.last_appid = session.merchants, None
         self.requests_left = session.killed_at if isinstance(session.killed_at, int) else None
         self.killed.clear()
@@ -239,7 +239,7 @@ class WeChat:
 
 
 async def play_until_killed(session, store, server, wechat):
-    wechat.serve(session)
+    wechat.begin(session)
     program = asyncio.create_task(play(session, store, server.url))
     killer = asyncio.create_task(wechat.killed.wait())
     await asyncio.wait([program, killer], return_when=asyncio.FIRST_COMPLETED)
@@ -282,22 +282,38 @@ def copy(path, target):
     return target
 
 
+def read_complete(store):
+    return {
+        account.appid: {
+            env: [function.name for function in functions]
+            for env, functions in account.functions.items()
+        }
+        for account in store.complete_accounts()
+    }
+
+
 def check(path, reference):
+    right = {appid: listed for appid, (_, listed, _) in reference.complete.items()}
     with InventoryStore(path, read_only=True) as store:
         store.check()
-        assert {
-            account.appid: {
-                env: [function.name for function in functions]
-                for env, functions in account.functions.items()
-            }
-            for account in store.complete_accounts()
-        } == {appid: listed for appid, (_, listed, _) in reference.complete.items()}
+        assert read_complete(store) == right
         assert {(each.appid, each.env, each.status) for each in store.unavailable()} == {
             (appid, env, status)
             for appid, (_, _, unavailable) in reference.complete.items()
             for env, status in unavailable.items()
         }
         assert {account.appid for account in store.missing()} == reference.missing
+        is_finished = store.progress().is_finished
+    # A copy without the -wal file may lack accounts, which are missing then.
+    alone = path.with_name("alone.sqlite")
+    shutil.copy(path, alone)
+    with InventoryStore(alone, read_only=True) as store:
+        store.check()
+        complete = read_complete(store)
+        assert complete.items() <= right.items()
+        lacking = right.keys() - complete.keys()
+        assert {account.appid for account in store.missing()} == reference.missing | lacking
+        assert store.progress().is_finished == is_finished
 
 
 # An example takes 0.2 s: 60 in the default run, 300 in the full one, 3,000 at night.

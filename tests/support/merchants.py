@@ -11,7 +11,7 @@ class Platform:
 
     Attributes:
         appids: The appids of its merchants.
-        asked_for: The number of accounts taken from `accounts`.
+        taken: The number of accounts taken from `accounts`.
     """
 
     def __init__(self, emulator, merchants=0, *, environments=1, functions=50):
@@ -22,7 +22,7 @@ class Platform:
                 PLATFORM, merchants, environments=environments, functions=functions
             )
         )
-        self.asked_for = 0
+        self.taken = 0
 
     def token(self):
         async def ticket():
@@ -54,7 +54,7 @@ class Platform:
 
     def accounts(self):
         for appid in self.appids:
-            self.asked_for += 1
+            self.taken += 1
             yield self.account(appid)
 
     def deployed(self, appid):
