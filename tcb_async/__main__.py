@@ -12,7 +12,7 @@ def main() -> None:
     """Run the command line; exits by raising `SystemExit` with the exit code."""
     try:
         _main()
-    except KeyboardInterrupt:  # before there was a handler
+    except KeyboardInterrupt:  # before the handler was installed
         sys.stderr.write("tcb-async: interrupted\n")
         sys.exit(130)
 

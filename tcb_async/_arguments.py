@@ -147,8 +147,8 @@ def check_walk_options(options: Mapping[str, object], allowed: Iterable[str]) ->
     """Refuse keyword arguments that no walk takes, and show the call that was probably meant."""
     for name in options.keys() - set(allowed):
         advice = (
-            "all pages are read: pass page_size for the rows per request, or max_items for the "
-            "most rows in all; one page alone is function_page(env, limit=…, offset=…)"
+            "all pages are read: pass page_size to set the rows per request, or max_items to limit "
+            "the rows in all; one page alone is function_page(env, limit=…, offset=…)"
             if name in {"limit", "offset"}
             else f"not an argument of a walk, which takes {', '.join(allowed)}; to select "
             "functions, filter the result: [f for f in functions if f.status == 'Active']"
@@ -166,7 +166,7 @@ def check_path(path: Hidden[object]) -> str:
         "path",
         shown,
         "must be a path such as '/tcb/listfunctions', without host, query and fragment; the token "
-        "is added, and arguments belong into body",
+        "is added; put arguments into body",
     )
 
 
@@ -210,7 +210,7 @@ def check_base_url(base_url: object, *, allow_http: bool, name: str = "base_url"
     if parts.scheme == "http" and not allow_http and not _is_loopback(host):
         raise ConfigurationError(
             f"{name}={_show(base_url)}: plain http would show the access token to everyone on "
-            "the way: use https, or pass allow_http=True"
+            "the network: use https, or pass allow_http=True"
         )
     return base_url.rstrip("/")
 

@@ -25,7 +25,7 @@ _EXCERPT = 120
 _SEARCHED = 2**16  # bytes of a body: more would only cost time, as the excerpt is short
 _ERRMSG = 500
 _LONGEST_RID = 96  # characters, fewer than an access token has
-# No credential fits: an appsecret is 32 hexadecimal digits, and a ticket has an @.
+# No credential matches: an appsecret is 32 hexadecimal digits, and a ticket has an @.
 _RID = re.compile(
     r"(?:\brid:\s*(?P<rid>[0-9a-f]{1,16}(?:-[0-9a-f]{1,16})*)"
     r"|\bhints?:\s*\[\s*(?:req_id:\s*)?(?![0-9a-f]{32}\s*\])"
@@ -106,7 +106,7 @@ def _make_api_error(
         excerpt = redact(str(status.errcode), secrets, length=_EXCERPT)
         return ResponseError(
             f"{endpoint} sent an errcode that is not a number: {excerpt!r}; "
-            "check base_url and any proxy between",
+            "check base_url and any proxy in between",
             endpoint=endpoint,
             status=200,
             excerpt=excerpt,
@@ -145,7 +145,7 @@ def make_unreadable_error(
     kind = {"": "nothing", "<": "an HTML page"}.get(text[:1], "something else")
     return ResponseError(
         f"{endpoint} should return a JSON object as documented, but sent {kind} "
-        f"({reason[:_EXCERPT]}): {excerpt!r}; check base_url and any proxy between",
+        f"({reason[:_EXCERPT]}): {excerpt!r}; check base_url and any proxy in between",
         endpoint=endpoint,
         status=status,
         excerpt=excerpt,

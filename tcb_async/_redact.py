@@ -47,7 +47,7 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _USER = re.compile(r"(?<=//)[^/\s]+@")
-_PIECE = 8  # any so many consecutive characters of a secret are hidden
+_PIECE = 8  # any 8 consecutive characters of a secret are hidden
 
 _SECRET_KEYS = ("secret", "token", "ticket")
 
@@ -163,7 +163,7 @@ def decode_secret(kind: type, value: object) -> object:
     if kind is not Secret:
         return value
     if not isinstance(value, str):
-        raise TypeError(f"a {type(value).__name__} where text should be")
+        raise TypeError(f"{type(value).__name__} in place of text")
     return Secret(value)
 
 

@@ -190,7 +190,7 @@ class TcbClient:
     It works only on the event loop and in the process of its first call.
 
     Every method refuses a bad argument with `ConfigurationError` before any I/O, and raises a
-    `TcbError` if a request fails for good. Items that a walk yielded before an error are correct.
+    `TcbError` if a request fails. Items that a walk yielded before an error are correct.
 
     Args:
         token: An access token (or an ``authorizer_access_token``, to call for a merchant), an
@@ -200,7 +200,7 @@ class TcbClient:
         concurrency: Limit of the requests in flight, over all walks of this client.
         retry: The number of attempts per request, and the waits between them.
         timeout: Seconds for one attempt, from its start to the last byte of the reply.
-        allow_http: Allow plain http to any host: everyone on the way can then read the token.
+        allow_http: Allow plain http to any host: everyone on the network can then read the token.
         max_reply_bytes: The largest reply that is read, counted after decompression.
         trust_env: Use the environment's proxy settings and ``.netrc``.
         ssl_context: A TLS context of your own, such as one with a private CA.
@@ -334,8 +334,8 @@ class TcbClient:
     ) -> AsyncGenerator[CloudFunction, None]:
         """Walk over the functions of an environment, in the server's order.
 
-        Each name is yielded once, when it is first seen: if the list changes, functions found late
-        are last. Pages are fetched concurrently, and each is retried on its own. To stop early,
+        Each name is yielded once. If the list changes, functions found in a later pass are yielded
+        last. Pages are fetched concurrently, and each is retried on its own. To stop early,
         close the generator (``contextlib.aclosing``), or just break. It takes the arguments of
         `functions`.
 
@@ -569,8 +569,8 @@ class TcbClient:
         else:
             check_kind(self._provider, AUTHORIZERS.kinds, AUTHORIZERS.path)
             raise ConfigurationError(
-                "component_appid is missing: give the platform's appid, or make the client with a "
-                "ComponentToken, which knows it"
+                "component_appid is missing: pass the platform's appid, or make the client with a "
+                "ComponentToken"
             )
         fields = {"component_appid": appid}
         return self._walk(ListingPager[Authorizer], AUTHORIZERS, appid, fields, options)
@@ -581,7 +581,7 @@ class TcbClient:
         """Walk over the merchants of a platform, with the arguments of `authorizers`.
 
         A merchant that stays authorised during the walk is yielded exactly once, even if others
-        join or leave in the meantime.
+        join or leave.
         """
         return aiter(self.authorizers(component_appid=component_appid, **options))
 
@@ -634,9 +634,9 @@ class TcbClient:
         interval: float = DEFAULT_WATCH_INTERVAL,
         since: Iterable[CloudFunction] | None = None,
     ) -> AsyncGenerator[FunctionChange, None]:
-        """Walk again and again, indefinitely, and yield the changes between two walks.
+        """List the environment repeatedly, and yield the changes between two listings.
 
-        A temporary error is logged, and the next walk is compared with the last complete one.
+        A transient error is logged, and the next listing is compared with the last complete one.
 
         Args:
             env: The environment's id.
@@ -646,7 +646,7 @@ class TcbClient:
 
         Raises:
             ConfigurationError: An argument is invalid; raised immediately.
-            TcbError: A walk failed for a lasting reason.
+            TcbError: A listing failed with an error that is not transient.
         """
         check_env(env)
         seconds = check_seconds("interval", interval)
@@ -686,7 +686,7 @@ class TcbClient:
         Raises:
             FunctionFailedError: A function's status is ``CreateFailed`` or a similar one.
             WaitTimeoutError: Not all functions were ``Active`` in time.
-            TcbError: A walk failed for a lasting reason.
+            TcbError: A listing failed with an error that is not transient.
         """
         check_env(env)
         active = await wait_until_active(

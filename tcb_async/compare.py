@@ -297,7 +297,7 @@ def _parse_exported(row: Mapping[str, object]) -> KnownFields:
     try:
         function = CloudFunction("", **{"status": "", **known})
     except ValueError:
-        raise ValueError("it has a bad time: write it as 2026-11-25T09:30:00") from None
+        raise ValueError("it has an invalid time: write it as 2026-11-25T09:30:00") from None
     return {field: getattr(function, field) for field in known}
 
 

@@ -119,7 +119,7 @@ _SHARED = (
         (40066, "there is no such endpoint", "check base_url (the host alone) and the path"),
         (43002, "the call must be a POST", _PROXY),
         (44002, "the request body is empty", _PROXY),
-        (47001, "the request body cannot be parsed", "check any proxy between"),
+        (47001, "the request body cannot be parsed", "check any proxy in between"),
         (40097, "an argument is not valid", _ARGUMENTS),
         (40101, "a required argument is missing", _ARGUMENTS),
         (40170, "the page is too large", "request at most 500 rows"),

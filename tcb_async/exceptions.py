@@ -157,7 +157,7 @@ class SystemBusyError(ApiError):
 
 
 class TokenError(ApiError):
-    """The access token or the credentials it is fetched with were refused."""
+    """The access token, or the credentials to fetch it, were refused."""
 
 
 class ParameterError(ApiError):
@@ -291,7 +291,7 @@ class ClientClosedError(TcbError):
 
 
 class ConfigurationError(TcbError, ValueError):
-    """A wrong argument, refused before any I/O; the message says what would be right.
+    """A wrong argument, refused before any I/O; the message names an accepted value.
 
     Args:
         argument: The argument of a call that is out of range, such as ``env``; empty if the

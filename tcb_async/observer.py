@@ -22,10 +22,10 @@ class Attempt:
 
     Attributes:
         method: The HTTP method.
-        base_url: Its destination, such as ``https://api.weixin.qq.com``.
+        base_url: The server's address, such as ``https://api.weixin.qq.com``.
         path: The endpoint, such as ``/tcb/listfunctions``; never the query, which contains secrets.
         number: The number of the attempt, counted from 1.
-        window: The client's present limit of requests in flight.
+        window: The client's current limit of requests in flight.
         env: The environment; None outside a listing.
         offset: The first row requested, counted from 0; None outside a listing.
         status: The HTTP status; None before the reply.
@@ -78,8 +78,8 @@ class WorkObserver(Protocol[Cost_contra]):
 
         Args:
             cost: `WalkStats` for a walk; a mapping for inventories and accounts.
-            error: The error raised to the consumer, or the error of an account; None at the end of
-                the list, or if the consumer left early.
+            error: The error raised to the consumer, or the error of an account; None if the list
+                was read to its end, or the consumer stopped early.
         """
         ...
 

@@ -61,7 +61,7 @@ class Telemetry:
     ================================  ==========================================================
     ``http.client.request.duration``  seconds of each attempt; counts the requests
     ``http.client.active_requests``   requests in flight
-    ``tcb.client.window``             the client's present limit of requests in flight
+    ``tcb.client.window``             the client's current limit of requests in flight
     ``tcb.client.retries``            attempts of requests beyond the first
     ``tcb.walk.duration``             seconds of each walk, the consumer's own time included
     ``tcb.walk.passes``               passes over lists; more than one per walk if a list changes
@@ -71,7 +71,7 @@ class Telemetry:
     ================================  ==========================================================
 
     The parent is the span that is current where the walk or inventory is consumed. An errcode is an
-    error, although it comes with HTTP 200: ``error.type`` names the exception.
+    error, although WeChat sends it with HTTP 200: ``error.type`` names the exception.
 
     Instrumentations of HTTP libraries are switched off during an attempt: aiohttp's would report
     the request once more, with the token in its URL.
@@ -124,7 +124,7 @@ class _Instruments:
             "http.client.active_requests", "{request}", "Number of active HTTP requests."
         )
         self.window = meter.create_gauge(
-            "tcb.client.window", "{request}", "Present limit of requests in flight."
+            "tcb.client.window", "{request}", "Current limit of requests in flight."
         )
         self.retries = meter.create_counter(
             "tcb.client.retries", "{retry}", "Attempts of requests beyond the first."
@@ -198,7 +198,7 @@ class _AttemptSpan:
             return _mark_failed(self._span, error)
         outcome: Attributes = {"http.response.status_code": status}
         # By the conventions, an HTTP error is named by its status. WeChat's errors arrive with 200,
-        # and are named by their class.
+        # they are named by their class.
         if error is None or status < _FIRST_ERROR_STATUS:
             return outcome | _mark_failed(self._span, error)
         self._span.set_status(trace.StatusCode.ERROR)
@@ -238,11 +238,11 @@ class _WorkSpan:
         self._started = perf_counter()
 
     def fetching(self) -> AbstractContextManager[object]:
-        # Not recorded here: a page that fails may be retried or repaired, and then nothing failed.
+        # An error is not recorded here: a failed page may be retried or repaired.
         return trace.use_span(self._span, record_exception=False, set_status_on_exception=False)
 
     def ended(self, cost: WalkStats | WorkSummary, error: BaseException | None) -> None:
-        """Report the end: the metric gets the texts as attributes, the span the numbers too."""
+        """Report the result: the metric has the texts as attributes, the span also the numbers."""
         outcome = _mark_failed(self._span, error)
         summary = self._count_passes(cost) if isinstance(cost, WalkStats) else cost
         named = {f"tcb.{self._kind}.{name}": value for name, value in summary.items()}

@@ -58,7 +58,7 @@ def is_overload(error: BaseException) -> bool:
 
 
 def may_refuse_size(error: TcbError) -> bool:
-    """Whether the server may have refused the number of rows, in whatever way."""
+    """Whether the error may be a refusal of the number of rows."""
     is_about_arguments = not isinstance(error, _NOT_ABOUT_ARGUMENTS)
     return isinstance(error, _FROM_SERVER) and is_about_arguments and error.sent
 

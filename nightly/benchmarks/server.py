@@ -97,7 +97,7 @@ class Served:
         return self._pipe.recv()
 
     def requests(self):
-        """How many pages were asked for so far."""
+        """Number of pages requested so far."""
         return self._order(_requests)
 
     def environment(self, functions):

@@ -1,7 +1,7 @@
 """Every small walk there is: all lists, all schedules of a few changes, all orders of arrival.
 
 Rule: nothing is sampled. A change is tried before each reply that the walk waits for, until it
-comes too late to matter.
+arrives too late to matter.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ def expiry(emulator):
     _once_asked(emulator, {3: emulator.expire_tokens})
 
 
-def expiry_at_once(emulator):
+def immediate_expiry(emulator):
     """Expire the token before the first page."""
     _once_asked(emulator, {1: emulator.expire_tokens})
 

@@ -17,7 +17,7 @@ from interrupted_calls import (
     ENV,
     Call,
     expiry,
-    expiry_at_once,
+    immediate_expiry,
     items,
     of_redis,
     one_page,
@@ -87,7 +87,7 @@ def test_repeated_cancellation_leaves_nothing(call, moment):
 
 @both_moments
 @pytest.mark.parametrize(
-    ("listed", "expires", "steps"), [(items, expiry, 40), (one_page, expiry_at_once, 20)]
+    ("listed", "expires", "steps"), [(items, expiry, 40), (one_page, immediate_expiry, 20)]
 )
 def test_cancellation_in_redis_is_never_swallowed(redis_port, listed, expires, steps, moment):
     """In Python 3.11 ``asyncio.wait_for`` swallows some, and redis-py waits with it."""
@@ -136,7 +136,7 @@ def test_closing_the_client_at_any_step_raises_client_closed_error(call):
 
 
 async def interrupt_closing(call, emulator, asked, interruption):
-    """Cancel ``aclose`` after so many requests."""
+    """Cancel ``aclose`` after ``requests`` requests."""
     caller = Caller()
     async with no_leaks(), call.client(emulator) as client:
         walk = asyncio.ensure_future(call.checked(client, emulator))

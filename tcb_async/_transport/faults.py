@@ -127,7 +127,7 @@ _OVERLOAD = (502, 503, 504)
 _REFUSALS = {
     3: "a redirect, which is not followed",
     4: "a refusal",
-    407: "a proxy that wants a user and a password",
+    407: "a proxy that requires a user and a password",
 }
 
 
@@ -209,7 +209,7 @@ def translate(  # noqa: PLR0913 - the error, and facts that it does not contain
         return _make_proxy_error(error, request)
     if isinstance(error, (aiohttp.ClientResponseError, HttpProcessingError)):
         return ResponseError(
-            f"{path} sent something that is not HTTP; check base_url and any proxy between",
+            f"{path} sent something that is not HTTP; check base_url and any proxy in between",
             endpoint=path,
         )
     row = next(row for row in _ERROR_KINDS if isinstance(error, row.errors))

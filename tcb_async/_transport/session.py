@@ -122,7 +122,7 @@ class SessionKeeper:
         session = self._session
         if session is None or self._pid != os.getpid():
             return
-        # Closing a session does not abort a pending connection attempt.
+        # Closing a session does not abort a pending connection attempt: its request would wait.
         for limit in self.time_limits:
             if not limit.expired():
                 limit.reschedule(0.0)

@@ -261,7 +261,7 @@ class Call(Generic[Result]):
         self._note_failure(_get_error(state), f"trying again in {state.upcoming_sleep:.2f} s")
 
     def _note_failure(self, error: TcbError, reaction: str) -> None:
-        # Stored without its frames, which would stay in memory for as long.
+        # Stored without its frames, which would stay in memory during the wait.
         self.last = error.with_traceback(None)
         level = logging.INFO if self.attempt == 1 else logging.WARNING
         outcome = _describe_outcome(error)
@@ -447,7 +447,7 @@ class Transport:
     ) -> Awaitable[aiohttp.ClientResponse]:
         """Start a request, on a new connection if the last connection was dropped."""
         # The pool's key includes `server_hostname`: with it, no pooled connection is found, and a
-        # new one is opened. No later request would find this one, so the server shall close it.
+        # new one is opened. No later request would find this one, so the server must close it.
         request, is_new = call.request, call.needs_new_connection
         target, is_callers = request.target, self._keeper.is_callers_session
         return session.request(

@@ -95,7 +95,7 @@ def _check_ticket(path: str | None) -> None:
     where = f"--ticket-file {path}" if path else _TICKET
     if path and Path(path).exists() and not Path(path).is_file():
         raise ConfigurationError(
-            f"{where}: it is not a regular file, which can be read whenever the ticket is needed"
+            f"{where}: it is not a regular file; the ticket is read again whenever it is needed"
         )
     if not (ticket := _read_ticket(path)).reveal():
         raise ConfigurationError(

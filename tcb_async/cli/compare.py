@@ -143,7 +143,7 @@ def _format_lines(rows: Iterable[dict[str, object]], has_accounts: bool) -> Iter
 
 
 def _read_side(_kind: object, tokens: Sequence[Token]) -> str:
-    """Take ``-`` for stdin, but no misspelt option for a file."""
+    """Accept ``-`` as stdin, but refuse a misspelt option."""
     text = tokens[0].value
     if text.startswith("-") and text != "-":
         raise ValueError(f"there is no option {text.partition('=')[0]}")

@@ -104,7 +104,7 @@ def _is_for(env: str, request: RecordedRequest) -> bool:
 
 
 def _make_quota_test() -> Callable[[RecordedRequest], bool]:
-    """Make the test for the first request of a walk that is not for its first page."""
+    """Make the test for a walk's first request after its first page."""
     is_new_walk = False
 
     def exceeds_quota(request: RecordedRequest) -> bool:
@@ -128,7 +128,7 @@ def change_before_each_listing(emulator: Emulator, env: str) -> None:
 
 
 def change_functions(emulator: Emulator, env: str) -> Iterator[None]:
-    """Make one change per step: finish pending deployments, then deploy and delete forever."""
+    """Make one change per step: finish pending deployments, then deploy and delete indefinitely."""
     yield
     for status in ("Creating", "Updating"):
         for function in emulator.functions(env):

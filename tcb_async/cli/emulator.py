@@ -74,7 +74,7 @@ def run_emulator(
         busy: Reply to a fifth of the requests with -1, system busy, so that clients retry.
         changing: Change the functions before each listing, for `tcb-async watch`.
         latency: Seconds before each reply. Default: 0; about 0.04 with --demo.
-        port: The port; 0 for any that is free.
+        port: The port; 0 for any free port.
     """
     with run_command(verbose=verbose, level=logging.INFO) as screen:
         # aiohttp's server: help and usage errors do not need it.

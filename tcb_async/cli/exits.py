@@ -33,8 +33,8 @@ EXIT_CODES = """\
     0  done; also if the reader of stdout stopped early
     1  a bug in tcb-async
     2  usage: an unknown option, a missing argument
-    3  configuration: no token or a refused one, a file
-       that cannot be used
+    3  configuration: no token or a refused token,
+       an invalid file
     4  the service refused: an unknown environment, no
        permission, over quota
     5  the service or the network failed, after retries

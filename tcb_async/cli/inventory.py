@@ -161,7 +161,7 @@ class Files:
                 continue
             if (other := named.setdefault(Path(file).resolve(), name)) != name:
                 raise CycloptsError(
-                    f"{name}: {file} is given as {other} already: name a different file"
+                    f"{name}: {file} is already used by {other}: name a different file"
                 )
         if self.path is not None:
             check_file("--output", str(self.path))

@@ -69,7 +69,7 @@ class Selection:
         selected = [function for function in functions if self._matches(function)]
         if self.sort:
             field = self.sort.removeprefix("-")
-            # As in --runtime, the case does not count.
+            # Ignore case, as --runtime does.
             fold = str.casefold if field == "runtime" else str
             selected.sort(
                 key=lambda function: fold(str(getattr(function, field) or "")),

@@ -1,4 +1,4 @@
-"""Made-up functions of the demo, and of thousands of merchants.
+"""Generated functions of the demo, and of thousands of merchants.
 
 Rule: they are the same every time, dates included.
 """

@@ -113,7 +113,7 @@ class Emulator(Endpoints, Server):
 
     @classmethod
     def demo(cls, *, port: int = 0) -> Self:
-        """Make an emulator to try things with: 48 functions in ``DEMO_ENV``, sometimes busy."""
+        """Make an emulator for trying the library: 48 functions in ``DEMO_ENV``, sometimes busy."""
         emulator = cls(port=port, latency=0.03, jitter=0.02)
         emulator.busy_rate = 0.05
         emulator.add_environment(demo.DEMO_ENV, create_time=demo.DEMO_CREATED)
@@ -290,7 +290,7 @@ class Emulator(Endpoints, Server):
             self._tokens.expire()
 
     def revoke(self, token: str, *, stuck: bool = False) -> None:
-        """Refuse a token from now on (40001), as WeChat does when a new one has replaced it.
+        """Refuse a token from now on (40001), as WeChat does after it was replaced.
 
         Args:
             token: An access token of this emulator.
@@ -440,7 +440,7 @@ class Emulator(Endpoints, Server):
         Four have a problem: an environment that is out of service (-501005), no cloud development
         (85088), permission set 49 not granted (61007), and no quota left (45009).
         """
-        # Spread over the list, so that an inventory meets the problems one by one.
+        # Spread over the list, so that an inventory reports the problems one by one.
         appids = self.add_merchants(component_appid, 60, environments=2, functions=50)
         self.update_environment(self.environments(appids[8])[0].env, status="HALTED")
         self.set_cloud_development(appids[20], enabled=False)

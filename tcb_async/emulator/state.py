@@ -114,15 +114,15 @@ class EnvironmentState:
     info: EnvironmentInfo
     functions: tuple[DeployedFunction, ...] = ()
     collections: tuple[str, ...] = ()
-    names_made_up: int = 0
+    generated_names: int = 0
 
     def make_names(self, count: int) -> list[str]:
         """Make new names: never a name that is taken or was made before."""
         taken = {function.name for function in self.functions}
         names: list[str] = []
         while len(names) < count:
-            self.names_made_up += 1
-            if (name := f"fn-{self.names_made_up:04d}") not in taken:
+            self.generated_names += 1
+            if (name := f"fn-{self.generated_names:04d}") not in taken:
                 names.append(name)
         return names
 

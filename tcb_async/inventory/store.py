@@ -378,7 +378,7 @@ class InventoryStore:
         """
         if self._has_begun:
             raise ConfigurationError(
-                f"a run of {self.path} was begun before: use it, or open the file again"
+                f"a run of {self.path} was begun already: use it, or open the file again"
             )
         today = self._clock().date().isoformat()
         run = today if run is None else _check_run(run, today)

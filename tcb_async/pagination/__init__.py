@@ -1,4 +1,4 @@
-"""Walk an offset/limit list completely; knows no HTTP and no WeChat."""
+"""Complete walks over lists with an offset and a limit, without HTTP."""
 
 from tcb_async.observer import WalkStats
 from tcb_async.pagination.page import Page

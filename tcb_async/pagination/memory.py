@@ -95,7 +95,7 @@ class YieldedNames:
     # The digests of the names yielded by earlier runs.
     earlier: frozenset[bytes]
     # All names of this run, as a set, and in the order of yielding. The set is empty with
-    # on_drift="ignore": then a name may be yielded twice, and cursors hold no names.
+    # on_drift="ignore": then a name may be yielded twice, and cursors contain no names.
     _names: set[str] = attrs.field(init=False, factory=set[str])
     _order: list[str] = attrs.field(init=False, factory=list[str])
     # Their digests, computed as far as the last cursor needed them.
@@ -130,7 +130,7 @@ class YieldedNames:
         if self.earlier or not known.isdisjoint(names):
             return False
         known.update(names)
-        if len(known) - before < len(names):  # a name comes twice
+        if len(known) - before < len(names):  # a name appears twice
             known.difference_update(names)
             return False
         self._order += names
@@ -147,20 +147,20 @@ class YieldedNames:
 
 @attrs.define(eq=False)
 class Pass(Generic[T]):
-    """One way down the list, from row 0 or the cursor: a pass, or a check."""
+    """One pass over the list, from row 0 or the cursor, or one check."""
 
     # Its position: the row below the last page, the total of this page, and its rows (if it did not
     # overlap: and the row above them).
     end: int = 0
     total: int | None = None
     tail: Sequence[T | str | bytes] = ()
-    # The names that it read; None in the first pass, as the record contains them.
+    # The names that it read; None in the first pass, because the record contains them.
     names: set[str] | None = attrs.field(factory=set[str])
     # The replies to it and to the checks after it, for `latest_rows`.
     replies: list[tuple[int, Page[T]]] = attrs.field(factory=list["tuple[int, Page[T]]"])
-    # Whether nothing but the pages of a list at rest was seen.
+    # Whether every page so far was that of an unchanging list.
     is_quiet: bool = True
-    # Whether a total or a row changed: then the list is not at rest.
+    # Whether a total or a row changed: then the list is changing.
     is_changed: bool = False
     # Whether each page joined. If not, the following pages are read by their row numbers.
     is_joined: bool = True
@@ -280,7 +280,7 @@ class Collection(Generic[T]):
         return not self.is_changed and len(self.count) == self.total
 
     def begin_pass(self) -> None:
-        """Note that all requests so far were answered, and more follow."""
+        """Note that all requests so far have replies, and more follow."""
         if self.is_changed:
             self.total, self.count, self.is_changed = None, {}, False
 

@@ -50,7 +50,7 @@ _NEW_PAGER = (
 
 @attrs.define(eq=False)
 class Shared:
-    """What a walk shares with its owner, such as a client."""
+    """State that a walk shares with its owner, such as a client."""
 
     # The page size learned by walks over the same list.
     learned: PageSize = attrs.field(factory=lambda: PageSize(LARGEST, FALLBACK))
@@ -64,7 +64,7 @@ class Shared:
 
 
 class Pager(IteratedOnce, Generic[T]):
-    """One walk over a list by offset and limit, WeChat's or any other: iterate it once.
+    """One walk over any list with an offset and a limit. Iterate it once.
 
     ::
 
@@ -98,7 +98,7 @@ class Pager(IteratedOnce, Generic[T]):
         resume: The cursor of an earlier run, or the string of it.
         on_progress: Called after each page with the number of items yielded and the number in all.
         observer: Called when the walk starts, for each page, and when the walk ends in any way.
-        env: The environment that the errors of the walk name; None outside WeChat.
+        env: The environment to name in errors; None outside WeChat.
 
     Raises:
         ConfigurationError: An argument is invalid, or the cursor is of a different scope. While it

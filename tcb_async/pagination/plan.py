@@ -28,8 +28,8 @@ with a failure.
 # the last two as well: so they cause one new pass, and then count if no total or row has changed.
 # After a sign, and after `max_repairs` passes without progress, rows are *collected*.
 #
-# Claim 3: let T be the total of every reply since the start of a pass p. Let these replies contain
-# T different rows, each unchanged since it was seen before p. Then the list was exactly these rows
+# Claim 3: suppose every reply since the start of a pass p has the total T, and these contain T
+# different rows, each unchanged since it was seen before p. Then the list was exactly these rows
 # when p started: a row that is unchanged before and after a moment is in the list at that moment.
 # (A double collect: Afek et al., Atomic Snapshots of Shared Memory, JACM 1993.) If the order
 # depends on offset and limit, equal requests hide the same rows each time, so the first pages of
@@ -83,7 +83,8 @@ class Plan(Generic[T]):
     is outstanding and there is no next request, the walk is `done` or there is a `failure`.
 
     The arguments are those of `Pager`. With a page size of 1 no overlap is possible, so rows that
-    come and go between two requests can hide an item; if the total changes, all rows are collected.
+    are added and removed between two requests can hide an item; if the total changes, all rows are
+    collected.
     """
 
     identity: Identity[T]
@@ -274,7 +275,7 @@ class Plan(Generic[T]):
         self._pause = _growing_pause(self._contradictions)
         self._contradictions += 1
         if self._contradictions > _MAX_CONTRADICTIONS:
-            times = f"{self._contradictions} times in a row"
+            times = f"{self._contradictions} consecutive times"
             self._fail(request, page, f"{times}: rows or total are wrong, so items may be missing")
         return ()
 
@@ -294,7 +295,7 @@ class Plan(Generic[T]):
             self._note_drift(f"it had {current.total} rows and now has {total}")
 
     def _note_drift(self, sign: str, cause: str = _CHANGED) -> None:
-        """Note a sign of a change or of disorder, which ends the walk with on_drift="raise"."""
+        """Note a sign of a change or of disorder, at which on_drift="raise" fails."""
         self.stats.drift, self._current.is_quiet, self._cause = True, False, cause
         if self.on_drift == "raise":
             self._give_up(sign)
@@ -340,7 +341,7 @@ class Plan(Generic[T]):
         if position is None:
             self._note_drift(f"row {request.offset} is not the row read there before", _EITHER)
         elif not current.is_changed and self._appear_again(unknown):
-            self._suspect("a name came twice, although its page joined the one before it")
+            self._suspect("a name appeared twice, although its page joined the page before")
             current.is_joined = False
         else:
             self._note_drift("a name came twice", _EITHER)
@@ -371,7 +372,7 @@ class Plan(Generic[T]):
         order = {name: row for row, name in enumerate(known.known)}
         if all(order[above] < order[below] for above, below in pairwise(names)):
             return False
-        self._note_drift("known rows came in a different order", _UNSTABLE)
+        self._note_drift("known rows were in a different order", _UNSTABLE)
         self._begin(Mode.COLLECT)
         return True
 
@@ -431,13 +432,13 @@ class Plan(Generic[T]):
             if self._stalled and self.mode is Mode.COLLECT:
                 current.is_joined = False  # it needs no overlap
             elif self._stalled >= _MAX_STALLED and self._overlap:
-                problem = "again and again: the total is wrong, or pages cannot overlap"
+                problem = "repeatedly: the total is wrong, or pages cannot overlap"
                 self._fail(request, page, f"{problem}; pass page_size=1 to walk without an overlap")
 
     # Passes
 
     def _finish_pass(self, *, is_snapshot: bool) -> None:
-        """Decide what follows at the end of the list."""
+        """Decide the next step at the end of the list."""
         current = self._current
         is_complete = is_snapshot or (current.is_quiet and current.is_joined)
         if is_complete or self.on_drift == "ignore":

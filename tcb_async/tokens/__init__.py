@@ -1,4 +1,4 @@
-"""Access tokens: fetched when they are needed, refreshed before they expire, shared if you like.
+"""Access tokens: fetched when they are needed, refreshed before they expire, shared on request.
 
 Pass an appid and a secret once::
 

@@ -278,6 +278,6 @@ async def call_user_code(call: Callable[[], Awaitable[Result]]) -> Result:
 def make_version(stored: StoredToken | None, now: float) -> int:
     """Return the version of a value that is written without a lease.
 
-    It is the time of the value's arrival: a value that is stored late replaces no newer value.
+    It is the time of the value's arrival: a value that is stored late replaces none that is newer.
     """
     return max(int(now * 1e6), 1 if stored is None else stored.version + 1)

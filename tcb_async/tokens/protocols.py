@@ -102,7 +102,7 @@ class StoredToken:
 class TokenStore(Protocol):
     """Shares tokens between providers or between processes.
 
-    If it raises, or does not return within a second, it is called again immediately. If this fails
+    If it raises, or does not return within a second, it is called again immediately. If that fails
     too, it counts as unreachable: the local token is used, a warning is logged once, and the store
     is called again 5 seconds later. Then it also gets the values that it missed.
     """

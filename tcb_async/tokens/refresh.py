@@ -19,7 +19,7 @@ task, which continues if a waiting caller is cancelled; a `TokenContext` is the 
 fallback for each operation while it is unreachable.
 
 **When.** Without a valid token, callers wait for one refresh. From 60 to 200 s before the expiry
-(at random, so that not all processes wake together) a call starts a refresh in the background and
+(at random, so that processes do not refresh together) a call starts a refresh in the background and
 gets the old token: this refresh is *early*. A refresh that invalidates a leaked token is *forced*.
 
 **Order of a refresh**
@@ -391,7 +391,7 @@ class RefreshingToken:
             raise TokenError(
                 f"{reply.endpoint} sent a token that has already expired (expires_in "
                 f"{reply.expires_in:g}): try again; if it lasts, check this machine's clock, "
-                "base_url and any proxy between",
+                "base_url and any proxy in between",
                 endpoint=reply.endpoint,
             )
         self.last_requested = new.token
@@ -546,7 +546,7 @@ def read_token_reply(reply: Mapping[str, object], endpoint: str, *, prefix: str 
 def _make_reply_error(endpoint: str, why: str) -> ResponseError:
     return ResponseError(
         f"{endpoint} should return a token and its expires_in, but {why}; check base_url and "
-        "any proxy between",
+        "any proxy in between",
         endpoint=endpoint,
         status=200,
     )

@@ -56,7 +56,7 @@ async def test_the_default_format_is_a_table(documented):
 
 
 @pytest.mark.parametrize("form", ["json", "ndjson", "csv"])
-async def test_a_document_holds_every_field_and_nothing_else(documented, form):
+async def test_document_contains_the_documented_fields_only(documented, form):
     ended = await run("list", ENV, "--format", form, env=env_for(documented))
 
     assert (ended.code, ended.err) == (0, "")

@@ -307,7 +307,7 @@ def quoted(text):
 
 @pytest.mark.parametrize("form", DOCUMENTS)
 @given(text=st.text(min_size=1))
-def test_nothing_on_a_terminal_steers_it(form, text):
+def test_control_characters_are_escaped_on_a_terminal(form, text):
     shown = document(form, [[CloudFunction(text, text, text)]], is_escaped=True)
 
     assert all(line.isprintable() for line in shown.split("\n"))
@@ -352,7 +352,7 @@ async def test_an_export_keeps_the_owner_of_the_old_file(emulator, names, tmp_pa
     assert listing(file) == names
 
 
-async def test_two_exports_at_once_are_both_complete(emulator, names, tmp_path):
+async def test_concurrent_exports_are_complete(emulator, names, tmp_path):
     file = tmp_path / "all.csv"
 
     words = ("list", ENV, "-o", str(file))

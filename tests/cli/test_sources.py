@@ -101,7 +101,7 @@ DAMAGED = "it is damaged, or is not JSON"
         ('[{"name": ""}]', "item 1 has no name"),
         ("[1]", "item 1 has no name"),
         ('[{"name": "login", "status": 1}]', "item 1: its status must be text"),
-        ('[{"name": "login", "add_time": "yesterday"}]', "item 1: it has a bad time"),
+        ('[{"name": "login", "add_time": "yesterday"}]', "item 1: it has an invalid time"),
         ('[{"name": "login", "add_time": 5}]', "item 1: its add_time must be text"),
         (json.dumps([WATCHED]), "item 1: it is not a row of tcb-async list"),
         (json.dumps([DIFFERENCE]), "status, runtime, add_time, mod_time, and no expected"),

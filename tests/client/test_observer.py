@@ -14,7 +14,7 @@ ENV = "test-777bb9"
 
 
 @attrs.define
-class Diary:
+class RecordingObserver:
     """Records the reports."""
 
     attempts = attrs.field(factory=list)
@@ -55,7 +55,7 @@ class Walk:
 
 @pytest.fixture
 def diary():
-    return Diary()
+    return RecordingObserver()
 
 
 @pytest.fixture

@@ -225,7 +225,7 @@ class TestRecord:
         wechat.emulator.forget_requests()
         assert wechat.emulator.requests == ()
 
-    async def test_only_the_newest_are_kept_but_all_are_counted(self, monkeypatch):
+    async def test_latest_requests_are_stored_and_all_are_counted(self, monkeypatch):
         # 10,000 requests would take 4 s.
         monkeypatch.setattr("tcb_async.emulator.emulator._MAX_RECORDED_REQUESTS", 3)
         async with asking(Emulator()) as asker:

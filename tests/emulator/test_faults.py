@@ -85,7 +85,7 @@ class TestScripts:
         wechat.emulator.clear_faults()
         assert (await wechat.list(offset=20))["errcode"] == 0
 
-    async def test_clear_ends_busy_rate_too(self, wechat):
+    async def test_clear_faults_resets_busy_rate(self, wechat):
         wechat.emulator.busy_rate = 1.0
         assert (await wechat.list())["errcode"] == -1
         wechat.emulator.clear_faults()
@@ -164,7 +164,7 @@ class TestFaults:
         with pytest.raises(ValueError, match="Unterminated"):
             json.loads(body)
 
-    async def test_dripping_reply_is_complete_in_the_end(self, wechat):
+    async def test_dripping_reply_is_complete(self, wechat):
         wechat.emulator.script([Fault.drip(interval=0.0)])
         assert len((await wechat.list())["functions"]) == 20
 

@@ -95,7 +95,7 @@ class TestMerchants:
         assert [row["authorizer_appid"] for row in page["list"]] == [appids[2], MERCHANT]
         assert emulator.authorizers(PLATFORM) == (*appids[1:], MERCHANT)
 
-    async def test_newest_merchant_may_come_first(self):
+    async def test_latest_merchant_may_be_first(self):
         async with asking(Emulator(order="newest_first")) as asker:
             asker.emulator.add_component(PLATFORM, APPSECRET, TICKET)
             for appid in (MERCHANT, BAKERY):

@@ -52,7 +52,7 @@ class TestStableToken:
         assert await verdict(wechat, old) == 42001
         assert await verdict(wechat, new["access_token"]) == 0
 
-    async def test_forced_refresh_kills_the_old_token_at_once(self, wechat):
+    async def test_forced_refresh_invalidates_the_old_token_immediately(self, wechat):
         first = await stable(wechat, force=True)
         wechat.emulator.clock.advance(30)
         forced = await stable(wechat, force=True)
@@ -145,7 +145,7 @@ class TestPlatform:
         assert await verdict(wechat, own) == 40001
         assert (await wechat.call(AUTHORIZER, token=wechat.emulator.token))["errcode"] == 40001
 
-    async def test_each_new_token_ends_the_last_after_five_minutes(self, wechat):
+    async def test_new_token_invalidates_the_last_after_five_minutes(self, wechat):
         old = await wechat.call(COMPONENT)
         new = await wechat.call(COMPONENT)
         first = await wechat.call(AUTHORIZER, token=new["component_access_token"])

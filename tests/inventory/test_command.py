@@ -400,7 +400,7 @@ class TestBadInput:
             (["--ticket-file", "/nowhere"], 3, "/nowhere: No such file"),
             (["--accounts", "/nowhere"], 3, "/nowhere: No such file"),
             (["--secret-file", "/dev/null"], 3, "--secret-file /dev/null: the appsecret is empty"),
-            (["--ticket-file", "/dev/null"], 3, "/dev/null: it is not a regular file, which can"),
+            (["--ticket-file", "/dev/null"], 3, "/dev/null: it is not a regular file; the ticket"),
         ],
     )
     async def test_each_is_one_sentence_and_an_exit_code(self, shop, words, code, said):

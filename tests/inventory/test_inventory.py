@@ -14,7 +14,6 @@ from merchants import Platform
 
 from tcb_async import (
     Account,
-    AccountListing,
     ClientClosedError,
     ConfigurationError,
     DailyQuotaError,

@@ -262,7 +262,7 @@ async def run_history(folder, history):
             noon = datetime.fromisoformat(f"{DAYS[day]}T12:00:00+08:00")
             with InventoryStore(path, clock=lambda noon=noon: noon) as store:
                 await play_until_killed(session, store, server, wechat)
-                # What is on the disk now is what kill -9 leaves: nothing that `close` writes.
+                # The disk is now as kill -9 leaves it: without the writes of `close`.
                 path = copy(path, folder / f"{number}.sqlite")
             reference.play(session, wechat.last_appid)
             check(path, reference)

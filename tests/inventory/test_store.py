@@ -156,7 +156,7 @@ class TestRuns:
     def test_an_open_store_begins_one_run(self, tmp_path):
         with opened(tmp_path) as store:
             store.begin()
-            with pytest.raises(ConfigurationError, match="was begun before: use it, or open"):
+            with pytest.raises(ConfigurationError, match="was begun already: use it, or open"):
                 store.begin()
 
     def test_a_run_from_the_future_is_refused(self, tmp_path):

@@ -707,13 +707,13 @@ class TestWhatServersDo:
             ),
             pytest.param(
                 lambda listing, request: attrs.evolve(listing.page(request), total=19),
-                "sent 20 rows and a total of 19, 4 times in a row",
+                "sent 20 rows and a total of 19, 4 consecutive times",
                 0,
                 id="rows beyond the total",
             ),
             pytest.param(
                 lambda listing, request: listing.page(Request(0, request.limit)),
-                "sent 20 rows and a total of 57, 4 times in a row",
+                "sent 20 rows and a total of 57, 4 consecutive times",
                 20,
                 id="offsets that are ignored",
             ),

@@ -130,7 +130,7 @@ def teardown(namespace):
     namespace["_document"].close()
 
 
-def unless_it_lacks(evaluate):
+def skip_if_missing(evaluate):
     """Skip an example if its section's packages are not here."""
 
     def run(example):
@@ -256,6 +256,6 @@ _EVALUATORS = {
     "ini": save_settings,
 }
 PARSERS = [
-    CodeBlockParser(language, unless_it_lacks(evaluate))
+    CodeBlockParser(language, skip_if_missing(evaluate))
     for language, evaluate in _EVALUATORS.items()
 ]

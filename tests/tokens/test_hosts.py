@@ -23,7 +23,7 @@ from tcb_async.tokens.refresh import make_host_key
 
 
 @pytest.fixture
-async def here_and_there():
+async def two_hosts():
     """Two hosts that both know the app and the platform; each refuses the tokens of the other."""
     async with AsyncExitStack() as stack:
         here, there = [await stack.enter_async_context(wechat()) for _ in range(2)]
@@ -34,8 +34,8 @@ def was_sent(token, emulator):
     return token_id(token) in {seen.token_id for seen in emulator.requests}
 
 
-async def test_clients_of_two_hosts_may_share_a_provider(here_and_there):
-    here, there = here_and_there
+async def test_clients_of_two_hosts_may_share_a_provider(two_hosts):
+    here, there = two_hosts
     provider = stable(here)
     async with (
         TcbClient(provider, base_url=here.url) as one,
@@ -50,8 +50,8 @@ async def test_clients_of_two_hosts_may_share_a_provider(here_and_there):
     assert {seen.errcode for seen in there.requests} == {0}
 
 
-async def test_clients_of_two_hosts_may_share_a_store(here_and_there):
-    here, there = here_and_there
+async def test_clients_of_two_hosts_may_share_a_store(two_hosts):
+    here, there = two_hosts
     store = MemoryStore()
     tokens = []
     for emulator in (here, there, here, there):
@@ -61,12 +61,12 @@ async def test_clients_of_two_hosts_may_share_a_store(here_and_there):
     assert tokens[:2] == tokens[2:]
     assert tokens[0] != tokens[1]
     assert (here.counts[STABLE], there.counts[STABLE]) == (1, 1)
-    for emulator, token in zip(here_and_there, tokens, strict=False):
+    for emulator, token in zip(two_hosts, tokens, strict=False):
         assert (await store.get(stored_key(emulator))).token == token
 
 
-async def test_client_of_a_second_host_leaves_the_token_alone(here_and_there):
-    here, there = here_and_there
+async def test_client_of_a_second_host_leaves_the_token_alone(two_hosts):
+    here, there = two_hosts
     provider = stable(here)
     async with TcbClient(provider, base_url=here.url) as client:
         await walk(client)
@@ -85,8 +85,8 @@ async def test_client_of_a_second_host_leaves_the_token_alone(here_and_there):
     assert was_sent(token, here)
 
 
-async def test_rotated_refresh_token_stays_at_its_host(here_and_there):
-    here, there = here_and_there
+async def test_rotated_refresh_token_stays_at_its_host(two_hosts):
+    here, there = two_hosts
     merchant, store = Merchant(here), MemoryStore()
     there.add_component(PLATFORM, APPSECRET, ticket=merchant.ticket)
     there.add_authorizer(PLATFORM, MERCHANT, merchant.first)

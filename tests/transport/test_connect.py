@@ -112,7 +112,7 @@ async def test_proxy_without_credentials_is_reported_as_407(client, scheme):
         RawServer(http_reply(b"", 407)) as proxy,
         client(proxy.url, f"{scheme}://127.0.0.1:9", RetryPolicy(), observer) as calling,
     ):
-        with pytest.raises(ResponseError, match="407: a proxy that wants a user and a password"):
+        with pytest.raises(ResponseError, match="407: a proxy that requires a user and a password"):
             await calling.count_functions(ENV)
 
     assert statuses == [407]
