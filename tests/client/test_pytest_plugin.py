@@ -233,8 +233,6 @@ assert issubclass(tcb_async.exceptions.TokenError, tcb_async.TcbError)
 assert "TcbClient" in dir(tcb_async)
 from tcb_async import *
 assert TcbClient is tcb_async.TcbClient
-import sys
-assert "tcb_async.inventory.store" not in sys.modules
 assert tcb_async.inventory.InventoryStore
 """
     assert pytester.runpython_c(code).ret == 0

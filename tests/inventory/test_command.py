@@ -420,7 +420,7 @@ class TestBadInput:
         before = accounts.read_bytes()
         result = await shop.run("-o", str(shop.store), one, str(accounts), other, str(accounts))
         assert (result.code, result.out) == (2, "")
-        assert f"{accounts} is given as " in result.err
+        assert f"{accounts} is already used by " in result.err
         assert accounts.read_bytes() == before
 
     @pytest.mark.parametrize("encoding", ["utf-16", "gbk"])
