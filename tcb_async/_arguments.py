@@ -274,20 +274,20 @@ def why_not_a_secret(hidden: Hidden[object]) -> str | None:
 
 def check_secret(name: str, value: Secret) -> Secret:
     """Return a value that can be a secret. It is wrapped before: tracebacks show arguments."""
-    if (fault := why_not_a_secret(value)) is not None:
-        raise ConfigurationError(f"{name} {fault}: must be a str as WeChat gave it")
+    if (problem := why_not_a_secret(value)) is not None:
+        raise ConfigurationError(f"{name} {problem}: must be a str as WeChat gave it")
     return value
 
 
 def check_appid(name: str, value: Secret) -> str:
     """Return a value that can be an appid. It is wrapped: it may be a misplaced secret."""
-    fault = why_not_a_secret(value)
-    if fault is None and not _APPID.fullmatch(value.reveal()):
-        fault = "contains a character that appids do not have, or is too long"
-    elif fault is None and not value.reveal().startswith("wx"):
-        fault = "does not begin with wx (are appid and secret swapped?)"
-    if fault is not None:
-        raise ConfigurationError(f"{name} {fault}: must be a str such as wx0123456789abcdef")
+    problem = why_not_a_secret(value)
+    if problem is None and not _APPID.fullmatch(value.reveal()):
+        problem = "contains a character that appids do not have, or is too long"
+    elif problem is None and not value.reveal().startswith("wx"):
+        problem = "does not begin with wx (are appid and secret swapped?)"
+    if problem is not None:
+        raise ConfigurationError(f"{name} {problem}: must be a str such as wx0123456789abcdef")
     return value.reveal()
 
 

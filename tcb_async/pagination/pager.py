@@ -152,7 +152,7 @@ class Pager(IteratedOnce, Generic[T]):
         """The maximum number of fetches in flight. A change takes effect from the next page on."""
         self._on_progress = on_progress
         self._observer = observer
-        self._walk: WorkObserver[WalkStats] | None = None
+        self._walk_observer: WorkObserver[WalkStats] | None = None
         self._env = env
         self._fetches: deque[tuple[Request, asyncio.Task[Page[T]]]] = deque()
         # Items of the current page not yet yielded.
@@ -226,7 +226,7 @@ class Pager(IteratedOnce, Generic[T]):
                     yield item
                 self._report_progress()
         finally:
-            await self._leave()
+            await self._finish()
 
     async def _pages(self) -> AsyncGenerator[Page[T], None]:
         try:
@@ -239,7 +239,7 @@ class Pager(IteratedOnce, Generic[T]):
                 yield attrs.evolve(page, items=batch, offset=offset, limit=request.limit)
                 self._report_progress()
         finally:
-            await self._leave()
+            await self._finish()
 
     def _report_progress(self) -> None:
         if self._on_progress is None:
@@ -260,14 +260,14 @@ class Pager(IteratedOnce, Generic[T]):
             self._shared.live.discard(head)
             items = self._receive(request, head)
             if len(fetches) != len(plan.outstanding):
-                await self._release()
+                await self._drop_fetches()
             self._refill()
             if items:
                 return True
         if plan.failure is not None:
-            raise self._complete(plan.failure, plan.failure.offset)
+            raise self._add_context(plan.failure, plan.failure.offset)
         if not plan.done:
-            raise self._complete(_make_closed_error(), None)
+            raise self._add_context(_make_closed_error(), None)
         self._state = "done"
         return False
 
@@ -278,9 +278,9 @@ class Pager(IteratedOnce, Generic[T]):
             and self._state == "walking"
             and (request := next_request()) is not None
         ):
-            if self._observer is not None and self._walk is None:
-                self._walk = self._observer.walk_started(self._plan.start.scope)
-            if self._is_async and self._walk is None and not request.pause:
+            if self._observer is not None and self._walk_observer is None:
+                self._walk_observer = self._observer.walk_started(self._plan.start.scope)
+            if self._is_async and self._walk_observer is None and not request.pause:
                 fetching = cast(
                     "Coroutine[object, object, Page[T]]", fetch(request.offset, request.limit)
                 )
@@ -293,7 +293,7 @@ class Pager(IteratedOnce, Generic[T]):
     async def _fetch_page(self, request: Request) -> Page[T]:
         if request.pause:
             await self._shared.sleep(request.pause)
-        with _NO_OBSERVER if self._walk is None else self._walk.fetching():
+        with _NO_OBSERVER if self._walk_observer is None else self._walk_observer.fetching():
             fetched: object = self._fetch(request.offset, request.limit)
             if not isinstance(fetched, Awaitable):
                 raise ConfigurationError(
@@ -305,7 +305,7 @@ class Pager(IteratedOnce, Generic[T]):
     def _receive(self, request: Request, head: asyncio.Task[Page[T]]) -> Sequence[T]:
         """Give a fetched page to the plan, and store the items that it yields."""
         if head.cancelled():
-            raise self._complete(_make_closed_error(), request.offset)
+            raise self._add_context(_make_closed_error(), request.offset)
         plan = self._plan
         try:
             page = head.result()
@@ -319,7 +319,7 @@ class Pager(IteratedOnce, Generic[T]):
         except BaseException as error:
             if self.refuses_size(error) and plan.receive_refusal(request):
                 return ()
-            self._complete(error, request.offset)
+            self._add_context(error, request.offset)
             raise
         self._unread = iter(items)
         # A size is learned from an accepted page, not from a refused empty page.
@@ -368,7 +368,7 @@ class Pager(IteratedOnce, Generic[T]):
         """
         return isinstance(error, ApiError | ResponseError | TransportError)
 
-    def _complete(self, error: BaseException, offset: int | None) -> BaseException:
+    def _add_context(self, error: BaseException, offset: int | None) -> BaseException:
         """Attach the cursor, the environment and the offset to the error that stops the walk."""
         if self._state == "walking":
             self._state = "failed"
@@ -378,13 +378,13 @@ class Pager(IteratedOnce, Generic[T]):
             error.offset = offset if error.offset is None else error.offset
         return error
 
-    async def _leave(self) -> None:
+    async def _finish(self) -> None:
         """Stop the walk. A second cancellation shortens the wait; the observer is still called."""
         error = None if self._state == "done" else sys.exception()
         if self._state == "walking":
             self._state = "closed"
         try:
-            await self._release()
+            await self._drop_fetches()
         finally:
             if self._plan.collection.rows:
                 _log.info(
@@ -394,10 +394,12 @@ class Pager(IteratedOnce, Generic[T]):
                     self.stats.passes,
                     self.stats.requests,
                 )
-            if self._walk is not None:
-                self._walk.ended(self.stats, error if isinstance(error, Exception) else None)
+            if self._walk_observer is not None:
+                self._walk_observer.ended(
+                    self.stats, error if isinstance(error, Exception) else None
+                )
 
-    async def _release(self) -> None:
+    async def _drop_fetches(self) -> None:
         """Cancel the fetches in flight and await them, so that they release their permits."""
         await self._cancel()
         self._fetches.clear()

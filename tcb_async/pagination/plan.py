@@ -65,9 +65,9 @@ _MAX_SEARCHES = 2  # repeated requests, each further up, before a pass has lost 
 _SEARCHED_ROWS = 3  # rows that the first search goes up, besides the overlap and the deleted rows
 _MAX_OVERLAP = 4  # at most a quarter of a page
 _GOLDEN_RATIO = (5**0.5 - 1) / 2
-_CHANGED = "the list changed during the walk"
-_UNSTABLE = "the order of the list is not stable"
-_EITHER = f"{_CHANGED}, or {_UNSTABLE}"
+_CAUSE_CHANGED = "the list changed during the walk"
+_CAUSE_UNSTABLE = "the order of the list is not stable"
+_CAUSE_UNKNOWN = f"{_CAUSE_CHANGED}, or {_CAUSE_UNSTABLE}"
 
 
 # What is read: a pass, a check, a pass that collects rows, or nothing more.
@@ -118,7 +118,7 @@ class Plan(Generic[T]):
     # The bound on requests: the first total, and the pages that the yielded rows fill.
     _first_total: int = attrs.field(init=False, default=0)
     _pages: int = attrs.field(init=False, default=0)
-    _cause: str = attrs.field(init=False, default=_CHANGED)  # of a DriftError
+    _cause: str = attrs.field(init=False, default=_CAUSE_CHANGED)  # of a DriftError
 
     def __attrs_post_init__(self) -> None:
         start = self.start
@@ -230,8 +230,7 @@ class Plan(Generic[T]):
 
     def receive_refusal(self, request: Request) -> bool:
         """Request the same rows again, fewer at a time, if that may help against a refusal."""
-        is_refused = self.size.reduce(request.limit)
-        if is_refused:
+        if is_refused := self.size.reduce(request.limit):
             self.outstanding.clear()
         return is_refused
 
@@ -294,7 +293,7 @@ class Plan(Generic[T]):
         if current.total not in {None, total} and self.on_drift != "ignore":
             self._note_drift(f"it had {current.total} rows and now has {total}")
 
-    def _note_drift(self, sign: str, cause: str = _CHANGED) -> None:
+    def _note_drift(self, sign: str, cause: str = _CAUSE_CHANGED) -> None:
         """Note a sign of a change or of disorder, at which on_drift="raise" fails."""
         self.stats.drift, self._current.is_quiet, self._cause = True, False, cause
         if self.on_drift == "raise":
@@ -339,12 +338,12 @@ class Plan(Generic[T]):
         current.is_changed |= len(found) < sum(name in known for name in names)
         unknown = [name for name in names[first:] if name not in known]
         if position is None:
-            self._note_drift(f"row {request.offset} is not the row read there before", _EITHER)
+            self._note_drift(f"row {request.offset} is not the row that was there", _CAUSE_UNKNOWN)
         elif not current.is_changed and self._appear_again(unknown):
             self._suspect("a name appeared twice, although its page joined the page before")
             current.is_joined = False
         else:
-            self._note_drift("a name came twice", _EITHER)
+            self._note_drift("a name appeared twice", _CAUSE_UNKNOWN)
         if self.ended or current is not self._current or self._is_disorder(current, found):
             return None
         return first if found or position is not None else self._search(request, page.total)
@@ -372,13 +371,13 @@ class Plan(Generic[T]):
         order = {name: row for row, name in enumerate(known.known)}
         if all(order[above] < order[below] for above, below in pairwise(names)):
             return False
-        self._note_drift("known rows were in a different order", _UNSTABLE)
+        self._note_drift("known rows were in a different order", _CAUSE_UNSTABLE)
         self._begin(Mode.COLLECT)
         return True
 
     def _suspect(self, sign: str) -> None:
         """Note a sign of disorder that a change may explain; the second time, collect."""
-        self._note_drift(sign, _UNSTABLE)
+        self._note_drift(sign, _CAUSE_UNSTABLE)
         if self._is_suspect:
             self._begin(Mode.COLLECT)
         self._is_suspect = True
@@ -406,10 +405,10 @@ class Plan(Generic[T]):
         current.add(below, values[first:])
         if current.names is not None:
             current.names.update(below)
-        self._go_on(request, page)
+        self._choose_next_step(request, page)
         return new
 
-    def _go_on(self, request: Request, page: Page[T]) -> None:
+    def _choose_next_step(self, request: Request, page: Page[T]) -> None:
         """Decide the next step after a page."""
         current, items = self._current, page.items
         is_snapshot = request.offset == 0  # one reply has all rows from row 0 on

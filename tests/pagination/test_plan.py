@@ -753,9 +753,9 @@ class TestPolicies:
         ("change", "message", "yielded"),
         [
             (at(2, "insert", 0), "it had 57 rows and now has 58", 39),
-            (at(1, "update", 19), "row 19 is not the row read there before", 20),
+            (at(1, "update", 19), "row 19 is not the row that was there", 20),
             (at(1, "update", 19), "or the order of the list is not stable: row 19 is not", 20),
-            (at(1, "swap", 5, to=30), "order of the list is not stable: a name came twice", 20),
+            (at(1, "swap", 5, to=30), "order of the list is not stable: a name appeared twice", 20),
         ],
     )
     def test_raise_fails_at_the_first_sign_of_a_change_behind_the_sure_rows(
@@ -805,7 +805,7 @@ class TestPolicies:
             pytest.param(
                 [at(2, "insert", 0), at(0, "delete", -1)],
                 "new001 f002 f003",
-                id="a name came twice",
+                id="a name appeared twice",
             ),
         ],
     )
