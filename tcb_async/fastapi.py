@@ -6,7 +6,7 @@ says which side has to act.
 ::
 
     app = FastAPI(lifespan=lifespan(lambda: TcbClient(StableToken(appid, secret))))
-    app.add_exception_handler(TcbError, answer_error)
+    app.add_exception_handler(TcbError, error_handler)
 
 
     @app.get("/count")
@@ -48,7 +48,7 @@ from tcb_async.exceptions import (
 )
 from tcb_async.models import Value
 
-__all__ = ["DepClient", "answer_error", "client", "lifespan", "problem_of", "status_of"]
+__all__ = ["DepClient", "client", "error_handler", "lifespan", "problem_of", "status_of"]
 
 _STATE = "tcb_async_client"
 _RECIPE = (
@@ -176,10 +176,10 @@ def problem_of(error: TcbError) -> dict[str, str | int]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-async def answer_error(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - the signature is Starlette's
+async def error_handler(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - the signature is Starlette's
     """Reply to an error with `problem_of`, and with ``Retry-After`` if WeChat sent one.
 
-    For ``app.add_exception_handler(TcbError, answer_error)``. It cannot change a response that has
+    For ``app.add_exception_handler(TcbError, error_handler)``. It cannot change a response that has
     begun: a stream must report an interruption itself. Any other error is raised again.
     """
     if not isinstance(error, TcbError):

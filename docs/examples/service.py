@@ -21,13 +21,13 @@ from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import StreamingResponse
 
 from tcb_async import FunctionPager, TcbClient, TcbError
-from tcb_async.fastapi import DepClient, answer_error, lifespan, problem_of
+from tcb_async.fastapi import DepClient, error_handler, lifespan, problem_of
 
 log = logging.getLogger("service")
 
 
 app = FastAPI(title="Cloud functions", lifespan=lifespan(TcbClient.from_env))
-app.add_exception_handler(TcbError, answer_error)
+app.add_exception_handler(TcbError, error_handler)
 
 
 async def walk(

@@ -20,7 +20,7 @@ from leaks import eventually, no_leaks
 import tcb_async
 from tcb_async import CloudFunction, ConfigurationError, RetryPolicy, TcbClient, TcbError
 from tcb_async.emulator import Fault
-from tcb_async.fastapi import DepClient, answer_error, client, lifespan, problem_of, status_of
+from tcb_async.fastapi import DepClient, client, error_handler, lifespan, problem_of, status_of
 
 ENV = "test-777bb9"
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
@@ -51,7 +51,7 @@ def client_of(emulator):
 def counting(lifespan):
     """The smallest service there is."""
     app = FastAPI(lifespan=lifespan)
-    app.add_exception_handler(TcbError, answer_error)
+    app.add_exception_handler(TcbError, error_handler)
 
     @app.get("/count")
     async def count(client: DepClient, env: str = ENV) -> int:
@@ -287,7 +287,7 @@ async def test_retry_after_of_wechats_is_handed_on(emulator):
 
 async def test_other_exceptions_are_not_handled():
     with pytest.raises(ZeroDivisionError):
-        await answer_error(None, ZeroDivisionError())  # type: ignore[arg-type]
+        await error_handler(None, ZeroDivisionError())  # type: ignore[arg-type]
 
 
 def test_problem_without_facts_has_none():

@@ -9,8 +9,8 @@ from fastapi import Depends, FastAPI
 from tcb_async import TcbClient, TcbError
 from tcb_async.fastapi import (
     DepClient,
-    answer_error,
     client,
+    error_handler,
     lifespan,
     problem_of,
     status_of,
@@ -28,7 +28,7 @@ async def make_client_with_care() -> AsyncGenerator[TcbClient, None]:
 
 
 app = FastAPI(lifespan=lifespan(make_client))
-app.add_exception_handler(TcbError, answer_error)
+app.add_exception_handler(TcbError, error_handler)
 app.dependency_overrides[client] = make_client
 FastAPI(lifespan=lifespan(make_client_with_care))
 
