@@ -3,8 +3,9 @@
 Rule: an account occupies a slot until the consumer has taken its listing. So memory is bounded by
 the client's limit: accounts are not taken ahead of time, and listings wait for a slow consumer.
 
-The accounts in progress share the client's limit: one request each, until fewer accounts than slots
-remain. So a large account delays no other account, and the last ones are quick.
+Each account has one request in flight until no account waits for a slot; then the remaining
+accounts share the client's limit. So a large account delays no other account, and the last ones are
+quick.
 """
 
 from __future__ import annotations
@@ -342,8 +343,8 @@ class Inventory(IteratedOnce):
         self._outcomes.put_nowait(await found)
 
     def _max_in_flight(self) -> int:
-        # At least 1: the caller has a slot, and there are no more accounts in progress than slots.
-        return self._slots // self._used
+        # A slot that is free until the next account starts is not shared.
+        return self._slots // self._used if self._all_started else 1
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = self._transport.spawn(work)

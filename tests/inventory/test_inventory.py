@@ -27,7 +27,7 @@ from tcb_async import (
     TransportError,
 )
 from tcb_async.emulator import Emulator, Fault
-from tcb_async.inventory import Inventory, list_account, platform_accounts
+from tcb_async.inventory import AccountListing, Inventory, list_account, platform_accounts
 from tcb_async.tokens import MemoryStore, StableToken, StoredToken
 
 APPID = "wx0123456789abcdef"
@@ -582,3 +582,42 @@ class TestArguments:
         client = TcbClient("unused-token")
         with pytest.raises(ConfigurationError, match="accounts is of type"):
             Inventory(client, accounts)  # type: ignore[arg-type]
+
+    async def test_other_objects_are_refused(self):
+        async with TcbClient("unused-token") as client:
+            accounts = iter([Account(APPID, "unused-token", envs=[]), "wx0123456789abcdef"])
+            with pytest.raises(ConfigurationError, match=r"^accounts\[1\] .* must be an Account"):
+                await found_in(client, accounts)  # type: ignore[arg-type]
+            with pytest.raises(ConfigurationError, match="must be an Account"):
+                await list_account(client, "wx0123456789abcdef")  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        ("appid", "token", "envs", "wrong"),
+        [
+            ("", "a-token", None, "appid is empty"),
+            (7, "a-token", None, "appid is of type int"),
+            (APPID, "", None, "token is empty"),
+            (APPID, 7, None, "token is of type int"),
+            (APPID, "a-token", "test-1", "envs='test-1'"),
+            (APPID, "a-token", [" "], "env=' '"),
+        ],
+    )
+    def test_an_account_names_its_wrong_argument(self, appid, token, envs, wrong):
+        with pytest.raises(ConfigurationError, match=wrong):
+            Account(appid, token, envs)  # type: ignore[arg-type]
+
+    def test_an_account_shows_no_token(self):
+        secret = "planted-token-of-a-merchant-0123456789"
+        assert secret not in repr(Account(APPID, secret)) + repr(
+            AccountListing(Account(APPID, secret))
+        )
+        assert APPID in repr(Account(APPID, secret))
+
+    async def test_the_reprs_tell_the_state(self, emulator):
+        platform = Platform(emulator, 2, functions=5)
+        good, bad = platform.appids
+        emulator.remove_authorizer(PLATFORM, bad)
+        async with platform.client() as client:
+            found = await found_in(client, platform.accounts())
+        assert repr(found[good]).endswith("complete: 5 functions in 1 environments>")
+        assert f"{bad}, denied: " in repr(found[bad])
