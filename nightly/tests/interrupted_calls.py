@@ -72,7 +72,7 @@ async def of_an_app(emulator):
     yield StableToken(APPID, APPSECRET)
 
 
-def of_redis(port):
+def redis_tokens(port):
     """Return the way to tokens of an app that are shared through an empty Redis."""
 
     @asynccontextmanager
@@ -95,7 +95,7 @@ def faults(emulator):
     )
 
 
-def slowness(emulator):
+def slow_replies(emulator):
     emulator.script([Fault.delay(0.05)] * 3)
 
 

@@ -112,7 +112,7 @@ class Findings:
         return is_new
 
     def look_at(self, error, ending, *, whole):
-        """Look at its text and its frames; as a whole, with the slow renderers too."""
+        """Search its text and its frames; once, with the slow renderers too."""
         self.errors[ending] += 1
         for tool in RENDERERS if whole else QUICK:
             self.note(tool, ending, RENDERERS[tool](error))
@@ -123,7 +123,7 @@ FOUND = Findings()
 
 @contextlib.asynccontextmanager
 async def looked_at(ending):
-    """Look at the errors that are put into a list, and at all that was told meanwhile."""
+    """Search the errors that are put into a list, and all that was logged during the block."""
     errors: list[BaseException] = []
     with watching() as told:
         yield errors

@@ -98,7 +98,7 @@ class Caller:
             self.scope.reschedule(-math.inf)
 
     async def ended(self):
-        """Wait for the end: at once, and in the way in which an interrupted task has to end."""
+        """Wait for the task, which must stop immediately, and as an interrupted task does."""
         await asyncio.wait((self.task,))
         assert self.task.get_loop().time() - self.left < SOON
         if self.scope is not None and self.scope.expired():

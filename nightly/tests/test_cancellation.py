@@ -19,9 +19,9 @@ from interrupted_calls import (
     expiry,
     immediate_expiry,
     items,
-    of_redis,
     one_page,
-    slowness,
+    redis_tokens,
+    slow_replies,
 )
 from leaks import eventually, no_leaks
 from stepping import SOON, Caller, run, watched
@@ -91,7 +91,7 @@ def test_repeated_cancellation_leaves_nothing(call, moment):
 )
 def test_cancellation_in_redis_is_never_swallowed(redis_port, listed, expires, steps, moment):
     """In Python 3.11 ``asyncio.wait_for`` swallows some, and redis-py waits with it."""
-    call = Call(listed, changes=expires, tokens=of_redis(redis_port))
+    call = Call(listed, changes=expires, tokens=redis_tokens(redis_port))
 
     assert at_every_step(call, moment) > steps
 
@@ -157,7 +157,7 @@ async def interrupt_closing(call, emulator, asked, interruption):
 @both_moments
 @pytest.mark.parametrize("asked", [1, 3])
 def test_cancelled_aclose_closes_the_client_and_leaves_nothing(redis_port, asked, moment):
-    call = Call(items, slowness, expiry, of_redis(redis_port))
+    call = Call(items, slow_replies, expiry, redis_tokens(redis_port))
 
     async def cancelled(emulator, interruption):
         await interrupt_closing(call, emulator, asked, interruption)

@@ -119,7 +119,7 @@ CARELESS = """
 from planted_secrets import PLANTED
 
 
-def test_it():
+def test_no_tool_shows_a_secret():
     token = PLANTED.texts["token of 136"]
     assert not token
 """

@@ -31,7 +31,7 @@ def test_missing_extra_is_named(monkeypatch, module, package, extra):
 
 
 @pytest.mark.parametrize(
-    ("code", "needless"),
+    ("code", "unwanted"),
     [
         ("import tcb_async.pytest_plugin", {"tcb_async.client", "aiohttp"}),
         (
@@ -40,11 +40,11 @@ def test_missing_extra_is_named(monkeypatch, module, package, extra):
         ),
     ],
 )
-def test_unused_modules_are_not_imported(pytester, code, needless):
+def test_unused_modules_are_not_imported(pytester, code, unwanted):
     run = pytester.runpython_c(f"{code}; import sys; print(*sys.modules)")
     modules = run.stdout.str().split()
     assert "tcb_async" in modules
-    assert not needless.intersection(modules)
+    assert not unwanted.intersection(modules)
 
 
 def test_types_of_public_names_can_be_read():
@@ -54,8 +54,8 @@ def test_types_of_public_names_can_be_read():
     modules = [tcb_async, *(importlib.import_module(f"tcb_async.{name}") for name in names)]
     for public in (getattr(module, name) for module in modules for name in module.__all__):
         members = vars(public).values() if inspect.isclass(public) else ()
-        for it in (public, *members):
-            function = getattr(it, "fget", None) or getattr(it, "__func__", it)
+        for member in (public, *members):
+            function = getattr(member, "fget", None) or getattr(member, "__func__", member)
             code = getattr(function, "__code__", None)
             if code is None or code.co_filename.startswith("<attrs"):
                 continue

@@ -68,8 +68,8 @@ async def test_each_attempt_is_reported_without_secrets(emulator, diary, client)
     emulator.script([Fault.status(503)])
     await client.function_page(ENV, offset=1)
 
-    told = [attrs.astuple(attempt) for attempt in diary.attempts]
-    assert told == [
+    reported = [attrs.astuple(attempt) for attempt in diary.attempts]
+    assert reported == [
         ("POST", emulator.url, "/tcb/listfunctions", 1, 8, ENV, 1, 503),
         ("POST", emulator.url, "/tcb/listfunctions", 2, 1, ENV, 1, 200),
     ]

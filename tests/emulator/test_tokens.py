@@ -22,7 +22,7 @@ async def classic(asker):
     return await asker.call(CLASSIC)
 
 
-async def verdict(asker, token):
+async def errcode_of(asker, token):
     return (await asker.list(token=token))["errcode"]
 
 
@@ -31,7 +31,7 @@ class TestStableToken:
         reply = await stable(wechat)
         assert list(reply) == ["access_token", "expires_in"]
         assert reply["expires_in"] == 7200
-        assert await verdict(wechat, reply["access_token"]) == 0
+        assert await errcode_of(wechat, reply["access_token"]) == 0
 
     async def test_same_token_comes_with_its_remaining_life(self, wechat):
         first = await stable(wechat)
@@ -47,25 +47,25 @@ class TestStableToken:
         new = await stable(wechat)
         assert new["access_token"] != old
         assert new["expires_in"] == 7200
-        assert await verdict(wechat, old) == await verdict(wechat, new["access_token"]) == 0
+        assert await errcode_of(wechat, old) == await errcode_of(wechat, new["access_token"]) == 0
         wechat.emulator.clock.advance(300)
-        assert await verdict(wechat, old) == 42001
-        assert await verdict(wechat, new["access_token"]) == 0
+        assert await errcode_of(wechat, old) == 42001
+        assert await errcode_of(wechat, new["access_token"]) == 0
 
     async def test_forced_refresh_invalidates_the_old_token_immediately(self, wechat):
         first = await stable(wechat, force=True)
         wechat.emulator.clock.advance(30)
         forced = await stable(wechat, force=True)
         assert wechat.emulator.tokens_issued(APPID) == 2
-        assert await verdict(wechat, first["access_token"]) == 40001
-        assert await verdict(wechat, forced["access_token"]) == 0
+        assert await errcode_of(wechat, first["access_token"]) == 40001
+        assert await errcode_of(wechat, forced["access_token"]) == 0
         assert await stable(wechat) == forced
 
     async def test_forced_refreshes_are_thirty_seconds_apart(self, wechat):
         forced = await stable(wechat, force=True)
         wechat.emulator.clock.advance(29)
         assert (await stable(wechat, force=True))["errcode"] == 45011
-        assert await verdict(wechat, forced["access_token"]) == 0
+        assert await errcode_of(wechat, forced["access_token"]) == 0
 
     async def test_forced_refreshes_are_twenty_a_day(self, wechat):
         for _ in range(20):
@@ -89,7 +89,7 @@ class TestStableToken:
     ):
         token = (await stable(wechat))["access_token"]
         end(wechat.emulator, token)
-        assert await verdict(wechat, token) == errcode
+        assert await errcode_of(wechat, token) == errcode
         assert ((await stable(wechat))["access_token"] == token) is is_stuck
         assert (await stable(wechat, force=True))["access_token"] != token
 
@@ -100,33 +100,33 @@ class TestClassicToken:
         assert list(new) == ["access_token", "expires_in"]
         assert old["access_token"] != new["access_token"]
         wechat.emulator.clock.advance(299)
-        assert await verdict(wechat, old["access_token"]) == 0
+        assert await errcode_of(wechat, old["access_token"]) == 0
         wechat.emulator.clock.advance(1)
-        assert await verdict(wechat, old["access_token"]) == 40001
-        assert await verdict(wechat, new["access_token"]) == 0
+        assert await errcode_of(wechat, old["access_token"]) == 40001
+        assert await errcode_of(wechat, new["access_token"]) == 0
 
     async def test_it_does_not_touch_the_stable_token(self, wechat):
         token = (await stable(wechat))["access_token"]
         await classic(wechat)
         wechat.emulator.clock.advance(400)
-        assert await verdict(wechat, token) == 0
+        assert await errcode_of(wechat, token) == 0
 
 
 class TestQuotas:
     async def test_daily_quota_resets_at_midnight_in_china(self, wechat):
         wechat.emulator.daily_quota[LIST] = 2
         token = wechat.emulator.token
-        assert [await verdict(wechat, token) for _ in range(3)] == [0, 0, 45009]
+        assert [await errcode_of(wechat, token) for _ in range(3)] == [0, 0, 45009]
         wechat.emulator.clock.advance(86_399)
-        assert await verdict(wechat, token) == 45009
+        assert await errcode_of(wechat, token) == 45009
         wechat.emulator.clock.advance(1)
-        assert await verdict(wechat, token) == 0
+        assert await errcode_of(wechat, token) == 0
 
     async def test_accounts_do_not_share_a_quota(self, wechat):
         wechat.emulator.daily_quota = {LIST: 1}
         own = (await stable(wechat))["access_token"]
-        assert [await verdict(wechat, own), await verdict(wechat, own)] == [0, 45009]
-        assert await verdict(wechat, wechat.emulator.token) == 0
+        assert [await errcode_of(wechat, own), await errcode_of(wechat, own)] == [0, 45009]
+        assert await errcode_of(wechat, wechat.emulator.token) == 0
 
 
 class TestPlatform:
@@ -141,8 +141,8 @@ class TestPlatform:
             "authorizer_refresh_token",
         ]
         assert authorizer["authorizer_refresh_token"] == REFRESH
-        assert await verdict(wechat, authorizer["authorizer_access_token"]) == 0
-        assert await verdict(wechat, own) == 40001
+        assert await errcode_of(wechat, authorizer["authorizer_access_token"]) == 0
+        assert await errcode_of(wechat, own) == 40001
         assert (await wechat.call(AUTHORIZER, token=wechat.emulator.token))["errcode"] == 40001
 
     async def test_new_token_invalidates_the_last_after_five_minutes(self, wechat):
@@ -153,8 +153,8 @@ class TestPlatform:
         wechat.emulator.clock.advance(300)
         refused = await wechat.call(AUTHORIZER, token=old["component_access_token"])
         assert refused["errcode"] == 40001
-        assert await verdict(wechat, first["authorizer_access_token"]) == 40001
-        assert await verdict(wechat, second["authorizer_access_token"]) == 0
+        assert await errcode_of(wechat, first["authorizer_access_token"]) == 40001
+        assert await errcode_of(wechat, second["authorizer_access_token"]) == 0
 
     async def test_refresh_token_rotates_once_on_request(self, wechat):
         emulator = wechat.emulator

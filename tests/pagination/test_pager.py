@@ -279,7 +279,7 @@ class TestLeavingEarly:
         await asyncio.wait([consumer])
 
         assert consumer.cancelled()
-        assert watching.told == ["started 'env'", "ended after 9 requests: None"]
+        assert watching.reported == ["started 'env'", "ended after 9 requests: None"]
         await asyncio.sleep(3)
 
     async def test_observer_gets_each_end_once(self):
@@ -294,7 +294,7 @@ class TestLeavingEarly:
             async for _ in pager:
                 break
 
-        assert watching.told[1::2] == [
+        assert watching.reported[1::2] == [
             "ended after 3 requests: None",
             "ended after 3 requests: SystemBusyError",
             "ended after 3 requests: None",
@@ -525,17 +525,17 @@ class Replicas:
 
 
 class Watching:
-    """An observer that notes what it is told."""
+    """An observer that records its calls."""
 
     def __init__(self):
-        self.told: list[str] = []
+        self.reported: list[str] = []
         self.pages = 0
 
     def attempting(self, attempt):
         raise AssertionError(attempt)
 
     def walk_started(self, env):
-        self.told.append(f"started {env!r}")
+        self.reported.append(f"started {env!r}")
         return self
 
     @contextmanager
@@ -545,7 +545,7 @@ class Watching:
 
     def ended(self, stats, error):
         kind = None if error is None else type(error).__name__
-        self.told.append(f"ended after {stats.requests} requests: {kind}")
+        self.reported.append(f"ended after {stats.requests} requests: {kind}")
 
 
 @attrs.define(eq=False)
@@ -661,29 +661,29 @@ class TestUse:
         assert (pager.stats.requests, pager.stats.retries, pager.stats.passes) == (3, 2, 1)
 
     async def test_progress_is_reported_after_each_page(self):
-        told: list[tuple[int, int]] = []
+        reported: list[tuple[int, int]] = []
 
         def on_progress(*progress):
-            told.append(progress)
+            reported.append(progress)
 
         await Server.of(57).pager(on_progress=on_progress).collect()
         await note(Server.of(57).pager(on_progress=on_progress, max_items=30), [])
 
-        assert told == [(20, 57), (39, 57), (57, 57), (20, 30), (30, 30)]
+        assert reported == [(20, 57), (39, 57), (57, 57), (20, 30), (30, 30)]
 
     async def test_progress_is_between_the_yielded_items_and_the_total(self):
-        told: list[tuple[int, int]] = []
+        reported: list[tuple[int, int]] = []
         server = Server.of(57)
 
         def on_progress(done, total):
-            told.append((done, total))
+            reported.append((done, total))
             server.listing.apply(Change(0, "delete", 0, times=25))
 
         await server.pager(on_progress=on_progress, max_items=100, concurrency=1).collect()
 
-        assert told[0] == (20, 57)
-        assert all(done <= total for done, total in told)
-        assert told[-1] == (47, 47), "though the list has 7 rows left"
+        assert reported[0] == (20, 57)
+        assert all(done <= total for done, total in reported)
+        assert reported[-1] == (47, 47), "though the list has 7 rows left"
 
     async def test_its_repr_tells_where_it_is(self):
         server, seen = Server.of(57), []

@@ -1,7 +1,7 @@
 """Processes, their clock, their store and WeChat, driven against a model.
 
-Never more refreshes than token generations; never a dead token served twice after its failure was
-told; and a token that WeChat was just asked for always lives.
+Never more refreshes than token generations; a token reported as refused is never returned again; a
+freshly requested token is valid.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ PROCESSES = st.integers(0, 2)
 
 
 class Process:
-    """One process, and the tokens that its provider was told to have failed."""
+    """One process, and the tokens that it has reported as refused."""
 
     def __init__(self, machine):
         self.machine = machine
-        self.told = set()
+        self.refused = set()
         self.provider = stable(machine.wechat, store=machine.store, random=lambda: machine.chance)
 
     async def start(self):
@@ -46,12 +46,12 @@ class Process:
             if not self.machine.is_dead(token):
                 return
             await self.provider.invalidate(token)
-            self.told.add(token)
+            self.refused.add(token)
         assert not self.machine.is_dead(await self.get_token())
 
     async def get_token(self):
         token = (await self.provider.get_token(self.api)).reveal()
-        assert token not in self.told
+        assert token not in self.refused
         return token
 
 
