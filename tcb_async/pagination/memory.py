@@ -19,6 +19,8 @@ from tcb_async.pagination.page import Page
 
 T = TypeVar("T")
 Key = TypeVar("Key")
+Keys = tuple[Sequence[str], Sequence[T | str]]
+"""The names and the values of the items of a page."""
 
 _MAX_ROWS = 1000  # known to a pass, besides the last page and the last row of each page
 
@@ -60,6 +62,10 @@ class Identity(Generic[T]):
         """Return the values of items, which do not change: frozen items, or texts."""
         return items if self.frozen else self.texts(items)
 
+    def keys(self, items: Sequence[T]) -> Keys[T]:
+        """Return the names and the values of items."""
+        return self.names(items), self.values(items)
+
     def digest(self, value: T | str | bytes) -> bytes:
         """Return the digest of a value, for a cursor."""
         if isinstance(value, bytes):
@@ -80,12 +86,17 @@ class Identity(Generic[T]):
 
 def _each(which: str, key: Callable[[T], Key], items: Sequence[T]) -> list[Key]:
     try:
-        return list(map(key, items))
+        keys = list(map(key, items))
     except Exception as error:
         raise ConfigurationError(
             f"{which} failed with {type(error).__name__} for a fetched item: it must return a str "
             "for each item"
         ) from error
+    if keys and not isinstance(keys[0], str):
+        raise ConfigurationError(
+            f"{which} returned {keys[0]!r:.80}: must be a str, such as str(order.number)"
+        )
+    return keys
 
 
 @attrs.define(eq=False)

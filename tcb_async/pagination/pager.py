@@ -351,14 +351,6 @@ class Pager(IteratedOnce, Generic[T]):
             raise ConfigurationError(
                 f"fetch returned items of type {type(items).__name__}: must be a list or tuple"
             )
-        if page.items and self.total is None:
-            identity, first = self._plan.identity, page.items[:1]
-            keys = (*identity.names(first), *identity.texts(first))
-            for which, key in zip(("identify", "value"), keys, strict=True):
-                if not isinstance(key, str):
-                    raise ConfigurationError(
-                        f"{which} returned {key!r:.80}: must be a str, such as str(order.number)"
-                    )
 
     def refuses_size(self, error: BaseException) -> bool:
         """Whether an error of ``fetch`` may mean that the server returns fewer rows per reply.

@@ -53,7 +53,7 @@ import attrs
 from tcb_async.cursor import Cursor, split_digests
 from tcb_async.exceptions import DriftError, ResponseError, TcbError
 from tcb_async.observer import WalkStats
-from tcb_async.pagination.memory import Collection, Identity, Pass, YieldedNames, latest_rows
+from tcb_async.pagination.memory import Collection, Identity, Keys, Pass, YieldedNames, latest_rows
 from tcb_async.pagination.page import FALLBACK, OnDrift, Page, PageSize, Request
 
 T = TypeVar("T")
@@ -249,22 +249,23 @@ class Plan(Generic[T]):
             return ()
         if self.stores_rows:
             self._pass.replies.append((request.offset, page))
-        names = self.identity.names(items)
+        # The caller's code runs before anything is noted as yielded, because it may fail.
+        keys = names, _ = self.identity.keys(items)
         first = self._find_position(request.offset, items)
         most = self.max_items - self.yielded.count
         if self.on_drift == "ignore":
             self.yielded.add(names[:most], is_checked=False)
-            return self._accept(request, page, names, 0, items[:most])
+            return self._accept(request, page, keys, 0, items[:most])
         is_next = first is not None and first <= 1 and len(items) - first <= most
         if is_next and self._current.names is None and self.yielded.add_if_new(names[first:]):
-            return self._accept(request, page, names, first or 0, items[first:])  # nearly always
+            return self._accept(request, page, keys, first or 0, items[first:])  # nearly always
         if first is None or self._appear_again(names[first:]):
             first = self._rejoin(request, page, names, first)
             if first is None:
                 return ()
         new = self.yielded.unknown(names, items)
         self.yielded.add(list(new)[:most])
-        return self._accept(request, page, names, first, list(new.values())[:most])
+        return self._accept(request, page, keys, first, list(new.values())[:most])
 
     def _repeat(self, request: Request, page: Page[T]) -> Sequence[T]:
         """Repeat a request after a contradiction: rows beyond the total, or no rows before it."""
@@ -383,14 +384,12 @@ class Plan(Generic[T]):
         self._is_suspect = True
 
     def _accept(
-        self, request: Request, page: Page[T], names: Sequence[str], first: int, new: Sequence[T]
+        self, request: Request, page: Page[T], keys: Keys[T], first: int, new: Sequence[T]
     ) -> Sequence[T]:
         """Add a page to the pass, from its item `first` on; return the items to yield."""
-        current, items = self._current, page.items
-        values = self.identity.values(items)
-        if self.mode is Mode.COLLECT and self.collection.add(names, values, page):
-            self._idle = 0
-        if new:
+        current, items, (names, values) = self._current, page.items, keys
+        is_counted = self.mode is Mode.COLLECT and self.collection.add(names, values, page)
+        if is_counted or new:
             self._idle = 0
         self._contradictions = 0
         end = request.offset + len(items)

@@ -771,3 +771,15 @@ class TestUse:
             await Server.of(57).pager(value=lambda row: row.version).collect()
 
         assert caught.value.cursor == Cursor("env")
+
+    async def test_cursor_of_a_failing_value_is_before_its_page(self):
+        def value(row):
+            return repr(row) if row.name != "f030" else 1 / 0
+
+        server, names = Server.of(57), list[str]()
+        with pytest.raises(ConfigurationError, match="value failed with Zero") as caught:  # noqa: PT012
+            async for row in server.pager(value=value):
+                names.append(row.name)
+        names += [row.name async for row in server.pager(resume=caught.value.cursor)]
+
+        assert names == server.names
