@@ -62,10 +62,6 @@ class Identity(Generic[T]):
         """Return the values of items, which do not change: frozen items, or texts."""
         return items if self.frozen else self.texts(items)
 
-    def keys(self, items: Sequence[T]) -> Keys[T]:
-        """Return the names and the values of items."""
-        return self.names(items), self.values(items)
-
     def digest(self, value: T | str | bytes) -> bytes:
         """Return the digest of a value, for a cursor."""
         if isinstance(value, bytes):
@@ -183,8 +179,8 @@ class Pass(Generic[T]):
     fewest_below: int = sys.maxsize
     # Rows that it read, and pages that are not among them yet: a quiet pass never needs them.
     _known: dict[str, T | str] = attrs.field(init=False, factory=dict[str, "T | str"])
-    _pages: list[tuple[Sequence[str], Sequence[T | str]]] = attrs.field(
-        init=False, factory=list["tuple[Sequence[str], Sequence[T | str]]"]
+    _pages: list[tuple[Sequence[str], Sequence[T | str], int]] = attrs.field(
+        init=False, factory=list["tuple[Sequence[str], Sequence[T | str], int]"]
     )
     _last_names: Sequence[str] = attrs.field(init=False, default=())
     _count: int = attrs.field(init=False, default=0)
@@ -195,26 +191,26 @@ class Pass(Generic[T]):
 
         A row that was added again has its latest value and position.
         """
-        for names, rows in self._pages:
-            for name in names:
+        for names, rows, first in self._pages:
+            for name in names[first:]:
                 self._known.pop(name, None)
-            self._known.update(zip(names, rows, strict=True))
+            self._known.update(zip(names[first:], rows[first:], strict=True))
         self._pages.clear()
         return self._known
 
-    def add(self, names: Sequence[str], rows: Sequence[T | str]) -> None:
-        """Add the rows of a page below all others.
+    def add(self, names: Sequence[str], rows: Sequence[T | str], first: int) -> None:
+        """Add the rows of a page from ``first`` on, below all others.
 
         After many rows, it stores only the last page and the last row of each page: any of these
         joins a page or finishes a check, so a long walk needs little memory.
         """
         if self._count > _MAX_ROWS:
             if self._pages:
-                self._pages[-1] = self._last_names[-1:], self._pages[-1][1][-1:]
+                self._pages[-1] = self._last_names[-1:], self._pages[-1][1][-1:], 0
             else:
                 for name in self._last_names[:-1]:
                     self._known.pop(name, None)
-        self._pages.append((names, rows))
+        self._pages.append((names, rows, first))
         self._last_names = names
         self._count += len(names)
 

@@ -250,7 +250,7 @@ class Plan(Generic[T]):
         if self.stores_rows:
             self._pass.replies.append((request.offset, page))
         # The caller's code runs before anything is noted as yielded, because it may fail.
-        keys = names, _ = self.identity.keys(items)
+        keys = names, _ = self.identity.names(items), self.identity.values(items)
         first = self._find_position(request.offset, items)
         most = self.max_items - self.yielded.count
         if self.on_drift == "ignore":
@@ -400,10 +400,9 @@ class Plan(Generic[T]):
             values = values[: first + len(new)]
         if values:
             current.tail = values if first else (*current.tail[-1:], *values)
-        below = names[first:]
-        current.add(below, values[first:])
+        current.add(names, values, first)
         if current.names is not None:
-            current.names.update(below)
+            current.names.update(names[first:])
         self._choose_next_step(request, page)
         return new
 
