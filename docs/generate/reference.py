@@ -292,8 +292,9 @@ def _fitted(line: str, module: griffe.Module) -> str:
 
 
 def _with_defaults(line: str, module: griffe.Module) -> str:
-    """Show defaults by their value, and no parameters that nobody can pass."""
+    """Show defaults by their value, and leave out private parameters and those of type Never."""
     line = re.sub(r"(?<==)( ?)([A-Z_]+)(?=[,)]|$)", lambda it: it[1] + _value(module, it[2]), line)
+    line = re.sub(r", _\w+: [^,)]+", "", line)
     line = re.sub(r", \*\*\w+: Never", "", line.replace("'", '"'))
     return re.sub(r"\*\w+: Never", "*", line)
 

@@ -704,7 +704,7 @@ _IDENTITY = itemgetter(0, 1)  # the environment and the name of a function's row
 
 
 def _format_definition(account: Account) -> str | None:
-    """Return the environments to list as text, whatever their order; None for all."""
+    """Return the environments to list as text, sorted; None for all."""
     return None if account.envs is None else _format_json(sorted(account.envs))
 
 

@@ -231,8 +231,8 @@ class _Seen(Generic[T]):
 def latest_rows(replies: Iterable[tuple[int, Page[T]]], identity: Identity[T]) -> dict[str, T]:
     """Return the rows of a list as its replies last showed them, by name and in order.
 
-    A reply shows neighbouring rows: whatever was known between two of them, above them at the head
-    of the list, or below them at its end, is no longer there.
+    A reply shows neighbouring rows. So it replaces all known rows between two of them, above them
+    at the head of the list, and below them at its end.
 
     Args:
         replies: The offset and the page of each reply of a pass and of the checks after it.

@@ -1,4 +1,4 @@
-"""A walk in time: how many round trips, in which order, and what is left when it ends early."""
+"""The pager in virtual time: round trips, order, cancellation, and leftovers."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def plan(page_size=20, **settings):
 
 
 def carried(walked, answer, **settings):
-    """Carry a plan out with what `answer` replies."""
+    """Carry a plan out with the replies of `answer`."""
     outcome = Outcome(walked)
     carry_out(walked, answer, outcome, **settings)
     return outcome

@@ -127,7 +127,7 @@ class Listing:
 
 
 async def names_of(walk):
-    """Walk; return what was listed, and the error that ended it."""
+    """Walk; return the names, and the error that stopped the walk."""
     listed: list[str] = []
     try:
         async for function in walk:
@@ -159,7 +159,7 @@ servers = st.builds(
     concurrency=st.integers(1, 8),
     arrival=st.lists(st.integers(0, 3), min_size=1, max_size=8),
 )
-"""Answers come this many milliseconds late, over and over."""
+"""Each number of `arrival` delays a reply by so many milliseconds, in turn."""
 
 
 REDEPLOYED_TWICE = [
