@@ -25,6 +25,8 @@ from typing import (
     overload,
 )
 
+import attrs
+
 from tcb_async._arguments import (
     ACCESS_TOKEN,
     APPID,
@@ -84,7 +86,7 @@ from tcb_async.models import (
 )
 from tcb_async.observer import Observer, WalkStats
 from tcb_async.pagination.page import FALLBACK, LARGEST, OnDrift, Page, PageSize
-from tcb_async.pagination.pager import Pager, Shared
+from tcb_async.pagination.pager import Pager
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import ComponentToken, StableToken, StaticToken, TokenProvider, as_provider
 from tcb_async.tokens.refresh import call_with_token
@@ -164,6 +166,20 @@ class ListingPager(Pager[Item]):
     """One walk over one of WeChat's lists."""
 
     has_frozen_items = True
+
+    def __init__(
+        self,
+        fetch: Callable[..., Awaitable[Page[Item]]],
+        transport: Transport,
+        learned: PageSize | None,
+        env: str | None,
+        **options: Any,  # noqa: ANN401 - the arguments of `Pager`
+    ) -> None:
+        super().__init__(fetch, observer=transport.observer, **options)
+        self._fetch = partial(fetch, count=self.stats)
+        self._live, self._sleep, self._env = transport.live, transport.retry.sleep, env
+        if learned is not None:
+            self._learned, self._plan.size = learned, attrs.evolve(learned)
 
     def refuses_size(self, error: BaseException) -> bool:  # noqa: ARG002 - overrides
         """Return False: `TcbClient` has requested fewer rows already."""
@@ -373,16 +389,16 @@ class TcbClient:
             if settings.get("page_size") is None:
                 settings["page_size"] = listing.max_page
             check_count("page_size", settings["page_size"], minimum=1, maximum=listing.max_page)
-        learned = self._page_sizes.setdefault(listing.path, PageSize(LARGEST, FALLBACK))
-        shared = Shared(learned, self._transport.live, self._transport.retry.sleep)
-        may_fall_back = settings.get("page_size") is None
+        learned = None
+        if settings.get("page_size") is None:
+            learned = self._page_sizes.setdefault(listing.path, PageSize(LARGEST, FALLBACK))
         return pager_class(
-            partial(self._fetch, listing, fields, count=shared.stats, may_fall_back=may_fall_back),
+            partial(self._fetch, listing, fields, may_fall_back=learned is not None),
+            self._transport,
+            learned,
+            fields.get("env"),
             identify=listing.identify,
             scope=scope,
-            observer=self._transport.observer,
-            env=fields.get("env"),
-            _shared=shared,
             **settings,
         )
 

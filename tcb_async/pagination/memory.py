@@ -177,12 +177,11 @@ class Pass(Generic[T]):
     # Repeated requests since fewer rows than ever were left below the position.
     searches: int = 0
     fewest_below: int = sys.maxsize
-    # Rows that it read, and pages that are not among them yet: a quiet pass never needs them.
-    _known: dict[str, T | str] = attrs.field(init=False, factory=dict[str, "T | str"])
+    # The rows of the checks above its pages, and its pages: names, rows, and the first that counts.
+    _above: dict[str, T | str] = attrs.field(init=False, factory=dict[str, "T | str"])
     _pages: list[tuple[Sequence[str], Sequence[T | str], int]] = attrs.field(
         init=False, factory=list["tuple[Sequence[str], Sequence[T | str], int]"]
     )
-    _last_names: Sequence[str] = attrs.field(init=False, default=())
     _count: int = attrs.field(init=False, default=0)
 
     @property
@@ -191,12 +190,12 @@ class Pass(Generic[T]):
 
         A row that was added again has its latest value and position.
         """
+        known: dict[str, T | str] = {}
         for names, rows, first in self._pages:
             for name in names[first:]:
-                self._known.pop(name, None)
-            self._known.update(zip(names[first:], rows[first:], strict=True))
-        self._pages.clear()
-        return self._known
+                known.pop(name, None)
+            known.update(zip(names[first:], rows[first:], strict=True))
+        return self._above | {name: row for name, row in known.items() if name not in self._above}
 
     def add(self, names: Sequence[str], rows: Sequence[T | str], first: int) -> None:
         """Add the rows of a page from ``first`` on, below all others.
@@ -205,18 +204,14 @@ class Pass(Generic[T]):
         joins a page or finishes a check, so a long walk needs little memory.
         """
         if self._count > _MAX_ROWS:
-            if self._pages:
-                self._pages[-1] = self._last_names[-1:], self._pages[-1][1][-1:], 0
-            else:
-                for name in self._last_names[:-1]:
-                    self._known.pop(name, None)
+            names_before, rows_before, _ = self._pages[-1]
+            self._pages[-1] = names_before[-1:], rows_before[-1:], 0
         self._pages.append((names, rows, first))
-        self._last_names = names
         self._count += len(names)
 
     def put_above(self, rows: dict[str, T | str]) -> None:
         """Put the rows of a check above the others; they replace older rows of the same names."""
-        self._known = rows | {name: row for name, row in self.known.items() if name not in rows}
+        self._above = rows | {name: row for name, row in self._above.items() if name not in rows}
 
 
 @attrs.define(eq=False)

@@ -12,7 +12,12 @@ from typing import Generic, Literal, TypeVar
 
 import attrs
 
-from tcb_async._arguments import DEFAULT_FIRST_PAGE_SIZE, DEFAULT_PAGE_SIZE
+from tcb_async._arguments import (
+    DEFAULT_FIRST_PAGE_SIZE,
+    DEFAULT_PAGE_SIZE,
+    check_count,
+    check_instance,
+)
 
 OnDrift = Literal["repair", "raise", "ignore"]
 """The reaction to a list that changes during the walk."""
@@ -39,12 +44,19 @@ class Page(Generic[T]):
         offset: The row of the first item, counted from 0.
         limit: The number of rows requested. A fetch that requested fewer than it was called with
             returns this number; otherwise it may be 0.
+
+    Raises:
+        ConfigurationError: ``items`` is no sequence, or ``total`` is no whole number from 0 on.
     """
 
     items: Sequence[T]
     total: int
     offset: int = 0
     limit: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        check_instance("items", self.items, Sequence, "such as a list or tuple")
+        check_count("total", self.total, minimum=0)
 
 
 # Few APIs name a maximum. Some servers return fewer rows than requested, some refuse, and some
@@ -149,9 +161,7 @@ class PageSize:
         self.expected = rows
         self.is_learned = True
 
-    def learn(self, walk: PageSize) -> bool:
-        """Adopt the size that a walk learned; return True if the server refuses more rows."""
-        is_refused = walk.maximum < self.maximum
+    def learn(self, walk: PageSize) -> None:
+        """Adopt the size that a walk learned."""
         self.maximum, self.fallback = min(walk.maximum, self.maximum), walk.fallback
         self.expected, self.is_accepted = min(walk.expected, self.maximum), walk.is_accepted
-        return is_refused

@@ -22,9 +22,10 @@ from tcb_async._arguments import (
     DEFAULT_MAX_REPAIRS,
     check_callback,
     check_count,
+    check_instance,
 )
 from tcb_async._once import IteratedOnce
-from tcb_async.cursor import MAX_ROWS, Cursor, read_start
+from tcb_async.cursor import Cursor, read_start
 from tcb_async.exceptions import (
     ApiError,
     ClientClosedError,
@@ -43,24 +44,10 @@ T = TypeVar("T")
 
 _log = logging.getLogger("tcb_async")
 _NO_OBSERVER = nullcontext()
+_NO_MAXIMUM = sys.maxsize
 _NEW_PAGER = (
     "a pager walks once: make a new one, with resume=… set to its cursor to continue from there"
 )
-
-
-@attrs.define(eq=False)
-class Shared:
-    """State that a walk shares with its owner, such as a client."""
-
-    # The page size learned by walks over the same list.
-    learned: PageSize = attrs.field(factory=lambda: PageSize(LARGEST, FALLBACK))
-    # The fetches in flight of all walks: if the owner cancels them, the walks fail with
-    # `ClientClosedError`.
-    live: set[asyncio.Task[object]] = attrs.field(factory=set["asyncio.Task[object]"])
-    # Waits before a pass.
-    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
-    # The counts of this walk: the owner's fetch function adds its retries.
-    stats: WalkStats = attrs.field(factory=WalkStats)
 
 
 class Pager(IteratedOnce, Generic[T]):
@@ -98,7 +85,6 @@ class Pager(IteratedOnce, Generic[T]):
         resume: The cursor of an earlier run, or the string of it.
         on_progress: Called after each page with the number of items yielded and the number in all.
         observer: Called when the walk starts, for each page, and when the walk ends in any way.
-        env: The environment to name in errors; None outside WeChat.
 
     Raises:
         ConfigurationError: An argument is invalid, or the cursor is of a different scope. While it
@@ -125,25 +111,36 @@ class Pager(IteratedOnce, Generic[T]):
         resume: ResumePoint | str | None = None,
         on_progress: Callable[[int, int], None] | None = None,
         observer: Observer | None = None,
-        env: str | None = None,
-        _shared: Shared | None = None,
     ) -> None:
         super().__init__()
-        _check_arguments(fetch, on_drift, max_items, on_progress)
+        if not callable(fetch):
+            raise ConfigurationError(
+                f"fetch={fetch!r:.80}: must be async, called with (offset, limit)"
+            )
         check_callback("identify", identify)
         check_callback("value", value)
-        self._shared = shared = Shared() if _shared is None else _shared
-        self._learned = shared.learned
+        if on_progress is not None:
+            check_callback("on_progress", on_progress)
+        if on_drift not in ("repair", "raise", "ignore"):
+            raise ConfigurationError(
+                f"on_drift={on_drift!r}: must be 'repair', 'raise' or 'ignore'"
+            )
+        # These four belong to a client, if it makes the pager: see `ListingPager`.
+        self._learned = PageSize(LARGEST, FALLBACK)
+        self._live: set[asyncio.Task[object]] = set()
+        self._sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+        self._env: str | None = None
         if page_size is not None:
             self._learned = PageSize(check_count("page_size", page_size, minimum=1))
         self._plan: Plan[T] = Plan(
             Identity(identify, value, frozen=self.has_frozen_items),
             start=read_start(scope, resume),
             size=attrs.evolve(self._learned),
-            max_items=sys.maxsize if max_items is None else max_items,
+            max_items=check_count(
+                "max_items", _NO_MAXIMUM if max_items is None else max_items, minimum=0
+            ),
             on_drift=on_drift,
             max_repairs=check_count("max_repairs", max_repairs, minimum=0),
-            stats=shared.stats,
         )
         self._fetch = fetch
         # A coroutine function's result becomes a task directly; others go through `_fetch_page`.
@@ -153,7 +150,6 @@ class Pager(IteratedOnce, Generic[T]):
         self._on_progress = on_progress
         self._observer = observer
         self._walk_observer: WorkObserver[WalkStats] | None = None
-        self._env = env
         self._fetches: deque[tuple[Request, asyncio.Task[Page[T]]]] = deque()
         # Items of the current page not yet yielded.
         self._unread: Iterator[T] = iter(())
@@ -242,10 +238,9 @@ class Pager(IteratedOnce, Generic[T]):
             await self._finish()
 
     def _report_progress(self) -> None:
-        if self._on_progress is None:
-            return
-        done, total = self._plan.yielded.count, self._plan.total or 0
-        self._on_progress(done, max(done, min(total, self._plan.max_items)))
+        if self._on_progress is not None:
+            done, total = self._plan.yielded.count, self._plan.total or 0
+            self._on_progress(done, max(done, min(total, self._plan.max_items)))
 
     async def _advance(self) -> bool:
         """Get the next items to yield; False at the end."""
@@ -255,19 +250,27 @@ class Pager(IteratedOnce, Generic[T]):
         while fetches:
             request, head = fetches[0]
             if not head.done():
-                await _wait_for(head)
+                # Not `await head`: its cancellation is not the consumer's.
+                await asyncio.wait((head,))
             fetches.popleft()
-            self._shared.live.discard(head)
+            self._live.discard(head)
+            if head.cancelled():  # by the owner, or by `aclose` in a different task
+                break
             items = self._receive(request, head)
             if len(fetches) != len(plan.outstanding):
-                await self._drop_fetches()
+                await self._cancel()
+                fetches.clear()
             self._refill()
             if items:
                 return True
         if plan.failure is not None:
             raise self._add_context(plan.failure, plan.failure.offset)
         if not plan.done:
-            raise self._add_context(_make_closed_error(), None)
+            closed = ClientClosedError(
+                "this walk was closed before its end: to continue, walk again with an open client "
+                "and resume=… set to this error's cursor"
+            )
+            raise self._add_context(closed, None)
         self._state = "done"
         return False
 
@@ -287,12 +290,12 @@ class Pager(IteratedOnce, Generic[T]):
             else:
                 fetching = self._fetch_page(request)
             task = asyncio.create_task(fetching)
-            self._shared.live.add(task)
+            self._live.add(task)
             fetches.append((request, task))
 
     async def _fetch_page(self, request: Request) -> Page[T]:
         if request.pause:
-            await self._shared.sleep(request.pause)
+            await self._sleep(request.pause)
         with _NO_OBSERVER if self._walk_observer is None else self._walk_observer.fetching():
             fetched: object = self._fetch(request.offset, request.limit)
             if not isinstance(fetched, Awaitable):
@@ -304,12 +307,10 @@ class Pager(IteratedOnce, Generic[T]):
 
     def _receive(self, request: Request, head: asyncio.Task[Page[T]]) -> Sequence[T]:
         """Give a fetched page to the plan, and store the items that it yields."""
-        if head.cancelled():
-            raise self._add_context(_make_closed_error(), request.offset)
         plan = self._plan
         try:
             page = head.result()
-            self._check(page)
+            check_instance("the result of fetch", page, Page, "such as Page(rows, total)")
             sent = request
             if 0 < page.limit < request.limit:
                 sent = attrs.evolve(request, limit=page.limit)
@@ -325,32 +326,11 @@ class Pager(IteratedOnce, Generic[T]):
         # A size is learned from an accepted page, not from a refused empty page.
         is_learned = plan.size.is_learned or sent is not request
         if is_learned and plan.total is not None and sent.limit <= plan.size.maximum:
-            self._learn(plan.size)
+            if plan.size.maximum < self._learned.maximum:
+                message = "the server does not return %d rows: %d are requested from now on"
+                _log.info(message, self._learned.maximum, plan.size.maximum)
+            self._learned.learn(plan.size)
         return items
-
-    def _learn(self, size: PageSize) -> None:
-        refused = self._learned.maximum
-        if self._learned.learn(size):
-            _log.info(
-                "the server does not return %d rows: %d are requested from now on",
-                refused,
-                size.maximum,
-            )
-
-    def _check(self, returned: object) -> None:
-        """Refuse an invalid result: a caller's fetch may return anything."""
-        if not isinstance(returned, Page):
-            raise ConfigurationError(f"fetch returned {type(returned).__name__}: must be a Page")
-        page = cast("Page[T]", returned)
-        items: object = page.items
-        if type(page.total) is not int or not 0 <= page.total <= MAX_ROWS:
-            raise ConfigurationError(
-                f"fetch returned total={page.total!r:.80}: must be a whole number, 0 or more"
-            )
-        if not isinstance(items, Sequence):
-            raise ConfigurationError(
-                f"fetch returned items of type {type(items).__name__}: must be a list or tuple"
-            )
 
     def refuses_size(self, error: BaseException) -> bool:
         """Whether an error of ``fetch`` may mean that the server returns fewer rows per reply.
@@ -376,27 +356,18 @@ class Pager(IteratedOnce, Generic[T]):
         if self._state == "walking":
             self._state = "closed"
         try:
-            await self._drop_fetches()
+            await self._cancel()
         finally:
+            self._fetches.clear()
             if self._plan.collection.rows:
-                _log.info(
-                    "%r collected its rows in %d passes (%d requests): their order is not stable, "
-                    "or pages do not overlap; sort by a unique key to read them once",
-                    self,
-                    self.stats.passes,
-                    self.stats.requests,
-                )
+                _log.info("%r collected its rows (%s): sort them by a unique key", self, self.stats)
             if self._walk_observer is not None:
                 self._walk_observer.ended(
                     self.stats, error if isinstance(error, Exception) else None
                 )
 
-    async def _drop_fetches(self) -> None:
-        """Cancel the fetches in flight and await them, so that they release their permits."""
-        await self._cancel()
-        self._fetches.clear()
-
     async def _cancel(self) -> None:
+        """Cancel the fetches in flight and await them, so that they release their permits."""
         tasks = [task for _, task in self._fetches]
         if not tasks:  # as at the end of a walk: gathering nothing takes time, too
             return
@@ -405,43 +376,4 @@ class Pager(IteratedOnce, Generic[T]):
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
-            self._shared.live.difference_update(tasks)
-
-
-async def _wait_for(task: asyncio.Task[object]) -> None:
-    """Wait until a task is done, with any outcome.
-
-    Not ``await task``: if the task is cancelled, the consumer was not. `asyncio.wait` does the same
-    for many tasks, with two sets for each call.
-    """
-    done = task.get_loop().create_future()
-
-    def wake(_task: object) -> None:
-        if not done.done():  # the consumer may be cancelled in the same iteration of the loop
-            done.set_result(None)
-
-    task.add_done_callback(wake)
-    try:
-        await done
-    finally:
-        task.remove_done_callback(wake)
-
-
-def _check_arguments(
-    fetch: object, on_drift: object, max_items: object, on_progress: object
-) -> None:
-    if not callable(fetch):
-        raise ConfigurationError(f"fetch={fetch!r:.80}: must be async, called with (offset, limit)")
-    if on_drift not in ("repair", "raise", "ignore"):
-        raise ConfigurationError(f"on_drift={on_drift!r}: must be 'repair', 'raise' or 'ignore'")
-    if max_items is not None:
-        check_count("max_items", max_items, minimum=0)
-    if on_progress is not None:
-        check_callback("on_progress", on_progress)
-
-
-def _make_closed_error() -> ClientClosedError:
-    return ClientClosedError(
-        "this walk was closed before its end: to continue, walk again with an open client and "
-        "resume=… set to this error's cursor"
-    )
+            self._live.difference_update(tasks)

@@ -28,7 +28,7 @@ from tcb_async.exceptions import (
     TransportError,
 )
 from tcb_async.pagination.page import Page, Request
-from tcb_async.pagination.pager import Pager, Shared
+from tcb_async.pagination.pager import Pager
 
 pytestmark = pytest.mark.looptime
 
@@ -304,7 +304,9 @@ class TestLeavingEarly:
     async def test_a_consumer_that_is_cancelled_twice_leaves_nothing_to_its_owner(self, server):
         server.farewell = 3
         live: set[asyncio.Task[object]] = set()
-        consumer = asyncio.create_task(server.pager(_shared=Shared(live=live)).collect())
+        pager = server.pager()
+        pager._live = live
+        consumer = asyncio.create_task(pager.collect())
         await asyncio.sleep(1.5)
 
         for _ in range(2):
@@ -330,10 +332,9 @@ class TestLeavingEarly:
 
     async def test_walks_end_with_client_closed_if_their_owner_cancels_the_fetches(self, server):
         live: set[asyncio.Task[object]] = set()
-        pagers = [
-            server.pager(_shared=Shared(live=live)),
-            server.pager(_shared=Shared(live=live), concurrency=3),
-        ]
+        pagers = [server.pager(), server.pager(concurrency=3)]
+        for pager in pagers:
+            pager._live = live
         consumers = [asyncio.create_task(pager.collect()) for pager in pagers]
         await asyncio.sleep(1.5)
         assert len(live) == 8 + 3
@@ -413,7 +414,7 @@ class TestRepairs:
 
         assert sorted(item.name for item in items) == sorted(server.listing.names)
         assert pager.stats.passes > 2
-        assert f"in {pager.stats.passes} passes ({pager.stats.requests} requests)" in caplog.text
+        assert f"collected its rows ({pager.stats}): sort them by a unique key" in caplog.text
         assert server.peak > 2, "pages are read ahead"
         assert asyncio.get_running_loop().time() < pager.stats.requests
 
@@ -438,12 +439,11 @@ class TestRepairs:
         assert replicas.replies < 100
 
     async def test_the_owner_of_a_walk_waits_longer_and_longer(self):
-        sleep = AsyncMock()
+        pager = Pager(Replicas(57).fetch, identify=NAME, page_size=20)
+        pager._sleep = sleep = AsyncMock()
 
         with pytest.raises(DriftError):
-            await Pager(
-                Replicas(57).fetch, identify=NAME, page_size=20, _shared=Shared(sleep=sleep)
-            ).collect()
+            await pager.collect()
 
         waited = [call.args[0] for call in sleep.await_args_list]
         assert waited == [0.1, 0.2, 0.4, 0.8, 1.6, *[2.0] * 10]
@@ -727,18 +727,18 @@ class TestUse:
     @pytest.mark.parametrize(
         ("returned", "message"),
         [
-            (None, "fetch returned NoneType: must be a Page"),
-            ({"items": [], "total": 0}, "fetch returned dict: must be a Page"),
-            (Page((), "3"), "fetch returned total='3': must be a whole number, 0 or more"),  # type: ignore[arg-type]
-            (Page((), -1), "fetch returned total=-1: must be a whole number, 0 or more"),
-            (Page((), 2**63), f"fetch returned total={2**63}: must be a whole number, 0 or more"),
-            (Page(None, 0), "fetch returned items of type NoneType: must be a list or tuple"),  # type: ignore[arg-type]
-            (Page([7], 1), "identify returned 7: must be a str, such as str(order.number)"),
+            (lambda: None, "the result of fetch is of type NoneType: must be a Page, such as P"),
+            (lambda: {"items": []}, "the result of fetch is of type dict: must be a Page"),
+            (lambda: Page((), "3"), "total='3': must be a whole number, 0 or more"),  # type: ignore[arg-type]
+            (lambda: Page((), -1), "total=-1: must be a whole number, 0 or more"),
+            (lambda: Page((), 2**63), f"total={2**63}: must be a whole number from 0 to"),
+            (lambda: Page(None, 0), "items is of type NoneType: must be a Sequence, such as a"),  # type: ignore[arg-type]
+            (lambda: Page([7], 1), "identify returned 7: must be a str, such as str(order.number)"),
         ],
     )
     async def test_a_wrong_return_value_of_fetch_is_refused_in_a_sentence(self, returned, message):
         async def fetch(offset, limit):
-            return returned
+            return returned()
 
         with pytest.raises(ConfigurationError) as caught:
             await Pager(fetch, identify=lambda number: number).collect()  # type: ignore[arg-type, return-value]
