@@ -13,7 +13,7 @@ import attrs
 from model import IDENTITY, Change, ChangingList, Row
 
 from tcb_async.pagination.page import Page, PageSize, Request
-from tcb_async.pagination.plan import Plan
+from tcb_async.pagination.plan import Mode, Plan
 
 
 class Manner(NamedTuple):
@@ -123,9 +123,9 @@ def _walk(manner, server, tally):
     if manner.most is not None:
         unread = _carry_out(plan, manner, server, yielded, manner.most)
         drift = plan.stats.drift
-        if unread or not plan.ended:
+        if unread or plan.mode is not Mode.DONE:
             plan = Plan(IDENTITY, start=plan.cursor(unread), size=manner.size())
-    if not plan.ended:
+    if plan.mode is not Mode.DONE:
         _carry_out(plan, manner, server, yielded, None)
     if server.applied < len(server.schedule):
         return False

@@ -31,9 +31,8 @@ _MAX_ROWS = 1000  # known to a pass, besides the last page and the last row of e
 #
 # The consumer may change its rows, and equal rows need not compare equal: objects without `__eq__`
 # do not, nor does a dict that contains NaN. So the walk stores the text of a row's value, computed
-# before the row is yielded. A row of a class that cannot be changed, and whose `==` compares every
-# field, is its own value, which costs nothing. Digests cost more than all other work of a quiet
-# walk: they are computed only for cursors. A cursor contains digests.
+# before the row is yielded. A frozen row is its own value, which costs nothing. Digests cost more
+# than all other work of a quiet walk: they are computed only for cursors.
 
 
 @attrs.frozen
@@ -70,9 +69,8 @@ class Identity(Generic[T]):
 
     def is_same(self, value: T | str | bytes, item: T) -> bool:
         """Whether an item has this value, or the value of this digest."""
-        if isinstance(value, bytes):
-            return value == digest(self.texts((item,))[0])
-        return value == self.values((item,))[0]
+        own = self.values((item,))[0]
+        return value == (self.digest(own) if isinstance(value, bytes) else own)
 
     def unchanged(self, known: Mapping[str, T | str], items: Sequence[T]) -> list[str]:
         """Return the names of the items that are known and unchanged, in the order of the items."""
@@ -171,9 +169,8 @@ class Pass(Generic[T]):
     is_changed: bool = False
     # Whether each page joined. If not, the following pages are read by their row numbers.
     is_joined: bool = True
-    # Rows that the next pages repeat, and how many pages may be requested before a reply.
+    # Rows that the next pages repeat.
     overlap: int = 1
-    max_outstanding: int = sys.maxsize
     # Repeated requests since fewer rows than ever were left below the position.
     searches: int = 0
     fewest_below: int = sys.maxsize

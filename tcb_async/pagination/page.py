@@ -59,21 +59,17 @@ class Page(Generic[T]):
         check_count("total", self.total, minimum=0)
 
 
-# Few APIs name a maximum. Some servers return fewer rows than requested, some refuse, and some
-# return no row, a single row or a wrong total. So the first page requests `LARGEST`, and the reply
-# decides:
+# Few APIs name a maximum. So the first page requests `LARGEST` rows, and the reply decides:
 #
 #   as many rows     nothing is learned: the next walk requests as many
 #   fewer rows       the server clamps: this length is expected from now on
-#   a refusal        the same rows are requested again, `FALLBACK` of them: a server that refuses
-#                    this too has a different reason
+#   a refusal        `FALLBACK` of the same rows are requested, once per walk: a server that refuses
+#                    these too has a different reason
 #
-# A refusal may happen at any time, also after a large page was returned or a length was learned. It
-# may be any error, from a time-out to a gateway's HTTP 400. So any error that a smaller page might
-# cure counts as a refusal, once per walk.
-#
-# Requesting more than a server returns costs nothing, as long as the next pages are planned for the
-# expected length. So after a few full pages, one page requests the maximum.
+# A refusal is any reply or error that a smaller page might cure: no rows, a single row, a wrong
+# total, HTTP 400, a time-out. It may follow accepted pages. Requesting more than a server returns
+# costs nothing if the next pages are planned for the expected length. So after a few full pages,
+# one page requests the maximum.
 LARGEST, FALLBACK = DEFAULT_FIRST_PAGE_SIZE, DEFAULT_PAGE_SIZE
 _FULL_PAGES = 3
 
@@ -91,9 +87,9 @@ class PageSize:
     expected: int = attrs.field(default=attrs.Factory(lambda self: self.maximum, takes_self=True))
     # Whether a request for `maximum` rows was successful, in this walk or in an earlier walk.
     is_accepted: bool = False
-    # The number of requests that may be outstanding. A reply of unexpected length makes the
-    # requests planned after it useless. One more request for each full page since then bounds the
-    # waste: at most twice as many requests as a sequential walk.
+    # The number of requests that may be outstanding. A reply of unexpected length, or one that does
+    # not join, makes the requests planned after it useless. One more request for each full page
+    # since then bounds the waste: at most twice as many requests as a sequential walk.
     max_outstanding: int = attrs.field(init=False, default=sys.maxsize)
     # Whether a reply has changed `maximum` or `expected`.
     is_learned: bool = attrs.field(init=False, default=False)

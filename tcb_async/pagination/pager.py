@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iter
 from contextlib import nullcontext
 from inspect import iscoroutinefunction
 from operator import length_hint
-from typing import ClassVar, Generic, TypeVar, cast
+from typing import ClassVar, Generic, TypeVar, cast, get_args
 
 import attrs
 
@@ -44,7 +44,6 @@ T = TypeVar("T")
 
 _log = logging.getLogger("tcb_async")
 _NO_OBSERVER = nullcontext()
-_NO_MAXIMUM = sys.maxsize
 _NEW_PAGER = (
     "a pager walks once: make a new one, with resume=… set to its cursor to continue from there"
 )
@@ -60,8 +59,7 @@ class Pager(IteratedOnce, Generic[T]):
             return Page([Order(**row) for row in reply["rows"]], reply["total"])
 
         async with Pager(fetch, identify=lambda order: order.number) as pager:
-            async for order in pager:
-                ...
+            orders = [order async for order in pager if order.is_open]
 
     The end of the ``async with`` block, also after a ``break``, cancels all fetches in flight and
     awaits them. Without the block, the event loop does this later.
@@ -73,8 +71,8 @@ class Pager(IteratedOnce, Generic[T]):
             this text the walk, and a resumed walk, recognise rows.
         scope: Names the list; cursors of a different scope are refused.
         page_size: Rows per request, 1 or more; None to request 100 first, and then as many as the
-            server returns. If it refuses (see `refuses_size`), or returns no rows and a total above
-            0, 20 are requested. With 1, pages have no overlap, by which changes are noticed.
+            server returns, or 20 if it refuses (see `refuses_size`). With 1, pages have no overlap,
+            by which changes are noticed.
         max_items: The maximum number of items to yield; None for all.
         concurrency: The maximum number of fetches in flight, 1 or more.
         on_drift: ``"repair"`` the walk after a change, ``"raise"`` at the first sign of a change,
@@ -114,17 +112,13 @@ class Pager(IteratedOnce, Generic[T]):
     ) -> None:
         super().__init__()
         if not callable(fetch):
-            raise ConfigurationError(
-                f"fetch={fetch!r:.80}: must be async, called with (offset, limit)"
-            )
+            raise ConfigurationError(f"fetch={fetch!r:.80}: must be async def fetch(offset, limit)")
         check_callback("identify", identify)
         check_callback("value", value)
         if on_progress is not None:
             check_callback("on_progress", on_progress)
-        if on_drift not in ("repair", "raise", "ignore"):
-            raise ConfigurationError(
-                f"on_drift={on_drift!r}: must be 'repair', 'raise' or 'ignore'"
-            )
+        if on_drift not in get_args(OnDrift):
+            raise ConfigurationError(f"on_drift={on_drift!r}: must be one of {get_args(OnDrift)}")
         # These four belong to a client, if it makes the pager: see `ListingPager`.
         self._learned = PageSize(LARGEST, FALLBACK)
         self._live: set[asyncio.Task[object]] = set()
@@ -137,7 +131,7 @@ class Pager(IteratedOnce, Generic[T]):
             start=read_start(scope, resume),
             size=attrs.evolve(self._learned),
             max_items=check_count(
-                "max_items", _NO_MAXIMUM if max_items is None else max_items, minimum=0
+                "max_items", sys.maxsize if max_items is None else max_items, minimum=0
             ),
             on_drift=on_drift,
             max_repairs=check_count("max_repairs", max_repairs, minimum=0),
@@ -173,10 +167,9 @@ class Pager(IteratedOnce, Generic[T]):
         on the first access: 0.6 s after a million names. A service that walks so far uses a thread,
         between two items: ``await asyncio.to_thread(lambda: str(pager.cursor))``.
         """
-        # For the plan a page is yielded when it is received; the consumer gets its items one by
-        # one. `_items` yields from the iterator `_unread`, which knows its remaining length
-        # (`length_hint`). So counting items costs nothing, and the cursor is right wherever the
-        # consumer stops: in the loop's body, at a break, in an error, from another task.
+        # For the plan, a page is yielded when it is received. `_items` yields its items from the
+        # iterator `_unread`, which knows its remaining length: so counting costs nothing, and the
+        # cursor is right wherever the consumer stops, also at a break or in an error.
         return self._plan.cursor(length_hint(self._unread))
 
     def __repr__(self) -> str:
@@ -185,8 +178,6 @@ class Pager(IteratedOnce, Generic[T]):
         if self._state != "new":
             yielded = plan.yielded.count - length_hint(self._unread)
             state += f" {yielded} of {'?' if plan.total is None else plan.total}"
-        if in_flight := sum(not task.done() for _, task in self._fetches):
-            state += f", {in_flight} request{'s'[: in_flight > 1]} in flight"
         return f"<{type(self).__name__}{scope}: {state}>"
 
     def __aiter__(self) -> AsyncGenerator[T, None]:  # noqa: PYI058 - to be closed by its caller
@@ -297,13 +288,9 @@ class Pager(IteratedOnce, Generic[T]):
         if request.pause:
             await self._sleep(request.pause)
         with _NO_OBSERVER if self._walk_observer is None else self._walk_observer.fetching():
-            fetched: object = self._fetch(request.offset, request.limit)
-            if not isinstance(fetched, Awaitable):
-                raise ConfigurationError(
-                    f"fetch returned {type(fetched).__name__}: write it with async def"
-                )
-            page: Page[T] = await fetched
-            return page
+            fetched = self._fetch(request.offset, request.limit)
+            check_instance("the result of fetch", fetched, Awaitable, "made by async def")
+            return await fetched
 
     def _receive(self, request: Request, head: asyncio.Task[Page[T]]) -> Sequence[T]:
         """Give a fetched page to the plan, and store the items that it yields."""

@@ -82,9 +82,8 @@ class Plan(Generic[T]):
     concurrently, and give the replies to :meth:`receive` in the order of the requests. Once nothing
     is outstanding and there is no next request, the walk is `done` or there is a `failure`.
 
-    The arguments are those of `Pager`. With a page size of 1 no overlap is possible, so rows that
-    are added and removed between two requests can hide an item; if the total changes, all rows are
-    collected.
+    The arguments are those of `Pager`. With a page size of 1 no overlap is possible, so changes
+    that keep the total can hide an item.
     """
 
     identity: Identity[T]
@@ -134,14 +133,9 @@ class Plan(Generic[T]):
             self._finish()
 
     @property
-    def ended(self) -> bool:
-        """Whether nothing more is requested."""
-        return self.mode is Mode.DONE
-
-    @property
     def done(self) -> bool:
         """Whether the list was read completely, or as far as `max_items`."""
-        return self.ended and self.failure is None
+        return self.mode is Mode.DONE and self.failure is None
 
     @property
     def has_drifted(self) -> bool:
@@ -175,14 +169,13 @@ class Plan(Generic[T]):
 
     def next_request(self) -> Request | None:
         """Plan one more request; None if none is possible now."""
-        if self.ended:
+        if self.mode is Mode.DONE:
             return None
         current, waiting = self._current, self.outstanding
         planned = current.end
         if waiting:
             planned = waiting[-1].offset + min(waiting[-1].limit, self.size.expected)
-            maximum = min(self.size.max_outstanding, current.max_outstanding)
-            if planned >= (self.total or 0) or len(waiting) >= maximum:
+            if planned >= (self.total or 0) or len(waiting) >= self.size.max_outstanding:
                 return None
         overlap = self._overlap if planned else 0
         limit = self._limit(planned, overlap)
@@ -245,7 +238,7 @@ class Plan(Generic[T]):
             return self._repeat(request, page)
         if not total == self.total == self._current.total:
             self._note_total(total)
-        if self.ended:
+        if self.mode is Mode.DONE:
             return ()
         if self.stores_rows:
             self._pass.replies.append((request.offset, page))
@@ -328,9 +321,7 @@ class Plan(Generic[T]):
         None: the page is not used. The request is repeated further up, or a pass or check starts.
         """
         current = self._current
-        if not current.is_joined:
-            return 0
-        if self.mode is Mode.COLLECT:
+        if not current.is_joined or self.mode is Mode.COLLECT:
             current.is_joined = False
             return 0
         known = current.known
@@ -345,7 +336,8 @@ class Plan(Generic[T]):
             current.is_joined = False
         else:
             self._note_drift("a name appeared twice", _CAUSE_UNKNOWN)
-        if self.ended or current is not self._current or self._is_disorder(current, found):
+        is_other = self.mode is Mode.DONE or current is not self._current
+        if is_other or self._is_disorder(current, found):
             return None
         return first if found or position is not None else self._search(request, page.total)
 
@@ -358,12 +350,12 @@ class Plan(Generic[T]):
         elif request.offset and current.searches <= _MAX_SEARCHES:
             further = current.overlap + _SEARCHED_ROWS + max(0, (current.total or 0) - total)
             current.overlap += further if current.searches == 1 else request.limit
-            current.max_outstanding = 1
+            self.size.max_outstanding = 1
             self.outstanding.clear()
         elif self.mode is Mode.CHECK:
             self._begin(Mode.CHECK)
         else:
-            current.is_joined, current.max_outstanding = False, sys.maxsize
+            current.is_joined, self.size.max_outstanding = False, sys.maxsize
             return 0
         return None
 
@@ -410,7 +402,6 @@ class Plan(Generic[T]):
         """Decide the next step after a page."""
         current, items = self._current, page.items
         is_snapshot = request.offset == 0  # one reply has all rows from row 0 on
-        current.max_outstanding += 1
         if not current.is_quiet:
             if page.total - current.end < current.fewest_below:
                 current.fewest_below, current.searches = page.total - current.end, 0
@@ -484,8 +475,9 @@ class Plan(Generic[T]):
         self.outstanding.clear()
         self.mode = mode
         self._current = current = Pass[T]()
+        # Usually, one page is enough for a check.
+        self.size.max_outstanding = 1 if mode is Mode.CHECK else sys.maxsize
         if mode is Mode.CHECK:
-            current.max_outstanding = 1  # usually, one page is enough
             return
         self.stats.passes += 1
         if mode is Mode.COLLECT:

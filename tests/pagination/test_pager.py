@@ -692,10 +692,10 @@ class TestUse:
 
         consumer = asyncio.create_task(note(pager, [], {"f019": lambda: seen.append(repr(pager))}))
         await turns()
-        assert repr(pager) == "<Pager 'env': walking 0 of ?, 1 request in flight>"
+        assert repr(pager) == "<Pager 'env': walking 0 of ?>"
         await consumer
 
-        assert seen == ["<Pager 'env': walking 20 of 57, 1 request in flight>"]
+        assert seen == ["<Pager 'env': walking 20 of 57>"]
         assert repr(pager) == "<Pager 'env': done 57 of 57>"
         assert repr(Pager(server.fetch, identify=NAME)) == "<Pager: new>"
 
@@ -708,14 +708,14 @@ class TestUse:
             ({"max_repairs": -1}, "max_repairs=-1: must be a whole number, 0 or more"),
             ({"page_size": True}, "page_size=True: must be"),
             ({"on_progress": 7}, "on_progress=7: must be a function that is not async"),
-            ({"on_drift": "hope"}, "on_drift='hope': must be 'repair', 'raise' or 'ignore'"),
+            ({"on_drift": "hope"}, "on_drift='hope': must be one of ('repair', 'raise', 'ignore')"),
             ({"resume": 7}, "resume=7: must be a Cursor, or the string of one"),
             ({"resume": "nonsense"}, "resume=…: not a cursor"),
             ({"value": "number"}, "value='number': must be a function that is not async"),
             ({"resume": Cursor("other", 1, 2)}, "a cursor of 'other', not of 'env'"),
             ({"identify": "name"}, "identify='name': must be a function that is not async"),
-            ({"fetch": 7}, "fetch=7: must be async, called with (offset, limit)"),
-            ({"fetch": None}, "fetch=None: must be async"),
+            ({"fetch": 7}, "fetch=7: must be async def fetch(offset, limit)"),
+            ({"fetch": None}, "fetch=None: must be async def"),
         ],
     )
     def test_bad_settings_are_refused_by_name_and_value(self, settings, message):
@@ -746,7 +746,7 @@ class TestUse:
         assert message in str(caught.value)
 
     async def test_a_fetch_that_is_not_async_is_refused_in_a_sentence(self):
-        with pytest.raises(ConfigurationError, match="returned Page: write it with async def"):
+        with pytest.raises(ConfigurationError, match="type Page: must be an Awaitable, made by async def"):
             await Pager(lambda _offset, _limit: Page([], 0), identify=NAME).collect()
 
     async def test_a_fetch_may_return_anything_that_can_be_awaited(self):

@@ -97,10 +97,10 @@ def walk_in_runs(listing, legs, *, page_size, **settings):
         drift = drift or outcome.plan.stats.drift
         outcome.note_what_became_of(listing)
         assert len(outcome.yielded) == len(set(outcome.yielded)), "nothing is yielded twice"
-        if not unread and outcome.plan.ended:
+        if not unread and outcome.plan.mode is Mode.DONE:
             break
         cursor = Cursor.parse(str(outcome.plan.cursor(unread)))
-    assert outcome.plan.ended
+    assert outcome.plan.mode is Mode.DONE
     outcome.check(drift=drift)
     return outcome
 
