@@ -181,7 +181,7 @@ class Plan(Generic[T]):
         limit = self._limit(planned, overlap)
         if limit <= 0:
             return None
-        if self._is_overspent():
+        if self.stats.requests >= _MAX_REQUESTS and self._is_overspent():
             if not waiting:
                 self._give_up(f"{self.stats.requests} requests did not reach the end of the list")
             return None
@@ -212,20 +212,16 @@ class Plan(Generic[T]):
         return min(self.size.limit, needed + overlap) if needed > 0 else 0
 
     def _is_overspent(self) -> bool:
-        spent = self.stats.requests - _MAX_REQUESTS
-        if spent < 0:
-            return False
         rows = min(self._first_total, self.start.count + self.yielded.count)
         self._pages = max(self._pages, rows // max(1, self.size.expected - 1))
-        return spent >= _MAX_REQUESTS_PER_PAGE * self._pages
+        return self.stats.requests >= _MAX_REQUESTS + _MAX_REQUESTS_PER_PAGE * self._pages
 
     # Replies
 
     def receive_refusal(self, request: Request) -> bool:
         """Request the same rows again, fewer at a time, if that may help against a refusal."""
-        if is_refused := self.size.reduce(request.limit):
-            self.outstanding.clear()
-        return is_refused
+        self.outstanding.clear()
+        return self.size.reduce(request.limit)
 
     def receive(self, request: Request, page: Page[T]) -> Sequence[T]:
         """Take the reply to the oldest outstanding request; return the items to yield, in order."""
@@ -262,8 +258,7 @@ class Plan(Generic[T]):
 
     def _repeat(self, request: Request, page: Page[T]) -> Sequence[T]:
         """Repeat a request after a contradiction: rows beyond the total, or no rows before it."""
-        self.outstanding.clear()
-        if self.size.reduce(request.limit):
+        if self.receive_refusal(request):
             return ()
         self._pause = _growing_pause(self._contradictions)
         self._contradictions += 1

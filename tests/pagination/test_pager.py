@@ -746,7 +746,7 @@ class TestUse:
         assert message in str(caught.value)
 
     async def test_a_fetch_that_is_not_async_is_refused_in_a_sentence(self):
-        with pytest.raises(ConfigurationError, match="type Page: must be an Awaitable, made by async def"):
+        with pytest.raises(ConfigurationError, match="must be an Awaitable, made by async def"):
             await Pager(lambda _offset, _limit: Page([], 0), identify=NAME).collect()
 
     async def test_a_fetch_may_return_anything_that_can_be_awaited(self):
