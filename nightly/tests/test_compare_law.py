@@ -246,7 +246,8 @@ def change(emulator, env, kind, index):
     """Make one change, to some function if there are any."""
     names = [function.name for function in emulator.functions(env)]
     if kind == "deploy":
-        emulator.deploy(env, f"new-{len(names)}-{index}")
+        free = (f"new-{n}" for n in itertools.count(index) if f"new-{n}" not in names)
+        emulator.deploy(env, next(free))
     elif names and kind == "update":
         emulator.update(env, names[index % len(names)], status="UpdateFailed")
     elif names:

@@ -165,8 +165,6 @@ class Pass(Generic[T]):
     replies: list[tuple[int, Page[T]]] = attrs.field(factory=list["tuple[int, Page[T]]"])
     # Whether every page so far was that of an unchanging list.
     is_quiet: bool = True
-    # Whether a total or a row changed: then the list is changing.
-    is_changed: bool = False
     # Whether each page joined. If not, the following pages are read by their row numbers.
     is_joined: bool = True
     # Rows that the next pages repeat.

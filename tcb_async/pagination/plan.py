@@ -23,10 +23,10 @@ with a failure.
 # changes between the pages of a check, these pages extend the pass above z, and the next check is
 # usually one page. Changes that cancel out exactly can hide a row that was updated, but no other.
 #
-# A list without a stable order breaks (2). The signs are unchanged rows in a different order, a
-# name that appears again below the expected row, and fewer rows read than counted. Changes explain
-# the last two as well: so they cause one new pass, and then count if no total or row has changed.
-# After a sign, and after `max_repairs` passes without progress, rows are *collected*.
+# A list without a stable order breaks (2). The signs are unchanged rows in a different order, and
+# fewer rows read by all passes than the list counts. A change explains the second sign, too, so it
+# counts if it appears again after a new pass. An unchanging list without a sign is complete. After
+# a sign, and after `max_repairs` passes without progress, rows are *collected*.
 #
 # Claim 3: suppose every reply since the start of a pass p has the total T, and these contain T
 # different rows, each unchanged since it was seen before p. Then the list was exactly these rows
@@ -64,6 +64,7 @@ _MAX_STALLED = 32  # consecutive replies without a row below the overlap, before
 _MAX_SEARCHES = 2  # repeated requests, each further up, before a pass has lost its position
 _SEARCHED_ROWS = 3  # rows that the first search goes up, besides the overlap and the deleted rows
 _MAX_OVERLAP = 4  # at most a quarter of a page
+_MAX_PASSES = 4  # until a pass has read as many rows as the list counts, for `last_rows`
 _GOLDEN_RATIO = (5**0.5 - 1) / 2
 _CAUSE_CHANGED = "the list changed during the walk"
 _CAUSE_UNSTABLE = "the order of the list is not stable"
@@ -106,7 +107,7 @@ class Plan(Generic[T]):
     _current: Pass[T] = attrs.field(init=False)
     # Rows by which the list grew since the latest pass started: they may be above its position.
     _grown: int = attrs.field(init=False, default=0)
-    # Whether there was a sign of disorder that a change may explain, too.
+    # Whether fewer rows were read than the list counts, which a change may explain, too.
     _is_suspect: bool = attrs.field(init=False, default=False)
     # Consecutive replies that contradicted themselves, replies without a row below the overlap, and
     # passes and checks without progress.
@@ -278,7 +279,6 @@ class Plan(Generic[T]):
             self._grown = 0
             return
         self._grown += max(0, total - before)
-        self._pass.is_changed |= total != before
         if current.total not in {None, total} and self.on_drift != "ignore":
             self._note_drift(f"it had {current.total} rows and now has {total}")
 
@@ -319,22 +319,14 @@ class Plan(Generic[T]):
         if not current.is_joined or self.mode is Mode.COLLECT:
             current.is_joined = False
             return 0
-        known = current.known
-        found = self.identity.unchanged(known, page.items)
-        first = names.index(found[-1]) + 1 if found else position or 0
-        current.is_changed |= len(found) < sum(name in known for name in names)
-        unknown = [name for name in names[first:] if name not in known]
-        if position is None:
-            self._note_drift(f"row {request.offset} is not the row that was there", _CAUSE_UNKNOWN)
-        elif not current.is_changed and self._appear_again(unknown):
-            self._suspect("a name appeared twice, although its page joined the page before")
-            current.is_joined = False
-        else:
-            self._note_drift("a name appeared twice", _CAUSE_UNKNOWN)
-        is_other = self.mode is Mode.DONE or current is not self._current
-        if is_other or self._is_disorder(current, found):
+        sign = f"row {request.offset} is not the row that was there"
+        self._note_drift(sign if position is None else "a name appeared twice", _CAUSE_UNKNOWN)
+        found = self.identity.unchanged(current.known, page.items)
+        if self.mode is Mode.DONE or self._is_disorder(current, found):
             return None
-        return first if found or position is not None else self._search(request, page.total)
+        if found:
+            return names.index(found[-1]) + 1
+        return self._search(request, page.total) if position is None else position
 
     def _search(self, request: Request, total: int) -> int | None:
         """Repeat a request further up, where an unchanged row may be; or give the position up."""
@@ -362,13 +354,6 @@ class Plan(Generic[T]):
         self._note_drift("known rows were in a different order", _CAUSE_UNSTABLE)
         self._begin(Mode.COLLECT)
         return True
-
-    def _suspect(self, sign: str) -> None:
-        """Note a sign of disorder that a change may explain; the second time, collect."""
-        self._note_drift(sign, _CAUSE_UNSTABLE)
-        if self._is_suspect:
-            self._begin(Mode.COLLECT)
-        self._is_suspect = True
 
     def _accept(
         self, request: Request, page: Page[T], keys: Keys[T], first: int, new: Sequence[T]
@@ -436,23 +421,29 @@ class Plan(Generic[T]):
         check, base = self._current, self._pass
         if self._is_disorder(base, found):
             return
-        known = base.known
-        base.is_changed |= check.is_changed or any(
-            known.get(name, row) != row for name, row in check.known.items()
-        )
         base.put_above(check.known)
         read = self.start.count + self.yielded.count
-        if base.names is not None:
-            base.names.update(check.names or ())
-            read = len(base.names)
         if not (is_snapshot or check.is_quiet):
             self._begin(Mode.CHECK)
-        elif read + self._grown >= (self.total or 0) or (self._is_suspect and base.is_changed):
-            self._finish()
+        elif read + self._grown < (self.total or 0):
+            self._note_drift("the list counts more rows than were read", _CAUSE_UNSTABLE)
+            self._begin(Mode.COLLECT if self._is_suspect else Mode.PASS)
+            self._is_suspect = True
+        elif self.stores_rows and self._is_miscounted():
+            self._begin(Mode.PASS)
         else:
-            self._suspect("the list counts more rows than were read")
-            if self.mode is Mode.CHECK:
-                self._begin(Mode.PASS)
+            self._finish()
+
+    def _is_miscounted(self) -> bool:
+        """Whether `last_rows` would return more or fewer rows than the list counts.
+
+        The reason is a row that was added or deleted where the pass had been. After a few passes,
+        this is accepted.
+        """
+        is_last = self.stats.passes >= _MAX_PASSES or self._idle + 2 >= self.max_repairs
+        if is_last or self._pass.replies[0][0]:  # read from the cursor, not from row 0
+            return False
+        return len(latest_rows(self._pass.replies, self.identity)) != self.total
 
     def _begin(self, mode: Mode) -> None:
         """Start a pass or check at row 0, unless the attempts are used up."""

@@ -251,6 +251,18 @@ class TestLaws:
             for above, row, below in zip(rows, rows[1:], rows[2:], strict=False):
                 later = pages[latest[row.name][1] + 1 :]
                 assert not any({above, below} <= page for page in later), "row was between them"
+            assert len(rows) == outcome.plan.total or outcome.plan.stats.passes == 4
+
+    def test_collected_rows_are_as_many_as_the_list_counts(self):
+        """A row that is deleted after it was read changes only the total."""
+        listing = ChangingList.of(10)
+
+        collecting = plan(3)
+        collecting.stores_rows = True
+
+        outcome = walk(collecting, listing, changes=[Change(4, "delete", 3)])
+
+        assert [row.name for row in outcome.last_rows()] == listing.names
 
     @pytest.mark.parametrize(
         ("rows", "page_size", "changes"),
@@ -487,6 +499,23 @@ class TestRepairs:
             outcome.check()
             assert outcome.plan.done
             assert len(outcome.requests) <= 3 * needed(rows, page_size)
+
+    @pytest.mark.parametrize("kinds", [["redeploy"], ["delete", "insert"]], ids=str)
+    def test_changes_that_keep_the_total_are_not_disorder(self, kinds):
+        """Of a list with more rows than a pass stores."""
+        for seed in range(4):
+            chance = random.Random(seed)
+            schedule = [
+                Change(3 * (number == 0), kind, chance.randrange(3000), chance.randrange(3000))
+                for _ in range(300)
+                for number, kind in enumerate(kinds)
+            ]
+
+            outcome = walk(plan(100), ChangingList.of(3000), concurrency=8, changes=schedule)
+
+            outcome.check()
+            assert outcome.plan.done
+            assert len(outcome.requests) <= 3 * needed(3000, 100)
 
     @pytest.mark.parametrize("kinds", [("insert",), ("insert", "delete", "update", "redeploy")])
     def test_a_change_per_request_does_not_fail_the_walk(self, kinds):
