@@ -5,7 +5,6 @@ Rule: an endpoint returns the bytes of its reply or raises ``Refused``, under th
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
@@ -126,7 +125,7 @@ class Endpoints:
         offset, count = get_count(body, "offset"), get_count(body, "count")
         if count > _MAX_AUTHORIZERS:
             raise Refused(wire.TOO_MANY_ROWS)
-        page = itertools.islice(self._order_merchants(component), offset, offset + count)
+        page = [*self._order_merchants(component)][offset : offset + count]
         rows = [authorizer.to_row(appid) for appid, authorizer in page]
         return encode_reply(total_count=len(component.authorizers), list=rows)
 

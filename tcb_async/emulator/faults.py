@@ -312,6 +312,8 @@ def take_fault(scripts: list[Script], request: RecordedRequest) -> Fault | None:
         if script.matches(request):
             if (fault := next(script.faults, None)) is not None:
                 return check_fault(fault)
-            # Only the next request shows that a script is used up: it may be a generator.
-            scripts.remove(script)
+            # Only the next request shows that a script is used up: it may be a generator, and a
+            # generator may clear the scripts.
+            if script in scripts:
+                scripts.remove(script)
     return None
