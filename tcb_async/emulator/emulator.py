@@ -105,7 +105,7 @@ class Emulator(Endpoints, Server):
         self._token = self.issue_token()
 
     def __repr__(self) -> str:
-        where = self.url.removeprefix("http://") if self._runner else "closed"
+        where = self.url.removeprefix("http://") if self._socket else "closed"
         return (
             f"<Emulator {where}, {len(self._environments)} environments, "
             f"{self._journal.total} requests, {self.in_flight} in flight>"

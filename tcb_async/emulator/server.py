@@ -68,7 +68,8 @@ class Server:
         self._handle = handle
         self._port = port
         self._lock = threading.RLock()
-        self._runner: web.ServerRunner | None = None
+        self._socket: asyncio.Server | None = None
+        self._connections: web.Server
         self._thread: _LoopThread | None = None
         self._leave = ExitStack()
 
@@ -123,9 +124,8 @@ class Server:
         return f"http://{_HOST}:{self._port}"
 
     def _check_stopped(self) -> None:
-        with self._lock:
-            if self._runner is not None:
-                raise RuntimeError(f"{self!r} is running already: leave its block, or stop() it")
+        if self._socket is not None:
+            raise RuntimeError(f"{self!r} is running already: leave its block, or stop() it")
 
     async def _run_on_own_loop(self, work: Coroutine[object, object, None]) -> None:
         # A socket belongs to the loop that made it, which may run on the emulator's own thread.
@@ -136,29 +136,27 @@ class Server:
 
     async def _listen(self) -> None:
         # Without routes: aiohttp's router would reply to unknown paths itself.
-        server = web.Server(
+        self._connections = web.Server(
             self._handle, access_log=None, logger=_http_log, handler_cancellation=True
         )
-        runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_SECONDS)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, _HOST, self._port).start()
-        except OSError:
-            await runner.cleanup()
-            raise
-        self._port = runner.addresses[0][1]
-        self._runner = runner
+        loop = asyncio.get_running_loop()
+        self._socket = await loop.create_server(self._connections, _HOST, self._port)
+        self._port = self._socket.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:
-        if self._runner is not None:
-            runner, self._runner = self._runner, None
-            for site in runner.sites:
-                await site.stop()
+        if self._socket is not None:
+            listening, self._socket = self._socket, None
+            # asyncio loses a connection that it has just accepted when the server is closed. So it
+            # accepts no more first; two steps of the loop later, each connection is known.
+            asyncio.get_running_loop().remove_reader(listening.sockets[0].fileno())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            listening.close()
             # Aborted, so that clients see dropped connections, as when a server dies. No await
             # between finding and aborting: asyncio fails if a transport closes in between.
-            # Before the clean-up, in which aiohttp waits for slow readers and forgets transports.
-            for connection in [] if runner.server is None else runner.server.connections:
+            # Before the shutdown, in which aiohttp waits for slow readers and forgets transports.
+            for connection in self._connections.connections:
                 if connection.transport is not None:
                     connection.transport.abort()
-            await runner.cleanup()
+            await self._connections.shutdown(_SHUTDOWN_SECONDS)
             await asyncio.sleep(0)

@@ -1,9 +1,11 @@
 """The emulator lists functions as WeChat does, records requests, starts and stops."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
+import socket
 import time
 from pathlib import Path
 from urllib.parse import urlencode
@@ -344,6 +346,19 @@ class TestLife:
             await asker.emulator.start()
             assert asker.emulator.url == url
             assert (await asker.list())["errcode"] == 0
+
+    @pytest.mark.parametrize("steps", range(5))
+    async def test_stop_closes_connections_accepted_just_before(self, steps):
+        async with Emulator() as emulator:
+            with socket.socket() as client:
+                client.setblocking(False)  # noqa: FBT003 - its only argument
+                client.connect_ex(("127.0.0.1", int(emulator.url.split(":")[2])))
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                await emulator.stop()
+                with contextlib.suppress(ConnectionError):
+                    async with asyncio.timeout(10):
+                        assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
 
     async def test_stop_ends_requests_in_flight_and_leaves_no_task(self):
         before = asyncio.all_tasks()
