@@ -100,7 +100,6 @@ class Emulator(Endpoints, Server):
         self._scripts: list[Script] = []
         self._hooks: list[OnRequest] = []
         self._journal = state.Journal(_MAX_RECORDED_REQUESTS)
-        self._in_progress = 0
         self._merchant_numbers = itertools.count(1)
         self._token = self.issue_token()
 
@@ -565,10 +564,11 @@ class Emulator(Endpoints, Server):
 
     async def _handle_request(self, request: web.BaseRequest) -> web.StreamResponse:
         raw = await _read_body(request)
-        call = ReceivedCall(request.method, request.query, raw, wire.decode_object(raw))
+        body = wire.decode_object(raw)
+        call = ReceivedCall(request.method, request.path, request.query, raw, body)
         exchange = Exchange(
             request,
-            lambda: self._reply_honestly(request.path, call),
+            lambda: self._reply_honestly(call),
             lambda errcode, errmsg: self._reply_with_errcode(call, errcode, errmsg),
         )
         record = self._begin(request, call)
@@ -590,29 +590,24 @@ class Emulator(Endpoints, Server):
     async def _reply(self, exchange: Exchange, record: RecordedRequest) -> web.StreamResponse:
         if record.path not in self._endpoints:
             return exchange.send(self._make_refusal(Refused(wire.BAD_URL)))
-        if self.capacity is not None and self._in_progress >= self.capacity:
+        if self.capacity is not None and self.in_flight > self.capacity:  # with this request
             return exchange.send(self._make_refusal(Refused(wire.BUSY)))
-        # Counted without the lock: requests are handled on one event loop.
-        self._in_progress += 1
-        try:
-            # Chosen before the delay, so that scripts are used up in the order of arrival.
-            with self._lock:
-                fault = take_fault(self._scripts, record) or self._choose_fault()
-                seconds = self.latency + self.jitter * self._chance.random()
-            exchange.fault = None if fault.name == "ok" else fault.name
-            if seconds:
-                await asyncio.sleep(seconds)
-            return await fault.act(exchange)
-        finally:
-            self._in_progress -= 1
+        # Chosen before the delay, so that scripts are used up in the order of arrival.
+        with self._lock:
+            fault = take_fault(self._scripts, record) or self._choose_fault()
+            seconds = self.latency + self.jitter * self._chance.random()
+        exchange.fault = None if fault.name == "ok" else fault.name
+        if seconds:
+            await asyncio.sleep(seconds)
+        return await fault.act(exchange)
 
     def _choose_fault(self) -> Fault:
         return _BUSY if self._chance.random() < self.busy_rate else _NO_FAULT
 
-    def _reply_honestly(self, path: str, call: ReceivedCall) -> Reply:
+    def _reply_honestly(self, call: ReceivedCall) -> Reply:
         with self._lock:
             try:
-                return Reply(0, self._endpoints[path](path, call))
+                return Reply(0, self._endpoints[call.path](call))
             except Refused as refused:
                 return self._make_refusal(refused)
 
@@ -635,7 +630,7 @@ class Emulator(Endpoints, Server):
             record = RecordedRequest(
                 number=self._journal.total + 1,
                 method=call.method,
-                path=request.path,
+                path=call.path,
                 token_id=None if call.token is None else wire.token_id(call.token),
                 account=self._guess_account(call),
                 body=call.body,

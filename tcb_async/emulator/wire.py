@@ -144,6 +144,7 @@ class ReceivedCall:
     """A complete request, as an endpoint sees it. ``body`` is the JSON object in ``raw``."""
 
     method: str
+    path: str
     query: Mapping[str, str]
     raw: bytes
     body: dict[str, object] | None

@@ -271,7 +271,9 @@ class TestRecord:
 
     def test_call_shows_no_token_and_no_secret_in_its_repr(self):
         body = {"secret": "hush-hush"}
-        call = ReceivedCall("POST", {"access_token": "hush-hush"}, json.dumps(body).encode(), body)
+        call = ReceivedCall(
+            "POST", LIST, {"access_token": "hush-hush"}, json.dumps(body).encode(), body
+        )
         assert call.token == "hush-hush"
         assert "hush-hush" not in repr(call)
 
