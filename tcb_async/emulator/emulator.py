@@ -12,18 +12,19 @@ import logging
 import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Self
+from typing import Literal, Self
 
 import attrs
 from aiohttp import web
 
 from tcb_async.emulator import demo, state, wire
-from tcb_async.emulator.endpoints import LIST_FUNCTIONS, AboveMaxPage, Endpoints, Order
-from tcb_async.emulator.faults import Exchange, Fault, Reply, Script, When, check_fault, take_fault
+from tcb_async.emulator.endpoints import LIST_FUNCTIONS, AboveMaxPage, Endpoints
+from tcb_async.emulator.faults import Exchange, Fault, Reply, Script, When, take_fault
 from tcb_async.emulator.server import Server
 from tcb_async.emulator.state import DeployedFunction, EnvironmentInfo, EnvironmentStatus
 from tcb_async.emulator.wire import EmulatorClock, ReceivedCall, RecordedRequest, Refused
 
+Order = Literal["added", "newest_first"]
 OnRequest = Callable[[RecordedRequest], None]
 
 _log = logging.getLogger("tcb_async.emulator")
@@ -61,7 +62,7 @@ class Emulator(Endpoints, Server):
             limit.
         order: ``"added"`` lists functions in the order of deployment, and an update leaves a
             function where it is. ``"newest_first"`` deploys to the head, and an update moves a
-            function to the head. Merchants are listed in the same order.
+            function to the head.
 
     Attributes:
         clock: Its clock; move it with ``clock.advance(seconds)``.
@@ -88,14 +89,13 @@ class Emulator(Endpoints, Server):
         order: Order = "added",
     ) -> None:
         # Not `super().__init__`: the two bases take different arguments.
-        Endpoints.__init__(self, clock or EmulatorClock(), order)
+        Endpoints.__init__(self, clock or EmulatorClock(), max_page, above_max_page)
         Server.__init__(self, self._handle_request, port)
         self.latency = latency
         self.jitter = jitter
-        self.max_page = max_page
-        self.above_max_page = above_max_page
         self.capacity = capacity
         self.busy_rate = 0.0
+        self._newest_first = order == "newest_first"
         self._chance = random.Random(0)  # noqa: S311 - jitter, faults and ids; no secrets
         self._scripts: list[Script] = []
         self._hooks: list[OnRequest] = []
@@ -345,13 +345,12 @@ class Emulator(Endpoints, Server):
             self._components[component_appid].tickets[ticket] = self.clock()
         return ticket
 
-    def add_authorizer(  # noqa: PLR0913 - the facts of a merchant
+    def add_authorizer(
         self,
         component_appid: str,
         authorizer_appid: str,
         refresh_token: str | None = None,
         *,
-        auth_time: int | None = None,
         exchanged: bool = True,
         permission_sets: Iterable[int] = (state.CLOUD_DEVELOPMENT,),
     ) -> str:
@@ -361,7 +360,6 @@ class Emulator(Endpoints, Server):
             component_appid: The platform.
             authorizer_appid: The merchant.
             refresh_token: Its refresh token; None for a random one.
-            auth_time: The time of the authorisation, in seconds since 1970; None for now.
             exchanged: Whether its authorisation code was exchanged. If not, the list of merchants
                 shows no refresh token.
             permission_sets: The permission sets (权限集) that it grants. Without 49 (云开发) calls
@@ -371,7 +369,7 @@ class Emulator(Endpoints, Server):
         with self._lock:
             self._components[component_appid].authorizers[authorizer_appid] = state.Merchant(
                 refresh_token,
-                int(self.clock()) if auth_time is None else auth_time,
+                int(self.clock()),
                 exchanged,
                 frozenset(permission_sets),
             )
@@ -389,9 +387,7 @@ class Emulator(Endpoints, Server):
     def authorizers(self, component_appid: str) -> tuple[str, ...]:
         """Return the appids of a platform's merchants, in the order of the list."""
         with self._lock:
-            return tuple(
-                appid for appid, _ in self._order_merchants(self._components[component_appid])
-            )
+            return tuple(self._components[component_appid].authorizers)
 
     def rotate_refresh_token(self, component_appid: str, authorizer_appid: str) -> None:
         """Rotate the refresh token together with the merchant's next token."""
@@ -470,15 +466,17 @@ class Emulator(Endpoints, Server):
             when: Only requests for which ``when(request)`` is true.
 
         Raises:
-            TypeError: An item is not a ``Fault``.
+            TypeError: An item of a sequence is not a ``Fault``.
             ValueError: The path does not begin with ``/``.
         """
         if path is not None and not path.startswith("/"):
             raise ValueError(f"path={path!r}: must begin with /, as /tcb/listfunctions does")
-        # Other iterables may be endless: their items are checked when they are used.
-        if isinstance(faults, Sequence):
-            for fault in faults:
-                check_fault(fault)
+        # Other iterables may be endless.
+        for fault in faults if isinstance(faults, Sequence) else ():
+            if not isinstance(fault, Fault):
+                raise TypeError(
+                    f"faults contains {fault!r}: must contain Fault values, such as Fault.reset()"
+                )
         with self._lock:
             self._scripts.append(Script(iter(faults), path, account, when))
 
@@ -580,12 +578,10 @@ class Emulator(Endpoints, Server):
                 hook(record)
             response = await self._reply(exchange, record)
         except ConnectionError:
-            # The client has closed the connection: the record shows no status.
-            return web.Response()
-        else:
-            return response
+            pass  # The client has closed the connection: the record shows no status.
         finally:
             self._finish(record, exchange, response)
+        return web.Response() if response is None else response
 
     async def _reply(self, exchange: Exchange, record: RecordedRequest) -> web.StreamResponse:
         if record.path not in self._endpoints:

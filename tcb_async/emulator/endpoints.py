@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 from tcb_async.emulator import state, wire
-from tcb_async.emulator.state import App, Component, EnvironmentInfo, EnvironmentState, Merchant
+from tcb_async.emulator.state import App, Component, EnvironmentInfo, EnvironmentState
 from tcb_async.emulator.wire import (
     EmulatorClock,
     ReceivedCall,
@@ -20,11 +20,9 @@ from tcb_async.emulator.wire import (
     get_text,
 )
 
-Order = Literal["added", "newest_first"]
 AboveMaxPage = Literal["clamp", "refuse", "empty"]
 
 LIST_FUNCTIONS = "/tcb/listfunctions"
-_STABLE_TOKEN = "/cgi-bin/stable_token"  # noqa: S105 - a path
 _MAX_AUTHORIZERS = 500
 _OVERLAP = 300.0
 """Seconds that a token still lives after it was replaced."""
@@ -33,13 +31,14 @@ _OVERLAP = 300.0
 class Endpoints:
     """WeChat's state and replies; ``Emulator`` documents the attributes."""
 
-    def __init__(self, clock: EmulatorClock, order: Order) -> None:
+    def __init__(
+        self, clock: EmulatorClock, max_page: int | None, above_max_page: AboveMaxPage
+    ) -> None:
         self.clock = clock
-        self.max_page: int | None = None
+        self.max_page = max_page
+        self.above_max_page = above_max_page
         self.token_life = 7200.0
-        self.daily_quota = {_STABLE_TOKEN: 500_000}
-        self.above_max_page: AboveMaxPage = "clamp"
-        self._newest_first = order == "newest_first"
+        self.daily_quota: dict[str, int] = {}
         self._environments: dict[str, EnvironmentState] = {}
         self._owned: defaultdict[str | None, dict[str, EnvironmentState]] = defaultdict(dict)
         self._apps: dict[str, App] = {}
@@ -48,7 +47,7 @@ class Endpoints:
         self._tokens = state.AccessTokens(clock)
         self._quotas = state.Quotas(clock)
         self._endpoints: dict[str, Callable[[ReceivedCall], bytes]] = {
-            _STABLE_TOKEN: self._issue_stable_token,
+            "/cgi-bin/stable_token": self._issue_stable_token,
             "/cgi-bin/token": self._issue_classic_token,
             "/cgi-bin/component/api_component_token": self._issue_component_token,
             "/cgi-bin/component/api_authorizer_token": self._issue_authorizer_token,
@@ -97,7 +96,8 @@ class Endpoints:
         if (component := self._components.get(appid)) is None:
             raise Refused(wire.BAD_APPID)
         component.authenticate(secret)
-        component.accept_ticket(body.get("component_verify_ticket"), self.clock())
+        ticket = get_text(body, "component_verify_ticket", wire.BAD_TICKET)
+        component.accept_ticket(ticket, self.clock())
         self._spend(call, appid)
         self._tokens.replace(component.token, grace=_OVERLAP)
         component.token = self._tokens.issue(appid, self.token_life, component=True)
@@ -126,7 +126,7 @@ class Endpoints:
         offset, count = get_count(body, "offset"), get_count(body, "count")
         if count > _MAX_AUTHORIZERS:
             raise Refused(wire.TOO_MANY_ROWS)
-        page = [*self._order_merchants(component)][offset : offset + count]
+        page = [*component.authorizers.items()][offset : offset + count]
         rows = [authorizer.to_row(appid) for appid, authorizer in page]
         return encode_reply(total_count=len(component.authorizers), list=rows)
 
@@ -184,10 +184,6 @@ class Endpoints:
         if self.above_max_page == "refuse":
             raise Refused(wire.BAD_ARGUMENT)
         return self.max_page if self.above_max_page == "clamp" else 0
-
-    def _order_merchants(self, component: Component) -> Iterable[tuple[str, Merchant]]:
-        merchants = component.authorizers.items()
-        return reversed(merchants) if self._newest_first else merchants
 
     def _list_infos(self, owner: str | None) -> tuple[EnvironmentInfo, ...]:
         return tuple(environment.info for environment in self._owned.get(owner, {}).values())
