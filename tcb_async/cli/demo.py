@@ -12,12 +12,8 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-import attrs
-
-from tcb_async._redact import Secret
 from tcb_async.client import TcbClient
 from tcb_async.emulator import DEMO_ENV, Emulator, Fault, RecordedRequest
-from tcb_async.emulator.demo import DEMO_CREATED, make_demo_functions
 from tcb_async.tokens import ComponentToken, StaticToken, TokenProvider
 
 ENV = DEMO_ENV
@@ -34,7 +30,7 @@ async def open_demo(envs: Collection[str], concurrency: int) -> AsyncGenerator[T
     async with Emulator.demo() as emulator:
         for env in envs:
             if env != DEMO_ENV:
-                _deploy_demo_functions(emulator, env)
+                emulator.add_demo_environment(env)
             change_before_each_listing(emulator, env)
         async with _open_client(emulator, StaticToken(emulator.token), concurrency) as client:
             yield client
@@ -43,14 +39,14 @@ async def open_demo(envs: Collection[str], concurrency: int) -> AsyncGenerator[T
 @asynccontextmanager
 async def open_demo_merchants(concurrency: int) -> AsyncGenerator[TcbClient]:
     """Open the demonstration's platform, which is busy at first."""
-    appid, secret = "wx00112233445566aa", Secret(secrets.token_hex(16))
+    appid, secret = "wx00112233445566aa", secrets.token_hex(16)
     async with Emulator(latency=0.02) as emulator:
-        ticket = Secret(emulator.add_component(appid, secret.reveal()))
+        ticket = emulator.add_component(appid, secret)
         emulator.add_demo_merchants(appid)
         # A summary with retries shows that busy replies are repeated.
         emulator.fail_next(-1, times=2, path="/tcb/listfunctions")
 
-        async def latest_ticket() -> Secret:
+        async def latest_ticket() -> str:
             return ticket
 
         token = ComponentToken(appid, secret, ticket=latest_ticket)
@@ -80,8 +76,7 @@ def add_documented_environments(emulator: Emulator, platform: str) -> list[str]:
     """
     envs = [*_STEADY, CHANGING_ENV, _OVER_QUOTA]
     for env in envs:
-        emulator.add_environment(env, create_time=DEMO_CREATED)
-        _deploy_demo_functions(emulator, env)
+        emulator.add_demo_environment(env)
     emulator.add_collections(envs[0], *(f"orders-{number}" for number in range(45)))
     emulator.add_environment("own-7a8b9c", owner=platform)
     emulator.deploy("own-7a8b9c", "pay")
@@ -92,11 +87,6 @@ def add_documented_environments(emulator: Emulator, platform: str) -> list[str]:
         emulator.script(refused, when=partial(_is_for, env))
     emulator.script(itertools.repeat(Fault.errcode(45009)), when=_make_quota_test())
     return envs
-
-
-def _deploy_demo_functions(emulator: Emulator, env: str) -> None:
-    for row in make_demo_functions():
-        emulator.deploy(env, **attrs.asdict(row))
 
 
 def _is_for(env: str, request: RecordedRequest) -> bool:

@@ -115,8 +115,7 @@ class Emulator(Endpoints, Server):
         """Make an emulator for trying the library: 48 functions in ``DEMO_ENV``, sometimes busy."""
         emulator = cls(port=port, latency=0.03, jitter=0.02)
         emulator.busy_rate = 0.05
-        emulator.add_environment(demo.DEMO_ENV, create_time=demo.DEMO_CREATED)
-        emulator._environments[demo.DEMO_ENV].functions = tuple(demo.make_demo_functions())
+        emulator.add_demo_environment(demo.DEMO_ENV)
         return emulator
 
     # Environments and functions
@@ -150,6 +149,12 @@ class Emulator(Endpoints, Server):
             info = EnvironmentInfo(env, *self._check_times(create_time, update_time), status, owner)
             self._environments[env] = self._owned[owner][env] = state.EnvironmentState(info)
             return info
+
+    def add_demo_environment(self, env: str) -> None:
+        """Create an environment with the 48 functions of the demo."""
+        with self._lock:
+            self.add_environment(env, create_time=demo.DEMO_CREATED)
+            self._environments[env].functions = tuple(demo.make_demo_functions())
 
     def update_environment(self, env: str, *, status: EnvironmentStatus) -> EnvironmentInfo:
         """Change an environment's status now, and return the environment as it is listed."""

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import ExitStack
-from typing import Self, TypeVar
+from typing import Self
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -32,22 +32,19 @@ def _hide_request_line(line: logging.LogRecord) -> bool:
 _http_log.addFilter(_hide_request_line)
 
 
-Result = TypeVar("Result")
-
-
 class _LoopThread:
     """A thread that runs an event loop until it is stopped."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self) -> None:
         self._stopping = asyncio.Event()
         # With a factory, the runner does not set its loop as the current loop of this thread.
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         self._loop = self._runner.get_loop()
         # A daemon: a `with` block that is never left must not keep the interpreter from exiting.
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._work, name="tcb-emulator", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Coroutine[object, object, Result]) -> Future[Result]:
+    def submit(self, work: Coroutine[object, object, None]) -> Future[None]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def stop(self) -> None:
@@ -77,7 +74,7 @@ class Server:
         self._check_stopped()
         # A stack: if the server cannot listen, its thread is stopped before the error is raised.
         with ExitStack() as stack:
-            thread = _LoopThread("tcb-emulator")
+            thread = _LoopThread()
             stack.callback(thread.stop)
             thread.submit(self._listen()).result()
             stack.callback(lambda: thread.submit(self._close()).result())
