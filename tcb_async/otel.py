@@ -43,7 +43,8 @@ class Telemetry:
     ================================  ==========================================================
     ``tcb.inventory``                 inventory: at its end ``tcb.inventory.accounts``,
                                       ``.complete``, ``.failed``, ``.denied``, ``.environments``,
-                                      ``.functions``, ``.requests``, ``.retries``, ``.seconds``
+                                      ``.unavailable``, ``.functions``, ``.requests``,
+                                      ``.retries``, ``.seconds``
     ``tcb.account``                   account of an inventory: ``tcb.appid``, ``tcb.account.status``
                                       and, if it failed, ``tcb.errcode``, ``tcb.tcb_code`` and
                                       ``tcb.rid``

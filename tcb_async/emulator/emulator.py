@@ -409,8 +409,8 @@ class Emulator(Endpoints, Server):
     ) -> tuple[str, ...]:
         """Add many merchants, with environments and functions, to a platform.
 
-        10,000 merchants take less than a second. Each environment has different functions. Returns
-        the merchants' appids.
+        10,000 merchants take less than a second. All environments take their functions from the
+        same 400, beginning at different ones. Returns the merchants' appids.
 
         Args:
             component_appid: The platform.

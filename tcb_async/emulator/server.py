@@ -112,7 +112,7 @@ class Server:
         """Its address, such as ``http://127.0.0.1:40123``.
 
         Raises:
-            RuntimeError: It was never started.
+            RuntimeError: It was never started, and ``port`` is 0.
         """
         if self._port == 0:
             raise RuntimeError(
