@@ -214,7 +214,7 @@ class Emulator(Endpoints, Server):
                 raise ValueError(f"name={name!r}: this function is deployed to {env!r} already")
             added = tuple(
                 DeployedFunction(new_name, runtime, status, *times, reasons)
-                for new_name in ([name] if name else environment.make_names(count))
+                for new_name in ([name] if name is not None else environment.make_names(count))
             )
             if index is None:
                 index = 0 if self._newest_first else len(environment.functions)
@@ -590,9 +590,9 @@ class Emulator(Endpoints, Server):
 
     async def _reply(self, exchange: Exchange, record: RecordedRequest) -> web.StreamResponse:
         if record.path not in self._endpoints:
-            return exchange.send(self._make_refusal(Refused(wire.BAD_URL)))
+            return exchange.send(self._make_refusal(wire.BAD_URL))
         if self.capacity is not None and self.in_flight > self.capacity:  # with this request
-            return exchange.send(self._make_refusal(Refused(wire.BUSY)))
+            return exchange.send(self._make_refusal(wire.BUSY))
         # Chosen before the delay, so that scripts are used up in the order of arrival.
         with self._lock:
             fault = take_fault(self._scripts, record) or self._choose_fault()
@@ -610,20 +610,20 @@ class Emulator(Endpoints, Server):
             try:
                 return Reply(0, self._endpoints[call.path](call))
             except Refused as refused:
-                return self._make_refusal(refused)
+                return self._make_refusal(refused.errcode)
 
     def _reply_with_errcode(self, call: ReceivedCall, errcode: int, errmsg: str | None) -> Reply:
         with self._lock:
             # Otherwise the client would get the same token again, and later requests accept it.
             self._tokens.invalidate(call.token or "", errcode)
-            return self._make_refusal(Refused(errcode, errmsg))
+            return self._make_refusal(errcode, errmsg)
 
-    def _make_refusal(self, refused: Refused) -> Reply:
-        errmsg = refused.errmsg
+    def _make_refusal(self, errcode: int, errmsg: str | None = None) -> Reply:
+        errmsg = wire.ERRMSG.get(errcode, "error") if errmsg is None else errmsg
         if not wire.has_request_id(errmsg):
             chance = self._chance.getrandbits
             errmsg += f" rid: {int(self.clock()):08x}-{chance(32):08x}-{chance(32):08x}"
-        return Reply(refused.errcode, wire.encode_reply(errcode=refused.errcode, errmsg=errmsg))
+        return Reply(errcode, wire.encode_reply(errcode=errcode, errmsg=errmsg))
 
     def _begin(self, request: web.BaseRequest, call: ReceivedCall) -> RecordedRequest:
         peer = None if request.transport is None else request.transport.get_extra_info("peername")

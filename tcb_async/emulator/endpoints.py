@@ -133,11 +133,8 @@ class Endpoints:
     def _list_functions(self, call: ReceivedCall) -> bytes:
         owner = self._authenticate_account(call)
         body = call.read_json()
-        env, limit, offset = (
-            get_text(body, "env"),
-            get_count(body, "limit"),
-            get_count(body, "offset"),
-        )
+        env = get_text(body, "env")
+        limit, offset = get_count(body, "limit"), get_count(body, "offset")
         size = self._choose_page_size(limit)
         rows = self._find_environment(env, owner).functions
         return _encode_functions(len(rows), [row.wire for row in rows[offset : offset + size]])

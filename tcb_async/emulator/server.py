@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Self
 
 from aiohttp import web
@@ -141,14 +141,15 @@ class Server:
         self._port = self._socket.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:
-        if self._socket is not None:
-            listening, self._socket = self._socket, None
+        if (listening := self._socket) is not None:
             # asyncio loses a connection that it has just accepted when the server is closed. So it
             # accepts no more first; two steps of the loop later, each connection is known.
-            asyncio.get_running_loop().remove_reader(listening.sockets[0].fileno())
+            with suppress(NotImplementedError):  # on Windows
+                asyncio.get_running_loop().remove_reader(listening.sockets[0].fileno())
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             listening.close()
+            self._socket = None
             # Aborted, so that clients see dropped connections, as when a server dies. No await
             # between finding and aborting: asyncio fails if a transport closes in between.
             # Before the shutdown, in which aiohttp waits for slow readers and forgets transports.

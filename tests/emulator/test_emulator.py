@@ -120,6 +120,7 @@ class TestEnvironments:
             ("added", ["deploy", "-fn-0001", "deploy"], ["fn-0002"]),
             ("added", ["+a", "+b", "-a", "+a"], ["b", "a"]),
             ("added", ["+a", "+b", "~a"], ["a", "b"]),
+            ("added", ["+"], [""]),
             ("newest_first", ["+a", "+b", "+c", "~a"], ["a", "c", "b"]),
         ],
     )
