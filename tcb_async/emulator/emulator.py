@@ -11,6 +11,7 @@ import itertools
 import logging
 import math
 import random
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, Self
 
@@ -88,6 +89,7 @@ class Emulator(Endpoints, Server):
         capacity: int | None = None,
         order: Order = "added",
     ) -> None:
+        self._lock = threading.RLock()
         # Not `super().__init__`: the two bases take different arguments.
         Endpoints.__init__(self, clock or EmulatorClock(), max_page, above_max_page)
         Server.__init__(self, self._handle_request, port)

@@ -64,7 +64,6 @@ class Server:
     ) -> None:
         self._handle = handle
         self._port = port
-        self._lock = threading.RLock()
         self._socket: asyncio.Server | None = None
         self._connections: web.Server
         self._thread: _LoopThread | None = None
