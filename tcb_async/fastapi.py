@@ -89,9 +89,9 @@ def lifespan(
             f"make_client is async: must be a plain function, {_RECIPE}; an asynchronous generator "
             "needs @asynccontextmanager"
         )
-    if isinstance(make_client, type) or not callable(make_client):
-        kind = "a class" if isinstance(make_client, type) else f"a {type(make_client).__name__}"
-        raise ConfigurationError(f"make_client is {kind}: must be a function, {_RECIPE}")
+    if not callable(make_client):
+        kind = type(make_client).__name__
+        raise ConfigurationError(f"make_client is a {kind}: must be a function, {_RECIPE}")
 
     @asynccontextmanager
     async def open_client(_app: object) -> AsyncGenerator[Mapping[str, object], None]:

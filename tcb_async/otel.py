@@ -7,8 +7,6 @@ reported.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from contextvars import Token
-from functools import lru_cache
 from time import perf_counter
 from urllib.parse import urlsplit
 
@@ -45,7 +43,8 @@ class Telemetry:
     ================================  ==========================================================
     ``tcb.inventory``                 inventory: at its end ``tcb.inventory.accounts``,
                                       ``.complete``, ``.failed``, ``.denied``, ``.environments``,
-                                      ``.functions``, ``.requests``, ``.retries``, ``.seconds``
+                                      ``.unavailable``, ``.functions``, ``.requests``,
+                                      ``.retries``, ``.seconds``
     ``tcb.account``                   account of an inventory: ``tcb.appid``, ``tcb.account.status``
                                       and, if it failed, ``tcb.errcode``, ``tcb.tcb_code`` and
                                       ``tcb.rid``
@@ -143,7 +142,6 @@ class _Instruments:
         }
 
 
-@lru_cache
 def _describe_server(base_url: str) -> Attributes:
     parts = urlsplit(base_url)
     default = 443 if parts.scheme == "https" else 80
@@ -152,11 +150,6 @@ def _describe_server(base_url: str) -> Attributes:
 
 class _AttemptSpan:
     """One HTTP client span, current during the attempt, and its measurements."""
-
-    __slots__ = ("_attempt", "_common", "_instruments", "_server", "_span", "_started", "_token")
-
-    _started: float
-    _token: Token[context.Context]
 
     def __init__(self, instruments: _Instruments, attempt: Attempt) -> None:
         self._attempt = attempt
@@ -228,8 +221,6 @@ def _describe_codes(error: BaseException | None) -> Attributes:
 
 class _WorkSpan:
     """The span of a walk, an inventory or an account: current only while its parts are fetched."""
-
-    __slots__ = ("_instruments", "_kind", "_span", "_started")
 
     def __init__(self, instruments: _Instruments, kind: str, attributes: Attributes) -> None:
         self._kind = kind

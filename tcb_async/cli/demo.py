@@ -12,18 +12,15 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-import attrs
-
-from tcb_async._redact import Secret
 from tcb_async.client import TcbClient
 from tcb_async.emulator import DEMO_ENV, Emulator, Fault, RecordedRequest
-from tcb_async.emulator.demo import DEMO_CREATED, make_demo_functions
 from tcb_async.tokens import ComponentToken, StaticToken, TokenProvider
 
 ENV = DEMO_ENV
 NAME = "the demonstration"
 PENDING_FUNCTION = "webhookRelay"
-_STEADY, _CHANGING, _OVER_QUOTA = ("test-777bb9", "prod-1a2b3c"), "live-777bb9", "quota-777bb9"
+CHANGING_ENV = "live-777bb9"
+_STEADY, _OVER_QUOTA = ("test-777bb9", "prod-1a2b3c"), "quota-777bb9"
 _REFUSED = {"busy-777bb9": -1, "denied-777bb9": 48001}
 
 
@@ -33,7 +30,7 @@ async def open_demo(envs: Collection[str], concurrency: int) -> AsyncGenerator[T
     async with Emulator.demo() as emulator:
         for env in envs:
             if env != DEMO_ENV:
-                _deploy_demo_functions(emulator, env)
+                emulator.add_demo_environment(env)
             change_before_each_listing(emulator, env)
         async with _open_client(emulator, StaticToken(emulator.token), concurrency) as client:
             yield client
@@ -42,14 +39,14 @@ async def open_demo(envs: Collection[str], concurrency: int) -> AsyncGenerator[T
 @asynccontextmanager
 async def open_demo_merchants(concurrency: int) -> AsyncGenerator[TcbClient]:
     """Open the demonstration's platform, which is busy at first."""
-    appid, secret = "wx00112233445566aa", Secret(secrets.token_hex(16))
+    appid, secret = "wx00112233445566aa", secrets.token_hex(16)
     async with Emulator(latency=0.02) as emulator:
-        ticket = Secret(emulator.add_component(appid, secret.reveal()))
+        ticket = emulator.add_component(appid, secret)
         emulator.add_demo_merchants(appid)
         # A summary with retries shows that busy replies are repeated.
         emulator.fail_next(-1, times=2, path="/tcb/listfunctions")
 
-        async def latest_ticket() -> Secret:
+        async def latest_ticket() -> str:
             return ticket
 
         token = ComponentToken(appid, secret, ticket=latest_ticket)
@@ -75,12 +72,11 @@ async def _open_client(
 def add_documented_environments(emulator: Emulator, platform: str) -> list[str]:
     """Add the environments of the documentation's examples, and return the ordinary ones.
 
-    Faults and changes depend on the environment alone, so that an example can be repeated.
+    Faults depend on the environment alone, so that an example can be repeated.
     """
-    envs = [*_STEADY, _CHANGING, _OVER_QUOTA]
+    envs = [*_STEADY, CHANGING_ENV, _OVER_QUOTA]
     for env in envs:
-        emulator.add_environment(env, create_time=DEMO_CREATED)
-        _deploy_demo_functions(emulator, env)
+        emulator.add_demo_environment(env)
     emulator.add_collections(envs[0], *(f"orders-{number}" for number in range(45)))
     emulator.add_environment("own-7a8b9c", owner=platform)
     emulator.deploy("own-7a8b9c", "pay")
@@ -90,13 +86,7 @@ def add_documented_environments(emulator: Emulator, platform: str) -> list[str]:
         refused = itertools.repeat(Fault.errcode(errcode))
         emulator.script(refused, when=partial(_is_for, env))
     emulator.script(itertools.repeat(Fault.errcode(45009)), when=_make_quota_test())
-    change_before_each_listing(emulator, _CHANGING)
     return envs
-
-
-def _deploy_demo_functions(emulator: Emulator, env: str) -> None:
-    for row in make_demo_functions():
-        emulator.deploy(env, **attrs.asdict(row))
 
 
 def _is_for(env: str, request: RecordedRequest) -> bool:

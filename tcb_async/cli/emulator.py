@@ -92,12 +92,13 @@ def run_emulator(
         envs = [DEMO_ENV] if demo else []
         if docs:
             envs += demonstration.add_documented_environments(server, _PLATFORM)
-        for each in dict.fromkeys(env or ([] if envs else [_ENV])):
+        for each in env or ([] if envs else [_ENV]):
             if check_env(each) not in envs:
                 server.deploy(each, count=count)
                 envs.append(each)
-        for each in envs if changing else ():
-            demonstration.change_before_each_listing(server, each)
+        for each in envs:
+            if changing or (docs and each == demonstration.CHANGING_ENV):
+                demonstration.change_before_each_listing(server, each)
         try:
             signals.run(lambda: _run_server(server, screen, envs, settings, port=port))
         except KeyboardInterrupt:  # the normal way to stop a server, so not exit code 130

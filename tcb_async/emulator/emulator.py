@@ -11,19 +11,21 @@ import itertools
 import logging
 import math
 import random
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Self
+from typing import Literal, Self
 
 import attrs
 from aiohttp import web
 
 from tcb_async.emulator import demo, state, wire
-from tcb_async.emulator.endpoints import LIST_FUNCTIONS, AboveMaxPage, Endpoints, Order
-from tcb_async.emulator.faults import Exchange, Fault, Reply, Script, When, check_fault, take_fault
+from tcb_async.emulator.endpoints import LIST_FUNCTIONS, AboveMaxPage, Endpoints
+from tcb_async.emulator.faults import Exchange, Fault, Reply, Script, When, take_fault
 from tcb_async.emulator.server import Server
 from tcb_async.emulator.state import DeployedFunction, EnvironmentInfo, EnvironmentStatus
 from tcb_async.emulator.wire import EmulatorClock, ReceivedCall, RecordedRequest, Refused
 
+Order = Literal["added", "newest_first"]
 OnRequest = Callable[[RecordedRequest], None]
 
 _log = logging.getLogger("tcb_async.emulator")
@@ -61,7 +63,7 @@ class Emulator(Endpoints, Server):
             limit.
         order: ``"added"`` lists functions in the order of deployment, and an update leaves a
             function where it is. ``"newest_first"`` deploys to the head, and an update moves a
-            function to the head. Merchants are listed in the same order.
+            function to the head.
 
     Attributes:
         clock: Its clock; move it with ``clock.advance(seconds)``.
@@ -87,25 +89,24 @@ class Emulator(Endpoints, Server):
         capacity: int | None = None,
         order: Order = "added",
     ) -> None:
+        self._lock = threading.RLock()
         # Not `super().__init__`: the two bases take different arguments.
-        Endpoints.__init__(self, clock or EmulatorClock(), order)
+        Endpoints.__init__(self, clock or EmulatorClock(), max_page, above_max_page)
         Server.__init__(self, self._handle_request, port)
         self.latency = latency
         self.jitter = jitter
-        self.max_page = max_page
-        self.above_max_page = above_max_page
         self.capacity = capacity
         self.busy_rate = 0.0
+        self._newest_first = order == "newest_first"
         self._chance = random.Random(0)  # noqa: S311 - jitter, faults and ids; no secrets
         self._scripts: list[Script] = []
         self._hooks: list[OnRequest] = []
         self._journal = state.Journal(_MAX_RECORDED_REQUESTS)
-        self._in_progress = 0
         self._merchant_numbers = itertools.count(1)
         self._token = self.issue_token()
 
     def __repr__(self) -> str:
-        where = self.url.removeprefix("http://") if self._runner else "closed"
+        where = self.url.removeprefix("http://") if self._socket else "closed"
         return (
             f"<Emulator {where}, {len(self._environments)} environments, "
             f"{self._journal.total} requests, {self.in_flight} in flight>"
@@ -116,8 +117,7 @@ class Emulator(Endpoints, Server):
         """Make an emulator for trying the library: 48 functions in ``DEMO_ENV``, sometimes busy."""
         emulator = cls(port=port, latency=0.03, jitter=0.02)
         emulator.busy_rate = 0.05
-        emulator.add_environment(demo.DEMO_ENV, create_time=demo.DEMO_CREATED)
-        emulator._environments[demo.DEMO_ENV].functions = tuple(demo.make_demo_functions())
+        emulator.add_demo_environment(demo.DEMO_ENV)
         return emulator
 
     # Environments and functions
@@ -151,6 +151,12 @@ class Emulator(Endpoints, Server):
             info = EnvironmentInfo(env, *self._check_times(create_time, update_time), status, owner)
             self._environments[env] = self._owned[owner][env] = state.EnvironmentState(info)
             return info
+
+    def add_demo_environment(self, env: str) -> None:
+        """Create an environment with the 48 functions of the demo."""
+        with self._lock:
+            self.add_environment(env, create_time=demo.DEMO_CREATED)
+            self._environments[env].functions = tuple(demo.make_demo_functions())
 
     def update_environment(self, env: str, *, status: EnvironmentStatus) -> EnvironmentInfo:
         """Change an environment's status now, and return the environment as it is listed."""
@@ -210,7 +216,7 @@ class Emulator(Endpoints, Server):
                 raise ValueError(f"name={name!r}: this function is deployed to {env!r} already")
             added = tuple(
                 DeployedFunction(new_name, runtime, status, *times, reasons)
-                for new_name in ([name] if name else environment.make_names(count))
+                for new_name in ([name] if name is not None else environment.make_names(count))
             )
             if index is None:
                 index = 0 if self._newest_first else len(environment.functions)
@@ -346,13 +352,12 @@ class Emulator(Endpoints, Server):
             self._components[component_appid].tickets[ticket] = self.clock()
         return ticket
 
-    def add_authorizer(  # noqa: PLR0913 - the facts of a merchant
+    def add_authorizer(
         self,
         component_appid: str,
         authorizer_appid: str,
         refresh_token: str | None = None,
         *,
-        auth_time: int | None = None,
         exchanged: bool = True,
         permission_sets: Iterable[int] = (state.CLOUD_DEVELOPMENT,),
     ) -> str:
@@ -362,7 +367,6 @@ class Emulator(Endpoints, Server):
             component_appid: The platform.
             authorizer_appid: The merchant.
             refresh_token: Its refresh token; None for a random one.
-            auth_time: The time of the authorisation, in seconds since 1970; None for now.
             exchanged: Whether its authorisation code was exchanged. If not, the list of merchants
                 shows no refresh token.
             permission_sets: The permission sets (权限集) that it grants. Without 49 (云开发) calls
@@ -372,7 +376,7 @@ class Emulator(Endpoints, Server):
         with self._lock:
             self._components[component_appid].authorizers[authorizer_appid] = state.Merchant(
                 refresh_token,
-                int(self.clock()) if auth_time is None else auth_time,
+                int(self.clock()),
                 exchanged,
                 frozenset(permission_sets),
             )
@@ -390,9 +394,7 @@ class Emulator(Endpoints, Server):
     def authorizers(self, component_appid: str) -> tuple[str, ...]:
         """Return the appids of a platform's merchants, in the order of the list."""
         with self._lock:
-            return tuple(
-                appid for appid, _ in self._order_merchants(self._components[component_appid])
-            )
+            return tuple(self._components[component_appid].authorizers)
 
     def rotate_refresh_token(self, component_appid: str, authorizer_appid: str) -> None:
         """Rotate the refresh token together with the merchant's next token."""
@@ -409,8 +411,8 @@ class Emulator(Endpoints, Server):
     ) -> tuple[str, ...]:
         """Add many merchants, with environments and functions, to a platform.
 
-        10,000 merchants take less than a second. Each environment has different functions. Returns
-        the merchants' appids.
+        10,000 merchants take less than a second. All environments take their functions from the
+        same 400, beginning at different ones. Returns the merchants' appids.
 
         Args:
             component_appid: The platform.
@@ -471,15 +473,17 @@ class Emulator(Endpoints, Server):
             when: Only requests for which ``when(request)`` is true.
 
         Raises:
-            TypeError: An item is not a ``Fault``.
+            TypeError: An item of a sequence is not a ``Fault``.
             ValueError: The path does not begin with ``/``.
         """
         if path is not None and not path.startswith("/"):
             raise ValueError(f"path={path!r}: must begin with /, as /tcb/listfunctions does")
-        # Other iterables may be endless: their items are checked when they are used.
-        if isinstance(faults, Sequence):
-            for fault in faults:
-                check_fault(fault)
+        # Other iterables may be endless.
+        for fault in faults if isinstance(faults, Sequence) else ():
+            if not isinstance(fault, Fault):
+                raise TypeError(
+                    f"faults contains {fault!r}: must contain Fault values, such as Fault.reset()"
+                )
         with self._lock:
             self._scripts.append(Script(iter(faults), path, account, when))
 
@@ -565,10 +569,11 @@ class Emulator(Endpoints, Server):
 
     async def _handle_request(self, request: web.BaseRequest) -> web.StreamResponse:
         raw = await _read_body(request)
-        call = ReceivedCall(request.method, request.query, raw, wire.decode_object(raw))
+        body = wire.decode_object(raw)
+        call = ReceivedCall(request.method, request.path, request.query, raw, body)
         exchange = Exchange(
             request,
-            lambda: self._reply_honestly(request.path, call),
+            lambda: self._reply_honestly(call),
             lambda errcode, errmsg: self._reply_with_errcode(call, errcode, errmsg),
         )
         record = self._begin(request, call)
@@ -580,54 +585,47 @@ class Emulator(Endpoints, Server):
                 hook(record)
             response = await self._reply(exchange, record)
         except ConnectionError:
-            # The client has closed the connection: the record shows no status.
-            return web.Response()
-        else:
-            return response
+            pass  # The client has closed the connection: the record shows no status.
         finally:
             self._finish(record, exchange, response)
+        return web.Response() if response is None else response
 
     async def _reply(self, exchange: Exchange, record: RecordedRequest) -> web.StreamResponse:
         if record.path not in self._endpoints:
-            return exchange.send(self._make_refusal(Refused(wire.BAD_URL)))
-        if self.capacity is not None and self._in_progress >= self.capacity:
-            return exchange.send(self._make_refusal(Refused(wire.BUSY)))
-        # Counted without the lock: requests are handled on one event loop.
-        self._in_progress += 1
-        try:
-            # Chosen before the delay, so that scripts are used up in the order of arrival.
-            with self._lock:
-                fault = take_fault(self._scripts, record) or self._choose_fault()
-                seconds = self.latency + self.jitter * self._chance.random()
-            exchange.fault = None if fault.name == "ok" else fault.name
-            if seconds:
-                await asyncio.sleep(seconds)
-            return await fault.act(exchange)
-        finally:
-            self._in_progress -= 1
+            return exchange.send(self._make_refusal(wire.BAD_URL))
+        if self.capacity is not None and self.in_flight > self.capacity:  # with this request
+            return exchange.send(self._make_refusal(wire.BUSY))
+        # Chosen before the delay, so that scripts are used up in the order of arrival.
+        with self._lock:
+            fault = take_fault(self._scripts, record) or self._choose_fault()
+            seconds = self.latency + self.jitter * self._chance.random()
+        exchange.fault = None if fault.name == "ok" else fault.name
+        if seconds:
+            await asyncio.sleep(seconds)
+        return await fault.act(exchange)
 
     def _choose_fault(self) -> Fault:
         return _BUSY if self._chance.random() < self.busy_rate else _NO_FAULT
 
-    def _reply_honestly(self, path: str, call: ReceivedCall) -> Reply:
+    def _reply_honestly(self, call: ReceivedCall) -> Reply:
         with self._lock:
             try:
-                return Reply(0, self._endpoints[path](path, call))
+                return Reply(0, self._endpoints[call.path](call))
             except Refused as refused:
-                return self._make_refusal(refused)
+                return self._make_refusal(refused.errcode)
 
     def _reply_with_errcode(self, call: ReceivedCall, errcode: int, errmsg: str | None) -> Reply:
         with self._lock:
             # Otherwise the client would get the same token again, and later requests accept it.
             self._tokens.invalidate(call.token or "", errcode)
-            return self._make_refusal(Refused(errcode, errmsg))
+            return self._make_refusal(errcode, errmsg)
 
-    def _make_refusal(self, refused: Refused) -> Reply:
-        errmsg = refused.errmsg
+    def _make_refusal(self, errcode: int, errmsg: str | None = None) -> Reply:
+        errmsg = wire.ERRMSG.get(errcode, "error") if errmsg is None else errmsg
         if not wire.has_request_id(errmsg):
             chance = self._chance.getrandbits
             errmsg += f" rid: {int(self.clock()):08x}-{chance(32):08x}-{chance(32):08x}"
-        return Reply(refused.errcode, wire.encode_reply(errcode=refused.errcode, errmsg=errmsg))
+        return Reply(errcode, wire.encode_reply(errcode=errcode, errmsg=errmsg))
 
     def _begin(self, request: web.BaseRequest, call: ReceivedCall) -> RecordedRequest:
         peer = None if request.transport is None else request.transport.get_extra_info("peername")
@@ -635,7 +633,7 @@ class Emulator(Endpoints, Server):
             record = RecordedRequest(
                 number=self._journal.total + 1,
                 method=call.method,
-                path=request.path,
+                path=call.path,
                 token_id=None if call.token is None else wire.token_id(call.token),
                 account=self._guess_account(call),
                 body=call.body,

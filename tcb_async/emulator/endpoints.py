@@ -5,13 +5,12 @@ Rule: an endpoint returns the bytes of its reply or raises ``Refused``, under th
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 from tcb_async.emulator import state, wire
-from tcb_async.emulator.state import App, Component, EnvironmentInfo, EnvironmentState, Merchant
+from tcb_async.emulator.state import App, Component, EnvironmentInfo, EnvironmentState
 from tcb_async.emulator.wire import (
     EmulatorClock,
     ReceivedCall,
@@ -21,11 +20,9 @@ from tcb_async.emulator.wire import (
     get_text,
 )
 
-Order = Literal["added", "newest_first"]
 AboveMaxPage = Literal["clamp", "refuse", "empty"]
 
 LIST_FUNCTIONS = "/tcb/listfunctions"
-_STABLE_TOKEN = "/cgi-bin/stable_token"  # noqa: S105 - a path
 _MAX_AUTHORIZERS = 500
 _OVERLAP = 300.0
 """Seconds that a token still lives after it was replaced."""
@@ -34,13 +31,14 @@ _OVERLAP = 300.0
 class Endpoints:
     """WeChat's state and replies; ``Emulator`` documents the attributes."""
 
-    def __init__(self, clock: EmulatorClock, order: Order) -> None:
+    def __init__(
+        self, clock: EmulatorClock, max_page: int | None, above_max_page: AboveMaxPage
+    ) -> None:
         self.clock = clock
-        self.max_page: int | None = None
+        self.max_page = max_page
+        self.above_max_page = above_max_page
         self.token_life = 7200.0
-        self.daily_quota = {_STABLE_TOKEN: 500_000}
-        self.above_max_page: AboveMaxPage = "clamp"
-        self._newest_first = order == "newest_first"
+        self.daily_quota: dict[str, int] = {}
         self._environments: dict[str, EnvironmentState] = {}
         self._owned: defaultdict[str | None, dict[str, EnvironmentState]] = defaultdict(dict)
         self._apps: dict[str, App] = {}
@@ -48,8 +46,8 @@ class Endpoints:
         self._without_cloud: set[str] = set()
         self._tokens = state.AccessTokens(clock)
         self._quotas = state.Quotas(clock)
-        self._endpoints: dict[str, Callable[[str, ReceivedCall], bytes]] = {
-            _STABLE_TOKEN: self._issue_stable_token,
+        self._endpoints: dict[str, Callable[[ReceivedCall], bytes]] = {
+            "/cgi-bin/stable_token": self._issue_stable_token,
             "/cgi-bin/token": self._issue_classic_token,
             "/cgi-bin/component/api_component_token": self._issue_component_token,
             "/cgi-bin/component/api_authorizer_token": self._issue_authorizer_token,
@@ -63,13 +61,13 @@ class Endpoints:
 
     # Tokens
 
-    def _issue_stable_token(self, path: str, call: ReceivedCall) -> bytes:
+    def _issue_stable_token(self, call: ReceivedCall) -> bytes:
         body = call.read_json()
         forced = body.get("force_refresh") or False
         if not isinstance(forced, bool):
             raise Refused(wire.BROKEN_BODY)
         app = self._authenticate_app(body)
-        self._spend(path, app.appid)
+        self._spend(call, app.appid)
         # Normal mode returns the same token until its last five minutes, so that processes which
         # call at different times share it. Forced mode invalidates it immediately, without overlap.
         if forced:
@@ -80,32 +78,34 @@ class Endpoints:
         left = int(self._tokens.get_seconds_left(app.stable))
         return encode_reply(access_token=app.stable, expires_in=left)
 
-    def _issue_classic_token(self, path: str, call: ReceivedCall) -> bytes:
+    def _issue_classic_token(self, call: ReceivedCall) -> bytes:
         # Each call issues a new token, and the one before lives for five more minutes: processes
         # that do not share a token invalidate each other's.
         if call.method != "GET":
             raise Refused(wire.NEEDS_GET)
         app = self._authenticate_app(call.query)
-        self._spend(path, app.appid)
+        self._spend(call, app.appid)
         self._tokens.replace(app.classic, grace=_OVERLAP)
         app.classic = self._tokens.issue(app.appid, self.token_life)
         return encode_reply(access_token=app.classic, expires_in=int(self.token_life))
 
-    def _issue_component_token(self, path: str, call: ReceivedCall) -> bytes:
+    def _issue_component_token(self, call: ReceivedCall) -> bytes:
         body = call.read_json()
         appid = get_text(body, "component_appid", wire.COMPONENT_APPID_MISSING)
         secret = get_text(body, "component_appsecret", wire.SECRET_MISSING)
-        component = self._get_component(appid)
+        if (component := self._components.get(appid)) is None:
+            raise Refused(wire.BAD_APPID)
         component.authenticate(secret)
-        component.accept_ticket(body.get("component_verify_ticket"), self.clock())
-        self._spend(path, appid)
+        ticket = get_text(body, "component_verify_ticket", wire.BAD_TICKET)
+        component.accept_ticket(ticket, self.clock())
+        self._spend(call, appid)
         self._tokens.replace(component.token, grace=_OVERLAP)
         component.token = self._tokens.issue(appid, self.token_life, component=True)
         return encode_reply(component_access_token=component.token, expires_in=int(self.token_life))
 
-    def _issue_authorizer_token(self, path: str, call: ReceivedCall) -> bytes:
+    def _issue_authorizer_token(self, call: ReceivedCall) -> bytes:
+        component = self._authenticate_platform(call)
         body = call.read_json()
-        component = self._authenticate_platform(path, call, body)
         appid = get_text(body, "authorizer_appid", wire.APPID_MISSING)
         authorizer = component.get_authorizer(appid)
         authorizer.authenticate(body.get("authorizer_refresh_token"))
@@ -119,54 +119,51 @@ class Endpoints:
 
     # Lists
 
-    def _list_authorizers(self, path: str, call: ReceivedCall) -> bytes:
+    def _list_authorizers(self, call: ReceivedCall) -> bytes:
+        component = self._authenticate_platform(call)
         body = call.read_json()
-        component = self._authenticate_platform(path, call, body)
         # Not clamped like functions: WeChat refuses a page of merchants that is too long.
         offset, count = get_count(body, "offset"), get_count(body, "count")
         if count > _MAX_AUTHORIZERS:
             raise Refused(wire.TOO_MANY_ROWS)
-        page = itertools.islice(self._order_merchants(component), offset, offset + count)
+        page = [*component.authorizers.items()][offset : offset + count]
         rows = [authorizer.to_row(appid) for appid, authorizer in page]
         return encode_reply(total_count=len(component.authorizers), list=rows)
 
-    def _list_functions(self, path: str, call: ReceivedCall) -> bytes:
-        appid = self._authenticate_account(path, call)
+    def _list_functions(self, call: ReceivedCall) -> bytes:
+        owner = self._authenticate_account(call)
         body = call.read_json()
-        env, limit, offset = (
-            get_text(body, "env"),
-            get_count(body, "limit"),
-            get_count(body, "offset"),
-        )
+        env = get_text(body, "env")
+        limit, offset = get_count(body, "limit"), get_count(body, "offset")
         size = self._choose_page_size(limit)
-        rows = self._find_environment(env, self._find_owner(appid)).functions
+        rows = self._find_environment(env, owner).functions
         return _encode_functions(len(rows), [row.wire for row in rows[offset : offset + size]])
 
-    def _list_batch_functions(self, path: str, call: ReceivedCall) -> bytes:
-        appid = self._authenticate_batch_account(path, call)
+    def _list_batch_functions(self, call: ReceivedCall) -> bytes:
+        owner = self._authenticate_account(call, component=True)
         body = call.read_json()
         env = get_text(body, "env")
         limit, offset = get_count(body, "limit", default=20), get_count(body, "offset", default=0)
         searchkey = get_text(body, "searchkey") if body.get("searchkey") else ""
         size = self._choose_page_size(limit)
-        functions = self._find_environment(env, appid).functions
+        functions = self._find_environment(env, owner).functions
         rows = [row for row in functions if searchkey in row.name]
         page = rows[offset : offset + size]
         return _encode_functions(len(rows), [row.wire_for_platforms for row in page])
 
-    def _list_environments(self, path: str, call: ReceivedCall) -> bytes:
-        appid = self._authenticate_account(path, call)
+    def _list_environments(self, call: ReceivedCall) -> bytes:
+        owner = self._authenticate_account(call)
         env = call.read_json().get("env")
-        infos = self._list_infos(self._find_owner(appid))
+        infos = self._list_infos(owner)
         listed = [info for info in infos if env in ("", None, info.env)]
         return _encode_environments(listed, for_platforms=False)
 
-    def _list_collections(self, path: str, call: ReceivedCall) -> bytes:
-        appid = self._authenticate_account(path, call)
+    def _list_collections(self, call: ReceivedCall) -> bytes:
+        owner = self._authenticate_account(call)
         body = call.read_json()
         env = get_text(body, "env")
         limit, offset = get_count(body, "limit", default=10), get_count(body, "offset", default=0)
-        names = self._find_environment(env, self._find_owner(appid)).collections
+        names = self._find_environment(env, owner).collections
         return encode_reply(
             errcode=0,
             errmsg="ok",
@@ -174,9 +171,9 @@ class Endpoints:
             collections=[{"name": name, "count": 0} for name in names[offset : offset + limit]],
         )
 
-    def _list_batch_environments(self, path: str, call: ReceivedCall) -> bytes:
-        appid = self._authenticate_batch_account(path, call)
-        return _encode_environments(self._list_infos(appid), for_platforms=True)
+    def _list_batch_environments(self, call: ReceivedCall) -> bytes:
+        owner = self._authenticate_account(call, component=True)
+        return _encode_environments(self._list_infos(owner), for_platforms=True)
 
     def _choose_page_size(self, limit: int) -> int:
         if self.max_page is None or limit <= self.max_page:
@@ -184,14 +181,6 @@ class Endpoints:
         if self.above_max_page == "refuse":
             raise Refused(wire.BAD_ARGUMENT)
         return self.max_page if self.above_max_page == "clamp" else 0
-
-    def _order_merchants(self, component: Component) -> Iterable[tuple[str, Merchant]]:
-        merchants = component.authorizers.items()
-        return reversed(merchants) if self._newest_first else merchants
-
-    def _find_owner(self, appid: str) -> str | None:
-        """Return the owner of the environments that an ordinary account sees."""
-        return appid if appid in self._owned else None
 
     def _list_infos(self, owner: str | None) -> tuple[EnvironmentInfo, ...]:
         return tuple(environment.info for environment in self._owned.get(owner, {}).values())
@@ -226,49 +215,32 @@ class Endpoints:
         app.authenticate(secret)
         return app
 
-    def _get_component(self, appid: str) -> Component:
-        if (component := self._components.get(appid)) is None:
-            raise Refused(wire.BAD_APPID)
-        return component
-
-    def _authenticate_platform(
-        self, path: str, call: ReceivedCall, body: Mapping[str, object]
-    ) -> Component:
+    def _authenticate_platform(self, call: ReceivedCall) -> Component:
         """Return the platform of a component token, if the body names the same one."""
+        body = call.read_json()
         appid = self._tokens.check(call.token, component=True).owner
         if get_text(body, "component_appid", wire.COMPONENT_APPID_MISSING) != appid:
             raise Refused(wire.BAD_APPID)
-        component = self._get_component(appid)
-        self._spend(path, appid)
-        return component
+        self._spend(call, appid)
+        return self._components[appid]
 
-    def _authenticate_account(self, path: str, call: ReceivedCall) -> str:
-        """Return the account of an access token, if it may use cloud development."""
+    def _authenticate_account(self, call: ReceivedCall, *, component: bool = False) -> str | None:
+        """Return the owner of the environments that the caller sees, if it may see any."""
         call.require_post()
-        issued = self._tokens.check(call.query.get("access_token"))
+        issued = self._tokens.check(call.query.get("access_token"), component=component)
         if issued.platform is not None:
             authorizer = self._components[issued.platform].get_authorizer(issued.owner)
             if state.CLOUD_DEVELOPMENT not in authorizer.permission_sets:
                 raise Refused(wire.NO_PERMISSION)
-        self._spend_on_cloud(path, issued.owner)
-        return issued.owner
-
-    def _authenticate_batch_account(self, path: str, call: ReceivedCall) -> str:
-        """Return the platform of a component token, if it may use cloud development."""
-        call.require_post()
-        appid = self._tokens.check(call.query.get("access_token"), component=True).owner
-        self._get_component(appid)
-        self._spend_on_cloud(path, appid)
-        return appid
-
-    def _spend_on_cloud(self, path: str, appid: str) -> None:
-        if appid in self._without_cloud:
+        if issued.owner in self._without_cloud:
             raise Refused(wire.NO_CLOUD_DEVELOPMENT)
-        self._spend(path, appid)
+        self._spend(call, issued.owner)
+        # A platform sees only its own environments, an account without any sees the shared ones.
+        return issued.owner if component or issued.owner in self._owned else None
 
-    def _spend(self, path: str, appid: str) -> None:
-        if (allowed := self.daily_quota.get(path)) is not None:
-            self._quotas.spend(path, appid, allowed)
+    def _spend(self, call: ReceivedCall, appid: str) -> None:
+        if (allowed := self.daily_quota.get(call.path)) is not None:
+            self._quotas.spend(call.path, appid, allowed)
 
 
 def _encode_functions(total: int, rows: Iterable[bytes]) -> bytes:

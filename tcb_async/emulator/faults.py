@@ -297,21 +297,14 @@ class Script:
         )
 
 
-def check_fault(fault: object) -> Fault:
-    """Return an item of a script if it is a fault."""
-    if not isinstance(fault, Fault):
-        raise TypeError(
-            f"faults contains {fault!r}: must contain Fault values, such as Fault.reset()"
-        )
-    return fault
-
-
 def take_fault(scripts: list[Script], request: RecordedRequest) -> Fault | None:
     """Take the next fault of the first script for a request; None without one."""
     for script in tuple(scripts):
         if script.matches(request):
             if (fault := next(script.faults, None)) is not None:
-                return check_fault(fault)
-            # Only the next request shows that a script is used up: it may be a generator.
-            scripts.remove(script)
+                return fault
+            # Only the next request shows that a script is used up: it may be a generator, and a
+            # generator may clear the scripts.
+            if script in scripts:
+                scripts.remove(script)
     return None

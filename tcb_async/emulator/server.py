@@ -10,8 +10,8 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
-from contextlib import ExitStack
-from typing import Self, TypeVar
+from contextlib import ExitStack, suppress
+from typing import Self
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -32,22 +32,19 @@ def _hide_request_line(line: logging.LogRecord) -> bool:
 _http_log.addFilter(_hide_request_line)
 
 
-Result = TypeVar("Result")
-
-
 class _LoopThread:
     """A thread that runs an event loop until it is stopped."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self) -> None:
         self._stopping = asyncio.Event()
         # With a factory, the runner does not set its loop as the current loop of this thread.
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         self._loop = self._runner.get_loop()
         # A daemon: a `with` block that is never left must not keep the interpreter from exiting.
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._work, name="tcb-emulator", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Coroutine[object, object, Result]) -> Future[Result]:
+    def submit(self, work: Coroutine[object, object, None]) -> Future[None]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def stop(self) -> None:
@@ -67,8 +64,8 @@ class Server:
     ) -> None:
         self._handle = handle
         self._port = port
-        self._lock = threading.RLock()
-        self._runner: web.ServerRunner | None = None
+        self._socket: asyncio.Server | None = None
+        self._connections: web.Server
         self._thread: _LoopThread | None = None
         self._leave = ExitStack()
 
@@ -76,7 +73,7 @@ class Server:
         self._check_stopped()
         # A stack: if the server cannot listen, its thread is stopped before the error is raised.
         with ExitStack() as stack:
-            thread = _LoopThread("tcb-emulator")
+            thread = _LoopThread()
             stack.callback(thread.stop)
             thread.submit(self._listen()).result()
             stack.callback(lambda: thread.submit(self._close()).result())
@@ -114,7 +111,7 @@ class Server:
         """Its address, such as ``http://127.0.0.1:40123``.
 
         Raises:
-            RuntimeError: It was never started.
+            RuntimeError: It was never started, and ``port`` is 0.
         """
         if self._port == 0:
             raise RuntimeError(
@@ -123,9 +120,8 @@ class Server:
         return f"http://{_HOST}:{self._port}"
 
     def _check_stopped(self) -> None:
-        with self._lock:
-            if self._runner is not None:
-                raise RuntimeError(f"{self!r} is running already: leave its block, or stop() it")
+        if self._socket is not None:
+            raise RuntimeError(f"{self!r} is running already: leave its block, or stop() it")
 
     async def _run_on_own_loop(self, work: Coroutine[object, object, None]) -> None:
         # A socket belongs to the loop that made it, which may run on the emulator's own thread.
@@ -136,29 +132,28 @@ class Server:
 
     async def _listen(self) -> None:
         # Without routes: aiohttp's router would reply to unknown paths itself.
-        server = web.Server(
+        self._connections = web.Server(
             self._handle, access_log=None, logger=_http_log, handler_cancellation=True
         )
-        runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_SECONDS)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, _HOST, self._port).start()
-        except OSError:
-            await runner.cleanup()
-            raise
-        self._port = runner.addresses[0][1]
-        self._runner = runner
+        loop = asyncio.get_running_loop()
+        self._socket = await loop.create_server(self._connections, _HOST, self._port)
+        self._port = self._socket.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:
-        if self._runner is not None:
-            runner, self._runner = self._runner, None
-            for site in runner.sites:
-                await site.stop()
+        if (listening := self._socket) is not None:
+            # asyncio loses a connection that it has just accepted when the server is closed. So it
+            # accepts no more first; two steps of the loop later, each connection is known.
+            with suppress(NotImplementedError):  # on Windows
+                asyncio.get_running_loop().remove_reader(listening.sockets[0].fileno())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            listening.close()
+            self._socket = None
             # Aborted, so that clients see dropped connections, as when a server dies. No await
             # between finding and aborting: asyncio fails if a transport closes in between.
-            # Before the clean-up, in which aiohttp waits for slow readers and forgets transports.
-            for connection in [] if runner.server is None else runner.server.connections:
+            # Before the shutdown, in which aiohttp waits for slow readers and forgets transports.
+            for connection in self._connections.connections:
                 if connection.transport is not None:
                     connection.transport.abort()
-            await runner.cleanup()
+            await self._connections.shutdown(_SHUTDOWN_SECONDS)
             await asyncio.sleep(0)

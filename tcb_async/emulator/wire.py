@@ -66,12 +66,11 @@ _add_errcode(-501007, "invalid env")
 
 
 class Refused(Exception):  # noqa: N818 - a reply, not an error of the emulator
-    """Raised by an endpoint to reply with an errcode; without an errmsg, with WeChat's text."""
+    """Raised by an endpoint to reply with an errcode."""
 
-    def __init__(self, errcode: int, errmsg: str | None = None) -> None:
+    def __init__(self, errcode: int) -> None:
         super().__init__(errcode)
         self.errcode = errcode
-        self.errmsg = ERRMSG.get(errcode, "error") if errmsg is None else errmsg
 
 
 def has_request_id(errmsg: str) -> bool:
@@ -144,6 +143,7 @@ class ReceivedCall:
     """A complete request, as an endpoint sees it. ``body`` is the JSON object in ``raw``."""
 
     method: str
+    path: str
     query: Mapping[str, str]
     raw: bytes
     body: dict[str, object] | None

@@ -144,10 +144,12 @@ class TestDocs:
                 cursor = caught.value.cursor
                 assert len(await client.list_functions("quota-777bb9", resume=cursor)) == 28
 
-    async def test_each_listing_shows_the_next_change(self, emulator):
-        add_documented_environments(emulator, "wxplatform")
-        async with TcbClient(emulator.token, base_url=emulator.url) as client:
-            lists = [await client.list_functions("live-777bb9") for _ in range(4)]
+    @pytest.mark.parametrize("words", [(), ("--changing",)])
+    async def test_each_listing_shows_the_next_change(self, words):
+        async with serving("--docs", *words) as (_, settings):
+            token, url = settings["TCB_ACCESS_TOKEN"], settings["TCB_BASE_URL"]
+            async with TcbClient(token, base_url=url) as client:
+                lists = [await client.list_functions("live-777bb9") for _ in range(4)]
 
         kinds = [[change.name for change in changes(*pair)] for pair in pairwise(lists)]
         assert kinds == [["webhookRelay"], ["goodsRecommend"], ["preview"]]

@@ -309,7 +309,6 @@ RECIPE = r"such as lifespan\(TcbClient\.from_env\)"
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (TcbClient, f"is a class.*{RECIPE}"),
         (TcbClient("TOKEN"), f"is a TcbClient.*{RECIPE}"),
         (None, f"is a NoneType.*{RECIPE}"),
         (make_async, "is async.*@asynccontextmanager"),
@@ -319,6 +318,16 @@ RECIPE = r"such as lifespan\(TcbClient\.from_env\)"
 def test_lifespan_without_a_factory_is_refused(wrong, said):
     with pytest.raises(ConfigurationError, match=said):
         lifespan(wrong)
+
+
+async def test_factory_may_be_a_class():
+    class OwnClient(TcbClient):
+        def __init__(self):
+            super().__init__("TOKEN")
+
+    async with lifespan(OwnClient)(None) as state:
+        (opened,) = state.values()
+        assert isinstance(opened, OwnClient)
 
 
 async def test_factory_that_returns_no_client_is_refused():

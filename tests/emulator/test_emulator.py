@@ -1,16 +1,27 @@
 """The emulator lists functions as WeChat does, records requests, starts and stops."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
+import socket
 import time
 from pathlib import Path
 from urllib.parse import urlencode
 
 import aiohttp
 import pytest
-from constants import APPSECRET, CLASSIC, ENV, LIST, STABLE
+from constants import (
+    APPSECRET,
+    AUTHORIZER,
+    BATCH_FUNCTIONS,
+    CLASSIC,
+    ENV,
+    LIST,
+    MERCHANTS,
+    STABLE,
+)
 from emulator_client import REFRESH, RIGHT, TICKET, asking, populated
 from hypothesis import given
 from hypothesis import strategies as st
@@ -118,6 +129,7 @@ class TestEnvironments:
             ("added", ["deploy", "-fn-0001", "deploy"], ["fn-0002"]),
             ("added", ["+a", "+b", "-a", "+a"], ["b", "a"]),
             ("added", ["+a", "+b", "~a"], ["a", "b"]),
+            ("added", ["+"], [""]),
             ("newest_first", ["+a", "+b", "+c", "~a"], ["a", "c", "b"]),
         ],
     )
@@ -269,7 +281,9 @@ class TestRecord:
 
     def test_call_shows_no_token_and_no_secret_in_its_repr(self):
         body = {"secret": "hush-hush"}
-        call = ReceivedCall("POST", {"access_token": "hush-hush"}, json.dumps(body).encode(), body)
+        call = ReceivedCall(
+            "POST", LIST, {"access_token": "hush-hush"}, json.dumps(body).encode(), body
+        )
         assert call.token == "hush-hush"
         assert "hush-hush" not in repr(call)
 
@@ -290,7 +304,16 @@ HEADERS = [
     ),
     *(b"Connection: keep-alive, x", b"X-Long: " + b"y" * 7000, b"Range: bytes=0-"),
 ]
-json_values = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just([])
+FIELDS = sorted({"limit", "searchkey", "force_refresh"}.union(*RIGHT.values()))
+json_values = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.just(10**30)
+    | st.floats()
+    | st.text()
+    | st.just([])
+)
 
 
 class TestAnyRequest:
@@ -299,14 +322,16 @@ class TestAnyRequest:
         path=st.sampled_from(sorted(RIGHT)),
         target=st.none() | st.sampled_from(TARGETS),
         header=st.none() | st.sampled_from(HEADERS),
-        changed=st.dictionaries(st.sampled_from(["env", "limit", "offset", "appid"]), json_values),
+        changed=st.dictionaries(st.sampled_from(FIELDS), json_values),
         body=st.none() | st.binary(max_size=50),
     )
     async def test_gets_a_documented_errcode_or_http_4xx(
         self, *, method, path, target, header, changed, body
     ):
         async with asking(populated()) as asker:
-            query = urlencode({**RIGHT[path], "access_token": asker.emulator.token})
+            is_for_platforms = path in {AUTHORIZER, MERCHANTS, BATCH_FUNCTIONS}
+            token = await asker.platform_token() if is_for_platforms else asker.emulator.token
+            query = urlencode({**RIGHT[path], "access_token": token})
             if body is None:
                 body = json.dumps({**RIGHT[path], **changed}).encode()
             lines = [
@@ -344,6 +369,19 @@ class TestLife:
             await asker.emulator.start()
             assert asker.emulator.url == url
             assert (await asker.list())["errcode"] == 0
+
+    @pytest.mark.parametrize("steps", range(5))
+    async def test_stop_closes_connections_accepted_just_before(self, steps):
+        async with Emulator() as emulator:
+            with socket.socket() as client:
+                client.setblocking(False)  # noqa: FBT003 - its only argument
+                client.connect_ex(("127.0.0.1", int(emulator.url.split(":")[2])))
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                await emulator.stop()
+                with contextlib.suppress(ConnectionError):
+                    async with asyncio.timeout(10):
+                        assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
 
     async def test_stop_ends_requests_in_flight_and_leaves_no_task(self):
         before = asyncio.all_tasks()

@@ -70,6 +70,7 @@ async def test_right_call_has_none(wechat, path):
         (AUTHORIZER, {"authorizer_refresh_token": "wrong"}, 61023),
         (MERCHANTS, {"count": 501}, 40170),
         (MERCHANTS, {"count": 0}, 0),
+        (MERCHANTS, {"offset": 10**30}, 0),
         (MERCHANTS, {"offset": None}, 40101),
         (MERCHANTS, {"count": None}, 40101),
         (MERCHANTS, {"component_appid": None}, 41018),

@@ -85,6 +85,14 @@ class TestScripts:
         wechat.emulator.clear_faults()
         assert (await wechat.list(offset=20))["errcode"] == 0
 
+    async def test_script_may_clear_the_faults_at_its_end(self, wechat):
+        def busy_once():
+            yield Fault.errcode(-1)
+            wechat.emulator.clear_faults()
+
+        wechat.emulator.script(busy_once())
+        assert [(await wechat.list())["errcode"] for _ in range(2)] == [-1, 0]
+
     async def test_clear_faults_resets_busy_rate(self, wechat):
         wechat.emulator.busy_rate = 1.0
         assert (await wechat.list())["errcode"] == -1
