@@ -195,9 +195,10 @@ class Pager(IteratedOnce, Generic[T]):
         """Walk to the end, and return all items as they were last seen.
 
         If the list changes, it is the list of the last pass: items that an earlier pass read and
-        that were deleted since are left out. After a change, this takes about 3 ms per 1,000 items
-        during which the event loop waits. A resumed walk returns only items that no earlier run has
-        yielded.
+        that were deleted since are left out. If a pass has more or fewer items than the list
+        counts, up to three more passes follow. After a change, this takes about 3 ms per 1,000
+        items during which the event loop waits. A resumed walk returns only items that no earlier
+        run has yielded.
         """
         items: list[T] = []
         self._plan.stores_rows = True
