@@ -440,8 +440,7 @@ class Plan(Generic[T]):
         The reason is a row that was added or deleted where the pass had been. After a few passes,
         this is accepted.
         """
-        is_last = self.stats.passes >= _MAX_PASSES or self._idle + 2 >= self.max_repairs
-        if is_last or self._pass.replies[0][0]:  # read from the cursor, not from row 0
+        if self.stats.passes >= _MAX_PASSES or self._idle + 2 >= self.max_repairs:
             return False
         return len(latest_rows(self._pass.replies, self.identity)) != self.total
 

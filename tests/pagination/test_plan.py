@@ -253,16 +253,27 @@ class TestLaws:
                 assert not any({above, below} <= page for page in later), "row was between them"
             assert len(rows) == outcome.plan.total or outcome.plan.stats.passes == 4
 
-    def test_collected_rows_are_as_many_as_the_list_counts(self):
+    @pytest.mark.parametrize(("max_repairs", "passes"), [(8, 2), (4, 2), (3, 1), (1, 1)])
+    def test_collected_rows_are_as_many_as_the_list_counts(self, max_repairs, passes):
         """A row that is deleted after it was read changes only the total."""
         listing = ChangingList.of(10)
-
-        collecting = plan(3)
+        collecting = plan(3, max_repairs=max_repairs)
         collecting.stores_rows = True
 
         outcome = walk(collecting, listing, changes=[Change(4, "delete", 3)])
 
-        assert [row.name for row in outcome.last_rows()] == listing.names
+        assert outcome.plan.stats.passes == passes
+        assert len(outcome.last_rows()) == (9 if passes == 2 else 10)
+
+    def test_counting_collected_rows_takes_four_passes_at_most(self):
+        collecting = plan(20)
+        collecting.stores_rows = True
+        schedule = [Change(1, "insert", 100) for _ in range(1000)]
+
+        outcome = walk(collecting, ChangingList.of(300), concurrency=8, changes=schedule)
+
+        assert outcome.plan.done
+        assert outcome.plan.stats.passes == 4
 
     @pytest.mark.parametrize(
         ("rows", "page_size", "changes"),
@@ -885,6 +896,15 @@ class TestResume:
 
         assert sorted(outcome.yielded) == [f"f{number:03}" for number in range(30, 57)]
         assert outcome.plan.stats.resumed
+
+    def test_it_collects_as_many_rows_as_the_list_counts(self, listing, start):
+        collecting = plan(5, start=start)
+        collecting.stores_rows = True
+
+        outcome = walk(collecting, listing, changes=[at(5, "delete", 38)])
+
+        assert outcome.plan.stats.passes == 2
+        assert [row.name for row in outcome.last_rows()] == listing.names[30:]
 
     def test_it_notices_a_total_that_changed_since_the_run_before_it(self, listing, start):
         listing.change("f050", "lift")
