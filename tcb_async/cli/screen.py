@@ -25,7 +25,9 @@ _MAX_SENTENCES = 20
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        raise BrokenPipeError from None
+        if not self.stderr:
+            raise BrokenPipeError from None
+        self.quiet = True  # a command does its work without a progress bar too
 
 
 @attrs.frozen

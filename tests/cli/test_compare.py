@@ -360,6 +360,22 @@ class TestOutputThatFails:
         assert ended.code == code
         assert ended.err.count("\n") == (2 if code == 6 else 1)
 
+    @pytest.mark.parametrize(
+        ("words", "code"),
+        [
+            (("diff", "RC", ENV), 7),
+            (("wait", ENV, "absent", "--timeout", "0.1"), 5),
+            (("inventory",), 6),
+        ],
+        ids=["diff", "wait", "inventory"],
+    )
+    async def test_the_exit_code_does_not_depend_on_the_progress_bar(self, declared, words, code):
+        words = (declared if word == "RC" else word for word in words)
+        with without_a_reader() as pipe:
+            async with start(*words, "--demo", env={"FORCE_COLOR": "1"}, stderr=pipe) as command:
+                ended = await command.end()
+        assert ended.code == code
+
     @pytest.mark.parametrize(("name", "code"), [("login", 3), ("payNotify", 7)])
     async def test_a_full_disk_is_an_error_if_nothing_differs(self, tmp_path, declared, name, code):
         stored(tmp_path / "i.sqlite", listed("wx1", dev=["login"]))
