@@ -256,10 +256,13 @@ class InventoryJob:
             self._write(output_path(self.files.summary, "--summary"), [text.encode()])
 
     def _write(self, path: Path | None, parts: Iterable[bytes]) -> None:
-        """Write a file. A reader that leaves early does not change the exit code."""
-        with contextlib.suppress(BrokenPipeError), open_output(path, self.screen) as file:
-            for part in parts:
-                file.write(part)
+        """Write a file, or to stdout. A reader that leaves early does not change the exit code."""
+        with contextlib.suppress(BrokenPipeError):
+            if path is None:
+                self.screen.write(b"".join(parts))
+            else:
+                with open_output(path) as file:
+                    file.writelines(parts)
 
     def _report(self, store: InventoryStore, progress: RunProgress, cost: InventorySummary) -> None:
         sentences = (
