@@ -38,12 +38,11 @@ class Comparison:
     ignores_extra: bool
     times: bool
     ignore: Collection[Field]
-    lists: int = 0
     environments: int = 0
     functions: int = 0
-    appids: set[str] = attrs.field(factory=set[str])
+    appids: set[str | None] = attrs.field(factory=set[str | None])
     kinds: Counter[str] = attrs.field(factory=Counter[str])
-    differing_appids: set[str] = attrs.field(factory=set[str])
+    differing_appids: set[str | None] = attrs.field(factory=set[str | None])
     _matched_names: set[str] = attrs.field(factory=set[str])
 
     def differences(self) -> Iterator[dict[str, object]]:
@@ -53,14 +52,12 @@ class Comparison:
             found = self._select(listing.functions)
             if self.ignores_extra:
                 found = {name: known for name, known in found.items() if name in expected}
-            self.lists += 1
             self.environments += listing.env is not None
             self.functions += len(expected.keys() | found.keys())
-            appid = [] if listing.appid is None else [listing.appid]
-            self.appids.update(appid)
+            self.appids.add(listing.appid)
             for each in compare(expected, found, times=self.times, ignore=self.ignore):
                 self.kinds[each.kind] += 1
-                self.differing_appids.update(appid)
+                self.differing_appids.add(listing.appid)
                 functions = attrs.asdict(each, recurse=False)
                 yield {"appid": listing.appid, "env": listing.env, "what": each.what, **functions}
         if self.exit_code() == DONE:
@@ -78,7 +75,7 @@ class Comparison:
         return {name: functions[name] for name, patterns in matches.items() if patterns}
 
     def _check_compared(self) -> None:
-        if not self.lists:
+        if not self.appids:
             raise ConfigurationError("nothing was compared: the inventory has no accounts")
         for name in self.names:
             if name not in self._matched_names:
@@ -94,13 +91,14 @@ class Comparison:
     def summary(self) -> str:
         differ = plural(self.kinds["changed"], "function differs", "functions differ")
         missing, extra = (plural(self.kinds[kind], "is", "are") for kind in ("missing", "extra"))
-        accounts, differing = len(self.appids), len(self.differing_appids)
-        where = f" in {plural(differing, 'account')}" if differing else ""
         counts = [plural(self.functions, "function")]
         counts += [plural(self.environments, "environment")] if self.environments else []
-        counts += [plural(accounts, "account")] if accounts else []
-        run = self.side.run
-        when = "" if run is None else f", run {run.run}, finished {run.finished_at or 'not yet'}"
+        where = when = ""
+        if (run := self.side.run) is not None:
+            counts.append(plural(len(self.appids), "account"))
+            when = f", run {run.run}, finished {run.finished_at}"
+            if self.differing_appids:
+                where = f" in {plural(len(self.differing_appids), 'account')}"
         is_empty = self.exit_code() == DONE and not self.functions
         return (
             f"{differ}, {missing} missing, {extra} extra{where}; {' of '.join(counts)} "

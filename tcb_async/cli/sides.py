@@ -23,7 +23,7 @@ from tcb_async.cli.formats import STORES
 from tcb_async.cli.options import Access, Requests
 from tcb_async.cli.progress import read_list
 from tcb_async.cli.screen import Screen
-from tcb_async.compare import FunctionDocument, Functions, known_functions, parse_document
+from tcb_async.compare import Functions, known_functions, parse_document
 from tcb_async.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -73,13 +73,12 @@ def _choose_sources(expected: str, found: str) -> tuple[Source, Source]:
     return first, second
 
 
-def _read_document(name: str) -> FunctionDocument:
-    return parse_document(read_input(name), "stdin" if name == "-" else name)
-
-
 def _read_documents(first: Source, second: Source) -> dict[Source, Functions]:
-    sources = [each for each in (first, second) if each.kind == "document"]
-    documents = {each: _read_document(each.name) for each in sources}
+    documents = {
+        each: parse_document(read_input(each.name), "stdin" if each.name == "-" else each.name)
+        for each in (first, second)
+        if each.kind == "document"
+    }
     declarations = [each for each, document in documents.items() if document.is_declaration]
     if second in declarations:
         other = "ENV" if first in declarations else first.name
@@ -173,19 +172,14 @@ def _open_store(path: str, stack: contextlib.ExitStack, screen: Screen) -> Side:
 
 
 def _choose_run(store: InventoryStore) -> tuple[StoredRun, list[StoredRun]]:
-    """Return the latest finished run, and the unfinished runs after it.
-
-    Without a finished run, the latest run with planned accounts takes its place, so that they can
-    be named.
-    """
+    """Return the latest finished run, and the unfinished runs after it."""
     runs = store.runs()
     unfinished = list(itertools.takewhile(lambda run: run.finished_at is None, runs))
-    decisive = [*runs[len(unfinished) :], *(run for run in unfinished if run.planned_at)]
-    if not decisive:
+    if unfinished == runs:
         raise ConfigurationError(
             f"{store.path} has no finished run: finish one with tcb-async inventory"
         )
-    return decisive[0], unfinished
+    return runs[len(unfinished)], unfinished
 
 
 def _read_lists(store: InventoryStore, run: str) -> Iterator[FunctionList]:

@@ -20,7 +20,7 @@ from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import FORMATS
 from tcb_async.cli.options import FORMAT, Access, Credentials, Env, Seconds, seconds
 from tcb_async.cli.screen import Screen, plural, sanitize
-from tcb_async.compare import describe_fields
+from tcb_async.compare import describe_change
 from tcb_async.models import CHINA_STANDARD_TIME
 
 if TYPE_CHECKING:
@@ -85,15 +85,8 @@ def _format_line(change: FunctionChange, output_format: WatchFormat, is_escaped:
         functions = {"before": change.before, "after": change.after}
         row = {"time": now, "change": change.kind, "name": change.name, **functions}
         return FORMATS["ndjson"](tuple(row), is_escaped).row(row)
-    name, details = sanitize(change.name), sanitize(describe_change(change))
+    name, details = sanitize(change.name), sanitize(describe_change(change.before, change.after))
     return f"{now} {change.kind} {name} {details}\n".encode()
-
-
-def describe_change(change: FunctionChange) -> str:
-    if change.before is not None and change.after is not None:
-        return describe_fields(change.before, change.after)
-    function = change.before or change.after
-    return "" if function is None else f"{function.status} {function.runtime or ''}".rstrip()
 
 
 wait_command = App(

@@ -54,7 +54,7 @@ async def test_differences_exit_with_7(emulator, declared):
             "changed   login                     status Active → UpdateFailed, "
             "runtime Nodejs16.13 → Nodejs12.16, recreated"
         ),
-        "extra     Login                     Nodejs8.9",
+        "extra     Login                     Active Nodejs8.9",
     ]
     assert ended.err == (
         "1 function differs, 1 is missing, 1 is extra; 3 functions of 1 environment compared\n"
@@ -195,7 +195,7 @@ async def test_each_account_of_an_inventory_is_compared(store, declared):
         "wx2 dev",
         "  missing   payNotify",
         "wx2 prod",
-        "  extra     other                     Nodejs16.13",
+        "  extra     other                     Active Nodejs16.13",
         "wx3 (no environment)",
         "  missing   login                     Nodejs16.13",
         "  missing   payNotify",
@@ -253,25 +253,25 @@ async def test_a_function_deleted_after_its_page_is_missing(emulator, tmp_path, 
 class TestExitCode0:
     """Everything requested was read completely, compared and found equal."""
 
-    async def test_a_killed_first_run_names_its_accounts(self, tmp_path, declared):
+    async def test_a_killed_run_is_named_and_the_run_before_it_compared(self, tmp_path, declared):
         whole = listed("wx1", dev=["login", "payNotify"])
-        planned = ["wx1", "wx2", "wx3"]
-        store = stored(tmp_path / "i.sqlite", whole, planned=planned, finishes=False)
+        stored(tmp_path / "i.sqlite", whole)
+        killed = {"day": NEXT_DAY, "planned": ["wx1", "wx2"], "finishes": False}
+        store = stored(tmp_path / "i.sqlite", listed("wx1", dev=[]), **killed)
         ended = await run("diff", declared, store)
         assert (ended.code, ended.out) == (6, "")
         assert ended.err == (
-            f"run {DAY} of {store} is not finished\n"
-            "wx2 is not compared: not listed yet\n"
-            "wx3 is not compared: not listed yet\n"
+            f"run {NEXT_DAY} of {store} is not finished\n"
             "0 functions differ, 0 are missing, 0 are extra; 2 functions of 1 environment of 1 "
-            f"account compared, run {DAY}, finished not yet\n"
+            f"account compared, run {DAY}, finished {DAY}T12:00:00+08:00\n"
         )
 
-    @pytest.mark.parametrize("is_begun", [False, True])
-    async def test_a_store_without_a_finished_run_is_an_error(self, tmp_path, declared, is_begun):
+    @pytest.mark.parametrize("planned", [None, [], ["wx1", "wx2"]])
+    async def test_a_store_without_a_finished_run_is_an_error(self, tmp_path, declared, planned):
         path = tmp_path / "i.sqlite"
-        if is_begun:
-            stored(path, listed("wx1", dev=["login", "payNotify"]), finishes=False)
+        if planned is not None:
+            whole = listed("wx1", dev=["login", "payNotify"])
+            stored(path, whole, planned=planned, finishes=False)
         InventoryStore(path).close()
         ended = await run("diff", declared, str(path))
         assert (ended.code, ended.out) == (3, "")
