@@ -34,7 +34,7 @@ from tcb_async._arguments import (
 )
 from tcb_async._redact import Secret
 from tcb_async.cli import signals
-from tcb_async.cli.options import Connection, Credentials
+from tcb_async.cli.options import Access, Connection
 from tcb_async.exceptions import ConfigurationError, TransportError
 from tcb_async.tokens import RedisStore, StableToken, StaticToken, TokenProvider, TokenStore
 
@@ -74,7 +74,7 @@ class Service:
 
 def choose_service(
     env: str | None,
-    access: Credentials,
+    access: Access,
     *,
     needs_env: bool = True,
     others: Sequence[str] = (),
@@ -132,7 +132,7 @@ async def open_client(
             raise
 
 
-def _choose_token(access: Credentials, resources: AsyncExitStack) -> tuple[str, TokenProvider]:
+def _choose_token(access: Access, resources: AsyncExitStack) -> tuple[str, TokenProvider]:
     """Choose the owner of the token, and its provider.
 
     The first of these decides: the file, the app, ``TCB_ACCESS_TOKEN``, the app in ``TCB_APPID``,

@@ -18,7 +18,7 @@ from tcb_async._arguments import DEFAULT_WAIT_INTERVAL, DEFAULT_WAIT_TIMEOUT, DE
 from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import FORMATS
-from tcb_async.cli.options import FORMAT, Access, Credentials, Env, Seconds, seconds
+from tcb_async.cli.options import FORMAT, Access, Env, Seconds, WaitAccess, seconds
 from tcb_async.cli.screen import Screen, plural, sanitize
 from tcb_async.compare import describe_change
 from tcb_async.models import CHINA_STANDARD_TIME
@@ -116,7 +116,7 @@ def wait_for_functions(
     every: Annotated[bool, Parameter("--all")] = False,
     timeout: Seconds = DEFAULT_WAIT_TIMEOUT,
     interval: Seconds = DEFAULT_WAIT_INTERVAL,
-    access: Credentials = Credentials(),
+    access: WaitAccess = WaitAccess(),
 ) -> None:
     """Wait until functions are Active, as after a deployment.
 
