@@ -17,7 +17,7 @@ import attrs
 from cyclopts import App, Parameter, Token
 
 from tcb_async.cli import options
-from tcb_async.cli.exits import DIFFERENT, DONE, MISSING, run_command
+from tcb_async.cli.exits import CONFIGURATION, DIFFERENT, DONE, MISSING, run_command
 from tcb_async.cli.formats import FORMATS, TABLE, Format
 from tcb_async.cli.screen import Screen, plural, sanitize
 from tcb_async.cli.sides import EXPECTED, FOUND, Side, read_sides
@@ -208,9 +208,7 @@ def compare_sides(
         if not quiet:
             screen.say(comparison.summary())
         code = comparison.exit_code()
-        if failure is not None and code == DONE:
-            raise failure
         if failure is not None and not isinstance(failure, BrokenPipeError):
             screen.say(f"tcb-async: stdout: {failure.strerror}")
-        if code != DONE:
-            sys.exit(code)
+            code = code or CONFIGURATION
+        sys.exit(code)

@@ -92,7 +92,7 @@ def choose_service(
     url = check_url(access)
     resources = AsyncExitStack()
     owner, provider = _choose_token(access, resources)
-    client = partial(open_client, access, provider, resources=resources)
+    client = partial(open_client, access, provider, resources)
     return Service(owner, url, env or "", client)
 
 
@@ -104,11 +104,7 @@ def check_url(access: Connection) -> str:
 
 @asynccontextmanager
 async def open_client(
-    access: Connection,
-    provider: TokenProvider,
-    concurrency: int = DEFAULT_CONCURRENCY,
-    *,
-    resources: AsyncExitStack | None = None,
+    access: Connection, provider: TokenProvider, resources: AsyncExitStack, concurrency: int
 ) -> AsyncGenerator[TcbClient]:
     """Open a client; ``resources`` is closed after it."""
     from tcb_async.client import TcbClient  # noqa: PLC0415 - help and usage errors need none
@@ -121,7 +117,7 @@ async def open_client(
         timeout=access.timeout,
         concurrency=concurrency,
     )
-    async with resources or AsyncExitStack(), client:
+    async with resources, client:
         try:
             yield client
         except TransportError as error:

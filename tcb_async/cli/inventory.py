@@ -221,7 +221,7 @@ class InventoryJob:
         """List the accounts, and store each as soon as it is complete."""
         time = TimeRemainingColumn(compact=True)
         try:
-            with progress_bar(self.screen, time, is_shown=self.screen.is_watched) as bar:
+            with progress_bar(self.screen, time) as bar:
                 task = bar.add_task("accounts", total=None, facts="")
                 async for listing in inventory:
                     run.save(listing)

@@ -641,11 +641,10 @@ class InventoryRun:
         known: list[tuple[str | None, ...]] = list(map(tuple, execute(query, (appid, last))))
         # An unchanged function keeps its row, and only the row's last run moves on. So a row is a
         # span of runs, and a year of unchanged nights takes no more space than one night.
-        if known:
-            execute(
-                "UPDATE functions SET last_seen_run = ? WHERE appid = ? AND last_seen_run = ?",
-                (self.run, appid, last),
-            )
+        execute(
+            "UPDATE functions SET last_seen_run = ? WHERE appid = ? AND last_seen_run = ?",
+            (self.run, appid, last),
+        )
         if rows != known:
             gone, new = set(known).difference(rows), set(rows).difference(known)
             execute_many(
