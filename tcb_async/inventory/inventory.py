@@ -41,6 +41,7 @@ from tcb_async.models import CloudFunction
 from tcb_async.observer import InventoryObserver, WorkObserver, WorkSummary
 
 Outcome = AccountListing | BaseException | None
+"""The result of a task: None if all accounts have started."""
 
 _NORMAL = "NORMAL"  # the status of an environment in service; "" if WeChat reports none
 
@@ -242,7 +243,7 @@ class Inventory(IteratedOnce):
         self._baseline = 0.0, 0, 0
         self._observer: InventoryObserver | None = None
         self._work_observer: WorkObserver[WorkSummary] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[AccountListing | None]] = set()
         # Slots in use: by an account being listed, or by a listing until it is consumed.
         self._used = 0
         self._all_started = False
@@ -334,30 +335,27 @@ class Inventory(IteratedOnce):
                 self._spawn(self._list_one(account))
                 await self._free.acquire()
         self._all_started = True
-        self._outcomes.put_nowait(None)
 
-    async def _list_one(self, account: Account) -> None:
+    async def _list_one(self, account: Account) -> AccountListing:
         found = _list_account(self._client, account, self._page_size, self._max_in_flight)
         if self._observer is not None:
             found = _observe(self._observer.account_started(account.appid), found)
-        self._outcomes.put_nowait(await found)
+        return await found
 
     def _max_in_flight(self) -> int:
         # A slot that is free until the next account starts is not shared.
         return self._slots // self._used if self._all_started else 1
 
-    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+    def _spawn(self, work: Coroutine[object, object, AccountListing | None]) -> None:
         task = self._transport.spawn(work)
         self._tasks.add(task)
         task.add_done_callback(self._handle_done)
 
-    def _handle_done(self, task: asyncio.Task[None]) -> None:
+    def _handle_done(self, task: asyncio.Task[AccountListing | None]) -> None:
         self._tasks.discard(task)
-        if task.cancelled():
-            self._outcomes.put_nowait(_make_closed_error())
         # The error is retrieved here, because asyncio logs one that was never retrieved.
-        elif (error := task.exception()) is not None:
-            self._outcomes.put_nowait(error)
+        error = _make_closed_error() if task.cancelled() else task.exception()
+        self._outcomes.put_nowait(task.result() if error is None else error)
 
 
 def _make_closed_error() -> ClientClosedError:
