@@ -287,11 +287,11 @@ class Inventory(IteratedOnce):
             raise _make_closed_error()
         observer = self._transport.observer
         fetching: AbstractContextManager[object] = nullcontext()
-        if isinstance(observer, InventoryObserver):
-            self._observer = observer
-            self._work_observer = observer.inventory_started()
-            fetching = self._work_observer.fetching()
         try:
+            if isinstance(observer, InventoryObserver):
+                self._observer = observer
+                self._work_observer = observer.inventory_started()
+                fetching = self._work_observer.fetching()
             with fetching:  # the tasks made here inherit its context
                 self._spawn(self._start_accounts())
             while not (self._all_started and self._used == 0):
@@ -337,10 +337,24 @@ class Inventory(IteratedOnce):
         self._all_started = True
 
     async def _list_one(self, account: Account) -> AccountListing:
-        found = _list_account(self._client, account, self._page_size, self._max_in_flight)
-        if self._observer is not None:
-            found = _observe(self._observer.account_started(account.appid), found)
-        return await found
+        if self._observer is None:
+            return await self._list(account)
+        observer = self._observer.account_started(account.appid)
+        error: BaseException | None = ClientClosedError("the inventory was closed")
+        status = "failed"
+        try:
+            with observer.fetching():
+                found = await self._list(account)
+            error, status = found.error, found.status
+        except Exception as raised:
+            error = raised
+            raise
+        finally:
+            observer.ended({"status": status}, error)
+        return found
+
+    async def _list(self, account: Account) -> AccountListing:
+        return await _list_account(self._client, account, self._page_size, self._max_in_flight)
 
     def _max_in_flight(self) -> int:
         # A slot that is free until the next account starts is not shared.
@@ -360,20 +374,3 @@ class Inventory(IteratedOnce):
 
 def _make_closed_error() -> ClientClosedError:
     return ClientClosedError("this inventory was closed, or its client was: make a new one")
-
-
-async def _observe(
-    observer: WorkObserver[WorkSummary], listing: Coroutine[object, object, AccountListing]
-) -> AccountListing:
-    error: BaseException | None = ClientClosedError("the inventory was closed")
-    status = "failed"
-    try:
-        with observer.fetching():
-            found = await listing
-        error, status = found.error, found.status
-    except Exception as raised:
-        error = raised
-        raise
-    finally:
-        observer.ended({"status": status}, error)
-    return found
