@@ -195,11 +195,8 @@ class InventoryJob:
             InventoryStore(self.files.path or Path(folder, "inventory.sqlite")) as store,
         ):
             begun = store.begin(self.run, source=self.source)
-            unfinished = begun.unfinished(
-                platform_accounts(client, on_rotate=_ignore_rotation)
-                if self.accounts is None
-                else self.accounts
-            )
+            accounts = self.accounts or platform_accounts(client, on_rotate=_ignore_rotation)
+            unfinished = begun.unfinished(accounts)
             inventory = Inventory(client, unfinished, page_size=self.page_size)
             async with contextlib.aclosing(unfinished), inventory:
                 await self._list(inventory, begun)
