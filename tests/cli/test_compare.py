@@ -171,7 +171,9 @@ def listed(appid, **functions):
 
 
 def failed(appid):
-    return AccountListing(Account(appid, "a-token"), error=TransportError("it failed"))
+    return AccountListing(
+        Account(appid, "a-token"), error=TransportError("it failed: pass trust_env=True")
+    )
 
 
 def active(name):
@@ -217,7 +219,7 @@ async def test_incomplete_accounts_exit_with_6(tmp_path, declared):
     store = stored(tmp_path / "inventory.sqlite", listed("wxgood", dev=["login"]), *missing)
     ended = await run("diff", declared, store)
     assert ended.code == 6
-    assert "wx0 is not compared: it failed" in ended.err
+    assert "wx0 is not compared: it failed: pass --trust-env" in ended.err
     assert "… and 3 more in the table accounts" in ended.err
     assert ended.out.splitlines()[0] == "wxgood dev"
 
