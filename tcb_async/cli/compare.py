@@ -48,18 +48,18 @@ class Comparison:
     def differences(self) -> Iterator[dict[str, object]]:
         """Yield the differences as rows; raise after the last if nothing was compared."""
         expected = self._select(self.expected)
-        for listing in self.side.lists:
-            found = self._select(listing.functions)
+        for appid, env, functions in self.side.lists:
+            found = self._select(functions)
             if self.ignores_extra:
                 found = {name: known for name, known in found.items() if name in expected}
-            self.environments += listing.env is not None
+            self.environments += env is not None
             self.functions += len(expected.keys() | found.keys())
-            self.appids.add(listing.appid)
+            self.appids.add(appid)
             for each in compare(expected, found, times=self.times, ignore=self.ignore):
                 self.kinds[each.kind] += 1
-                self.differing_appids.add(listing.appid)
-                functions = attrs.asdict(each, recurse=False)
-                yield {"appid": listing.appid, "env": listing.env, "what": each.what, **functions}
+                self.differing_appids.add(appid)
+                difference = attrs.asdict(each, recurse=False)
+                yield {"appid": appid, "env": env, "what": each.what, **difference}
         if self.exit_code() == DONE:
             self._check_compared()
 

@@ -36,7 +36,6 @@ EXPECTED = (
 )
 FOUND = "an environment's ID, a JSON export, -, or the SQLite file of an inventory"
 
-
 Kind = Literal["environment", "document", "store"]
 """An environment to list, a JSON document (or a pipe), or the SQLite file of an inventory."""
 
@@ -86,13 +85,8 @@ def _read_documents(expected: str, found: str, kinds: Mapping[str, Kind]) -> dic
     return {side: document.functions for side, document in documents.items()}
 
 
-@attrs.frozen
-class FunctionList:
-    """A complete list of functions; in an inventory, with its account and environment."""
-
-    functions: Functions
-    appid: str | None = None
-    env: str | None = None
+FunctionList = tuple[str | None, str | None, Functions]
+"""A complete list of functions: of an account of an inventory, and of an environment, if any."""
 
 
 @attrs.frozen
@@ -123,7 +117,7 @@ def read_sides(
         if envs := [side for side, kind in kinds.items() if kind == "environment"]:
             lists |= _list_environments(envs, access, requests, screen)
         env = found if kinds[found] == "environment" else None
-        yield lists[expected], store or Side([FunctionList(lists[found], env=env)])
+        yield lists[expected], store or Side([(None, env, lists[found])])
 
 
 def _list_environments(
@@ -183,6 +177,6 @@ def _read_lists(store: InventoryStore, run: str) -> Iterator[FunctionList]:
     """Yield the lists of the complete accounts; an account without an environment has one too."""
     for account in store.complete_accounts(run):
         if not account.functions:
-            yield FunctionList({}, account.appid)
+            yield account.appid, None, {}
         for env, functions in account.functions.items():
-            yield FunctionList(known_functions(env, functions), account.appid, env)
+            yield account.appid, env, known_functions(env, functions)
