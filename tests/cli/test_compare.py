@@ -3,9 +3,10 @@
 import json
 import os
 import re
+import sqlite3
 import sys
 import tracemalloc
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from operator import itemgetter
 from pathlib import Path
@@ -278,6 +279,22 @@ class TestExitCode0:
         ended = await run("diff", declared, str(path))
         assert (ended.code, ended.out) == (3, "")
         assert "has no finished run" in ended.err
+
+    async def test_two_exports_have_no_environment(self, tmp_path):
+        (tmp_path / "all.json").write_text('[{"name": "login"}]', encoding="utf-8")
+        ended = await run("diff", f"{tmp_path}/all.json", "-", stdin='[{"name": "login"}]')
+        assert (ended.code, ended.out) == (0, "")
+        assert ended.err == "0 functions differ, 0 are missing, 0 are extra; 1 function compared\n"
+
+    async def test_an_inventory_that_lost_an_account_is_an_error(self, tmp_path, declared):
+        whole = {"dev": ["login", "payNotify"]}
+        store = stored(tmp_path / "i.sqlite", listed("wx1", **whole), listed("wx2", dev=[]))
+        with closing(sqlite3.connect(store)) as database:
+            database.execute("DELETE FROM accounts WHERE appid = 'wx2'")
+            database.commit()
+        ended = await run("diff", declared, store)
+        assert (ended.code, ended.out) == (3, "")
+        assert "is damaged" in ended.err
 
     @pytest.mark.parametrize("form", ["table", "json"])
     @pytest.mark.parametrize("names", [["pya*"], ["login", "pya*"]])
