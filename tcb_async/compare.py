@@ -61,15 +61,18 @@ class Difference:
 
     @property
     def what(self) -> str:
-        """The fields that differ, such as ``status Active → UpdateFailed``; else the runtime."""
-        if self.expected is not None and self.found is not None:
-            return describe_fields(self.expected, self.found)
-        function = self.expected or self.found
-        return (function and function.runtime) or ""
+        """The fields that differ, such as ``status Active → UpdateFailed``.
+
+        Of a missing or extra function, its status and its runtime.
+        """
+        return describe_change(self.expected, self.found)
 
 
-def describe_fields(before: CloudFunction, after: CloudFunction) -> str:
-    """Describe the fields that differ, such as ``status Active → UpdateFailed``."""
+def describe_change(before: CloudFunction | None, after: CloudFunction | None) -> str:
+    """Describe the fields that differ; the status and the runtime if there is one function."""
+    if before is None or after is None:
+        function = before or after
+        return "" if function is None else f"{function.status} {function.runtime or ''}".strip()
     pairs = ((field, getattr(before, field), getattr(after, field)) for field in FIELDS)
     return ", ".join(_describe_field(*pair) for pair in pairs if pair[1] != pair[2])
 

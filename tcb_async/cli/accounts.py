@@ -47,7 +47,7 @@ def choose_accounts(access: Platform) -> tuple[Service, Sequence[Account] | None
         return Service(demo.NAME, demo.NAME, "", demo.open_demo_merchants), None
     url, resources = check_url(access), AsyncExitStack()
     source, provider, known = _choose_source(access, open_redis(access.redis, resources))
-    client = partial(open_client, access, provider, resources=resources)
+    client = partial(open_client, access, provider, resources)
     return Service(f"{source} at {url}", url, "", client), known
 
 
@@ -113,7 +113,7 @@ class _Row(msgspec.Struct, forbid_unknown_fields=True):
 def read_accounts(path: str) -> list[Account]:
     """Read a file of accounts, one JSON object a line; ``-`` is stdin."""
     text = Hidden(read_input(path))
-    accounts: dict[str, Account] = {}
+    accounts: list[Account] = []
     line_numbers: dict[str, int] = {}
     # A file may begin with a byte order mark: Notepad and PowerShell write one.
     lines = map(Hidden, text.reveal().removeprefix(BOM_UTF8).split(b"\n"))
@@ -121,17 +121,17 @@ def read_accounts(path: str) -> list[Account]:
         if not line.reveal().strip():
             continue
         account = _parse_account(path, number, line)
-        if account.appid in accounts:
+        if (first := line_numbers.setdefault(account.appid, number)) != number:
             raise CycloptsError(
-                f"--accounts {path}, line {number}: {account.appid} is in line "
-                f"{line_numbers[account.appid]} already: write one line, with the envs of both"
+                f"--accounts {path}, line {number}: {account.appid} is in line {first} already: "
+                "write one line, with the envs of both"
             )
-        accounts[account.appid], line_numbers[account.appid] = account, number
+        accounts.append(account)
     if not accounts:
         raise ConfigurationError(
             f"--accounts {path}: the file contains no accounts: write one JSON object per line"
         )
-    return [*accounts.values()]
+    return accounts
 
 
 def _parse_account(path: str, number: int, text: Hidden[bytes]) -> Account:

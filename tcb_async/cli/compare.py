@@ -17,7 +17,7 @@ import attrs
 from cyclopts import App, Parameter, Token
 
 from tcb_async.cli import options
-from tcb_async.cli.exits import DIFFERENT, DONE, MISSING, run_command
+from tcb_async.cli.exits import CONFIGURATION, DIFFERENT, DONE, MISSING, run_command
 from tcb_async.cli.formats import FORMATS, TABLE, Format
 from tcb_async.cli.screen import Screen, plural, sanitize
 from tcb_async.cli.sides import EXPECTED, FOUND, Side, read_sides
@@ -38,31 +38,28 @@ class Comparison:
     ignores_extra: bool
     times: bool
     ignore: Collection[Field]
-    lists: int = 0
     environments: int = 0
     functions: int = 0
-    appids: set[str] = attrs.field(factory=set[str])
+    appids: set[str | None] = attrs.field(factory=set[str | None])
     kinds: Counter[str] = attrs.field(factory=Counter[str])
-    differing_appids: set[str] = attrs.field(factory=set[str])
+    differing_appids: set[str | None] = attrs.field(factory=set[str | None])
     _matched_names: set[str] = attrs.field(factory=set[str])
 
     def differences(self) -> Iterator[dict[str, object]]:
         """Yield the differences as rows; raise after the last if nothing was compared."""
         expected = self._select(self.expected)
-        for listing in self.side.lists:
-            found = self._select(listing.functions)
+        for appid, env, functions in self.side.lists:
+            found = self._select(functions)
             if self.ignores_extra:
                 found = {name: known for name, known in found.items() if name in expected}
-            self.lists += 1
-            self.environments += listing.env is not None
+            self.environments += env is not None
             self.functions += len(expected.keys() | found.keys())
-            appid = [] if listing.appid is None else [listing.appid]
-            self.appids.update(appid)
+            self.appids.add(appid)
             for each in compare(expected, found, times=self.times, ignore=self.ignore):
                 self.kinds[each.kind] += 1
-                self.differing_appids.update(appid)
-                functions = attrs.asdict(each, recurse=False)
-                yield {"appid": listing.appid, "env": listing.env, "what": each.what, **functions}
+                self.differing_appids.add(appid)
+                difference = attrs.asdict(each, recurse=False)
+                yield {"appid": appid, "env": env, "what": each.what, **difference}
         if self.exit_code() == DONE:
             self._check_compared()
 
@@ -78,7 +75,7 @@ class Comparison:
         return {name: functions[name] for name, patterns in matches.items() if patterns}
 
     def _check_compared(self) -> None:
-        if not self.lists:
+        if not self.appids:
             raise ConfigurationError("nothing was compared: the inventory has no accounts")
         for name in self.names:
             if name not in self._matched_names:
@@ -94,13 +91,14 @@ class Comparison:
     def summary(self) -> str:
         differ = plural(self.kinds["changed"], "function differs", "functions differ")
         missing, extra = (plural(self.kinds[kind], "is", "are") for kind in ("missing", "extra"))
-        accounts, differing = len(self.appids), len(self.differing_appids)
-        where = f" in {plural(differing, 'account')}" if differing else ""
         counts = [plural(self.functions, "function")]
         counts += [plural(self.environments, "environment")] if self.environments else []
-        counts += [plural(accounts, "account")] if accounts else []
-        run = self.side.run
-        when = "" if run is None else f", run {run.run}, finished {run.finished_at or 'not yet'}"
+        where = when = ""
+        if (run := self.side.run) is not None:
+            counts.append(plural(len(self.appids), "account"))
+            when = f", run {run.run}, finished {run.finished_at}"
+            if self.differing_appids:
+                where = f" in {plural(len(self.differing_appids), 'account')}"
         is_empty = self.exit_code() == DONE and not self.functions
         return (
             f"{differ}, {missing} missing, {extra} extra{where}; {' of '.join(counts)} "
@@ -210,9 +208,7 @@ def compare_sides(
         if not quiet:
             screen.say(comparison.summary())
         code = comparison.exit_code()
-        if failure is not None and code == DONE:
-            raise failure
         if failure is not None and not isinstance(failure, BrokenPipeError):
             screen.say(f"tcb-async: stdout: {failure.strerror}")
-        if code != DONE:
-            sys.exit(code)
+            code = code or CONFIGURATION
+        sys.exit(code)

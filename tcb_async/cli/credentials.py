@@ -34,7 +34,7 @@ from tcb_async._arguments import (
 )
 from tcb_async._redact import Secret
 from tcb_async.cli import signals
-from tcb_async.cli.options import Connection, Credentials
+from tcb_async.cli.options import Access, Connection
 from tcb_async.exceptions import ConfigurationError, TransportError
 from tcb_async.tokens import RedisStore, StableToken, StaticToken, TokenProvider, TokenStore
 
@@ -74,7 +74,7 @@ class Service:
 
 def choose_service(
     env: str | None,
-    access: Credentials,
+    access: Access,
     *,
     needs_env: bool = True,
     others: Sequence[str] = (),
@@ -92,7 +92,7 @@ def choose_service(
     url = check_url(access)
     resources = AsyncExitStack()
     owner, provider = _choose_token(access, resources)
-    client = partial(open_client, access, provider, resources=resources)
+    client = partial(open_client, access, provider, resources)
     return Service(owner, url, env or "", client)
 
 
@@ -104,11 +104,7 @@ def check_url(access: Connection) -> str:
 
 @asynccontextmanager
 async def open_client(
-    access: Connection,
-    provider: TokenProvider,
-    concurrency: int = DEFAULT_CONCURRENCY,
-    *,
-    resources: AsyncExitStack | None = None,
+    access: Connection, provider: TokenProvider, resources: AsyncExitStack, concurrency: int
 ) -> AsyncGenerator[TcbClient]:
     """Open a client; ``resources`` is closed after it."""
     from tcb_async.client import TcbClient  # noqa: PLC0415 - help and usage errors need none
@@ -121,7 +117,7 @@ async def open_client(
         timeout=access.timeout,
         concurrency=concurrency,
     )
-    async with resources or AsyncExitStack(), client:
+    async with resources, client:
         try:
             yield client
         except TransportError as error:
@@ -132,7 +128,7 @@ async def open_client(
             raise
 
 
-def _choose_token(access: Credentials, resources: AsyncExitStack) -> tuple[str, TokenProvider]:
+def _choose_token(access: Access, resources: AsyncExitStack) -> tuple[str, TokenProvider]:
     """Choose the owner of the token, and its provider.
 
     The first of these decides: the file, the app, ``TCB_ACCESS_TOKEN``, the app in ``TCB_APPID``,

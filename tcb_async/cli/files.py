@@ -11,13 +11,10 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 from typing import IO
 
-import attrs
-
-from tcb_async.cli.screen import Screen
 from tcb_async.exceptions import ConfigurationError
 
 _STDOUT = {"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
@@ -32,24 +29,13 @@ def read_input(path: str) -> bytes:
     return sys.stdin.buffer.read()
 
 
-@attrs.frozen
-class Sink:
-    """The destination of a document, which is written in parts, and whether it is a terminal."""
-
-    write: Callable[[bytes], object]
-    is_terminal: bool
-
-
 @contextlib.contextmanager
-def open_output(path: Path | None, screen: Screen) -> Generator[Sink]:
-    """Open the result of `output_path`: stdout, a device or pipe, or a file to replace."""
-    if path is None:
-        yield Sink(screen.write, screen.out.is_terminal)
-        return
+def open_output(path: Path) -> Generator[IO[bytes]]:
+    """Open the result of `output_path`: a device or pipe, or a file to replace."""
     is_file = path.is_file() or not path.exists()
     try:
         with replace_file(path) if is_file else path.open("wb") as file:
-            yield Sink(file.write, file.isatty())
+            yield file
     except OSError as error:
         error.filename = error.filename or str(path)  # the error of a full disk names no file
         raise

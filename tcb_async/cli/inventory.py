@@ -195,11 +195,8 @@ class InventoryJob:
             InventoryStore(self.files.path or Path(folder, "inventory.sqlite")) as store,
         ):
             begun = store.begin(self.run, source=self.source)
-            unfinished = begun.unfinished(
-                platform_accounts(client, on_rotate=_ignore_rotation)
-                if self.accounts is None
-                else self.accounts
-            )
+            accounts = self.accounts or platform_accounts(client, on_rotate=_ignore_rotation)
+            unfinished = begun.unfinished(accounts)
             inventory = Inventory(client, unfinished, page_size=self.page_size)
             async with contextlib.aclosing(unfinished), inventory:
                 await self._list(inventory, begun)
@@ -221,7 +218,7 @@ class InventoryJob:
         """List the accounts, and store each as soon as it is complete."""
         time = TimeRemainingColumn(compact=True)
         try:
-            with progress_bar(self.screen, time, is_shown=self.screen.is_watched) as bar:
+            with progress_bar(self.screen, time) as bar:
                 task = bar.add_task("accounts", total=None, facts="")
                 async for listing in inventory:
                     run.save(listing)
@@ -256,10 +253,13 @@ class InventoryJob:
             self._write(output_path(self.files.summary, "--summary"), [text.encode()])
 
     def _write(self, path: Path | None, parts: Iterable[bytes]) -> None:
-        """Write a file. A reader that leaves early does not change the exit code."""
-        with contextlib.suppress(BrokenPipeError), open_output(path, self.screen) as file:
-            for part in parts:
-                file.write(part)
+        """Write a file, or to stdout. A reader that leaves early does not change the exit code."""
+        with contextlib.suppress(BrokenPipeError):
+            if path is None:
+                self.screen.write(b"".join(parts))
+            else:
+                with open_output(path) as file:
+                    file.writelines(parts)
 
     def _report(self, store: InventoryStore, progress: RunProgress, cost: InventorySummary) -> None:
         sentences = (

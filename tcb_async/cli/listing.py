@@ -90,8 +90,8 @@ def list_functions(
             if target is None:
                 write_rows(screen, functions, fields, name)
             else:
-                with open_output(target, screen) as sink:
-                    sink.write(format_rows(functions, fields, name, sink.is_terminal))
+                with open_output(target) as file:
+                    file.write(format_rows(functions, fields, name, file.isatty()))
             if selection.filters and not functions:
                 number = plural(len(listed), "function")
                 matches = f"match {selection.filters}{selection.advice}"

@@ -78,7 +78,6 @@ Env = Annotated[str | None, Parameter(help="The environment, such as test-777bb9
 INPUT = Parameter(allow_repeating=False)
 """For an option that names an input: the last of several values would hide the others."""
 AppId = Annotated[str | None, INPUT, Parameter(metavar="APPID", group=SERVICE)]
-Redis = Annotated[str | None, INPUT, Parameter(metavar="URL", group=SERVICE)]
 File = Annotated[str | None, Parameter(metavar="FILE")]
 FileOrStream = Annotated[File, Parameter(allow_leading_hyphen=True)]  # - is stdin or stdout
 Seconds = Annotated[float, seconds()]
@@ -125,29 +124,32 @@ class Connection:
     """Allow plain http to any host. Everyone on the network can then read the token."""
     trust_env: bool = False
     """Use the proxy in HTTPS_PROXY, HTTP_PROXY and NO_PROXY, and .netrc."""
-    timeout: Annotated[float, NOT_AN_OPTION] = DEFAULT_TIMEOUT
+    timeout: Seconds = DEFAULT_TIMEOUT
+    """Maximum number of seconds for one attempt of a request."""
+    redis: Annotated[str | None, INPUT, Parameter(metavar="URL")] = attrs.field(
+        default=None,
+        repr=False,  # tracebacks must not show a password
+    )
+    """Share tokens with other processes. If the URL has a password, set TCB_REDIS_URL."""
 
 
 @Parameter(name="*", group=SERVICE)
 @attrs.frozen(kw_only=True)
-class Credentials(Connection):
+class Access(Connection):
     """The service, and the credentials of one account."""
 
     token_file: Annotated[FileOrStream, INPUT] = None
     r"""Read the access token from a file; - is stdin. \[env var for the token: TCB_ACCESS_TOKEN]"""
     appid: AppId = None
     r"""Fetch this app's token with the appsecret in TCB_SECRET or typed. \[env var: TCB_APPID]"""
-    redis: Redis = attrs.field(default=None, repr=False)  # tracebacks must not show a password
-    """Share the token with other processes. If the URL has a password, set TCB_REDIS_URL."""
 
 
 @Parameter(name="*", group=SERVICE)
 @attrs.frozen(kw_only=True)
-class Access(Credentials):
-    """The service, the credentials of one account, and the time that a request may take."""
+class WaitAccess(Access):
+    """The same, for a command with a ``--timeout`` of its own."""
 
-    timeout: Seconds = DEFAULT_TIMEOUT
-    """Maximum number of seconds for one attempt of a request."""
+    timeout: Annotated[float, NOT_AN_OPTION] = DEFAULT_TIMEOUT
 
 
 @Parameter(name="*", group=SERVICE)
@@ -163,12 +165,8 @@ class Platform(Connection):
     r"""The latest component_verify_ticket. \[env var for the ticket: TCB_COMPONENT_TICKET]"""
     secret_file: Annotated[File, INPUT, Parameter(group=ACCOUNTS)] = None
     """Read the appsecret from a file."""
-    timeout: Seconds = DEFAULT_TIMEOUT
-    """Maximum number of seconds for one attempt of a request."""
     accounts: Annotated[str | None, NOT_AN_OPTION] = None
     appid: Annotated[str | None, NOT_AN_OPTION] = None
-    redis: Redis = attrs.field(default=None, repr=False)
-    """Share the tokens with other processes. If the URL has a password, set TCB_REDIS_URL."""
 
 
 @Parameter(name="*", group=SERVICE)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tcb_async.models import CloudFunction
 
 
-def progress_bar(screen: Screen, time: ProgressColumn, *, is_shown: bool) -> Progress:
+def progress_bar(screen: Screen, time: ProgressColumn) -> Progress:
     """Make a bar with a description, a count, the field ``facts`` of its task, and this column."""
     return Progress(
         TextColumn("{task.description}", markup=False),
@@ -34,7 +34,7 @@ def progress_bar(screen: Screen, time: ProgressColumn, *, is_shown: bool) -> Pro
         console=screen.err,
         transient=True,
         redirect_stdout=False,  # stdout has the data, byte for byte
-        disable=not is_shown,
+        disable=not screen.is_watched,
         expand=True,
     )
 
@@ -48,7 +48,7 @@ async def read_list(
     max_items: int | None = None,
 ) -> tuple[FunctionPager, list[CloudFunction]]:
     """List the functions of an environment with a bar; return the walk and its rows."""
-    with progress_bar(screen, TimeElapsedColumn(), is_shown=screen.is_watched) as bar:
+    with progress_bar(screen, TimeElapsedColumn()) as bar:
         task = bar.add_task(env, total=None, facts="")
 
         def show(done: int, total: int) -> None:

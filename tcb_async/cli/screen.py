@@ -16,7 +16,6 @@ from typing import TextIO
 
 import attrs
 from rich.console import Console
-from rich.text import Text
 
 from tcb_async.exceptions import ConfigurationError
 
@@ -25,7 +24,9 @@ _MAX_SENTENCES = 20
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        raise BrokenPipeError from None
+        if not self.stderr:
+            raise BrokenPipeError from None
+        self.quiet = True  # a command does its work without a progress bar too
 
 
 @attrs.frozen
@@ -63,9 +64,6 @@ class Screen:
         """Write a sentence to stderr."""
         if sys.stderr is not None:
             lines = [sanitize(line) for line in sentence.split("\n")]
-            if self.is_watched:
-                wrapped = (Text(line).wrap(self.err, self.err.width) for line in lines)
-                lines = [part.plain.rstrip() for parts in wrapped for part in parts]
             with contextlib.suppress(OSError):  # its reader has exited, or its disk is full
                 # Not through the console: a progress bar replaces `sys.stderr`.
                 sys.stderr.write("\n".join(lines) + "\n")

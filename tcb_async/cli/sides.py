@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,12 +18,13 @@ import attrs
 from cyclopts import CycloptsError
 
 from tcb_async.cli.credentials import choose_service
+from tcb_async.cli.exits import replace_arguments
 from tcb_async.cli.files import read_input
 from tcb_async.cli.formats import STORES
 from tcb_async.cli.options import Access, Requests
 from tcb_async.cli.progress import read_list
 from tcb_async.cli.screen import Screen
-from tcb_async.compare import FunctionDocument, Functions, known_functions, parse_document
+from tcb_async.compare import Functions, known_functions, parse_document
 from tcb_async.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -35,68 +36,57 @@ EXPECTED = (
 )
 FOUND = "an environment's ID, a JSON export, -, or the SQLite file of an inventory"
 
-
-@attrs.frozen
-class Source:
-    """An environment to list, a JSON document (or a pipe), or the SQLite file of an inventory."""
-
-    kind: Literal["environment", "document", "store"]
-    name: str
+Kind = Literal["environment", "document", "store"]
+"""An environment to list, a JSON document (or a pipe), or the SQLite file of an inventory."""
 
 
-def choose_source(text: str) -> Source:
-    """Choose the type of a source by how it is written, without reading it."""
-    path = Path(text)
+def choose_kind(side: str) -> Kind:
+    """Choose the type of a side by how it is written, without reading it."""
+    path = Path(side)
     is_pipe = path.exists() and not path.is_file() and not path.is_dir()
-    if text == "-" or path.suffix.lower() == ".json" or is_pipe:
-        return Source("document", text)
+    if side == "-" or path.suffix.lower() == ".json" or is_pipe:
+        return "document"
     if path.suffix.lower() in STORES:
-        return Source("store", text)
-    if "." in text or "/" in text or os.sep in text:  # no environment's ID contains one of these
+        return "store"
+    if "." in side or "/" in side or os.sep in side:  # no environment's ID contains one of these
         raise ConfigurationError(
-            f"{text} cannot be compared: name an environment, cloudbaserc.json, a JSON export "
+            f"{side} cannot be compared: name an environment, cloudbaserc.json, a JSON export "
             "(tcb-async list ENV -o all.json), or the SQLite file of an inventory"
         )
-    return Source("environment", text)
+    return "environment"
 
 
-def _choose_sources(expected: str, found: str) -> tuple[Source, Source]:
+def _choose_kinds(expected: str, found: str) -> dict[str, Kind]:
     if expected == found == "-":
         raise CycloptsError("- is given twice: stdin can be read only once")
-    first, second = choose_source(expected), choose_source(found)
-    if first.kind == "store":
-        other = "cloudbaserc.json" if second.kind == "store" else found
+    kinds: dict[str, Kind] = {side: choose_kind(side) for side in (expected, found)}
+    if kinds[expected] == "store":
+        other = "cloudbaserc.json" if kinds[found] == "store" else found
         raise CycloptsError(
             f"EXPECTED is one list, and {expected} is an inventory: write "
             f"tcb-async diff {other} {expected}"
         )
-    return first, second
+    return kinds
 
 
-def _read_document(name: str) -> FunctionDocument:
-    return parse_document(read_input(name), "stdin" if name == "-" else name)
-
-
-def _read_documents(first: Source, second: Source) -> dict[Source, Functions]:
-    sources = [each for each in (first, second) if each.kind == "document"]
-    documents = {each: _read_document(each.name) for each in sources}
-    declarations = [each for each, document in documents.items() if document.is_declaration]
-    if second in declarations:
-        other = "ENV" if first in declarations else first.name
+def _read_documents(expected: str, found: str, kinds: Mapping[str, Kind]) -> dict[str, Functions]:
+    documents = {
+        side: parse_document(read_input(side), "stdin" if side == "-" else side)
+        for side, kind in kinds.items()
+        if kind == "document"
+    }
+    declarations = [side for side, document in documents.items() if document.is_declaration]
+    if found in declarations:
+        other = "ENV" if expected in declarations else expected
         raise CycloptsError(
-            f"FOUND is a list of existing functions, and {second.name} only declares functions: "
-            f"write tcb-async diff {second.name} {other}"
+            f"FOUND is a list of existing functions, and {found} only declares functions: "
+            f"write tcb-async diff {found} {other}"
         )
-    return {each: document.functions for each, document in documents.items()}
+    return {side: document.functions for side, document in documents.items()}
 
 
-@attrs.frozen
-class FunctionList:
-    """A complete list of functions; in an inventory, with its account and environment."""
-
-    functions: Functions
-    appid: str | None = None
-    env: str | None = None
+FunctionList = tuple[str | None, str | None, Functions]
+"""A complete list of functions: of an account of an inventory, and of an environment, if any."""
 
 
 @attrs.frozen
@@ -119,28 +109,28 @@ def read_sides(
     expected: str, found: str, access: Access, requests: Requests, screen: Screen
 ) -> Generator[tuple[Functions, Side]]:
     """Read the expected list, and the other side; a store stays open for the block."""
-    first, second = _choose_sources(expected, found)
-    lists = _read_documents(first, second)
+    kinds = _choose_kinds(expected, found)
+    lists = _read_documents(expected, found, kinds)
     with contextlib.ExitStack() as stack:
-        store = _open_store(second.name, stack, screen) if second.kind == "store" else None
+        store = _open_store(found, stack, screen) if kinds[found] == "store" else None
         # Environments are last, so that an invalid file costs no request.
-        if envs := [each for each in (first, second) if each.kind == "environment"]:
+        if envs := [side for side, kind in kinds.items() if kind == "environment"]:
             lists |= _list_environments(envs, access, requests, screen)
-        env = second.name if second.kind == "environment" else None
-        yield lists[first], store or Side([FunctionList(lists[second], env=env)])
+        env = found if kinds[found] == "environment" else None
+        yield lists[expected], store or Side([(None, env, lists[found])])
 
 
 def _list_environments(
-    envs: Sequence[Source], access: Access, requests: Requests, screen: Screen
-) -> dict[Source, Functions]:
-    lists: dict[Source, Functions] = {}
+    envs: Sequence[str], access: Access, requests: Requests, screen: Screen
+) -> dict[str, Functions]:
+    lists: dict[str, Functions] = {}
 
     async def work(client: TcbClient) -> None:
         for env in envs:
-            _, rows = await read_list(client, env.name, screen, page_size=requests.page_size)
-            lists[env] = known_functions(env.name, rows)
+            _, rows = await read_list(client, env, screen, page_size=requests.page_size)
+            lists[env] = known_functions(env, rows)
 
-    service = choose_service(None, access, needs_env=False, others=[env.name for env in envs])
+    service = choose_service(None, access, needs_env=False, others=envs)
     service.run(work, requests.concurrency)
     return lists
 
@@ -156,7 +146,7 @@ def _open_store(path: str, stack: contextlib.ExitStack, screen: Screen) -> Side:
         screen.say(f"run {later.run} of {path} is not finished")
     incomplete = screen.say_each(
         (
-            f"{account.appid} is not compared: {account.message}"
+            f"{account.appid} is not compared: {replace_arguments(account.message)}"
             for account in store.missing(run.run)
         ),
         "… and {:,} more in the table accounts",
@@ -173,25 +163,20 @@ def _open_store(path: str, stack: contextlib.ExitStack, screen: Screen) -> Side:
 
 
 def _choose_run(store: InventoryStore) -> tuple[StoredRun, list[StoredRun]]:
-    """Return the latest finished run, and the unfinished runs after it.
-
-    Without a finished run, the latest run with planned accounts takes its place, so that they can
-    be named.
-    """
+    """Return the latest finished run, and the unfinished runs after it."""
     runs = store.runs()
     unfinished = list(itertools.takewhile(lambda run: run.finished_at is None, runs))
-    decisive = [*runs[len(unfinished) :], *(run for run in unfinished if run.planned_at)]
-    if not decisive:
+    if unfinished == runs:
         raise ConfigurationError(
             f"{store.path} has no finished run: finish one with tcb-async inventory"
         )
-    return decisive[0], unfinished
+    return runs[len(unfinished)], unfinished
 
 
 def _read_lists(store: InventoryStore, run: str) -> Iterator[FunctionList]:
     """Yield the lists of the complete accounts; an account without an environment has one too."""
     for account in store.complete_accounts(run):
         if not account.functions:
-            yield FunctionList({}, account.appid)
+            yield account.appid, None, {}
         for env, functions in account.functions.items():
-            yield FunctionList(known_functions(env, functions), account.appid, env)
+            yield account.appid, env, known_functions(env, functions)

@@ -18,9 +18,9 @@ from tcb_async._arguments import DEFAULT_WAIT_INTERVAL, DEFAULT_WAIT_TIMEOUT, DE
 from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import FORMATS
-from tcb_async.cli.options import FORMAT, Access, Credentials, Env, Seconds, seconds
+from tcb_async.cli.options import FORMAT, Access, Env, Seconds, WaitAccess, seconds
 from tcb_async.cli.screen import Screen, plural, sanitize
-from tcb_async.compare import describe_fields
+from tcb_async.compare import describe_change
 from tcb_async.models import CHINA_STANDARD_TIME
 
 if TYPE_CHECKING:
@@ -85,15 +85,8 @@ def _format_line(change: FunctionChange, output_format: WatchFormat, is_escaped:
         functions = {"before": change.before, "after": change.after}
         row = {"time": now, "change": change.kind, "name": change.name, **functions}
         return FORMATS["ndjson"](tuple(row), is_escaped).row(row)
-    name, details = sanitize(change.name), sanitize(describe_change(change))
+    name, details = sanitize(change.name), sanitize(describe_change(change.before, change.after))
     return f"{now} {change.kind} {name} {details}\n".encode()
-
-
-def describe_change(change: FunctionChange) -> str:
-    if change.before is not None and change.after is not None:
-        return describe_fields(change.before, change.after)
-    function = change.before or change.after
-    return "" if function is None else f"{function.status} {function.runtime or ''}".rstrip()
 
 
 wait_command = App(
@@ -123,7 +116,7 @@ def wait_for_functions(
     every: Annotated[bool, Parameter("--all")] = False,
     timeout: Seconds = DEFAULT_WAIT_TIMEOUT,
     interval: Seconds = DEFAULT_WAIT_INTERVAL,
-    access: Credentials = Credentials(),
+    access: WaitAccess = WaitAccess(),
 ) -> None:
     """Wait until functions are Active, as after a deployment.
 

@@ -175,17 +175,14 @@ def platform_accounts(
         raise ConfigurationError(
             f"token={component!r}: only a ComponentToken has merchants; make the client with one"
         )
-    return _iterate_merchants(
-        client, component, check_async("on_rotate", on_rotate, "appid", "refresh_token")
-    )
+    check_async("on_rotate", on_rotate, "appid", "refresh_token")
 
+    async def iterate() -> AsyncGenerator[Account, None]:
+        async with client.authorizers(concurrency=1) as pager:
+            async for authorizer in pager:
+                yield _make_account(component, authorizer, on_rotate)
 
-async def _iterate_merchants(
-    client: TcbClient, component: ComponentToken, on_rotate: Callable[[str, str], Awaitable[object]]
-) -> AsyncGenerator[Account, None]:
-    async with client.authorizers(concurrency=1) as pager:
-        async for authorizer in pager:
-            yield _make_account(component, authorizer, on_rotate)
+    return iterate()
 
 
 def _make_account(

@@ -41,6 +41,7 @@ from tcb_async.models import CloudFunction
 from tcb_async.observer import InventoryObserver, WorkObserver, WorkSummary
 
 Outcome = AccountListing | BaseException | None
+"""The result of a task: None if all accounts have started."""
 
 _NORMAL = "NORMAL"  # the status of an environment in service; "" if WeChat reports none
 
@@ -242,7 +243,7 @@ class Inventory(IteratedOnce):
         self._baseline = 0.0, 0, 0
         self._observer: InventoryObserver | None = None
         self._work_observer: WorkObserver[WorkSummary] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[AccountListing | None]] = set()
         # Slots in use: by an account being listed, or by a listing until it is consumed.
         self._used = 0
         self._all_started = False
@@ -286,11 +287,11 @@ class Inventory(IteratedOnce):
             raise _make_closed_error()
         observer = self._transport.observer
         fetching: AbstractContextManager[object] = nullcontext()
-        if isinstance(observer, InventoryObserver):
-            self._observer = observer
-            self._work_observer = observer.inventory_started()
-            fetching = self._work_observer.fetching()
         try:
+            if isinstance(observer, InventoryObserver):
+                self._observer = observer
+                self._work_observer = observer.inventory_started()
+                fetching = self._work_observer.fetching()
             with fetching:  # the tasks made here inherit its context
                 self._spawn(self._start_accounts())
             while not (self._all_started and self._used == 0):
@@ -334,48 +335,42 @@ class Inventory(IteratedOnce):
                 self._spawn(self._list_one(account))
                 await self._free.acquire()
         self._all_started = True
-        self._outcomes.put_nowait(None)
 
-    async def _list_one(self, account: Account) -> None:
-        found = _list_account(self._client, account, self._page_size, self._max_in_flight)
-        if self._observer is not None:
-            found = _observe(self._observer.account_started(account.appid), found)
-        self._outcomes.put_nowait(await found)
+    async def _list_one(self, account: Account) -> AccountListing:
+        if self._observer is None:
+            return await self._list(account)
+        observer = self._observer.account_started(account.appid)
+        error: BaseException | None = ClientClosedError("the inventory was closed")
+        status = "failed"
+        try:
+            with observer.fetching():
+                found = await self._list(account)
+            error, status = found.error, found.status
+        except Exception as raised:
+            error = raised
+            raise
+        finally:
+            observer.ended({"status": status}, error)
+        return found
+
+    async def _list(self, account: Account) -> AccountListing:
+        return await _list_account(self._client, account, self._page_size, self._max_in_flight)
 
     def _max_in_flight(self) -> int:
         # A slot that is free until the next account starts is not shared.
         return self._slots // self._used if self._all_started else 1
 
-    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+    def _spawn(self, work: Coroutine[object, object, AccountListing | None]) -> None:
         task = self._transport.spawn(work)
         self._tasks.add(task)
         task.add_done_callback(self._handle_done)
 
-    def _handle_done(self, task: asyncio.Task[None]) -> None:
+    def _handle_done(self, task: asyncio.Task[AccountListing | None]) -> None:
         self._tasks.discard(task)
-        if task.cancelled():
-            self._outcomes.put_nowait(_make_closed_error())
         # The error is retrieved here, because asyncio logs one that was never retrieved.
-        elif (error := task.exception()) is not None:
-            self._outcomes.put_nowait(error)
+        error = _make_closed_error() if task.cancelled() else task.exception()
+        self._outcomes.put_nowait(task.result() if error is None else error)
 
 
 def _make_closed_error() -> ClientClosedError:
     return ClientClosedError("this inventory was closed, or its client was: make a new one")
-
-
-async def _observe(
-    observer: WorkObserver[WorkSummary], listing: Coroutine[object, object, AccountListing]
-) -> AccountListing:
-    error: BaseException | None = ClientClosedError("the inventory was closed")
-    status = "failed"
-    try:
-        with observer.fetching():
-            found = await listing
-        error, status = found.error, found.status
-    except Exception as raised:
-        error = raised
-        raise
-    finally:
-        observer.ended({"status": status}, error)
-    return found

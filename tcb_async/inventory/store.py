@@ -154,6 +154,8 @@ class _Database:
         )
 
     def _prepare(self) -> None:
+        if self._is_read_only:
+            self.execute("BEGIN")  # all queries read the same state of the file
         # One statement, so that a second process makes its tables before it or after it.
         application, version, tables = self.execute(
             "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) "
@@ -328,7 +330,7 @@ class InventoryStore:
 
     Args:
         path: The file.
-        read_only: Only read a file that exists.
+        read_only: Only read a file that exists, as it was when it was opened.
         clock: Returns the time in China; for tests.
 
     Raises:
@@ -448,8 +450,8 @@ class InventoryStore:
     def complete_accounts(self, run: str | None = None) -> Iterator[StoredAccount]:
         """Read the accounts that a run listed completely, one after the other, by appid.
 
-        If a different process may be writing, call `missing` first; otherwise an account can drop
-        out of both results.
+        If a different process may be writing, open the store with ``read_only=True``; otherwise an
+        account can drop out of both this result and that of `missing`.
 
         Args:
             run: The run's date; None for the latest.
@@ -639,11 +641,10 @@ class InventoryRun:
         known: list[tuple[str | None, ...]] = list(map(tuple, execute(query, (appid, last))))
         # An unchanged function keeps its row, and only the row's last run moves on. So a row is a
         # span of runs, and a year of unchanged nights takes no more space than one night.
-        if known:
-            execute(
-                "UPDATE functions SET last_seen_run = ? WHERE appid = ? AND last_seen_run = ?",
-                (self.run, appid, last),
-            )
+        execute(
+            "UPDATE functions SET last_seen_run = ? WHERE appid = ? AND last_seen_run = ?",
+            (self.run, appid, last),
+        )
         if rows != known:
             gone, new = set(known).difference(rows), set(rows).difference(known)
             execute_many(

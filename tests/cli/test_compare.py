@@ -3,9 +3,10 @@
 import json
 import os
 import re
+import sqlite3
 import sys
 import tracemalloc
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from operator import itemgetter
 from pathlib import Path
@@ -54,7 +55,7 @@ async def test_differences_exit_with_7(emulator, declared):
             "changed   login                     status Active → UpdateFailed, "
             "runtime Nodejs16.13 → Nodejs12.16, recreated"
         ),
-        "extra     Login                     Nodejs8.9",
+        "extra     Login                     Active Nodejs8.9",
     ]
     assert ended.err == (
         "1 function differs, 1 is missing, 1 is extra; 3 functions of 1 environment compared\n"
@@ -171,7 +172,9 @@ def listed(appid, **functions):
 
 
 def failed(appid):
-    return AccountListing(Account(appid, "a-token"), error=TransportError("it failed"))
+    return AccountListing(
+        Account(appid, "a-token"), error=TransportError("it failed: pass trust_env=True")
+    )
 
 
 def active(name):
@@ -195,7 +198,7 @@ async def test_each_account_of_an_inventory_is_compared(store, declared):
         "wx2 dev",
         "  missing   payNotify",
         "wx2 prod",
-        "  extra     other                     Nodejs16.13",
+        "  extra     other                     Active Nodejs16.13",
         "wx3 (no environment)",
         "  missing   login                     Nodejs16.13",
         "  missing   payNotify",
@@ -217,7 +220,7 @@ async def test_incomplete_accounts_exit_with_6(tmp_path, declared):
     store = stored(tmp_path / "inventory.sqlite", listed("wxgood", dev=["login"]), *missing)
     ended = await run("diff", declared, store)
     assert ended.code == 6
-    assert "wx0 is not compared: it failed" in ended.err
+    assert "wx0 is not compared: it failed: pass --trust-env" in ended.err
     assert "… and 3 more in the table accounts" in ended.err
     assert ended.out.splitlines()[0] == "wxgood dev"
 
@@ -253,29 +256,45 @@ async def test_a_function_deleted_after_its_page_is_missing(emulator, tmp_path, 
 class TestExitCode0:
     """Everything requested was read completely, compared and found equal."""
 
-    async def test_a_killed_first_run_names_its_accounts(self, tmp_path, declared):
+    async def test_a_killed_run_is_named_and_the_run_before_it_compared(self, tmp_path, declared):
         whole = listed("wx1", dev=["login", "payNotify"])
-        planned = ["wx1", "wx2", "wx3"]
-        store = stored(tmp_path / "i.sqlite", whole, planned=planned, finishes=False)
+        stored(tmp_path / "i.sqlite", whole)
+        killed = {"day": NEXT_DAY, "planned": ["wx1", "wx2"], "finishes": False}
+        store = stored(tmp_path / "i.sqlite", listed("wx1", dev=[]), **killed)
         ended = await run("diff", declared, store)
         assert (ended.code, ended.out) == (6, "")
         assert ended.err == (
-            f"run {DAY} of {store} is not finished\n"
-            "wx2 is not compared: not listed yet\n"
-            "wx3 is not compared: not listed yet\n"
+            f"run {NEXT_DAY} of {store} is not finished\n"
             "0 functions differ, 0 are missing, 0 are extra; 2 functions of 1 environment of 1 "
-            f"account compared, run {DAY}, finished not yet\n"
+            f"account compared, run {DAY}, finished {DAY}T12:00:00+08:00\n"
         )
 
-    @pytest.mark.parametrize("is_begun", [False, True])
-    async def test_a_store_without_a_finished_run_is_an_error(self, tmp_path, declared, is_begun):
+    @pytest.mark.parametrize("planned", [None, [], ["wx1", "wx2"]])
+    async def test_a_store_without_a_finished_run_is_an_error(self, tmp_path, declared, planned):
         path = tmp_path / "i.sqlite"
-        if is_begun:
-            stored(path, listed("wx1", dev=["login", "payNotify"]), finishes=False)
+        if planned is not None:
+            whole = listed("wx1", dev=["login", "payNotify"])
+            stored(path, whole, planned=planned, finishes=False)
         InventoryStore(path).close()
         ended = await run("diff", declared, str(path))
         assert (ended.code, ended.out) == (3, "")
         assert "has no finished run" in ended.err
+
+    async def test_two_exports_have_no_environment(self, tmp_path):
+        (tmp_path / "all.json").write_text('[{"name": "login"}]', encoding="utf-8")
+        ended = await run("diff", f"{tmp_path}/all.json", "-", stdin='[{"name": "login"}]')
+        assert (ended.code, ended.out) == (0, "")
+        assert ended.err == "0 functions differ, 0 are missing, 0 are extra; 1 function compared\n"
+
+    async def test_an_inventory_that_lost_an_account_is_an_error(self, tmp_path, declared):
+        whole = {"dev": ["login", "payNotify"]}
+        store = stored(tmp_path / "i.sqlite", listed("wx1", **whole), listed("wx2", dev=[]))
+        with closing(sqlite3.connect(store)) as database:
+            database.execute("DELETE FROM accounts WHERE appid = 'wx2'")
+            database.commit()
+        ended = await run("diff", declared, store)
+        assert (ended.code, ended.out) == (3, "")
+        assert "is damaged" in ended.err
 
     @pytest.mark.parametrize("form", ["table", "json"])
     @pytest.mark.parametrize("names", [["pya*"], ["login", "pya*"]])
@@ -359,6 +378,22 @@ class TestOutputThatFails:
             ended = await run(*words, stdout=pipe)
         assert ended.code == code
         assert ended.err.count("\n") == (2 if code == 6 else 1)
+
+    @pytest.mark.parametrize(
+        ("words", "code"),
+        [
+            (("diff", "RC", ENV), 7),
+            (("wait", ENV, "absent", "--timeout", "0.1"), 5),
+            (("inventory",), 6),
+        ],
+        ids=["diff", "wait", "inventory"],
+    )
+    async def test_the_exit_code_does_not_depend_on_the_progress_bar(self, declared, words, code):
+        words = (declared if word == "RC" else word for word in words)
+        with without_a_reader() as pipe:
+            async with start(*words, "--demo", env={"FORCE_COLOR": "1"}, stderr=pipe) as command:
+                ended = await command.end()
+        assert ended.code == code
 
     @pytest.mark.parametrize(("name", "code"), [("login", 3), ("payNotify", 7)])
     async def test_a_full_disk_is_an_error_if_nothing_differs(self, tmp_path, declared, name, code):

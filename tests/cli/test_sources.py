@@ -10,7 +10,7 @@ import pytest
 from terminal import ENV, env_for, run
 
 from tcb_async.cli.files import read_input
-from tcb_async.cli.sides import Source, choose_source
+from tcb_async.cli.sides import choose_kind
 from tcb_async.compare import parse_document
 from tcb_async.exceptions import ConfigurationError
 
@@ -146,9 +146,8 @@ def test_a_pipe_is_read_as_json(tmp_path):
     os.mkfifo(path)
     writer = threading.Thread(target=path.write_text, args=(JSON,))
     writer.start()
-    source = choose_source(str(path))
-    assert source.kind == "document"
-    functions = parse_document(read_input(source.name), source.name).functions
+    assert choose_kind(str(path)) == "document"
+    functions = parse_document(read_input(str(path)), str(path)).functions
     assert [*functions] == ["login", "payNotify"]
     writer.join()
 
@@ -158,11 +157,11 @@ def test_the_spelling_of_a_side_decides_its_type(tmp_path, monkeypatch):
     Path("test-777bb9").mkdir()
     Path("prod-1a2b3c").write_text(JSON, encoding="utf-8")
     for name in ("test-777bb9", "prod-1a2b3c"):
-        assert choose_source(name) == Source("environment", name)
+        assert choose_kind(name) == "environment"
     for name in ("-", "all.JSON", "a/cloudbaserc.json"):
-        assert choose_source(name) == Source("document", name)
+        assert choose_kind(name) == "document"
     for name in ("night.sqlite", "night.sqlite3", "a/night.DB"):
-        assert choose_source(name) == Source("store", name)
+        assert choose_kind(name) == "store"
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import pytest
 from leaks import eventually
 from terminal import ENV, env_for, plain, run, start
 
-from tcb_async import CloudFunction, FunctionChange
-from tcb_async.cli.watch import describe_change
+from tcb_async import CloudFunction
+from tcb_async.compare import describe_change
 from tcb_async.emulator import Fault
 from tcb_async.models import CHINA_STANDARD_TIME
 
@@ -87,7 +87,7 @@ async def test_watch_writes_each_change_as_an_object_in_ndjson(emulator):
     ],
 )
 def test_a_change_is_described_field_by_field(before, after, said):
-    assert describe_change(FunctionChange("updated", before, after)) == said
+    assert describe_change(before, after) == said
 
 
 @pytest.mark.parametrize(

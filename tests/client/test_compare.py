@@ -25,7 +25,7 @@ def test_a_declaration_is_compared_with_functions(declared):
 
     assert [(each.kind, each.name, each.what) for each in differences] == [
         ("missing", "x", ""),
-        ("extra", "syncErp", ""),
+        ("extra", "syncErp", "Active"),
         ("changed", "login", "runtime Nodejs18.15 → Nodejs16.13, recreated"),
         ("changed", "payNotify", "status Active → UpdateFailed"),
     ]

@@ -2,9 +2,11 @@
 
 import asyncio
 import collections
+import contextlib
 import itertools
 import pickle
 import time
+from types import SimpleNamespace
 
 import pytest
 from constants import APPSECRET, AUTHORIZER, COMPONENT, ENVIRONMENTS, LIST, PLATFORM
@@ -257,6 +259,28 @@ class TestOneBrokenAccount:
             found = await found_in(client, accounts)
         assert found["wxgood"].status == "complete"
         assert "(LookupError: test-1): see the code that" in str(found["wxbad"].error)
+
+    @pytest.mark.parametrize("method", ["inventory_started", "account_started", "fetching"])
+    async def test_an_observer_of_accounts_that_raises_stops_the_inventory(self, emulator, method):
+        def fail(*_):
+            raise LookupError(method)
+
+        def started(*_):
+            return SimpleNamespace(fetching=contextlib.nullcontext, ended=lambda *_: None)
+
+        account = started()
+        observer = SimpleNamespace(
+            attempting=fail,
+            walk_started=fail,
+            inventory_started=started,
+            account_started=lambda _: account,
+        )
+        setattr(observer if hasattr(observer, method) else account, method, fail)
+        accounts = [Account("wxa", "a-token", ["test-1"])]
+        async with TcbClient("a-token", base_url=emulator.url, observer=observer) as client:
+            with pytest.raises(LookupError, match=method):
+                await found_in(client, accounts)
+        assert emulator.requests == ()
 
     async def test_wechat_is_called_if_the_stored_token_is_refused(self, emulator):
         """As for a client of its own: the store's newer token may be dead too."""

@@ -607,6 +607,14 @@ class TestReadOnly:
                 with pytest.raises(ConfigurationError, match="opened with read_only=True"):
                     reader.begin()
 
+    def test_no_account_drops_out_while_its_envs_change(self, tmp_path):
+        night(tmp_path, DAYS[0], listing("wxa", get="Go1"))
+        with InventoryStore(tmp_path / "inventory.sqlite", read_only=True) as reader:
+            assert list(reader.missing()) == []
+            with opened(tmp_path, DAYS[0]) as store:
+                store.begin()._plan({"wxa": '["test-1"]'})
+            assert whole(reader) == {"wxa": {"get": "Go1"}}
+
     def test_a_missing_or_empty_file_is_refused(self, tmp_path):
         with pytest.raises(OSError, match="cannot be opened"):
             InventoryStore(tmp_path / "a?b.sqlite", read_only=True)
