@@ -46,7 +46,8 @@ class Page(Generic[T]):
             returns this number; otherwise it may be 0.
 
     Raises:
-        ConfigurationError: ``items`` is no sequence, or ``total`` is no whole number from 0 on.
+        ConfigurationError: ``items`` is not a sequence, or ``total`` is not a whole number, 0 or
+            more.
     """
 
     items: Sequence[T]
