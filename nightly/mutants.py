@@ -228,12 +228,14 @@ class Coverage:
     def __init__(self, folder):
         from coverage import CoverageData  # noqa: PLC0415 - the default run has no coverage
 
+        folder = folder.resolve()
         data = CoverageData(str(folder / ".coverage"))
         data.read()
         self._tests: dict[tuple[str, int], set[str]] = {}
         self._by_module: defaultdict[str, set[str]] = defaultdict(set)
-        for name in data.measured_files():
-            path = str(Path(name).relative_to(folder.resolve()))
+        inside = (name for name in data.measured_files() if Path(name).is_relative_to(folder))
+        for name in inside:  # a program that a test started may have imported the installed package
+            path = str(Path(name).relative_to(folder))
             for line, contexts in data.contexts_by_lineno(name).items():
                 tests = {_selected(context.rpartition("|")[0]) for context in contexts}
                 self._tests[path, line] = tests - {""}
