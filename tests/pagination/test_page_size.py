@@ -293,13 +293,15 @@ class TestClient:
         told = [record for record in caplog.records if "100 rows" in record.getMessage()]
         assert [record.levelname for record in told] == ["INFO"] * 2, "once a client"
 
-    async def test_a_clamp_is_remembered_too(self, emulator):
+    @pytest.mark.parametrize(("above", "first"), [("clamp", [100, 20]), ("empty", [100, 20, 20])])
+    async def test_a_maximum_is_remembered_too(self, emulator, above, first):
+        emulator.above_max_page = above
         emulator.deploy(ENV, count=30)
         async with TcbClient(emulator.token, base_url=emulator.url) as client:
             for _ in range(2):
                 assert len(await client.functions(ENV).collect()) == 30
 
-        assert limits_of(emulator) == [100, 20, 20, 20]
+        assert limits_of(emulator) == [*first, 20, 20]
 
     @pytest.mark.parametrize("when", ["first", "later", "learned"])
     @pytest.mark.parametrize("kind", FAULTS)

@@ -778,6 +778,7 @@ class TestWhatServersDo:
 
         assert isinstance(outcome.plan.failure, DriftError)
         assert len(outcome.yielded) > 4 * 1000
+        assert len(outcome.requests) == 64 + 48 * (1000 // 19)
 
     def test_an_item_that_is_twice_in_a_page_is_yielded_once(self):
         rows = [Row("f0"), Row("f1"), Row("f1"), Row("f2")]
@@ -896,6 +897,7 @@ class TestResume:
 
         assert sorted(outcome.yielded) == [f"f{number:03}" for number in range(30, 57)]
         assert outcome.plan.stats.resumed
+        assert outcome.plan.stats.passes == 1
 
     def test_it_collects_as_many_rows_as_the_list_counts(self, listing, start):
         collecting = plan(5, start=start)
