@@ -141,8 +141,8 @@ class Server:
 
     async def _close(self) -> None:
         if (listening := self._socket) is not None:
-            # asyncio loses a connection that it has just accepted when the server is closed. So it
-            # accepts no more first; two steps of the loop later, each connection is known.
+            # asyncio loses a connection that it accepted just before the server was closed. So the
+            # server first stops accepting; two steps of the loop later, it knows each connection.
             with suppress(NotImplementedError):  # on Windows
                 asyncio.get_running_loop().remove_reader(listening.sockets[0].fileno())
             await asyncio.sleep(0)

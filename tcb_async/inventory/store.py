@@ -451,7 +451,7 @@ class InventoryStore:
         """Read the accounts that a run listed completely, one after the other, by appid.
 
         If a different process may be writing, open the store with ``read_only=True``; otherwise an
-        account can drop out of both this result and that of `missing`.
+        account can be missing here and in `missing`, too.
 
         Args:
             run: The run's date; None for the latest.

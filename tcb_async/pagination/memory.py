@@ -172,7 +172,8 @@ class Pass(Generic[T]):
     # Repeated requests since fewer rows than ever were left below the position.
     searches: int = 0
     fewest_below: int = sys.maxsize
-    # The rows of the checks above its pages, and its pages: names, rows, and the first that counts.
+    # The rows of its checks, which are above its pages; and of each page the names, the rows, and
+    # the index of the first row that the page before did not have.
     _above: dict[str, T | str] = attrs.field(init=False, factory=dict[str, "T | str"])
     _pages: list[tuple[Sequence[str], Sequence[T | str], int]] = attrs.field(
         init=False, factory=list["tuple[Sequence[str], Sequence[T | str], int]"]

@@ -119,7 +119,7 @@ class Pager(IteratedOnce, Generic[T]):
             check_callback("on_progress", on_progress)
         if on_drift not in get_args(OnDrift):
             raise ConfigurationError(f"on_drift={on_drift!r}: must be one of {get_args(OnDrift)}")
-        # These four belong to a client, if it makes the pager: see `ListingPager`.
+        # A pager of a client gets these four from the client: see `ListingPager`.
         self._learned = PageSize(LARGEST, FALLBACK)
         self._live: set[asyncio.Task[object]] = set()
         self._sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
@@ -246,7 +246,7 @@ class Pager(IteratedOnce, Generic[T]):
                 await asyncio.wait((head,))
             fetches.popleft()
             self._live.discard(head)
-            if head.cancelled():  # by the owner, or by `aclose` in a different task
+            if head.cancelled():  # by the client, or by `aclose`
                 break
             items = self._receive(request, head)
             if len(fetches) != len(plan.outstanding):

@@ -23,10 +23,11 @@ with a failure.
 # changes between the pages of a check, these pages extend the pass above z, and the next check is
 # usually one page. Changes that cancel out exactly can hide a row that was updated, but no other.
 #
-# A list without a stable order breaks (2). The signs are unchanged rows in a different order, and
-# fewer rows read by all passes than the list counts. A change explains the second sign, too, so it
-# counts if it appears again after a new pass. An unchanging list without a sign is complete. After
-# a sign, and after `max_repairs` passes without progress, rows are *collected*.
+# A list without a stable order breaks (2). There are two signs: unchanged rows in a different
+# order, and, after a check, fewer rows read by all passes than the list counts. A change can cause
+# the second sign, too, so the first time it only starts a new pass. A list that does not change is
+# complete without a sign. After a sign, and after `max_repairs` passes without progress, rows are
+# *collected*.
 #
 # Claim 3: suppose every reply since the start of a pass p has the total T, and these contain T
 # different rows, each unchanged since it was seen before p. Then the list was exactly these rows
@@ -43,7 +44,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from itertools import pairwise
 from typing import Generic, TypeVar
@@ -64,7 +65,7 @@ _MAX_STALLED = 32  # consecutive replies without a row below the overlap, before
 _MAX_SEARCHES = 2  # repeated requests, each further up, before a pass has lost its position
 _SEARCHED_ROWS = 3  # rows that the first search goes up, besides the overlap and the deleted rows
 _MAX_OVERLAP = 4  # at most a quarter of a page
-_MAX_PASSES = 4  # until a pass has read as many rows as the list counts, for `last_rows`
+_MAX_PASSES = 4  # after which `last_rows` may return more or fewer rows than the list counts
 _GOLDEN_RATIO = (5**0.5 - 1) / 2
 _CAUSE_CHANGED = "the list changed during the walk"
 _CAUSE_UNSTABLE = "the order of the list is not stable"
@@ -107,7 +108,7 @@ class Plan(Generic[T]):
     _current: Pass[T] = attrs.field(init=False)
     # Rows by which the list grew since the latest pass started: they may be above its position.
     _grown: int = attrs.field(init=False, default=0)
-    # Whether fewer rows were read than the list counts, which a change may explain, too.
+    # Whether a pass finished with fewer rows read than the list counts, as a change can cause, too.
     _is_suspect: bool = attrs.field(init=False, default=False)
     # Consecutive replies that contradicted themselves, replies without a row below the overlap, and
     # passes and checks without progress.
@@ -321,8 +322,9 @@ class Plan(Generic[T]):
             return 0
         sign = f"row {request.offset} is not the row that was there"
         self._note_drift(sign if position is None else "a name appeared twice", _CAUSE_UNKNOWN)
-        found = self.identity.unchanged(current.known, page.items)
-        if self.mode is Mode.DONE or self._is_disorder(current, found):
+        known = current.known
+        found = self.identity.unchanged(known, page.items)
+        if self.mode is Mode.DONE or self._is_disorder(known, found):
             return None
         if found:
             return names.index(found[-1]) + 1
@@ -346,9 +348,9 @@ class Plan(Generic[T]):
             return 0
         return None
 
-    def _is_disorder(self, known: Pass[T], names: Sequence[str]) -> bool:
+    def _is_disorder(self, known: Iterable[str], names: Sequence[str]) -> bool:
         """Whether unchanged rows are in a different order than before; then, collect."""
-        order = {name: row for row, name in enumerate(known.known)}
+        order = {name: row for row, name in enumerate(known)}
         if all(order[above] < order[below] for above, below in pairwise(names)):
             return False
         self._note_drift("known rows were in a different order", _CAUSE_UNSTABLE)
@@ -419,7 +421,7 @@ class Plan(Generic[T]):
     def _finish_check(self, found: Sequence[str], *, is_snapshot: bool) -> None:
         """Finish the walk, or check again if something changed between the pages of this check."""
         check, base = self._current, self._pass
-        if self._is_disorder(base, found):
+        if self._is_disorder(base.known, found):
             return
         base.put_above(check.known)
         read = self.start.count + self.yielded.count
@@ -437,8 +439,8 @@ class Plan(Generic[T]):
     def _is_miscounted(self) -> bool:
         """Whether `last_rows` would return more or fewer rows than the list counts.
 
-        The reason is a row that was added or deleted where the pass had been. After a few passes,
-        this is accepted.
+        The reason is a row that was added or deleted above the position of the pass. After
+        `_MAX_PASSES`, this is accepted.
         """
         if self.stats.passes >= _MAX_PASSES or self._idle + 2 >= self.max_repairs:
             return False
