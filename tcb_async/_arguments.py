@@ -143,6 +143,11 @@ def check_items(name: str, value: Iterable[T], kind: type[T]) -> tuple[T, ...]:
     raise _make_error(name, value, f"must be a list of {kind.__name__}s")
 
 
+def check_page_size(value: object, *, maximum: int | None = None) -> int:
+    """Check the number of rows per request: pages overlap by one row, so one row is no page."""
+    return check_count("page_size", value, minimum=2, maximum=maximum)
+
+
 def check_walk_options(options: Mapping[str, object], allowed: Iterable[str]) -> None:
     """Refuse keyword arguments that no walk takes, and show the call that was probably meant."""
     for name in options.keys() - set(allowed):

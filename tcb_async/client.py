@@ -25,8 +25,6 @@ from typing import (
     overload,
 )
 
-import attrs
-
 from tcb_async._arguments import (
     ACCESS_TOKEN,
     APPID,
@@ -50,6 +48,7 @@ from tcb_async._arguments import (
     check_kind,
     check_methods,
     check_names,
+    check_page_size,
     check_path,
     check_seconds,
     check_secret,
@@ -86,11 +85,11 @@ from tcb_async.models import (
 )
 from tcb_async.observer import Observer, WalkStats
 from tcb_async.pagination.page import FALLBACK, LARGEST, OnDrift, Page, PageSize
-from tcb_async.pagination.pager import Pager
+from tcb_async.pagination.pager import Pager, Surroundings
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import ComponentToken, StableToken, StaticToken, TokenProvider, as_provider
 from tcb_async.tokens.refresh import call_with_token
-from tcb_async.watch import FunctionChange, index_by_name, wait_until_active, watch
+from tcb_async.watch import FunctionChange, check_settled, index_by_name, wait_until_active, watch
 
 __all__ = ["ClientOptions", "FunctionPager", "TcbClient", "WalkOptions"]
 
@@ -123,10 +122,10 @@ class WalkOptions(TypedDict, total=False):
     """The keyword arguments of every walk."""
 
     page_size: int | None
-    """Rows per request, 1 or more. None, the default, requests 100 rows first, then as many as the
-    server returned; the client remembers this number. If a request for more than 20 rows fails, one
-    for 20 follows: one attempt more than `RetryPolicy.attempts`. For merchants, None means 500.
-    With 1, pages cannot overlap, so changes of the list go unnoticed."""
+    """Rows per request, 2 or more, because pages overlap by one row. None, the default, requests
+    100 rows first, then as many as the server returned; the client remembers this number. If a
+    request for more than 20 rows fails, a later attempt requests 20, and the client requests 100
+    again after a few full pages. For merchants, None means 500."""
 
     max_items: int | None
     """Limit of the items; None for no limit."""
@@ -136,8 +135,7 @@ class WalkOptions(TypedDict, total=False):
 
     on_drift: OnDrift
     """Reaction to a list that changes during the walk: ``"repair"``, the default, reads again;
-    ``"raise"`` raises `DriftError`; ``"ignore"`` checks nothing, and requests one row
-    fewer per page, because pages need not overlap."""
+    ``"raise"`` raises `DriftError`."""
 
     resume: ResumePoint | str | None
     """The cursor of an earlier walk over the same list, or its string."""
@@ -165,24 +163,16 @@ class ClientOptions(TypedDict, total=False):
 class ListingPager(Pager[Item]):
     """One walk over one of WeChat's lists."""
 
-    has_frozen_items = True
-
     def __init__(
         self,
         fetch: Callable[..., Awaitable[Page[Item]]],
-        transport: Transport,
-        learned: PageSize | None,
-        env: str | None,
         **options: Any,  # noqa: ANN401 - the arguments of `Pager`
     ) -> None:
-        super().__init__(fetch, observer=transport.observer, **options)
+        super().__init__(fetch, **options)
         self._fetch = partial(fetch, count=self.stats)
-        self._live, self._sleep, self._env = transport.live, transport.retry.sleep, env
-        if learned is not None:
-            self._learned, self._plan.size = learned, attrs.evolve(learned)
 
     def refuses_size(self, error: BaseException) -> bool:  # noqa: ARG002 - overrides
-        """Return False: `TcbClient` has requested fewer rows already."""
+        """Return False: the transport has requested fewer rows already."""
         return False
 
 
@@ -388,17 +378,22 @@ class TcbClient:
         if listing.max_page is not None:
             if settings.get("page_size") is None:
                 settings["page_size"] = listing.max_page
-            check_count("page_size", settings["page_size"], minimum=1, maximum=listing.max_page)
-        learned = None
-        if settings.get("page_size") is None:
-            learned = self._page_sizes.setdefault(listing.path, PageSize(LARGEST, FALLBACK))
-        return pager_class(
-            partial(self._fetch, listing, fields, may_fall_back=learned is not None),
-            self._transport,
-            learned,
+            check_page_size(settings["page_size"], maximum=listing.max_page)
+        transport = self._transport
+        surroundings = Surroundings(
+            transport.live,
+            transport.retry.sleep,
             fields.get("env"),
+            self._page_sizes.setdefault(listing.path, PageSize(LARGEST, FALLBACK)),
+            has_frozen_items=True,
+        )
+        may_fall_back = settings.get("page_size") is None
+        return pager_class(
+            partial(self._fetch, listing, fields, may_fall_back=may_fall_back),
             identify=listing.identify,
             scope=scope,
+            observer=transport.observer,
+            _surroundings=surroundings,
             **settings,
         )
 
@@ -424,10 +419,9 @@ class TcbClient:
 
         def send(token: Secret) -> Awaitable[PageT]:
             target = self._get_target(listing, token)
-            fallback = partial(prepare, target, FALLBACK) if may_fall_back else None
+            has_fallback = may_fall_back and limit > FALLBACK
+            fallback = partial(prepare, target, FALLBACK) if has_fallback else None
             return self._transport.call(*prepare(target, limit), fallback)
-
-        may_fall_back = may_fall_back and limit > FALLBACK
 
         return await self._call_with_token(send)
 
@@ -705,8 +699,15 @@ class TcbClient:
             TcbError: A listing failed with an error that is not transient.
         """
         check_env(env)
+
+        async def list_settled() -> list[CloudFunction]:
+            pager = self.functions(env)
+            functions = await pager.collect()
+            check_settled(pager.stats, env)
+            return functions
+
         active = await wait_until_active(
-            lambda: self.list_functions(env),
+            list_settled,
             env,
             None if name is None else check_names(name),
             timeout=check_seconds("timeout", timeout),

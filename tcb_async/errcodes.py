@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from http import HTTPStatus
 from types import MappingProxyType
 from typing import Literal
 
@@ -29,9 +28,7 @@ from tcb_async.exceptions import (
     QuotaError,
     RateLimitError,
     SystemBusyError,
-    TcbError,
     TokenError,
-    TransportError,
 )
 
 __all__ = [
@@ -135,7 +132,7 @@ _SHARED = (
         (-601027, _NO_SUCH_ENV, _ITS_ENV),
     ),
     *_make_rows(
-        ApiError, "merchant",
+        ApiError, "request",
         (-501000, "the cloud backend refused the call",
          "look up WeChat's text, or its TcbCode, in CloudBase's error codes"),
     ),
@@ -364,7 +361,7 @@ DENIED = frozenset({48001, 61003, 61007})
 NO_CLOUD_DEVELOPMENT = 85088
 """The account has no environments."""
 
-_CLOUD = range(-699_999, -500_999)
+CLOUD = range(-699_999, -500_999)
 """The errcodes that wrap a reply of the cloud backend."""
 
 _TCB_CODE = re.compile(r"TcbCode:\s*\[([\w.]+)\]", re.ASCII)
@@ -385,7 +382,7 @@ def look_up(errcode: int, endpoint: str = "", errmsg: str = "") -> Explanation:
         errmsg: WeChat's text. With a cloud errcode, it is searched for a TcbCode and for the words
             that report a missing environment.
     """
-    if errcode in _CLOUD and (cause := _find_cause(errmsg)) is not None:
+    if errcode in CLOUD and (cause := _find_cause(errmsg)) is not None:
         return cause
     issues_tokens = endpoint.endswith("token")  # …/stable_token, …
     special = TOKEN_ENDPOINT_ERRCODES.get(errcode) if issues_tokens else None
@@ -415,21 +412,12 @@ def is_token_accepted(error: ApiError) -> bool:
     return not isinstance(error, (TokenError, QuotaError, SystemBusyError))
 
 
-def is_refusal(error: TcbError) -> bool:
-    """Whether the error proves that WeChat did not carry out the call."""
-    if isinstance(error, TransportError) and error.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        return True
-    # The cloud backend may report a time-out (-501002) after it has carried out the call.
-    is_busy = isinstance(error, SystemBusyError) and error.errcode not in _CLOUD
-    return not error.sent or is_busy or isinstance(error, RateLimitError)
-
-
 def is_environments_fault(error: ApiError) -> bool:
     """Whether WeChat refused one environment, and would refuse it again.
 
     The other environments of the account may be listed.
     """
-    return error.errcode in _CLOUD and not isinstance(error, (RateLimitError, SystemBusyError))
+    return error.errcode in CLOUD and not isinstance(error, (RateLimitError, SystemBusyError))
 
 
 def is_platforms_fault(errcode: int, endpoint: str) -> bool:

@@ -51,8 +51,8 @@ class WalkStats:
         passes: Times that the list was read from row 0 (or the cursor); 1 while nothing changes.
         drift: Whether any change of the list was noticed.
         resumed: Whether it began from the cursor of an earlier run.
-        unchecked_joins: Pages joined without an overlap, because of ``page_size=1`` or
-            ``on_drift="ignore"``: changes between them were not noticed.
+        unsettled: Whether `collect` returned the rows of several moments, because the list changed
+            during each pass: every item that stayed, and perhaps some that were deleted.
     """
 
     requests: int = 0
@@ -60,7 +60,7 @@ class WalkStats:
     passes: int = 0
     drift: bool = False
     resumed: bool = False
-    unchecked_joins: int = 0
+    unsettled: bool = False
 
 
 Cost_contra = TypeVar("Cost_contra", contravariant=True)

@@ -11,6 +11,7 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import TypeGuard
 
 import attrs
@@ -22,23 +23,20 @@ from tcb_async._arguments import (
     DEFAULT_DEADLINE,
     make_validator,
 )
+from tcb_async.errcodes import CLOUD, look_up
 from tcb_async.exceptions import (
     ApiError,
-    DailyQuotaError,
-    PermissionDeniedError,
+    QuotaError,
     RateLimitError,
     ResponseError,
     SystemBusyError,
     TcbError,
-    TokenError,
     TransportError,
 )
 
 _DAY_SECONDS = 86_400.0
 _COST, _COST_IF_THROTTLED = 14, 5
 _THROTTLED = (RateLimitError, SystemBusyError)
-_FROM_SERVER = (ApiError, ResponseError, TransportError)
-_NOT_ABOUT_ARGUMENTS = (TokenError, PermissionDeniedError, DailyQuotaError)
 
 
 def is_retryable(error: BaseException) -> bool:
@@ -57,10 +55,22 @@ def is_overload(error: BaseException) -> bool:
     return isinstance(error, _THROTTLED)
 
 
-def may_refuse_size(error: TcbError) -> bool:
-    """Whether the error may be a refusal of the number of rows."""
-    is_about_arguments = not isinstance(error, _NOT_ABOUT_ARGUMENTS)
-    return isinstance(error, _FROM_SERVER) and is_about_arguments and error.sent
+def is_refusal(error: TcbError) -> bool:
+    """Whether the error proves that WeChat did not carry out the call."""
+    if isinstance(error, TransportError) and error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return True
+    # The cloud backend may report a time-out (-501002) after it has carried out the call.
+    is_busy = isinstance(error, SystemBusyError) and error.errcode not in CLOUD
+    return not error.sent or is_busy or isinstance(error, RateLimitError)
+
+
+def may_refuse_size(error: BaseException) -> bool:
+    """Whether the error may be a refusal of the number of rows: a smaller page might succeed."""
+    if isinstance(error, ApiError):
+        # The reason is the account, its environment, or how often it is called.
+        scope = look_up(error.errcode, error.endpoint, error.errmsg).scope
+        return scope in {"request", "service", None} and not isinstance(error, QuotaError)
+    return isinstance(error, ResponseError | TransportError) and error.sent
 
 
 @attrs.define
@@ -129,7 +139,7 @@ class RetryPolicy:
 
     Attributes:
         attempts: Attempts in all, the first included; 1 for no retries. A page of the default size
-            has one more: see `WalkOptions.page_size`.
+            has two at least: see `WalkOptions.page_size`.
         base: Upper bound of the first wait, in seconds.
         cap: Upper bound of every wait, in seconds.
         deadline: Seconds that a call may take in all, including its wait for a permit of the

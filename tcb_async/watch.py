@@ -1,7 +1,7 @@
 """Changes between two complete listings, and waiting for a change.
 
 Rule: `changes` is pure; `watch` and `wait_until_active` know no client, only a function that lists.
-Both judge the rows of one complete listing.
+Both judge the rows of one complete listing; only `watch` accepts one that did not settle.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tcb_async.exceptions import (
     WaitTimeoutError,
 )
 from tcb_async.models import CloudFunction
+from tcb_async.observer import WalkStats
 from tcb_async.retry import is_retryable
 
 __all__ = ["FunctionChange", "changes"]
@@ -91,6 +92,12 @@ def index_by_name(argument: str, functions: Iterable[CloudFunction]) -> dict[str
             )
         index[function.name] = function
     return index
+
+
+def check_settled(stats: WalkStats, env: str) -> None:
+    """Refuse to judge a collected list that is the list of no moment: see `WalkStats`."""
+    if stats.unsettled:
+        raise DriftError("the list changed during each pass: try again", env=env)
 
 
 async def watch(

@@ -30,7 +30,6 @@ from tcb_async._redact import Hidden, Secret, forget_frames, wrap_secrets
 from tcb_async._transport.faults import make_status_error, translate
 from tcb_async._transport.request import ApiRequest, Target
 from tcb_async._transport.session import HEADERS, SessionKeeper, add_query
-from tcb_async.errcodes import is_refusal
 from tcb_async.exceptions import (
     ApiError,
     ClientClosedError,
@@ -44,6 +43,7 @@ from tcb_async.retry import (
     RetryPolicy,
     RetryQuota,
     is_overload,
+    is_refusal,
     is_retryable,
     may_refuse_size,
 )
@@ -55,6 +55,7 @@ _log.addHandler(logging.NullHandler())
 
 
 _UNOBSERVED = None, nullcontext()
+_MAX_LARGE = 2  # attempts before a transient error may mean that the server refuses the size
 
 
 class _OutOfTimeError(Exception):
@@ -70,7 +71,9 @@ class Call(Generic[Result]):
     """The attempts of one call; after each, policy and quota decide whether to go on.
 
     Attributes:
-        fallback: Makes a smaller request, sent if this request fails; None without one.
+        fallback: Makes a request for fewer rows, for the attempts after an error that may refuse
+            the number of rows; None without one, or when it has been made.
+        reduces: Whether the next attempt is the first of these.
         attempt: Number of attempts begun.
         spent: Cost of its retries, taken from the quota.
         last: The last error that says something about the server. An attempt that the deadline cut
@@ -89,10 +92,11 @@ class Call(Generic[Result]):
     last: TcbError | None = None
     stop_reason: str = ""
     needs_new_connection: bool = False
+    reduces: bool = False
 
     async def run(self) -> Result:
         try:
-            result = await self._run_both_sizes()
+            result = await self._attempt_repeatedly()
         except _OutOfTimeError:
             failure = self._make_deadline_error()
         except TcbError as error:
@@ -110,23 +114,6 @@ class Call(Generic[Result]):
         finally:
             del failure, self.last  # or each is a cycle with this frame: see `tcb_async._redact`
 
-    async def _run_both_sizes(self) -> Result:
-        try:
-            return await self._attempt_repeatedly()
-        except TcbError as error:
-            if self.fallback is None or not may_refuse_size(error):
-                raise
-            # An error that is not retried does not mean that the server has too much to do.
-            if is_retryable(error) and not self._pay(error):
-                raise
-            self._note_failure(error, "requesting fewer rows")
-            self._fall_back(self.fallback)
-        return await self._attempt_repeatedly()
-
-    def _fall_back(self, fallback: Fallback[Result]) -> None:
-        """Replace the request by the smaller one, for the attempts and the time that remain."""
-        (self.request, self.decode), self.fallback = fallback(), None
-
     async def _attempt_repeatedly(self) -> Result:
         # The first attempt is made without tenacity, which would add a tenth to the cost of a page:
         # nearly every call succeeds immediately. A failure is replayed for tenacity.
@@ -141,8 +128,8 @@ class Call(Generic[Result]):
             return await self._attempt()
 
         retrying = AsyncRetrying(
-            retry=retry_if_exception(is_retryable),
-            wait=lambda state: self.transport.retry.wait(self.attempt, _get_error(state)),
+            retry=retry_if_exception(self._may_help),
+            wait=self._wait,
             stop=self._should_stop,
             before_sleep=self._note_retry,
             sleep=self.transport.retry.sleep,
@@ -203,16 +190,10 @@ class Call(Generic[Result]):
     def _limit_attempt(self) -> float:
         """Return the seconds for this attempt, after the wait for a permit.
 
-        A server may refuse a size by not replying. So a request that has a fallback gets half of
-        the time left, and its retries are small in the second half of the deadline.
+        A server may refuse a size by not replying: the request for fewer rows needs time, too.
         """
         seconds_left = self._get_time_left()
-        if self.fallback is None:
-            return seconds_left
-        if self.attempt > 1 and seconds_left < self.transport.retry.deadline / 2:
-            self._fall_back(self.fallback)
-            return seconds_left
-        return seconds_left / 2
+        return seconds_left if self.fallback is None else seconds_left / 2
 
     def _get_time_left(self) -> float:
         return self.deadline - self.transport.retry.clock()
@@ -238,38 +219,65 @@ class Call(Generic[Result]):
         self.stop_reason = self.transport.retry.deadline_passed_message
         return self.last or error
 
+    # tenacity calls these four after a failure, in this order.
+
+    def _may_help(self, error: BaseException) -> bool:
+        """Whether a further attempt may help, with as many rows or with fewer."""
+        self.reduces = (
+            self.fallback is not None
+            and may_refuse_size(error)
+            and (
+                not is_retryable(error)
+                or self.attempt >= min(_MAX_LARGE, self.transport.retry.attempts - 1)
+                or 2 * self._get_time_left() <= self.transport.retry.deadline < math.inf
+            )
+        )
+        return self.reduces or is_retryable(error)
+
+    def _wait(self, state: RetryCallState) -> float:
+        error = _get_error(state)
+        if not is_retryable(error):
+            return 0.0
+        wait = self.transport.retry.wait(self.attempt, error)
+        return min(wait, self._get_time_left() / 2) if self.reduces else wait
+
     def _should_stop(self, state: RetryCallState) -> bool:
         # The policy first: a retry that it forbids must not take anything out of the quota.
         policy, error = self.transport.retry, _get_error(state)
-        reason = policy.stop_reason(self.attempt, state.upcoming_sleep, self._get_time_left())
+        # A request for fewer rows is allowed even if the policy allows a single attempt.
+        attempt = self.attempt - (self.reduces and policy.attempts == 1)
+        reason = policy.stop_reason(attempt, state.upcoming_sleep, self._get_time_left())
         if not (self.request.repeatable or is_refusal(error)):
             reason = "it may have been carried out: only repeatable=True sends it again"
         if reason is None:
-            if self._pay(error):
+            # An error that is not retried does not mean that the server has too much to do.
+            if not is_retryable(error) or self._pay(error):
                 return False
             reason = "the client's retry quota is used up: too many calls fail"
         self.stop_reason = reason
         return True
+
+    def _note_retry(self, state: RetryCallState) -> None:
+        error, size = _get_error(state), ""
+        if self.reduces and self.fallback is not None:
+            (self.request, self.decode), self.fallback = self.fallback(), None
+            size = " with fewer rows"
+        # Stored without its frames, which would stay in memory during the wait.
+        self.last = error.with_traceback(None)
+        level = logging.INFO if self.attempt == 1 else logging.WARNING
+        _log.log(
+            level,
+            "%s attempt=%d failed (%s), trying again%s in %.2f s",
+            self.request, self.attempt, _describe_outcome(error), size, state.upcoming_sleep,
+        )  # fmt: skip
+        if self.request.count is not None:
+            self.request.count.retries += 1
 
     def _pay(self, error: TcbError) -> bool:
         """Take the cost of a retry after this error out of the quota, if it is enough."""
         cost = self.transport.quota.take(error)
         self.spent += cost
         return cost > 0
-
-    def _note_retry(self, state: RetryCallState) -> None:
-        self._note_failure(_get_error(state), f"trying again in {state.upcoming_sleep:.2f} s")
-
-    def _note_failure(self, error: TcbError, reaction: str) -> None:
-        # Stored without its frames, which would stay in memory during the wait.
-        self.last = error.with_traceback(None)
-        level = logging.INFO if self.attempt == 1 else logging.WARNING
-        outcome = _describe_outcome(error)
-        _log.log(
-            level, "%s attempt=%d failed (%s), %s", self.request, self.attempt, outcome, reaction
-        )
-        if self.request.count is not None:
-            self.request.count.retries += 1
 
 
 def _get_error(state: RetryCallState) -> TcbError:
@@ -346,8 +354,9 @@ class Transport:
     ) -> Coroutine[object, object, Result]:
         """Send a request, retry it where that may help, and decode the reply.
 
-        If it fails, the smaller request of `fallback` is sent, with the attempts that remain, at
-        least one. Raises the last error that says something about the server.
+        If it fails in a way that may refuse the number of rows, `fallback` makes the request of the
+        following attempts, at least one. Raises the last error that says something about the
+        server.
         """
         deadline = self.retry.clock() + self.retry.deadline
         return Call(self, request, decode, deadline, fallback).run()

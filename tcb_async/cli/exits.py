@@ -106,6 +106,7 @@ _OPTIONS = {
     "env=": "ENV ",
     "name=": "NAME ",
     "page_size=": "--page-size ",
+    "page_size": "--page-size",
     "path=": "PATH ",
     "repeatable=True": "--repeatable",
     "run=": "--run ",

@@ -96,6 +96,10 @@ def list_functions(
                 number = plural(len(listed), "function")
                 matches = f"match {selection.filters}{selection.advice}"
                 screen.say(f"none of {number} in {service.env} {matches}")
+            if walk.stats.unsettled:
+                screen.say(
+                    "the list changed while it was read: some of these functions may be deleted"
+                )
             if not quiet and (screen.is_watched or target is not None):
                 screen.say(_summarize(walk, service.env, len(functions), seconds))
 

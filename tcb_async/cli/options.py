@@ -104,8 +104,8 @@ Verbose = Annotated[
 class Requests:
     """The requests of a listing."""
 
-    page_size: Annotated[int | None, whole_number()] = None
-    """Functions per request. Default: as many as the server gives."""
+    page_size: Annotated[int | None, whole_number(minimum=2)] = None
+    """Functions per request, 2 or more: pages overlap. Default: as many as the server gives."""
     concurrency: Annotated[int, whole_number()] = DEFAULT_CONCURRENCY
     """Maximum number of concurrent requests."""
 

@@ -26,6 +26,7 @@ from tcb_async.cli.progress import read_list
 from tcb_async.cli.screen import Screen
 from tcb_async.compare import Functions, known_functions, parse_document
 from tcb_async.exceptions import ConfigurationError
+from tcb_async.watch import check_settled
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient
@@ -127,7 +128,8 @@ def _list_environments(
 
     async def work(client: TcbClient) -> None:
         for env in envs:
-            _, rows = await read_list(client, env, screen, page_size=requests.page_size)
+            walk, rows = await read_list(client, env, screen, page_size=requests.page_size)
+            check_settled(walk.stats, env)
             lists[env] = known_functions(env, rows)
 
     service = choose_service(None, access, needs_env=False, others=envs)

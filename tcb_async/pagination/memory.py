@@ -7,7 +7,7 @@ consumer has received the row.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -29,12 +29,9 @@ _MAX_ROWS = 1000  # known to a pass, besides the last page and the last row of e
 # was read before? Only if its value is unchanged: a function that was deleted and deployed again
 # under its name is a different row.
 #
-# The consumer may change its rows, and equal rows need not compare equal: objects without `__eq__`
-# do not, nor does a dict that contains NaN. So the walk stores the text of a row's value, computed
-# before the row is yielded. A frozen row is its own value, which costs nothing. Digests cost more
-# than all other work of a quiet walk: they are computed only for cursors.
-
-
+# The consumer may change its rows, and equal rows need not compare equal (objects without `__eq__`,
+# NaN). So the walk stores the text of a row's value, computed before the row is yielded. A frozen
+# row is its own value. Digests are computed only for cursors: they cost more than all other work.
 @attrs.frozen
 class Identity(Generic[T]):
     """The two keys of an item.
@@ -99,8 +96,7 @@ class YieldedNames:
 
     # The digests of the names yielded by earlier runs.
     earlier: frozenset[bytes]
-    # All names of this run, as a set, and in the order of yielding. The set is empty with
-    # on_drift="ignore": then a name may be yielded twice, and cursors contain no names.
+    # All names of this run, as a set, and in the order of yielding.
     _names: set[str] = attrs.field(init=False, factory=set[str])
     _order: list[str] = attrs.field(init=False, factory=list[str])
     # Their digests, computed as far as the last cursor needed them.
@@ -115,19 +111,15 @@ class YieldedNames:
         """Whether an item of this name was yielded, in this run or an earlier one."""
         return name in self._names or (bool(self.earlier) and digest(name) in self.earlier)
 
-    def unknown(self, names: Sequence[str], rows: Sequence[T]) -> dict[str, T]:
-        """Return the rows that were never yielded, by name: for each name the first."""
-        new: dict[str, T] = {}
+    def add_unknown(self, names: Sequence[str], rows: Sequence[T], maximum: int) -> list[T]:
+        """Add the unknown names as yielded; return their rows, for each name the first."""
+        new: list[T] = []
         for name, row in zip(names, rows, strict=True):
-            if not self.knows(name):
-                new.setdefault(name, row)
+            if len(new) < maximum and not self.knows(name):
+                self._names.add(name)
+                self._order.append(name)
+                new.append(row)
         return new
-
-    def add(self, names: Sequence[str], *, is_checked: bool = True) -> None:
-        """Add unknown names as yielded."""
-        self._order += names
-        if is_checked:
-            self._names.update(names)
 
     def add_if_new(self, names: Sequence[str]) -> bool:
         """Add names as yielded if all are unknown: the fast path for a page of new names."""
@@ -143,8 +135,6 @@ class YieldedNames:
 
     def digests(self, unread: int) -> bytes:
         """Return the digests of the names, without the last `unread` items."""
-        if not self._names:
-            return b""
         for name in islice(self._order, len(self._digests) // DIGEST, None):
             self._digests += digest(name)
         return bytes(self._digests[: len(self._digests) - DIGEST * unread])
@@ -161,8 +151,8 @@ class Pass(Generic[T]):
     tail: Sequence[T | str | bytes] = ()
     # The names that it read; None in the first pass, because the record contains them.
     names: set[str] | None = attrs.field(factory=set[str])
-    # The replies to it and to the checks after it, for `latest_rows`.
-    replies: list[tuple[int, Page[T]]] = attrs.field(factory=list["tuple[int, Page[T]]"])
+    # The replies to it and to the checks after it, for `last_rows`.
+    replies: list[Page[T]] = attrs.field(factory=list["Page[T]"])
     # Whether every page so far was that of an unchanging list.
     is_quiet: bool = True
     # Whether each page joined. If not, the following pages are read by their row numbers.
@@ -196,8 +186,7 @@ class Pass(Generic[T]):
     def add(self, names: Sequence[str], rows: Sequence[T | str], first: int) -> None:
         """Add the rows of a page from ``first`` on, below all others.
 
-        After many rows, it stores only the last page and the last row of each page: any of these
-        joins a page or finishes a check, so a long walk needs little memory.
+        After many rows, it stores only the last page and one row of each page, to save memory.
         """
         if self._count > _MAX_ROWS:
             names_before, rows_before, _ = self._pages[-1]
@@ -208,53 +197,6 @@ class Pass(Generic[T]):
     def put_above(self, rows: dict[str, T | str]) -> None:
         """Put the rows of a check above the others; they replace older rows of the same names."""
         self._above = rows | {name: row for name, row in self._above.items() if name not in rows}
-
-
-@attrs.define(eq=False)
-class _Seen(Generic[T]):
-    """A row as a reply showed it."""
-
-    name: str
-    value: T | str
-    item: T
-
-
-def latest_rows(replies: Iterable[tuple[int, Page[T]]], identity: Identity[T]) -> dict[str, T]:
-    """Return the rows of a list as its replies last showed them, by name and in order.
-
-    A reply shows neighbouring rows. So it replaces all known rows between two of them, above them
-    at the head of the list, and below them at its end.
-
-    Args:
-        replies: The offset and the page of each reply of a pass and of the checks after it.
-        identity: The keys of the items.
-    """
-    rows: list[_Seen[T]] = []
-    known: dict[str, _Seen[T]] = {}
-    for offset, page in replies:
-        items = page.items
-        seen = list(map(_Seen[T], identity.names(items), identity.values(items), items))
-        again = [old for row in seen if (old := known.get(row.name)) and old.value == row.value]
-        if offset and rows and not again:  # the position of these rows is unknown
-            for row in seen:
-                if old := known.get(row.name):
-                    old.item = row.item  # but not its value: it does not mark a position
-            continue
-        first = _find(rows, again[0]) if offset and again else 0
-        end = _find(rows, again[-1]) + 1 if again else 0
-        if offset + len(items) >= page.total:
-            end = len(rows)
-        for row in rows[first:end]:
-            if known.get(row.name) is row:
-                del known[row.name]
-        rows[first:end] = seen
-        known.update((row.name, row) for row in seen)
-    return {row.name: row.item for row in rows if known.get(row.name) is row}
-
-
-def _find(rows: list[_Seen[T]], row: _Seen[T]) -> int:
-    """Return the index of a row, from the end on: pages are read downward."""
-    return next(index for index in range(len(rows) - 1, -1, -1) if rows[index] is row)
 
 
 @attrs.define(eq=False)

@@ -1,7 +1,7 @@
 """Requests, pages, and the page size.
 
 Rule: pure. A size is learned from replies that a walk needs anyway; only a refused request is sent
-in addition.
+in addition. A page has two rows or more, because pages overlap by one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tcb_async._arguments import (
     check_instance,
 )
 
-OnDrift = Literal["repair", "raise", "ignore"]
+OnDrift = Literal["repair", "raise"]
 """The reaction to a list that changes during the walk."""
 
 T = TypeVar("T")
@@ -64,13 +64,13 @@ class Page(Generic[T]):
 #
 #   as many rows     nothing is learned: the next walk requests as many
 #   fewer rows       the server clamps: this length is expected from now on
-#   a refusal        `FALLBACK` of the same rows are requested, once per walk: a server that refuses
-#                    these too has a different reason
+#   a refusal        `FALLBACK` of the same rows are requested, once: if they are refused too, the
+#                    size is not the reason
 #
 # A refusal is any reply or error that a smaller page might cure: no rows, a single row, a wrong
-# total, HTTP 400, a time-out. It may follow accepted pages. Requesting more than a server returns
-# costs nothing if the next pages are planned for the expected length. So after a few full pages,
-# one page requests the maximum.
+# total, HTTP 400, a time-out. It may have been an accident or an outage. Requesting more rows than
+# are returned costs nothing if the next pages are planned for the expected length. So after a few
+# full pages, one page requests the maximum; after each further refusal, four times as many.
 LARGEST, FALLBACK = DEFAULT_FIRST_PAGE_SIZE, DEFAULT_PAGE_SIZE
 _FULL_PAGES = 3
 
@@ -81,84 +81,82 @@ class PageSize:
 
     # Rows to request, unless fewer are expected.
     maximum: int
-    # Rows to request if the server refuses more, or None: then the caller chose `maximum`, or the
-    # server has refused before.
+    # Rows to request after a refusal of more, or None: the caller chose `maximum`.
     fallback: int | None = None
     # The expected length of a page, `maximum` or less.
     expected: int = attrs.field(default=attrs.Factory(lambda self: self.maximum, takes_self=True))
-    # Whether a request for `maximum` rows was successful, in this walk or in an earlier walk.
-    is_accepted: bool = False
-    # The number of requests that may be outstanding. A reply of unexpected length, or one that does
-    # not join, makes the requests planned after it useless. One more request for each full page
-    # since then bounds the waste: at most twice as many requests as a sequential walk.
+    # Whether a reply has confirmed the expected length, in this walk or in an earlier walk.
+    is_confirmed: bool = False
+    # Refusals since more than `fallback` rows were returned, and full pages since the last page
+    # that was not full or requested the maximum; both in this walk and in earlier walks.
+    refusals: int = 0
+    full_pages: int = 0
+    # The number of requests that may be outstanding. An unexpected reply makes those planned after
+    # it useless; one more for each full page since then bounds the waste: at most twice as many
+    # requests as a sequential walk.
     max_outstanding: int = attrs.field(init=False, default=sys.maxsize)
-    # Whether a reply has changed `maximum` or `expected`.
+    # Whether a reply has changed `expected`, or a refusal did.
     is_learned: bool = attrs.field(init=False, default=False)
-    # Consecutive replies that were shorter than expected, and full replies since the last that was
-    # not.
+    # Consecutive replies that were shorter than expected.
     _short: int = attrs.field(init=False, default=0)
-    _full: int = attrs.field(init=False, default=0)
 
     @property
     def limit(self) -> int:
         """The number of rows to request next."""
-        return self.maximum if self._full >= _FULL_PAGES else self.expected
+        pages = _FULL_PAGES * 4 ** max(0, self.refusals - 1)
+        return self.maximum if self.full_pages >= pages else self.expected
 
     def note_request(self, limit: int) -> None:
         """Note the number of rows of a request."""
         if limit > self.expected:
-            self._full = 0
-
-    def note_fallback(self) -> None:
-        """Note that a page was fetched with `fallback` rows: `receive` will adopt its length."""
-        if self.fallback is not None:
-            self.maximum, self.fallback = self.fallback, None
-            self._short = 1
+            self.full_pages = 0
 
     def reduce(self, limit: int) -> bool:
-        """Fall back to the smaller page size after a refusal; return False if that cannot help."""
+        """Note a refusal; return False if fewer rows cannot help."""
         if self.fallback is None or limit <= self.fallback:
             return False
-        self.maximum, self.fallback = self.fallback, None
-        self.expected = min(self.expected, self.maximum)
-        self.is_learned = True
+        self.expected, self.is_learned = min(self.expected, self.fallback), True
+        self.refusals, self.full_pages = self.refusals + 1, 0
         return True
 
-    def receive(self, rows: int, limit: int) -> bool:
-        """Note the length of a page that is not the last; return False if it is unexpected."""
-        expected = min(limit, self.expected)
-        is_first = self.fallback is not None and not self.is_accepted
-        self.is_accepted = self.is_accepted or limit >= self.maximum
+    def receive(self, rows: int, limit: int, *, is_last: bool = False) -> bool:
+        """Note the length of a page; return False if it is unexpected."""
+        if self.fallback is not None and rows > self.fallback:
+            self.refusals = 0
+        if is_last:
+            if rows > self.expected:  # the next page shows how many rows the server returns
+                self.expected, self.is_confirmed, self.is_learned = limit, False, True
+            return True
         if rows == 1 and self.reduce(limit):
             return False
+        is_first = self.fallback is not None and not self.is_confirmed
+        self.is_confirmed = True
+        expected = min(limit, self.expected)
         if rows == expected:
             self._short = 0
-            self._full += 1
+            self.full_pages += 1
             self.max_outstanding += 1
             return True
-        self._full = 0
+        self.full_pages = 0
         self.max_outstanding = 1
         if rows > expected:
             self._adopt(max(self.expected, min(rows, self.maximum)))
             return False
         self._short += 1
         # A single short reply may be an accident, so the second counts; but the first page sets the
-        # size of all requests after it.
-        # A one-row page contains only the row by which pages overlap: it is not a page size.
+        # size of all requests after it. A page of one row has only the row by which pages overlap.
         if rows > 1 and (is_first or self._short > 1):
             self._adopt(rows)
         return False
 
     def _adopt(self, rows: int) -> None:
         self._short = 0
-        if rows == self.expected:
-            return
-        if not self.is_learned:
-            self.max_outstanding = sys.maxsize
-        self.expected = rows
-        self.is_learned = True
+        if rows != self.expected:
+            if not self.is_learned:
+                self.max_outstanding = sys.maxsize
+            self.expected, self.is_learned = rows, True
 
     def learn(self, walk: PageSize) -> None:
         """Adopt the size that a walk learned."""
-        self.maximum, self.fallback = min(walk.maximum, self.maximum), walk.fallback
-        self.expected, self.is_accepted = min(walk.expected, self.maximum), walk.is_accepted
+        self.expected, self.is_confirmed = walk.expected, walk.is_confirmed
+        self.refusals, self.full_pages = walk.refusals, walk.full_pages

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iter
 from contextlib import nullcontext
 from inspect import iscoroutinefunction
 from operator import length_hint
-from typing import ClassVar, Generic, TypeVar, cast, get_args
+from typing import Generic, TypeVar, cast, get_args
 
 import attrs
 
@@ -23,22 +23,21 @@ from tcb_async._arguments import (
     check_callback,
     check_count,
     check_instance,
+    check_page_size,
 )
 from tcb_async._once import IteratedOnce
 from tcb_async.cursor import Cursor, read_start
 from tcb_async.exceptions import (
-    ApiError,
     ClientClosedError,
     ConfigurationError,
-    ResponseError,
     ResumePoint,
     TcbError,
-    TransportError,
 )
 from tcb_async.observer import Observer, WalkStats, WorkObserver
 from tcb_async.pagination.memory import Identity
 from tcb_async.pagination.page import FALLBACK, LARGEST, OnDrift, Page, PageSize, Request
-from tcb_async.pagination.plan import Plan
+from tcb_async.pagination.plan import CAUSE_UNSTABLE, Plan
+from tcb_async.retry import may_refuse_size
 
 T = TypeVar("T")
 
@@ -47,6 +46,17 @@ _NO_OBSERVER = nullcontext()
 _NEW_PAGER = (
     "a pager walks once: make a new one, with resume=… set to its cursor to continue from there"
 )
+
+
+@attrs.frozen(eq=False)
+class Surroundings:
+    """What a pager of a client shares with this client, and knows of its items."""
+
+    live: set[asyncio.Task[object]] = attrs.field(factory=set["asyncio.Task[object]"])
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    env: str | None = None  # for errors
+    learned: PageSize = attrs.field(factory=lambda: PageSize(LARGEST, FALLBACK))
+    has_frozen_items: bool = False  # they cannot be changed, and compare field by field
 
 
 class Pager(IteratedOnce, Generic[T]):
@@ -67,16 +77,13 @@ class Pager(IteratedOnce, Generic[T]):
     Args:
         fetch: Async callable, called with ``(offset, limit)``; it returns a `Page`.
         identify: Returns an item's name, unique in the list. No name is yielded twice.
-        value: Returns a text that differs if items differ, and is the same in every process: by
-            this text the walk, and a resumed walk, recognise rows.
+        value: Returns a text that differs if items differ, in every process: it identifies a row.
         scope: Names the list; cursors of a different scope are refused.
-        page_size: Rows per request, 1 or more; None to request 100 first, and then as many as the
-            server returns, or 20 if it refuses (see `refuses_size`). With 1, pages have no overlap,
-            by which changes are noticed.
+        page_size: Rows per request, 2 or more; None to request 100 first, and then as many as the
+            server returns, or 20 after a refusal (see `refuses_size`).
         max_items: The maximum number of items to yield; None for all.
         concurrency: The maximum number of fetches in flight, 1 or more.
-        on_drift: ``"repair"`` the walk after a change, ``"raise"`` at the first sign of a change,
-            or ``"ignore"`` changes.
+        on_drift: ``"repair"`` the walk after a change, or ``"raise"`` at its first sign.
         max_repairs: After this number of passes over the list without progress, rows are collected
             in any order; after twice this number, the walk fails with `DriftError`. The default
             gives a lagging replica about 20 seconds to catch up.
@@ -85,14 +92,9 @@ class Pager(IteratedOnce, Generic[T]):
         observer: Called when the walk starts, for each page, and when the walk ends in any way.
 
     Raises:
-        ConfigurationError: An argument is invalid, or the cursor is of a different scope. While it
-            is iterated: ``fetch`` did not return a `Page`, ``identify`` or ``value`` did not return
-            a str, or the pager was iterated or closed before.
+        ConfigurationError: An argument is invalid. While it is iterated: ``fetch`` did not return
+            a `Page`, ``identify`` or ``value`` no str, or the pager was iterated or closed before.
     """
-
-    has_frozen_items: ClassVar[bool] = False
-    """Whether items cannot be changed and compare field by field. A subclass that sets this saves
-    the cost of each item's value."""
 
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
@@ -109,6 +111,7 @@ class Pager(IteratedOnce, Generic[T]):
         resume: ResumePoint | str | None = None,
         on_progress: Callable[[int, int], None] | None = None,
         observer: Observer | None = None,
+        _surroundings: Surroundings | None = None,
     ) -> None:
         super().__init__()
         if not callable(fetch):
@@ -119,15 +122,11 @@ class Pager(IteratedOnce, Generic[T]):
             check_callback("on_progress", on_progress)
         if on_drift not in get_args(OnDrift):
             raise ConfigurationError(f"on_drift={on_drift!r}: must be one of {get_args(OnDrift)}")
-        # A pager of a client gets these four from the client: see `ListingPager`.
-        self._learned = PageSize(LARGEST, FALLBACK)
-        self._live: set[asyncio.Task[object]] = set()
-        self._sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
-        self._env: str | None = None
-        if page_size is not None:
-            self._learned = PageSize(check_count("page_size", page_size, minimum=1))
+        given = _surroundings or Surroundings()
+        self._live, self._sleep, self._env = given.live, given.sleep, given.env
+        self._learned = given.learned if page_size is None else PageSize(check_page_size(page_size))
         self._plan: Plan[T] = Plan(
-            Identity(identify, value, frozen=self.has_frozen_items),
+            Identity(identify, value, frozen=given.has_frozen_items),
             start=read_start(scope, resume),
             size=attrs.evolve(self._learned),
             max_items=check_count(
@@ -139,8 +138,7 @@ class Pager(IteratedOnce, Generic[T]):
         self._fetch = fetch
         # A coroutine function's result becomes a task directly; others go through `_fetch_page`.
         self._is_async = iscoroutinefunction(fetch)
-        self.concurrency = check_count("concurrency", concurrency, minimum=1)
-        """The maximum number of fetches in flight. A change takes effect from the next page on."""
+        self.concurrency = concurrency
         self._on_progress = on_progress
         self._observer = observer
         self._walk_observer: WorkObserver[WalkStats] | None = None
@@ -148,6 +146,15 @@ class Pager(IteratedOnce, Generic[T]):
         # Items of the current page not yet yielded.
         self._unread: Iterator[T] = iter(())
         self._reply: tuple[Request, Page[T]]
+
+    @property
+    def concurrency(self) -> int:
+        """The maximum number of fetches in flight. A change takes effect from the next page on."""
+        return self._concurrency
+
+    @concurrency.setter
+    def concurrency(self, maximum: int) -> None:
+        self._concurrency = check_count("concurrency", maximum, minimum=1)
 
     @property
     def stats(self) -> WalkStats:
@@ -163,13 +170,12 @@ class Pager(IteratedOnce, Generic[T]):
     def cursor(self) -> Cursor:
         """The position of the walk: just after the last item that was yielded.
 
-        It contains a digest of every name that was yielded: see `Cursor`. Computing them takes time
-        on the first access: 0.6 s after a million names. A service that walks so far uses a thread,
-        between two items: ``await asyncio.to_thread(lambda: str(pager.cursor))``.
+        It contains a digest of every name that was yielded: see `Cursor`. The first access computes
+        them: for a million names, in 0.6 s. A service that walks so far uses a thread, between two
+        items: ``await asyncio.to_thread(lambda: str(pager.cursor))``.
         """
         # For the plan, a page is yielded when it is received. `_items` yields its items from the
-        # iterator `_unread`, which knows its remaining length: so counting costs nothing, and the
-        # cursor is right wherever the consumer stops, also at a break or in an error.
+        # iterator `_unread`, which knows its remaining length, wherever the consumer stops.
         return self._plan.cursor(length_hint(self._unread))
 
     def __repr__(self) -> str:
@@ -184,21 +190,19 @@ class Pager(IteratedOnce, Generic[T]):
         return self._start(self._items(), _NEW_PAGER)
 
     def by_page(self) -> AsyncGenerator[Page[T], None]:
-        """Iterate over the same walk a page at a time.
+        """Iterate over the same walk a page at a time, with pages of the fetched class.
 
-        Its pages have the class of the fetched pages. No page is empty, and none repeats the rows
-        by which pages overlap.
+        No page is empty, and none repeats the rows by which pages overlap.
         """
         return self._start(self._pages(), _NEW_PAGER)
 
     async def collect(self) -> list[T]:
         """Walk to the end, and return all items as they were last seen.
 
-        If the list changes, it is the list of the last pass: items that an earlier pass read and
-        that were deleted since are left out. If a pass has more or fewer items than the list
-        counts, up to three more passes follow. After a change, this takes about 3 ms per 1,000
-        items during which the event loop waits. A resumed walk returns only items that no earlier
-        run has yielded.
+        After a change, the list is read again, up to four times, until no reply of a pass shows a
+        change; then the items of this pass are returned. Otherwise, and if ``max_items`` ends the
+        walk, `WalkStats.unsettled` is True: all items that were read are returned, perhaps with
+        some that were deleted. A resumed walk returns only items that no earlier run has yielded.
         """
         items: list[T] = []
         self._plan.stores_rows = True
@@ -223,8 +227,8 @@ class Pager(IteratedOnce, Generic[T]):
                 request, page = self._reply
                 # By identity: equal items need not compare equal, and different items may.
                 rows = (row for row, item in enumerate(page.items) if item is batch[0])
-                offset = request.offset + next(rows, 0)
-                yield attrs.evolve(page, items=batch, offset=offset, limit=request.limit)
+                offset, limit = request.offset + next(rows, 0), page.limit or request.limit
+                yield attrs.evolve(page, items=batch, offset=offset, limit=limit)
                 self._report_progress()
         finally:
             await self._finish()
@@ -248,8 +252,9 @@ class Pager(IteratedOnce, Generic[T]):
             self._live.discard(head)
             if head.cancelled():  # by the client, or by `aclose`
                 break
+            generation = plan.generation
             items = self._receive(request, head)
-            if len(fetches) != len(plan.outstanding):
+            if plan.generation != generation:
                 await self._cancel()
                 fetches.clear()
             self._refill()
@@ -269,7 +274,7 @@ class Pager(IteratedOnce, Generic[T]):
     def _refill(self) -> None:
         fetches, next_request, fetch = self._fetches, self._plan.next_request, self._fetch
         while (
-            len(fetches) < self.concurrency
+            len(fetches) < self._concurrency
             and self._state == "walking"
             and (request := next_request()) is not None
         ):
@@ -299,11 +304,7 @@ class Pager(IteratedOnce, Generic[T]):
         try:
             page = head.result()
             check_instance("the result of fetch", page, Page, "such as Page(rows, total)")
-            sent = request
-            if 0 < page.limit < request.limit:
-                sent = attrs.evolve(request, limit=page.limit)
-                plan.size.note_fallback()
-            self._reply = sent, page
+            self._reply = request, page
             items = plan.receive(request, page)
         except BaseException as error:
             if self.refuses_size(error) and plan.receive_refusal(request):
@@ -311,22 +312,16 @@ class Pager(IteratedOnce, Generic[T]):
             self._add_context(error, request.offset)
             raise
         self._unread = iter(items)
-        # A size is learned from an accepted page, not from a refused empty page.
-        is_learned = plan.size.is_learned or sent is not request
-        if is_learned and plan.total is not None and sent.limit <= plan.size.maximum:
-            if plan.size.maximum < self._learned.maximum:
-                message = "the server does not return %d rows: %d are requested from now on"
-                _log.info(message, self._learned.maximum, plan.size.maximum)
-            self._learned.learn(plan.size)
+        if items and (plan.size.is_learned or self._learned.refusals):
+            self._learned.learn(plan.size)  # from an accepted page, not from a refused one
         return items
 
     def refuses_size(self, error: BaseException) -> bool:
         """Whether an error of ``fetch`` may mean that the server returns fewer rows per reply.
 
-        Any error of the server or of the network may; a subclass that knows the errors of its
-        server overrides it.
+        Most of this library's errors may. A subclass that knows its server overrides this.
         """
-        return isinstance(error, ApiError | ResponseError | TransportError)
+        return may_refuse_size(error)
 
     def _add_context(self, error: BaseException, offset: int | None) -> BaseException:
         """Attach the cursor, the environment and the offset to the error that stops the walk."""
@@ -347,7 +342,7 @@ class Pager(IteratedOnce, Generic[T]):
             await self._cancel()
         finally:
             self._fetches.clear()
-            if self._plan.collection.rows:
+            if self._plan.cause == CAUSE_UNSTABLE:
                 _log.info("%r collected its rows (%s): sort them by a unique key", self, self.stats)
             if self._walk_observer is not None:
                 self._walk_observer.ended(

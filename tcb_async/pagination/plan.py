@@ -8,10 +8,10 @@ with a failure.
 # updated row stays in place or moves to the head; a new row has a new value.
 #
 # A *pass* reads from row 0 (or the cursor) to the end. A page *joins* below the latest of its rows
-# that is unchanged since this pass read it. A pass is *joined* if each page joined and the last
-# reached its own total. It is *quiet* if, besides, every reply had the same total, every page
-# joined at the expected row, and no name appeared twice. A walk finishes after a quiet pass, or
-# after a joined pass and a check. After any other pass, a new pass yields only new names.
+# that is unchanged since this pass read it. A pass is *joined* if each page joined. It is *quiet*
+# if, besides, every reply had the same total, every page joined at the expected row, and no name
+# appeared twice. A walk finishes after a quiet pass, or after a joined pass and a check. After any
+# other pass, a new pass yields only new names.
 #
 # Claim 1: a joined pass contains every row x that was there throughout and was not updated, once.
 # Let y be the row at which a page joins. By (2), x is on the same side of y in this reply and in
@@ -24,21 +24,24 @@ with a failure.
 # usually one page. Changes that cancel out exactly can hide a row that was updated, but no other.
 #
 # A list without a stable order breaks (2). There are two signs: unchanged rows in a different
-# order, and, after a check, fewer rows read by all passes than the list counts. A change can cause
-# the second sign, too, so the first time it only starts a new pass. A list that does not change is
-# complete without a sign. After a sign, and after `max_repairs` passes without progress, rows are
-# *collected*.
+# order, and, after a check, fewer rows read by all passes than the list counts (the first time, a
+# change may be the cause: only a new pass starts). A list that does not change is complete without
+# a sign. After a sign, and after `max_repairs` passes without progress, rows are *collected*.
 #
 # Claim 3: suppose every reply since the start of a pass p has the total T, and these contain T
 # different rows, each unchanged since it was seen before p. Then the list was exactly these rows
-# when p started: a row that is unchanged before and after a moment is in the list at that moment.
-# (A double collect: Afek et al., Atomic Snapshots of Shared Memory, JACM 1993.) If the order
-# depends on offset and limit, equal requests hide the same rows each time, so the first pages of
-# collecting passes have different lengths, spread evenly by the golden ratio.
+# when p started: a row that is unchanged before and after a moment is in the list at that moment
+# (a double collect: Afek et al., Atomic Snapshots of Shared Memory, 1993). Equal requests may hide
+# the same rows each time, so the first pages of collecting passes have different lengths, spread
+# evenly by the golden ratio.
 #
-# Bounds: each pass reads to the end, even if it has lost its position, so a consumer that deletes
-# its items finishes. A pass or check without progress (a new name, or more rows collected) uses up
-# one of 2 * `max_repairs` attempts. A walk makes at most 64 + 48 * (pages of its rows) requests.
+# The list that is returned (`last_rows`) is a *snapshot*: after a change, passes that collect rows
+# follow the walk, until one is quiet or proved by claim 3. If the list changes during each of them,
+# the result is unsettled: all items of the walk, as they were last seen.
+#
+# Bounds: each pass reads to the end, so a consumer that deletes its items finishes. A pass or check
+# without progress (a new name, or more rows collected) uses up one of 2 * `max_repairs` attempts. A
+# walk makes at most 64 + 48 * (pages of its rows) requests.
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ import attrs
 from tcb_async.cursor import Cursor, split_digests
 from tcb_async.exceptions import DriftError, ResponseError, TcbError
 from tcb_async.observer import WalkStats
-from tcb_async.pagination.memory import Collection, Identity, Keys, Pass, YieldedNames, latest_rows
+from tcb_async.pagination.memory import Collection, Identity, Keys, Pass, YieldedNames
 from tcb_async.pagination.page import FALLBACK, OnDrift, Page, PageSize, Request
 
 T = TypeVar("T")
@@ -65,11 +68,11 @@ _MAX_STALLED = 32  # consecutive replies without a row below the overlap, before
 _MAX_SEARCHES = 2  # repeated requests, each further up, before a pass has lost its position
 _SEARCHED_ROWS = 3  # rows that the first search goes up, besides the overlap and the deleted rows
 _MAX_OVERLAP = 4  # at most a quarter of a page
-_MAX_PASSES = 4  # after which `last_rows` may return more or fewer rows than the list counts
+_MAX_SNAPSHOT_PASSES = 4  # after the walk, for `last_rows`
 _GOLDEN_RATIO = (5**0.5 - 1) / 2
-_CAUSE_CHANGED = "the list changed during the walk"
-_CAUSE_UNSTABLE = "the order of the list is not stable"
-_CAUSE_UNKNOWN = f"{_CAUSE_CHANGED}, or {_CAUSE_UNSTABLE}"
+CAUSE_CHANGED = "the list changed during the walk"
+CAUSE_UNSTABLE = "the order of the list is not stable"
+CAUSE_UNKNOWN = f"{CAUSE_CHANGED}, or {CAUSE_UNSTABLE}"
 
 
 # What is read: a pass, a check, a pass that collects rows, or nothing more.
@@ -80,12 +83,9 @@ Mode = Enum("Mode", ["PASS", "CHECK", "COLLECT", "DONE"])
 class Plan(Generic[T]):
     """Walk a list by offset and limit without losing an item that stays.
 
-    Call :meth:`next_request` until it returns None, carry the requests out in any order or
-    concurrently, and give the replies to :meth:`receive` in the order of the requests. Once nothing
-    is outstanding and there is no next request, the walk is `done` or there is a `failure`.
-
-    The arguments are those of `Pager`. With a page size of 1 no overlap is possible, so changes
-    that keep the total can hide an item.
+    Call `next_request` until it returns None, carry the requests out in any order, and give the
+    replies to `receive` in the order of the requests. Once nothing is outstanding and there is no
+    next request, the walk is `done` or there is a `failure`. The arguments are those of `Pager`.
     """
 
     identity: Identity[T]
@@ -99,10 +99,12 @@ class Plan(Generic[T]):
     total: int | None = attrs.field(init=False, default=None)  # by the latest reply
     mode: Mode = attrs.field(init=False, default=Mode.PASS)
     failure: TcbError | None = attrs.field(init=False, default=None)
+    cause: str = attrs.field(init=False, default=CAUSE_CHANGED)  # of the latest sign of a change
     yielded: YieldedNames = attrs.field(init=False)
     collection: Collection[T] = attrs.field(init=False, factory=Collection[T])
-    # The requests without a reply, oldest first, without stale requests.
+    # The requests without a reply, oldest first; and how often all of them were discarded.
     outstanding: deque[Request] = attrs.field(init=False, factory=deque[Request])
+    generation: int = attrs.field(init=False, default=0)
     # The latest pass, and what is read now: this pass, or a check after it.
     _pass: Pass[T] = attrs.field(init=False)
     _current: Pass[T] = attrs.field(init=False)
@@ -116,10 +118,12 @@ class Plan(Generic[T]):
     _stalled: int = attrs.field(init=False, default=0)
     _idle: int = attrs.field(init=False, default=0)
     _pause: float = attrs.field(init=False, default=0.0)  # seconds before the next request
+    # Passes after the walk, and every row as an earlier pass last showed it, for `last_rows`.
+    _snapshot_passes: int = attrs.field(init=False, default=0)
+    _seen: dict[str, T] = attrs.field(init=False, factory=dict[str, T])
     # The bound on requests: the first total, and the pages that the yielded rows fill.
     _first_total: int = attrs.field(init=False, default=0)
     _pages: int = attrs.field(init=False, default=0)
-    _cause: str = attrs.field(init=False, default=_CAUSE_CHANGED)  # of a DriftError
 
     def __attrs_post_init__(self) -> None:
         start = self.start
@@ -156,16 +160,26 @@ class Plan(Generic[T]):
         return Cursor(scope, row, self._pass.total or 0, last, names)
 
     def last_rows(self, items: list[T]) -> list[T]:
-        """Return the rows of the last pass as they were last seen, out of all yielded items."""
-        if not self.has_drifted or self.on_drift == "ignore":
+        """Return the snapshot, out of all yielded items; if unsettled, these items as last seen."""
+        if not self.has_drifted:
             return items
-        collection, yielded = self.collection, self.identity.names(items)
-        is_counted = collection.is_complete
-        rows = collection.count if is_counted else latest_rows(self._pass.replies, self.identity)
-        if self.yielded.count == self.max_items:  # the last pass may be unfinished
-            return [rows.get(name, item) for name, item in zip(yielded, items, strict=True)]
-        new = set(yielded)
+        names = self.identity.names(items)
+        if self.stats.unsettled:
+            self._note_seen()
+            return [self._seen.get(name, item) for name, item in zip(names, items, strict=True)]
+        if self.collection.is_complete:
+            rows = self.collection.count
+        else:
+            self._seen.clear()
+            self._note_seen()
+            rows = self._seen
+        new = set(names)
         return [row for name, row in rows.items() if name in new]
+
+    def _note_seen(self) -> None:
+        for page in self._pass.replies:
+            self._seen.update(zip(self.identity.names(page.items), page.items, strict=True))
+        self._pass.replies.clear()
 
     # Requests
 
@@ -179,7 +193,7 @@ class Plan(Generic[T]):
             planned = waiting[-1].offset + min(waiting[-1].limit, self.size.expected)
             if planned >= (self.total or 0) or len(waiting) >= self.size.max_outstanding:
                 return None
-        overlap = self._overlap if planned else 0
+        overlap = current.overlap if planned and current.is_joined else 0
         limit = self._limit(planned, overlap)
         if limit <= 0:
             return None
@@ -193,15 +207,6 @@ class Plan(Generic[T]):
         self.stats.requests += 1
         waiting.append(request)
         return request
-
-    @property
-    def _can_overlap(self) -> bool:
-        return self.size.maximum > 1 and self.on_drift != "ignore"
-
-    @property
-    def _overlap(self) -> int:
-        """Rows of the last page that the next page repeats."""
-        return self._current.overlap if self._current.is_joined and self._can_overlap else 0
 
     def _limit(self, planned: int, overlap: int) -> int:
         """The number of rows of the next request; 0 for no request."""
@@ -222,51 +227,57 @@ class Plan(Generic[T]):
 
     def receive_refusal(self, request: Request) -> bool:
         """Request the same rows again, fewer at a time, if that may help against a refusal."""
-        self.outstanding.clear()
-        return self.size.reduce(request.limit)
+        may_help = self.size.reduce(request.limit)
+        if may_help:
+            self._discard_outstanding()  # they were planned for longer pages
+        return may_help
 
     def receive(self, request: Request, page: Page[T]) -> Sequence[T]:
         """Take the reply to the oldest outstanding request; return the items to yield, in order."""
         if not self.outstanding or request is not self.outstanding[0]:
             raise ValueError(f"{request} is not the oldest outstanding request")
         self.outstanding.popleft()
+        if 0 < page.limit < request.limit:  # `fetch` requested fewer rows after a refusal
+            self.receive_refusal(request)
         items, total = page.items, page.total
-        end = request.offset + len(items)
-        if end > total if items else end < total:
+        if self._is_doubtful(request.offset + len(items), page):
             return self._repeat(request, page)
         if not total == self.total == self._current.total:
             self._note_total(total)
         if self.mode is Mode.DONE:
             return ()
         if self.stores_rows:
-            self._pass.replies.append((request.offset, page))
+            self._pass.replies.append(page)
         # The caller's code runs before anything is noted as yielded, because it may fail.
         keys = names, _ = self.identity.names(items), self.identity.values(items)
         first = self._find_position(request.offset, items)
-        most = self.max_items - self.yielded.count
-        if self.on_drift == "ignore":
-            self.yielded.add(names[:most], is_checked=False)
-            return self._accept(request, page, keys, 0, items[:most])
-        is_next = first is not None and first <= 1 and len(items) - first <= most
+        wanted = self.max_items - self.yielded.count
+        is_next = first is not None and first <= 1 and len(items) - first <= wanted
         if is_next and self._current.names is None and self.yielded.add_if_new(names[first:]):
             return self._accept(request, page, keys, first or 0, items[first:])  # nearly always
         if first is None or self._appear_again(names[first:]):
             first = self._rejoin(request, page, names, first)
             if first is None:
                 return ()
-        new = self.yielded.unknown(names, items)
-        self.yielded.add(list(new)[:most])
-        return self._accept(request, page, keys, first, list(new.values())[:most])
+        new = self.yielded.add_unknown(names, items, wanted)
+        return self._accept(request, page, keys, first, new)
+
+    def _is_doubtful(self, end: int, page: Page[T]) -> bool:
+        """Whether a reply contradicts itself, or, once, that the list had any rows before."""
+        if page.items or page.total:
+            return end > page.total if page.items else end < page.total
+        return bool(self.total) and not self._contradictions
 
     def _repeat(self, request: Request, page: Page[T]) -> Sequence[T]:
-        """Repeat a request after a contradiction: rows beyond the total, or no rows before it."""
-        if self.receive_refusal(request):
+        """Repeat a request, after rows beyond the total, no rows before it, or no rows at all."""
+        if (page.items or page.total) and self.receive_refusal(request):
             return ()
+        self._discard_outstanding()
         self._pause = _growing_pause(self._contradictions)
         self._contradictions += 1
         if self._contradictions > _MAX_CONTRADICTIONS:
-            times = f"{self._contradictions} consecutive times"
-            self._fail(request, page, f"{times}: rows or total are wrong, so items may be missing")
+            problem = "times: rows or total are wrong, so items may be missing"
+            self._fail(request, page, f"{self._contradictions} consecutive {problem}")
         return ()
 
     def _note_total(self, total: int) -> None:
@@ -280,12 +291,12 @@ class Plan(Generic[T]):
             self._grown = 0
             return
         self._grown += max(0, total - before)
-        if current.total not in {None, total} and self.on_drift != "ignore":
+        if current.total not in {None, total}:
             self._note_drift(f"it had {current.total} rows and now has {total}")
 
-    def _note_drift(self, sign: str, cause: str = _CAUSE_CHANGED) -> None:
+    def _note_drift(self, sign: str, cause: str = CAUSE_CHANGED) -> None:
         """Note a sign of a change or of disorder, at which on_drift="raise" fails."""
-        self.stats.drift, self._current.is_quiet, self._cause = True, False, cause
+        self.stats.drift, self._current.is_quiet, self.cause = True, False, cause
         if self.on_drift == "raise":
             self._give_up(sign)
 
@@ -294,9 +305,7 @@ class Plan(Generic[T]):
     def _find_position(self, offset: int, items: Sequence[T]) -> int | None:
         """Return the index of the first item below the expected row; None without this row."""
         current = self._current
-        if not (current.tail and self._overlap):
-            is_unchecked = current.tail and not self._can_overlap and self.mode is Mode.PASS
-            self.stats.unchecked_joins += bool(is_unchecked)
+        if not (current.tail and current.is_joined):
             return 0
         index = current.end - 1 - offset
         if 0 <= index < len(items) and self.identity.is_same(current.tail[-1], items[index]):
@@ -312,16 +321,13 @@ class Plan(Generic[T]):
     def _rejoin(
         self, request: Request, page: Page[T], names: Sequence[str], position: int | None
     ) -> int | None:
-        """Return the index of the first item below the latest unchanged row.
-
-        None: the page is not used. The request is repeated further up, or a pass or check starts.
-        """
+        """Return the index of the first item below the latest unchanged row; None to read again."""
         current = self._current
         if not current.is_joined or self.mode is Mode.COLLECT:
             current.is_joined = False
             return 0
         sign = f"row {request.offset} is not the row that was there"
-        self._note_drift(sign if position is None else "a name appeared twice", _CAUSE_UNKNOWN)
+        self._note_drift(sign if position is None else "a name appeared twice", CAUSE_UNKNOWN)
         known = current.known
         found = self.identity.unchanged(known, page.items)
         if self.mode is Mode.DONE or self._is_disorder(known, found):
@@ -340,7 +346,7 @@ class Plan(Generic[T]):
             further = current.overlap + _SEARCHED_ROWS + max(0, (current.total or 0) - total)
             current.overlap += further if current.searches == 1 else request.limit
             self.size.max_outstanding = 1
-            self.outstanding.clear()
+            self._discard_outstanding()
         elif self.mode is Mode.CHECK:
             self._begin(Mode.CHECK)
         else:
@@ -353,7 +359,7 @@ class Plan(Generic[T]):
         order = {name: row for row, name in enumerate(known)}
         if all(order[above] < order[below] for above, below in pairwise(names)):
             return False
-        self._note_drift("known rows were in a different order", _CAUSE_UNSTABLE)
+        self._note_drift("known rows were in a different order", CAUSE_UNSTABLE)
         self._begin(Mode.COLLECT)
         return True
 
@@ -377,74 +383,79 @@ class Plan(Generic[T]):
         current.add(names, values, first)
         if current.names is not None:
             current.names.update(names[first:])
+        if not current.is_quiet:
+            if page.total - end < current.fewest_below:
+                current.fewest_below, current.searches = page.total - end, 0
+            widest = min(self.size.expected // _MAX_OVERLAP, len(items) - 1)
+            current.overlap = max(1, min(current.overlap, widest))
         self._choose_next_step(request, page)
         return new
 
     def _choose_next_step(self, request: Request, page: Page[T]) -> None:
         """Decide the next step after a page."""
         current, items = self._current, page.items
-        is_snapshot = request.offset == 0  # one reply has all rows from row 0 on
-        if not current.is_quiet:
-            if page.total - current.end < current.fewest_below:
-                current.fewest_below, current.searches = page.total - current.end, 0
-            widest = min(self.size.expected // _MAX_OVERLAP, len(items) - 1)
-            current.overlap = max(1, min(current.overlap, widest))
         is_check, is_end = self.mode is Mode.CHECK, current.end >= page.total
+        is_expected = self.size.receive(len(items), request.limit, is_last=is_end)
         found = self.identity.unchanged(self._pass.known, items) if is_check else []
-        if self.yielded.count == self.max_items or self.collection.is_complete:
+        if is_snapshot := is_end and request.offset == 0:  # one reply has all rows
+            self._pass.replies = [page]
+        if self.yielded.count == self.max_items:
             self._finish()
+        elif is_snapshot or self.collection.is_complete:
+            self._finish(is_settled=True)
         elif found or (is_check and is_end):
-            self._finish_check(found, is_snapshot=is_snapshot)
+            self._finish_check(found, is_one_reply=request.offset == 0)
         elif is_end:
-            self._finish_pass(is_snapshot=is_snapshot)
-        elif not self.size.receive(len(items), request.limit):
-            self.outstanding.clear()
-            if self._stalled and self.mode is Mode.COLLECT:
-                current.is_joined = False  # it needs no overlap
-            elif self._stalled >= _MAX_STALLED and self._overlap:
-                problem = "repeatedly: the total is wrong, or pages cannot overlap"
-                self._fail(request, page, f"{problem}; pass page_size=1 to walk without an overlap")
+            self._finish_pass()
+        elif not is_expected:
+            self._discard_outstanding()
+            self._check_progress(request, page)
+
+    def _check_progress(self, request: Request, page: Page[T]) -> None:
+        """Fail if the server returns no row below the overlap, again and again."""
+        if self._stalled and self.mode is Mode.COLLECT:
+            self._current.is_joined = False  # it needs no overlap
+        elif self._stalled >= _MAX_STALLED and self._current.is_joined:
+            self._fail(request, page, "repeatedly: a page needs two rows, because pages overlap")
 
     # Passes
 
-    def _finish_pass(self, *, is_snapshot: bool) -> None:
+    def _finish_pass(self) -> None:
         """Decide the next step at the end of the list."""
         current = self._current
-        is_complete = is_snapshot or (current.is_quiet and current.is_joined)
-        if is_complete or self.on_drift == "ignore":
-            self._finish()
-        elif self.mode is Mode.COLLECT or not self._can_overlap:
-            self._begin(Mode.COLLECT)
+        if current.is_quiet and current.is_joined:
+            self._finish(is_settled=True)
+        elif self._snapshot_passes:
+            self._finish_walk()
         else:
             self._begin(Mode.CHECK if current.is_joined else Mode.PASS)
 
-    def _finish_check(self, found: Sequence[str], *, is_snapshot: bool) -> None:
+    def _finish_check(self, found: Sequence[str], *, is_one_reply: bool) -> None:
         """Finish the walk, or check again if something changed between the pages of this check."""
         check, base = self._current, self._pass
         if self._is_disorder(base.known, found):
             return
         base.put_above(check.known)
         read = self.start.count + self.yielded.count
-        if not (is_snapshot or check.is_quiet):
+        if not (is_one_reply or check.is_quiet):
             self._begin(Mode.CHECK)
         elif read + self._grown < (self.total or 0):
-            self._note_drift("the list counts more rows than were read", _CAUSE_UNSTABLE)
+            self._note_drift("the list counts more rows than were read", CAUSE_UNSTABLE)
             self._begin(Mode.COLLECT if self._is_suspect else Mode.PASS)
             self._is_suspect = True
-        elif self.stores_rows and self._is_miscounted():
-            self._begin(Mode.PASS)
         else:
+            self._finish_walk()
+
+    def _finish_walk(self) -> None:
+        """Finish, or read the list again for `last_rows`, unless it changed during each pass."""
+        if not self.stores_rows or self._snapshot_passes == _MAX_SNAPSHOT_PASSES:
             self._finish()
-
-    def _is_miscounted(self) -> bool:
-        """Whether `last_rows` would return more or fewer rows than the list counts.
-
-        The reason is a row that was added or deleted above the position of the pass. After
-        `_MAX_PASSES`, this is accepted.
-        """
-        if self.stats.passes >= _MAX_PASSES or self._idle + 2 >= self.max_repairs:
-            return False
-        return len(latest_rows(self._pass.replies, self.identity)) != self.total
+            return
+        self._snapshot_passes += 1
+        self._note_seen()
+        values = self.identity.values(list(self._seen.values()))
+        self.collection.rows = dict(zip(self._seen, values, strict=True))
+        self._begin(Mode.COLLECT)
 
     def _begin(self, mode: Mode) -> None:
         """Start a pass or check at row 0, unless the attempts are used up."""
@@ -459,38 +470,49 @@ class Plan(Generic[T]):
         if used:
             self._pause = _growing_pause(used - 1)
         self._idle += 1
-        self.outstanding.clear()
+        self._discard_outstanding()
         self.mode = mode
         self._current = current = Pass[T]()
         # Usually, one page is enough for a check.
         self.size.max_outstanding = 1 if mode is Mode.CHECK else sys.maxsize
         if mode is Mode.CHECK:
             return
+        self._note_seen()
+        self._pass = current
         self.stats.passes += 1
         if mode is Mode.COLLECT:
             self.collection.begin_pass()
-            current.is_joined = self._can_overlap  # then the pass may be quiet
-        self._pass = current
 
-    def _finish(self) -> None:
-        self.mode = Mode.DONE
+    def _discard_outstanding(self) -> None:
+        """Forget the requests without a reply; the caller forgets their replies."""
         self.outstanding.clear()
+        self.generation += 1
+
+    def _finish(self, *, is_settled: bool = False) -> None:
+        """Stop the walk; settled: `last_rows` can return the rows of the last pass."""
+        self.mode = Mode.DONE
+        self._discard_outstanding()
+        self.stats.unsettled = self.stores_rows and self.has_drifted and not is_settled
 
     def _fail(self, request: Request, page: Page[T], problem: str) -> None:
-        self._finish()
-        self.failure = ResponseError(
+        message = (
             f"{request.limit} rows from row {request.offset} on were requested, and the server "
-            f"sent {len(page.items)} rows and a total of {page.total}, {problem}",
-            offset=request.offset,
+            f"sent {len(page.items)} rows and a total of {page.total}, {problem}"
         )
+        self._stop(ResponseError(message, offset=request.offset))
 
     def _give_up(self, reason: str) -> None:
-        self._finish()
-        self.failure = DriftError(
-            f"{self._cause}: {reason}. The yielded items are correct, but some may be missing: "
+        message = (
+            f"{self.cause}: {reason}. The yielded items are correct, but some may be missing: "
             "resume from this error's cursor, walk again later, or, if equal sort keys hide rows, "
             "sort by a unique key or pass a larger page_size"
         )
+        self._stop(DriftError(message))
+
+    def _stop(self, failure: TcbError) -> None:
+        self._finish()
+        if not self._snapshot_passes:  # otherwise the walk was complete before them
+            self.failure = failure
 
 
 def _growing_pause(times: int) -> float:

@@ -101,7 +101,7 @@ def test_the_exit_code_tells_the_kind_of_error(error, code):
         ([*INVENTORY, "--accounts", "a", "--component-appid", "b"], "name one source of accounts"),
         ([*INVENTORY, "--accounts", "a", "--appid", "b"], "--accounts and --appid: name one"),
         ([*INVENTORY, "--component-appid", "a", "--appid", "b"], "name one source of accounts"),
-        (["list", ENV, "--page-size", "0"], "--page-size"),
+        (["list", ENV, "--page-size", "1"], "--page-size: '1' must be >= 2"),
         (["list", ENV, "--concurrency", "0"], "--concurrency"),
         (["list", ENV, "--max-items", "0"], "--max-items: '0' must be >= 1"),
         (["list", ENV, "-n", "1.5"], "--max-items: '1.5' is not a whole number"),
@@ -458,6 +458,7 @@ async def test_with_trust_env_the_proxy_is_used(emulator):
         ("check base_url's scheme", "check --base-url's scheme"),
         ("env='': must be the id", "ENV '': must be the id"),
         ("set trust_env=True", "set --trust-env"),
+        ("pass page_size=20 or a larger page_size", "pass --page-size 20 or a larger --page-size"),
         ("--base_url stays, and so does my_env=1", "--base_url stays, and so does my_env=1"),
     ],
 )

@@ -27,12 +27,14 @@ async def listen(done, total): ...
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
+        ("page_size", 1),
         ("page_size", 10**400),
         ("page_size", 2.0),
         ("page_size", "20"),
         ("concurrency", 0),
         ("max_items", 10**400),
         ("on_drift", []),
+        ("on_drift", "ignore"),
         ("on_progress", listen),
         ("resume", 5),
     ],

@@ -75,7 +75,7 @@ class TestMerchants:
         emulator.add_merchants(PLATFORM, 10)
         assert len(await client.authorizers(page_size=4, concurrency=1).collect()) == 10
         assert {body["count"] for body in list_bodies(emulator)} == {4}
-        with pytest.raises(ConfigurationError, match=r"page_size=501: .* from 1 to 500"):
+        with pytest.raises(ConfigurationError, match=r"page_size=501: .* from 2 to 500"):
             client.authorizers(page_size=501)
 
     async def test_merchant_may_have_no_refresh_token(self, emulator, client):

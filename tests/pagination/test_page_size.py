@@ -1,9 +1,11 @@
-"""How many rows are asked for: found out at the price of one request, and never of a row."""
+"""The page size: learned from replies, reduced after a refusal, and never for ever."""
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from http import HTTPStatus
 from itertools import chain, count, cycle, repeat
 
@@ -16,12 +18,11 @@ from strategies import changes, servers
 
 from tcb_async import (
     ApiError,
-    DailyQuotaError,
-    PermissionDeniedError,
+    QuotaError,
+    RateLimitError,
     RetryPolicy,
     TcbClient,
     TcbError,
-    TokenError,
     TransportError,
 )
 from tcb_async.emulator import FAULTS as EMULATED
@@ -33,16 +34,19 @@ from tcb_async.pagination.pager import Pager
 from tcb_async.pagination.plan import Plan
 
 ENV = "test-777bb9"
-UNTIRING = RetryPolicy(attempts=2, base=0.001, cap=0.002)
-AT_ONCE = (TokenError, PermissionDeniedError, DailyQuotaError)
-FAULTS = {
-    "errcodes": [
-        Fault.errcode(code) for code in ERRCODES if not issubclass(ERRCODES[code].error, AT_ONCE)
-    ],
-    "statuses": [Fault.status(status) for status in HTTPStatus if status >= 400],
-    "network": [fault for name, fault in EMULATED.items() if name != "bom"],
+BUSY, REFUSED, BAD = Fault.errcode(-1), Fault.errcode(40170), Fault.status(400)
+NO_ROWS = Fault.body(b'{"errcode":0,"errmsg":"ok","total_count":50,"functions":[]}')
+REFUSING_CODES = {
+    code
+    for code, row in ERRCODES.items()
+    if row.scope in {"request", "service"} and not issubclass(row.error, QuotaError)
 }
-"""The kinds of faults that may concern the number of rows. (With a BOM, the reply is valid.)"""
+REFUSALS = {
+    "errcodes": [Fault.errcode(code, "no") for code in (*REFUSING_CODES, 123456)],
+    "statuses": [Fault.status(code) for code in HTTPStatus if code >= 400 and code != 429],
+    "network": [fault for name, fault in EMULATED.items() if name not in {"bom", "status 429"}],
+}
+"""The kinds of faults that may refuse a number of rows. (With a BOM, the reply is valid.)"""
 
 
 def finding_out(most=100, fallback=20, **settings):
@@ -54,7 +58,7 @@ def explicit(size):
 
 
 def limits_of_walk(plan, listing, *, concurrency=8):
-    """Walk over a list at rest; return the limits that were asked for."""
+    """Walk over a list at rest; return the limits that were requested."""
     outcome = walk(plan, listing, concurrency=concurrency)
     assert plan.done
     assert outcome.yielded == listing.names
@@ -63,7 +67,10 @@ def limits_of_walk(plan, listing, *, concurrency=8):
 
 @attrs.define
 class Moody(ChangingList):
-    """A list on a server with changing page lengths, one after the other."""
+    """A list on a server with changing page lengths; 0 refuses more than 10 rows.
+
+    As the transport does after a refusal, it then returns the rows of a smaller request.
+    """
 
     lengths: Iterator[int] = attrs.field(kw_only=True)
 
@@ -72,11 +79,12 @@ class Moody(ChangingList):
         return cls(ChangingList.of(size).rows, lengths=iter(lengths))
 
     def page(self, request):
-        self.clamp = next(self.lengths)
-        return super().page(request)
+        length = next(self.lengths)
+        self.clamp = length or 10
+        return attrs.evolve(super().page(request), limit=0 if length else min(request.limit, 10))
 
 
-class TestFindingOut:
+class TestClamp:
     @pytest.mark.parametrize(
         ("rows", "clamp", "limits"),
         [
@@ -88,7 +96,7 @@ class TestFindingOut:
             (50, 10, [100, 10, 10, 10, 10, 10]),
         ],
     )
-    def test_a_clamp_on_the_first_page_is_adopted_immediately(self, rows, clamp, limits):
+    def test_clamp_on_the_first_page_is_adopted(self, rows, clamp, limits):
         assert limits_of_walk(finding_out(), ChangingList.of(rows, clamp)) == limits
 
     def test_maximum_is_requested_again_after_full_pages(self):
@@ -97,7 +105,7 @@ class TestFindingOut:
         assert limits == [100, 20, *[20, 20, 100] * 5][: len(limits)]
         assert len(limits) == 1 + -(-(300 - 20) // 19)
 
-    def test_a_clamp_that_was_lifted_is_outgrown(self):
+    def test_lifted_clamp_is_outgrown(self):
         listing = Moody.of(2000, chain(repeat(10, 11), repeat(1000)))
 
         limits = limits_of_walk(finding_out(), listing, concurrency=1)
@@ -106,15 +114,15 @@ class TestFindingOut:
         assert limits[-3:] == [100, 100, 100]
 
     @pytest.mark.parametrize(("size", "lengths"), [(100, [100, 7, 100]), (20, [5, 20])])
-    def test_one_short_page_now_and_then_is_an_accident(self, size, lengths):
+    def test_single_short_page_is_an_accident(self, size, lengths):
         assert set(limits_of_walk(explicit(size), Moody.of(500, cycle(lengths)))) == {size}
 
-    def test_one_short_page_behind_a_clamped_one_is_an_accident_too(self):
+    def test_single_short_page_after_a_clamp_is_an_accident(self):
         listing = Moody.of(500, chain([20, 5], repeat(20)))
 
         assert set(limits_of_walk(finding_out(), listing)) == {100, 20}
 
-    def test_two_short_pages_behind_a_clamped_one_are_the_new_page_size(self):
+    def test_two_short_pages_after_a_clamp_set_the_size(self):
         listing = Moody.of(500, chain([20], repeat(5)))
 
         assert limits_of_walk(finding_out(), listing, concurrency=1)[:5] == [100, 20, 20, 5, 5]
@@ -126,7 +134,7 @@ class TestFindingOut:
 
         assert outcome.in_flight[:8] == [1, 8, 1, 2, 3, 4, 5, 6]
 
-    def test_a_short_first_page_is_an_accident_if_the_size_is_known(self):
+    def test_short_first_page_is_an_accident_if_the_size_is_known(self):
         learned = PageSize(100, 20)
         walk_before = attrs.evolve(learned)
         walk_before.receive(50, limit=100)
@@ -138,7 +146,7 @@ class TestFindingOut:
         assert set(limits) <= {50, 100}
 
     @pytest.mark.parametrize("max_items", [1, 20, 50])
-    def test_max_items_asks_for_no_more_than_it_needs(self, max_items):
+    def test_max_items_requests_no_more_than_it_needs(self, max_items):
         outcome = walk(finding_out(max_items=max_items), ChangingList.of(300))
 
         assert [request.limit for request in outcome.requests] == [max_items]
@@ -150,14 +158,11 @@ class TestSingleRows:
 
     @pytest.mark.parametrize("first", [[1], [1, 1], [20, 1, 1], [1] * 20])
     def test_consecutive_one_row_pages_keep_the_overlap(self, first):
-        plan = explicit(20)
+        listing = Moody.of(2000, chain(first, repeat(20)))
 
-        limits = limits_of_walk(plan, Moody.of(2000, chain(first, repeat(20))), concurrency=1)
+        assert len(limits_of_walk(explicit(20), listing, concurrency=1)) <= 107 + len(first)
 
-        assert len(limits) <= 107 + len(first)
-        assert plan.stats.unchecked_joins == 0
-
-    def test_a_delete_and_a_deploy_behind_them_are_noticed(self):
+    def test_changes_after_them_are_noticed(self):
         listing = Moody.of(200, chain([20, 1, 1], repeat(20)))
         schedule = [Change(4, "delete", 0), Change(0, "insert", -1)]
 
@@ -171,45 +176,57 @@ class TestSingleRows:
     def test_replies_of_varying_length_cost_at_most_twice_as_many(self, share, concurrency):
         requests = 0
         for seed in range(20):
-            chance, plan = random.Random(seed), explicit(20)
+            chance = random.Random(seed)
             listing = Moody.of(1901, (1 if chance.random() < share else 20 for _ in count()))
-            requests += len(limits_of_walk(plan, listing, concurrency=concurrency))
-            assert plan.stats.unchecked_joins == 0
+            requests += len(limits_of_walk(explicit(20), listing, concurrency=concurrency))
 
         average = (1 - share) * 19  # new rows a reply
         assert requests / 20 <= 2 * 1901 / average + concurrency
 
 
 class TestRefusals:
-    def test_an_older_walk_that_ends_later_does_not_undo_a_refusal(self):
-        learned = PageSize(100, 20)
-        older, newer = attrs.evolve(learned), attrs.evolve(learned)
-        older.receive(50, limit=100)
-        newer.reduce(100)
+    def test_each_further_refusal_is_followed_by_more_full_pages(self):
+        _, limits = Strict(ChangingList.of(1500), 20, "refuse").walk(finding_out())
 
-        learned.learn(newer)
-        learned.learn(older)
+        assert [place for place, limit in enumerate(limits) if limit > 20] == [0, 4, 17, 66]
 
-        assert finding_out(learned.maximum, learned.fallback).next_request().limit == 20
+    def test_three_full_pages_follow_a_refusal(self):
+        listing = Moody.of(2000, chain([1000] * 5, repeat(0)))
+        limits = limits_of_walk(finding_out(50, 10), listing, concurrency=1)
+
+        assert limits[:9] == [50] * 6 + [10, 10, 50]
+
+    @pytest.mark.parametrize("times", [1, 8, 1000])
+    @pytest.mark.parametrize("arrival", [(0,), (7, 3)])
+    def test_refusal_in_mid_walk_is_not_drift(self, times, arrival):
+        for rows in range(15, 500, 5):
+            for first in range(5):
+                lengths = chain(repeat(1000, first), repeat(0, times), repeat(1000))
+                plan, listing = finding_out(50, 10, on_drift="raise"), Moody.of(rows, lengths)
+
+                outcome = walk(plan, listing, concurrency=8, arrival=arrival)
+
+                assert plan.done, (plan.failure, rows, first)
+                assert outcome.yielded == listing.names
 
     @pytest.mark.parametrize("above", ["refuse", "empty", "one row", "wrong total"])
-    def test_a_server_that_gives_no_more_than_20_costs_one_request_more(self, above):
+    def test_server_with_at_most_20_rows_costs_one_request_more(self, above):
         server = Strict(ChangingList.of(50), 20, above)
 
         assert server.walk(finding_out()) == (server.listing.names, [100, 20, 20, 20])
 
-    def test_a_page_size_chosen_by_the_caller_is_not_changed(self):
+    def test_page_size_of_the_caller_is_not_changed(self):
         with pytest.raises(ParameterError):
             Strict(ChangingList.of(50), 20, "refuse").walk(explicit(100))
 
-    def test_a_page_that_stays_empty_is_an_error_with_20_as_well(self):
+    def test_page_that_stays_empty_is_an_error(self):
         outcome = Outcome(finding_out())
         carry_out(outcome.plan, lambda _: Page((), 57), outcome)
 
         assert isinstance(outcome.plan.failure, ResponseError)
         assert [request.limit for request in outcome.requests] == [100, 20, 20, 20, 20]
 
-    def test_a_first_request_for_100_after_a_change_may_be_refused_too(self):
+    def test_larger_request_after_a_change_may_be_refused(self):
         listing = ChangingList.of(50)
         server, plan = Strict(listing, 20, "refuse"), finding_out(max_items=15)
         request = plan.next_request()
@@ -223,7 +240,7 @@ class TestRefusals:
 
 @attrs.define
 class Strict:
-    """A server that gives `most` rows at once, and refuses to give more, or gives none."""
+    """A server that returns at most `most` rows, and refuses to return more, or returns none."""
 
     listing: ChangingList
     most: int
@@ -253,12 +270,12 @@ class Strict:
         return yielded, limits
 
 
-lengths = st.lists(st.integers(1, 30), min_size=1, max_size=12)
+lengths = st.lists(st.integers(0, 30), min_size=1, max_size=12)
 
 
 class TestLaws:
     @given(servers, lengths, changes(), st.booleans())
-    def test_replies_of_any_length_lose_nothing_through_all_changes(
+    def test_replies_of_any_length_lose_nothing_during_changes(
         self, server, given_lengths, schedule, is_explicit
     ):
         outcome = walk(
@@ -270,115 +287,225 @@ class TestLaws:
         )
 
         outcome.check()
-        assert outcome.plan.stats.unchecked_joins == 0
         assert isinstance(outcome.plan.failure, DriftError | ResponseError | None)
 
 
-def limits_of(emulator):
+@pytest.fixture
+async def emulator():
+    """A server without a largest page."""
+    async with Emulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+async def connect(client_of, emulator):
+    """Make a client that retries without waiting."""
+
+    async def connect(**settings):
+        retry = RetryPolicy(base=0.0, sleep=lambda _: asyncio.sleep(0), **settings)
+        return await client_of(emulator, retry=retry)
+
+    return connect
+
+
+def is_large(request):
+    return request.body["limit"] > 20
+
+
+async def limits_of_listing(emulator, client, rows=50):
+    """List the functions; return the limits that were requested."""
+    emulator.forget_requests()
+    assert len(await client.list_functions(ENV)) == rows
     return [request.body["limit"] for request in emulator.requests]
 
 
-class TestClient:
-    async def test_a_learned_page_size_belongs_to_the_client_and_its_copies(self, caplog):
-        caplog.set_level(logging.INFO, "tcb_async")
-        async with Emulator(max_page=20, above_max_page="refuse") as emulator:
-            emulator.deploy(ENV, count=50)
-            async with TcbClient(emulator.token, base_url=emulator.url) as client:
-                for walker in (client, client.with_token(emulator.token), client):
-                    assert len(await walker.functions(ENV).collect()) == 50
-            async with TcbClient(emulator.token, base_url=emulator.url) as other:
-                await other.functions(ENV, page_size=None).collect()
+async def limits_of_failure(emulator, client):
+    """Fail to list the functions; return the error, and the limits that were requested."""
+    emulator.forget_requests()
+    with pytest.raises(TcbError) as caught:
+        await client.list_functions(ENV)
+    return caught.value, [request.body["limit"] for request in emulator.requests]
 
-        assert limits_of(emulator) == [100, *[20] * 9, 100, 20, 20, 20]
-        told = [record for record in caplog.records if "100 rows" in record.getMessage()]
-        assert [record.levelname for record in told] == ["INFO"] * 2, "once a client"
+
+class TestServer:
+    """A server of this limit, and clients."""
+
+    async def test_copies_of_a_client_share_the_learned_size(self, emulator, connect, caplog):
+        caplog.set_level(logging.INFO, "tcb_async")
+        emulator.max_page, emulator.above_max_page = 20, "refuse"
+        emulator.deploy(ENV, count=50)
+        client, other = await connect(), await connect()
+
+        first = await limits_of_listing(emulator, client)
+        second = await limits_of_listing(emulator, client.with_token(emulator.token))
+        assert first == await limits_of_listing(emulator, other) == [100, 20, 20, 20]
+        assert second[0] == 20
+        told = [record for record in caplog.records if "fewer rows" in record.getMessage()]
+        refusals = (first + second + first).count(100)
+        assert [record.levelname for record in told] == ["INFO"] * refusals
 
     @pytest.mark.parametrize(("above", "first"), [("clamp", [100, 20]), ("empty", [100, 20, 20])])
-    async def test_a_maximum_is_remembered_too(self, emulator, above, first):
-        emulator.above_max_page = above
+    async def test_maximum_is_remembered(self, emulator, connect, above, first):
+        emulator.max_page, emulator.above_max_page = 20, above
         emulator.deploy(ENV, count=30)
-        async with TcbClient(emulator.token, base_url=emulator.url) as client:
-            for _ in range(2):
-                assert len(await client.functions(ENV).collect()) == 30
+        client = await connect()
 
-        assert limits_of(emulator) == [*first, 20, 20]
+        assert await limits_of_listing(emulator, client, 30) == first
+        assert await limits_of_listing(emulator, client, 30) == [20, 20]
 
     @pytest.mark.parametrize("when", ["first", "later", "learned"])
-    @pytest.mark.parametrize("kind", FAULTS)
-    async def test_a_walk_never_fails_where_one_with_pages_of_20_succeeds(self, kind, when):
+    @pytest.mark.parametrize("kind", REFUSALS)
+    async def test_no_walk_fails_where_pages_of_20_succeed(self, emulator, kind, when):
         """Whatever the server or the network does to a request for more rows."""
-        async with Emulator(max_page=37 if when == "learned" else None) as emulator:
-            emulator.deploy(ENV, count=120)
-            for fault in FAULTS[kind]:
-                # Only a time-out stops these. A busy machine needs a long one for the others.
-                patience = 0.25 if fault.name in {"drip", "endless", "hang"} else 10.0
-                async with TcbClient(
-                    emulator.token, base_url=emulator.url, retry=UNTIRING, timeout=patience
-                ) as client:
-                    if when == "learned":
-                        assert len(await client.list_functions(ENV)) == 120
-                    emulator.script(
-                        repeat(fault),
-                        when=lambda request: (
-                            request.body["limit"] > 20
-                            and request.body["offset"] >= (50 if when == "later" else 0)
-                        ),
-                    )
+        emulator.max_page = 37 if when == "learned" else None
+        emulator.deploy(ENV, count=120)
+        for fault in REFUSALS[kind]:
+            # Only a time-out stops these. A busy machine needs a long one for the others.
+            patience = 0.25 if fault.name in {"drip", "endless", "hang"} else 10.0
+            retry = RetryPolicy(attempts=1, base=0.0)
+            async with TcbClient(
+                emulator.token, base_url=emulator.url, retry=retry, timeout=patience
+            ) as client:
+                if when == "learned":
+                    assert len(await client.list_functions(ENV)) == 120
+                emulator.script(
+                    repeat(fault),
+                    when=lambda request: (
+                        request.body["limit"] > 20
+                        and request.body["offset"] >= (50 if when == "later" else 0)
+                    ),
+                )
 
-                    assert len(await client.list_functions(ENV, page_size=20)) == 120
-                    assert len(await client.list_functions(ENV)) == 120, fault
-                    emulator.forget_requests()
-                    assert len(await client.list_functions(ENV)) == 120, fault
-                    assert set(limits_of(emulator)) == {20}, "it is remembered"
-                emulator.clear_faults()
+                for size in (20, None, None):
+                    assert len(await client.list_functions(ENV, page_size=size)) == 120, fault
+            emulator.clear_faults()
 
-    @pytest.mark.parametrize(
-        "code", [code for code in ERRCODES if issubclass(ERRCODES[code].error, AT_ONCE)]
-    )
-    async def test_an_error_about_something_else_is_not_tried_with_20(self, emulator, code):
-        emulator.script(repeat(Fault.errcode(code)))
-        async with TcbClient(emulator.token, base_url=emulator.url, retry=UNTIRING) as client:
-            with pytest.raises(ERRCODES[code].error):
-                await client.functions(ENV).collect()
-
-        assert set(limits_of(emulator)) == {100}
-
-    @pytest.mark.parametrize(
-        ("fault", "requests"),
-        [(Fault.status(503), 3), (Fault.errcode(-1), 3), (Fault.errcode(40097), 2), (None, 2)],
-        ids=str,
-    )
-    async def test_a_failing_listing_costs_one_request_more_if_any(self, emulator, fault, requests):
-        emulator.script(repeat(fault or Fault.ok()))
-        url = emulator.url if fault else "http://127.0.0.1:9"  # which refuses connections
-        async with TcbClient(emulator.token, base_url=url, retry=UNTIRING) as client:
-            with pytest.raises(TcbError) as caught:
-                await client.list_functions(ENV)
-
-            assert caught.value.attempts == client._transport.sent == requests
-
-    async def test_walks_at_a_broken_server_pay_for_more_requests_from_the_quota(self, emulator):
-        emulator.script(repeat(Fault.status(503)))
-        sent = []
-        for size in (20, None):
-            async with TcbClient(emulator.token, base_url=emulator.url, retry=UNTIRING) as client:
-                walks = (client.functions(ENV, page_size=size).collect() for _ in range(100))
-                await asyncio.gather(*walks, return_exceptions=True)
-                sent.append(client._transport.sent)
-
-        assert sent[1] <= sent[0]
-
-    async def test_an_error_that_20_does_not_cure_is_raised_and_teaches_nothing(self, emulator):
+    @pytest.mark.parametrize("fault", [REFUSED, BUSY, BAD], ids=str)
+    async def test_refusing_100_listings_costs_8_requests(self, emulator, connect, fault):
         emulator.deploy(ENV, count=50)
-        emulator.script([Fault.status(502)] * 2 + [Fault.status(503)] * 2)  # the last is retried
-        async with TcbClient(emulator.token, base_url=emulator.url, retry=UNTIRING) as client:
-            with pytest.raises(TransportError) as caught:
-                await client.functions(ENV).collect()
-            await client.functions(ENV).collect()
+        emulator.script(repeat(fault), when=is_large)
+        client, limits = await connect(), []
+        for _ in range(100):
+            limits += await limits_of_listing(emulator, client)
 
-        assert caught.value.status == 503
-        assert limits_of(emulator)[:5] == [100, 100, 20, 100, 100]
+        assert 1 <= sum(limit > 20 for limit in limits) <= 8
+        assert min(limits) == 20
 
+        emulator.clear_faults()
+        limits = [await limits_of_listing(emulator, client) for _ in range(100)]
+        assert limits[-1] == [100], "it is noticed when the limit is lifted"
+
+    @pytest.mark.parametrize(("rows", "requests"), [(1000, 11), (50, 1)])
+    @pytest.mark.parametrize(
+        "faults",
+        [
+            pytest.param([BUSY] * 5, id="all attempts of a call"),
+            pytest.param([BUSY] * 4, id="all but the last"),
+            pytest.param([Fault.errcode(-501000, "failed")], id="one -501000"),
+            pytest.param([Fault.errcode(123456)], id="an unknown code"),
+            pytest.param([Fault.ok()] * 4 + [REFUSED] * 8, id="in mid-walk"),
+        ],
+    )
+    async def test_three_listings_after_each_outage_it_has_healed(
+        self, emulator, connect, faults, rows, requests
+    ):
+        emulator.deploy(ENV, count=rows)
+        client = await connect()
+        for _ in range(10):
+            emulator.script(faults)
+            with suppress(TcbError):  # if no attempt is left
+                await client.list_functions(ENV)
+            emulator.clear_faults()
+            for _ in range(3):
+                await client.list_functions(ENV)
+            assert len(await limits_of_listing(emulator, client, rows)) == requests
+
+    @pytest.mark.parametrize("on_drift", ["repair", "raise"])
+    @pytest.mark.parametrize("accepted", range(4))
+    async def test_refusal_in_mid_walk_is_not_drift(self, emulator, connect, accepted, on_drift):
+        emulator.deploy(ENV, count=1000)
+        emulator.latency = 0.005  # eight requests are in flight
+        emulator.script([Fault.ok()] * accepted + [REFUSED] * 8, when=is_large)
+        async with (await connect()).functions(ENV, on_drift=on_drift) as pager:
+            assert len(await pager.collect()) == 1000
+
+        assert (pager.stats.drift, pager.stats.passes) == (False, 1)
+
+
+class TestFailingListing:
+    @pytest.mark.parametrize("attempts", [1, 2, 3, 5])
+    @pytest.mark.parametrize("fault", [BUSY, Fault.status(503), REFUSED, BAD], ids=str)
+    async def test_costs_two_requests_or_the_attempts(self, emulator, connect, fault, attempts):
+        emulator.script(repeat(fault))
+        error, limits = await limits_of_failure(emulator, await connect(attempts=attempts))
+
+        most = 2 if fault in {REFUSED, BAD} else max(2, attempts)
+        assert error.attempts == len(limits) == most
+        assert limits == sorted(limits, reverse=True)
+        assert {*limits} == {100, 20}
+
+    @pytest.mark.parametrize("attempts", [1, 2, 3, 5])
+    async def test_needs_a_server_for_fewer_rows(self, stack, attempts, caplog):
+        caplog.set_level(logging.INFO, "tcb_async")
+        retry = RetryPolicy(base=0.0, attempts=attempts)
+        client = TcbClient("T", base_url="http://127.0.0.1:9", retry=retry)  # connection refused
+        with pytest.raises(TransportError) as caught:
+            await (await stack.enter_async_context(client)).list_functions(ENV)
+
+        assert caught.value.attempts == client._transport.sent == attempts
+        assert "fewer rows" not in caplog.text
+
+    @pytest.mark.parametrize("code", sorted({*ERRCODES} - REFUSING_CODES))
+    async def test_for_a_different_reason_requests_no_fewer_rows(self, emulator, connect, code):
+        emulator.script(repeat(Fault.errcode(code)))
+        error, limits = await limits_of_failure(emulator, await connect(attempts=3))
+
+        assert isinstance(error, ERRCODES[code].error)
+        assert limits == [100] * (3 if isinstance(error, RateLimitError) else 1)
+
+    async def test_by_http_429_requests_no_fewer_rows(self, emulator, connect):
+        emulator.script(repeat(Fault.status(429)))
+
+        assert (await limits_of_failure(emulator, await connect()))[1] == [100] * 5
+
+    async def test_for_a_wrong_environment_costs_one_request(self, emulator, connect):
+        emulator.deploy("test-888cc0")
+        error, limits = await limits_of_failure(emulator, await connect())
+
+        assert isinstance(error, ApiError)
+        assert (error.tcb_code, limits) == ("INVALID_ENV", [100])
+
+    async def test_of_20_rows_or_an_explicit_size_costs_one_request(self, emulator, connect):
+        client = await connect()
+        for options in ({"page_size": 20}, {"page_size": 100}, {"max_items": 20}):
+            emulator.forget_requests()
+            emulator.script([REFUSED])
+            with pytest.raises(ApiError):
+                await client.list_functions(ENV, **options)
+            assert len(emulator.requests) == 1
+
+    @pytest.mark.parametrize(
+        "faults", [[Fault.status(502)] * 2, repeat(NO_ROWS)], ids=["502", "no rows"]
+    )
+    async def test_teaches_no_size(self, emulator, connect, faults):
+        emulator.deploy(ENV, count=50)
+        emulator.script(faults)
+        client = await connect(attempts=2)
+
+        assert {*(await limits_of_failure(emulator, client))[1]} == {100, 20}
+        emulator.clear_faults()
+        assert await limits_of_listing(emulator, client) == [100]
+
+    async def test_first_transient_error_without_a_deadline_is_retried_in_full(
+        self, emulator, connect
+    ):
+        emulator.deploy(ENV, count=50)
+        emulator.script([BUSY])
+
+        assert await limits_of_listing(emulator, await connect(deadline=math.inf)) == [100, 100]
+
+
+class TestOwnPager:
     async def test_empty_large_page_is_requested_again_with_20_rows(self):
         listing, limits = ChangingList.of(150), []
 
@@ -390,18 +517,7 @@ class TestClient:
         assert len(await Pager(fetch, identify=NAME).collect()) == 150
         assert limits == [100, 100, 20, 20, 20]
 
-    async def test_a_wrong_environment_costs_one_request_more_and_teaches_nothing(self):
-        async with Emulator() as emulator:
-            emulator.deploy(ENV, count=50)
-            emulator.script([Fault.errcode(-501007)] * 2)
-            async with TcbClient(emulator.token, base_url=emulator.url) as client:
-                with pytest.raises(ApiError, match="-501007"):
-                    await client.functions("wrong-1a2b3c").collect()
-                await client.functions(ENV).collect()
-
-        assert limits_of(emulator) == [100, 20, 100]
-
-    async def test_a_pager_of_your_own_finds_it_out_too(self):
+    async def test_own_pager_learns_the_size(self):
         listing, limits = ChangingList.of(57), []
 
         async def fetch(offset, limit):
@@ -411,7 +527,7 @@ class TestClient:
         assert len(await Pager(fetch, identify=NAME).collect()) == 57
         assert limits == [100, 20, 20, 20]
 
-    async def test_your_page_size_stays_if_a_page_has_a_smaller_limit(self):
+    async def test_explicit_size_stays_if_a_page_has_a_smaller_limit(self):
         limits = []
 
         async def fetch(offset, limit):
@@ -422,7 +538,7 @@ class TestClient:
         assert len(await Pager(fetch, identify=str, page_size=20).collect()) == 57
         assert limits == [20, 20, 20]
 
-    async def test_a_pager_of_your_own_says_which_errors_refuse_a_size(self):
+    async def test_own_pager_decides_which_errors_refuse_a_size(self):
         class Shop(Pager[str]):
             def refuses_size(self, error):
                 return isinstance(error, ValueError)

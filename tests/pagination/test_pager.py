@@ -28,7 +28,7 @@ from tcb_async.exceptions import (
     TransportError,
 )
 from tcb_async.pagination.page import Page, Request
-from tcb_async.pagination.pager import Pager
+from tcb_async.pagination.pager import Pager, Surroundings
 
 pytestmark = pytest.mark.looptime
 
@@ -304,8 +304,7 @@ class TestLeavingEarly:
     async def test_a_consumer_that_is_cancelled_twice_leaves_nothing_to_its_owner(self, server):
         server.farewell = 3
         live: set[asyncio.Task[object]] = set()
-        pager = server.pager()
-        pager._live = live
+        pager = server.pager(_surroundings=Surroundings(live=live))
         consumer = asyncio.create_task(pager.collect())
         await asyncio.sleep(1.5)
 
@@ -332,9 +331,8 @@ class TestLeavingEarly:
 
     async def test_walks_end_with_client_closed_if_their_owner_cancels_the_fetches(self, server):
         live: set[asyncio.Task[object]] = set()
-        pagers = [server.pager(), server.pager(concurrency=3)]
-        for pager in pagers:
-            pager._live = live
+        around = Surroundings(live=live)
+        pagers = [server.pager(_surroundings=around, concurrency=most) for most in (8, 3)]
         consumers = [asyncio.create_task(pager.collect()) for pager in pagers]
         await asyncio.sleep(1.5)
         assert len(live) == 8 + 3
@@ -439,8 +437,9 @@ class TestRepairs:
         assert replicas.replies < 100
 
     async def test_the_owner_of_a_walk_waits_longer_and_longer(self):
-        pager = Pager(Replicas(57).fetch, identify=NAME, page_size=20)
-        pager._sleep = sleep = AsyncMock()
+        sleep = AsyncMock()
+        around = Surroundings(sleep=sleep)
+        pager = Pager(Replicas(57).fetch, identify=NAME, page_size=20, _surroundings=around)
 
         with pytest.raises(DriftError):
             await pager.collect()
@@ -702,13 +701,13 @@ class TestUse:
     @pytest.mark.parametrize(
         ("settings", "message"),
         [
-            ({"page_size": 0}, "page_size=0: must be a whole number, 1 or more"),
+            ({"page_size": 1}, "page_size=1: must be a whole number, 2 or more"),
             ({"concurrency": 0}, "concurrency=0: must be a whole number, 1 or more"),
             ({"max_items": -1}, "max_items=-1: must be a whole number, 0 or more"),
             ({"max_repairs": -1}, "max_repairs=-1: must be a whole number, 0 or more"),
             ({"page_size": True}, "page_size=True: must be"),
             ({"on_progress": 7}, "on_progress=7: must be a function that is not async"),
-            ({"on_drift": "hope"}, "on_drift='hope': must be one of ('repair', 'raise', 'ignore')"),
+            ({"on_drift": "hope"}, "on_drift='hope': must be one of ('repair', 'raise')"),
             ({"resume": 7}, "resume=7: must be a Cursor, or the string of one"),
             ({"resume": "nonsense"}, "resume=…: not a cursor"),
             ({"value": "number"}, "value='number': must be a function that is not async"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count, cycle
 from operator import attrgetter
 from typing import Literal, NamedTuple
@@ -30,6 +30,10 @@ IDENTITY = Identity(NAME, frozen=True)
 class Row(NamedTuple):
     name: str
     version: int = 0
+
+
+Pages = list[tuple[int, Page[Row]]]
+"""Replies in the order in which a plan received them, each with the number of its pass."""
 
 
 class Change(NamedTuple):
@@ -112,16 +116,17 @@ class ChangingList:
 
 @attrs.define
 class TiedList(ChangingList):
-    """A list of rows with equal sort keys: such rows are in a new order in each reply."""
+    """A list of rows with equal sort keys: their order depends on chance, or on the request."""
 
     ties: int = attrs.field(kw_only=True)  # neighbours with the same key
-    chance: random.Random = attrs.field(kw_only=True)
+    chance_of: Callable[[Request], random.Random] = attrs.field(kw_only=True)
 
     def page(self, request):
+        chance, rows = self.chance_of(request), list[Row]()
         for first in range(0, len(self.rows), self.ties):
-            tied = slice(first, first + self.ties)
-            self.rows[tied] = self.chance.sample(self.rows[tied], len(self.rows[tied]))
-        return super().page(request)
+            tied = self.rows[first : first + self.ties]
+            rows += chance.sample(tied, len(tied))
+        return ChangingList(rows, self.clamp).page(request)
 
 
 @attrs.define
@@ -132,7 +137,7 @@ class Outcome:
     at_start: list[str] = attrs.field(factory=list)
     yielded: list[str] = attrs.field(factory=list)
     items: list[Row] = attrs.field(factory=list)  # yielded, and those left when the consumer left
-    pages: list[frozenset[Row]] = attrs.field(factory=list)  # all received pages
+    pages: Pages = attrs.field(factory=list)
     requests: list[Request] = attrs.field(factory=list)
     in_flight: list[int] = attrs.field(factory=list)  # at each reply
     unread: int = 0
@@ -149,9 +154,16 @@ class Outcome:
         stayed = self.stayed - self.updated
         return [name for name in self.at_start if name in stayed]
 
-    def last_rows(self):
-        """What `Pager.collect` returns."""
-        return self.plan.last_rows(self.items)
+    @property
+    def kept(self):
+        """The rows that a list must have: if no change was noticed, those that were not updated."""
+        return self.stayed if self.plan.has_drifted else set(self.in_place)
+
+    def collect(self):
+        """Check the law of `Pager.collect`, and return its rows; only once."""
+        rows = self.plan.last_rows(self.items)
+        assert fault_of(rows, self.items, self.plan, self.pages) is None
+        return rows
 
     def note_what_became_of(self, listing):
         self.stayed = set(self.at_start) - listing.gone
@@ -170,6 +182,62 @@ class Outcome:
         assert yielded.issuperset(self.in_place), "nothing that stays is lost"
         if self.plan.stats.drift if drift is None else drift:
             assert self.stayed <= yielded, "updated rows are yielded too, once a change was noticed"
+
+
+def fault_of(rows, items, plan, pages):
+    """Return in which way rows break the law of `Pager.collect`; None: they keep it.
+
+    Args:
+        rows: The rows.
+        items: All items that the walk yielded.
+        plan: The plan of the walk, which is done.
+        pages: The replies, each with the number of the pass that it belongs to.
+    """
+    if not plan.has_drifted:
+        return None if rows == items else "no change was noticed, and these are other rows"
+    # A reply that contradicts itself is requested again.
+    pages = [(number, page) for number, page in pages if not _is_contradictory(page)]
+    if plan.stats.unsettled:
+        latest = {row.name: row for _, page in pages for row in page.items}
+        is_latest = rows == [latest[item.name] for item in items]
+        return None if is_latest else "unsettled, but these are not all items as last seen"
+    yielded = {row.name for row in items}
+    passes = [
+        [page for number, page in pages if number >= first]
+        for first in range(plan.stats.passes, 0, -1)
+    ]
+    if _is_quiet(passes[0][-1:]) or _is_quiet(passes[0]):
+        proof = passes[0][-1:] if _is_quiet(passes[0][-1:]) else passes[0]
+    else:
+        proof = next((replies for replies in passes if _is_double_collect(replies, pages)), [])
+    shown = {row for page in proof for row in page.items if row.name in yielded}
+    is_same = len(rows) == len(shown) and set(rows) == shown
+    return None if proof and is_same else "settled, but no pass proves these rows"
+
+
+def _is_contradictory(page):
+    end = page.offset + len(page.items)
+    return end > page.total if page.items else end < page.total
+
+
+def _is_quiet(replies):
+    """Whether these are the pages of a list at rest, from row 0 to its end."""
+    rows: list[Row] = []
+    for page in replies:
+        again = rows[page.offset :]
+        if page.offset > max(0, len(rows) - 1) or again != list(page.items[: len(again)]):
+            return False
+        rows += page.items[len(again) :]
+    names = {row.name for row in rows}
+    return all(page.total == len(rows) == len(names) for page in replies)
+
+
+def _is_double_collect(replies, pages):
+    """Whether the last replies count all rows, each as it was last seen before them."""
+    before = {row.name: row for _, page in pages[: -len(replies)] for row in page.items}
+    shown = {row for page in replies for row in page.items}
+    is_complete = all(page.total == len(shown) for page in replies)
+    return is_complete and all(before.get(row.name) == row for row in shown)
 
 
 def walk(plan, listing, *, changes=(), lag=0, **settings):
@@ -210,7 +278,7 @@ def carry_out(  # noqa: C901 - one loop, as in the pager
 
     Args:
         plan: The plan to carry out.
-        answer: Returns the reply to a request.
+        answer: Returns the reply to a request; None refuses it.
         outcome: Told of each request, and of what was yielded.
         concurrency: How many requests are in flight at a time.
         arrival: Which of the requests in flight gets the next reply, over and over.
@@ -221,7 +289,7 @@ def carry_out(  # noqa: C901 - one loop, as in the pager
         How many items of the last page the consumer has not taken.
     """
     flying: list[Request] = []
-    replies: dict[Request, Page[Row]] = {}
+    replies: dict[Request, Page[Row] | None] = {}
     turns = cycle(arrival)
     while True:
         while len(flying) < concurrency and (request := plan.next_request()) is not None:
@@ -235,15 +303,20 @@ def carry_out(  # noqa: C901 - one loop, as in the pager
             replies[request] = answer(request)
             outcome.in_flight.append(len(flying))
         head = flying.pop(0)
-        page = replies.pop(head)
-        items = plan.receive(head, page)
-        if plan.stores_rows:
-            outcome.items += items
-            outcome.pages.append(frozenset(page.items))
+        page, generation = replies.pop(head), plan.generation
+        items: Sequence[Row] = ()
+        if page is None:
+            assert plan.receive_refusal(head)
+        else:
+            number = max(1, plan.stats.passes)  # 0 before the first reply
+            items = plan.receive(head, page)
+            if plan.stores_rows:
+                outcome.pages.append((number, page))
+                outcome.items += items
         names = [row.name for row in items]
-        if len(plan.outstanding) != len(flying):
-            assert not plan.outstanding
+        if plan.generation != generation:
             flying.clear()
+        assert list(plan.outstanding) == flying
         for taken, name in enumerate(names):
             if len(outcome.yielded) >= most:
                 return len(names) - taken
@@ -254,6 +327,18 @@ def carry_out(  # noqa: C901 - one loop, as in the pager
             return 0
     assert plan.done != (plan.failure is not None)
     return 0
+
+
+def carried(plan, answer, **settings):
+    """Carry a plan out with the replies of `answer`."""
+    outcome = Outcome(plan)
+    carry_out(plan, answer, outcome, **settings)
+    return outcome
+
+
+def needed(rows, shown):
+    """How many pages of so many rows, each overlapping the one before it, hold so many rows."""
+    return 1 if rows <= shown else 1 + -(-(rows - shown) // (shown - 1))
 
 
 def a_dozen_changes(chance, places):

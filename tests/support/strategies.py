@@ -63,10 +63,17 @@ class Ties:
 
     rows: int
     seed: int
+    is_fixed: bool = False  # equal requests get rows in the same order
 
     def of(self, size, clamp=1000):
-        rows = ChangingList.of(size).rows
-        return TiedList(rows, clamp, ties=self.rows, chance=random.Random(self.seed))
+        seed, chance = self.seed, random.Random(self.seed)
+
+        def chance_of(request):
+            if self.is_fixed:
+                return random.Random(f"{seed} {request.offset} {request.limit}")
+            return chance
+
+        return TiedList(ChangingList.of(size).rows, clamp, ties=self.rows, chance_of=chance_of)
 
 
 def _servers(sizes):

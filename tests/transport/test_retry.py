@@ -1,5 +1,6 @@
 """When to retry, how long to wait, and when to stop, on a clock that the test moves."""
 
+import asyncio
 import gc
 import math
 from functools import partial
@@ -18,6 +19,7 @@ from tcb_async.exceptions import (
     ParameterError,
     RateLimitError,
     SystemBusyError,
+    TcbError,
     TokenError,
     TransportError,
 )
@@ -165,24 +167,30 @@ async def test_attempts_are_cut_to_the_deadline():
 
 NOT_SENT = TransportError("connection refused", sent=False)
 REFUSED_SIZE = ParameterError("too many", errcode=40097)
+NO_ENV = ParameterError("no env", errcode=-501000, errmsg="TcbCode: [INVALID_ENV]")
+LIMITED = RateLimitError("slow down", errcode=45011)
 LARGE, SMALL = b"100", b"20"
 
 
 class TestFallback:
-    """A request for more rows that fails is repeated with fewer."""
+    """After an error that may refuse the number of rows, fewer are requested."""
 
     @pytest.mark.parametrize(
         ("errors", "bodies"),
         [
-            pytest.param([BUSY] * 9, [LARGE] * 3 + [SMALL], id="exhausted"),
-            pytest.param([BUSY, *[REFUSED_SIZE] * 9], [LARGE] * 2 + [SMALL], id="refused"),
+            pytest.param([BUSY] * 9, [LARGE, LARGE, SMALL], id="busy"),
+            pytest.param([BUSY, *[REFUSED_SIZE] * 9], [LARGE, LARGE, SMALL], id="refused"),
             pytest.param([REFUSED_SIZE, *[BUSY] * 9], [LARGE, SMALL, SMALL], id="then busy"),
+            pytest.param([REFUSED_SIZE] * 9, [LARGE, SMALL], id="refused twice"),
+            pytest.param([BUSY, BUSY, *[NOT_SENT] * 9], [LARGE, LARGE, SMALL], id="not sent last"),
             pytest.param([NOT_SENT] * 9, [LARGE] * 3, id="not sent"),
-            pytest.param([BUSY, BUSY, *[NOT_SENT] * 9], [LARGE] * 3, id="not sent at last"),
-            pytest.param([REFUSED] * 9, [LARGE], id="not about the size"),
+            pytest.param([LIMITED] * 9, [LARGE] * 3, id="rate limit"),
+            pytest.param([BUSY, *[LIMITED] * 9], [LARGE] * 3, id="then a rate limit"),
+            pytest.param([REFUSED] * 9, [LARGE], id="credentials"),
+            pytest.param([NO_ENV] * 9, [LARGE], id="no such environment"),
         ],
     )
-    async def test_costs_at_most_one_more_attempt(self, errors, bodies):
+    async def test_is_one_of_the_attempts(self, errors, bodies):
         story = Story(errors, fallback=SMALL)
         with pytest.raises(type(errors[len(bodies) - 1])) as caught:
             await story.run(attempts=3)
@@ -191,33 +199,69 @@ class TestFallback:
         assert caught.value is errors[len(bodies) - 1]
         assert caught.value.attempts == len(bodies) == 1 + story.count.retries
 
-    async def test_is_paid_from_the_quota_if_the_error_is_retryable(self):
+    @given(
+        errors=st.lists(
+            st.sampled_from([BUSY, CUT, REFUSED_SIZE, NO_ENV, LIMITED, NOT_SENT]),
+            min_size=9,
+            max_size=9,
+        ),
+        attempts=st.integers(1, 6),
+        seconds=st.sampled_from([0.0, 1.0, 4.0, 30.0]),
+        deadline=st.sampled_from([5.0, 60.0, math.inf]),
+        quota=st.integers(0, 100),
+    )
+    def test_has_the_bounds_of_the_policy(self, errors, attempts, seconds, deadline, quota):
+        """At most two attempts or those of the policy, in the same time, from the same quota."""
+        story = Story(errors, fallback=SMALL, seconds_per_attempt=seconds)
+        story.quota = RetryQuota(available=quota)
+        with pytest.raises(TcbError):
+            asyncio.run(story.run(attempts=attempts, deadline=deadline))
+
+        retried = errors[: len(story.bodies) - 1]
+        assert len(retried) < max(2, attempts)
+        assert min(story.left) > 0
+        costs = {LIMITED: 5, BUSY: 5, REFUSED_SIZE: 0}
+        assert quota - story.quota.available == sum(costs.get(error, 14) for error in retried)
+
+    async def test_transient_errors_are_paid_from_the_quota(self):
         for capacity, bodies in ((9, [LARGE, LARGE]), (10, [LARGE, LARGE, SMALL])):
             story = Story([BUSY] * 9, fallback=SMALL, quota=RetryQuota(capacity=capacity))
             with pytest.raises(SystemBusyError):
-                await story.run(attempts=2)
+                await story.run()
             assert story.bodies == bodies
 
         story = Story([REFUSED_SIZE], fallback=SMALL, quota=RetryQuota(capacity=0))
         assert await story.run() == b"reply"
+        assert story.clock.waits == [0.0]
 
-    async def test_has_time_left_if_the_server_does_not_reply(self):
+    @pytest.mark.parametrize("attempts", [1, 2])
+    async def test_has_time_left_if_the_server_does_not_reply(self, attempts):
         story = Story([CUT], fallback=SMALL, seconds_per_attempt=30.0)
 
-        assert await story.run(attempts=2, deadline=61.0) == b"reply"
+        assert await story.run(attempts=attempts, deadline=60.0) == b"reply"
         assert story.bodies == [LARGE, SMALL]
-        assert story.left == [30.5, 30.0]
+        assert story.left == [30.0, 29.0]
 
-    async def test_retries_stay_large_in_the_first_half_of_the_deadline(self):
-        story = Story([BUSY] * 3, fallback=SMALL, seconds_per_attempt=10.0)
+    async def test_does_not_wait_for_more_than_half_of_the_time_left(self):
+        story = Story([BUSY], fallback=SMALL, seconds_per_attempt=30.0)
 
-        assert await story.run(deadline=60.0) == b"reply"
-        assert story.bodies == [LARGE, LARGE, LARGE, SMALL]
+        assert await story.run(deadline=60.0, base=40.0, cap=40.0) == b"reply"
+        assert story.clock.waits == [15.0]
+
+    @pytest.mark.parametrize(
+        ("seconds", "larges"), [(4.0, 2), (29.0, 2), (30.0, 1)], ids=["early", "half", "late"]
+    )
+    async def test_waits_for_a_second_error_or_half_of_the_time(self, seconds, larges):
+        story = Story([BUSY] * larges, fallback=SMALL, seconds_per_attempt=seconds)
+
+        await story.run(deadline=60.0, base=0.0)
+        assert story.bodies == [LARGE] * larges + [SMALL]
 
     async def test_needs_no_deadline(self):
-        story = Story([BUSY] * 2, fallback=SMALL)
+        story = Story([BUSY] * 2, fallback=SMALL, seconds_per_attempt=1e9)
 
-        assert await story.run(attempts=2, deadline=math.inf) == b"reply"
+        assert await story.run(deadline=math.inf) == b"reply"
+        assert story.bodies == [LARGE, LARGE, SMALL]
         assert story.left == [math.inf] * 3
 
     async def test_does_not_pass_the_deadline(self):
@@ -227,7 +271,8 @@ class TestFallback:
 
         assert story.bodies == [LARGE]
         error = caught.value
-        assert (error.attempts, error.stop_reason) == (1, "the deadline of 5 s passed")
+        expected = (1, "the next wait would cross the deadline of 5 s")
+        assert (error.attempts, error.stop_reason) == expected
 
 
 async def test_waits_double_up_to_the_cap_with_full_jitter():

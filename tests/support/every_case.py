@@ -10,10 +10,13 @@ from itertools import count, permutations, product
 from typing import NamedTuple
 
 import attrs
-from model import IDENTITY, Change, ChangingList, Row
+from model import IDENTITY, Change, ChangingList, Pages, Row, fault_of
 
+from tcb_async.cursor import Cursor
 from tcb_async.pagination.page import Page, PageSize, Request
 from tcb_async.pagination.plan import Mode, Plan
+
+START = Cursor("")
 
 
 class Manner(NamedTuple):
@@ -26,6 +29,7 @@ class Manner(NamedTuple):
         most: After how many items the walk is left, and resumed from its cursor; None for never.
         above: The answer of the server to a request for more than 2 rows, if the page size has to
             be found out: it sends 2 ("clamp"), refuses ("refuse") or sends none ("empty").
+        is_collected: Whether the list that `collect` returns is checked, besides the yielded items.
     """
 
     page_size: int
@@ -33,31 +37,47 @@ class Manner(NamedTuple):
     last_first: bool = False
     most: int | None = None
     above: str | None = None
+    is_collected: bool = False
 
-    def size(self):
-        return PageSize(self.page_size, None if self.above is None else 2)
+    def plan(self, start=START):
+        size = PageSize(self.page_size, None if self.above is None else 2)
+        plan = Plan(IDENTITY, start=start, size=size)
+        plan.stores_rows = self.is_collected
+        return plan
 
 
-def manners(page_sizes, most=(None,)):
-    """One ahead, and two ahead in both orders of arrival."""
+def manners(page_sizes, most=(None,), *, is_collected=(False, True)):
+    """One ahead, and two ahead in both orders of arrival; iterated, and collected."""
     return [
-        Manner(page_size, ahead, last_first, left)
+        Manner(page_size, ahead, last_first, left, is_collected=collected)
         for page_size in page_sizes
         for ahead, last_first in ((1, False), (2, False), (2, True))
         for left in most
+        for collected in is_collected
     ]
 
 
 @attrs.define
 class Tally:
-    """How many walks there were, and how they ended."""
+    """How many walks there were, and how they ended.
+
+    A collected list that is none that the server had is `unseen` if no reply shows a change. It is
+    `cancelled_out` if the changes of a quiet pass, after a noticed change, leave no sign; two
+    changes cannot.
+    """
 
     walks: int = 0
+    settled: int = 0
+    unseen: int = 0
+    cancelled_out: int = 0
     gave_up: int = 0
     wrong: list[str] = attrs.field(factory=list)
 
     def check(self, *, more_than):
-        print(f"{self.walks:,} walks")
+        print(
+            f"{self.walks:,} walks, {self.settled:,} settled; no state of the list, of all walks: "
+            f"{self.unseen:,}, of settled walks: {self.cancelled_out:,}"
+        )
         assert self.walks > more_than
         assert self.wrong == []
         assert self.gave_up == 0
@@ -74,6 +94,15 @@ def every_change(rows):
             yield Change(0, "lift", place)
         for to in range(rows):
             yield Change(0, "redeploy", place, to)
+
+
+def every_small_change(rows):
+    """The changes that an API offers, at few positions."""
+    yield Change(0, "insert", 0)
+    yield Change(0, "insert", rows)
+    for place in range(rows):
+        yield Change(0, "delete", place)
+        yield Change(0, "update", place)
 
 
 def every_exchange(rows):
@@ -115,23 +144,29 @@ def _grows(change):
 
 
 def _walk(manner, server, tally):
-    """Walk, and check the law; False if the last change came too late to matter."""
+    """Walk, and check the laws; False if the last change came too late to matter."""
     at_start = server.listing.names
-    yielded: list[str] = []
-    plan = Plan(IDENTITY, size=manner.size())
-    drift = False
+    server.note_state()
+    yielded: list[Row] = []
+    earlier: set[str] = set()
+    plan, drift = manner.plan(), False
     if manner.most is not None:
         unread = _carry_out(plan, manner, server, yielded, manner.most)
         drift = plan.stats.drift
         if unread or plan.mode is not Mode.DONE:
-            plan = Plan(IDENTITY, start=plan.cursor(unread), size=manner.size())
+            earlier = {row.name for row in yielded}
+            server.pages.clear()
+            plan = manner.plan(plan.cursor(unread))
     if plan.mode is not Mode.DONE:
         _carry_out(plan, manner, server, yielded, None)
     if server.applied < len(server.schedule):
         return False
     tally.walks += 1
     tally.gave_up += plan.failure is not None
-    wrong = _fault(at_start, server.listing, yielded, plan, drift=drift or plan.stats.drift)
+    names = [row.name for row in yielded]
+    wrong = _fault(at_start, server.listing, names, plan, drift=drift or plan.stats.drift)
+    if wrong is None and manner.is_collected and plan.failure is None:
+        wrong = _collected_fault(server, yielded[len(earlier) :], earlier, plan, tally)
     if wrong is not None:
         tally.wrong.append(
             f"{manner}, {len(at_start)} rows, {server.schedule or server.orders}: {wrong}"
@@ -149,10 +184,16 @@ class _Server:
     orders: tuple[tuple[Row, ...], ...] = ()
     replies: int = 0
     applied: int = 0
+    pages: Pages = attrs.field(factory=list)
+    states: list[set[Row]] = attrs.field(factory=list)
+
+    def note_state(self):
+        self.states.append(set(self.listing.rows))
 
     def answer(self, request):
         while self.applied < len(self.schedule) and self.schedule[self.applied][0] == self.replies:
             self.listing.apply(self.schedule[self.applied][1])
+            self.note_state()
             self.applied += 1
         if self.replies < len(self.orders):
             self.listing.rows = list(self.orders[self.replies])
@@ -181,10 +222,11 @@ def _carry_out(plan, manner, server, yielded, most):
             assert plan.receive_refusal(head)
             flying.clear()
             continue
-        names = [row.name for row in plan.receive(head, page)]
-        if len(plan.outstanding) != len(flying):
+        server.pages.append((max(1, plan.stats.passes), page))  # 0 before the first reply
+        generation = plan.generation
+        yielded.extend(plan.receive(head, page))
+        if plan.generation != generation:
             flying.clear()
-        yielded.extend(names)
         if most is not None and len(yielded) >= most:
             unread = len(yielded) - most
             del yielded[most:]
@@ -201,3 +243,26 @@ def _fault(at_start, listing, yielded, plan, *, drift):
     owed = set(at_start) - listing.gone
     lost = (owed if drift else owed - listing.updated) - came
     return f"lost {sorted(lost)}" if lost else None
+
+
+def _collected_fault(server, items, earlier, plan, tally):
+    """The law of `collect`, with all states of the list: a settled result is one of them."""
+    rows = plan.last_rows(items)
+    names = {row.name for row in rows}
+    kept = {row.name for row in items} - server.listing.gone
+    if not kept <= names:
+        return f"lost {sorted(kept - names)} of the yielded rows"
+    fault = fault_of(rows, items, plan, server.pages)
+    if fault is not None:
+        return fault
+    is_changed, is_unsettled = plan.has_drifted, plan.stats.unsettled
+    if is_unsettled:
+        return "unsettled" if server.schedule else None  # a few changes do not disturb four passes
+    tally.settled += is_changed
+    if set(rows) in [{row for row in state if row.name not in earlier} for state in server.states]:
+        return None
+    if is_changed and len(server.schedule) < 3:
+        return f"settled, but {rows} is no state of the list"
+    tally.unseen += not is_changed
+    tally.cancelled_out += is_changed
+    return None

@@ -1,0 +1,177 @@
+"""Commands judge one state of a list: at rest in any order, and while it changes."""
+
+import itertools
+import json
+import math
+import random
+import sqlite3
+from contextlib import closing
+from datetime import datetime, timedelta
+
+import pytest
+from constants import LIST
+from terminal import ENV, env_for, rows_in, run
+
+from tcb_async.emulator import Fault
+from tcb_async.inventory import InventoryStore
+
+NOON = datetime.fromisoformat("2026-11-25T12:00:00+08:00")
+NOTE = "the list changed while it was read: some of these functions may be deleted\n"
+UNSETTLED = f"the list changed during each pass: try again (env '{ENV}')"
+LOST = ["fn-0197", "fn-0199"]  # ties of row 198, by which pages 2 and 3 overlap
+
+
+def before_each_reply(emulator, change):
+    """Call `change` with the body of each list request: concurrent requests differ too."""
+
+    async def act(exchange):
+        change(await exchange.request.json())
+        return exchange.send(exchange.make_reply())
+
+    emulator.clear_faults()
+    emulator.script(itertools.repeat(Fault("change", act)), path=LIST)
+
+
+def deploy_at_rest(emulator):
+    """Deploy 250 functions, three per second."""
+    emulator.max_page = 100
+    for second in range(84):
+        time = f"{NOON + timedelta(seconds=second):%Y-%m-%d %H:%M:%S}"
+        emulator.deploy(ENV, count=3 if second else 1, add_time=time)
+    sort_by_time(emulator, ties=3)
+
+
+def sort_by_time(emulator, ties):
+    """Sort the list, and the functions of one second differently for each offset and limit."""
+
+    def sort(body):
+        chance = random.Random(f"{ties} {body['offset']} {body['limit']}")
+        places = {name: chance.random() for name in names(emulator)}
+        rows = emulator.functions(ENV)
+        for row in sorted(rows, key=lambda row: (row.add_time, places[row.name])):
+            emulator.delete(ENV, row.name)
+            times = {"add_time": row.add_time, "mod_time": row.mod_time}
+            emulator.deploy(ENV, row.name, status=row.status, **times)
+
+    before_each_reply(emulator, sort)
+
+
+def deploy_and_change(emulator, replies=math.inf):
+    """Deploy 60 functions; before so many replies, delete the last one and add a new first one."""
+    emulator.deploy(ENV, count=60)
+    number = itertools.count()
+
+    def change(_body):
+        if next(number) < replies:
+            emulator.delete(ENV, emulator.functions(ENV)[-1].name)
+            emulator.deploy(ENV, index=0)
+
+    before_each_reply(emulator, change)
+
+
+def names(emulator):
+    return sorted(function.name for function in emulator.functions(ENV))
+
+
+@pytest.fixture
+def export(emulator, tmp_path):
+    """Write a JSON file of the functions, or of some; return its path."""
+
+    def write(*, without=()):
+        rows = [{"name": name} for name in names(emulator) if name not in without]
+        path = tmp_path / "export.json"
+        path.write_text(json.dumps(rows), encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def spend_night(emulator, tmp_path, monkeypatch):
+    """Run an inventory of the environment; return the function that queries its store."""
+    account = {"appid": "wx1", "access_token": emulator.token, "envs": [ENV]}
+    accounts, store = tmp_path / "accounts.ndjson", tmp_path / "inventory.sqlite"
+    accounts.write_text(json.dumps(account), encoding="utf-8")
+
+    def select(query):
+        with closing(sqlite3.connect(store)) as database:
+            return [name for (name,) in database.execute(query)]
+
+    async def spend_night(number=1):
+        now = NOON + timedelta(days=number)
+        monkeypatch.setitem(InventoryStore.__init__.__kwdefaults__, "clock", lambda: now)
+        words = ("inventory", "--accounts", str(accounts), "-o", str(store), "--quiet")
+        ended = await run(*words, env=env_for(emulator))
+        assert ended.code == 0
+        return select
+
+    return spend_night
+
+
+class TestAtRest:
+    """Functions with equal keys are in an order that depends on offset and limit."""
+
+    async def test_list_writes_every_function(self, emulator, tmp_path):
+        deploy_at_rest(emulator)
+        path = tmp_path / "all.json"
+        ended = await run("list", ENV, "-o", str(path), env=env_for(emulator))
+        rows = rows_in(path.read_text(encoding="utf-8"), "json")
+        assert sorted(row["name"] for row in rows) == names(emulator)
+        assert (ended.code, NOTE in ended.err) == (0, False)
+
+    async def test_wait_for_all_notices_each_failed_function(self, emulator):
+        deploy_at_rest(emulator)
+        emulator.update(ENV, LOST[0], status="UpdateFailed")
+        ended = await run("wait", ENV, "--all", env=env_for(emulator))
+        assert (ended.code, f"{LOST[0]!r} is UpdateFailed" in ended.err) == (4, True)
+
+    @pytest.mark.parametrize(("without", "code"), [([], 0), (LOST, 7)], ids=["equal", "different"])
+    async def test_diff_finds_every_function(self, emulator, export, without, code):
+        deploy_at_rest(emulator)
+        ended = await run("diff", export(without=without), ENV, env=env_for(emulator))
+        extra = sorted(line.split()[:2] for line in ended.out.splitlines())
+        assert (ended.code, extra) == (code, [["extra", name] for name in without])
+
+    async def test_an_inventory_stores_no_change(self, emulator, spend_night):
+        deploy_at_rest(emulator)
+        await spend_night(1)
+        sort_by_time(emulator, ties=0)
+        select = await spend_night(2)
+        assert sorted(select("SELECT name FROM current")) == names(emulator)
+        assert select("SELECT name FROM changes") == []
+
+
+class TestChangesDuringEachPass:
+    """The list is different at each request."""
+
+    async def test_list_prints_a_note_even_if_quiet(self, emulator):
+        deploy_and_change(emulator)
+        ended = await run("list", ENV, "-f", "ndjson", "--quiet", env=env_for(emulator))
+        listed = {row["name"] for row in rows_in(ended.out, "ndjson")}
+        assert (ended.code, ended.err) == (0, NOTE)
+        assert "fn-0001" in listed
+
+    @pytest.mark.parametrize("options", [[], ["--name", "fn-000*"]], ids=["different", "equal"])
+    async def test_diff_judges_nothing(self, emulator, export, options):
+        deploy_and_change(emulator)
+        ended = await run("diff", export(), ENV, *options, env=env_for(emulator))
+        assert (ended.code, ended.out) == (5, "")
+        assert ended.err == f"tcb-async: {UNSETTLED}\n"
+
+    async def test_wait_reads_again_until_its_time_is_over(self, emulator):
+        deploy_and_change(emulator)
+        words = ("--all", "--timeout", "1.5", "--interval", "0.1")
+        ended = await run("wait", ENV, *words, env=env_for(emulator))
+        assert f"{UNSETTLED}; retrying in 0.1 s\n" in ended.err
+        assert (ended.code, f"no listing of {ENV} was complete" in ended.err) == (5, True)
+
+    async def test_wait_succeeds_after_the_changes(self, emulator):
+        deploy_and_change(emulator, replies=30)
+        ended = await run("wait", ENV, "--all", "--interval", "0.1", env=env_for(emulator))
+        assert (ended.code, f"{UNSETTLED}; retrying in 0.1 s\n" in ended.err) == (0, True)
+
+    async def test_an_inventory_stores_each_function_that_stayed(self, emulator, spend_night):
+        deploy_and_change(emulator)
+        before = names(emulator)
+        select = await spend_night()
+        assert {*before} & {*names(emulator)} <= {*select("SELECT name FROM current")}
