@@ -217,7 +217,7 @@ def test_0_means_that_two_lists_are_equal(tmp_path_factory, expected, found, is_
             *words,
             *options,
             "--page-size",
-            "1",
+            "2",
             env=env_for(emulator),
             stdin=stdins[0] or stdins[1],
         )
