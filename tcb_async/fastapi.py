@@ -10,7 +10,7 @@ says which side has to act.
 
 
     @app.get("/count")
-    async def count(client: DepClient, env: str) -> int:
+    async def count(client: ClientDep, env: str) -> int:
         return await client.count_functions(env)
 """
 
@@ -48,7 +48,7 @@ from tcb_async.exceptions import (
 )
 from tcb_async.models import Value
 
-__all__ = ["DepClient", "client", "error_handler", "lifespan", "problem_of", "status_of"]
+__all__ = ["ClientDep", "client", "error_handler", "lifespan", "problem_of", "status_of"]
 
 _STATE = "tcb_async_client"
 _RECIPE = (
@@ -118,10 +118,10 @@ async def client(connection: HTTPConnection) -> TcbClient:
     return app_client
 
 
-DepClient = Annotated[TcbClient, Depends(client)]
+ClientDep = Annotated[TcbClient, Depends(client)]
 """The application's client::
 
-    async def count(client: DepClient, env: str) -> int: ...
+    async def count(client: ClientDep, env: str) -> int: ...
 
 In tests, ``app.dependency_overrides[tcb_async.fastapi.client]`` replaces it.
 """

@@ -11,7 +11,7 @@ import pytest
 from blockbuster import blockbuster_ctx
 from raw_server import RawServer
 
-from tcb_async import TcbClient
+from tcb_async import RetryPolicy, TcbClient
 from tcb_async.emulator import Emulator
 
 LIBRARY = [
@@ -40,6 +40,14 @@ async def emulator():
     """A WeChat server on a socket, with pages of 20 functions."""
     async with Emulator(max_page=20) as emulator:
         yield emulator
+
+
+@pytest.fixture
+async def client(emulator):
+    """A client that retries without waiting."""
+    retry = RetryPolicy(base=0.0)
+    async with TcbClient(emulator.token, base_url=emulator.url, retry=retry) as client:
+        yield client
 
 
 @pytest.fixture

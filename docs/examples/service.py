@@ -21,7 +21,7 @@ from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import StreamingResponse
 
 from tcb_async import FunctionPager, TcbClient, TcbError
-from tcb_async.fastapi import DepClient, error_handler, lifespan, problem_of
+from tcb_async.fastapi import ClientDep, error_handler, lifespan, problem_of
 
 log = logging.getLogger("service")
 
@@ -31,7 +31,7 @@ app.add_exception_handler(TcbError, error_handler)
 
 
 async def walk(
-    client: DepClient, env: str, resume: str | None = None
+    client: ClientDep, env: str, resume: str | None = None
 ) -> AsyncIterator[FunctionPager]:
     """Provide a walk that is closed with the request."""
     async with client.functions(env, resume=resume) as pager:
@@ -46,7 +46,7 @@ async def functions(pager: Annotated[FunctionPager, Depends(walk)]) -> Streaming
 
 
 @app.get("/healthz")
-async def healthz(client: DepClient) -> dict[str, str]:
+async def healthz(client: ClientDep) -> dict[str, str]:
     if client.closed:
         raise HTTPException(503, "shutting down")
     return {"status": "ok"}

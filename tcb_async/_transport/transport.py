@@ -27,9 +27,9 @@ from yarl import URL
 from tcb_async._arguments import DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT
 from tcb_async._codec import decode_reply, encode_object
 from tcb_async._redact import Hidden, Secret, forget_frames, wrap_secrets
-from tcb_async._transport.faults import make_status_error, translate
 from tcb_async._transport.request import ApiRequest, Target
 from tcb_async._transport.session import HEADERS, SessionKeeper, add_query
+from tcb_async._transport.translation import make_status_error, translate
 from tcb_async.exceptions import (
     ApiError,
     ClientClosedError,

@@ -69,7 +69,7 @@ def list_merchants(*, output_format: OutputFormat = TABLE, access: Platform = Pl
             raise CycloptsError(
                 "--component-appid: name the platform, or set TCB_COMPONENT_APPID; or pass --demo"
             )
-        from tcb_async.cli.accounts import choose_accounts  # noqa: PLC0415 - the client
+        from tcb_async.cli.account_sources import choose_accounts  # noqa: PLC0415 - the client
 
         async def work(client: TcbClient) -> None:
             rows = await client.authorizers().collect()

@@ -92,7 +92,7 @@ def list_inventory(
         files.check(access)
         # Taken before the file is read, so that a change during the read is noticed.
         was_rewritten = partial(_was_rewritten, access.accounts, _last_written(access.accounts))
-        from tcb_async.cli.accounts import choose_accounts  # noqa: PLC0415 - the client
+        from tcb_async.cli.account_sources import choose_accounts  # noqa: PLC0415 - the client
 
         service, known = choose_accounts(access)
         job = InventoryJob(

@@ -5,9 +5,9 @@ Rule: it shares no code with the client, so that a misread field cannot be wrong
 The API is provisional: it may change in a minor release.
 """
 
-from tcb_async.emulator.demo import DEMO_ENV
 from tcb_async.emulator.emulator import Emulator
 from tcb_async.emulator.faults import FAULTS, Exchange, Fault
+from tcb_async.emulator.generated import DEMO_ENV
 from tcb_async.emulator.state import DeployedFunction, EnvironmentInfo
 from tcb_async.emulator.wire import EmulatorClock, RecordedRequest, token_id
 

@@ -18,7 +18,7 @@ from typing import Literal, Self
 import attrs
 from aiohttp import web
 
-from tcb_async.emulator import demo, state, wire
+from tcb_async.emulator import generated, state, wire
 from tcb_async.emulator.endpoints import LIST_FUNCTIONS, AboveMaxPage, Endpoints
 from tcb_async.emulator.faults import Exchange, Fault, Reply, Script, When, take_fault
 from tcb_async.emulator.server import Server
@@ -117,7 +117,7 @@ class Emulator(Endpoints, Server):
         """Make an emulator for trying the library: 48 functions in ``DEMO_ENV``, sometimes busy."""
         emulator = cls(port=port, latency=0.03, jitter=0.02)
         emulator.busy_rate = 0.05
-        emulator.add_demo_environment(demo.DEMO_ENV)
+        emulator.add_demo_environment(generated.DEMO_ENV)
         return emulator
 
     # Environments and functions
@@ -155,8 +155,8 @@ class Emulator(Endpoints, Server):
     def add_demo_environment(self, env: str) -> None:
         """Create an environment with the 48 functions of the demo."""
         with self._lock:
-            self.add_environment(env, create_time=demo.DEMO_CREATED)
-            self._environments[env].functions = tuple(demo.make_demo_functions())
+            self.add_environment(env, create_time=generated.DEMO_CREATED)
+            self._environments[env].functions = tuple(generated.make_demo_functions())
 
     def update_environment(self, env: str, *, status: EnvironmentStatus) -> EnvironmentInfo:
         """Change an environment's status now, and return the environment as it is listed."""
@@ -423,8 +423,10 @@ class Emulator(Endpoints, Server):
         Raises:
             ValueError: There are too many functions.
         """
-        if not 0 <= functions <= demo.MAX_GENERATED:
-            raise ValueError(f"functions={functions!r}: must be from 0 to {demo.MAX_GENERATED}")
+        if not 0 <= functions <= generated.MAX_GENERATED:
+            raise ValueError(
+                f"functions={functions!r}: must be from 0 to {generated.MAX_GENERATED}"
+            )
         appids: list[str] = []
         with self._lock:
             for number in itertools.islice(self._merchant_numbers, count):
@@ -433,7 +435,9 @@ class Emulator(Endpoints, Server):
                 for index in range(environments):
                     info = self.add_environment(f"shop{number}-{index + 1}", owner=appid)
                     start = number * 7 + index * functions
-                    self._environments[info.env].functions = demo.take_functions(start, functions)
+                    self._environments[info.env].functions = generated.take_functions(
+                        start, functions
+                    )
         return tuple(appids)
 
     def add_demo_merchants(self, component_appid: str) -> tuple[str, ...]:

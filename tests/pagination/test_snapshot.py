@@ -20,6 +20,7 @@ from model import (
     NAME,
     Change,
     ChangingList,
+    Kind,
     Row,
     a_dozen_changes,
     by_reply,
@@ -37,6 +38,7 @@ from tcb_async.pagination.plan import Mode, Plan
 ENV = "test-777bb9"
 IN_ORDER, LAST_FIRST = Manner(2, 2), Manner(2, 2, last_first=True)
 EMPTY: Page[Row] = Page((), 0)
+KINDS: list[Kind] = ["insert", "delete", "lift", "redeploy"]
 ties = st.builds(Ties, st.integers(2, 60), st.integers(0, 2**32), st.booleans())
 
 
@@ -122,6 +124,25 @@ class TestChanges:
 
             assert {row.name for row in outcome.collect()} >= outcome.stayed
             assert passes[1] == passes[0] + 4
+
+    def test_unsettled_rows_are_all_items_as_last_seen(self):
+        unsettled = 0
+        for seed in range(60):
+            chance = random.Random(seed)
+            storm = [
+                Change(1, chance.choice(KINDS), chance.randrange(60), 7, chance.choice([1, 10]))
+                for _ in range(1000)
+            ]
+
+            outcome = walk(
+                collecting(5), ChangingList.of(60), concurrency=chance.choice([1, 8]), changes=storm
+            )
+
+            if outcome.plan.done:
+                assert {row.name for row in outcome.collect()} >= outcome.kept
+                unsettled += outcome.plan.stats.unsettled
+
+        assert unsettled > 10
 
 
 def walk_with(server, schedule, listing):

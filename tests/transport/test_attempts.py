@@ -17,7 +17,7 @@ from server_faults import FAULTS, OK, once
 
 from tcb_async import RetryPolicy, TcbError
 from tcb_async import TransportError as NoAnswer
-from tcb_async._transport.faults import read_retry_after
+from tcb_async._transport.translation import read_retry_after
 from tcb_async.emulator import Fault
 
 ENV = "test-777bb9"

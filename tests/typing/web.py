@@ -8,7 +8,7 @@ from fastapi import Depends, FastAPI
 
 from tcb_async import TcbClient, TcbError
 from tcb_async.fastapi import (
-    DepClient,
+    ClientDep,
     client,
     error_handler,
     lifespan,
@@ -43,12 +43,12 @@ FastAPI(lifespan=own_lifespan)
 
 
 @app.get("/count")
-async def count(client: DepClient, env: str) -> int:
+async def count(client: ClientDep, env: str) -> int:
     assert_type(client, TcbClient)
     return await client.count_functions(env)
 
 
-async def shop(client: DepClient) -> TcbClient:
+async def shop(client: ClientDep) -> TcbClient:
     return client.with_token("ANOTHER_TOKEN")
 
 

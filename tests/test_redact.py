@@ -135,7 +135,7 @@ PLACES = (
     "A.{}",
     "//x.y/{}",
 )
-SEEN = json.loads((Path(__file__).parents[1] / "samples" / "error_texts.json").read_bytes())
+SEEN = json.loads((Path(__file__).parent / "samples" / "error_texts.json").read_bytes())
 TEXTS = [seen["errmsg"].partition(" hint")[0] for seen in SEEN]  # a hint is not redacted
 
 

@@ -94,7 +94,7 @@ def test_similar_text_is_not_a_request_id(errmsg):
     assert caught.value.rid is None
 
 
-TEXTS = json.loads((Path(__file__).parents[1] / "samples" / "error_texts.json").read_bytes())
+TEXTS = json.loads((Path(__file__).parent / "samples" / "error_texts.json").read_bytes())
 """Error texts reported by users of WeChat, and the client's errors for them."""
 
 
@@ -194,7 +194,7 @@ KNOWN_KEYS = st.sampled_from(
 )
 ROW_KEYS = st.sampled_from(["name", "status", "runtime", "add_time", "mod_time", "_time"])
 SAMPLES = [
-    json.loads((Path(__file__).parents[1] / "samples/listfunctions_reply.json").read_bytes()),
+    json.loads((Path(__file__).parent / "samples/listfunctions_reply.json").read_bytes()),
     {"errcode": 40001, "errmsg": f"invalid credential {TOKEN} hint: [Bt0s.5a1234567e]"},
     {"access_token": TOKEN, "expires_in": 7200},
 ]

@@ -24,7 +24,7 @@ from tcb_async.models import (
     StatusReason,
 )
 
-SAMPLES = Path(__file__).parents[1] / "samples"
+SAMPLES = Path(__file__).parent / "samples"
 NEW_YORK = timezone(timedelta(hours=-5))
 ENV = "test-777bb9"
 

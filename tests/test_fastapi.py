@@ -20,10 +20,10 @@ from leaks import eventually, no_leaks
 import tcb_async
 from tcb_async import CloudFunction, ConfigurationError, RetryPolicy, TcbClient, TcbError
 from tcb_async.emulator import Fault
-from tcb_async.fastapi import DepClient, client, error_handler, lifespan, problem_of, status_of
+from tcb_async.fastapi import ClientDep, client, error_handler, lifespan, problem_of, status_of
 
 ENV = "test-777bb9"
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 
 SMALL = 8 * 1024  # bytes of the buffers, so that a slow reader stops the writer early
 
@@ -54,7 +54,7 @@ def counting(lifespan):
     app.add_exception_handler(TcbError, error_handler)
 
     @app.get("/count")
-    async def count(client: DepClient, env: str = ENV) -> int:
+    async def count(client: ClientDep, env: str = ENV) -> int:
         return await client.count_functions(env)
 
     return app
@@ -126,7 +126,7 @@ def test_web_sockets_and_restarts_get_a_client():
     app = FastAPI(lifespan=lifespan(lambda: TcbClient("t")))
 
     @app.websocket("/open")
-    async def is_open(socket: WebSocket, client: DepClient) -> None:
+    async def is_open(socket: WebSocket, client: ClientDep) -> None:
         await socket.accept()
         await socket.send_json(not client.closed)
         await socket.close()
@@ -184,7 +184,7 @@ async def test_bad_argument_of_the_caller_is_a_422(emulator, query):
 
     @app.get("/names")
     async def functions(
-        client: DepClient, env: str, resume: str | None = None, size: int = 20
+        client: ClientDep, env: str, resume: str | None = None, size: int = 20
     ) -> list[str]:
         return [f.name for f in await client.list_functions(env, resume=resume, page_size=size)]
 
