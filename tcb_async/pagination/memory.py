@@ -144,8 +144,7 @@ class YieldedNames:
 class Pass(Generic[T]):
     """One pass over the list, from row 0 or the cursor, or one check."""
 
-    # Its position: the row below the last page, the total of this page, and its rows (if it did not
-    # overlap: and the row above them).
+    # Its position: the row below the last page, the total of this page, and its rows.
     end: int = 0
     total: int | None = None
     tail: Sequence[T | str | bytes] = ()

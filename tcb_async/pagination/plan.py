@@ -379,7 +379,7 @@ class Plan(Generic[T]):
             current.end -= len(items) - first - len(new)
             values = values[: first + len(new)]
         if values:
-            current.tail = values if first else (*current.tail[-1:], *values)
+            current.tail = values
         current.add(names, values, first)
         if current.names is not None:
             current.names.update(names[first:])
