@@ -168,6 +168,19 @@ def test_chinese_columns_are_wider_than_one_character(site, address, browser):
     assert broken == []
 
 
+def test_only_blocks_that_can_be_pasted_have_a_copy_button(address, browser):
+    page = browser.new_page()
+    page.goto(f"{address}/how-to/terminal.html", wait_until="networkidle")
+    shown = page.evaluate(
+        """() => [...document.querySelectorAll(".highlight")].filter((block) =>
+            block.querySelector(".md-code__nav")?.getClientRects().length
+        ).map((block) => block.className.split(" ")[0])"""
+    )
+    page.close()
+    assert "language-shell" in shown or "language-python" in shown
+    assert not {"language-console", "language-output"} & set(shown)
+
+
 def test_drawings_show_all_their_words(address, browser):
     page = browser.new_page()
     broken = {}
