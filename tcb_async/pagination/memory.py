@@ -199,7 +199,7 @@ class Pass(Generic[T]):
 
 
 @attrs.define(eq=False)
-class Collection(Generic[T]):
+class DoubleCollect(Generic[T]):
     """The rows of a list without a stable order, counted until they are complete (claim 3)."""
 
     # The last seen value of each row.

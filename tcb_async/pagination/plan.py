@@ -57,7 +57,7 @@ import attrs
 from tcb_async.cursor import Cursor, split_digests
 from tcb_async.exceptions import DriftError, ResponseError, TcbError
 from tcb_async.observer import WalkStats
-from tcb_async.pagination.memory import Collection, Identity, Keys, Pass, YieldedNames
+from tcb_async.pagination.memory import DoubleCollect, Identity, Keys, Pass, YieldedNames
 from tcb_async.pagination.page import FALLBACK, OnDrift, Page, PageSize, Request
 
 T = TypeVar("T")
@@ -101,7 +101,7 @@ class Plan(Generic[T]):
     failure: TcbError | None = attrs.field(init=False, default=None)
     cause: str = attrs.field(init=False, default=CAUSE_CHANGED)  # of the latest sign of a change
     yielded: YieldedNames = attrs.field(init=False)
-    collection: Collection[T] = attrs.field(init=False, factory=Collection[T])
+    collection: DoubleCollect[T] = attrs.field(init=False, factory=DoubleCollect[T])
     # The requests without a reply, oldest first; and how often all of them were discarded.
     outstanding: deque[Request] = attrs.field(init=False, factory=deque[Request])
     generation: int = attrs.field(init=False, default=0)

@@ -38,7 +38,7 @@ from strategies import (
 
 from tcb_async.cursor import DIGEST, Cursor, digest
 from tcb_async.exceptions import DriftError, ResponseError
-from tcb_async.pagination.memory import Collection, Identity
+from tcb_async.pagination.memory import DoubleCollect, Identity
 from tcb_async.pagination.page import Page, PageSize, Request
 from tcb_async.pagination.plan import Mode, Plan
 
@@ -1063,7 +1063,7 @@ class TestCollection:
     @pytest.fixture
     def rows(self):
         """A collection that has seen three rows of three, in a pass that is over."""
-        rows: Collection[Row] = Collection()
+        rows: DoubleCollect[Row] = DoubleCollect()
         show(rows, a=1, b=1)
         show(rows, c=1)
         return rows
