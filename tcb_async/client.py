@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from copy import copy
 from datetime import tzinfo
 from functools import partial
+from types import MappingProxyType
 from typing import (
     Any,
     Never,
@@ -41,15 +42,16 @@ from tcb_async._arguments import (
     advise_on_precedence,
     check_appid,
     check_base_url,
-    check_body,
     check_count,
     check_env,
+    check_fields,
     check_instance,
     check_kind,
     check_methods,
     check_names,
     check_page_size,
     check_path,
+    check_query,
     check_seconds,
     check_secret,
     check_text,
@@ -66,7 +68,7 @@ from tcb_async._listings import (
     FUNCTIONS,
     ListEndpoint,
 )
-from tcb_async._redact import Hidden, Secret, forget_frames, wrap
+from tcb_async._redact import Hidden, Secret, find_secrets, forget_frames, wrap
 from tcb_async._transport import ApiRequest, ClientSession, Target, Transport
 from tcb_async.exceptions import (
     ClientClosedError,
@@ -451,29 +453,41 @@ class TcbClient:
         return cached[1]
 
     def _make_target(
-        self, path: str, token: Secret, body: Mapping[str, object] | None = None
+        self,
+        path: str,
+        token: Secret,
+        query: Mapping[str, str | Secret] = MappingProxyType({}),
+        more_secrets: Iterable[Secret] = (),
     ) -> Target:
         check_secret("the token that the provider returned", token)
         key = choose_token_key(path, getattr(self._provider, "kind", None))
-        return self._transport.target(path, {key: token}, body)
+        return self._transport.target(path, {key: token, **query}, more_secrets)
 
     async def call(
-        self, path: str, body: Mapping[str, Any] | None = None, *, repeatable: bool = False
+        self,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        repeatable: bool = False,
     ) -> dict[str, Any]:
-        """Call any endpoint of WeChat: ``POST {base_url}{path}``, with the token in the query.
+        """Call any POST endpoint of WeChat that takes JSON: ``POST {base_url}{path}``.
 
         ::
 
             reply = await client.call("/tcb/getenvinfo", {"env": env}, repeatable=True)
 
+        The token is added to the query. For other endpoints, such as uploads, see `get_token`.
+
         Retries, limits, errors and reports are those of a listing. But WeChat may have carried a
         call out although its reply was lost, so a call that is not `repeatable` is sent again only
-        after a failure that proves the contrary: no connection, a refused token, errcode -1, -1000
-        or a rate limit, HTTP 429 or 503.
+        after a failure that proves the contrary: no connection, a refused token, errcode 45011,
+        HTTP 429 or 503.
 
         Args:
             path: Such as ``/tcb/databasecollectionget``: without host, query and fragment.
             body: The fields of the request, sent as a JSON object; None sends ``{}``.
+            query: The arguments that the endpoint takes in its query, without the token.
             repeatable: Whether a second call does no harm, such as for reading: then it is retried
                 after every transient error.
 
@@ -481,22 +495,25 @@ class TcbClient:
             The reply with all its fields, as they were sent.
 
         Raises:
-            ConfigurationError: ``path`` is no path, or ``body`` is not JSON; raised before any I/O.
+            ConfigurationError: ``path`` is no path, ``body`` is not JSON, or ``query`` is not text;
+                raised before any I/O.
             ApiError: WeChat replied with an errcode other than 0.
             ResponseError: The reply is not a JSON object.
             TransportError: No reply. If ``error.sent`` is False, WeChat did not receive the call.
         """
-        with forget_frames():  # of this call, whose body may contain a secret
-            hidden = Hidden(path), Hidden(body)
-            del path, body
-            endpoint, fields = check_path(hidden[0]), check_body(hidden[1])
-            encoded, env = encode_body(fields), fields.reveal().get("env")
+        with forget_frames():  # of this call, whose arguments may contain a secret
+            hidden = Hidden(path), Hidden(body), Hidden(query)
+            del path, body, query
+            endpoint, fields = check_path(hidden[0]), check_fields("body", hidden[1])
+            arguments, encoded = check_query(hidden[2]), encode_body(fields)
+            secrets = [*find_secrets(fields.reveal())]
+            env = (fields.reveal() | arguments.reveal()).get("env")
             env = env if isinstance(env, str) else None
 
         def send(token: Secret) -> Awaitable[Hidden[dict[str, Any]]]:
             if self._is_closed:  # while the token was fetched
                 raise ClientClosedError
-            target = self._make_target(endpoint, token, fields.reveal())
+            target = self._make_target(endpoint, token, arguments.reveal(), secrets)
             request = ApiRequest(target, encoded, env, repeatable=repeatable)
             return self._transport.call_endpoint(request)
 
