@@ -234,7 +234,7 @@ def check_base_url(base_url: object, *, allow_http: bool, name: str = "base_url"
         )
     if endpoint := _ENDPOINT.search(parts.path):
         raise ConfigurationError(
-            f"{name} of {host}: must contain no endpoint, such as {endpoint[0]!r}, {example}"
+            f"{name} of {host}: must end before {endpoint[0]!r}, {example}"
         )
     if parts.scheme == "http" and not allow_http and not _is_loopback(host):
         raise ConfigurationError(

@@ -114,6 +114,7 @@ def _read_token_from_environment() -> StaticToken | StableToken:
 
 
 _DEFAULT_RETRY = RetryPolicy()
+_NO_TOKEN = Secret("")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 PageT = TypeVar("PageT", bound="Page[Any]")
@@ -231,7 +232,7 @@ class TcbClient:
 
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
-        token: Token,
+        token: Token = _NO_TOKEN,
         *unexpected: Never,
         base_url: str = DEFAULT_BASE_URL,
         session: ClientSession | None = None,
@@ -246,15 +247,14 @@ class TcbClient:
         observer: Observer | None = None,
         **unknown: Never,
     ) -> None:
-        token = wrap(token)
-        if unexpected:
-            del unexpected  # probably an appsecret, which no traceback may show
+        token, unknown_names = wrap(token), tuple(unknown)
+        has_one_token = token is not _NO_TOKEN and not unexpected
+        del unexpected, unknown  # probably an appsecret, which no traceback may show
+        if not has_one_token:
             raise ConfigurationError(
                 "TcbClient takes one token: for an appid and its appsecret, write "
                 "TcbClient(StableToken(appid, secret))"
             )
-        unknown_names = tuple(unknown)
-        del unknown  # the same
         refuse_unknown(unknown_names, ClientOptions.__annotations__)
         if session is not None and (trust_env or ssl_context is not None):
             raise ConfigurationError(
@@ -318,7 +318,9 @@ class TcbClient:
             client._transport.base_url_setting = BASE_URL
         return client
 
-    def functions(self, env: str, **options: Unpack[WalkOptions]) -> FunctionPager:
+    def functions(
+        self, env: str, *_unexpected: Never, **options: Unpack[WalkOptions]
+    ) -> FunctionPager:
         """Prepare a walk over the functions of an environment.
 
         ::
@@ -335,10 +337,11 @@ class TcbClient:
         Returns:
             A pager that makes its first request when it is iterated.
         """
-        return self._walk(FunctionPager, FUNCTIONS, env, {"env": check_env(env)}, options)
+        fields = {"env": check_env(env)}
+        return self._walk(FunctionPager, FUNCTIONS, env, fields, options, *_unexpected)
 
     def iter_functions(
-        self, env: str, **options: Unpack[WalkOptions]
+        self, env: str, *_unexpected: Never, **options: Unpack[WalkOptions]
     ) -> AsyncGenerator[CloudFunction, None]:
         """Walk over the functions of an environment, in the server's order.
 
@@ -353,16 +356,16 @@ class TcbClient:
             TcbError: A page could not be fetched; raised after the functions before it, with the
                 cursor from which a later walk can continue.
         """
-        return aiter(self.functions(env, **options))
+        return aiter(self.functions(env, *_unexpected, **options))
 
     def iter_pages(
-        self, env: str, **options: Unpack[WalkOptions]
+        self, env: str, *_unexpected: Never, **options: Unpack[WalkOptions]
     ) -> AsyncGenerator[FunctionPage, None]:
         """Walk as `iter_functions` does, a page at a time.
 
         A page is never empty, and does not repeat the rows in which requests overlap.
         """
-        return self.functions(env, **options).by_page()
+        return self.functions(env, *_unexpected, **options).by_page()
 
     def _walk(
         self,
@@ -371,8 +374,10 @@ class TcbClient:
         scope: str,
         fields: Mapping[str, str],
         options: WalkOptions,
+        *_unexpected: Never,
     ) -> PagerT:
         settings: dict[str, Any] = {**options}
+        settings.update(zip(("limit", "offset"), _unexpected, strict=False))
         check_walk_options(settings, WalkOptions.__annotations__)
         if settings.get("concurrency") is None:
             settings["concurrency"] = self._transport.window.ceiling
@@ -533,12 +538,14 @@ class TcbClient:
         token = Secret(await self._provider.get_token(self._transport))
         return check_secret("the token that the provider returned", token).reveal()
 
-    async def list_functions(self, env: str, **options: Unpack[WalkOptions]) -> list[CloudFunction]:
+    async def list_functions(
+        self, env: str, *_unexpected: Never, **options: Unpack[WalkOptions]
+    ) -> list[CloudFunction]:
         """List all functions of an environment, as they were last seen: see `Pager.collect`.
 
         `iter_functions` yields them as they arrive.
         """
-        return await self.functions(env, **options).collect()
+        return await self.functions(env, *_unexpected, **options).collect()
 
     async def function_page(
         self, env: str, *, limit: int = DEFAULT_PAGE_SIZE, offset: int = 0
@@ -574,10 +581,14 @@ class TcbClient:
     ) -> ListingPager[Authorizer]:
         """Prepare a walk over the merchants that authorised a third-party platform (第三方平台).
 
+        A merchant that stays authorised during the walk is yielded exactly once, even if others
+        join or leave.
+
         ::
 
             async with TcbClient(ComponentToken(appid, secret, ticket=latest)) as client:
-                merchants = await client.authorizers().collect()
+                async for merchant in client.authorizers():
+                    print(merchant.authorizer_appid)
 
         Args:
             component_appid: The platform's appid; None for the client's `ComponentToken`.
@@ -602,16 +613,6 @@ class TcbClient:
         fields = {"component_appid": appid}
         return self._walk(ListingPager[Authorizer], AUTHORIZERS, appid, fields, options)
 
-    def iter_authorizers(
-        self, *, component_appid: str | None = None, **options: Unpack[WalkOptions]
-    ) -> AsyncGenerator[Authorizer, None]:
-        """Walk over the merchants of a platform, with the arguments of `authorizers`.
-
-        A merchant that stays authorised during the walk is yielded exactly once, even if others
-        join or leave.
-        """
-        return aiter(self.authorizers(component_appid=component_appid, **options))
-
     def batch_functions(
         self, env: str, *, searchkey: str | None = None, **options: Unpack[WalkOptions]
     ) -> ListingPager[BatchFunction]:
@@ -633,12 +634,6 @@ class TcbClient:
             fields["searchkey"] = check_text("searchkey", searchkey)
             scope = f"{env}?searchkey={searchkey}"
         return self._walk(ListingPager[BatchFunction], BATCH_FUNCTIONS, scope, fields, options)
-
-    def iter_batch_functions(
-        self, env: str, *, searchkey: str | None = None, **options: Unpack[WalkOptions]
-    ) -> AsyncGenerator[BatchFunction, None]:
-        """Walk over the functions of a platform's own environment: see `batch_functions`."""
-        return aiter(self.batch_functions(env, searchkey=searchkey, **options))
 
     async def list_batch_environments(self) -> tuple[BatchEnvironment, ...]:
         """List a platform's own environments (批量云开发), in the server's order.
