@@ -188,9 +188,9 @@ def check_fields(name: str, fields: Hidden[object]) -> Hidden[dict[str, Any]]:
         mapping = cast("Mapping[object, Any]", value)
         if all(isinstance(key, str) for key in mapping):
             return Hidden(wrap_secrets(cast("Mapping[str, Any]", mapping)))
+    kind = type(fields.reveal()).__name__
     raise ConfigurationError(
-        f"{name} is of type {type(value).__name__}: must be a mapping with str keys, such as "
-        "{'env': env}",
+        f"{name} is of type {kind}: must be a mapping with str keys, such as {{'env': env}}",
         argument=name,
     )
 
@@ -233,9 +233,7 @@ def check_base_url(base_url: object, *, allow_http: bool, name: str = "base_url"
             f"{name} of {host}: must contain no user, password, query or fragment, {example}"
         )
     if endpoint := _ENDPOINT.search(parts.path):
-        raise ConfigurationError(
-            f"{name} of {host}: must end before {endpoint[0]!r}, {example}"
-        )
+        raise ConfigurationError(f"{name} of {host}: must end before {endpoint[0]!r}, {example}")
     if parts.scheme == "http" and not allow_http and not _is_loopback(host):
         raise ConfigurationError(
             f"{name}={_show(base_url)}: plain http would show the access token to everyone on "
