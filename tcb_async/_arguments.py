@@ -201,13 +201,13 @@ def check_query(query: Hidden[object]) -> Hidden[dict[str, str | Secret]]:
     for name, value in arguments.reveal().items():
         problem = ""
         if name.lower().endswith("access_token"):
-            problem = "the token is added: leave it out"
+            problem = f"contains {name}: leave it out, the token is added"
         elif not isinstance(value, str | Secret):
-            problem = f"is of type {type(value).__name__}: must be a str"
+            problem = f"contains {name!r} of type {type(value).__name__}: must be a str"
         elif _SURROGATE.search(name + Secret(value).reveal()):
-            problem = "cannot be encoded as UTF-8: must be text"
+            problem = f"contains {name!r} that cannot be encoded as UTF-8: must be text"
         if problem:
-            raise ConfigurationError(f"query[{name!r}] {problem}", argument="query")
+            raise ConfigurationError(f"query {problem}", argument="query")
     return arguments
 
 
