@@ -55,7 +55,6 @@ from tcb_async._arguments import (
     check_seconds,
     check_secret,
     check_text,
-    check_walk_options,
     choose_token_key,
     refuse_unknown,
 )
@@ -73,7 +72,6 @@ from tcb_async._transport import ApiRequest, ClientSession, Target, Transport
 from tcb_async.exceptions import (
     ClientClosedError,
     ConfigurationError,
-    ResumePoint,
 )
 from tcb_async.limits import Window
 from tcb_async.models import (
@@ -86,8 +84,8 @@ from tcb_async.models import (
     FunctionPage,
 )
 from tcb_async.observer import Observer, WalkStats
-from tcb_async.pagination.page import FALLBACK, LARGEST, OnDrift, Page, PageSize
-from tcb_async.pagination.pager import Pager, Surroundings
+from tcb_async.pagination.page import FALLBACK, LARGEST, Page, PageSize
+from tcb_async.pagination.pager import Pager, Surroundings, WalkOptions
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import ComponentToken, StableToken, StaticToken, TokenProvider, as_provider
 from tcb_async.tokens.refresh import call_with_token
@@ -119,32 +117,6 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 PageT = TypeVar("PageT", bound="Page[Any]")
 PagerT = TypeVar("PagerT", bound="ListingPager[Any]")
-
-
-class WalkOptions(TypedDict, total=False):
-    """The keyword arguments of every walk."""
-
-    page_size: int | None
-    """Rows per request, 2 or more, because pages overlap by one row. None, the default, requests
-    100 rows first, then as many as the server returned; the client remembers this number. If a
-    request for more than 20 rows fails, a later attempt requests 20, and the client requests 100
-    again after a few full pages. For merchants, None means 500."""
-
-    max_items: int | None
-    """Limit of the items; None for no limit."""
-
-    concurrency: int | None
-    """Limit of this walk's requests in flight; None for the client's limit."""
-
-    on_drift: OnDrift
-    """Reaction to a list that changes during the walk: ``"repair"``, the default, reads again;
-    ``"raise"`` raises `DriftError`."""
-
-    resume: ResumePoint | str | None
-    """The cursor of an earlier walk over the same list, or its string."""
-
-    on_progress: Callable[[int, int], None] | None
-    """Called after each page with the number of items yielded and the number in all."""
 
 
 class ClientOptions(TypedDict, total=False):
@@ -378,7 +350,6 @@ class TcbClient:
     ) -> PagerT:
         settings: dict[str, Any] = {**options}
         settings.update(zip(("limit", "offset"), _unexpected, strict=False))
-        check_walk_options(settings, WalkOptions.__annotations__)
         if settings.get("concurrency") is None:
             settings["concurrency"] = self._transport.window.ceiling
         check_kind(self._provider, listing.kinds, listing.path)
