@@ -349,7 +349,8 @@ class TcbClient:
         *_unexpected: Never,
     ) -> PagerT:
         settings: dict[str, Any] = {**options}
-        settings.update(zip(("limit", "offset"), _unexpected, strict=False))
+        if _unexpected:
+            settings["limit"] = _unexpected[0]  # to be refused with advice
         if settings.get("concurrency") is None:
             settings["concurrency"] = self._transport.window.ceiling
         check_kind(self._provider, listing.kinds, listing.path)

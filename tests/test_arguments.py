@@ -62,9 +62,9 @@ def test_unknown_argument_of_a_walk_gives_advice(argument, advice):
 
 
 @pytest.mark.parametrize("method", ["functions", "iter_functions", "iter_pages", "list_functions"])
-@pytest.mark.parametrize("rows", [(20,), (20, 40), (20, 40, 60)])
+@pytest.mark.parametrize("rows", [(20,), (20, 40)])
 async def test_rows_after_the_env_give_advice(method, rows):
-    with pytest.raises(ConfigurationError, match=f"(limit=20|offset=40): .*{ONE_PAGE}"):
+    with pytest.raises(ConfigurationError, match=f"limit=20: .*{ONE_PAGE}"):
         await getattr(TcbClient("T"), method)("test-1", *rows)
 
 

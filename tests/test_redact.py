@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Sequence, Sized
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -240,6 +241,18 @@ def test_end_of_the_examined_text_shows_no_secret():
         shown = hide_all_like_a_token(text, [Secret(SECRET)], length=200)
 
         assert leaks_of([SECRET, APPSECRET[:20]], [shown]) == []
+
+
+@pytest.mark.parametrize("secret", ["50%41%42%", r"a\nb\u0041\"c", r"%5C\\d"])
+def test_secret_that_looks_escaped_is_hidden(secret):
+    assert hide_known(f"no {secret} !", [Secret(secret)]) == f"no {MASK} !"
+    assert hide_known(f"no {quote(secret)}!", [Secret(secret)]) == f"no {MASK}!"
+
+
+def test_secret_that_begins_with_a_shorter_one_is_hidden():
+    secrets = [Secret("abc"), Secret("abcdefgh")]
+
+    assert hide_known("no abcdefgh, no abcdef", secrets) == f"no {MASK}, no {MASK}def"
 
 
 def test_short_secret_hides_no_ordinary_words():
