@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from tcb_async._redact import MASK, Hidden, Secret, redact, wrap_secrets
+from tcb_async._redact import MASK, Hidden, Secret, hide_all_like_a_token, wrap_secrets
 from tcb_async.exceptions import ConfigurationError
 
 DEFAULT_BASE_URL = "https://api.weixin.qq.com"
@@ -47,6 +47,8 @@ SECRET = "TCB_SECRET"  # noqa: S105 - the name of a variable
 _LONGEST_VALUE = 80  # characters of a bad value in a message
 # One / and no more at the start, or the rest would name a host; no part is . or ..
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[\w.~-]+)+/?", re.ASCII)
+_ENDPOINT = re.compile(r"/(?:tcb|componenttcb|cgi-bin)/[a-z_/]+$")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 T = TypeVar("T")
 TokenKind = Literal["access", "component", "authorizer"]
 
@@ -164,31 +166,49 @@ def check_walk_options(options: Mapping[str, object], allowed: Iterable[str]) ->
 def check_path(path: Hidden[object]) -> str:
     """Return the path of an endpoint. It is wrapped: a token may have been put into it."""
     value = path.reveal()
-    if isinstance(value, str) and _PATH.fullmatch(value):
-        return value
-    shown = value if not isinstance(value, str) else redact(value)
-    raise _make_error(
-        "path",
-        shown,
-        "must be a path such as '/tcb/listfunctions', without host, query and fragment; the token "
-        "is added; put arguments into body",
-    )
+    shown, right = value, "must be a path such as '/tcb/listfunctions', without host and fragment"
+    if isinstance(value, str):
+        endpoint, question_mark, _ = value.partition("?")
+        if not _PATH.fullmatch(endpoint):
+            shown = hide_all_like_a_token(value)
+        elif question_mark:
+            shown = f"{endpoint}?…"
+            right = "pass the query as query=, such as query={'env': env}; the token is added"
+        else:
+            return value
+    raise _make_error("path", shown, right)
 
 
-def check_body(body: Hidden[object]) -> Hidden[dict[str, Any]]:
-    """Return the fields of a request's body; {} for None."""
-    fields = body.reveal()
-    if fields is None:
+def check_fields(name: str, fields: Hidden[object]) -> Hidden[dict[str, Any]]:
+    """Return the fields of a request's body or query; {} for None."""
+    value = fields.reveal()
+    if value is None:
         return Hidden({})
-    if isinstance(fields, Mapping):
-        mapping = cast("Mapping[object, Any]", fields)
+    if isinstance(value, Mapping):
+        mapping = cast("Mapping[object, Any]", value)
         if all(isinstance(key, str) for key in mapping):
             return Hidden(wrap_secrets(cast("Mapping[str, Any]", mapping)))
-    kind = type(body.reveal()).__name__
+    kind = type(fields.reveal()).__name__
     raise ConfigurationError(
-        f"body is of type {kind}: must be a mapping with str keys, such as {{'env': env}}",
-        argument="body",
+        f"{name} is of type {kind}: must be a mapping with str keys, such as {{'env': env}}",
+        argument=name,
     )
+
+
+def check_query(query: Hidden[object]) -> Hidden[dict[str, str | Secret]]:
+    """Return the arguments of a request's query, without the token; {} for None."""
+    arguments = check_fields("query", query)
+    for name, value in arguments.reveal().items():
+        problem = ""
+        if name.lower().endswith("access_token"):
+            problem = f"contains {name}: leave it out, the token is added"
+        elif not isinstance(value, str | Secret):
+            problem = f"contains {name!r} of type {type(value).__name__}: must be a str"
+        elif _SURROGATE.search(name + Secret(value).reveal()):
+            problem = f"contains {name!r} that cannot be encoded as UTF-8: must be text"
+        if problem:
+            raise ConfigurationError(f"query {problem}", argument="query")
+    return arguments
 
 
 def check_base_url(base_url: object, *, allow_http: bool, name: str = "base_url") -> str:
@@ -206,12 +226,14 @@ def check_base_url(base_url: object, *, allow_http: bool, name: str = "base_url"
         parts, host = urlsplit(""), None
     has_spaces = not base_url.isprintable() or " " in base_url
     if host is None or has_spaces or parts.scheme not in {"http", "https"}:
-        shown = _show(redact(base_url))  # a token may have been put in its place
+        shown = _show(hide_all_like_a_token(base_url))  # a token may have been put in its place
         raise ConfigurationError(f"{name}={shown}: must be an http(s) URL, {example}")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigurationError(
             f"{name} of {host}: must contain no user, password, query or fragment, {example}"
         )
+    if endpoint := _ENDPOINT.search(parts.path):
+        raise ConfigurationError(f"{name} of {host}: must end before {endpoint[0]!r}, {example}")
     if parts.scheme == "http" and not allow_http and not _is_loopback(host):
         raise ConfigurationError(
             f"{name}={_show(base_url)}: plain http would show the access token to everyone on "
@@ -352,11 +374,3 @@ def check_async(name: str, value: AsyncCallable, *arguments: str) -> AsyncCallab
         inspect.signature(function, follow_wrapped=False).bind(*arguments)
         return value
     raise ConfigurationError(f"{name} must be callable with ({', '.join(arguments)})")
-
-
-def describe(error: Exception, *secrets: Secret) -> str:
-    """Describe an error raised by the caller's code, without the secrets in its text."""
-    text = ""
-    with suppress(Exception):  # its `__str__` may fail
-        text = redact(str(error), secrets, length=200)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

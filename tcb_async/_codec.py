@@ -12,8 +12,14 @@ from typing import Any
 
 import msgspec
 
-from tcb_async._arguments import describe
-from tcb_async._redact import Hidden, Secret, redact
+from tcb_async._redact import (
+    MAX_EXAMINED,
+    Hidden,
+    Secret,
+    describe,
+    hide_all_like_a_token,
+    hide_known,
+)
 from tcb_async.errcodes import find_tcb_code, look_up
 from tcb_async.exceptions import ApiError, ConfigurationError, ResponseError
 
@@ -22,7 +28,6 @@ UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 _CUT_SHORT = "Input data was truncated"  # msgspec's words
 _EXCERPT = 120
-_SEARCHED = 2**16  # bytes of a body: more would only cost time, as the excerpt is short
 _ERRMSG = 500
 _LONGEST_RID = 96  # characters, fewer than an access token has
 # No credential matches: an appsecret is 32 hexadecimal digits, and a ticket has an @.
@@ -103,7 +108,7 @@ def _make_api_error(
     try:
         code = int(status.errcode)
     except ValueError:
-        excerpt = redact(str(status.errcode), secrets, length=_EXCERPT)
+        excerpt = hide_all_like_a_token(str(status.errcode), secrets, length=_EXCERPT)
         return ResponseError(
             f"{endpoint} sent an errcode that is not a number: {excerpt!r}; "
             "check base_url and any proxy in between",
@@ -112,7 +117,7 @@ def _make_api_error(
             excerpt=excerpt,
         )
     errmsg, rid = _split_rid((status.errmsg or "").strip(), secrets)
-    text = redact(errmsg, secrets, length=_ERRMSG)
+    text = hide_known(errmsg[:MAX_EXAMINED], secrets)[:_ERRMSG]
     row = look_up(code, endpoint, text)
     quoted = f" ({text})" if text else ""
     request_id = f" [rid {rid}]" if rid else ""
@@ -133,15 +138,15 @@ def _split_rid(errmsg: str, secrets: Collection[Secret]) -> tuple[str, str | Non
     if match is None:
         return errmsg, None
     text = errmsg[: start + match.start()].rstrip(" ,")
-    return text, redact(match["rid"] or match["hint"], secrets) or None
+    return text, hide_known(match["rid"] or match["hint"], secrets) or None
 
 
 def make_unreadable_error(
     body: bytes, reason: str, endpoint: str, secrets: Collection[Secret], status: int = 200
 ) -> ResponseError:
     """Build the exception for a reply that is not as documented."""
-    text = body.strip()[:_SEARCHED].decode("utf-8", "replace")
-    excerpt = redact(text, secrets, length=_EXCERPT)
+    text = body.strip()[: 2 * MAX_EXAMINED].decode("utf-8", "replace")
+    excerpt = hide_all_like_a_token(text, secrets, length=_EXCERPT)
     kind = {"": "nothing", "<": "an HTML page"}.get(text[:1], "something else")
     return ResponseError(
         f"{endpoint} should return a JSON object as documented, but sent {kind} "

@@ -1,6 +1,8 @@
 """Keep secrets out of everything that is printed.
 
-Rule: a value that may contain a secret is a `Secret`, or passes `redact` before it is shown.
+Rule: a value that may contain a secret is a `Secret`, or passes a `hide_…` function before it is
+shown. WeChat's own text can only repeat what was sent, so only the secrets that were sent are
+hidden in it. Any other text may contain a secret that nobody knows yet.
 
 **Raise after the block.** An error that is raised inside an ``except`` block refers to the caught
 error by ``__context__``, and so to aiohttp's URL with the token; ``from None`` only hides it from
@@ -14,40 +16,26 @@ from __future__ import annotations
 import hmac
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
-from typing import Generic, NoReturn, Self, SupportsIndex, TypeVar
+from typing import Generic, NoReturn, Self, SupportsIndex, TypeVar, cast
 
 MASK = "[hidden]"
 
 # ASCII only: Chinese has no spaces, so any sentence would be a long word.
 _LONG_WORD = re.compile(r"@?[\w+/=%~.-]{24,}", re.ASCII)
-# No credential has one of these shapes. An access token (107 characters or more) and a ticket (80)
-# are too long, a refresh token follows "@@@", and an appsecret is 32 hexadecimal digits.
-_LONGEST_SHAPE = 64
-_LETTERS = "[a-z]{1,19}"
-_SHAPE = re.compile(
-    rf"""
-    (?: (?:[a-z]+=)?
-        (?: [A-Z]+(?:_[A-Z]+)+                      # EXCEED_CONCURRENT_REQUEST_LIMIT
-          | {_LETTERS}(?:_{_LETTERS})+              # authorizer_refresh_token
-          | (?:{_LETTERS})?(?:[A-Z]{_LETTERS})+     # getStableAccessToken
-        )
-        (?:\.[A-Z][A-Za-z_]*)*                      # InvalidParameterValue.Limit
-      | [0-9a-f]{{1,12}}(?:-[0-9a-f]{{1,12}}){{2,4}}    # a rid, or Tencent Cloud's request id
-      | [0-9]{{10}}_[0-9]{{1,4}}_[0-9a-f]{{32}}     # an older request id of WeChat's
-      | //{_LETTERS}(?:\.{_LETTERS})+(?:/[\w-]{{1,15}})*/?  # //mmbizurl.cn/s/JtxxFh33r
-    )
-    \.?
-    """,
-    re.VERBOSE | re.ASCII,
-)
+_LAST_WORD = re.compile(r"[\w+/=%~.-]+\Z", re.ASCII)
 _NAMED = re.compile(
     r"((?:access_token|refresh_token|secret|ticket)[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,}]+",
     re.IGNORECASE,
 )
 _USER = re.compile(r"(?<=//)[^/\s]+@")
+# One character, which may be escaped as in a URL or in JSON.
+_CHARACTER = re.compile(r"%([0-9a-f]{2})|\\u([0-9a-f]{4})|\\?(.)", re.IGNORECASE | re.DOTALL)
 _PIECE = 8  # any 8 consecutive characters of a secret are hidden
+MAX_EXAMINED = 2**12
+"""Characters of a text: to search more for secrets would only take time."""
 
 _SECRET_KEYS = ("secret", "token", "ticket")
 
@@ -152,10 +140,25 @@ def wrap(value: T) -> T | Secret:
 
 def wrap_secrets(fields: Mapping[str, T]) -> dict[str, T | Secret]:
     """Wrap the values of secret fields, so that no frame shows them."""
-    return {
-        key: wrap(value) if any(word in key for word in _SECRET_KEYS) else value
-        for key, value in fields.items()
-    }
+    return {key: wrap(value) if _is_secret(key) else value for key, value in fields.items()}
+
+
+def find_secrets(value: object) -> Iterator[Secret]:
+    """Find each `Secret` and each text of a secret field in a JSON value."""
+    found = [(value, False)]
+    while found:  # not recursively: JSON may be nested deeper than calls
+        value, is_secret = found.pop()
+        if isinstance(value, Mapping):
+            fields = cast("Mapping[object, object]", value)
+            found += [(each, is_secret or _is_secret(key)) for key, each in fields.items()]
+        elif isinstance(value, list | tuple):
+            found += [(each, is_secret) for each in cast("Sequence[object]", value)]
+        elif isinstance(value, Secret) or (isinstance(value, str) and is_secret):
+            yield Secret(value)
+
+
+def _is_secret(key: object) -> bool:
+    return any(word in str(key).lower() for word in _SECRET_KEYS)
 
 
 def decode_secret(kind: type, value: object) -> object:
@@ -167,49 +170,51 @@ def decode_secret(kind: type, value: object) -> object:
     return Secret(value)
 
 
-def redact(text: str, secrets: Collection[Secret] = (), *, length: int | None = None) -> str:
-    """Hide what `hide` hides, and words that look like a token.
+def describe(error: Exception, *secrets: Secret) -> str:
+    """Describe an error raised by the caller's code, without the secrets in its text."""
+    text = ""
+    with suppress(Exception):  # its `__str__` may fail
+        text = hide_all_like_a_token(str(error), secrets, length=200)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
-    A long word does not look like a token if it has the shape of an error code, a request id or an
-    address. A given secret is hidden in any shape.
 
-    Reads only the part of a long text that can appear in the result. It is cut to `length` after
-    hiding, and words too near the cut to be recognised are left out.
+def hide_all_like_a_token(
+    text: str, secrets: Collection[Secret] = (), *, length: int | None = None
+) -> str:
+    """Hide what `hide_named` hides, and all long words; then cut the text to a length."""
+    if len(text) > MAX_EXAMINED:  # the last word may be the first part of a secret
+        text = _LAST_WORD.sub(MASK, text[:MAX_EXAMINED])
+    return _LONG_WORD.sub(MASK, hide_named(text, secrets))[:length]
+
+
+def hide_named(text: str, secrets: Collection[Secret]) -> str:
+    """Hide what `hide_known` hides, values after the names of secrets, and the users of URLs."""
+    return _USER.sub(f"{MASK}@", _NAMED.sub(rf"\1{MASK}", hide_known(text, secrets)))
+
+
+def hide_known(text: str, secrets: Collection[Secret]) -> str:
+    """Hide the given secrets, whole and in pieces, also if they are escaped.
+
+    A line break may divide a secret, or the text may be cut off.
     """
-    longest = max((len(secret.reveal()) for secret in secrets), default=len(MASK))
-    # Hiding makes a text shorter, so more than `length` characters are read. The end of this piece
-    # may cut a secret in two, and the first part may be too short to be recognised. So the last
-    # characters are dropped, twice as many as a secret has.
-    margin = max(2 * longest, _LONGEST_SHAPE)
-    needed = len(text) if length is None else 4 * length + margin
-    shown = _LONG_WORD.sub(_mask_unless_shaped, hide(text[:needed], secrets))
-    if needed < len(text):
-        before, mask, after = shown.rpartition(MASK)
-        shown = before + mask + after[:-margin]
-    return shown[:length]
-
-
-def _mask_unless_shaped(word: re.Match[str]) -> str:
-    has_shape = len(word[0]) <= _LONGEST_SHAPE and _SHAPE.fullmatch(word[0])
-    return word[0] if has_shape else MASK
-
-
-def hide(text: str, secrets: Collection[Secret]) -> str:
-    """Hide named credentials, URLs' users, and the given secrets.
-
-    A secret is hidden whole and in pieces: a line break or an escape may divide it, or the reply
-    may be cut off.
-    """
-    pieces = {piece for secret in secrets for piece in _iterate_pieces(secret.reveal())}
-    for secret in filter(Secret.reveal, secrets):
-        text = text.replace(secret.reveal(), MASK)
+    characters = [*_CHARACTER.finditer(text)]
+    plain = "".join(map(_unescape, characters))
+    pieces: set[str] = set()
+    for secret in secrets:
+        for whole in {secret.reveal(), _CHARACTER.sub(_unescape, secret.reveal())}:
+            starts = range(max(1, len(whole) - _PIECE + 1))
+            pieces.update(whole[at : at + _PIECE] for at in starts)
+    lengths = {*map(len, pieces)} - {0}
     shown, end = "", 0
-    for at, piece in enumerate(_iterate_pieces(text)):
-        if piece in pieces:
-            shown += text[end:at] + MASK if at >= end else ""
-            end = at + _PIECE
-    return _USER.sub(f"{MASK}@", _NAMED.sub(rf"\1{MASK}", shown + text[end:]))
+    for at, character in enumerate(characters):
+        for length in lengths:
+            if plain[at : at + length] in pieces and at + length <= len(plain):
+                if character.start() >= end:
+                    shown += text[end : character.start()] + MASK
+                end = max(end, characters[at + length - 1].end())
+    return shown + text[end:]
 
 
-def _iterate_pieces(text: str) -> Iterator[str]:
-    return (text[at : at + _PIECE] for at in range(len(text) - _PIECE + 1))
+def _unescape(character: re.Match[str]) -> str:
+    code = character[1] or character[2]
+    return chr(int(code, 16)) if code else character[3]

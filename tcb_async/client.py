@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from copy import copy
 from datetime import tzinfo
 from functools import partial
+from types import MappingProxyType
 from typing import (
     Any,
     Never,
@@ -41,19 +42,19 @@ from tcb_async._arguments import (
     advise_on_precedence,
     check_appid,
     check_base_url,
-    check_body,
     check_count,
     check_env,
+    check_fields,
     check_instance,
     check_kind,
     check_methods,
     check_names,
     check_page_size,
     check_path,
+    check_query,
     check_seconds,
     check_secret,
     check_text,
-    check_walk_options,
     choose_token_key,
     refuse_unknown,
 )
@@ -66,12 +67,11 @@ from tcb_async._listings import (
     FUNCTIONS,
     ListEndpoint,
 )
-from tcb_async._redact import Hidden, Secret, forget_frames, wrap
+from tcb_async._redact import Hidden, Secret, find_secrets, forget_frames, wrap
 from tcb_async._transport import ApiRequest, ClientSession, Target, Transport
 from tcb_async.exceptions import (
     ClientClosedError,
     ConfigurationError,
-    ResumePoint,
 )
 from tcb_async.limits import Window
 from tcb_async.models import (
@@ -84,8 +84,8 @@ from tcb_async.models import (
     FunctionPage,
 )
 from tcb_async.observer import Observer, WalkStats
-from tcb_async.pagination.page import FALLBACK, LARGEST, OnDrift, Page, PageSize
-from tcb_async.pagination.pager import Pager, Surroundings
+from tcb_async.pagination.page import FALLBACK, LARGEST, Page, PageSize
+from tcb_async.pagination.pager import Pager, Surroundings, WalkOptions
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import ComponentToken, StableToken, StaticToken, TokenProvider, as_provider
 from tcb_async.tokens.refresh import call_with_token
@@ -112,36 +112,11 @@ def _read_token_from_environment() -> StaticToken | StableToken:
 
 
 _DEFAULT_RETRY = RetryPolicy()
+_NO_TOKEN = Secret("")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 PageT = TypeVar("PageT", bound="Page[Any]")
 PagerT = TypeVar("PagerT", bound="ListingPager[Any]")
-
-
-class WalkOptions(TypedDict, total=False):
-    """The keyword arguments of every walk."""
-
-    page_size: int | None
-    """Rows per request, 2 or more, because pages overlap by one row. None, the default, requests
-    100 rows first, then as many as the server returned; the client remembers this number. If a
-    request for more than 20 rows fails, a later attempt requests 20, and the client requests 100
-    again after a few full pages. For merchants, None means 500."""
-
-    max_items: int | None
-    """Limit of the items; None for no limit."""
-
-    concurrency: int | None
-    """Limit of this walk's requests in flight; None for the client's limit."""
-
-    on_drift: OnDrift
-    """Reaction to a list that changes during the walk: ``"repair"``, the default, reads again;
-    ``"raise"`` raises `DriftError`."""
-
-    resume: ResumePoint | str | None
-    """The cursor of an earlier walk over the same list, or its string."""
-
-    on_progress: Callable[[int, int], None] | None
-    """Called after each page with the number of items yielded and the number in all."""
 
 
 class ClientOptions(TypedDict, total=False):
@@ -229,7 +204,7 @@ class TcbClient:
 
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
-        token: Token,
+        token: Token = _NO_TOKEN,
         *unexpected: Never,
         base_url: str = DEFAULT_BASE_URL,
         session: ClientSession | None = None,
@@ -244,15 +219,14 @@ class TcbClient:
         observer: Observer | None = None,
         **unknown: Never,
     ) -> None:
-        token = wrap(token)
-        if unexpected:
-            del unexpected  # probably an appsecret, which no traceback may show
+        token, unknown_names = wrap(token), tuple(unknown)
+        has_one_token = token is not _NO_TOKEN and not unexpected
+        del unexpected, unknown  # probably an appsecret, which no traceback may show
+        if not has_one_token:
             raise ConfigurationError(
                 "TcbClient takes one token: for an appid and its appsecret, write "
                 "TcbClient(StableToken(appid, secret))"
             )
-        unknown_names = tuple(unknown)
-        del unknown  # the same
         refuse_unknown(unknown_names, ClientOptions.__annotations__)
         if session is not None and (trust_env or ssl_context is not None):
             raise ConfigurationError(
@@ -316,7 +290,9 @@ class TcbClient:
             client._transport.base_url_setting = BASE_URL
         return client
 
-    def functions(self, env: str, **options: Unpack[WalkOptions]) -> FunctionPager:
+    def functions(
+        self, env: str, *_unexpected: Never, **options: Unpack[WalkOptions]
+    ) -> FunctionPager:
         """Prepare a walk over the functions of an environment.
 
         ::
@@ -333,10 +309,11 @@ class TcbClient:
         Returns:
             A pager that makes its first request when it is iterated.
         """
-        return self._walk(FunctionPager, FUNCTIONS, env, {"env": check_env(env)}, options)
+        fields = {"env": check_env(env)}
+        return self._walk(FunctionPager, FUNCTIONS, env, fields, options, *_unexpected)
 
     def iter_functions(
-        self, env: str, **options: Unpack[WalkOptions]
+        self, env: str, *_unexpected: Never, **options: Unpack[WalkOptions]
     ) -> AsyncGenerator[CloudFunction, None]:
         """Walk over the functions of an environment, in the server's order.
 
@@ -351,16 +328,16 @@ class TcbClient:
             TcbError: A page could not be fetched; raised after the functions before it, with the
                 cursor from which a later walk can continue.
         """
-        return aiter(self.functions(env, **options))
+        return aiter(self.functions(env, *_unexpected, **options))
 
     def iter_pages(
-        self, env: str, **options: Unpack[WalkOptions]
+        self, env: str, *_unexpected: Never, **options: Unpack[WalkOptions]
     ) -> AsyncGenerator[FunctionPage, None]:
         """Walk as `iter_functions` does, a page at a time.
 
         A page is never empty, and does not repeat the rows in which requests overlap.
         """
-        return self.functions(env, **options).by_page()
+        return self.functions(env, *_unexpected, **options).by_page()
 
     def _walk(
         self,
@@ -369,9 +346,11 @@ class TcbClient:
         scope: str,
         fields: Mapping[str, str],
         options: WalkOptions,
+        *_unexpected: Never,
     ) -> PagerT:
         settings: dict[str, Any] = {**options}
-        check_walk_options(settings, WalkOptions.__annotations__)
+        if _unexpected:
+            settings["limit"] = _unexpected[0]  # to be refused with advice
         if settings.get("concurrency") is None:
             settings["concurrency"] = self._transport.window.ceiling
         check_kind(self._provider, listing.kinds, listing.path)
@@ -451,29 +430,41 @@ class TcbClient:
         return cached[1]
 
     def _make_target(
-        self, path: str, token: Secret, body: Mapping[str, object] | None = None
+        self,
+        path: str,
+        token: Secret,
+        query: Mapping[str, str | Secret] = MappingProxyType({}),
+        more_secrets: Iterable[Secret] = (),
     ) -> Target:
         check_secret("the token that the provider returned", token)
         key = choose_token_key(path, getattr(self._provider, "kind", None))
-        return self._transport.target(path, {key: token}, body)
+        return self._transport.target(path, {key: token, **query}, more_secrets)
 
     async def call(
-        self, path: str, body: Mapping[str, Any] | None = None, *, repeatable: bool = False
+        self,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        repeatable: bool = False,
     ) -> dict[str, Any]:
-        """Call any endpoint of WeChat: ``POST {base_url}{path}``, with the token in the query.
+        """Call any POST endpoint of WeChat that takes JSON: ``POST {base_url}{path}``.
 
         ::
 
             reply = await client.call("/tcb/getenvinfo", {"env": env}, repeatable=True)
 
+        The token is added to the query. For other endpoints, such as uploads, see `get_token`.
+
         Retries, limits, errors and reports are those of a listing. But WeChat may have carried a
         call out although its reply was lost, so a call that is not `repeatable` is sent again only
-        after a failure that proves the contrary: no connection, a refused token, errcode -1, -1000
-        or a rate limit, HTTP 429 or 503.
+        after a failure that proves the contrary: no connection, a refused token, errcode 45011,
+        HTTP 429 or 503.
 
         Args:
             path: Such as ``/tcb/databasecollectionget``: without host, query and fragment.
             body: The fields of the request, sent as a JSON object; None sends ``{}``.
+            query: The arguments that the endpoint takes in its query, without the token.
             repeatable: Whether a second call does no harm, such as for reading: then it is retried
                 after every transient error.
 
@@ -481,22 +472,25 @@ class TcbClient:
             The reply with all its fields, as they were sent.
 
         Raises:
-            ConfigurationError: ``path`` is no path, or ``body`` is not JSON; raised before any I/O.
+            ConfigurationError: ``path`` is no path, ``body`` is not JSON, or ``query`` is not text;
+                raised before any I/O.
             ApiError: WeChat replied with an errcode other than 0.
             ResponseError: The reply is not a JSON object.
             TransportError: No reply. If ``error.sent`` is False, WeChat did not receive the call.
         """
-        with forget_frames():  # of this call, whose body may contain a secret
-            hidden = Hidden(path), Hidden(body)
-            del path, body
-            endpoint, fields = check_path(hidden[0]), check_body(hidden[1])
-            encoded, env = encode_body(fields), fields.reveal().get("env")
+        with forget_frames():  # of this call, whose arguments may contain a secret
+            hidden = Hidden(path), Hidden(body), Hidden(query)
+            del path, body, query
+            endpoint, fields = check_path(hidden[0]), check_fields("body", hidden[1])
+            arguments, encoded = check_query(hidden[2]), encode_body(fields)
+            secrets = [*find_secrets(fields.reveal())]
+            env = (fields.reveal() | arguments.reveal()).get("env")
             env = env if isinstance(env, str) else None
 
         def send(token: Secret) -> Awaitable[Hidden[dict[str, Any]]]:
             if self._is_closed:  # while the token was fetched
                 raise ClientClosedError
-            target = self._make_target(endpoint, token, fields.reveal())
+            target = self._make_target(endpoint, token, arguments.reveal(), secrets)
             request = ApiRequest(target, encoded, env, repeatable=repeatable)
             return self._transport.call_endpoint(request)
 
@@ -516,12 +510,14 @@ class TcbClient:
         token = Secret(await self._provider.get_token(self._transport))
         return check_secret("the token that the provider returned", token).reveal()
 
-    async def list_functions(self, env: str, **options: Unpack[WalkOptions]) -> list[CloudFunction]:
+    async def list_functions(
+        self, env: str, *_unexpected: Never, **options: Unpack[WalkOptions]
+    ) -> list[CloudFunction]:
         """List all functions of an environment, as they were last seen: see `Pager.collect`.
 
         `iter_functions` yields them as they arrive.
         """
-        return await self.functions(env, **options).collect()
+        return await self.functions(env, *_unexpected, **options).collect()
 
     async def function_page(
         self, env: str, *, limit: int = DEFAULT_PAGE_SIZE, offset: int = 0
@@ -557,10 +553,14 @@ class TcbClient:
     ) -> ListingPager[Authorizer]:
         """Prepare a walk over the merchants that authorised a third-party platform (第三方平台).
 
+        A merchant that stays authorised during the walk is yielded exactly once, even if others
+        join or leave.
+
         ::
 
             async with TcbClient(ComponentToken(appid, secret, ticket=latest)) as client:
-                merchants = await client.authorizers().collect()
+                async for merchant in client.authorizers():
+                    print(merchant.authorizer_appid)
 
         Args:
             component_appid: The platform's appid; None for the client's `ComponentToken`.
@@ -585,16 +585,6 @@ class TcbClient:
         fields = {"component_appid": appid}
         return self._walk(ListingPager[Authorizer], AUTHORIZERS, appid, fields, options)
 
-    def iter_authorizers(
-        self, *, component_appid: str | None = None, **options: Unpack[WalkOptions]
-    ) -> AsyncGenerator[Authorizer, None]:
-        """Walk over the merchants of a platform, with the arguments of `authorizers`.
-
-        A merchant that stays authorised during the walk is yielded exactly once, even if others
-        join or leave.
-        """
-        return aiter(self.authorizers(component_appid=component_appid, **options))
-
     def batch_functions(
         self, env: str, *, searchkey: str | None = None, **options: Unpack[WalkOptions]
     ) -> ListingPager[BatchFunction]:
@@ -616,12 +606,6 @@ class TcbClient:
             fields["searchkey"] = check_text("searchkey", searchkey)
             scope = f"{env}?searchkey={searchkey}"
         return self._walk(ListingPager[BatchFunction], BATCH_FUNCTIONS, scope, fields, options)
-
-    def iter_batch_functions(
-        self, env: str, *, searchkey: str | None = None, **options: Unpack[WalkOptions]
-    ) -> AsyncGenerator[BatchFunction, None]:
-        """Walk over the functions of a platform's own environment: see `batch_functions`."""
-        return aiter(self.batch_functions(env, searchkey=searchkey, **options))
 
     async def list_batch_environments(self) -> tuple[BatchEnvironment, ...]:
         """List a platform's own environments (批量云开发), in the server's order.

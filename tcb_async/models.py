@@ -5,8 +5,9 @@ Rule: plain attrs classes. WeChat writes times without a zone; users get aware t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, get_type_hints
+from typing import TYPE_CHECKING, Any, cast, get_args, get_type_hints
 
 import attrs
 import msgspec
@@ -32,7 +33,7 @@ class Value:
         ``type(value)(**value.to_dict()) == value``, unless a field is a secret or a nested value.
         """
         fields = _list_json_fields(type(self))
-        return {field.name: msgspec.to_builtins(getattr(self, field.name)) for field in fields}
+        return {field.name: _to_json(getattr(self, field.name)) for field in fields}
 
     @classmethod
     def __get_pydantic_core_schema__(
@@ -41,7 +42,7 @@ class Value:
         """Describe the fields; pydantic calls this for a class that appears in a model."""
         from pydantic_core import core_schema  # noqa: PLC0415 - pydantic is installed
 
-        hints, fields = get_type_hints(cls), _list_json_fields(cls)
+        hints, fields = _get_hints(cls), _list_json_fields(cls)
         description = (cls.__doc__ or "").partition("\n")[0]
 
         def make_dict_schema(*, all_required: bool) -> CoreSchema:
@@ -73,6 +74,21 @@ class Value:
 def _list_json_fields(cls: type[Value]) -> list[attrs.Attribute[object]]:
     """Return the fields that may be shown: a field without a repr is a secret."""
     return [field for field in attrs.fields(cls) if field.repr is not False]
+
+
+def _to_json(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return [_to_json(each) for each in cast("Sequence[object]", value)]
+    return value.to_dict() if isinstance(value, Value) else msgspec.to_builtins(value)
+
+
+def _get_hints(cls: type[Value]) -> dict[str, Any]:
+    """Return the types of the fields; those of a generic base with the class's argument."""
+    hints = get_type_hints(cls)
+    bases = getattr(cls, "__orig_bases__", ())
+    arguments = tuple(argument for base in bases for argument in get_args(base))
+    generic = [name for name, hint in hints.items() if getattr(hint, "__parameters__", ())]
+    return hints | {name: hints[name][arguments] for name in generic}
 
 
 def _make_aware(time: datetime | str | None) -> datetime | None:
@@ -202,7 +218,7 @@ class Authorizer(Value):
 
 
 @attrs.frozen
-class FunctionPage(Page[CloudFunction]):
+class FunctionPage(Value, Page[CloudFunction]):
     """One page of functions: a `Page` that also has WeChat's names for its fields."""
 
     @property

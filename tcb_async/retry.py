@@ -59,9 +59,8 @@ def is_refusal(error: TcbError) -> bool:
     """Whether the error proves that WeChat did not carry out the call."""
     if isinstance(error, TransportError) and error.status == HTTPStatus.SERVICE_UNAVAILABLE:
         return True
-    # The cloud backend may report a time-out (-501002) after it has carried out the call.
-    is_busy = isinstance(error, SystemBusyError) and error.errcode not in CLOUD
-    return not error.sent or is_busy or isinstance(error, RateLimitError)
+    # The cloud backend may have begun to carry the call out when it reaches a limit (-501004).
+    return not error.sent or (isinstance(error, RateLimitError) and error.errcode not in CLOUD)
 
 
 def may_refuse_size(error: BaseException) -> bool:

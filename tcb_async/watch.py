@@ -21,7 +21,7 @@ from tcb_async.exceptions import (
     TcbError,
     WaitTimeoutError,
 )
-from tcb_async.models import CloudFunction
+from tcb_async.models import CloudFunction, Value
 from tcb_async.observer import WalkStats
 from tcb_async.retry import is_retryable
 
@@ -35,7 +35,7 @@ ListFunctions = Callable[[], Awaitable[Iterable[CloudFunction]]]
 
 
 @attrs.frozen
-class FunctionChange:
+class FunctionChange(Value):
     """The change of one function between two listings.
 
     Attributes:

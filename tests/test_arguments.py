@@ -61,14 +61,32 @@ def test_unknown_argument_of_a_walk_gives_advice(argument, advice):
         TcbClient("T").functions("test-1", **{argument: 10})
 
 
-def test_client_with_appid_and_secret_shows_the_right_call():
-    appid, secret = "wx0123456789abcdef", "0123456789abcdef0123456789abcdef"
+@pytest.mark.parametrize("method", ["functions", "iter_functions", "iter_pages", "list_functions"])
+@pytest.mark.parametrize("rows", [(20,), (20, 40)])
+async def test_rows_after_the_env_give_advice(method, rows):
+    with pytest.raises(ConfigurationError, match=f"limit=20: .*{ONE_PAGE}"):
+        await getattr(TcbClient("T"), method)("test-1", *rows)
+
+
+SECRET = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keywords"),
+    [
+        (("wx0123456789abcdef", SECRET), {}),
+        ((), {"appid": "wx0123456789abcdef", "secret": SECRET}),
+        (("wx0123456789abcdef", "a"), {"secret": SECRET}),
+        ((), {}),
+    ],
+)
+def test_client_with_appid_and_secret_shows_the_right_call(arguments, keywords):
     right = r"TcbClient\(StableToken\(appid, secret\)\)"
     with pytest.raises(ConfigurationError, match=right) as caught:
-        TcbClient(appid, secret)
+        TcbClient(*arguments, **keywords)
 
-    assert secret not in str(caught.value)
-    assert secret not in repr(caught.traceback[-1].frame.f_locals)
+    assert SECRET not in str(caught.value)
+    assert SECRET not in repr(caught.traceback[-1].frame.f_locals)
 
 
 @pytest.mark.parametrize(
@@ -140,6 +158,15 @@ def test_secret_in_a_base_url_is_not_shown(base_url):
         TcbClient("T", base_url=base_url)
 
     assert "pa55" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["/tcb/listfunctions", "/gateway/cgi-bin/stable_token/"])
+def test_base_url_with_an_endpoint_is_refused(path):
+    end = path.removeprefix("/gateway")
+    with pytest.raises(ConfigurationError, match=f"base_url of x: must end before '{end}'"):
+        TcbClient("T", base_url=f"https://x{path}")
+
+    assert "https://x/tcb/v1," in repr(TcbClient("T", base_url="https://x/tcb/v1"))
 
 
 def test_plain_http_is_refused_unless_loopback_or_allowed():

@@ -113,6 +113,25 @@ def test_reported_errors_keep_every_word(seen):
 
 
 @pytest.mark.parametrize(
+    "errmsg",
+    [
+        "function calculateMonthlyStatistics-v2 not found",
+        "env production-customer-portal-8f14e45f not found",
+        "Cannot find module '/var/user/node_modules/lodash/fp/_mapping'",
+        "more at https://developers.weixin.qq.com/miniprogram/dev/wxcloud/basis/getting-started",
+        "Cannot read property 'token' of undefined; secret: not set, access_token=",
+        "redis://user:password@host refused the connection",
+    ],
+)
+def test_errmsg_is_shown_as_it_is(errmsg):
+    with pytest.raises(ApiError) as caught:
+        decode({"errcode": -501000, "errmsg": errmsg}, secrets=[Secret(TOKEN)])
+
+    assert caught.value.errmsg == errmsg
+    assert errmsg in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("tcb_code", "error", "retried"),
     [
         ("RequestLimitExceeded", "RateLimitError", True),
@@ -160,7 +179,7 @@ def test_secret_in_place_of_a_tcb_code_is_hidden():
 def test_hostile_errmsg_is_parsed_fast():
     started = time.thread_time()
     with pytest.raises(TokenError):
-        decode({"errcode": 40014, "errmsg": " " * 2**15 + "x"})
+        decode({"errcode": 40014, "errmsg": f"x{' ' * 2**22}x"}, secrets=[Secret(TOKEN)])
 
     assert time.thread_time() - started < 0.5
 

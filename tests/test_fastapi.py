@@ -18,7 +18,15 @@ from fastapi.testclient import TestClient
 from leaks import eventually, no_leaks
 
 import tcb_async
-from tcb_async import CloudFunction, ConfigurationError, RetryPolicy, TcbClient, TcbError
+from tcb_async import (
+    CloudFunction,
+    ConfigurationError,
+    FunctionChange,
+    FunctionPage,
+    RetryPolicy,
+    TcbClient,
+    TcbError,
+)
 from tcb_async.emulator import Fault
 from tcb_async.fastapi import ClientDep, client, error_handler, lifespan, problem_of, status_of
 
@@ -227,6 +235,45 @@ def test_route_may_return_functions_as_they_are(response_model):
 
     with TestClient(app) as service:
         assert service.get("/functions").json() == [LOGIN]
+
+
+FUNCTION = CloudFunction(**LOGIN)  # type: ignore[arg-type]
+REFERENCE = {"$ref": "#/components/schemas/CloudFunction"}
+
+
+@pytest.mark.parametrize("annotated", [True, False])
+@pytest.mark.parametrize(
+    ("value", "shown", "field", "schema"),
+    [
+        (
+            FunctionPage([FUNCTION], 1, 0, 20),
+            {"items": [LOGIN], "total": 1, "offset": 0, "limit": 20},
+            "items",
+            {"title": "Items", "type": "array", "items": REFERENCE},
+        ),
+        (
+            FunctionChange("added", None, FUNCTION),
+            {"kind": "added", "before": None, "after": LOGIN},
+            "after",
+            {"anyOf": [REFERENCE, {"type": "null"}]},
+        ),
+    ],
+)
+def test_route_may_return_a_page_or_a_change(value, shown, field, schema, *, annotated):
+    kind = type(value)
+    app = FastAPI()
+
+    @app.get("/value", response_model=list[kind] if annotated else None)  # type: ignore[valid-type]
+    async def values() -> object:
+        return [value]
+
+    with TestClient(app) as service:
+        text = json.dumps([shown], separators=(",", ":"))
+        assert service.get("/value").text == text
+    if annotated:
+        described = app.openapi()["components"]["schemas"][kind.__name__]
+        assert described["required"] == [*shown]
+        assert described["properties"][field] == schema
 
 
 def test_route_may_take_a_function_and_refuses_other_values():

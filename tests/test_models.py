@@ -9,7 +9,7 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from tcb_async.models import BatchFunction, CloudFunction, FunctionPage, StatusReason
 
@@ -113,3 +113,12 @@ def test_nested_values_serialise():
     assert json.loads(adapter.dump_json(failed)) == shown
     assert adapter.validate_python(shown) == failed
     assert adapter.validate_python(failed) is failed
+
+
+def test_page_is_validated_by_the_class_of_its_items():
+    page = FunctionPage([LOGIN], 57, 20, 10)
+    adapter = TypeAdapter(FunctionPage)
+
+    assert adapter.validate_json(adapter.dump_json(page)) == page
+    with pytest.raises(ValidationError, match=r"items\.0"):
+        adapter.validate_python({"items": ["login"], "total": 1})

@@ -65,11 +65,15 @@ async def waiting(client):
 
 
 async def any_call(client):
-    return await client.call(LIST, PLANTED.body(), repeatable=True)
+    return await client.call(LIST, PLANTED.body(), query=PLANTED.query(), repeatable=True)
 
 
 async def call_of_a_bad_path(client):
-    return await client.call(PLANTED.bad_path(), PLANTED.body())
+    return await client.call(PLANTED.bad_path(), PLANTED.body(), query=PLANTED.query())
+
+
+async def call_of_a_bad_query(client):
+    return await client.call(LIST, PLANTED.body(), query=PLANTED.query() | {"limit": 1})
 
 
 async def forced(client):
@@ -162,16 +166,24 @@ async def faults_of_a_server(kind, call=one_page):
 ERRCODES = (-1, 40001, 40013, 40125, 42001, 45009, 48001, 61023, 61024)
 
 
-def echo(errcode):
-    """Refuse the call, and repeat its fields in the answer."""
-    return http_reply({"errcode": errcode, "errmsg": " ".join(PLANTED.texts.values())})
+def echo(path, errcode):
+    """Refuse the call, and repeat its query and body in the reply, but for the untold field."""
+
+    async def handle(exchange):
+        asked = exchange.request.target.partition("?")[0]
+        said = f"{exchange.request.target} {exchange.request.body.decode()}"
+        refusal = {"errcode": errcode, "errmsg": said.replace(PLANTED.texts["untold"], "")}
+        is_refused = asked == path
+        await exchange.answer(http_reply(refusal) if is_refused else right_replies()[asked])
+
+    return handle
 
 
 async def refusals(kind, call=one_page):
     for path in {LIST, KINDS[kind][0]}:
         for errcode in ERRCODES:
             async with (
-                RawServer(wechat(path, echo(errcode))) as server,
+                RawServer(echo(path, errcode)) as server,
                 looked_at("refusals") as errors,
                 client_of(kind, server.url) as client,
             ):
@@ -250,6 +262,7 @@ def every_cell(redis):
         yield partial(refusals, kind)
         yield partial(faults_of_the_network, kind)
     yield partial(refusals, "token of 512", call_of_a_bad_path)
+    yield partial(refusals, "token of 512", call_of_a_bad_query)
     for kind, call in (
         ("component", an_account),
         ("authorizer", an_inventory),

@@ -18,9 +18,8 @@ import aiohttp
 import attrs
 from aiohttp.http_exceptions import HttpProcessingError
 
-from tcb_async._arguments import describe
 from tcb_async._codec import make_unreadable_error, raise_for_errcode
-from tcb_async._redact import hide, redact
+from tcb_async._redact import describe, hide_all_like_a_token, hide_known, hide_named
 from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.session import QueryError
 from tcb_async.exceptions import RateLimitError, ResponseError, TcbError, TransportError
@@ -240,7 +239,7 @@ def _log_unexpected(error: Exception, request: ApiRequest) -> None:
     # As text: a handler that gets the error itself may show its frames, which contain the URL.
     if _log.isEnabledFor(logging.DEBUG):
         text = "".join(traceback.format_exception(error))
-        _log.debug("%s failed unexpectedly:\n%s", request, hide(text, request.target.secrets))
+        _log.debug("%s failed unexpectedly:\n%s", request, hide_named(text, request.target.secrets))
 
 
 def _explain(error: Exception, request: ApiRequest) -> str:
@@ -248,10 +247,11 @@ def _explain(error: Exception, request: ApiRequest) -> str:
     cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         reason = getattr(cause, "verify_message", "").rstrip(".")
-        # Not `redact`, which would hide a long host name as if it were a token.
-        return hide(reason, request.target.secrets)
+        # Without hiding all like a token, since a long host name is.
+        return hide_known(reason, request.target.secrets)
     if isinstance(cause, ssl.SSLError):
         return getattr(cause, "reason", "").replace("_", " ").lower()
     if isinstance(error, aiohttp.ServerFingerprintMismatch):
         return "its fingerprint does not match that of the session's connector"
-    return redact(str(getattr(error, "strerror", "")), request.target.secrets, length=200)
+    text = str(getattr(error, "strerror", ""))
+    return hide_all_like_a_token(text, request.target.secrets, length=200)

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import math
 import ssl
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar
@@ -26,7 +26,7 @@ from yarl import URL
 
 from tcb_async._arguments import DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT
 from tcb_async._codec import decode_reply, encode_object
-from tcb_async._redact import Hidden, Secret, forget_frames, wrap_secrets
+from tcb_async._redact import Hidden, Secret, find_secrets, forget_frames, wrap_secrets
 from tcb_async._transport.request import ApiRequest, Target
 from tcb_async._transport.session import HEADERS, SessionKeeper, add_query
 from tcb_async._transport.translation import make_status_error, translate
@@ -338,11 +338,10 @@ class Transport:
         return self._keeper.is_closed
 
     def target(
-        self, path: str, query: Mapping[str, str | Secret], body: Mapping[str, object] | None = None
+        self, path: str, query: Mapping[str, str | Secret], more_secrets: Iterable[Secret] = ()
     ) -> Target:
         """Build the target of requests; it can be used again while the query stays the same."""
-        url, sent = URL(self.base_url + path), (*query.values(), *(body or {}).values())
-        secrets = tuple(value for value in sent if isinstance(value, Secret))
+        url, secrets = URL(self.base_url + path), (*find_secrets(query), *more_secrets)
         full = Hidden(url.with_query({key: Secret(value).reveal() for key, value in query.items()}))
         return Target(path, url, full, secrets)
 
@@ -364,7 +363,7 @@ class Transport:
     def call_endpoint(
         self, request: ApiRequest
     ) -> Coroutine[object, object, Hidden[dict[str, Any]]]:
-        """Send a request to any endpoint; return the JSON object of the reply."""
+        """Send a request that is not a listing; return the JSON object of the reply."""
         path, secrets = request.target.path, request.target.secrets
         return self.call(request, lambda reply: Hidden(decode_reply(reply, path, secrets=secrets)))
 
@@ -379,7 +378,8 @@ class Transport:
         """Call an endpoint that returns tokens: see `TokenApi`."""
         query, body = wrap_secrets(query or {}), body and wrap_secrets(body)
         sent_body = None if body is None else Hidden(encode_object(body))
-        request = ApiRequest(self.target(path, query, body), sent_body, repeatable=repeatable)
+        target = self.target(path, query, find_secrets(body))
+        request = ApiRequest(target, sent_body, repeatable=repeatable)
         return (await self.call_endpoint(request)).reveal()
 
     def spawn(self, work: Coroutine[object, object, Result]) -> asyncio.Task[Result]:

@@ -57,7 +57,7 @@ merchants_command = App(
   tcb-async merchants -f csv > merchants.csv
 
 Refresh tokens are not printed. In Python,
-TcbClient.iter_authorizers() returns them.""",
+TcbClient.authorizers() returns them.""",
 )
 
 

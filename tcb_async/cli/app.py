@@ -40,7 +40,7 @@ COMMANDS = {
         "account",
         "Check the token: its owner, its lifetime, and whether WeChat accepts it.",
     ),
-    "call": ("call", "Call any endpoint of WeChat, and print the raw reply."),
+    "call": ("call", "Call any POST endpoint of WeChat that takes JSON, and print the raw reply."),
     "emulator": ("emulator", "Run a WeChat emulator, until Ctrl-C."),
 }
 """The module of each command, and the first line of its help."""

@@ -1,4 +1,4 @@
-"""``tcb-async call``: any endpoint of WeChat, and its raw reply.
+"""``tcb-async call``: any POST endpoint that takes JSON, and its raw reply.
 
 Rule: the reply is printed as it was sent, with any token in it. Errors show no secret.
 """
@@ -24,6 +24,8 @@ call_command = App(
     usage="tcb-async call [OPTIONS] PATH [JSON]",
     help_epilogue=r"""[bold]Examples[/bold]
   tcb-async call /tcb/getenvinfo
+  tcb-async call /tcb/invokecloudfunction '{"a": 1}' \
+    --query env=test-777bb9 --query name=login
   tcb-async call /tcb/listfunctions \
     '{"env": "test-777bb9", "limit": 2, "offset": 0}'
   tcb-async call /tcb/getenvinfo - < request.json""",
@@ -37,21 +39,23 @@ def call_endpoint(
     body: Annotated[str | None, Parameter(name="JSON", allow_leading_hyphen=True)] = None,
     /,
     *,
+    query: Annotated[list[str], Parameter(negative="", metavar="NAME=VALUE")] = [],  # noqa: B006 - never changed
     repeatable: bool = False,
     access: Access = Access(),
 ) -> None:
-    """Call any endpoint of WeChat, and print the raw reply.
+    """Call any POST endpoint of WeChat that takes JSON, and print the raw reply.
 
     Args:
         path: The endpoint, such as /tcb/getenvinfo. The token is added.
         body: The fields of the request, as a JSON object. - is stdin. Default: {}.
+        query: An argument in the query; any number of times.
         repeatable: Send it again although WeChat may have carried it out: for calls that only read.
     """
     with run_command(verbose=access.verbose) as screen:
-        fields = _read_fields(body, access)
+        arguments, fields = _read_query(query), _read_fields(body, access)
 
         async def work(client: TcbClient) -> None:
-            reply = await client.call(path, fields, repeatable=repeatable)
+            reply = await client.call(path, fields, query=arguments, repeatable=repeatable)
             if screen.out.is_terminal:
                 lines = json.dumps(reply, ensure_ascii=False, indent=2).split("\n")
                 text = "\n".join(map(sanitize, lines))
@@ -60,6 +64,18 @@ def call_endpoint(
             screen.write(f"{text}\n".encode())
 
         choose_service(None, access, needs_env=False).run(work)
+
+
+def _read_query(arguments: list[str]) -> dict[str, str]:
+    query: dict[str, str] = {}
+    for argument in arguments:
+        name, is_pair, value = argument.partition("=")
+        if not (name and is_pair):
+            raise CycloptsError("--query: must be NAME=VALUE, such as env=test-777bb9")
+        if name in query:
+            raise CycloptsError(f"--query: {name} is given twice")
+        query[name] = value
+    return query
 
 
 def _read_fields(body: str | None, access: Access) -> dict[str, Any]:

@@ -108,6 +108,7 @@ _OPTIONS = {
     "page_size=": "--page-size ",
     "page_size": "--page-size",
     "path=": "PATH ",
+    "query=": "--query ",
     "repeatable=True": "--repeatable",
     "run=": "--run ",
 }

@@ -5,6 +5,7 @@ Rule: an endpoint returns the bytes of its reply or raises ``Refused``, under th
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
@@ -55,6 +56,7 @@ class Endpoints:
             LIST_FUNCTIONS: self._list_functions,
             "/tcb/getenvinfo": self._list_environments,
             "/tcb/databasecollectionget": self._list_collections,
+            "/tcb/invokecloudfunction": self._invoke_function,
             "/componenttcb/describeenvs": self._list_batch_environments,
             "/componenttcb/getscflist": self._list_batch_functions,
         }
@@ -170,6 +172,15 @@ class Endpoints:
             pager={"Offset": offset, "Limit": limit, "Total": len(names)},
             collections=[{"name": name, "count": 0} for name in names[offset : offset + limit]],
         )
+
+    def _invoke_function(self, call: ReceivedCall) -> bytes:
+        """Return the input of the function as its result."""
+        owner = self._authenticate_account(call)
+        body = call.read_json()
+        env, name = get_text(call.query, "env"), get_text(call.query, "name")
+        if name not in {row.name for row in self._find_environment(env, owner).functions}:
+            raise Refused(wire.UNKNOWN_FUNCTION)
+        return encode_reply(errcode=0, errmsg="ok", resp_data=json.dumps(body, ensure_ascii=False))
 
     def _list_batch_environments(self, call: ReceivedCall) -> bytes:
         owner = self._authenticate_account(call, component=True)

@@ -63,6 +63,7 @@ NO_CLOUD_DEVELOPMENT = _add_errcode(85088, "no qbase privilege")
 UNKNOWN_ENV = _add_errcode(-501000, "Environment not found TcbCode: [INVALID_ENV]")
 ABNORMAL_ENV = _add_errcode(-501005, "env is abnormal")
 _add_errcode(-501007, "invalid env")
+UNKNOWN_FUNCTION = _add_errcode(-501009, "FunctionName parameter could not be found.")
 
 
 class Refused(Exception):  # noqa: N818 - a reply, not an error of the emulator

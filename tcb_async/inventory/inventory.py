@@ -18,9 +18,10 @@ from contextlib import AbstractContextManager, aclosing, nullcontext
 
 import attrs
 
-from tcb_async._arguments import check_instance, describe
+from tcb_async._arguments import check_instance
 from tcb_async._listings import ENVIRONMENTS
 from tcb_async._once import IteratedOnce
+from tcb_async._redact import describe
 from tcb_async.client import TcbClient
 from tcb_async.errcodes import NO_CLOUD_DEVELOPMENT, is_environments_fault
 from tcb_async.exceptions import (

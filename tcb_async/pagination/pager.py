@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iter
 from contextlib import nullcontext
 from inspect import iscoroutinefunction
 from operator import length_hint
-from typing import Generic, TypeVar, cast, get_args
+from typing import Generic, TypedDict, TypeVar, Unpack, cast, get_args
 
 import attrs
 
@@ -24,6 +24,7 @@ from tcb_async._arguments import (
     check_count,
     check_instance,
     check_page_size,
+    check_walk_options,
 )
 from tcb_async._once import IteratedOnce
 from tcb_async.cursor import Cursor, read_start
@@ -59,6 +60,32 @@ class Surroundings:
     has_frozen_items: bool = False  # they cannot be changed, and compare field by field
 
 
+class WalkOptions(TypedDict, total=False):
+    """The keyword arguments of every walk."""
+
+    page_size: int | None
+    """Rows per request, 2 or more, because pages overlap by one row. None, the default, requests
+    100 rows first, then as many as the server returned; the client remembers this number. If a
+    request for more than 20 rows fails, a later attempt requests 20, and the client requests 100
+    again after a few full pages. For merchants, None means 500."""
+
+    max_items: int | None
+    """Limit of the items; None for no limit."""
+
+    concurrency: int | None
+    """Limit of this walk's requests in flight; None for the client's limit, or 8 without one."""
+
+    on_drift: OnDrift
+    """Reaction to a list that changes during the walk: ``"repair"``, the default, reads again;
+    ``"raise"`` raises `DriftError`."""
+
+    resume: ResumePoint | str | None
+    """The cursor of an earlier walk over the same list, or its string."""
+
+    on_progress: Callable[[int, int], None] | None
+    """Called after each page with the number of items yielded and the number in all."""
+
+
 class Pager(IteratedOnce, Generic[T]):
     """One walk over any list with an offset and a limit. Iterate it once.
 
@@ -79,17 +106,12 @@ class Pager(IteratedOnce, Generic[T]):
         identify: Returns an item's name, unique in the list. No name is yielded twice.
         value: Returns a text that differs if items differ, in every process: it identifies a row.
         scope: Names the list; cursors of a different scope are refused.
-        page_size: Rows per request, 2 or more; None to request 100 first, and then as many as the
-            server returns, or 20 after a refusal (see `refuses_size`).
-        max_items: The maximum number of items to yield; None for all.
-        concurrency: The maximum number of fetches in flight, 1 or more.
-        on_drift: ``"repair"`` the walk after a change, or ``"raise"`` at its first sign.
         max_repairs: After this number of passes over the list without progress, rows are collected
             in any order; after twice this number, the walk fails with `DriftError`. The default
             gives a lagging replica about 20 seconds to catch up.
-        resume: The cursor of an earlier run, or the string of it.
-        on_progress: Called after each page with the number of items yielded and the number in all.
         observer: Called when the walk starts, for each page, and when the walk ends in any way.
+        options: ``page_size``, ``max_items``, ``concurrency``, ``on_drift``, ``resume`` and
+            ``on_progress``: see `WalkOptions`.
 
     Raises:
         ConfigurationError: An argument is invalid. While it is iterated: ``fetch`` did not return
@@ -103,17 +125,16 @@ class Pager(IteratedOnce, Generic[T]):
         identify: Callable[[T], str],
         value: Callable[[T], str] = repr,
         scope: str = "",
-        page_size: int | None = None,
-        max_items: int | None = None,
-        concurrency: int = DEFAULT_CONCURRENCY,
-        on_drift: OnDrift = "repair",
         max_repairs: int = DEFAULT_MAX_REPAIRS,
-        resume: ResumePoint | str | None = None,
-        on_progress: Callable[[int, int], None] | None = None,
         observer: Observer | None = None,
         _surroundings: Surroundings | None = None,
+        **options: Unpack[WalkOptions],
     ) -> None:
         super().__init__()
+        check_walk_options({**options}, WalkOptions.__annotations__)
+        page_size, max_items = options.get("page_size"), options.get("max_items")
+        concurrency, on_progress = options.get("concurrency"), options.get("on_progress")
+        on_drift = options.get("on_drift", "repair")
         if not callable(fetch):
             raise ConfigurationError(f"fetch={fetch!r:.80}: must be async def fetch(offset, limit)")
         check_callback("identify", identify)
@@ -127,7 +148,7 @@ class Pager(IteratedOnce, Generic[T]):
         self._learned = given.learned if page_size is None else PageSize(check_page_size(page_size))
         self._plan: Plan[T] = Plan(
             Identity(identify, value, frozen=given.has_frozen_items),
-            start=read_start(scope, resume),
+            start=read_start(scope, options.get("resume")),
             size=attrs.evolve(self._learned),
             max_items=check_count(
                 "max_items", sys.maxsize if max_items is None else max_items, minimum=0
@@ -138,7 +159,7 @@ class Pager(IteratedOnce, Generic[T]):
         self._fetch = fetch
         # A coroutine function's result becomes a task directly; others go through `_fetch_page`.
         self._is_async = iscoroutinefunction(fetch)
-        self.concurrency = concurrency
+        self.concurrency = DEFAULT_CONCURRENCY if concurrency is None else concurrency
         self._on_progress = on_progress
         self._observer = observer
         self._walk_observer: WorkObserver[WalkStats] | None = None

@@ -17,8 +17,8 @@ from typing import TypeVar
 
 import attrs
 
-from tcb_async._arguments import check_instance, describe
-from tcb_async._redact import Secret, forget_frames
+from tcb_async._arguments import check_instance
+from tcb_async._redact import Secret, describe, forget_frames
 from tcb_async.exceptions import ClientClosedError, TcbError
 from tcb_async.tokens.protocols import LeasingStore, StoredToken, TokenApi, TokenStore
 from tcb_async.tokens.stores import MemoryStore

@@ -24,10 +24,9 @@ from tcb_async._arguments import (
     check_instance,
     check_secret,
     choose_token_key,
-    describe,
     why_not_a_secret,
 )
-from tcb_async._redact import Hidden, Secret
+from tcb_async._redact import Hidden, Secret, describe
 from tcb_async.errcodes import BAD_REFRESH_TOKEN, STALE_TOKEN
 from tcb_async.exceptions import ConfigurationError, RateLimitError, TokenError
 from tcb_async.models import Authorizer
@@ -363,13 +362,13 @@ class AuthorizerToken(ManagedToken):
         on_rotate: Callable[[str], Awaitable[object]],
         store: TokenStore | None = None,
     ) -> Self:
-        """Make the token of a merchant that `TcbClient.iter_authorizers` yielded.
+        """Make the token of a merchant that `TcbClient.authorizers` yielded.
 
         Raises:
             ConfigurationError: WeChat shows no refresh token for the merchant, or an argument is
                 invalid.
         """
-        check_instance("authorizer", authorizer, Authorizer, "from client.iter_authorizers()")
+        check_instance("authorizer", authorizer, Authorizer, "from client.authorizers()")
         appid, refresh_token = authorizer.authorizer_appid, authorizer.refresh_token
         if refresh_token is None:
             raise ConfigurationError(

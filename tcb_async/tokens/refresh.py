@@ -78,8 +78,8 @@ from urllib.parse import quote, urlsplit
 
 import attrs
 
-from tcb_async._arguments import TokenKind, describe, why_not_a_secret
-from tcb_async._redact import Hidden, Secret, forget_frames
+from tcb_async._arguments import TokenKind, why_not_a_secret
+from tcb_async._redact import Hidden, Secret, describe, forget_frames
 from tcb_async.errcodes import STALE_TOKEN
 from tcb_async.exceptions import ResponseError, TcbError, TokenError
 from tcb_async.tokens.context import (

@@ -1,4 +1,4 @@
-"""``tcb-async call``: any endpoint, and its raw reply."""
+"""``tcb-async call``: any POST endpoint that takes JSON, and its raw reply."""
 
 import json
 
@@ -8,6 +8,7 @@ from terminal import ENV, Screen, env_for, run, run_here, start
 
 from tcb_async.emulator import Fault
 
+INVOKE = "/tcb/invokecloudfunction"
 BODY = {"env": ENV, "limit": 1, "offset": 0}
 
 
@@ -29,6 +30,32 @@ async def test_without_fields_an_empty_object_is_sent(emulator):
     assert json.loads(ended.out)["info_list"][0]["package_name"] == "基础版 1"
     assert "基础版" in ended.out
     assert emulator.requests[0].raw == b"{}"
+
+
+async def test_arguments_of_the_query_are_sent(emulator):
+    emulator.deploy(ENV, "login")
+
+    query = ("--query", f"env={ENV}", "--query", "name=login")
+    ended = await run("call", INVOKE, '{"a": "="}', *query, env=env_for(emulator))
+
+    assert (ended.code, ended.err) == (0, "")
+    assert json.loads(ended.out)["resp_data"] == '{"a": "="}'
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--query", "env"], 2, "--query: must be NAME=VALUE"),
+        (["--query", "=a"], 2, "--query: must be NAME=VALUE"),
+        (["--query", "a=1", "--query", "a=1"], 2, "--query: a is given twice"),
+        (["--query", "access_token=abc"], 3, "query contains access_token"),
+    ],
+)
+def test_wrong_query_is_refused(arguments, code, said):
+    ended = run_here(["call", "--demo", INVOKE, *arguments], {})
+
+    assert (ended.code, ended.out) == (code, "")
+    assert said in ended.err
 
 
 def test_the_fields_may_come_from_stdin():

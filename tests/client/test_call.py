@@ -3,6 +3,7 @@
 import logging
 from contextlib import nullcontext
 from operator import itemgetter
+from urllib.parse import parse_qs
 
 import pytest
 from constants import APPID, APPSECRET, ENV, LIST
@@ -25,7 +26,13 @@ from tcb_async.tokens import Secret, StableToken
 
 NEW = "/tcb/anything"
 OK = http_reply({"errcode": 0, "errmsg": "ok", "unknown": {"more": [1, None]}})
-QUICK = RetryPolicy(attempts=3, base=0.0)
+INVOKE = "/tcb/invokecloudfunction"
+
+
+async def skip(_seconds): ...
+
+
+QUICK = RetryPolicy(attempts=3, sleep=skip)
 
 
 async def test_reply_has_every_field(emulator, client):
@@ -53,6 +60,26 @@ async def test_body_is_sent_as_utf_8_json(serve, body, sent):
     request = server.requests[0]
     assert request.body.decode() == sent
     assert (request.method, request.target) == ("POST", f"{NEW}?access_token=TOKEN")
+
+
+async def test_query_is_sent_as_utf_8_after_the_token(serve):
+    server, client = await serve(OK)
+    await client.call(NEW, query={"env": "环&境=", "name": Secret("a b/%2F")})
+
+    target = server.requests[0].target
+    assert target.startswith(f"{NEW}?access_token=TOKEN&env=%E7%8E%AF%26%E5%A2%83%3D&name=")
+    assert parse_qs(target)["name"] == ["a b/%2F"]
+
+
+async def test_function_is_invoked_with_its_input(emulator, client):
+    emulator.deploy(ENV, "login")
+
+    reply = await client.call(INVOKE, {"云": [1]}, query={"env": ENV, "name": "login"})
+
+    assert reply == {"errcode": 0, "errmsg": "ok", "resp_data": '{"云": [1]}'}
+    with pytest.raises(ApiError, match="-501009") as caught:
+        await client.call(INVOKE, {"env": "of-the-input"}, query={"env": ENV, "name": "logout"})
+    assert caught.value.env == ENV
 
 
 class MerchantToken:
@@ -123,7 +150,8 @@ class TestRefusedBeforeAnyRequest:
         ],
     )
     async def test_invalid_path(self, emulator, client, path):
-        with pytest.raises(ConfigurationError, match=r"^path=.*such as '/tcb/list") as caught:
+        right = r"^path=.*such as ('/tcb/list|query=\{'env': env\})"
+        with pytest.raises(ConfigurationError, match=right) as caught:
             await client.call(path)
 
         assert caught.value.argument == "path"
@@ -149,6 +177,34 @@ class TestRefusedBeforeAnyRequest:
         assert caught.value.argument == "body"
         assert emulator.requests == ()
 
+    @pytest.mark.parametrize(
+        ("query", "reason"),
+        [
+            ("env=test-777bb9", "is of type str"),
+            ({1: "a"}, "is of type dict.*str keys"),
+            ({"limit": 1}, "contains 'limit' of type int: must be a str"),
+            ({"env": None}, "of type NoneType"),
+            ({"env": ["a"]}, "of type list"),
+            ({"env": "\ud800"}, "cannot be encoded as UTF-8"),
+            ({"\ud800": "a"}, "cannot be encoded as UTF-8"),
+            ({"access_token": "a"}, "access_token: leave it out"),
+            ({"Component_Access_Token": "a"}, "leave it out"),
+            ({"authorizer_access_token": "a"}, "leave it out"),
+        ],
+    )
+    async def test_query_that_is_not_text(self, emulator, client, query, reason):
+        with pytest.raises(ConfigurationError, match=f"^query.*{reason}") as caught:
+            await client.call(NEW, query=query)
+
+        assert caught.value.argument == "query"
+        assert emulator.requests == ()
+
+    async def test_path_with_a_query_is_shown_without_it(self, client):
+        with pytest.raises(ConfigurationError) as caught:
+            await client.call(f"{INVOKE}?access_token=abc&env={ENV}")
+
+        assert str(caught.value).startswith(f"path='{INVOKE}?…': pass the query as query=")
+
 
 async def test_errcode_raises_its_class_with_the_path(emulator, client):
     emulator.fail_next(-501000, errmsg="no TcbCode: [INVALID_ENV]")
@@ -169,14 +225,14 @@ def errcode(code, errmsg=""):
 # ``repeatable``.
 TIMES_SENT = {
     # WeChat did not carry it out.
-    "errcode -1": (errcode(-1), 3, 3),
-    "errcode -1000": (errcode(-1000), 3, 3),
     "errcode 45011": (errcode(45011), 3, 3),
-    "errcode -501004": (errcode(-501004), 3, 3),
-    "TcbCode RequestLimitExceeded": (errcode(-501000, "TcbCode: [RequestLimitExceeded]"), 3, 3),
     "HTTP 429": (FAULTS["status_429"], 3, 3),
     "HTTP 503": (FAULTS["status_503"], 3, 3),
     # It may have.
+    "errcode -1": (errcode(-1), 1, 3),
+    "errcode -1000": (errcode(-1000), 1, 3),
+    "errcode -501004": (errcode(-501004), 1, 3),
+    "TcbCode RequestLimitExceeded": (errcode(-501000, "TcbCode: [RequestLimitExceeded]"), 1, 3),
     "errcode -501002": (errcode(-501002), 1, 3),
     "TcbCode SERVER_TIMEOUT": (errcode(-501000, "TcbCode: [SERVER_TIMEOUT]"), 1, 3),
     "HTTP 408": (http_reply(b"", 408), 1, 3),
@@ -264,17 +320,20 @@ SECRETS = {
     "token": "token-9f8e7d6c5b4a39281706f5e4d3c2b1a0",
     "secret": "body-0a1b2c3d4e5f60718293a4b5c6d7e8f9",
     "nested": "deep-5b4a39281706f5e4d3c2b1a09f8e7d6c",
+    "query": "query-b1a09f8e7d6c5b4a39281706f5e4d3c2",
     "path": "path-d3c2b1a09f8e7d6c5b4a39281706f5e4",
     "reply": "reply-60718293a4b5c6d7e8f90a1b2c3d4e5f",
 }
-BODY = {"env": ENV, "app_secret": SECRETS["secret"], "more": {"key": SECRETS["nested"]}}
+BODY = {"app_secret": SECRETS["secret"], "more": [{"apiToken": SECRETS["nested"]}]}
+QUERY = {"env": ENV, "name": "calculateMonthlyStatistics", "ticket": SECRETS["query"]}
 
 
 WORDS = " ".join(SECRETS.values())
+SENT = " ".join([QUERY["name"], *list(SECRETS.values())[:4]])
 LEAKY = {
-    "errcode": errcode(48001, WORDS),
-    "busy": errcode(-1, WORDS),
-    "token refused": errcode(42001, WORDS),
+    "errcode": errcode(48001, SENT),
+    "busy": errcode(-1, SENT),
+    "token refused": errcode(42001, SENT),
     "HTML": http_reply(f"<html>{WORDS}".encode(), 502),
     "not JSON": http_reply(WORDS.encode()),
     "cut": http_reply(f'{{"refresh_token":"{WORDS}'.encode()),
@@ -286,7 +345,7 @@ LEAKY = {
 
 async def fail(client, path=NEW, **body):
     try:
-        await client.call(path, {**BODY, **body})
+        await client.call(path, {**BODY, **body}, query=QUERY)
     except TcbError as error:
         return error
     raise AssertionError
@@ -300,6 +359,25 @@ async def test_no_error_and_no_log_shows_a_secret(serve, reply, caplog):
     error = await fail(client)
 
     assert leaks_of(SECRETS.values(), [*shown_by(error), *logged(caplog.records)]) == []
+    assert error.env == ENV
+    if isinstance(error, ApiError):
+        assert error.errmsg == f"{QUERY['name']}{' [hidden]' * 4}"
+
+
+class _Wrong:
+    """A provider of a value that is not a token."""
+
+    async def get_token(self, _api):
+        return "not a token"
+
+    async def invalidate(self, token): ...
+
+
+async def test_invalid_token_shows_no_argument_of_the_call(serve):
+    _, client = await serve(OK, token=_Wrong())
+    error = await fail(client)
+
+    assert leaks_of(SECRETS.values(), shown_by(error)) == []
 
 
 async def test_refused_argument_shows_no_secret(client):

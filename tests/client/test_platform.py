@@ -65,7 +65,7 @@ class TestMerchants:
             merchants = await pager.collect()
             assert pager.total == 1_234
         assert appids_of(merchants) == [*appids]
-        assert [m.authorizer_appid async for m in client.iter_authorizers()] == [*appids]
+        assert [m.authorizer_appid async for m in client.authorizers()] == [*appids]
         bodies = list_bodies(emulator)
         assert len(bodies) == 6
         assert max(body["count"] for body in bodies) == 500
@@ -140,7 +140,7 @@ class TestRefreshToken:
         with pytest.raises(TokenError, match="61023"):
             await client.with_token(forgotten).count_functions("shop-1")
 
-        async for merchant in client.iter_authorizers():
+        async for merchant in client.authorizers():
             token = AuthorizerToken.from_authorizer(component, merchant, on_rotate=nothing)
             assert await client.with_token(token).count_functions("shop-1") == 3
 
@@ -211,7 +211,7 @@ class TestBatch:
         emulator.deploy(OWN_ENV, count=45)
         why = ("ResourceNotFound.File", "no such file")
         emulator.deploy(OWN_ENV, "broken", status="CreateFailed", status_reason=[why])
-        functions = [function async for function in client.iter_batch_functions(OWN_ENV)]
+        functions = [function async for function in client.batch_functions(OWN_ENV)]
         assert [f.name for f in functions] == [row.name for row in emulator.functions(OWN_ENV)]
         assert [found.env for found in await client.list_batch_environments()] == [OWN_ENV]
         assert functions[-1].status_reason == (StatusReason(*why),)

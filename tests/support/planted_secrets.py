@@ -35,16 +35,20 @@ class Planted:
         chance = random.Random(20)
         letters = f"{string.ascii_letters}{string.digits}_-"
         lengths = {"token of 136": 136, "token of 512": 512, "ticket": 88}
-        lengths |= {"refresh token": 64, "rotated refresh token": 64}
+        lengths |= {"refresh token": 64, "rotated refresh token": 64, "untold": 64}
         self.texts = {
             name: "".join(chance.choices(letters, k=length)) for name, length in lengths.items()
         }
         self.texts["appsecret"] = "".join(chance.choices("0123456789abcdef", k=32))
 
     def body(self):
-        """The body of a call, with a secret under a telling name and one under another."""
-        more = {"key": self.texts["refresh token"]}
+        """The body of a call, with secrets under telling names and one under another."""
+        more = {"refresh_token": self.texts["refresh token"], "key": self.texts["untold"]}
         return {"env": ENV, "component_appsecret": self.texts["appsecret"], "more": more}
+
+    def query(self):
+        """The query of a call, with a secret under a telling name."""
+        return {"name": "calculateMonthlyStatistics", "token": self.texts["token of 136"]}
 
     def bad_path(self):
         return f"/tcb/x?access_token={self.texts['token of 136']}"

@@ -1,6 +1,5 @@
 """Typical code of a service provider. Checked by mypy and pyright, never run."""
 
-from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import assert_type
 
@@ -21,9 +20,8 @@ async def save(refresh_token: str) -> None: ...
 
 async def list_merchants(client: TcbClient, component: ComponentToken) -> None:
     assert_type(client.authorizers(page_size=100), ListingPager[Authorizer])
-    assert_type(client.iter_authorizers(), AsyncGenerator[Authorizer, None])
     assert_type(await client.authorizers().collect(), list[Authorizer])
-    async for merchant in client.iter_authorizers(component_appid="wxplatform"):
+    async for merchant in client.authorizers(component_appid="wxplatform"):
         assert_type(merchant.authorizer_appid, str)
         assert_type(merchant.auth_time, datetime | None)
         if merchant.refresh_token is not None:
@@ -39,8 +37,8 @@ async def list_environments(client: TcbClient) -> None:
 
 
 async def list_batch_functions(client: TcbClient) -> None:
-    walk = client.iter_batch_functions("own-1", searchkey="pay", max_items=9)
-    assert_type(walk, AsyncGenerator[BatchFunction, None])
-    async for function in client.batch_functions("own-1"):
+    walk = client.batch_functions("own-1", searchkey="pay", max_items=9)
+    assert_type(walk, ListingPager[BatchFunction])
+    async for function in walk:
         assert_type(function.name, str)
         assert_type(function.status_reason, tuple[StatusReason, ...])
