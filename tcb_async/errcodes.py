@@ -38,8 +38,10 @@ __all__ = [
     "Explanation",
     "Scope",
     "TcbCode",
+    "find_cause",
     "find_tcb_code",
     "look_up",
+    "look_up_tcb_code",
 ]
 
 Scope = Literal["merchant", "platform", "request", "service"]
@@ -280,7 +282,6 @@ _CLOUDBASE = "https://docs.cloudbase.net/error-code/basic"
 _CLOUDBASE_HTTP = "https://docs.cloudbase.net/error-code/service"
 _TENCENT_TCB = "https://cloud.tencent.com/document/api/876/34823"
 _TENCENT_SCF = "https://cloud.tencent.com/document/api/583/30771"
-_SEEN_UNKNOWN_ENV = f"{_COMMUNITY}/personal/oCJUsw7dKW9etEWvA8kigOkg2-CE/question"
 _SEEN_SOLD_OUT = f"{_COMMUNITY}/minihome/doc/000ce21f120e40384133801956b400"
 
 
@@ -310,7 +311,7 @@ TCB_CODES: tuple[TcbCode, ...] = (
     ),
     *_make_tcb_rows(
         ParameterError, "merchant", _BAD_ENV, _ENV_CAUSES,
-        ("INVALID_ENV", _SEEN_UNKNOWN_ENV),
+        ("INVALID_ENV", _CLOUDBASE),
         ("InvalidParameter.EnvId", _TENCENT_TCB),
     ),
     *_make_tcb_rows(
@@ -414,7 +415,7 @@ def look_up(errcode: int, endpoint: str = "", errmsg: str = "") -> Explanation:
         errmsg: WeChat's text. With a cloud errcode, it is searched for a TcbCode and for the words
             that report a missing environment.
     """
-    if errcode in CLOUD and (cause := _find_cause(errmsg)) is not None:
+    if errcode in CLOUD and (cause := find_cause(errmsg)) is not None:
         return cause
     issues_tokens = endpoint.endswith("token")  # …/stable_token, …
     special = TOKEN_ENDPOINT_ERRCODES.get(errcode) if issues_tokens else None
@@ -431,13 +432,16 @@ def find_tcb_code(errmsg: str) -> str | None:
     return None if match is None else match[1]
 
 
-def _find_cause(errmsg: str) -> TcbCode | None:
+def look_up_tcb_code(name: str) -> TcbCode | None:
+    """Find the row of a TcbCode; None for an unknown one."""
+    rows = [row for row in TCB_CODES if name.startswith(row.prefix)]
+    return max(rows, key=lambda row: len(row.prefix), default=None)
+
+
+def find_cause(errmsg: str) -> TcbCode | None:
     """Find the row of the TcbCode in a text, or of the missing environment that it reports."""
-    code = find_tcb_code(errmsg) or ""
-    rows = [row for row in TCB_CODES if code.startswith(row.prefix)]
-    if rows:
-        return max(rows, key=lambda row: len(row.prefix))
-    return _MISSING_ENV if _NAMES_MISSING_ENV.search(errmsg) else None
+    row = look_up_tcb_code(find_tcb_code(errmsg) or "")
+    return row or (_MISSING_ENV if _NAMES_MISSING_ENV.search(errmsg) else None)
 
 
 def is_token_accepted(error: ApiError) -> bool:

@@ -41,6 +41,7 @@ COMMANDS = {
         "Check the token: its owner, its lifetime, and whether WeChat accepts it.",
     ),
     "call": ("call", "Call any endpoint of WeChat, and print the raw reply."),
+    "explain": ("explain", "Explain an errcode, a TcbCode or a pasted error, offline."),
     "emulator": ("emulator", "Run a WeChat emulator, until Ctrl-C."),
 }
 """The module of each command, and the first line of its help."""

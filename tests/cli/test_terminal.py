@@ -277,6 +277,7 @@ LIGHT_COMMANDS = {
     ("--version",): 0,
     ("--help",): 0,
     ("list", "--help"): 0,
+    ("explain", "-1"): 0,
     ("inventory", "--help"): 0,
     ("lsit",): 2,
     ("list", ENV, "--limit", "5"): 2,
