@@ -98,10 +98,10 @@ _COMMUNITY = "https://developers.weixin.qq.com/community"
 def _make_rows(
     error: type[ApiError], scope: Scope, *rows: tuple[int, str, str] | tuple[int, str, str, str]
 ) -> tuple[Errcode, ...]:
-    def make(code: int, meaning: str, advice: str, source: str = "") -> Errcode:
-        return Errcode(error, scope, meaning, advice, source or _find_page(code), code)
-
-    return tuple(make(*row) for row in rows)
+    return tuple(
+        Errcode(error, scope, meaning, advice, "".join(source) or _find_page(code), code)
+        for code, meaning, advice, *source in rows
+    )
 
 
 def _find_page(errcode: int) -> str:

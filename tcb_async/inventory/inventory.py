@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractContextManager, aclosing, nullcontext
+from typing import TypeAlias
 
 import attrs
 
@@ -40,7 +41,7 @@ from tcb_async.inventory.accounts import (
 from tcb_async.models import CloudFunction
 from tcb_async.observer import InventoryObserver, WorkObserver, WorkSummary
 
-Outcome = AccountListing | BaseException | None
+Outcome: TypeAlias = AccountListing | BaseException | None
 """The result of a task: None if all accounts have started."""
 
 _NORMAL = "NORMAL"  # the status of an environment in service; "" if WeChat reports none
