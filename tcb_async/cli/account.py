@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError
 
+from tcb_async.cli.account_sources import choose_accounts
 from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import TABLE, write_rows
@@ -69,7 +70,6 @@ def list_merchants(*, output_format: OutputFormat = TABLE, access: Platform = Pl
             raise CycloptsError(
                 "--component-appid: name the platform, or set TCB_COMPONENT_APPID; or pass --demo"
             )
-        from tcb_async.cli.account_sources import choose_accounts  # noqa: PLC0415 - the client
 
         async def work(client: TcbClient) -> None:
             rows = await client.authorizers().collect()

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from cyclopts import CycloptsError
 
+import tcb_async
 from tcb_async._arguments import SECRET, check_appid, check_secret
 from tcb_async._redact import Hidden, Secret, decode_secret
 from tcb_async.cli.credentials import (
@@ -31,8 +33,10 @@ from tcb_async.cli.credentials import (
 from tcb_async.cli.files import read_input
 from tcb_async.cli.options import Platform
 from tcb_async.exceptions import ConfigurationError
-from tcb_async.inventory.accounts import Account
 from tcb_async.tokens import ComponentToken, StableToken, StaticToken, TokenProvider, TokenStore
+
+if TYPE_CHECKING:
+    from tcb_async.inventory import Account
 
 _COMPONENT_SECRET = "TCB_COMPONENT_SECRET"  # noqa: S105 - the name of a variable
 _TICKET = "TCB_COMPONENT_TICKET"
@@ -65,7 +69,7 @@ def _choose_source(
             "no accounts are named: pass --component-appid, --accounts or --appid, or pass --demo"
         )
     token = StableToken(appid, _read_appsecret(access, appid, SECRET), store=store)
-    return f"app {appid}", token, [Account(appid, token)]
+    return f"app {appid}", token, [tcb_async.Account(appid, token)]
 
 
 def _make_component_token(access: Platform, appid: str, store: TokenStore | None) -> ComponentToken:
@@ -138,7 +142,7 @@ def _parse_account(path: str, number: int, text: Hidden[bytes]) -> Account:
     try:
         row = msgspec.json.decode(text.reveal(), type=_Row, dec_hook=decode_secret)
         if row.envs != []:
-            return Account(row.appid, row.access_token, row.envs)
+            return tcb_async.Account(row.appid, row.access_token, row.envs)
         reason = "envs is empty: name environments, or leave envs out to list all of them"
     except ConfigurationError as error:
         reason = error.message

@@ -21,6 +21,7 @@ from urllib.request import getproxies, proxy_bypass
 import attrs
 from cyclopts import CycloptsError
 
+import tcb_async
 from tcb_async._arguments import (
     ACCESS_TOKEN,
     APPID,
@@ -107,9 +108,7 @@ async def open_client(
     access: Connection, provider: TokenProvider, resources: AsyncExitStack, concurrency: int
 ) -> AsyncGenerator[TcbClient]:
     """Open a client; ``resources`` is closed after it."""
-    from tcb_async.client import TcbClient  # noqa: PLC0415 - help and usage errors need none
-
-    client = TcbClient(
+    client = tcb_async.TcbClient(
         provider,
         base_url=access.base_url,
         allow_http=access.allow_http,
@@ -188,11 +187,10 @@ def prompt_for_secret(name: str, error_message: str) -> Secret:
     """Prompt without echo; without a terminal, raise an error with this message."""
     if not _can_prompt():
         raise ConfigurationError(error_message)
-    with signals.raise_signals():  # so that `getpass` turns the echo on again
-        try:
-            typed = Secret(getpass.getpass(f"{name} (not shown): ", sys.stderr).strip())
-        except EOFError:
-            raise KeyboardInterrupt from None
+    try:
+        typed = Secret(getpass.getpass(f"{name} (not shown): ", sys.stderr).strip())
+    except EOFError:
+        raise KeyboardInterrupt from None
     return check_secret("the typed secret", typed)
 
 

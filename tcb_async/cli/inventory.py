@@ -21,6 +21,7 @@ import attrs
 from cyclopts import App, CycloptsError, Parameter
 from rich.progress import TimeRemainingColumn
 
+from tcb_async.cli.account_sources import choose_accounts
 from tcb_async.cli.exits import MISSING, replace_arguments, run_command
 from tcb_async.cli.files import check_file, open_output, output_path
 from tcb_async.cli.formats import FORMATS, STORES, TABLE, Format, choose_format
@@ -92,8 +93,6 @@ def list_inventory(
         files.check(access)
         # Taken before the file is read, so that a change during the read is noticed.
         was_rewritten = partial(_was_rewritten, access.accounts, _last_written(access.accounts))
-        from tcb_async.cli.account_sources import choose_accounts  # noqa: PLC0415 - the client
-
         service, known = choose_accounts(access)
         job = InventoryJob(
             files,

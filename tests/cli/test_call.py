@@ -57,7 +57,7 @@ async def test_a_terminal_gets_lines_without_control_characters(emulator):
     [
         ("tcb/x", "{}", 3, "PATH 'tcb/x': must be a path"),
         ("/tcb/x", "{}", 4, "there is no such endpoint"),
-        (LIST, '{"env": "none", "limit": 1, "offset": 0}', 4, "the environment was not found"),
+        (LIST, '{"env": "none", "limit": 1, "offset": 0}', 4, "there is no such environment"),
     ],
 )
 async def test_a_refusal_has_the_exit_code_of_list(emulator, path, body, code, said):

@@ -296,17 +296,6 @@ async def test_help_and_usage_errors_import_no_client():
     assert said == [f"{words} {code}" for words, code in LIGHT_COMMANDS.items()]
 
 
-async def test_main_imports_nothing_before_it_handles_ctrl_c():
-    code = (
-        "import sys; before = {*sys.modules}; import tcb_async.__main__; "
-        "print(sorted({*sys.modules} - before))"
-    )
-    async with start(program=(sys.executable, "-c", code)) as command:
-        ended = await command.end()
-
-    assert (ended.out, ended.err) == ("['tcb_async', 'tcb_async.__main__']\n", "")
-
-
 async def test_the_help_has_the_first_line_of_each_page():
     whole = " ".join((await run("--help", env={"COLUMNS": "200"})).out.split())
     for name, (_, line) in app.COMMANDS.items():
