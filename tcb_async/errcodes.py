@@ -111,7 +111,7 @@ def _find_page(errcode: int) -> str:
 _BUSY = "try again later; if it lasts, contact WeChat's support with the rid"
 _SLOWER = "lower concurrency, or spread the calls out"
 _A_DAY = "wait until midnight in China, or clear the quota with WeChat's clear_quota"
-_PROXY = "check base_url and any proxy"
+_PROXY = "check the base URL and any proxy"
 _ARGUMENTS = "check env, limit and offset"
 _ENV = "check the environment id"
 _BAD_ENV = "there is no such environment, or it cannot be used"
@@ -141,7 +141,7 @@ _SHARED = (
     *_make_rows(RateLimitError, "service", (45011, "too many calls a minute", _SLOWER)),
     *_make_rows(
         ParameterError, "request",
-        (40066, "there is no such endpoint", "check base_url (the host alone) and the path"),
+        (40066, "there is no such endpoint", "check the base URL (the host alone) and the path"),
         (43002, "the call must be a POST", _PROXY),
         (44002, "the request body is empty", _PROXY),
         (47001, "the request body cannot be parsed", "check any proxy in between"),
@@ -151,9 +151,9 @@ _SHARED = (
         (-501006, "a common argument is not valid", _ENV, _SERVER_SDK),
         (-501007, "an argument is not valid", _ENV),
         (-501020, "an argument is not known", _ARGUMENTS),
-        (-501021, "the operation is not supported", "check base_url and the endpoint"),
+        (-501021, "the operation is not supported", "check the base URL and the endpoint"),
         (-601002, "an argument is not valid", _ENV),
-        (-604100, "there is no such endpoint", "check base_url and the endpoint"),
+        (-604100, "there is no such endpoint", "check the base URL and the endpoint"),
     ),
     *_make_rows(
         ParameterError, "merchant",
@@ -330,7 +330,7 @@ TCB_CODES: tuple[TcbCode, ...] = (
     # Not a QuotaError: a smaller page may be within the limit, and a walk tries one.
     *_make_tcb_rows(
         ParameterError, "request", "a limit was exceeded",
-        "request fewer rows (page_size), or raise the limit in the console",
+        "request fewer rows per page, or raise the limit in the console",
         ("LimitExceeded", _TENCENT_SCF),
         ("EXCEED_MAX_RESPONSE_SIZE", _CLOUDBASE),
     ),

@@ -20,7 +20,7 @@ _BUSY = "稍后再试；如果一直这样，带上 rid 联系微信客服"
 _SLOW_DOWN = "减小 concurrency，或者把调用分散开"
 _CHECK_ENV = "检查环境 ID"
 _CHECK_ARGUMENTS = "检查 env、limit 和 offset"
-_CHECK_PROXY = "检查 base_url 和中间的代理"
+_CHECK_PROXY = "检查 base URL 和中间的代理"
 _FRESH = "传入有效的 access_token，或者能自动刷新的 provider"
 _APPSECRET = "在小程序管理后台核对 AppSecret，它可能已经重置过"
 _TICKET = "传入微信最近一次推送的 ticket（每 10 分钟推送一次）"
@@ -48,7 +48,7 @@ EVERYWHERE = {
     -604102: ("调用云服务超时", _BUSY),
     -604103: ("调用云服务出错", _BUSY),
     45011: ("调用过于频繁（每分钟）", _SLOW_DOWN),
-    40066: ("没有这个接口", "检查 base_url（只写主机，不带路径）和接口的路径"),
+    40066: ("没有这个接口", "检查 base URL（只写主机，不带路径）和接口的路径"),
     43002: ("必须使用 POST", _CHECK_PROXY),
     44002: ("请求体为空", _CHECK_PROXY),
     47001: ("无法解析请求体", "检查中间的代理"),
@@ -58,9 +58,9 @@ EVERYWHERE = {
     -501006: ("公共参数无效", _CHECK_ENV),
     -501007: ("参数无效", _CHECK_ENV),
     -501020: ("未知参数", _CHECK_ARGUMENTS),
-    -501021: ("不支持该操作", "检查 base_url 和接口"),
+    -501021: ("不支持该操作", "检查 base URL 和接口"),
     -601002: ("参数无效", _CHECK_ENV),
-    -604100: ("没有这个接口", "检查 base_url 和接口"),
+    -604100: ("没有这个接口", "检查 base URL 和接口"),
     -501005: ("环境不存在或无法使用", _ENV_CAUSES),
     -501008: ("请求来源不合法", _OWNER),
     -501009: ("资源不存在或不合法", _THIS_ENV),

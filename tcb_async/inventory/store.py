@@ -759,7 +759,9 @@ def _check_run(run: str, today: str) -> str:
     with contextlib.suppress(TypeError, ValueError):
         is_date = date.fromisoformat(run).isoformat() == run
     if not is_date:
-        raise ConfigurationError(f"run={run!r}: must be a date, such as {today}")
+        raise ConfigurationError(f"run={run!r}: must be a date, such as {today}", argument="run")
     if run > today:
-        raise ConfigurationError(f"run={run!r}: is later than today in China, {today}")
+        raise ConfigurationError(
+            f"run={run!r}: is later than today in China, {today}", argument="run"
+        )
     return run

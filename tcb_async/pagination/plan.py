@@ -505,7 +505,7 @@ class Plan(Generic[T]):
         message = (
             f"{self.cause}: {reason}. The yielded items are correct, but some may be missing: "
             "resume from this error's cursor, walk again later, or, if equal sort keys hide rows, "
-            "sort by a unique key or pass a larger page_size"
+            "sort by a unique key or pass a larger page size"
         )
         self._stop(DriftError(message))
 

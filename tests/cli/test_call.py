@@ -75,4 +75,4 @@ async def test_only_a_repeatable_call_is_sent_twice(emulator, options):
     ended = await run("call", LIST, json.dumps(BODY), *options, env=env_for(emulator))
 
     assert (ended.code, len(emulator.requests)) == ((0, 2) if options else (5, 1))
-    assert ("only --repeatable sends it again" in ended.err) == (not options)
+    assert ("only a repeatable call is sent again" in ended.err) == (not options)
