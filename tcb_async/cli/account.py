@@ -27,7 +27,7 @@ _ENVIRONMENT_COLUMNS = ("env", "alias", "status", "package_name", "create_time",
 _MERCHANT_COLUMNS = ("authorizer_appid", "auth_time")
 _UNKNOWN_ENV = "token-check"
 
-environments_command = App(
+environments_command: App = App(
     name="environments",
     help_epilogue=r"""[bold]Examples[/bold]
   tcb-async environments
@@ -48,7 +48,7 @@ def list_environments(*, output_format: OutputFormat = TABLE, access: Access = A
         choose_service(None, access, needs_env=False).run(work)
 
 
-merchants_command = App(
+merchants_command: App = App(
     name="merchants",
     help_epilogue="""\
 [bold]Examples[/bold]
@@ -79,7 +79,7 @@ def list_merchants(*, output_format: OutputFormat = TABLE, access: Platform = Pl
         platform.run(work)
 
 
-token_command = App(
+token_command: App = App(
     name="token",
     usage="tcb-async token [OPTIONS] [ENV]",
     help_epilogue="""\

@@ -65,7 +65,7 @@ def _split_variable(_kind: Any, value: str, **_: Any) -> list[str]:  # noqa: ANN
     return [value] if value else []
 
 
-app = App(
+app: App = App(
     name="tcb-async",
     help="List the cloud functions of WeChat Cloud Base (TCB), completely and fast.",
     help_epilogue=_EPILOGUE,

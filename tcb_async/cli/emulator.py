@@ -30,7 +30,7 @@ _ENV = "test-777bb9"
 _APPID, _MERCHANT, _PLATFORM = "wx0123456789abcdef", "wxfedcba9876543210", "wx00112233445566aa"
 _TOP_PORT, _BUSY_RATE = 65535, 0.2
 
-emulator_command = App(
+emulator_command: App = App(
     name="emulator",
     help_epilogue="""\
 [bold]Examples[/bold]

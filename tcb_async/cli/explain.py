@@ -11,7 +11,7 @@ from tcb_async.cli.exits import REFUSED, run_command
 from tcb_async.errcodes import ERRCODES, TcbCode, look_up, look_up_tcb_code
 from tcb_async.retry import is_retryable
 
-explain_command = App(
+explain_command: App = App(
     name="explain",
     usage="tcb-async explain CODE|TEXT",
     help_epilogue="""[bold]Examples[/bold]

@@ -46,7 +46,7 @@ _COLUMNS = (
     "last_seen_run", "stale",
 )  # fmt: skip
 
-inventory_command = App(
+inventory_command: App = App(
     name="inventory",
     help_epilogue=r"""[bold]Examples[/bold]
   tcb-async inventory --demo

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _DEMO_INTERVAL = 0.5
 WatchFormat = Literal["text", "ndjson"]
 
-watch_command = App(
+watch_command: App = App(
     name="watch",
     usage="tcb-async watch [OPTIONS] [ENV]",
     help_epilogue="""\
@@ -89,7 +89,7 @@ def _format_line(change: FunctionChange, output_format: WatchFormat, is_escaped:
     return f"{now} {change.kind} {name} {details}\n".encode()
 
 
-wait_command = App(
+wait_command: App = App(
     name="wait",
     usage="tcb-async wait [OPTIONS] [ENV] [NAME…]",
     help_epilogue="""\

@@ -96,7 +96,7 @@ class Emulator(Endpoints, Server):
         self.latency = latency
         self.jitter = jitter
         self.capacity = capacity
-        self.busy_rate = 0.0
+        self.busy_rate: float = 0.0
         self._newest_first = order == "newest_first"
         self._chance = random.Random(0)  # noqa: S311 - jitter, faults and ids; no secrets
         self._scripts: list[Script] = []

@@ -37,7 +37,7 @@ class Endpoints:
         self.clock = clock
         self.max_page = max_page
         self.above_max_page = above_max_page
-        self.token_life = 7200.0
+        self.token_life: float = 7200.0
         self.daily_quota: dict[str, int] = {}
         self._environments: dict[str, EnvironmentState] = {}
         self._owned: defaultdict[str | None, dict[str, EnvironmentState]] = defaultdict(dict)

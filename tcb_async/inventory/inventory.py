@@ -87,16 +87,16 @@ class InventorySummary(AccountCounts):
     retries: int = 0
     seconds: float = 0.0
 
-    def count(self, found: AccountListing) -> None:
-        """Count one more account."""
-        status = found.status
-        self.accounts += 1
-        self.complete += status == "complete"
-        self.failed += status == "failed"
-        self.denied += status == "denied"
-        self.environments += len(found.functions)
-        self.unavailable += len(found.unavailable)
-        self.functions += sum(map(len, found.functions.values()))
+
+def _count(summary: InventorySummary, found: AccountListing) -> None:
+    """Count one more account."""
+    summary.accounts += 1
+    summary.complete += found.status == "complete"
+    summary.failed += found.status == "failed"
+    summary.denied += found.status == "denied"
+    summary.environments += len(found.functions)
+    summary.unavailable += len(found.unavailable)
+    summary.functions += sum(map(len, found.functions.values()))
 
 
 async def list_account(
@@ -300,7 +300,7 @@ class Inventory(IteratedOnce):
                 if isinstance(outcome, BaseException):
                     raise outcome
                 if outcome is not None:
-                    self._summary.count(outcome)
+                    _count(self._summary, outcome)
                     yield outcome
                     self._used -= 1
                     self._free.release()
