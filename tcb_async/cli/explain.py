@@ -18,7 +18,6 @@ explain_command: App = App(
   tcb-async explain -501000
   tcb-async explain '{"errcode": 40001, "errmsg": "…"}'""",
 )
-Text = Annotated[str, Parameter("CODE|TEXT", allow_leading_hyphen=True)]
 _NAMED = re.compile(r"errcode\W{0,4}?(-?\d{1,9})\b", re.IGNORECASE)
 _NUMBER, _WORD = re.compile(r"(?<![\w.-])-?\d{1,9}(?![\w-]|\.\d)"), re.compile(r"[A-Za-z][\w.]+")
 _ENDPOINT = re.compile(r"/(?:cgi-bin|tcb|componenttcb)/[\w/]+")
@@ -27,7 +26,7 @@ _RETRIED = {"retries": "yes", "replays": "once, with a fresh token", "raises": "
 
 
 @explain_command.default
-def explain_text(*text: Text) -> None:
+def explain_text(*text: Annotated[str, Parameter("CODE|TEXT", allow_leading_hyphen=True)]) -> None:
     """Explain an errcode, a TcbCode or a pasted error, offline."""
     with run_command(verbose=False) as screen:
         if not (pasted := " ".join(text)):
