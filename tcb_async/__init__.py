@@ -1,35 +1,41 @@
 """List the cloud functions of WeChat Cloud Base (TCB) environments, completely and fast.
 
-Rule: `tcb_async._api` lists the public API, and is imported at its first use: pytest imports this
-package on every run, only for its fixtures.
+Rule: a public name loads its own module at its first use, and no other: pytest imports this
+package on every run, only for its fixtures. Type checkers read the names in ``__init__.pyi``.
 """
 
-# Not imported from `typing`: during that import, nothing handles Ctrl-C yet. Type checkers take the
-# name for True.
-TYPE_CHECKING = False
+from importlib import import_module
 
 __version__ = "0.1.0.dev0"
 
-if TYPE_CHECKING:
-    from tcb_async._api import *  # noqa: F403 - one list of public names, not two
-    from tcb_async.emulator import Emulator as Emulator
-else:
+_NAMES = {
+    "client": "ClientOptions FunctionPager TcbClient WalkOptions",
+    "cursor": "Cursor",
+    "emulator": "Emulator",
+    "exceptions": "ApiError ClientClosedError ConfigurationError DailyQuotaError DriftError "
+    "FunctionFailedError ParameterError PermissionDeniedError QuotaError RateLimitError "
+    "ResponseError SystemBusyError TcbError TokenError TransportError WaitTimeoutError",
+    "inventory.accounts": "Account AccountListing platform_accounts",
+    "inventory.inventory": "Inventory list_account",
+    "models": "Authorizer BatchEnvironment BatchFunction CloudFunction Environment FunctionPage "
+    "StatusReason",
+    "observer": "WalkStats",
+    "retry": "RetryPolicy",
+    "tokens": "StableToken",
+    "watch": "FunctionChange changes",
+}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
-    def __getattr__(name: str) -> object:
-        from importlib import import_module  # noqa: PLC0415 - nothing handles Ctrl-C yet
+__all__ = list(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll] - it reads `__init__.pyi`
 
-        # Not in `_api`: the emulator takes a fifth of the time of all imports, and few use it.
-        if name == "Emulator":
-            return import_module("tcb_async.emulator").Emulator
-        if not name.startswith("__") or name == "__all__":
-            api = vars(import_module("tcb_async._api"))
-            if name == "__all__":  # without the names with an @ that pytest adds
-                return ["Emulator", *(public for public in api if public[0].isalpha())]
-            if name in api:
-                return api[name]
-            if name in globals():  # a submodule that importing `_api` has just loaded
-                return globals()[name]
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *__getattr__("__all__")})
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    if name in {module.partition(".")[0] for module in _NAMES}:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

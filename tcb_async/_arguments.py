@@ -211,7 +211,13 @@ def check_query(query: Hidden[object]) -> Hidden[dict[str, str | Secret]]:
     return arguments
 
 
-def check_base_url(base_url: object, *, allow_http: bool, name: str = "base_url") -> str:
+def check_base_url(
+    base_url: object,
+    *,
+    allow_http: bool,
+    name: str = "base_url",
+    permission: str = "allow_http=True",
+) -> str:
     """Return the base URL without its last slash if tokens may be sent there."""
     from yarl import URL  # noqa: PLC0415 - slow to import, and --help checks no URL
 
@@ -237,7 +243,7 @@ def check_base_url(base_url: object, *, allow_http: bool, name: str = "base_url"
     if parts.scheme == "http" and not allow_http and not _is_loopback(host):
         raise ConfigurationError(
             f"{name}={_show(base_url)}: plain http would show the access token to everyone on "
-            "the network: use https, or pass allow_http=True"
+            f"the network: use https, or pass {permission}"
         )
     return base_url.rstrip("/")
 

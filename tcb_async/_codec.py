@@ -111,7 +111,7 @@ def _make_api_error(
         excerpt = hide_all_like_a_token(str(status.errcode), secrets, length=_EXCERPT)
         return ResponseError(
             f"{endpoint} sent an errcode that is not a number: {excerpt!r}; "
-            "check base_url and any proxy in between",
+            "check the base URL and any proxy in between",
             endpoint=endpoint,
             status=200,
             excerpt=excerpt,
@@ -150,7 +150,7 @@ def make_unreadable_error(
     kind = {"": "nothing", "<": "an HTML page"}.get(text[:1], "something else")
     return ResponseError(
         f"{endpoint} should return a JSON object as documented, but sent {kind} "
-        f"({reason[:_EXCERPT]}): {excerpt!r}; check base_url and any proxy in between",
+        f"({reason[:_EXCERPT]}): {excerpt!r}; check the base URL and any proxy in between",
         endpoint=endpoint,
         status=status,
         excerpt=excerpt,

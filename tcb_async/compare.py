@@ -156,7 +156,9 @@ def _keep_common_fields(
             known, its = {"status": "Active", **known}, {"status": "Active", **its}
         # A time that could not be read is None, and may differ from any other.
         if any(known.get(time) is None or its.get(time) is None for time in _TIMES & fields):
-            raise ConfigurationError(f"times=True: one side does not know the times of {name}")
+            raise ConfigurationError(
+                f"times=True: one side does not know the times of {name}", argument="times"
+            )
         known = {field: known[field] for field in fields & known.keys() & its.keys()}
     # An empty value equals an absent one.
     present: dict[str, Any] = {field: value for field, value in known.items() if value}

@@ -3,9 +3,8 @@
 Rule: no other module compares an errcode with a number. A code means the same at every endpoint,
 except for five codes at the endpoints that issue tokens.
 
-Sources: the WeChat page *getFuntionList*, WeChat's global return codes, and its table of cloud
-errcodes (developers.weixin.qq.com/miniprogram/dev/wxcloud/reference/errcode.html). A different
-source is named beside its row.
+Each row names its source: WeChat's global errcodes, its table of cloud errcodes, the table in
+wx-server-sdk, or a thread that shows the code in a reply.
 
 WeChat's cloud backend has codes of its own. WeChat sends one of its errcodes, usually -501000, and
 adds ``TcbCode: [INVALID_ENV]`` to the text. The TcbCode is more precise, so its row decides.
@@ -39,8 +38,10 @@ __all__ = [
     "Explanation",
     "Scope",
     "TcbCode",
+    "find_cause",
     "find_tcb_code",
     "look_up",
+    "look_up_tcb_code",
 ]
 
 Scope = Literal["merchant", "platform", "request", "service"]
@@ -59,12 +60,16 @@ Scope = Literal["merchant", "platform", "request", "service"]
 
 @attrs.frozen
 class Explanation:
-    """The exception for a code, its meaning and advice; ``scope`` is None if unknown."""
+    """The exception for a code, its meaning and advice, and the page that documents or shows it.
+
+    ``scope`` is None if unknown.
+    """
 
     error: type[ApiError]
     scope: Scope | None
     meaning: str
     advice: str
+    source: str
 
 
 @attrs.frozen
@@ -76,26 +81,47 @@ class Errcode(Explanation):
 
 @attrs.frozen
 class TcbCode(Explanation):
-    """TcbCodes that begin with ``prefix``. ``source`` is the page that documents or shows one."""
+    """TcbCodes that begin with ``prefix``."""
 
     prefix: str
-    source: str
+
+
+CLOUD = range(-699_999, -500_999)
+"""The errcodes that wrap a reply of the cloud backend."""
+
+_GLOBAL = "https://developers.weixin.qq.com/doc/oplatform/developers/errCode/errCode.html"
+_WXCLOUD = "https://developers.weixin.qq.com/miniprogram/dev/wxcloud/reference/errcode.html"
+_SERVER_SDK = "https://www.npmjs.com/package/wx-server-sdk"
+_COMMUNITY = "https://developers.weixin.qq.com/community"
 
 
 def _make_rows(
-    error: type[ApiError], scope: Scope, *rows: tuple[int, str, str]
+    error: type[ApiError], scope: Scope, *rows: tuple[int, str, str] | tuple[int, str, str, str]
 ) -> tuple[Errcode, ...]:
-    return tuple(Errcode(error, scope, meaning, advice, code) for code, meaning, advice in rows)
+    return tuple(
+        Errcode(error, scope, meaning, advice, "".join(source) or _find_page(code), code)
+        for code, meaning, advice, *source in rows
+    )
+
+
+def _find_page(errcode: int) -> str:
+    return _WXCLOUD if errcode in CLOUD else _GLOBAL
 
 
 _BUSY = "try again later; if it lasts, contact WeChat's support with the rid"
 _SLOWER = "lower concurrency, or spread the calls out"
 _A_DAY = "wait until midnight in China, or clear the quota with WeChat's clear_quota"
-_PROXY = "check base_url and any proxy"
+_PROXY = "check the base URL and any proxy"
 _ARGUMENTS = "check env, limit and offset"
 _ENV = "check the environment id"
-_NO_SUCH_ENV = "the environment was not found"
+_BAD_ENV = "there is no such environment, or it cannot be used"
+_ENV_CAUSES = (  # docs.cloudbase.net/error-code/basic, INVALID_ENV
+    "check that the environment id is given, that it exists in the account of the token, that it "
+    "is not isolated because of unpaid bills, and that it is bound to the mini program"
+)
 _ITS_ENV = "check the environment id, and that it belongs to the account of the token"
+_ACCESS = "check that the account of the token owns the environment, or may use it"
+_PERMISSIONS = "check the permissions of the account of the token"
 _SUSPENDED = "check in the console whether it is suspended, for example for an unpaid bill"
 _UNPAID = "pay the bill or top up the account in Tencent Cloud's console"
 _RAISE_QUOTA = "raise it in the console"
@@ -108,28 +134,34 @@ _SHARED = (
         (-501002, "the cloud resource service timed out", _BUSY),
         (-601001, "the cloud service failed", _BUSY),
         (-601003, "the cloud service could not reply", _BUSY),
+        (-601008, "a request within the cloud service timed out", _BUSY),
         (-604102, "the call of the cloud service timed out", _BUSY),
+        (-604103, "the call of the cloud service failed", _BUSY),
     ),
     *_make_rows(RateLimitError, "service", (45011, "too many calls a minute", _SLOWER)),
     *_make_rows(
         ParameterError, "request",
-        (40066, "there is no such endpoint", "check base_url (the host alone) and the path"),
+        (40066, "there is no such endpoint", "check the base URL (the host alone) and the path"),
         (43002, "the call must be a POST", _PROXY),
         (44002, "the request body is empty", _PROXY),
         (47001, "the request body cannot be parsed", "check any proxy in between"),
         (40097, "an argument is not valid", _ARGUMENTS),
         (40101, "a required argument is missing", _ARGUMENTS),
         (40170, "the page is too large", "request at most 500 rows"),
+        (-501006, "a common argument is not valid", _ENV, _SERVER_SDK),
         (-501007, "an argument is not valid", _ENV),
         (-501020, "an argument is not known", _ARGUMENTS),
-        (-501021, "the operation is not supported", "check base_url and the endpoint"),
+        (-501021, "the operation is not supported", "check the base URL and the endpoint"),
         (-601002, "an argument is not valid", _ENV),
+        (-604100, "there is no such endpoint", "check the base URL and the endpoint"),
     ),
     *_make_rows(
         ParameterError, "merchant",
+        (-501005, _BAD_ENV, _ENV_CAUSES),
+        (-501008, "the source of the request is not valid", _ACCESS, _SERVER_SDK),
         (-501009, "the resource does not exist or is not valid", _ITS_ENV),
-        # developers.weixin.qq.com/community/personal/oCJUsw4fZFqp95DARyW-f6jIUFgE/answer
-        (-601027, _NO_SUCH_ENV, _ITS_ENV),
+        (-601027, _BAD_ENV, _ENV_CAUSES,
+         f"{_COMMUNITY}/personal/oCJUsw4fZFqp95DARyW-f6jIUFgE/answer"),
     ),
     *_make_rows(
         ApiError, "request",
@@ -148,17 +180,27 @@ _SHARED = (
          "have the merchant authorise the platform"),
         (61007, "the merchant has not granted the permission set",
          "have the merchant authorise again with permission set 49 (cloud development)"),
-        # developers.weixin.qq.com/community/develop/doc/0002a40ddb0a384a6d9cf270a56c00
         (61016, "the platform has not confirmed the permission set for this merchant",
-         "confirm the merchant's permission sets on the open platform"),
+         "confirm the merchant's permission sets on the open platform",
+         f"{_COMMUNITY}/develop/doc/0002a40ddb0a384a6d9cf270a56c00"),
         (85088, "the mini program has no cloud development",
          "open cloud development for this mini program first"),
-        (-501005, "the environment is in an abnormal state", _SUSPENDED),
         (-501018, "the environment's resources are not available", _SUSPENDED),
-        (-501019, "the account has no access to the environment",
-         "check that the environment belongs to the account of the token"),
-        (-604101, "the account lacks the permission",
-         "check the permissions of the account of the token"),
+        (-501019, "the account has no access to the environment", _ACCESS),
+        (-601004, "the account may not call this", _PERMISSIONS),
+        (-601010, "the account may not write", _PERMISSIONS),
+        (-601011, "the account lacks the permission", _PERMISSIONS),
+        (-601012, "the account has no access to the environment", _ACCESS),
+        (-601013, "the account lacks the permission for other accounts", _ACCESS),
+        *(
+            (code, "the environment's cloudbase_auth function denied the access",
+             "check the function cloudbase_auth in the account that shares the environment")
+            for code in (-601015, -601017)
+        ),
+        (-601016, "the environment has no authorisation for this account", _ACCESS),
+        (-601018, "the account may not call this", _PERMISSIONS),
+        (-604101, "the account lacks the permission", _PERMISSIONS),
+        (-604104, "the source of the call is not allowed", _PERMISSIONS),
     ),
     *_make_rows(
         QuotaError, "merchant",
@@ -205,9 +247,9 @@ _CREDENTIALS = (
          "add the address that WeChat names to the platform's IP whitelist"),
         (61005, "the component_verify_ticket has expired", _TICKET),
         (61006, "the component_verify_ticket is no longer valid", _TICKET),
-        # developers.weixin.qq.com/community/personal/oCJUsw1WKEAVYVjHntpE8Fom0QHA/follow
         (61014, "the endpoint takes the token of a third-party platform only",
-         "make the client with a ComponentToken"),
+         "make the client with a ComponentToken",
+         f"{_COMMUNITY}/personal/oCJUsw1WKEAVYVjHntpE8Fom0QHA/follow"),
         *(
             (code, "WeChat blocks the call until it is confirmed", _FROZEN)
             for code in range(89501, 89508)
@@ -240,18 +282,13 @@ _CLOUDBASE = "https://docs.cloudbase.net/error-code/basic"
 _CLOUDBASE_HTTP = "https://docs.cloudbase.net/error-code/service"
 _TENCENT_TCB = "https://cloud.tencent.com/document/api/876/34823"
 _TENCENT_SCF = "https://cloud.tencent.com/document/api/583/30771"
-_SEEN_UNKNOWN_ENV = (
-    "https://developers.weixin.qq.com/community/personal/oCJUsw7dKW9etEWvA8kigOkg2-CE/question"
-)
-_SEEN_SOLD_OUT = (
-    "https://developers.weixin.qq.com/community/minihome/doc/000ce21f120e40384133801956b400"
-)
+_SEEN_SOLD_OUT = f"{_COMMUNITY}/minihome/doc/000ce21f120e40384133801956b400"
 
 
 def _make_tcb_rows(
     error: type[ApiError], scope: Scope, meaning: str, advice: str, *rows: tuple[str, str]
 ) -> tuple[TcbCode, ...]:
-    return tuple(TcbCode(error, scope, meaning, advice, prefix, source) for prefix, source in rows)
+    return tuple(TcbCode(error, scope, meaning, advice, source, prefix) for prefix, source in rows)
 
 
 TCB_CODES: tuple[TcbCode, ...] = (
@@ -273,8 +310,8 @@ TCB_CODES: tuple[TcbCode, ...] = (
         ("SYS_ERR", _CLOUDBASE),
     ),
     *_make_tcb_rows(
-        ParameterError, "merchant", _NO_SUCH_ENV, _ITS_ENV,
-        ("INVALID_ENV", _SEEN_UNKNOWN_ENV),
+        ParameterError, "merchant", _BAD_ENV, _ENV_CAUSES,
+        ("INVALID_ENV", _CLOUDBASE),
         ("InvalidParameter.EnvId", _TENCENT_TCB),
     ),
     *_make_tcb_rows(
@@ -293,7 +330,7 @@ TCB_CODES: tuple[TcbCode, ...] = (
     # Not a QuotaError: a smaller page may be within the limit, and a walk tries one.
     *_make_tcb_rows(
         ParameterError, "request", "a limit was exceeded",
-        "request fewer rows (page_size), or raise the limit in the console",
+        "request fewer rows per page, or raise the limit in the console",
         ("LimitExceeded", _TENCENT_SCF),
         ("EXCEED_MAX_RESPONSE_SIZE", _CLOUDBASE),
     ),
@@ -304,8 +341,7 @@ TCB_CODES: tuple[TcbCode, ...] = (
         ("EXCEED_REQUEST_LIMIT", _CLOUDBASE),
     ),
     *_make_tcb_rows(
-        PermissionDeniedError, "merchant", "the account has no access to the environment",
-        "check that the account of the token owns the environment, or may use it",
+        PermissionDeniedError, "merchant", "the account has no access to the environment", _ACCESS,
         ("AuthFailure", _TENCENT_TCB),
         ("OperationDenied", _TENCENT_TCB),
         ("UnauthorizedOperation", _TENCENT_TCB),
@@ -361,9 +397,6 @@ DENIED = frozenset({48001, 61003, 61007})
 NO_CLOUD_DEVELOPMENT = 85088
 """The account has no environments."""
 
-CLOUD = range(-699_999, -500_999)
-"""The errcodes that wrap a reply of the cloud backend."""
-
 _TCB_CODE = re.compile(r"TcbCode:\s*\[([\w.]+)\]", re.ASCII)
 # -501001, -501005 and -501007 were returned with these words and without a TcbCode.
 _NAMES_MISSING_ENV = re.compile("environment not found|env not exists|环境不存在", re.IGNORECASE)
@@ -382,13 +415,14 @@ def look_up(errcode: int, endpoint: str = "", errmsg: str = "") -> Explanation:
         errmsg: WeChat's text. With a cloud errcode, it is searched for a TcbCode and for the words
             that report a missing environment.
     """
-    if errcode in CLOUD and (cause := _find_cause(errmsg)) is not None:
+    if errcode in CLOUD and (cause := find_cause(errmsg)) is not None:
         return cause
     issues_tokens = endpoint.endswith("token")  # …/stable_token, …
     special = TOKEN_ENDPOINT_ERRCODES.get(errcode) if issues_tokens else None
+    table = "table of cloud errcodes" if errcode in CLOUD else "global return codes"
     return special or ERRCODES.get(errcode) or Explanation(
         ApiError, None, "an errcode that this library does not know",
-        "look it up in WeChat's global return codes",
+        f"look it up in WeChat's {table}", _find_page(errcode),
     )  # fmt: skip
 
 
@@ -398,13 +432,16 @@ def find_tcb_code(errmsg: str) -> str | None:
     return None if match is None else match[1]
 
 
-def _find_cause(errmsg: str) -> TcbCode | None:
+def look_up_tcb_code(name: str) -> TcbCode | None:
+    """Find the row of a TcbCode; None for an unknown one."""
+    rows = [row for row in TCB_CODES if name.startswith(row.prefix)]
+    return max(rows, key=lambda row: len(row.prefix), default=None)
+
+
+def find_cause(errmsg: str) -> TcbCode | None:
     """Find the row of the TcbCode in a text, or of the missing environment that it reports."""
-    code = find_tcb_code(errmsg) or ""
-    rows = [row for row in TCB_CODES if code.startswith(row.prefix)]
-    if rows:
-        return max(rows, key=lambda row: len(row.prefix))
-    return _MISSING_ENV if _NAMES_MISSING_ENV.search(errmsg) else None
+    row = look_up_tcb_code(find_tcb_code(errmsg) or "")
+    return row or (_MISSING_ENV if _NAMES_MISSING_ENV.search(errmsg) else None)
 
 
 def is_token_accepted(error: ApiError) -> bool:

@@ -27,10 +27,10 @@ try:
     from fastapi.encoders import encoders_by_class_tuples
     from fastapi.requests import HTTPConnection
     from fastapi.responses import JSONResponse
-except ModuleNotFoundError as error:
+except ModuleNotFoundError as _error:
     raise ModuleNotFoundError(
-        f"tcb_async.fastapi needs {error.name}: pip install 'tcb-async[fastapi]'", name=error.name
-    ) from error
+        f"tcb_async.fastapi needs {_error.name}: pip install 'tcb-async[fastapi]'", name=_error.name
+    ) from _error
 
 from tcb_async.client import TcbClient
 from tcb_async.exceptions import (

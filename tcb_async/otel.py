@@ -17,14 +17,14 @@ try:
         _SUPPRESS_HTTP_INSTRUMENTATION_KEY as _NO_OTHER_HTTP_SPANS,  # pyright: ignore[reportPrivateUsage]
     )
     from opentelemetry.util.types import AttributeValue
-except ModuleNotFoundError as error:
+except ModuleNotFoundError as _error:
     raise ModuleNotFoundError(
-        f"tcb_async.otel needs {error.name}: pip install 'tcb-async[otel]'", name=error.name
-    ) from error
+        f"tcb_async.otel needs {_error.name}: pip install 'tcb-async[otel]'", name=_error.name
+    ) from _error
 
 from tcb_async import __version__
 from tcb_async.exceptions import ApiError, TcbError
-from tcb_async.observer import Attempt, WalkStats, WorkSummary
+from tcb_async.observer import Attempt, WalkStats, WorkObserver, WorkSummary
 
 __all__ = ["Telemetry"]
 
@@ -95,15 +95,15 @@ class Telemetry:
         """Report one attempt."""
         return _AttemptSpan(self._instruments, attempt)
 
-    def walk_started(self, env: str) -> _WorkSpan:
+    def walk_started(self, env: str) -> WorkObserver[WalkStats]:
         """Report one walk."""
         return _WorkSpan(self._instruments, "walk", {"tcb.env": env})
 
-    def inventory_started(self) -> _WorkSpan:
+    def inventory_started(self) -> WorkObserver[WorkSummary]:
         """Report one inventory."""
         return _WorkSpan(self._instruments, "inventory", {})
 
-    def account_started(self, appid: str) -> _WorkSpan:
+    def account_started(self, appid: str) -> WorkObserver[WorkSummary]:
         """Report one account."""
         return _WorkSpan(self._instruments, "account", {"tcb.appid": appid})
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import pytest
 
+import tcb_async
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 
@@ -46,9 +48,7 @@ def tcb_emulator() -> Generator[Emulator, None, None]:
         tcb_emulator.script([Fault.reset(), Fault.hang()])     # the network fails
         assert len(tcb_emulator.requests) == 3                 # by your code
     """
-    from tcb_async.emulator import Emulator  # noqa: PLC0415 - the rule of this module
-
-    with Emulator() as emulator:
+    with tcb_async.Emulator() as emulator:
         yield emulator
 
 
@@ -94,14 +94,11 @@ def _make_opener() -> Callable[[Emulator], AsyncGenerator[TcbClient, None]]:
     """Make a new function for each fixture: pytest-asyncio notes the scope on the function."""
 
     async def open_client(tcb_emulator: Emulator) -> AsyncGenerator[TcbClient, None]:
-        from tcb_async.client import TcbClient  # noqa: PLC0415 - the rule of this module
-        from tcb_async.retry import RetryPolicy  # noqa: PLC0415 - the rule of this module
-
         async def token() -> str:
             return tcb_emulator.token  # a new token after one was refused
 
-        retry = RetryPolicy(base=0.0)
-        async with TcbClient(token, base_url=tcb_emulator.url, retry=retry) as client:
+        retry = tcb_async.RetryPolicy(base=0.0)
+        async with tcb_async.TcbClient(token, base_url=tcb_emulator.url, retry=retry) as client:
             yield client
 
     return open_client

@@ -79,6 +79,15 @@ def test_tcb_code_applies_to_cloud_errcodes_only():
         assert look_up(code, errmsg=said) is ERRCODES[code]
 
 
+@pytest.mark.parametrize("code", [-501005, -501000, -601027])
+def test_invalid_environment_has_one_advice_with_all_causes(code):
+    row = look_up(code, errmsg="TcbCode: [INVALID_ENV]" if code == -501000 else "")
+
+    assert (row.error, row.scope) == (ParameterError, "merchant")
+    for cause in ("is given", "exists", "unpaid bills", "bound to the mini program"):
+        assert cause in row.advice
+
+
 def test_no_prefix_is_listed_twice():
     prefixes = [row.prefix for row in TCB_CODES]
 
@@ -90,13 +99,15 @@ def test_unknown_code_says_so():
 
     assert (row.error, row.scope) == (ApiError, None)
     assert "does not know" in row.meaning
+    assert "global return codes" in row.advice
+    assert "cloud errcodes" in look_up(-601999).advice
 
 
 def test_every_row_has_a_meaning_a_side_and_advice():
     errcodes = [*ERRCODES.values(), *TOKEN_ENDPOINT_ERRCODES.values()]
 
     assert all(row.meaning and row.advice and row.scope for row in (*errcodes, *TCB_CODES))
-    assert all(row.source.startswith("https://") for row in TCB_CODES)
+    assert all(row.source.startswith("https://") for row in (*errcodes, *TCB_CODES))
     assert all(row.error is TokenError for row in errcodes if row.code in STALE_TOKEN)
     assert look_up(-1).scope == look_up(45011).scope == "service"
     assert look_up(40097).scope == "request"

@@ -37,8 +37,8 @@ import chinese
 from reference import ROOT, reference
 
 from tcb_async.cli.app import run
-from tcb_async.errcodes import ERRCODES, STALE_TOKEN, TCB_CODES, TOKEN_ENDPOINT_ERRCODES, Errcode
-from tcb_async.retry import is_retryable
+from tcb_async.cli.explain import handling
+from tcb_async.errcodes import ERRCODES, TCB_CODES, TOKEN_ENDPOINT_ERRCODES, Errcode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -88,10 +88,10 @@ def _codes(rows: Iterable[Errcode | TcbCode], table: str, language: str = "") ->
         code: int | str = row.code if isinstance(row, Errcode) else row.prefix
         shown = f"`{code}`" if isinstance(row, Errcode) else f"[`{code}`]({row.source})"
         meaning, scope, advice = row.meaning, str(row.scope), row.advice
-        handled = _HANDLED[_handling(row)]
+        handled = _HANDLED[handling(row)]
         if language == "chinese":
             meaning, advice = _translated(table, code)
-            scope, handled = chinese.SCOPES[scope], chinese.HANDLED[_handling(row)]
+            scope, handled = chinese.SCOPES[scope], chinese.HANDLED[handling(row)]
         group = groups.setdefault((f"`{row.error.__name__}`{handled}", scope, advice), {})
         group.setdefault(meaning, []).append(shown)
     cells = [
@@ -117,14 +117,6 @@ def _translated(table: str, code: int | str) -> tuple[str, str]:
             f"{code} has no Chinese words: add its meaning and remedy to {table} in "
             "docs/generate/chinese.py"
         ) from None
-
-
-def _handling(row: Errcode | TcbCode) -> str:
-    if is_retryable(row.error("")):
-        return "retries"
-    if isinstance(row, Errcode) and row.code in STALE_TOKEN and row is ERRCODES.get(row.code):
-        return "replays"
-    return "raises"
 
 
 def _commands() -> str:

@@ -20,12 +20,18 @@ _BUSY = "稍后再试；如果一直这样，带上 rid 联系微信客服"
 _SLOW_DOWN = "减小 concurrency，或者把调用分散开"
 _CHECK_ENV = "检查环境 ID"
 _CHECK_ARGUMENTS = "检查 env、limit 和 offset"
-_CHECK_PROXY = "检查 base_url 和中间的代理"
+_CHECK_PROXY = "检查 base URL 和中间的代理"
 _FRESH = "传入有效的 access_token，或者能自动刷新的 provider"
 _APPSECRET = "在小程序管理后台核对 AppSecret，它可能已经重置过"
 _TICKET = "传入微信最近一次推送的 ticket（每 10 分钟推送一次）"
 _TOMORROW = "等到北京时间零点，或者用微信的 clear_quota 接口清零"
 _SIGNING = "本库不对请求签名：检查账号的 API 安全设置"
+_ENV_CAUSES = (
+    "检查：是否填写了环境 ID；环境是否存在并属于 access_token 对应的账号；"
+    "是否因欠费被隔离；是否已绑定该小程序"
+)
+_OWNER = "检查 access_token 对应的账号是否拥有该环境，或者有权使用它"
+_PERMISSIONS = "检查 access_token 对应账号的权限"
 _THIS_ENV = "检查环境 ID，以及它是否属于 access_token 对应的账号"
 _SUSPENDED = "在控制台查看环境是否已停用（例如欠费）"
 _MORE_QUOTA = "在控制台提高配额"
@@ -38,21 +44,27 @@ EVERYWHERE = {
     -501002: ("云资源服务超时", _BUSY),
     -601001: ("云服务系统错误", _BUSY),
     -601003: ("云服务没有响应", _BUSY),
+    -601008: ("云服务内部请求超时", _BUSY),
     -604102: ("调用云服务超时", _BUSY),
+    -604103: ("调用云服务出错", _BUSY),
     45011: ("调用过于频繁（每分钟）", _SLOW_DOWN),
-    40066: ("没有这个接口", "检查 base_url（只写主机，不带路径）和接口的路径"),
+    40066: ("没有这个接口", "检查 base URL（只写主机，不带路径）和接口的路径"),
     43002: ("必须使用 POST", _CHECK_PROXY),
     44002: ("请求体为空", _CHECK_PROXY),
     47001: ("无法解析请求体", "检查中间的代理"),
     40097: ("参数无效", _CHECK_ARGUMENTS),
     40101: ("缺少必填参数", _CHECK_ARGUMENTS),
     40170: ("每页数量太大", "每次最多请求 500 行"),
+    -501006: ("公共参数无效", _CHECK_ENV),
     -501007: ("参数无效", _CHECK_ENV),
     -501020: ("未知参数", _CHECK_ARGUMENTS),
-    -501021: ("不支持该操作", "检查 base_url 和接口"),
+    -501021: ("不支持该操作", "检查 base URL 和接口"),
     -601002: ("参数无效", _CHECK_ENV),
+    -604100: ("没有这个接口", "检查 base URL 和接口"),
+    -501005: ("环境不存在或无法使用", _ENV_CAUSES),
+    -501008: ("请求来源不合法", _OWNER),
     -501009: ("资源不存在或不合法", _THIS_ENV),
-    -601027: ("找不到该环境", _THIS_ENV),
+    -601027: ("环境不存在或无法使用", _ENV_CAUSES),
     -501000: ("底层的云服务拒绝了请求", "根据微信返回的文字或其中的 TcbCode 查阅云开发的错误码"),
     48001: ("账号没有调用该接口的权限", "确认账号已开通云开发，并且可以调用该接口"),
     48004: ("该接口对此账号已被封禁", "在管理后台查看处罚通知"),
@@ -61,10 +73,21 @@ EVERYWHERE = {
     61007: ("商家没有授予该权限集", "请商家重新授权，并勾选权限集 49（云开发）"),
     61016: ("第三方平台还没有确认该商家的权限集", "在微信开放平台确认该商家的权限集"),
     85088: ("该小程序没有开通云开发", "先为该小程序开通云开发"),
-    -501005: ("环境状态异常", _SUSPENDED),
     -501018: ("环境的资源不可用", _SUSPENDED),
-    -501019: ("账号无权访问该环境", "检查环境是否属于 access_token 对应的账号"),
-    -604101: ("账号没有该权限", "检查 access_token 对应账号的权限"),
+    -501019: ("账号无权访问该环境", _OWNER),
+    -601004: ("账号没有调用该接口的权限", _PERMISSIONS),
+    -601010: ("账号没有写权限", _PERMISSIONS),
+    -601011: ("账号没有该权限", _PERMISSIONS),
+    -601012: ("账号无权访问该环境", _OWNER),
+    -601013: ("账号没有跨账号权限", _OWNER),
+    **dict.fromkeys(
+        (-601015, -601017),
+        ("环境的 cloudbase_auth 云函数拒绝了访问", "在共享环境的账号中检查 cloudbase_auth 云函数"),
+    ),
+    -601016: ("环境没有对该账号的授权信息", _OWNER),
+    -601018: ("账号没有调用该接口的权限", _PERMISSIONS),
+    -604101: ("账号没有该权限", _PERMISSIONS),
+    -604104: ("调用来源不合法", _PERMISSIONS),
     -501003: ("环境的配额已用完", _MORE_QUOTA),
     -501015: ("环境的读请求配额已用完", _MORE_QUOTA),
     -501016: ("环境的写请求配额已用完", _MORE_QUOTA),
@@ -120,7 +143,9 @@ TCB_CODES = {
         ),
         ("底层的云服务出错", _BUSY),
     ),
-    **dict.fromkeys(("INVALID_ENV", "InvalidParameter.EnvId"), ("找不到该环境", _THIS_ENV)),
+    **dict.fromkeys(
+        ("INVALID_ENV", "InvalidParameter.EnvId"), ("环境不存在或无法使用", _ENV_CAUSES)
+    ),
     **dict.fromkeys(("ResourceNotFound", "RESOURCE_NOT_FOUND"), ("资源不存在", _THIS_ENV)),
     **dict.fromkeys(
         (
@@ -151,7 +176,7 @@ TCB_CODES = {
             "PERMISSION_DENIED",
             "REQUEST_FORBIDDEN",
         ),
-        ("账号无权访问该环境", "检查 access_token 对应的账号是否拥有该环境，或者有权使用它"),
+        ("账号无权访问该环境", _OWNER),
     ),
     **dict.fromkeys(
         ("ResourceUnavailable", "ENV_ABNORMAL", "INVALID_ENV_STATUS"),

@@ -64,8 +64,8 @@ def package() -> griffe.Module:
 
 def find(module: str, name: str) -> griffe.Object:
     """Find a public name where it is defined."""
-    shown = "_api" if module == "tcb_async" else module.removeprefix("tcb_async.")
-    return _defined(package()[shown].members[name])
+    scope = package()[module.removeprefix("tcb_async.")] if "." in module else package()
+    return _defined(scope.members[name])
 
 
 def _defined(member: griffe.Object | griffe.Alias) -> griffe.Object:

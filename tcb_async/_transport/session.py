@@ -22,7 +22,7 @@ from tcb_async._arguments import check_instance
 from tcb_async._redact import Hidden
 from tcb_async.exceptions import ClientClosedError
 
-HEADERS = {
+HEADERS: dict[str, str] = {
     # Uncompressed: aiohttp inflates a whole chunk before its size can be checked.
     "Accept-Encoding": "identity",
     "Content-Type": "application/json",

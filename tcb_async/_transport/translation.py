@@ -75,7 +75,7 @@ _ERROR_KINDS = (
     _ErrorKind(
         errors=(aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch),
         text="the TLS certificate of {host} was not accepted ({reason}); check this machine's "
-        "clock and {setting}, or pass an ssl_context that trusts the certificate's CA",
+        "clock and {setting}, or trust the certificate's CA (ssl_context, SSL_CERT_FILE)",
         retryable=False,
         sent=False,
     ),
@@ -208,7 +208,7 @@ def translate(  # noqa: PLR0913 - the error, and facts that it does not contain
         return _make_proxy_error(error, request)
     if isinstance(error, (aiohttp.ClientResponseError, HttpProcessingError)):
         return ResponseError(
-            f"{path} sent something that is not HTTP; check base_url and any proxy in between",
+            f"{path} sent something that is not HTTP; check the base URL and any proxy in between",
             endpoint=path,
         )
     row = next(row for row in _ERROR_KINDS if isinstance(error, row.errors))

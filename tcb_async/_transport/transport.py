@@ -248,7 +248,7 @@ class Call(Generic[Result]):
         attempt = self.attempt - (self.reduces and policy.attempts == 1)
         reason = policy.stop_reason(attempt, state.upcoming_sleep, self._get_time_left())
         if not (self.request.repeatable or is_refusal(error)):
-            reason = "it may have been carried out: only repeatable=True sends it again"
+            reason = "it may have been carried out, so only a repeatable call is sent again"
         if reason is None:
             # An error that is not retried does not mean that the server has too much to do.
             if not is_retryable(error) or self._pay(error):
@@ -312,7 +312,7 @@ class Transport:
     trust_env: bool = False
     ssl_context: ssl.SSLContext | None = None
     observer: Observer | None = None
-    base_url_setting: str = "base_url"
+    base_url_setting: str = "the base URL"
     """The name of the setting that `base_url` came from, for errors."""
     _session: aiohttp.ClientSession | None = attrs.field(default=None, repr=False, alias="session")
     sent: int = attrs.field(init=False, default=0)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError
 
+from tcb_async.cli.account_sources import choose_accounts
 from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import TABLE, write_rows
@@ -26,7 +27,7 @@ _ENVIRONMENT_COLUMNS = ("env", "alias", "status", "package_name", "create_time",
 _MERCHANT_COLUMNS = ("authorizer_appid", "auth_time")
 _UNKNOWN_ENV = "token-check"
 
-environments_command = App(
+environments_command: App = App(
     name="environments",
     help_epilogue=r"""[bold]Examples[/bold]
   tcb-async environments
@@ -47,7 +48,7 @@ def list_environments(*, output_format: OutputFormat = TABLE, access: Access = A
         choose_service(None, access, needs_env=False).run(work)
 
 
-merchants_command = App(
+merchants_command: App = App(
     name="merchants",
     help_epilogue="""\
 [bold]Examples[/bold]
@@ -69,7 +70,6 @@ def list_merchants(*, output_format: OutputFormat = TABLE, access: Platform = Pl
             raise CycloptsError(
                 "--component-appid: name the platform, or set TCB_COMPONENT_APPID; or pass --demo"
             )
-        from tcb_async.cli.account_sources import choose_accounts  # noqa: PLC0415 - the client
 
         async def work(client: TcbClient) -> None:
             rows = await client.authorizers().collect()
@@ -79,7 +79,7 @@ def list_merchants(*, output_format: OutputFormat = TABLE, access: Platform = Pl
         platform.run(work)
 
 
-token_command = App(
+token_command: App = App(
     name="token",
     usage="tcb-async token [OPTIONS] [ENV]",
     help_epilogue="""\

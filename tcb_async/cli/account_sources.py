@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from cyclopts import CycloptsError
 
+import tcb_async
 from tcb_async._arguments import SECRET, check_appid, check_secret
 from tcb_async._redact import Hidden, Secret, decode_secret
 from tcb_async.cli.credentials import (
@@ -31,41 +33,46 @@ from tcb_async.cli.credentials import (
 from tcb_async.cli.files import read_input
 from tcb_async.cli.options import Platform
 from tcb_async.exceptions import ConfigurationError
-from tcb_async.inventory.accounts import Account
 from tcb_async.tokens import ComponentToken, StableToken, StaticToken, TokenProvider, TokenStore
+
+if TYPE_CHECKING:
+    from tcb_async.inventory import Account
 
 _COMPONENT_SECRET = "TCB_COMPONENT_SECRET"  # noqa: S105 - the name of a variable
 _TICKET = "TCB_COMPONENT_TICKET"
 _NOT_UTF_8 = "it is not in UTF-8: save the file as UTF-8, not as Unicode (UTF-16) or ANSI (GBK)"
 
 
-def choose_accounts(access: Platform) -> tuple[Service, Sequence[Account] | None]:
+def choose_accounts(
+    access: Platform, *, file: str | None = None, app: str | None = None
+) -> tuple[Service, Sequence[Account] | None]:
     """Choose the service, and read the accounts; None for the merchants of a platform."""
     if access.demo:
         from tcb_async.cli import demo  # noqa: PLC0415 - the emulator
 
         return Service(demo.NAME, demo.NAME, "", demo.open_demo_merchants), None
     url, resources = check_url(access), AsyncExitStack()
-    source, provider, known = _choose_source(access, open_redis(access.redis, resources))
+    store = open_redis(access.redis, resources)
+    source, provider, known = _choose_source(access, file, app, store)
     client = partial(open_client, access, provider, resources)
     return Service(f"{source} at {url}", url, "", client), known
 
 
 def _choose_source(
-    access: Platform, store: TokenStore | None
+    access: Platform, file: str | None, app: str | None, store: TokenStore | None
 ) -> tuple[str, TokenProvider, Sequence[Account] | None]:
     """Return the name of the accounts, the token of the client, and the known accounts."""
-    if access.accounts is not None:
+    if file is not None:
         # These accounts have tokens of their own: the client never uses this token.
-        return "a file of accounts", StaticToken("unused"), read_accounts(access.accounts)
-    if access.appid is None and (appid := access.component_appid):
+        return "a file of accounts", StaticToken("unused"), read_accounts(file)
+    if app is None and (appid := access.component_appid):
         return f"platform {appid}", _make_component_token(access, appid, store), None
-    if not (appid := read_appid(access.appid)):
+    if not (appid := read_appid(app)):
         raise CycloptsError(
             "no accounts are named: pass --component-appid, --accounts or --appid, or pass --demo"
         )
     token = StableToken(appid, _read_appsecret(access, appid, SECRET), store=store)
-    return f"app {appid}", token, [Account(appid, token)]
+    return f"app {appid}", token, [tcb_async.Account(appid, token)]
 
 
 def _make_component_token(access: Platform, appid: str, store: TokenStore | None) -> ComponentToken:
@@ -138,7 +145,7 @@ def _parse_account(path: str, number: int, text: Hidden[bytes]) -> Account:
     try:
         row = msgspec.json.decode(text.reveal(), type=_Row, dec_hook=decode_secret)
         if row.envs != []:
-            return Account(row.appid, row.access_token, row.envs)
+            return tcb_async.Account(row.appid, row.access_token, row.envs)
         reason = "envs is empty: name environments, or leave envs out to list all of them"
     except ConfigurationError as error:
         reason = error.message

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts.completion import ShellDetectionError
 
 from tcb_async import __version__
 from tcb_async.cli.exits import DONE, EXIT_CODES, USAGE, handle_errors
 from tcb_async.cli.screen import Screen, flush
+from tcb_async.cli.signals import INTERRUPTED, TERMINATED, handle_sigterm
 from tcb_async.cli.usage import GENERAL, explain
 
 _EPILOGUE = f"""\
@@ -41,6 +43,7 @@ COMMANDS = {
         "Check the token: its owner, its lifetime, and whether WeChat accepts it.",
     ),
     "call": ("call", "Call any POST endpoint of WeChat that takes JSON, and print the raw reply."),
+    "explain": ("explain", "Explain an errcode, a TcbCode or a pasted error, offline."),
     "emulator": ("emulator", "Run a WeChat emulator, until Ctrl-C."),
 }
 """The module of each command, and the first line of its help."""
@@ -62,7 +65,7 @@ def _split_variable(_kind: Any, value: str, **_: Any) -> list[str]:  # noqa: ANN
     return [value] if value else []
 
 
-app = App(
+app: App = App(
     name="tcb-async",
     help="List the cloud functions of WeChat Cloud Base (TCB), completely and fast.",
     help_epilogue=_EPILOGUE,
@@ -94,9 +97,6 @@ for _number, (_name, (_module, _line)) in enumerate(COMMANDS.items()):
 @app.command(name="--install-completion", group=GENERAL, help_epilogue="")
 def install_completion(*, shell: Shell = None) -> None:
     """Install completion for the current shell."""
-    # This imports subprocess, which --help does not need.
-    from cyclopts.completion import ShellDetectionError  # noqa: PLC0415
-
     try:
         path = app.install_completion(shell=shell)
     except ShellDetectionError:
@@ -107,9 +107,9 @@ def install_completion(*, shell: Shell = None) -> None:
 def run(words: Sequence[str]) -> NoReturn:
     """Run a command, and exit with its exit code."""
     screen = Screen.open()  # before help is written: stdout may not know its characters
-    code = DONE
+    code: str | int | None = DONE
     try:
-        with handle_errors(screen):
+        with handle_errors(screen), handle_sigterm():
             if words:
                 app(words, console=screen.console)
             else:
@@ -120,6 +120,8 @@ def run(words: Sequence[str]) -> NoReturn:
         program = " ".join(("tcb-async", *chain))
         screen.say(f"tcb-async: {explain(error, [*COMMANDS])} (see `{program} --help`)")
         code = USAGE
-    finally:
+    except SystemExit as exiting:
+        code = exiting.code
+    if code not in {INTERRUPTED, TERMINATED}:  # a full pipe must not delay the exit
         flush()
     sys.exit(code)

@@ -19,7 +19,7 @@ from tcb_async.cli.screen import sanitize
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient
 
-call_command = App(
+call_command: App = App(
     name="call",
     usage="tcb-async call [OPTIONS] PATH [JSON]",
     help_epilogue=r"""[bold]Examples[/bold]

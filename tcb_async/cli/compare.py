@@ -150,7 +150,7 @@ def _read_side(_kind: object, tokens: Sequence[Token]) -> str:
 
 AnySide = Annotated[str, Parameter(allow_leading_hyphen=True, converter=_read_side)]
 
-diff_command = App(
+diff_command: App = App(
     name="diff",
     help_epilogue="""\
 [bold]Examples[/bold]

@@ -21,11 +21,13 @@ from urllib.request import getproxies, proxy_bypass
 import attrs
 from cyclopts import CycloptsError
 
+import tcb_async
 from tcb_async._arguments import (
     ACCESS_TOKEN,
     APPID,
     BASE_URL,
     DEFAULT_CONCURRENCY,
+    DEFAULT_TIMEOUT,
     SECRET,
     advise_on_precedence,
     check_appid,
@@ -34,12 +36,12 @@ from tcb_async._arguments import (
 )
 from tcb_async._redact import Secret
 from tcb_async.cli import signals
-from tcb_async.cli.options import Access, Connection
+from tcb_async.cli.options import Connection, Credentials, Timeout
 from tcb_async.exceptions import ConfigurationError, TransportError
 from tcb_async.tokens import RedisStore, StableToken, StaticToken, TokenProvider, TokenStore
 
 if TYPE_CHECKING:
-    from tcb_async.client import TcbClient
+    from tcb_async.client import ClientOptions, TcbClient
 
 _REDIS_URL = "TCB_REDIS_URL"
 _MAX_LENGTH = 4096  # characters: a wrong path may name a huge file
@@ -74,7 +76,7 @@ class Service:
 
 def choose_service(
     env: str | None,
-    access: Access,
+    access: Credentials,
     *,
     needs_env: bool = True,
     others: Sequence[str] = (),
@@ -98,8 +100,16 @@ def choose_service(
 
 def check_url(access: Connection) -> str:
     """Return the base URL; an error names the option or the variable that it was read from."""
-    name = BASE_URL if access.base_url == os.environ.get(BASE_URL) else "--base-url"
-    return check_base_url(access.base_url, allow_http=access.allow_http, name=name)
+    return check_base_url(
+        access.base_url,
+        allow_http=access.allow_http,
+        name=BASE_URL if _is_from_variable(access) else "--base-url",
+        permission="--allow-http",
+    )
+
+
+def _is_from_variable(access: Connection) -> bool:
+    return access.base_url == os.environ.get(BASE_URL)
 
 
 @asynccontextmanager
@@ -107,16 +117,15 @@ async def open_client(
     access: Connection, provider: TokenProvider, resources: AsyncExitStack, concurrency: int
 ) -> AsyncGenerator[TcbClient]:
     """Open a client; ``resources`` is closed after it."""
-    from tcb_async.client import TcbClient  # noqa: PLC0415 - help and usage errors need none
-
-    client = TcbClient(
-        provider,
-        base_url=access.base_url,
-        allow_http=access.allow_http,
-        trust_env=access.trust_env,
-        timeout=access.timeout,
-        concurrency=concurrency,
-    )
+    options: ClientOptions = {
+        "allow_http": access.allow_http,
+        "trust_env": access.trust_env,
+        "timeout": access.timeout if isinstance(access, Timeout) else DEFAULT_TIMEOUT,
+        "concurrency": concurrency,
+    }
+    if not _is_from_variable(access):  # otherwise errors name the variable
+        options["base_url"] = access.base_url
+    client = tcb_async.TcbClient.from_env(token=provider, **options)
     async with resources, client:
         try:
             yield client
@@ -128,7 +137,7 @@ async def open_client(
             raise
 
 
-def _choose_token(access: Access, resources: AsyncExitStack) -> tuple[str, TokenProvider]:
+def _choose_token(access: Credentials, resources: AsyncExitStack) -> tuple[str, TokenProvider]:
     """Choose the owner of the token, and its provider.
 
     The first of these decides: the file, the app, ``TCB_ACCESS_TOKEN``, the app in ``TCB_APPID``,
@@ -188,11 +197,10 @@ def prompt_for_secret(name: str, error_message: str) -> Secret:
     """Prompt without echo; without a terminal, raise an error with this message."""
     if not _can_prompt():
         raise ConfigurationError(error_message)
-    with signals.raise_signals():  # so that `getpass` turns the echo on again
-        try:
-            typed = Secret(getpass.getpass(f"{name} (not shown): ", sys.stderr).strip())
-        except EOFError:
-            raise KeyboardInterrupt from None
+    try:
+        typed = Secret(getpass.getpass(f"{name} (not shown): ", sys.stderr).strip())
+    except EOFError:
+        raise KeyboardInterrupt from None
     return check_secret("the typed secret", typed)
 
 

@@ -69,6 +69,10 @@ async def _open_client(
         log.setLevel(before)
 
 
+def has_function(name: str) -> bool:
+    return any(function.name == name for function in Emulator.demo().functions(DEMO_ENV))
+
+
 def add_documented_environments(emulator: Emulator, platform: str) -> list[str]:
     """Add the environments of the documentation's examples, and return the ordinary ones.
 

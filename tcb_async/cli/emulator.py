@@ -5,6 +5,7 @@ Rule: stdout has the settings of a client, stderr the log, which shows no token.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import secrets
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+import tcb_async
 from tcb_async._arguments import check_env
 from tcb_async.cli import signals
 from tcb_async.cli.exits import run_command
@@ -28,7 +30,7 @@ _ENV = "test-777bb9"
 _APPID, _MERCHANT, _PLATFORM = "wx0123456789abcdef", "wxfedcba9876543210", "wx00112233445566aa"
 _TOP_PORT, _BUSY_RATE = 65535, 0.2
 
-emulator_command = App(
+emulator_command: App = App(
     name="emulator",
     help_epilogue="""\
 [bold]Examples[/bold]
@@ -79,9 +81,8 @@ def run_emulator(
     with run_command(verbose=verbose, level=logging.INFO) as screen:
         # aiohttp's server: help and usage errors do not need it.
         from tcb_async.cli import demo as demonstration  # noqa: PLC0415
-        from tcb_async.emulator import DEMO_ENV, Emulator  # noqa: PLC0415
 
-        server = Emulator.demo(port=port) if demo else Emulator(port=port)
+        server = tcb_async.Emulator.demo(port=port) if demo else tcb_async.Emulator(port=port)
         if latency is not None:
             server.latency, server.jitter = latency, 0.0
         if busy:
@@ -89,7 +90,7 @@ def run_emulator(
         settings = add_app(server)
         if platform or docs or merchants:
             settings |= add_platform(server, merchants, demo=demo or docs)
-        envs = [DEMO_ENV] if demo else []
+        envs = [demonstration.ENV] if demo else []
         if docs:
             envs += demonstration.add_documented_environments(server, _PLATFORM)
         for each in env or ([] if envs else [_ENV]):
@@ -139,8 +140,6 @@ async def _run_server(
     *,
     port: int,
 ) -> None:
-    import asyncio  # noqa: PLC0415 - running already
-
     try:
         await server.start()
     except OSError as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import sys
 from collections.abc import Generator
 
@@ -77,8 +76,7 @@ def handle_errors(screen: Screen) -> Generator[None]:
     except Terminated:
         code, message = TERMINATED, "terminated"
     except TcbError as error:
-        sentence = "; ".join([str(error), *getattr(error, "__notes__", ())])
-        code, message = exit_code(error), replace_arguments(sentence)
+        code, message = exit_code(error), describe_error(error)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         code, message = CONFIGURATION, f"{where}{error.strerror or type(error).__name__}"
@@ -95,26 +93,15 @@ def handle_errors(screen: Screen) -> Generator[None]:
     sys.exit(code)
 
 
-_OPTIONS = {
-    "allow_http=True": "--allow-http",
-    "times=True": "--times",
-    "trust_env=True": "--trust-env",
-    "base_url=": "--base-url ",
-    "base_url": "--base-url",
-    "ssl_context": "SSL_CERT_FILE",
-    "max_reply_bytes": "the size limit of a reply",
-    "env=": "ENV ",
-    "name=": "NAME ",
-    "page_size=": "--page-size ",
-    "page_size": "--page-size",
-    "path=": "PATH ",
-    "query=": "--query ",
-    "repeatable=True": "--repeatable",
-    "run=": "--run ",
-}
-_ARGUMENT = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, _OPTIONS))})")
+_POSITIONAL = {"env": "ENV", "name": "NAME", "path": "PATH", "body": "JSON"}
 
 
-def replace_arguments(text: str) -> str:
-    """Replace the library's arguments by options."""
-    return _ARGUMENT.sub(lambda found: _OPTIONS[found[0]], text)
+def describe_error(error: TcbError) -> str:
+    """Return the sentence for an error, with the option in place of the library's argument."""
+    sentence = "; ".join([str(error), *getattr(error, "__notes__", ())])
+    argument = error.argument if isinstance(error, ConfigurationError) else ""
+    if not argument or not sentence.startswith(argument):
+        return sentence
+    option = _POSITIONAL.get(argument) or f"--{argument.replace('_', '-')}"
+    problem = sentence.removeprefix(argument)
+    return f"{option} {problem[1:]}" if problem.startswith("=") else f"{option}{problem}"

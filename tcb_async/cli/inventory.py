@@ -21,7 +21,8 @@ import attrs
 from cyclopts import App, CycloptsError, Parameter
 from rich.progress import TimeRemainingColumn
 
-from tcb_async.cli.exits import MISSING, replace_arguments, run_command
+from tcb_async.cli.account_sources import choose_accounts
+from tcb_async.cli.exits import MISSING, run_command
 from tcb_async.cli.files import check_file, open_output, output_path
 from tcb_async.cli.formats import FORMATS, STORES, TABLE, Format, choose_format
 from tcb_async.cli.options import OUTPUT, File, FileOrStream, ManyAccounts, Quiet, Requests
@@ -45,7 +46,7 @@ _COLUMNS = (
     "last_seen_run", "stale",
 )  # fmt: skip
 
-inventory_command = App(
+inventory_command: App = App(
     name="inventory",
     help_epilogue=r"""[bold]Examples[/bold]
   tcb-async inventory --demo
@@ -92,9 +93,7 @@ def list_inventory(
         files.check(access)
         # Taken before the file is read, so that a change during the read is noticed.
         was_rewritten = partial(_was_rewritten, access.accounts, _last_written(access.accounts))
-        from tcb_async.cli.account_sources import choose_accounts  # noqa: PLC0415 - the client
-
-        service, known = choose_accounts(access)
+        service, known = choose_accounts(access, file=access.accounts, app=access.appid)
         job = InventoryJob(
             files,
             screen,
@@ -263,7 +262,7 @@ class InventoryJob:
 
     def _report(self, store: InventoryStore, progress: RunProgress, cost: InventorySummary) -> None:
         sentences = (
-            f"{account.appid} is missing ({account.status}): {replace_arguments(account.message)}"
+            f"{account.appid} is missing ({account.status}): {account.message}"
             for account in store.missing()
         )
         self.missing = self.screen.say_each(sentences, "… and {} more in the view missing")

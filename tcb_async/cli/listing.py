@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _PLAIN = (".txt",)
 _ADVICE = "pass --format, or choose from"
 
-list_command = App(
+list_command: App = App(
     name="list",
     usage="tcb-async list [OPTIONS] [ENV]",
     help_epilogue=rf"""[bold]Examples[/bold]
@@ -118,7 +118,7 @@ def _summarize(walk: FunctionPager, env: str, listed: int, seconds: float) -> st
     return f"{number}{plural(total, 'function')} in {env} ({', '.join(facts)})"
 
 
-count_command = App(
+count_command: App = App(
     name="count",
     usage="tcb-async count [OPTIONS] [ENV]",
     help_epilogue="""\

@@ -36,9 +36,6 @@ OUTPUT = Group("Output", sort_key=4)
 REQUESTS = Group("Requests", sort_key=5)
 SERVICE = Group("Account and service", sort_key=6)
 
-NOT_AN_OPTION = Parameter(parse=False)
-"""For a field that is an option only in a subclass."""
-
 
 def choose(kind: Any, tokens: Sequence[Token]) -> Any:  # noqa: ANN401 - cyclopts' own signature
     """Convert a choice, or several with commas, in any case."""
@@ -124,8 +121,6 @@ class Connection:
     """Allow plain http to any host. Everyone on the network can then read the token."""
     trust_env: bool = False
     """Use the proxy in HTTPS_PROXY, HTTP_PROXY and NO_PROXY, and .netrc."""
-    timeout: Seconds = DEFAULT_TIMEOUT
-    """Maximum number of seconds for one attempt of a request."""
     redis: Annotated[str | None, INPUT, Parameter(metavar="URL")] = attrs.field(
         default=None,
         repr=False,  # tracebacks must not show a password
@@ -134,8 +129,17 @@ class Connection:
 
 
 @Parameter(name="*", group=SERVICE)
+@attrs.frozen(kw_only=True, slots=False)  # only one of several bases may have slots
+class Timeout:
+    """The time for one attempt, for a command without a ``--timeout`` of its own."""
+
+    timeout: Seconds = DEFAULT_TIMEOUT
+    """Maximum number of seconds for one attempt of a request."""
+
+
+@Parameter(name="*", group=SERVICE)
 @attrs.frozen(kw_only=True)
-class Access(Connection):
+class Credentials(Connection):
     """The service, and the credentials of one account."""
 
     token_file: Annotated[FileOrStream, INPUT] = None
@@ -146,15 +150,13 @@ class Access(Connection):
 
 @Parameter(name="*", group=SERVICE)
 @attrs.frozen(kw_only=True)
-class WaitAccess(Access):
-    """The same, for a command with a ``--timeout`` of its own."""
-
-    timeout: Annotated[float, NOT_AN_OPTION] = DEFAULT_TIMEOUT
+class Access(Credentials, Timeout):
+    """The same, and the time for one attempt."""
 
 
 @Parameter(name="*", group=SERVICE)
 @attrs.frozen(kw_only=True)
-class Platform(Connection):
+class Platform(Connection, Timeout):
     """The service, and the credentials of a third-party platform (第三方平台)."""
 
     component_appid: Annotated[AppId, Parameter(env_var="TCB_COMPONENT_APPID", group=ACCOUNTS)] = (
@@ -165,8 +167,6 @@ class Platform(Connection):
     r"""The latest component_verify_ticket. \[env var for the ticket: TCB_COMPONENT_TICKET]"""
     secret_file: Annotated[File, INPUT, Parameter(group=ACCOUNTS)] = None
     """Read the appsecret from a file."""
-    accounts: Annotated[str | None, NOT_AN_OPTION] = None
-    appid: Annotated[str | None, NOT_AN_OPTION] = None
 
 
 @Parameter(name="*", group=SERVICE)

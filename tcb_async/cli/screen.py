@@ -18,6 +18,7 @@ import attrs
 from rich.console import Console
 
 from tcb_async.exceptions import ConfigurationError
+from tcb_async.models import CHINA_STANDARD_TIME
 
 _MAX_SENTENCES = 20
 
@@ -98,9 +99,6 @@ class _LogOnScreen(logging.Handler):
         self._screen = screen
 
     def emit(self, record: logging.LogRecord) -> None:
-        # All times are China's. The models need msgspec, which --help does not.
-        from tcb_async.models import CHINA_STANDARD_TIME  # noqa: PLC0415
-
         time = datetime.fromtimestamp(record.created, CHINA_STANDARD_TIME)
         self._screen.say(f"{time:%H:%M:%S}+08:00 {self.format(record)}")
 

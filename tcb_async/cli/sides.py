@@ -18,7 +18,6 @@ import attrs
 from cyclopts import CycloptsError
 
 from tcb_async.cli.credentials import choose_service
-from tcb_async.cli.exits import replace_arguments
 from tcb_async.cli.files import read_input
 from tcb_async.cli.formats import STORES
 from tcb_async.cli.options import Access, Requests
@@ -148,7 +147,7 @@ def _open_store(path: str, stack: contextlib.ExitStack, screen: Screen) -> Side:
         screen.say(f"run {later.run} of {path} is not finished")
     incomplete = screen.say_each(
         (
-            f"{account.appid} is not compared: {replace_arguments(account.message)}"
+            f"{account.appid} is not compared: {account.message}"
             for account in store.missing(run.run)
         ),
         "… and {:,} more in the table accounts",

@@ -43,7 +43,7 @@ def explain(error: cyclopts.CycloptsError, commands: Sequence[str]) -> str:
         case cyclopts.UnusedCliTokensError():
             message = _explain_extra((error.unused_tokens or [""])[0])
         case cyclopts.MissingArgumentError(argument=cyclopts.Argument() as argument):
-            message = _explain_missing(argument, error.keyword)
+            message = _explain_missing(error, argument)
         case cyclopts.RepeatArgumentError():
             message = f"{error.token.keyword} is given twice: pass it once"
         case cyclopts.CoercionError(argument=cyclopts.Argument() as argument):
@@ -84,10 +84,13 @@ def _explain_option(typed: str, names: Iterable[str]) -> str:
     return f"there is no option {option}{': ' if advice else ''}{advice}"
 
 
-def _explain_missing(argument: cyclopts.Argument, option: str | None) -> str:
-    if option is None:
-        return f"the argument {_name(argument)} is missing: name it"
-    return f"{option} needs a value: {option} {argument.parameter.metavar}"
+def _explain_missing(error: cyclopts.MissingArgumentError, argument: cyclopts.Argument) -> str:
+    if (option := error.keyword) is not None:
+        return f"{option} needs a value: {option} {argument.parameter.metavar}"
+    arguments = error.app.assemble_argument_collection() if error.app else ()
+    needed = [_name(each) for each in arguments if each.required]
+    command = " ".join(("tcb-async", *(error.command_chain or ()), *needed))
+    return f"the argument {_name(argument)} is missing: write `{command}`"
 
 
 def _explain_value(error: cyclopts.CoercionError) -> str:

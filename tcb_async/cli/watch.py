@@ -18,7 +18,7 @@ from tcb_async._arguments import DEFAULT_WAIT_INTERVAL, DEFAULT_WAIT_TIMEOUT, DE
 from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import FORMATS
-from tcb_async.cli.options import FORMAT, Access, Env, Seconds, WaitAccess, seconds
+from tcb_async.cli.options import FORMAT, Access, Credentials, Env, Seconds, seconds
 from tcb_async.cli.screen import Screen, plural, sanitize
 from tcb_async.compare import describe_change
 from tcb_async.models import CHINA_STANDARD_TIME
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _DEMO_INTERVAL = 0.5
 WatchFormat = Literal["text", "ndjson"]
 
-watch_command = App(
+watch_command: App = App(
     name="watch",
     usage="tcb-async watch [OPTIONS] [ENV]",
     help_epilogue="""\
@@ -89,7 +89,7 @@ def _format_line(change: FunctionChange, output_format: WatchFormat, is_escaped:
     return f"{now} {change.kind} {name} {details}\n".encode()
 
 
-wait_command = App(
+wait_command: App = App(
     name="wait",
     usage="tcb-async wait [OPTIONS] [ENV] [NAME…]",
     help_epilogue="""\
@@ -116,7 +116,7 @@ def wait_for_functions(
     every: Annotated[bool, Parameter("--all")] = False,
     timeout: Seconds = DEFAULT_WAIT_TIMEOUT,
     interval: Seconds = DEFAULT_WAIT_INTERVAL,
-    access: WaitAccess = WaitAccess(),
+    access: Credentials = Credentials(),
 ) -> None:
     """Wait until functions are Active, as after a deployment.
 
@@ -128,9 +128,13 @@ def wait_for_functions(
     """
     with run_command(verbose=access.verbose, level=logging.INFO) as screen:
         if access.demo and not names and not every:
-            from tcb_async.cli.demo import PENDING_FUNCTION  # noqa: PLC0415 - the emulator
+            from tcb_async.cli import demo  # noqa: PLC0415 - the emulator
 
-            env, names = None, (env or PENDING_FUNCTION,)
+            if env is not None and not demo.has_function(env):
+                raise CycloptsError(
+                    f"ENV {env!r}: --demo has its own environment: name a function, or nothing"
+                )
+            env, names = None, (env or demo.PENDING_FUNCTION,)
         elif env is None or bool(names) == every:
             missing = "NAME" if env else "ENV and NAME"
             raise CycloptsError(f"{missing}: name the environment, and the functions or --all")

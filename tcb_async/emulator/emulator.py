@@ -96,7 +96,7 @@ class Emulator(Endpoints, Server):
         self.latency = latency
         self.jitter = jitter
         self.capacity = capacity
-        self.busy_rate = 0.0
+        self.busy_rate: float = 0.0
         self._newest_first = order == "newest_first"
         self._chance = random.Random(0)  # noqa: S311 - jitter, faults and ids; no secrets
         self._scripts: list[Script] = []
@@ -138,7 +138,7 @@ class Emulator(Endpoints, Server):
             owner: The appid of its owner: an app, a merchant, or a platform (批量云开发). None: it
                 is shared by all ordinary accounts without an environment of their own.
             status: ``NORMAL``, ``HALTED`` or ``UNAVAILABLE``. Lists of functions in a halted or
-                unavailable environment get -501005.
+                unavailable environment get -501000 with the TcbCode ``INVALID_ENV``.
             create_time: ``YYYY-MM-DD HH:MM:SS`` at UTC+08:00; None for now.
             update_time: The same; None for ``create_time``.
 
@@ -443,7 +443,7 @@ class Emulator(Endpoints, Server):
     def add_demo_merchants(self, component_appid: str) -> tuple[str, ...]:
         """Add 60 merchants to a platform, each with two environments of 50 functions.
 
-        Four have a problem: an environment that is out of service (-501005), no cloud development
+        Four have a problem: an environment that is out of service (-501000), no cloud development
         (85088), permission set 49 not granted (61007), and no quota left (45009).
         """
         # Spread over the list, so that an inventory reports the problems one by one.

@@ -18,7 +18,7 @@ from typing import cast
 import attrs
 
 ERRMSG: dict[int, str] = {}
-"""Every errcode that the emulator knows, and the text that WeChat sends with it."""
+"""The errcodes whose text the emulator knows. A fault sends any other one with the text "error"."""
 
 
 def _add_errcode(errcode: int, errmsg: str) -> int:
@@ -60,10 +60,48 @@ BAD_TICKET = _add_errcode(61006, "component ticket is invalid")
 NO_PERMISSION = _add_errcode(61007, "api is unauthorized to component")
 BAD_REFRESH_TOKEN = _add_errcode(61023, "refresh_token is invalid")
 NO_CLOUD_DEVELOPMENT = _add_errcode(85088, "no qbase privilege")
-UNKNOWN_ENV = _add_errcode(-501000, "Environment not found TcbCode: [INVALID_ENV]")
-ABNORMAL_ENV = _add_errcode(-501005, "env is abnormal")
-_add_errcode(-501007, "invalid env")
+INVALID_ENV = _add_errcode(-501000, "Environment not found TcbCode: [INVALID_ENV]")
 UNKNOWN_FUNCTION = _add_errcode(-501009, "FunctionName parameter could not be found.")
+
+# The other cloud errcodes, with the texts of wx-server-sdk where it has one.
+ERRMSG.update(
+    {
+        -501001: "resource system error",
+        -501002: "resource server timeout",
+        -501003: "exceed request limit",
+        -501004: "exceed concurrent request limit",
+        -501005: "invalid env",
+        -501006: "invalid common parameters",
+        -501007: "invalid parameters",
+        -501008: "invalid request source",
+        -501015: "exceed read request limit",
+        -501016: "exceed write request limit",
+        -501017: "disk full",
+        -501018: "resource unavailable",
+        -501019: "unauthorized operation",
+        -501020: "unknown parameter",
+        -501021: "unsupported operation",
+        -601001: "system error",
+        -601002: "system args error",
+        -601003: "system network error",
+        -601004: "api permission denied",
+        -601008: "server-side request timedout",
+        -601010: "no write permission",
+        -601011: "no privilege permission",
+        -601012: "unauthorized env",
+        -601013: "no multiend permission",
+        -601015: "access denied (cloudfunction cloudbase_auth returns empty errCode)",
+        -601016: "missing env auth info",
+        -601017: "access denied (cloudbase_auth returns non-zero errCode)",
+        -601018: "unauthorized API",
+        -601027: "环境不存在",
+        -604100: "API not found",
+        -604101: "function has no permission to call this API",
+        -604102: "call open API timeout",
+        -604103: "call open API system error",
+        -604104: "illegal source of invocation",
+    }
+)
 
 
 class Refused(Exception):  # noqa: N818 - a reply, not an error of the emulator

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractContextManager, aclosing, nullcontext
+from typing import TypeAlias
 
 import attrs
 
@@ -41,7 +42,7 @@ from tcb_async.inventory.accounts import (
 from tcb_async.models import CloudFunction
 from tcb_async.observer import InventoryObserver, WorkObserver, WorkSummary
 
-Outcome = AccountListing | BaseException | None
+Outcome: TypeAlias = AccountListing | BaseException | None
 """The result of a task: None if all accounts have started."""
 
 _NORMAL = "NORMAL"  # the status of an environment in service; "" if WeChat reports none
@@ -87,16 +88,16 @@ class InventorySummary(AccountCounts):
     retries: int = 0
     seconds: float = 0.0
 
-    def count(self, found: AccountListing) -> None:
-        """Count one more account."""
-        status = found.status
-        self.accounts += 1
-        self.complete += status == "complete"
-        self.failed += status == "failed"
-        self.denied += status == "denied"
-        self.environments += len(found.functions)
-        self.unavailable += len(found.unavailable)
-        self.functions += sum(map(len, found.functions.values()))
+
+def _count(summary: InventorySummary, found: AccountListing) -> None:
+    """Count one more account."""
+    summary.accounts += 1
+    summary.complete += found.status == "complete"
+    summary.failed += found.status == "failed"
+    summary.denied += found.status == "denied"
+    summary.environments += len(found.functions)
+    summary.unavailable += len(found.unavailable)
+    summary.functions += sum(map(len, found.functions.values()))
 
 
 async def list_account(
@@ -300,7 +301,7 @@ class Inventory(IteratedOnce):
                 if isinstance(outcome, BaseException):
                     raise outcome
                 if outcome is not None:
-                    self._summary.count(outcome)
+                    _count(self._summary, outcome)
                     yield outcome
                     self._used -= 1
                     self._free.release()

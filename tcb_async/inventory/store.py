@@ -68,8 +68,8 @@ class _Database:
             self._connection = self._connect()
             cleanup.callback(self._connection.close)
             self._connection.row_factory = sqlite3.Row
-            self.execute = self._connection.execute
-            self.execute_many = self._connection.executemany
+            self.execute: Callable[..., sqlite3.Cursor] = self._connection.execute
+            self.execute_many: Callable[..., sqlite3.Cursor] = self._connection.executemany
             self._file = self._resolved_path.stat()
             self._prepare()
             cleanup.pop_all()
@@ -346,7 +346,7 @@ class InventoryStore:
         read_only: bool = False,
         clock: Callable[[], datetime] = china_now,
     ) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._clock = clock
         self._has_begun = False
         self._database = _Database(self.path, read_only=read_only)
@@ -506,7 +506,7 @@ class InventoryRun:
         self._clock = clock
         self.run = run
         self.planned: int | None = None
-        self.skipped = 0
+        self.skipped: int = 0
 
     def __repr__(self) -> str:
         return f"<InventoryRun {self.run} in {str(self._database.path)!r}>"
@@ -759,7 +759,9 @@ def _check_run(run: str, today: str) -> str:
     with contextlib.suppress(TypeError, ValueError):
         is_date = date.fromisoformat(run).isoformat() == run
     if not is_date:
-        raise ConfigurationError(f"run={run!r}: must be a date, such as {today}")
+        raise ConfigurationError(f"run={run!r}: must be a date, such as {today}", argument="run")
     if run > today:
-        raise ConfigurationError(f"run={run!r}: is later than today in China, {today}")
+        raise ConfigurationError(
+            f"run={run!r}: is later than today in China, {today}", argument="run"
+        )
     return run

@@ -48,7 +48,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
-from enum import Enum
+from enum import Enum, auto
 from itertools import pairwise
 from typing import Generic, TypeVar
 
@@ -75,8 +75,13 @@ CAUSE_UNSTABLE = "the order of the list is not stable"
 CAUSE_UNKNOWN = f"{CAUSE_CHANGED}, or {CAUSE_UNSTABLE}"
 
 
-# What is read: a pass, a check, a pass that collects rows, or nothing more.
-Mode = Enum("Mode", ["PASS", "CHECK", "COLLECT", "DONE"])
+class Mode(Enum):
+    """What is read: a pass, a check, a pass that collects rows, or nothing more."""
+
+    PASS = auto()
+    CHECK = auto()
+    COLLECT = auto()
+    DONE = auto()
 
 
 @attrs.define(eq=False)
@@ -505,7 +510,7 @@ class Plan(Generic[T]):
         message = (
             f"{self.cause}: {reason}. The yielded items are correct, but some may be missing: "
             "resume from this error's cursor, walk again later, or, if equal sort keys hide rows, "
-            "sort by a unique key or pass a larger page_size"
+            "sort by a unique key or pass a larger page size"
         )
         self._stop(DriftError(message))
 

@@ -391,7 +391,7 @@ class RefreshingToken:
             raise TokenError(
                 f"{reply.endpoint} sent a token that has already expired (expires_in "
                 f"{reply.expires_in:g}): try again; if it lasts, check this machine's clock, "
-                "base_url and any proxy in between",
+                "the base URL and any proxy in between",
                 endpoint=reply.endpoint,
             )
         self.last_requested = new.token
@@ -545,7 +545,7 @@ def read_token_reply(reply: Mapping[str, object], endpoint: str, *, prefix: str 
 
 def _make_reply_error(endpoint: str, why: str) -> ResponseError:
     return ResponseError(
-        f"{endpoint} should return a token and its expires_in, but {why}; check base_url and "
+        f"{endpoint} should return a token and its expires_in, but {why}; check the base URL and "
         "any proxy in between",
         endpoint=endpoint,
         status=200,

@@ -84,7 +84,7 @@ async def test_a_terminal_gets_lines_without_control_characters(emulator):
     [
         ("tcb/x", "{}", 3, "PATH 'tcb/x': must be a path"),
         ("/tcb/x", "{}", 4, "there is no such endpoint"),
-        (LIST, '{"env": "none", "limit": 1, "offset": 0}', 4, "the environment was not found"),
+        (LIST, '{"env": "none", "limit": 1, "offset": 0}', 4, "there is no such environment"),
     ],
 )
 async def test_a_refusal_has_the_exit_code_of_list(emulator, path, body, code, said):
@@ -102,4 +102,4 @@ async def test_only_a_repeatable_call_is_sent_twice(emulator, options):
     ended = await run("call", LIST, json.dumps(BODY), *options, env=env_for(emulator))
 
     assert (ended.code, len(emulator.requests)) == ((0, 2) if options else (5, 1))
-    assert ("only --repeatable sends it again" in ended.err) == (not options)
+    assert ("only a repeatable call is sent again" in ended.err) == (not options)

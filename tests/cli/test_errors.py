@@ -9,15 +9,18 @@ from constants import LIST
 from terminal import ENV, env_for, run
 
 from tcb_async.__main__ import main
+from tcb_async._arguments import _make_error
 from tcb_async.cli import credentials, files, listing
-from tcb_async.cli.exits import exit_code, replace_arguments
+from tcb_async.cli.exits import describe_error, exit_code
 from tcb_async.emulator import Fault
 from tcb_async.exceptions import (
     ClientClosedError,
+    ConfigurationError,
     DailyQuotaError,
     DriftError,
     FunctionFailedError,
     RateLimitError,
+    ResponseError,
     WaitTimeoutError,
 )
 
@@ -129,7 +132,7 @@ def test_the_exit_code_tells_the_kind_of_error(error, code):
         (["emulator", "--count"], "--count needs a value: --count N"),
         (["emulator", "--env"], "--env needs a value: --env ENV"),
         (["emulator", "--port", "65536"], "'65536' must be <= 65535"),
-        (["diff", ENV], "the argument FOUND is missing"),
+        (["diff", ENV], "FOUND is missing: write `tcb-async diff EXPECTED FOUND`"),
         (["diff", ENV, "--nonsense=typed"], "there is no option --nonsense"),
         (["nonsense"], "nonsense"),
         (["cuont"], "did you mean 'count'?"),
@@ -448,19 +451,25 @@ async def test_with_trust_env_the_proxy_is_used(emulator):
 
 
 @pytest.mark.parametrize(
-    ("library", "command_line"),
+    ("error", "sentence"),
     [
-        (
-            "base_url='x': use https, or pass allow_http=True",
-            "--base-url 'x': use https, or pass --allow-http",
-        ),
-        ("check base_url or TCB_BASE_URL", "check --base-url or TCB_BASE_URL"),
-        ("check base_url's scheme", "check --base-url's scheme"),
-        ("env='': must be the id", "ENV '': must be the id"),
-        ("set trust_env=True", "set --trust-env"),
-        ("pass page_size=20 or a larger page_size", "pass --page-size 20 or a larger --page-size"),
-        ("--base_url stays, and so does my_env=1", "--base_url stays, and so does my_env=1"),
+        (_make_error("base_url", "x", "must be a str"), "--base-url 'x': must be a str"),
+        (_make_error("env", "", "must be the id"), "ENV '': must be the id"),
+        (ConfigurationError("body is of type int", argument="body"), "JSON is of type int"),
+        (ConfigurationError("page_size=1: too few"), "page_size=1: too few"),
+        (ResponseError("env='' is unexpected", env="a"), "env='' is unexpected (env 'a')"),
     ],
 )
-def test_errors_of_the_library_name_options(library, command_line):
-    assert replace_arguments(library) == command_line
+def test_errors_of_the_library_name_options(error, sentence):
+    assert describe_error(error) == sentence
+
+
+@pytest.mark.parametrize("variable", [True, False])
+async def test_failed_connection_names_the_variable_of_its_url(variable):
+    url = "http://127.0.0.1:1"
+    env = {"TCB_ACCESS_TOKEN": "token"} | ({"TCB_BASE_URL": url} if variable else {})
+
+    ended = await run("count", ENV, *([] if variable else ["--base-url", url]), env=env)
+
+    assert ended.code == 5
+    assert f"check {'TCB_BASE_URL' if variable else 'the base URL'} and the network" in ended.err

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C stop every command soon, at any point and from any parent."""
+"""SIGTERM and Ctrl-C stop every command soon, from any parent, and leave complete files."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ import pytest
 from leaks import eventually
 from terminal import ENV, Screen, env_for, start
 
-from tcb_async.cli.signals import handle_signals
+from tcb_async.cli.signals import handle_sigterm
 from tcb_async.emulator import Fault
 
 SOON = 5.0
@@ -93,8 +93,7 @@ async def test_sigterm_ends_the_emulator_in_the_background():
     assert ended.err.endswith("tcb-async: terminated\n")
 
 
-@BOTH
-async def test_a_second_signal_ends_a_write_to_a_full_pipe(emulator, number, code, said):
+async def test_a_second_ctrl_c_ends_a_write_to_a_full_pipe(emulator):
     emulator.deploy(ENV, count=3000)
     reading, writing = os.pipe()
     words = ("list", ENV, "-f", "ndjson", "--page-size", "3000")
@@ -103,10 +102,10 @@ async def test_a_second_signal_ends_a_write_to_a_full_pipe(emulator, number, cod
         os.close(writing)
         await asyncio.to_thread(os.read, reading, 10)
         await asyncio.sleep(0.3)  # until the pipe is full
-        ended = await ended_soon(command, number, number)
+        ended = await ended_soon(command, signal.SIGINT, signal.SIGINT)
         os.close(reading)
 
-    assert (ended.code, ended.err) == (code, f"tcb-async: {said}\n")
+    assert (ended.code, ended.err) == (130, "tcb-async: interrupted\n")
 
 
 @BOTH
@@ -121,6 +120,30 @@ async def test_a_signal_ends_a_dns_lookup(number, code, said):
 
     assert ended.code == code
     assert ended.err.endswith(f"tcb-async: {said}\n")
+
+
+SLOW_CLEANUP = """
+import asyncio, signal
+from tcb_async.cli import signals
+
+async def work():
+    try:
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.sleep(60)
+    finally:
+        print("cleaning up", flush=True)
+        await asyncio.sleep(60)
+
+signals.run(work)
+"""
+
+
+async def test_a_second_ctrl_c_ends_a_slow_cleanup():
+    async with start(program=(sys.executable, "-c", SLOW_CLEANUP)) as command:
+        assert await command.line() == "cleaning up\n"
+        ended = await ended_soon(command, signal.SIGINT)
+
+    assert ended.err.endswith("KeyboardInterrupt\n")
 
 
 @BOTH
@@ -138,72 +161,13 @@ async def test_a_signal_at_a_prompt_leaves_the_terminal_as_it_was(number, code, 
         assert screen.is_echoing
 
 
-STARTING = """
-import os, sys
-from tcb_async.__main__ import main
-
-class Impatient:
-    left = int(sys.argv.pop(1))
-
-    def find_spec(self, *_):
-        Impatient.left -= 1
-        if Impatient.left == 0:
-            os.kill(os.getpid(), {number:d})
-
-sys.meta_path.insert(0, Impatient())
-main()
-"""
-
-
-@BOTH
-async def test_a_signal_while_it_starts_ends_it_at_every_import(number, code, said):
-    async def at_import(count):
-        program = (sys.executable, "-c", STARTING.format(number=number), str(count))
-        async with start("list", "--demo", "-f", "ndjson", program=program) as command:
-            return await command.end()
-
-    first = (
-        1 if number == signal.SIGINT else 20
-    )  # before the handler is installed, SIGTERM kills the process silently
-    for count in (first, 25, 60, 100, 180, 260, 340):
-        ended = await at_import(count)
-        assert (ended.code, ended.out, ended.err) == (code, "", f"tcb-async: {said}\n"), count
-
-
-RAISING = """
-import asyncio, signal, sys
-from tcb_async.cli import signals
-
-async def work():
-    if sys.argv[1] == "in":
-        signal.raise_signal(signal.SIGINT)
-
-with signals.handle_signals():
-    signals.run(work)
-    if sys.argv[1] == "after":
-        signal.raise_signal(signal.SIGINT)
-print("complete")
-"""
-
-
-@pytest.mark.parametrize(
-    ("when", "code", "out", "err"),
-    [("in", 0, "complete\n", ""), ("after", 130, "", "tcb-async: interrupted\n")],
-)
-async def test_a_signal_after_complete_work_keeps_it(when, code, out, err):
-    async with start(when, program=(sys.executable, "-c", RAISING)) as command:
-        ended = await command.end()
-
-    assert (ended.code, ended.out, ended.err) == (code, out, err)
-
-
 def test_existing_signal_handlers_are_kept():
     def theirs(*_):
         """The handler of a program that calls `main`."""
 
     before = signal.signal(signal.SIGTERM, theirs)
     try:
-        with handle_signals():
+        with handle_sigterm():
             assert signal.getsignal(signal.SIGTERM) == theirs
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -183,7 +183,11 @@ async def test_wait_and_watch_have_a_demonstration():
 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
-    [(["login"], 0, "login is Active"), (["my-env", "syncErp"], 4, "CreateFailed")],
+    [
+        (["login"], 0, "login is Active"),
+        (["my-env", "syncErp"], 4, "CreateFailed"),
+        (["demo-3f6b2a"], 2, "has its own environment"),
+    ],
 )
 async def test_wait_works_with_any_function_of_the_demo(words, code, said):
     ended = await run("wait", "--demo", *words)

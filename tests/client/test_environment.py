@@ -90,5 +90,5 @@ async def test_connection_error_names_the_setting_of_the_url(emulator, monkeypat
             await client.count_functions("test-1")
 
     async with TcbClient("T", base_url=emulator.url, retry=RetryPolicy(attempts=1)) as client:
-        with pytest.raises(TransportError, match=r"check base_url and the network \("):
+        with pytest.raises(TransportError, match=r"check the base URL and the network \("):
             await client.count_functions("test-1")

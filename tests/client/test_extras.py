@@ -1,9 +1,11 @@
 """Imports, and the error of an import without its extra."""
 
+import ast
 import importlib
 import importlib.metadata
 import inspect
 import json
+import pickle
 import sys
 from pathlib import Path
 from typing import get_type_hints
@@ -11,6 +13,7 @@ from typing import get_type_hints
 import pytest
 
 import tcb_async
+from tcb_async import _MODULES
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,6 +37,7 @@ def test_missing_extra_is_named(monkeypatch, module, package, extra):
     ("code", "unwanted"),
     [
         ("import tcb_async.pytest_plugin", {"tcb_async.client", "aiohttp"}),
+        ("from tcb_async import Cursor, TcbError", {"tcb_async.client", "aiohttp"}),
         (
             "import tcb_async.emulator, tcb_async.tokens; tcb_async.TcbClient('t')",
             {"opentelemetry", "fastapi"},
@@ -45,6 +49,35 @@ def test_unused_modules_are_not_imported(pytester, code, unwanted):
     modules = run.stdout.str().split()
     assert "tcb_async" in modules
     assert not unwanted.intersection(modules)
+
+
+def test_public_names_need_no_sqlite(pytester):
+    code = (
+        "import sys; sys.modules['_sqlite3'] = None\n"
+        "from tcb_async import Emulator, TcbClient\nimport tcb_async.fastapi\n"
+        "print(TcbClient('t'), Emulator(), 'sqlite3' in sys.modules)"
+    )
+    run = pytester.runpython_c(code)
+    assert (run.ret, run.outlines[-1][-5:]) == (0, "False")
+
+
+def test_public_names_are_importable_listed_and_pickle():
+    names: dict[str, object] = {}
+    exec("from tcb_async import *", names)  # noqa: S102 - a star is allowed in a module only
+
+    assert names.keys() - {"__builtins__"} == {*tcb_async.__all__} < {*dir(tcb_async)}
+    for name in tcb_async.__all__:
+        assert pickle.loads(pickle.dumps(names[name])) is names[name]  # noqa: S301
+    with pytest.raises(AttributeError, match="no attribute 'TcbClent'"):
+        tcb_async.TcbClent  # noqa: B018
+
+
+def test_type_checkers_see_the_same_names():
+    stub = ast.parse(Path(tcb_async.__file__).with_suffix(".pyi").read_text())
+    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    exported = {alias.asname: f"{node.module}" for node in imports for alias in node.names}
+
+    assert exported == {name: f"tcb_async.{_MODULES[name]}" for name in tcb_async.__all__}
 
 
 def test_types_of_public_names_can_be_read():

@@ -230,6 +230,6 @@ class TestBatch:
             client.batch_functions(OWN_ENV, searchkey="")
 
     async def test_error_says_which_environment_it_was(self, client):
-        with pytest.raises(ParameterError, match="environment was not found") as caught:
+        with pytest.raises(ParameterError, match="no such environment") as caught:
             await client.batch_functions("other-1").collect()
         assert (caught.value.errcode, caught.value.env) == (-501000, "other-1")

@@ -17,8 +17,9 @@ from constants import (
 )
 from emulator_client import RIGHT
 
+from tcb_async._listings import FUNCTIONS
 from tcb_async.emulator.wire import ERRMSG
-from tcb_async.errcodes import ERRCODES
+from tcb_async.errcodes import CLOUD, ERRCODES, find_tcb_code, look_up
 
 RID = re.compile(r" rid: [0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}$")
 
@@ -26,6 +27,16 @@ RID = re.compile(r" rid: [0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}$")
 def test_library_explains_all_but_two_which_it_never_meets():
     """It always names the platform, and never sends a POST where WeChat requires a GET."""
     assert ERRMSG.keys() - ERRCODES.keys() == {41018, 43001}
+
+
+async def test_each_cloud_errcode_has_its_text_and_reaches_the_client(wechat):
+    for code in filter(CLOUD.__contains__, ERRCODES):
+        wechat.emulator.fail_next(code)
+        _, reply = await wechat.send("POST", LIST, data=b"{}", access_token=wechat.emulator.token)
+        row = look_up(code, errmsg=ERRMSG[code])
+        with pytest.raises(row.error, match=row.advice) as raised:
+            FUNCTIONS.decode(reply)
+        assert (raised.value.errcode, raised.value.errmsg) == (code, ERRMSG[code])
 
 
 @pytest.mark.parametrize("path", RIGHT)
@@ -84,6 +95,12 @@ async def test_wrong_field_has_its_errcode(wechat, path, changed, errcode):
     reply = await wechat.call(path, **changed)
     assert reply.get("errcode", 0) == errcode
     assert errcode == 0 or RID.search(reply["errmsg"])
+
+
+async def test_halted_environment_is_refused_as_invalid(wechat):
+    wechat.emulator.add_environment("halted-1", status="HALTED")
+    reply = await wechat.call(LIST, env="halted-1")
+    assert (reply["errcode"], find_tcb_code(reply["errmsg"])) == (-501000, "INVALID_ENV")
 
 
 @pytest.mark.parametrize("path", [LIST, ENVIRONMENTS])

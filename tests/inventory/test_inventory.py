@@ -179,7 +179,7 @@ BROKEN = {
     "may not call this": (forever(48001), PermissionDeniedError, 48001, "denied"),
     "has a new refresh token": (forever(61023, AUTHORIZER), TokenError, 61023, "failed"),
     "has an invalid appid": (forever(40013, AUTHORIZER), TokenError, 40013, "failed"),
-    "has a broken environment": (forever(-501005), PermissionDeniedError, -501005, "failed"),
+    "has a broken environment": (forever(-601012), PermissionDeniedError, -601012, "failed"),
     "is over its quota": (forever(45009), DailyQuotaError, 45009, "failed"),
     "has a token that is refused": (forever(40001), TokenError, 40001, "failed"),
     "has an environment that is gone": (forever(-501000), ParameterError, -501000, "failed"),

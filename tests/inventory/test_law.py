@@ -24,7 +24,7 @@ DAYS = ["2026-01-01", "2026-01-02", "2026-01-03"]
 APPIDS = ["wxa", "wxb", "wxc"]
 ENVS = ["prod-1", "test-2"]
 RESET = "reset"
-REFUSED_FOR_GOOD = [-501005, -501000]
+REFUSED_FOR_GOOD = [-501005, -501000, -501019, -601012]
 """The errcodes that mean: this environment is not listed today."""
 
 FAULTS = [48001, 45009, -1, 40001, "{", RESET, 502]

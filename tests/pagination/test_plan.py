@@ -941,7 +941,7 @@ class TestContradictions:
         outcome = walk(plan(20), PostgresList.of_values(300, 6, 4), concurrency=8)
 
         assert isinstance(outcome.plan.failure, DriftError)
-        assert "sort by a unique key or pass a larger page_size" in str(outcome.plan.failure)
+        assert "sort by a unique key or pass a larger page size" in str(outcome.plan.failure)
         assert len(outcome.requests) <= 64 + 48 * needed(300, 20)
 
     @pytest.mark.parametrize("page_size", [20, 30])

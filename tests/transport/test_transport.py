@@ -143,7 +143,7 @@ async def test_redirects_are_not_followed(status, kind, serve):
 
 async def test_base_url_with_a_path_of_the_api_is_explained(emulator):
     async with TcbClient(emulator.token, base_url=f"{emulator.url}/tcb") as client:
-        with pytest.raises(ParameterError, match=r"no such endpoint.*check base_url") as caught:
+        with pytest.raises(ParameterError, match=r"no such endpoint.*check the base URL") as caught:
             await client.count_functions(ENV)
 
     assert (caught.value.errcode, caught.value.attempts) == (40066, 1)

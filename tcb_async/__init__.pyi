@@ -1,16 +1,11 @@
-"""The public API, by name.
-
-Rule: the names imported here are public; `tcb_async` imports this module at their first use. A name
-that is imported ``as`` itself is exported for type checkers too.
-"""
-
-# ruff: noqa: PLC0414 - see the rule
+# The public names, for type checkers: `tcb_async` loads each at its first use.
 
 from tcb_async.client import ClientOptions as ClientOptions
 from tcb_async.client import FunctionPager as FunctionPager
 from tcb_async.client import TcbClient as TcbClient
 from tcb_async.client import WalkOptions as WalkOptions
 from tcb_async.cursor import Cursor as Cursor
+from tcb_async.emulator import Emulator as Emulator
 from tcb_async.exceptions import ApiError as ApiError
 from tcb_async.exceptions import ClientClosedError as ClientClosedError
 from tcb_async.exceptions import ConfigurationError as ConfigurationError
@@ -44,3 +39,5 @@ from tcb_async.retry import RetryPolicy as RetryPolicy
 from tcb_async.tokens import StableToken as StableToken
 from tcb_async.watch import FunctionChange as FunctionChange
 from tcb_async.watch import changes as changes
+
+__version__: str
