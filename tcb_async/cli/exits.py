@@ -108,7 +108,7 @@ _OPTIONS = {
     "page_size=": "--page-size ",
     "page_size": "--page-size",
     "path=": "PATH ",
-    "query=": "--query ",
+    "query={'env': env}": "--query env=ENV",
     "repeatable=True": "--repeatable",
     "run=": "--run ",
 }
