@@ -173,7 +173,7 @@ def check_path(path: Hidden[object]) -> str:
             shown = hide_all_like_a_token(value)
         elif question_mark:
             shown = f"{endpoint}?…"
-            right = "pass the query as query=, such as query={'env': env}; the token is added"
+            right = "pass the query as query={'env': env}; the token is added"
         else:
             return value
     raise _make_error("path", shown, right)

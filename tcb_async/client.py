@@ -13,7 +13,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from copy import copy
 from datetime import tzinfo
 from functools import partial
-from types import MappingProxyType
 from typing import (
     Any,
     Never,
@@ -204,7 +203,7 @@ class TcbClient:
 
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
-        token: Token = _NO_TOKEN,
+        token: Token,
         *unexpected: Never,
         base_url: str = DEFAULT_BASE_URL,
         session: ClientSession | None = None,
@@ -433,12 +432,12 @@ class TcbClient:
         self,
         path: str,
         token: Secret,
-        query: Mapping[str, str | Secret] = MappingProxyType({}),
+        query: Mapping[str, str | Secret] | None = None,
         more_secrets: Iterable[Secret] = (),
     ) -> Target:
         check_secret("the token that the provider returned", token)
         key = choose_token_key(path, getattr(self._provider, "kind", None))
-        return self._transport.target(path, {key: token, **query}, more_secrets)
+        return self._transport.target(path, {key: token, **(query or {})}, more_secrets)
 
     async def call(
         self,
@@ -764,3 +763,7 @@ class TcbClient:
         self._is_closed = True
         if self._owns_transport:
             await self._transport.aclose()
+
+
+# A missing token is reported by type checkers, and explained at run time.
+TcbClient.__init__.__defaults__ = (_NO_TOKEN,)

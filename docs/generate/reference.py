@@ -296,7 +296,6 @@ def _with_defaults(line: str, module: griffe.Module) -> str:
     line = re.sub(r"(?<==)( ?)([A-Z_]+)(?=[,)]|$)", lambda it: it[1] + _value(module, it[2]), line)
     line = re.sub(r", _\w+: [^,)]+|, \*_\w+(: Never)?", "", line)
     line = re.sub(r", \*\*\w+: Never", "", line.replace("'", '"'))
-    line = line.replace(' = Secret("")', "")  # stands for a missing argument
     return re.sub(r"\*\w+: Never", "*", line)
 
 

@@ -150,7 +150,7 @@ class TestRefusedBeforeAnyRequest:
         ],
     )
     async def test_invalid_path(self, emulator, client, path):
-        right = r"^path=.*such as ('/tcb/list|query=\{'env': env\})"
+        right = r"^path=.*as ('/tcb/list|query=\{'env': env\})"
         with pytest.raises(ConfigurationError, match=right) as caught:
             await client.call(path)
 

@@ -96,7 +96,7 @@ async def settings(session: aiohttp.ClientSession) -> None:
 
 def mistakes_are_seen_before_they_run(client: TcbClient) -> None:
     client.functions("test-777bb9", on_drift="repeat")  # type: ignore[arg-type]
-    client.functions("test-777bb9", 20)  # type: ignore[call-arg]
+    client.functions("test-777bb9", 20)  # type: ignore[arg-type]
     client.iter_functions(777)  # type: ignore[arg-type]
     TcbClient()  # type: ignore[call-arg]
     TcbClient(lambda: "not async")  # type: ignore[arg-type, return-value]
