@@ -52,6 +52,9 @@ def call_endpoint(
         repeatable: Send it again although WeChat may have carried it out: for calls that only read.
     """
     with run_command(verbose=access.verbose) as screen:
+        endpoint, has_query, _ = path.partition("?")
+        if has_query:
+            raise CycloptsError(f"PATH {endpoint}?…: pass the query as --query NAME=VALUE")
         arguments, fields = _read_query(query), _read_fields(body, access)
 
         async def work(client: TcbClient) -> None:

@@ -83,7 +83,7 @@ async def test_a_terminal_gets_lines_without_control_characters(emulator):
     ("path", "body", "code", "said"),
     [
         ("tcb/x", "{}", 3, "PATH 'tcb/x': must be a path"),
-        ("/tcb/x?a=b", "{}", 3, "PATH '/tcb/x?…': pass the query as --query env=ENV"),
+        ("/tcb/x?a=b", "{}", 2, "PATH /tcb/x?…: pass the query as --query NAME=VALUE"),
         ("/tcb/x", "{}", 4, "there is no such endpoint"),
         (LIST, '{"env": "none", "limit": 1, "offset": 0}', 4, "there is no such environment"),
     ],
