@@ -346,3 +346,13 @@ class _BrokenPipe(io.BytesIO):
     def flush(self):
         if self.tell():
             raise BrokenPipeError
+
+
+async def test_a_server_cannot_control_the_terminal_through_an_error(emulator):
+    reply = json.dumps({"errcode": 123456, "errmsg": "no\x1b[2J\x07 \x9b2J\u202e"}).encode()
+    emulator.script([Fault.body(reply)])
+
+    ended = await run("count", ENV, env=env_for(emulator))
+
+    assert ended.code == 4
+    assert r"no\x1b[2J\x07 \x9b2J\u202e" in ended.err

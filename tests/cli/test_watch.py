@@ -44,7 +44,7 @@ async def test_watch_writes_one_line_a_change(emulator):
     lines = [line.split(" ", 3) for line in ended.out.splitlines()]
     assert [line[1] for line in lines] == ["added", "updated", "removed"]
     assert {line[2] for line in lines} == {"login"}
-    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]+[+-]\d\d:\d\d", line[0]) for line in lines)
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]+\+08:00", line[0]) for line in lines)
     assert lines[0][3] == "Creating Nodejs16.13"
     assert lines[1][3].startswith("status Creating → Active, mod_time ")
     assert ended.code == 3

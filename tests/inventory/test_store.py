@@ -174,12 +174,11 @@ class TestRuns:
         with opened(tmp_path, DAYS[1]) as store:
             assert select(store, CURRENT) == [("wxa", "get", "Go1", 0), ("wxb", "get", "Go1", 0)]
 
-    def test_a_different_source_is_refused(self, tmp_path):
-        night(tmp_path, DAYS[0], listing("wxshop"), source="platform wxa")
-        with (
-            opened(tmp_path) as store,
-            pytest.raises(ConfigurationError, match="contains the accounts of platform wxa"),
-        ):
+    @pytest.mark.parametrize("owner", ["platform wxa", ""])
+    def test_a_different_source_is_refused(self, tmp_path, owner):
+        night(tmp_path, DAYS[0], listing("wxshop"), source=owner)
+        said = f"contains the accounts of {owner or 'an unnamed source'}, not of platform wxb"
+        with opened(tmp_path) as store, pytest.raises(ConfigurationError, match=said):
             store.begin(source="platform wxb")
 
     def test_a_store_without_accounts_has_no_source(self, tmp_path):
