@@ -419,7 +419,7 @@ async def test_an_inventory_is_read_as_it_was_at_the_start(emulator, tmp_path):
 
     @emulator.on_request
     def rewrite(_request):
-        stored(path, listed("wx1", dev=[]))
+        stored(path, AccountListing(Account("wx1", "a-token", ["dev"]), {"dev": ()}))
 
     fields = ("--ignore", "runtime", "--ignore", "status")
     ended = await run("diff", ENV, str(path), *fields, env=env_for(emulator))
