@@ -25,6 +25,10 @@ EVERYTHING = ("-e", ".", "-r", "pyproject.toml", "--all-extras", "--group", "dev
 COMPILE = ("uv", "pip", "compile", "--quiet", "pyproject.toml", "--all-extras")
 
 
+# Those of the publishing action in .github/workflows/release.yml, v1.13.0.
+PUBLISHER = ("twine==6.1.0", "packaging==25.0")
+
+
 def install(session: nox.Session, *requirements: str) -> None:
     """Install the locked versions; without requirements, the package, its extras and `dev`."""
     requirements = requirements or EVERYTHING
@@ -104,9 +108,11 @@ def reference(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def build(session: nox.Session) -> None:
-    """The wheel and the source distribution, in dist/."""
+    """The wheel and the source distribution, in dist/, checked by what publishes them."""
     install(session, "--group", "build")
-    session.run("twine", "check", "--strict", *build_in(session, "dist"))
+    files = build_in(session, "dist")
+    session.install(*PUBLISHER)
+    session.run("twine", "check", "--strict", *files)
 
 
 @nox.session(python=OLDEST)
