@@ -51,7 +51,7 @@ def needs_package(module):
 
 
 def lacking(package):
-    return f"{package} is not installed: pip install -r requirements-dev.txt"
+    return f"{package} is not installed: pip install -r requirements-dev.txt (nightly: -r requirements-nightly.txt)"
 
 
 def fail_if_skipped_in_ci(report):
