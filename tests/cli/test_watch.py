@@ -206,6 +206,8 @@ async def test_token_prints_account_lifetime_and_acceptance(emulator, own_app):
     assert re.fullmatch(
         r"lifetime  1(19|20) min, until \d{4}-\d\d-\d\d [\d:]{8} \(UTC\+8\)", lifetime
     )
+    until = datetime.fromisoformat(f"{lifetime.split('until ')[1][:19]}+08:00")
+    assert timedelta(hours=1) < until - datetime.now(CHINA_STANDARD_TIME) < timedelta(hours=3)
     assert accepted == f"accepted  yes, for {ENV}, by {emulator.url}"
 
 

@@ -788,3 +788,11 @@ class TestBadFiles:
                 run.save({"wxa": []})  # type: ignore[arg-type]
             assert "2026-01-05" in repr(run)
             assert "inventory.sqlite" in repr(store)
+
+
+def test_times_are_chinas_by_default(tmp_path):
+    with InventoryStore(tmp_path / "i.sqlite") as store:
+        store.begin()
+        (run,) = store.runs()
+
+    assert run.started_at.utcoffset() == CHINA_STANDARD_TIME.utcoffset(None)
