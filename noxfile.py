@@ -20,15 +20,19 @@ OLDEST, WIDESPREAD = PYTHONS[0], "3.13"
 # `python -m pytest` would import the checkout instead of the installed wheel. The order is fixed,
 # so that CI gives the same result for the same commit.
 PYTEST = ("pytest", "-n", "4", "-p", "no:randomly")
-LOCKED = "requirements-dev.txt"
+LOCKED, LOCKED_NIGHTLY = "requirements-dev.txt", "requirements-nightly.txt"
 EVERYTHING = ("-e", ".", "-r", "pyproject.toml", "--all-extras", "--group", "dev")
 COMPILE = ("uv", "pip", "compile", "--quiet", "pyproject.toml", "--all-extras")
 
 
-def install(session: nox.Session, *requirements: str) -> None:
+# Those of the publishing action in .github/workflows/release.yml, v1.13.0.
+PUBLISHER = ("twine==6.1.0", "packaging==25.0")
+
+
+def install(session: nox.Session, *requirements: str, locked: str = LOCKED) -> None:
     """Install the locked versions; without requirements, the package, its extras and `dev`."""
     requirements = requirements or EVERYTHING
-    session.install("--constraint", LOCKED, "--build-constraint", LOCKED, *requirements)
+    session.install("--constraint", locked, "--build-constraint", locked, *requirements)
 
 
 def build_in(session: nox.Session, folder: str, *options: str) -> list[str]:
@@ -105,15 +109,17 @@ def reference(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def build(session: nox.Session) -> None:
-    """The wheel and the source distribution, in dist/."""
+    """The wheel and the source distribution, in dist/, checked by what publishes them."""
     install(session, "--group", "build")
-    session.run("twine", "check", "--strict", *build_in(session, "dist"))
+    files = build_in(session, "dist")
+    session.install(*PUBLISHER)
+    session.run("twine", "check", "--strict", *files)
 
 
 @nox.session(python=OLDEST)
 def nightly(session: nox.Session) -> None:
     """`nightly/tests`, and the laws of the walk with 20,000 examples each."""
-    install(session, *EVERYTHING, "--group", "nightly")
+    install(session, *EVERYTHING, "--group", "nightly", locked=LOCKED_NIGHTLY)
     tests = session.posargs or ["nightly/tests", "tests/pagination/test_plan.py"]
     env = {"HYPOTHESIS_PROFILE": "nightly"}
     session.run(*PYTEST, "--everything", "--timeout=0", *tests, env=env)
@@ -129,7 +135,7 @@ def mutants(session: nox.Session) -> None:
 @nox.session(python=OLDEST)
 def bench(session: nox.Session) -> None:
     """Compare the client with other solutions in one run; see docs/explanation/speed.md."""
-    install(session, *EVERYTHING, "--group", "nightly")
+    install(session, *EVERYTHING, "--group", "nightly", locked=LOCKED_NIGHTLY)
     # The clients to compare with, which no other session needs.
     session.install("azure-core==1.41.0", "openai==3.57.0", "aiobotocore==3.10.0")
     session.run("python", "nightly/benchmarks/run.py", *session.posargs)
@@ -137,11 +143,15 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def lock(session: nox.Session) -> None:
-    """Write the latest versions of all packages, and those of the default run of the tests."""
+    """Write the latest versions of all packages: for contributors, for a night, for the tests."""
     session.install("uv")
     plain = ("--no-emit-index-url", "--no-annotate", "--no-header")
     pin = (*COMPILE, "--universal", "--python-version", OLDEST, *plain)
-    groups = ("--group", "dev", "--group", "nightly")
-    session.run(*pin, "--upgrade", *groups, "-o", LOCKED, silent=True)
-    test = ("--group", "test", "-c", LOCKED, "-o", "requirements-test.txt")
-    session.run(*pin, "--upgrade", *test, silent=True)
+    for groups, locked in (
+        (("dev",), LOCKED),
+        (("dev", "nightly"), LOCKED_NIGHTLY),
+        (("test",), "requirements-test.txt"),
+    ):
+        chosen = [word for group in groups for word in ("--group", group)]
+        same = () if locked == LOCKED else ("--constraint", LOCKED)
+        session.run(*pin, "--upgrade", *chosen, *same, "-o", locked, silent=True)

@@ -48,8 +48,8 @@ class ListEndpoint(Generic[Item, PageT]):
     item: type[Item]
     # An item's id, unique in the list.
     identify: Callable[[Item], str]
-    # The reply's keys for the rows and for the total. Without a total, the reply is the whole list,
-    # and limit and offset are not sent.
+    # The keys for the rows and for the total, both at the top of the reply. Without a total, it is
+    # the whole list, and limit and offset are not sent.
     rows_key: str = "functions"
     total_key: str | None = "total_count"
     # The request's key for the number of rows, and the maximum of this number, if there is one.

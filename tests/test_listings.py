@@ -8,12 +8,15 @@ from zoneinfo import ZoneInfo
 import pytest
 from raw_server import http_reply
 
+import tcb_async
+from tcb_async import _listings
 from tcb_async._listings import (
     AUTHORIZERS,
     BATCH_ENVIRONMENTS,
     BATCH_FUNCTIONS,
     ENVIRONMENTS,
     FUNCTIONS,
+    ListEndpoint,
 )
 from tcb_async.exceptions import ResponseError
 from tcb_async.models import (
@@ -23,6 +26,16 @@ from tcb_async.models import (
     Environment,
     StatusReason,
 )
+
+LISTINGS = [it for it in vars(_listings).values() if isinstance(it, ListEndpoint)]
+CALLS = {
+    FUNCTIONS: lambda it: it.list_functions(ENV),
+    ENVIRONMENTS: lambda it: it.list_environments(),
+    AUTHORIZERS: lambda it: it.authorizers(component_appid="wx0").collect(),
+    BATCH_FUNCTIONS: lambda it: it.batch_functions(ENV).collect(),
+    BATCH_ENVIRONMENTS: lambda it: it.list_batch_environments(),
+}
+"""How a user calls each endpoint."""
 
 SAMPLES = Path(__file__).parent / "samples"
 NEW_YORK = timezone(timedelta(hours=-5))
@@ -52,28 +65,30 @@ def test_batch_request_contains_the_documented_fields():
     assert sent == {**documented, "limit": 20, "offset": 0}
 
 
-@pytest.mark.parametrize(
-    ("call", "target"),
-    [
-        (lambda it: it.list_functions(ENV), "/tcb/listfunctions?access_token=TOKEN"),
-        (lambda it: it.list_environments(), "/tcb/getenvinfo?access_token=TOKEN"),
-        (
-            lambda it: it.authorizers(component_appid="wx0").collect(),
-            "/cgi-bin/component/api_get_authorizer_list?component_access_token=TOKEN",
-        ),
-        (
-            lambda it: it.batch_functions(ENV).collect(),
-            "/componenttcb/getscflist?access_token=TOKEN",
-        ),
-        (lambda it: it.list_batch_environments(), "/componenttcb/describeenvs?access_token=TOKEN"),
-    ],
-)
-async def test_each_listing_has_its_path_and_token_parameter(serve, call, target):
+def sample_of(listing):
+    """WeChat's documented reply."""
+    name = listing.path.rpartition("/")[2].removeprefix("api_").replace("_", "")
+    return (SAMPLES / f"{name}_reply.json").read_bytes()
+
+
+@pytest.fixture(params=LISTINGS, ids=lambda listing: listing.path)
+def listing(request):
+    return request.param
+
+
+async def test_each_listing_has_a_method_a_path_and_a_token_parameter(serve, listing):
     empty = http_reply({"errcode": 0, "total_count": 0, "info_list": []})
     server, client = await serve(empty)
-    assert list(await call(client)) == []
+    assert list(await CALLS[listing](client)) == []
 
-    assert [request.target for request in server.requests] == [target]
+    is_cloud = listing.path.startswith(("/tcb/", "/componenttcb/"))
+    parameter = "access_token" if is_cloud else "component_access_token"
+    assert [it.target for it in server.requests] == [f"{listing.path}?{parameter}=TOKEN"]
+
+
+def test_each_listing_has_a_public_item(listing):
+    """Then the reference has it too: see `test_every_public_name_is_in_the_reference`."""
+    assert getattr(tcb_async, listing.item.__name__) is listing.item
 
 
 def made_by_hand(item, row):
@@ -87,18 +102,8 @@ def made_by_hand(item, row):
     return item(**row)
 
 
-@pytest.mark.parametrize(
-    ("listing", "sample"),
-    [
-        (FUNCTIONS, "listfunctions"),
-        (ENVIRONMENTS, "getenvinfo"),
-        (AUTHORIZERS, "getauthorizerlist"),
-        (BATCH_FUNCTIONS, "getscflist"),
-        (BATCH_ENVIRONMENTS, "describeenvs"),
-    ],
-)
-def test_documented_reply_gives_documented_values(listing, sample):
-    body = (SAMPLES / f"{sample}_reply.json").read_bytes()
+def test_documented_reply_gives_documented_values(listing):
+    body = sample_of(listing)
     reply = json.loads(body)
     made = tuple(made_by_hand(listing.item, row) for row in reply[listing.rows_key])
 

@@ -327,3 +327,9 @@ def test_error_keeps_the_callers_own_context():
     assert caught.value.__context__ is handled
     assert again.value is handled
     assert again.value.__context__ is None
+
+
+def test_secrets_are_compared_in_constant_time(monkeypatch):
+    monkeypatch.setattr("hmac.compare_digest", lambda *_: True)
+
+    assert Secret("one") == Secret("other")

@@ -15,6 +15,7 @@ kind and words                  content
 ``tree``                        the modules of the package
 ``layers``                      the layers of the package, as ``pyproject.toml`` checks them
 ``changelog``                   the changelog of the repository
+``exceptions``                  the tree of exceptions
 ==============================  ==================================================================
 
 A test fails while a page differs from its sources.
@@ -26,16 +27,22 @@ import ast
 import io
 import os
 import re
+import sys
 import tomllib
 from contextlib import redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
+
+if __name__ == "__main__":  # the checkout, which `reference` reads, and no installed package
+    sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import chinese
 from reference import ROOT, reference
 
+from tcb_async import exceptions
 from tcb_async.cli.app import run
 from tcb_async.cli.explain import handling
 from tcb_async.errcodes import ERRCODES, TCB_CODES, TOKEN_ENDPOINT_ERRCODES, Errcode
@@ -68,6 +75,7 @@ def _written(kind: str, *words: str) -> str:
         "api": reference,
         "commands": _commands,
         "core": _core,
+        "exceptions": _exceptions,
         "errcodes": partial(_codes, ERRCODES.values(), "EVERYWHERE"),
         "requirements": _requirements,
         "schema": _schema,
@@ -151,6 +159,12 @@ def _tree() -> str:
         if path.name != "__init__.py":
             rows.append((f"`{path.relative_to(package).as_posix()}`", first))
     return _table(*rows)
+
+
+def _exceptions() -> str:
+    """Show the tree of exceptions in their module's docstring, which a test checks."""
+    tree = dedent(str(exceptions.__doc__).partition("::\n\n")[2])
+    return f"```text\n{tree.rstrip()}\n```"
 
 
 def _changelog() -> str:

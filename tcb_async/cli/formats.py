@@ -233,7 +233,8 @@ def _format_columns(
 def _format_column(rows: Sequence[object], field: str, time_format: str) -> list[str]:
     values = [_get_value(row, field) for row in rows]
     if field not in _TIMES:
-        return [field, *(sanitize(text or _EMPTY_CELL) for text in values)]
+        shown = (_EMPTY_CELL if value in {None, ""} else str(value) for value in values)
+        return [field, *map(sanitize, shown)]
     heading = _TIMES[field] + ("" if time_format == _DAYS else " (UTC+8)")
     return [heading, *(time.strftime(time_format) if time else _EMPTY_CELL for time in values)]
 

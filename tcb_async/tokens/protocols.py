@@ -1,6 +1,6 @@
 """Interfaces of token providers and stores, with the values that they share.
 
-Rule: a user can implement each interface in ten lines.
+Rule: a user can implement each interface in ten lines, except a store with leases.
 """
 
 from __future__ import annotations

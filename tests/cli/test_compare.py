@@ -410,3 +410,17 @@ async def test_the_demo_has_every_named_environment(tmp_path):
     ended = await run("diff", ENV, OTHER, "--times", "--demo")
     assert (ended.code, ended.out) == (0, "")
     assert "48 functions of 1 environment compared" in ended.err
+
+
+async def test_an_inventory_is_read_as_it_was_at_the_start(emulator, tmp_path):
+    deploy_as_declared(emulator)
+    path = tmp_path / "i.sqlite"
+    stored(path, listed("wx1", dev=["login", "payNotify"]))
+
+    @emulator.on_request
+    def rewrite(_request):
+        stored(path, AccountListing(Account("wx1", "a-token", ["dev"]), {"dev": ()}))
+
+    fields = ("--ignore", "runtime", "--ignore", "status")
+    ended = await run("diff", ENV, str(path), *fields, env=env_for(emulator))
+    assert (ended.code, ended.out) == (0, "")

@@ -1,5 +1,7 @@
 """Every error is one sentence on stderr, and an exit code."""
 
+import asyncio
+import contextlib
 import os
 import re
 import sys
@@ -238,6 +240,23 @@ async def test_a_token_file_may_have_a_byte_order_mark(emulator, tmp_path, encod
 
     words = ("--token-file", str(file) if encoding else "-")
     assert (await run("count", ENV, *words, env=wrong, stdin=text)).out == "2\n"
+
+
+async def test_an_endless_token_file_is_not_read(emulator, tmp_path):
+    file, written = tmp_path / "endless", []
+    os.mkfifo(file)
+
+    def write():
+        with contextlib.suppress(BrokenPipeError), file.open("wb", buffering=0) as pipe:
+            while len(written) < 1000:
+                written.append(pipe.write(b" " * 4096))
+
+    writer = asyncio.create_task(asyncio.to_thread(write))
+    ended = await run("count", ENV, "--token-file", str(file), env=env_for(emulator))
+    await writer
+
+    assert ended.code == 3
+    assert len(written) < 1000
 
 
 @pytest.mark.parametrize("content", [b"", b" \n", b"two words", b"\xff\xfe\x00"])

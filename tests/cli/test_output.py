@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -389,3 +390,14 @@ async def test_a_file_is_on_the_disk_before_it_has_its_name(emulator, names, tmp
     assert ended.code == 0
     assert listing(file) == names
     assert synced == [(file.stat().st_size, False)]
+
+
+def test_every_format_can_be_chosen():
+    assert {*FORMATS, formats.TABLE} == {*get_args(formats.Format)}
+
+
+def test_table_shows_numbers():
+    rows = [{"name": "a", "rows": 0}, {"name": "b", "rows": None}]
+    shown = formats.format_rows(rows, ["name", "rows"], formats.TABLE, is_escaped=False)
+
+    assert shown.decode().split() == ["name", "rows", "a", "0", "b", "–"]

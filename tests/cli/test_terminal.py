@@ -13,12 +13,13 @@ import pytest
 from leaks import eventually
 from rich.cells import cell_len
 from terminal import ENV, Screen, env_for, plain, run, start
+from tls_emulator import CERTIFICATES, over_tls
 
 from tcb_async import __version__
 from tcb_async.__main__ import main
 from tcb_async.cli import app
 from tcb_async.cli.formats import FORMATS
-from tcb_async.emulator import Fault
+from tcb_async.emulator import Emulator, Fault
 
 PLAIN = {"NO_COLOR": "1"}
 LOCAL = {"TERM": "xterm", "FORCE_COLOR": "1"}
@@ -336,3 +337,31 @@ class _BrokenPipe(io.BytesIO):
     def flush(self):
         if self.tell():
             raise BrokenPipeError
+
+
+async def test_a_server_cannot_control_the_terminal_through_an_error(emulator):
+    reply = json.dumps({"errcode": 123456, "errmsg": "no\x1b[2J\x07 \x9b2J\u202e"}).encode()
+    emulator.script([Fault.body(reply)])
+
+    ended = await run("count", ENV, env=env_for(emulator))
+
+    assert ended.code == 4
+    assert r"no\x1b[2J\x07 \x9b2J\u202e" in ended.err
+
+
+async def test_ssl_cert_file_names_the_trusted_certificates():
+    emulator = Emulator()
+    emulator.deploy(ENV, count=3)
+    async with over_tls(emulator) as port:
+        env = {"TCB_BASE_URL": f"https://127.0.0.1:{port}", "TCB_ACCESS_TOKEN": emulator.token}
+        for trusted, out in ((CERTIFICATES / "ca.pem", "3\n"), (CERTIFICATES / "expired.pem", "")):
+            async with start("count", ENV, env=env | {"SSL_CERT_FILE": str(trusted)}) as command:
+                assert (await command.end()).out == out
+
+
+async def test_choices_may_be_written_in_any_case(emulator):
+    emulator.deploy(ENV, "login")
+
+    ended = await run("list", ENV, "--format", "CSV", env=env_for(emulator))
+
+    assert ended.out.startswith("name,status,")

@@ -44,7 +44,7 @@ async def test_watch_writes_one_line_a_change(emulator):
     lines = [line.split(" ", 3) for line in ended.out.splitlines()]
     assert [line[1] for line in lines] == ["added", "updated", "removed"]
     assert {line[2] for line in lines} == {"login"}
-    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]+[+-]\d\d:\d\d", line[0]) for line in lines)
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]+\+08:00", line[0]) for line in lines)
     assert lines[0][3] == "Creating Nodejs16.13"
     assert lines[1][3].startswith("status Creating → Active, mod_time ")
     assert ended.code == 3
@@ -118,10 +118,16 @@ async def test_wait_shows_on_a_terminal_that_it_waits(emulator):
     assert f"waiting for login in {ENV}" in plain(ended.err)
 
 
-async def test_wait_takes_several_functions_or_all_that_there_are(emulator):
+async def test_wait_takes_several_functions_or_all_that_there_are(emulator, leap):
     emulator.deploy(ENV, "login")
     emulator.deploy(ENV, "pay", status="Updating")
-    words = ("--interval", "0.1", "--timeout", "0.3")
+    words = ("--interval", "0.1", "--timeout", "60")
+
+    @emulator.on_request
+    def time_out(request):
+        if request.number in {2, 4}:  # the second poll of each command
+            leap(60.0)
+
     both = await run("wait", ENV, "login", "pay", *words, env=env_for(emulator))
     every = await run("wait", ENV, "--all", *words, env=env_for(emulator))
     assert (both.code, every.code) == (5, 5)
@@ -204,6 +210,8 @@ async def test_token_prints_account_lifetime_and_acceptance(emulator, own_app):
     assert re.fullmatch(
         r"lifetime  1(19|20) min, until \d{4}-\d\d-\d\d [\d:]{8} \(UTC\+8\)", lifetime
     )
+    until = datetime.fromisoformat(f"{lifetime.split('until ')[1][:19]}+08:00")
+    assert timedelta(hours=1) < until - datetime.now(CHINA_STANDARD_TIME) < timedelta(hours=3)
     assert accepted == f"accepted  yes, for {ENV}, by {emulator.url}"
 
 

@@ -261,10 +261,15 @@ TIMES_SENT = {
 
 @pytest.mark.parametrize("repeatable", [False, True])
 @pytest.mark.parametrize("fault", TIMES_SENT)
-async def test_how_often_a_call_is_sent(serve, fault, *, repeatable):
+async def test_how_often_a_call_is_sent(serve, leap, fault, *, repeatable):
     reply, once_at_most, repeated = TIMES_SENT[fault]
-    timeout = 0.2 if "time-out" in fault else 10.0
-    server, client = await serve(reply, retry=QUICK, timeout=timeout)
+
+    async def until_time_out(exchange):
+        await exchange.send(reply)
+        leap(10.0)
+
+    answer = until_time_out if "time-out" in fault else reply
+    server, client = await serve(answer, retry=QUICK, timeout=10.0)
     with pytest.raises(TcbError) as caught:
         await client.call(NEW, {"name": "x"}, repeatable=repeatable)
 

@@ -167,7 +167,8 @@ DEFAULTS = {
 
 def told_defaults(text):
     """Yield names and defaults, as in "`deadline` (60 s)" or "| `base`, `cap` | 1 s, 20 s |"."""
-    yield from re.findall(r"`(\w+)` \((\d+)(?: s)?\)", text)
+    # In Chinese, there may be a noun before the parenthesis, and 默认 (by default) in it.
+    yield from re.findall(r"`(\w+)` ?\w?[^\w\s`](?:默认 ?)?(\d+)(?: s| 秒)?\W", text)
     for names, values in re.findall(
         r"^\| ((?:`\w+`(?:, )?)+) \| ([\d s,]+) \|", text, re.MULTILINE
     ):
@@ -175,8 +176,18 @@ def told_defaults(text):
 
 
 def test_defaults_in_prose_equal_the_code():
-    pages = {page.name: [*told_defaults(page.read_text(encoding="utf-8"))] for page in PAGES}
-    told = [(page, *fact) for page, facts in pages.items() for fact in facts if fact[0] in DEFAULTS]
+    told = [
+        (page, name, float(number))
+        for page in PAGES
+        for name, number in told_defaults(page.read_text(encoding="utf-8"))
+        if name in DEFAULTS
+    ]
 
-    assert [fact for fact in told if float(fact[2]) != DEFAULTS[fact[1]]] == []
+    assert [fact for fact in told if fact[2] != DEFAULTS[fact[1]]] == []
+    assert {page.parent.name for page, *_ in told} >= {"how-to", "zh"}
     assert {name for _, name, _ in told} == DEFAULTS.keys()
+
+
+def test_security_states_the_default_maximum_of_a_reply():
+    mib = _arguments.DEFAULT_MAX_REPLY_BYTES / 2**20
+    assert f"({mib:g} MiB," in (ROOT / "SECURITY.md").read_text(encoding="utf-8")

@@ -174,12 +174,11 @@ class TestRuns:
         with opened(tmp_path, DAYS[1]) as store:
             assert select(store, CURRENT) == [("wxa", "get", "Go1", 0), ("wxb", "get", "Go1", 0)]
 
-    def test_a_different_source_is_refused(self, tmp_path):
-        night(tmp_path, DAYS[0], listing("wxshop"), source="platform wxa")
-        with (
-            opened(tmp_path) as store,
-            pytest.raises(ConfigurationError, match="contains the accounts of platform wxa"),
-        ):
+    @pytest.mark.parametrize("owner", ["platform wxa", ""])
+    def test_a_different_source_is_refused(self, tmp_path, owner):
+        night(tmp_path, DAYS[0], listing("wxshop"), source=owner)
+        said = f"contains the accounts of {owner or 'an unnamed source'}, not of platform wxb"
+        with opened(tmp_path) as store, pytest.raises(ConfigurationError, match=said):
             store.begin(source="platform wxb")
 
     def test_a_store_without_accounts_has_no_source(self, tmp_path):
@@ -789,3 +788,11 @@ class TestBadFiles:
                 run.save({"wxa": []})  # type: ignore[arg-type]
             assert "2026-01-05" in repr(run)
             assert "inventory.sqlite" in repr(store)
+
+
+def test_times_are_chinas_by_default(tmp_path):
+    with InventoryStore(tmp_path / "i.sqlite") as store:
+        store.begin()
+        (run,) = store.runs()
+
+    assert run.started_at.endswith("+08:00")

@@ -355,27 +355,29 @@ class TestServer:
 
     @pytest.mark.parametrize("when", ["first", "later", "learned"])
     @pytest.mark.parametrize("kind", REFUSALS)
-    async def test_no_walk_fails_where_pages_of_20_succeed(self, emulator, kind, when):
+    async def test_no_walk_fails_where_pages_of_20_succeed(self, emulator, leap, kind, when):
         """Whatever the server or the network does to a request for more rows."""
         emulator.max_page = 37 if when == "learned" else None
         emulator.deploy(ENV, count=120)
+
+        def is_refused(request):
+            first = 50 if when == "later" else 0
+            return request.body["limit"] > 20 and request.body["offset"] >= first
+
+        @emulator.on_request
+        def time_out(request):
+            # Only a time-out stops these.
+            if fault.name in {"drip", "endless", "hang"} and is_refused(request):
+                leap(10.0)
+
         for fault in REFUSALS[kind]:
-            # Only a time-out stops these. A busy machine needs a long one for the others.
-            patience = 0.25 if fault.name in {"drip", "endless", "hang"} else 10.0
             retry = RetryPolicy(attempts=1, base=0.0)
             async with TcbClient(
-                emulator.token, base_url=emulator.url, retry=retry, timeout=patience
+                emulator.token, base_url=emulator.url, retry=retry, timeout=10.0
             ) as client:
                 if when == "learned":
                     assert len(await client.list_functions(ENV)) == 120
-                emulator.script(
-                    repeat(fault),
-                    when=lambda request: (
-                        request.body["limit"] > 20
-                        and request.body["offset"] >= (50 if when == "later" else 0)
-                    ),
-                )
-
+                emulator.script(repeat(fault), when=is_refused)
                 for size in (20, None, None):
                     assert len(await client.list_functions(ENV, page_size=size)) == 120, fault
             emulator.clear_faults()

@@ -430,6 +430,24 @@ class TestRepairs:
         assert outcome.plan.stats.passes == 2
         assert len(outcome.requests) <= 2 + 3 + 2 * needed(118, 20)
 
+    def test_each_new_page_allows_new_searches(self):
+        """A position that is found twice, with a search each, can be searched for once more."""
+        schedule = [at(2, "delete", *[0, 5]), *[at(5, "delete", *[0, 5])] * 5]
+
+        outcome = walk(plan(), ChangingList.of(600), changes=schedule)
+
+        assert outcome.plan.stats.passes == 1
+
+    def test_check_compares_with_the_latest_values(self):
+        """Rows were lifted during two checks: the third finds them as the second did."""
+        lifted = [(3, 2), (0, 4), (3, 3), (0, 1), (3, 5)]
+        schedule = [at(after, "lift", row) for after, row in lifted]
+
+        outcome = walk(plan(2), ChangingList.of(6), changes=schedule)
+
+        outcome.check()
+        assert outcome.replies == 12
+
     @pytest.mark.parametrize("kind", ["delete", "insert", "update", "lift", "redeploy"])
     @pytest.mark.parametrize(("rows", "page_size"), [(1000, 100), (1000, 20), (200, 20)])
     def test_steady_changes_cost_few_requests(self, kind, rows, page_size):

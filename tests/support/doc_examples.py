@@ -219,7 +219,7 @@ def ran(*words, env=None):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=280,
         check=False,
         env=env,
     )

@@ -51,7 +51,8 @@ def needs_package(module):
 
 
 def lacking(package):
-    return f"{package} is not installed: pip install -r requirements-dev.txt"
+    files = "requirements-dev.txt (for nightly/: requirements-nightly.txt)"
+    return f"{package} is not installed: pip install -r {files}"
 
 
 def fail_if_skipped_in_ci(report):

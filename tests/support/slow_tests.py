@@ -12,14 +12,12 @@ from hypothesis import HealthCheck, settings
 
 LONGEST_FIRST = (
     "tests/pagination/test_plan.py",
-    "tests/transport/test_secrets.py",
     "tests/pagination/test_page_size.py",
     "tests/cli/test_terminal.py",
     "tests/inventory/test_command.py",
     "tests/cli/test_output.py",
     "tests/cli/test_emulator.py",
     "tests/cli/test_signals.py",
-    "tests/pagination/test_walk_over_the_wire.py",
 )
 """Files that make a run longer if a worker of pytest-xdist starts them last."""
 

@@ -56,6 +56,11 @@ class TestLayout:
 
         assert abs(leased - make_version(None, time.time())) < 60e6
 
+    async def test_version_expires_although_no_token_follows(self, redis, store):
+        await store.acquire_lease(KEY)
+
+        assert 86_400 - 10 < await redis.ttl(VERSION) <= 86_400
+
     async def test_lease_expires_although_its_owner_was_killed(self, redis):
         store = RedisStore(redis, lease_seconds=0.2)
         first = await store.acquire_lease(KEY)

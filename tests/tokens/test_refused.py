@@ -181,6 +181,16 @@ class TestRefusedAgain:
 
         assert (emulator.counts[STABLE], emulator.counts[LIST]) == (0, 3)
 
+    async def test_latest_refused_tokens_are_remembered(self, emulator, api, provider, store):
+        current = await provider.get_token(api)
+        for token in (*[f"dead-{number}" for number in range(8)], current, "dead-8"):
+            await provider.invalidate(token)
+        stored = StoredToken("dead-8", emulator.clock() + LIFE, 2 * 10**15)
+        await store.compare_and_set(stored_key(emulator), stored, ttl=LIFE)
+
+        assert await provider.get_token(api) != "dead-8"
+        assert emulator.counts[STABLE] == 2
+
     async def test_wechat_is_called_for_a_platform_token_too(self, emulator, merchant, api, store):
         component = merchant.new_component(store)
         await component.get_token(api)

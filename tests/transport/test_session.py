@@ -58,6 +58,17 @@ async def test_callers_session_is_used_as_it_is():
     assert [request.headers.get("cookie") for request in server.requests][2] == "cookie=yes"
 
 
+async def test_session_of_ours_keeps_no_cookies():
+    reply = http_reply(LISTING, headers={"Set-Cookie": "account=1"})
+    async with RawServer(reply) as server:
+        url = server.url.replace("127.0.0.1", "localhost")  # aiohttp keeps none of an address
+        async with TcbClient("T", base_url=url) as client:
+            await client.count_functions(ENV)
+            await client.count_functions(ENV)
+
+    assert [request.headers.get("cookie") for request in server.requests] == [None, None]
+
+
 async def test_exception_of_a_trace_hook_becomes_ours(serve):
     async def fail(*_):
         raise LookupError("planted-token")
