@@ -5,18 +5,8 @@ from __future__ import annotations
 import os
 
 import pytest
-from every_case import (
-    Manner,
-    Tally,
-    every_change,
-    every_exchange,
-    every_order,
-    every_small_change,
-    every_walk,
-    manners,
-)
+from every_case import Tally, every_exchange, every_order, every_walk, manners
 
-IN_ORDER, LAST_FIRST = Manner(2, 2), Manner(2, 2, last_first=True)
 CHANGES = 3 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 2
 
 
@@ -71,24 +61,3 @@ def test_every_walk_over_few_rows_on_a_strict_server_keeps_the_law(manner, above
         every_walk(size, 2, manner._replace(above=above), tally)
 
     tally.check(more_than=7_500)
-
-
-@pytest.mark.parametrize(
-    ("rows", "number", "manner", "kinds", "walks"),
-    [
-        (3, 2, IN_ORDER, every_change, 1_900),
-        (3, 2, LAST_FIRST, every_change, 1_900),
-        (4, 2, LAST_FIRST, every_change, 13_000),
-        (3, 3, IN_ORDER, every_small_change, 7_500),
-        (3, 3, LAST_FIRST, every_small_change, 7_500),
-    ],
-)
-def test_settled_rows_are_a_state_of_the_list(rows, number, manner, kinds, walks):
-    """After two changes. Three may cancel out: then the rows are those of the last pass."""
-    tally = Tally()
-
-    every_walk(rows, number, manner._replace(is_collected=True), tally, kinds=kinds)
-
-    tally.check(more_than=walks)
-    assert tally.settled > 0.9 * tally.walks
-    assert tally.unseen + tally.cancelled_out < tally.walks / 200

@@ -12,6 +12,7 @@ from unittest.mock import AsyncMock
 
 import attrs
 import pytest
+from every_case import Manner, Tally, every_change, every_small_change, every_walk
 from hypothesis import event, given
 from hypothesis import strategies as st
 from model import (
@@ -35,6 +36,7 @@ from tcb_async.pagination.pager import Pager, Surroundings
 from tcb_async.pagination.plan import Mode, Plan
 
 ENV = "test-777bb9"
+IN_ORDER, LAST_FIRST = Manner(2, 2), Manner(2, 2, last_first=True)
 EMPTY: Page[Row] = Page((), 0)
 KINDS: list[Kind] = ["insert", "delete", "lift", "redeploy"]
 ties = st.builds(Ties, st.integers(2, 60), st.integers(0, 2**32), st.booleans())
@@ -70,6 +72,26 @@ class TestAtRest:
 
 
 class TestChanges:
+    @pytest.mark.parametrize(
+        ("rows", "number", "manner", "kinds", "walks"),
+        [
+            (3, 2, IN_ORDER, every_change, 1_900),
+            (3, 2, LAST_FIRST, every_change, 1_900),
+            (4, 2, LAST_FIRST, every_change, 13_000),
+            (3, 3, IN_ORDER, every_small_change, 7_500),
+            (3, 3, LAST_FIRST, every_small_change, 7_500),
+        ],
+    )
+    def test_settled_rows_are_a_state_of_the_list(self, rows, number, manner, kinds, walks):
+        """After two changes. Three may cancel out: then the rows are those of the last pass."""
+        tally = Tally()
+
+        every_walk(rows, number, manner._replace(is_collected=True), tally, kinds=kinds)
+
+        tally.check(more_than=walks)
+        assert tally.settled > 0.9 * tally.walks
+        assert tally.unseen + tally.cancelled_out < tally.walks / 200
+
     @given(servers, changes(kinds))
     def test_rows_are_proved_by_their_pass_or_unsettled(self, server, schedule):
         outcome = walk_with(server, schedule, ChangingList.of(server.size, server.clamp))
