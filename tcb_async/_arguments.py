@@ -15,13 +15,13 @@ import re
 import sys
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypedDict, TypeVar, cast
 from urllib.parse import urlsplit
 
 import attrs
 
 from tcb_async._redact import MASK, Hidden, Secret, hide_all_like_a_token, wrap_secrets
-from tcb_async.exceptions import ConfigurationError
+from tcb_async.exceptions import ConfigurationError, ResumePoint
 
 DEFAULT_BASE_URL = "https://api.weixin.qq.com"
 DEFAULT_CONCURRENCY = 8
@@ -143,6 +143,36 @@ def check_items(name: str, value: Iterable[T], kind: type[T]) -> tuple[T, ...]:
         if all(isinstance(item, kind) for item in items):
             return items
     raise _make_error(name, value, f"must be a list of {kind.__name__}s")
+
+
+OnDrift = Literal["repair", "raise"]
+"""The reaction to a list that changes during the walk."""
+
+
+class WalkOptions(TypedDict, total=False):
+    """The keyword arguments of every walk."""
+
+    page_size: int | None
+    """Rows per request, 2 or more, because pages overlap by one row. None, the default, requests
+    100 rows first, then as many as the server returned; the client remembers this number. If a
+    request for more than 20 rows fails, a later attempt requests 20, and the client requests 100
+    again after a few full pages. For merchants, None means 500."""
+
+    max_items: int | None
+    """Limit of the items; None for no limit."""
+
+    concurrency: int | None
+    """Limit of this walk's requests in flight; None for the client's limit, or 8 without one."""
+
+    on_drift: OnDrift
+    """Reaction to a list that changes during the walk: ``"repair"``, the default, reads again;
+    ``"raise"`` raises `DriftError`."""
+
+    resume: ResumePoint | str | None
+    """The cursor of an earlier walk over the same list, or its string."""
+
+    on_progress: Callable[[int, int], None] | None
+    """Called after each page with the number of items yielded and the number in all."""
 
 
 def check_page_size(value: object, *, maximum: int | None = None) -> int:

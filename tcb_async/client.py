@@ -38,6 +38,7 @@ from tcb_async._arguments import (
     DEFAULT_WAIT_TIMEOUT,
     DEFAULT_WATCH_INTERVAL,
     SECRET,
+    WalkOptions,
     advise_on_precedence,
     check_appid,
     check_base_url,
@@ -84,7 +85,7 @@ from tcb_async.models import (
 )
 from tcb_async.observer import Observer, WalkStats
 from tcb_async.pagination.page import FALLBACK, LARGEST, Page, PageSize
-from tcb_async.pagination.pager import Pager, Surroundings, WalkOptions
+from tcb_async.pagination.pager import Pager, Surroundings
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import ComponentToken, StableToken, StaticToken, TokenProvider, as_provider
 from tcb_async.tokens.refresh import call_with_token

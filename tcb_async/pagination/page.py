@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 import attrs
 
@@ -18,9 +18,6 @@ from tcb_async._arguments import (
     check_count,
     check_instance,
 )
-
-OnDrift = Literal["repair", "raise"]
-"""The reaction to a list that changes during the walk."""
 
 T = TypeVar("T")
 

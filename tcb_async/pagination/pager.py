@@ -13,13 +13,15 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iter
 from contextlib import nullcontext
 from inspect import iscoroutinefunction
 from operator import length_hint
-from typing import Generic, TypedDict, TypeVar, Unpack, cast, get_args
+from typing import Generic, TypeVar, Unpack, cast, get_args
 
 import attrs
 
 from tcb_async._arguments import (
     DEFAULT_CONCURRENCY,
     DEFAULT_MAX_REPAIRS,
+    OnDrift,
+    WalkOptions,
     check_callback,
     check_count,
     check_instance,
@@ -31,12 +33,11 @@ from tcb_async.cursor import Cursor, read_start
 from tcb_async.exceptions import (
     ClientClosedError,
     ConfigurationError,
-    ResumePoint,
     TcbError,
 )
 from tcb_async.observer import Observer, WalkStats, WorkObserver
 from tcb_async.pagination.memory import Identity
-from tcb_async.pagination.page import FALLBACK, LARGEST, OnDrift, Page, PageSize, Request
+from tcb_async.pagination.page import FALLBACK, LARGEST, Page, PageSize, Request
 from tcb_async.pagination.plan import CAUSE_UNSTABLE, Plan
 from tcb_async.retry import may_refuse_size
 
@@ -58,32 +59,6 @@ class Surroundings:
     env: str | None = None  # for errors
     learned: PageSize = attrs.field(factory=lambda: PageSize(LARGEST, FALLBACK))
     has_frozen_items: bool = False  # they cannot be changed, and compare field by field
-
-
-class WalkOptions(TypedDict, total=False):
-    """The keyword arguments of every walk."""
-
-    page_size: int | None
-    """Rows per request, 2 or more, because pages overlap by one row. None, the default, requests
-    100 rows first, then as many as the server returned; the client remembers this number. If a
-    request for more than 20 rows fails, a later attempt requests 20, and the client requests 100
-    again after a few full pages. For merchants, None means 500."""
-
-    max_items: int | None
-    """Limit of the items; None for no limit."""
-
-    concurrency: int | None
-    """Limit of this walk's requests in flight; None for the client's limit, or 8 without one."""
-
-    on_drift: OnDrift
-    """Reaction to a list that changes during the walk: ``"repair"``, the default, reads again;
-    ``"raise"`` raises `DriftError`."""
-
-    resume: ResumePoint | str | None
-    """The cursor of an earlier walk over the same list, or its string."""
-
-    on_progress: Callable[[int, int], None] | None
-    """Called after each page with the number of items yielded and the number in all."""
 
 
 class Pager(IteratedOnce, Generic[T]):

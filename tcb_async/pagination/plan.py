@@ -54,11 +54,12 @@ from typing import Generic, TypeVar
 
 import attrs
 
+from tcb_async._arguments import OnDrift
 from tcb_async.cursor import Cursor, split_digests
 from tcb_async.exceptions import DriftError, ResponseError, TcbError
 from tcb_async.observer import WalkStats
 from tcb_async.pagination.memory import DoubleCollect, Identity, Keys, Pass, YieldedNames
-from tcb_async.pagination.page import FALLBACK, OnDrift, Page, PageSize, Request
+from tcb_async.pagination.page import FALLBACK, Page, PageSize, Request
 
 T = TypeVar("T")
 
