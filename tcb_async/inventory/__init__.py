@@ -10,15 +10,14 @@ from tcb_async.inventory.accounts import (
     platform_accounts,
 )
 from tcb_async.inventory.inventory import Inventory, InventorySummary, list_account
-from tcb_async.inventory.store import (
-    InventoryRun,
-    InventoryStore,
+from tcb_async.inventory.records import (
     MissingAccount,
     RunProgress,
     StoredAccount,
     StoredRun,
     UnavailableEnvironment,
 )
+from tcb_async.inventory.store import InventoryRun, InventoryStore
 
 __all__ = [
     "Account",
