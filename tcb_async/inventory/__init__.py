@@ -14,6 +14,7 @@ from tcb_async.inventory.records import (
     MissingAccount,
     RunProgress,
     StoredAccount,
+    StoredChange,
     StoredRun,
     UnavailableEnvironment,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "MissingAccount",
     "RunProgress",
     "StoredAccount",
+    "StoredChange",
     "StoredRun",
     "UnavailableEnvironment",
     "list_account",

@@ -19,7 +19,7 @@ from pathlib import Path
 from tcb_async.exceptions import ConfigurationError
 
 _APPLICATION = 0x74636269  # "tcbi": identifies the file
-_VERSION = 4
+_VERSION = 5
 _LOCK_SECONDS = 10.0  # seconds to wait for a transaction of a different program
 
 
@@ -48,6 +48,10 @@ class Database:
     def close(self) -> None:
         """Close the file. A second call does nothing."""
         with self._mutex:
+            # The last program to close the file leaves no file beside it, and a header with which
+            # it can be read in a folder that cannot be written.
+            with contextlib.suppress(sqlite3.Error):
+                self.execute("PRAGMA journal_mode = DELETE")
             self._connection.close()
             if self._lock is not None:
                 self._lock.close()
@@ -90,13 +94,12 @@ class Database:
         ``quick_check`` does not notice swapped pages, and ``integrity_check`` does not notice
         deleted rows, so the functions are counted as well.
         """
-        with (
-            self._translate_errors(),
-            # A new connection has no pages in memory.
-            contextlib.closing(self._connect()) as reader,
-        ):
-            is_sound = reader.execute("PRAGMA integrity_check(1)").fetchall() == [("ok",)]
-            if not is_sound or reader.execute("SELECT * FROM lost").fetchall():
+        with self._translate_errors(), contextlib.ExitStack() as cleanup:
+            reader = self._connection
+            if not self._is_read_only:  # a new connection has no pages in memory
+                reader = cleanup.enter_context(contextlib.closing(self._connect()))
+            (problem,) = reader.execute("PRAGMA integrity_check(1)").fetchone()
+            if problem != "ok" or reader.execute("SELECT * FROM lost").fetchall():
                 raise make_damage_error(self.path)
 
     def lock(self) -> None:
@@ -118,18 +121,21 @@ class Database:
             lock.execute("BEGIN EXCLUSIVE")
             cleanup.pop_all()
             self._lock = lock
+        with self.transaction():
+            pass  # this waits for a writer, and the next statement does not
+        with self._translate_errors():
+            self.execute("PRAGMA journal_mode = WAL")  # from now on, nobody waits for a reader
 
     def _connect(self) -> sqlite3.Connection:
         # A full path, because SQLite reads a name that begins with "file:" as a URI.
         is_uri = self._is_read_only
         name = f"{self._resolved_path.as_uri()}?mode=ro" if is_uri else self._resolved_path
-        return sqlite3.connect(
+        connection = sqlite3.connect(
             name, timeout=_LOCK_SECONDS, isolation_level=None, uri=is_uri, check_same_thread=False
         )
+        return _copy(connection) if self._is_read_only else connection
 
     def _prepare(self) -> None:
-        if self._is_read_only:
-            self.execute("BEGIN")  # all queries read the same state of the file
         # One statement, so that a second process makes its tables before it or after it.
         application, version, tables = self.execute(
             "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) "
@@ -146,9 +152,6 @@ class Database:
             )
         if self._is_read_only:
             return
-        # SQLite does not wait here, but fails if a second process does the same: then it is done.
-        with contextlib.suppress(sqlite3.OperationalError):
-            self.execute("PRAGMA journal_mode = WAL")
         self.execute("PRAGMA synchronous = NORMAL")  # survives kill -9
         if not tables:
             schema = resources.files("tcb_async.inventory").joinpath("schema.sql")
@@ -184,6 +187,19 @@ def make_damage_error(path: Path) -> ConfigurationError:
         f"{path} is not an SQLite database, or is damaged: put a backup in its place, or name "
         "a different file"
     )
+
+
+def _copy(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Copy a file as it is now, and close it: no run waits for the reader of a copy."""
+    with contextlib.closing(connection), contextlib.ExitStack() as cleanup:
+        copy = sqlite3.connect("", isolation_level=None, check_same_thread=False)  # a temporary one
+        cleanup.callback(copy.close)
+        # Lock the file first: `backup` would wait for a writer indefinitely.
+        connection.execute("BEGIN")
+        connection.execute("SELECT * FROM sqlite_master").fetchone()
+        connection.backup(copy)
+        cleanup.pop_all()
+        return copy
 
 
 _NO_DATABASE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)

@@ -11,6 +11,7 @@ import attrs
 
 from tcb_async.inventory.inventory import AccountCounts
 from tcb_async.models import CloudFunction
+from tcb_async.watch import FunctionChange
 
 
 @attrs.frozen
@@ -88,7 +89,25 @@ class StoredAccount:
     Attributes:
         appid: Its appid.
         functions: Its functions by environment, empty environments included.
+        unavailable: The environments that WeChat refused to list, and the status of each.
     """
 
     appid: str
     functions: Mapping[str, tuple[CloudFunction, ...]]
+    unavailable: Mapping[str, str]
+
+
+@attrs.frozen
+class StoredChange(FunctionChange):
+    """A function that a run changed: `FunctionChange`, and where it is.
+
+    Attributes:
+        kind: ``"added"``, ``"removed"`` or ``"updated"``.
+        before: The function as it was; None if it was added.
+        after: The function as it is; None if it was removed.
+        appid: Its account.
+        env: Its environment.
+    """
+
+    appid: str
+    env: str

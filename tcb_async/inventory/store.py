@@ -17,6 +17,7 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     Callable,
+    Collection,
     Iterable,
     Iterator,
     Mapping,
@@ -37,6 +38,7 @@ from tcb_async.inventory.records import (
     MissingAccount,
     RunProgress,
     StoredAccount,
+    StoredChange,
     StoredRun,
     UnavailableEnvironment,
 )
@@ -45,10 +47,8 @@ from tcb_async.tokens import StaticToken
 
 _log = logging.getLogger("tcb_async.inventory")
 
-_NOT_READ = (
-    "it was in an earlier list of this run, but not in the last one: check that the list is "
-    "complete, then run the inventory again"
-)
+_NOT_SAVED = "no listing of it was saved: run the inventory again"
+_MAX_NAMED = 20  # accounts in a message
 
 
 def china_now() -> datetime:
@@ -206,7 +206,7 @@ class InventoryStore:
             ConfigurationError: An account is not as it was saved: the file is damaged.
         """
         rows = self._database.rows(
-            "SELECT accounts.appid, environments, accounts.functions, "
+            "SELECT accounts.appid, environments, unavailable, accounts.functions, "
             "env, name, functions.status, runtime, add_time, mod_time "
             "FROM accounts LEFT JOIN functions ON functions.appid = accounts.appid "
             "AND run BETWEEN first_seen_run AND last_seen_run "
@@ -216,10 +216,10 @@ class InventoryStore:
         )
         # One account at a time, so that memory does not grow with the store: the rows are sorted by
         # account, and `groupby` reads a group when it is used.
-        for account, its_rows in itertools.groupby(rows, itemgetter(0, 1, 2)):
-            appid, environments, number = account
+        for account, its_rows in itertools.groupby(rows, itemgetter(0, 1, 2, 3)):
+            appid, environments, unavailable, number = account
             try:
-                found = _make_account(appid, environments, number, its_rows)
+                found = _make_account(appid, environments, unavailable, number, its_rows)
             except (LookupError, TypeError, ValueError, msgspec.MsgspecError):
                 raise make_damage_error(self.path) from None
             yield found
@@ -236,6 +236,27 @@ class InventoryStore:
     def functions(self) -> Iterator[dict[str, str | int | None]]:
         """Return the rows of the view ``current``, in order of account, environment and name."""
         return map(dict, self._database.rows("SELECT * FROM current ORDER BY appid, env, name"))
+
+    def changes(self) -> Iterator[StoredChange]:
+        """Read the view ``changes``, in order of account, environment and name.
+
+        Raises:
+            ConfigurationError: A function is not as it was saved: the file is damaged.
+        """
+        query = (
+            "SELECT change, appid, env, name, old_status, old_runtime, old_add_time, old_mod_time, "
+            "new_status, new_runtime, new_add_time, new_mod_time "
+            "FROM changes ORDER BY appid, env, name"
+        )
+        for change, appid, env, name, *values in self._database.rows(query):
+            try:
+                before, after = (
+                    None if values[first] is None else CloudFunction(name, *values[first:][:4])
+                    for first in (0, 4)
+                )
+            except (TypeError, ValueError):
+                raise make_damage_error(self.path) from None
+            yield StoredChange(change, before, after, appid, env)
 
 
 class InventoryRun:
@@ -264,7 +285,8 @@ class InventoryRun:
 
         All accounts are read before the first is yielded. An account that failed is yielded again,
         and so is a complete account whose ``envs`` have changed. However the run finishes, an
-        account that was stored and not listed is missing.
+        account that was stored and not listed is missing. An account of an earlier list that this
+        list omits leaves the run, also if it was listed; the log names it.
 
         Raises:
             ConfigurationError: There are no accounts, or the store contains only other accounts, so
@@ -283,18 +305,21 @@ class InventoryRun:
     def _plan(self, definitions: Mapping[str, str | None]) -> list[str]:
         """Store planned accounts by their definitions; return those not complete in this run."""
         database = self._database
-        query = "SELECT appid, requested FROM accounts WHERE run = ? AND status = 'complete'"
+        query = "SELECT appid, requested, status = 'complete' FROM accounts WHERE run = ?"
         with database.transaction():
-            known = {appid for (appid,) in database.execute("SELECT DISTINCT appid FROM accounts")}
-            if known and known.isdisjoint(definitions):
-                raise ConfigurationError(
-                    f"{database.path} contains other accounts, and none of these "
-                    f"{len(definitions)}: name a different file"
-                )
-            complete = dict(database.execute(query, (self.run,)))
+            self._check_owner(definitions)
+            planned = list(database.execute(query, (self.run,)))
+            complete = {
+                appid: requested for appid, requested, is_complete in planned if is_complete
+            }
             unfinished = [each[0] for each in definitions.items() if each not in complete.items()]
-            for appid in complete.keys() & unfinished:
+            omitted = sorted(appid for appid, *_ in planned if appid not in definitions)
+            for appid in (*complete.keys() & unfinished, *omitted):
                 self._discard(appid)
+            if omitted:  # no longer the run that was finished
+                database.execute(
+                    "UPDATE runs SET finished_at = NULL, accounts = NULL WHERE run = ?", (self.run,)
+                )
             database.execute_many(
                 "INSERT OR IGNORE INTO accounts (run, appid, status) VALUES (?, ?, 'waiting')",
                 ((self.run, appid) for appid in definitions),
@@ -302,9 +327,23 @@ class InventoryRun:
             now = self._clock().isoformat()
             database.execute("UPDATE runs SET planned_at = ? WHERE run = ?", (now, self.run))
         database.checkpoint()  # as in `InventoryStore.begin`
+        if omitted:
+            rest = f" … and {len(omitted) - _MAX_NAMED} more" * (len(omitted) > _MAX_NAMED)
+            names = ", ".join(omitted[:_MAX_NAMED])
+            _log.warning("not in this list, so removed from run %s: %s%s", self.run, names, rest)
         self.planned = len(definitions)
         self.skipped = len(definitions) - len(unfinished)
         return unfinished
+
+    def _check_owner(self, appids: Collection[str]) -> None:
+        """Refuse accounts of a different owner; before the first listing, any may be corrected."""
+        query = "SELECT appid, max(status = 'complete') FROM accounts GROUP BY appid"
+        known = dict(self._database.execute(query))
+        if any(known.values()) and known.keys().isdisjoint(appids):
+            raise ConfigurationError(
+                f"{self._database.path} contains other accounts, and none of these {len(appids)}: "
+                "name a different file"
+            )
 
     def save(self, found: AccountListing) -> None:
         """Save the listing of an account: all of it, in one transaction.
@@ -329,9 +368,9 @@ class InventoryRun:
             self._save_account(found, definition, number)
 
     def finish(self) -> None:
-        """Mark the run as finished: an account outside of its plan has departed.
+        """Mark the run as finished: an account that is not in it has departed.
 
-        A planned account that was not listed has failed. The whole file is read, so that a damaged
+        A planned account without a listing has failed. The whole file is read, so that a damaged
         file is never finished.
 
         Raises:
@@ -345,7 +384,7 @@ class InventoryRun:
             database.execute(
                 "UPDATE accounts SET status = 'failed', message = ?, finished_at = ? "
                 "WHERE run = ? AND status = 'waiting'",
-                (_NOT_READ, now, self.run),
+                (_NOT_SAVED, now, self.run),
             )
             database.execute(
                 "UPDATE runs SET finished_at = ?, "
@@ -463,7 +502,7 @@ def _format_json(value: object) -> str:
 
 
 def _make_account(
-    appid: str, environments: str, number: int, rows: Iterable[sqlite3.Row]
+    appid: str, environments: str, unavailable: str, number: int, rows: Iterable[sqlite3.Row]
 ) -> StoredAccount:
     """Make an account of its rows; an account without functions has one row of nulls.
 
@@ -473,14 +512,18 @@ def _make_account(
     """
     envs = msgspec.json.decode(environments, type=list[str])
     functions: dict[str, list[CloudFunction]] = {env: [] for env in envs}
-    for _, _, _, env, *values in rows:
+    for _, _, _, _, env, *values in rows:
         if env is not None:
             if not all(value is None or isinstance(value, str) for value in values):
                 raise TypeError(values)
             functions[env].append(CloudFunction(*values))
     if sum(map(len, functions.values())) != number:
         raise ValueError(number)
-    return StoredAccount(appid, {env: tuple(found) for env, found in functions.items()})
+    return StoredAccount(
+        appid,
+        {env: tuple(found) for env, found in functions.items()},
+        msgspec.json.decode(unavailable, type=dict[str, str]),
+    )
 
 
 def _fit(errcode: int | None) -> int | None:
