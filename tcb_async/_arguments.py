@@ -13,9 +13,9 @@ import ipaddress
 import os
 import re
 import sys
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import attrs
@@ -48,7 +48,6 @@ _LONGEST_VALUE = 80  # characters of a bad value in a message
 # One / and no more at the start, or the rest would name a host; no part is . or ..
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[\w.~-]+)+/?", re.ASCII)
 T = TypeVar("T")
-TokenKind = Literal["access", "component", "authorizer"]
 
 
 def check_env(env: object) -> str:
@@ -253,13 +252,7 @@ _MEANT = {
     ),
     **dict.fromkeys(("appid", "secret"), "pass StableToken(appid, secret) as the token"),
 }
-_KINDS: dict[str, str] = {
-    "access": "an app's access token (StableToken, ClassicToken)",
-    "authorizer": "a merchant's access token (AuthorizerToken)",
-    "component": "a platform's access token (ComponentToken)",
-}
 _APPID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_COMPONENT = "/cgi-bin/component/"
 AsyncCallable = TypeVar("AsyncCallable", bound="Callable[..., Awaitable[object]]")
 
 
@@ -308,30 +301,6 @@ def refuse_unknown(names: Collection[str], allowed: Iterable[str]) -> None:
     for name in names:
         meant = _MEANT.get(name, f"it takes {', '.join(allowed)}")
         raise ConfigurationError(f"{name} is not an argument of TcbClient: {meant}")
-
-
-def check_kind(provider: object, kinds: Sequence[TokenKind], path: str) -> None:
-    """Refuse a kind of token that an endpoint does not accept, before anything is sent.
-
-    A plain token, or a provider without the attribute ``kind``, may be of any kind.
-    """
-    kind: object = getattr(provider, "kind", None)
-    if isinstance(kind, str) and kind in _KINDS and kind not in kinds:
-        raise ConfigurationError(
-            f"{path} takes {' or '.join(map(_KINDS.__getitem__, kinds))}, but "
-            f"{type(provider).__name__} provides {_KINDS[kind]}: use client.with_token(token) with "
-            "such a token"
-        )
-
-
-def choose_token_key(path: str, kind: object = None) -> str:
-    """Return the name of the token's query parameter.
-
-    Below ``/cgi-bin/component/`` a platform names itself, but some endpoints there are called for
-    a merchant, with the merchant's token.
-    """
-    is_component = path.startswith(_COMPONENT) and kind not in ("access", "authorizer")
-    return "component_access_token" if is_component else "access_token"
 
 
 def check_async(name: str, value: AsyncCallable, *arguments: str) -> AsyncCallable:

@@ -221,10 +221,11 @@ def _decode(data: bytes) -> Any:  # noqa: ANN401 - a JSON value
         text = _STRING_OR_COMMENT.sub(lambda found: found[1] or " ", text)
         text = _STRING_OR_LAST_COMMA.sub(lambda found: found[1] or "", text)
     msgspec.json.decode(text)  # stricter than `json`, which alone notices duplicate keys
-    return json.loads(text, object_pairs_hook=_make_object)
+    return json.loads(text, object_pairs_hook=make_object)
 
 
-def _make_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def make_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Make a JSON object; the last of two equal keys would hide the first."""
     result: dict[str, object] = {}
     for key, value in pairs:
         if key in result:

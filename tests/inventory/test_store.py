@@ -680,6 +680,14 @@ class TestOneFile:
         with InventoryStore(tmp_path / "copy.sqlite", read_only=True) as copy:
             assert whole(copy) == {"wxa": {"get": "Go1"}}
 
+    def test_a_reader_does_not_wait_indefinitely(self, tmp_path, monkeypatch):
+        night(tmp_path, DAYS[0], listing("wxa", get="Go1"))
+        monkeypatch.setattr("tcb_async.inventory.database._LOCK_SECONDS", 0.1)
+        with closing(sqlite3.connect(tmp_path / "inventory.sqlite")) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            with pytest.raises(ConfigurationError, match="being written by a different process"):
+                InventoryStore(tmp_path / "inventory.sqlite", read_only=True)
+
     def test_a_reader_does_not_delay_the_next_run(self, tmp_path):
         night(tmp_path, DAYS[0], listing("wxa", get="Go1"))
         with InventoryStore(tmp_path / "inventory.sqlite", read_only=True) as reader:
