@@ -43,7 +43,7 @@ def show_changes(
     with run_command(verbose=verbose) as screen, open_store(path, screen) as (store, run, missing):
         nights = [each.run for each in store.runs() if each.finished_at is not None]
         if len(nights) == 1:
-            raise ConfigurationError(f"{path} has no finished run before {run.run}")
+            raise ConfigurationError(f"{path} has one finished run: wait for the next night")
         rows = [
             {
                 **attrs.asdict(each, recurse=False),

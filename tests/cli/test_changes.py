@@ -59,7 +59,7 @@ async def test_without_an_earlier_night_it_exits_with_3(path):
     stored(path, *BEFORE, day=DAYS[1], finishes=False)
     ended = await run("changes", str(path))
     assert (ended.code, ended.out) == (3, "")
-    assert "has no finished run before" in ended.err
+    assert "has one finished run: wait for the next night" in ended.err
 
 
 @pytest.mark.parametrize("found", [AFTER[0], BEFORE[0]])
