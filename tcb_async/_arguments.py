@@ -13,7 +13,7 @@ import ipaddress
 import os
 import re
 import sys
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Literal, TypedDict, TypeVar, cast
 from urllib.parse import urlsplit
@@ -50,7 +50,6 @@ _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[\w.~-]+)+/?", re.ASCII)
 _ENDPOINT = re.compile(r"/(?:tcb|componenttcb|cgi-bin)/[a-z_/]+$")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 T = TypeVar("T")
-TokenKind = Literal["access", "component", "authorizer"]
 
 
 def check_env(env: object) -> str:
@@ -311,13 +310,7 @@ _MEANT = {
     ),
     **dict.fromkeys(("appid", "secret"), "pass StableToken(appid, secret) as the token"),
 }
-_KINDS: dict[str, str] = {
-    "access": "an app's access token (StableToken, ClassicToken)",
-    "authorizer": "a merchant's access token (AuthorizerToken)",
-    "component": "a platform's access token (ComponentToken)",
-}
 _APPID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_COMPONENT = "/cgi-bin/component/"
 AsyncCallable = TypeVar("AsyncCallable", bound="Callable[..., Awaitable[object]]")
 
 
@@ -366,30 +359,6 @@ def refuse_unknown(names: Collection[str], allowed: Iterable[str]) -> None:
     for name in names:
         meant = _MEANT.get(name, f"it takes {', '.join(allowed)}")
         raise ConfigurationError(f"{name} is not an argument of TcbClient: {meant}")
-
-
-def check_kind(provider: object, kinds: Sequence[TokenKind], path: str) -> None:
-    """Refuse a kind of token that an endpoint does not accept, before anything is sent.
-
-    A plain token, or a provider without the attribute ``kind``, may be of any kind.
-    """
-    kind: object = getattr(provider, "kind", None)
-    if isinstance(kind, str) and kind in _KINDS and kind not in kinds:
-        raise ConfigurationError(
-            f"{path} takes {' or '.join(map(_KINDS.__getitem__, kinds))}, but "
-            f"{type(provider).__name__} provides {_KINDS[kind]}: use client.with_token(token) with "
-            "such a token"
-        )
-
-
-def choose_token_key(path: str, kind: object = None) -> str:
-    """Return the name of the token's query parameter.
-
-    Below ``/cgi-bin/component/`` a platform names itself, but some endpoints there are called for
-    a merchant, with the merchant's token.
-    """
-    is_component = path.startswith(_COMPONENT) and kind not in ("access", "authorizer")
-    return "component_access_token" if is_component else "access_token"
 
 
 def check_async(name: str, value: AsyncCallable, *arguments: str) -> AsyncCallable:

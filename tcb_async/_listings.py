@@ -14,7 +14,6 @@ from typing import Any, Generic, TypeVar, get_args, get_type_hints
 import attrs
 import msgspec
 
-from tcb_async._arguments import TokenKind
 from tcb_async._codec import UNREADABLE, encode_object, make_unreadable_error, raise_for_errcode
 from tcb_async._redact import Secret, decode_secret
 from tcb_async.cursor import MAX_ROWS
@@ -29,6 +28,7 @@ from tcb_async.models import (
     FunctionPage,
 )
 from tcb_async.pagination.page import Page
+from tcb_async.tokens.kinds import TokenKind
 
 _TOTALS = ("total", "total_count", "Total", "TotalCount")  # in a reply that should have none
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - WeChat writes times without a zone

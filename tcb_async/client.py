@@ -46,7 +46,6 @@ from tcb_async._arguments import (
     check_env,
     check_fields,
     check_instance,
-    check_kind,
     check_methods,
     check_names,
     check_page_size,
@@ -55,7 +54,6 @@ from tcb_async._arguments import (
     check_seconds,
     check_secret,
     check_text,
-    choose_token_key,
     refuse_unknown,
 )
 from tcb_async._codec import encode_body
@@ -88,6 +86,7 @@ from tcb_async.pagination.page import FALLBACK, LARGEST, Page, PageSize
 from tcb_async.pagination.pager import Pager, Surroundings
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import ComponentToken, StableToken, StaticToken, TokenProvider, as_provider
+from tcb_async.tokens.kinds import check_kind, choose_token_key
 from tcb_async.tokens.refresh import call_with_token
 from tcb_async.watch import FunctionChange, check_settled, index_by_name, wait_until_active, watch
 

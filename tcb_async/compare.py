@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -222,10 +223,11 @@ def _decode(data: bytes) -> Any:  # noqa: ANN401 - a JSON value
         text = _STRING_OR_COMMENT.sub(lambda found: found[1] or " ", text)
         text = _STRING_OR_LAST_COMMA.sub(lambda found: found[1] or "", text)
     msgspec.json.decode(text)  # stricter than `json`, which alone notices duplicate keys
-    return json.loads(text, object_pairs_hook=_make_object)
+    return json.loads(text, object_pairs_hook=make_object)
 
 
-def _make_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def make_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Make a JSON object; the last of two equal keys would hide the first."""
     result: dict[str, object] = {}
     for key, value in pairs:
         if key in result:
@@ -255,7 +257,9 @@ def _parse(document: object) -> FunctionDocument:
             'it must be an export of tcb-async list, or have "functions": [{"name": …}] at its '
             "top level, as cloudbaserc.json has"
         )
-    return FunctionDocument(_parse_rows(functions, _parse_declared), is_declaration=True)
+    has_default = bool(_get_object(fields, "functionDefaultConfig").get("runtime"))
+    parse = partial(_parse_declared, has_default=has_default)
+    return FunctionDocument(_parse_rows(functions, parse), is_declaration=True)
 
 
 def _get_object(value: Mapping[str, object], *keys: str) -> Mapping[str, object]:
@@ -287,8 +291,11 @@ def _parse_rows(
     return found
 
 
-def _parse_declared(row: Mapping[str, object]) -> KnownFields:
+def _parse_declared(row: Mapping[str, object], *, has_default: bool) -> KnownFields:
     runtime = _read_text(row, "runtime")
+    older = "functionDefaultConfig" if has_default and not runtime else ""
+    if older := "config" if _get_object(row, "config").get("runtime") else older:
+        raise ValueError(f"its runtime is in {older}: write it beside its name")
     return {"runtime": runtime} if runtime else {}
 
 

@@ -131,7 +131,7 @@ async def wait_until_active(
     """Poll until all are ``Active``: see `TcbClient.wait_until_active`. New statuses are logged."""
     # Without names, every function that a listing has shown is awaited.
     statuses = dict.fromkeys(names or (), "never seen")
-    missing = f"no listing of {env} was complete"
+    is_listed = False
     # The listing may raise a `TimeoutError` too: only the scope knows whether its time is over.
     scope = asyncio.timeout(timeout)
     try:
@@ -142,9 +142,9 @@ async def wait_until_active(
                 except TcbError as error:
                     _log_or_raise(error, interval)
                 else:
+                    is_listed = True
                     if names is None:
                         statuses = dict.fromkeys(functions, "Active") | statuses
-                        missing = f"{env} had no functions"
                     _update_statuses(functions, statuses, env)
                     if {*statuses.values()} == {"Active"}:  # no function is not a deployment
                         return [functions[name] for name in names or functions]
@@ -152,7 +152,7 @@ async def wait_until_active(
     except TimeoutError:
         if not scope.expired():
             raise
-    raise _make_timeout_error(statuses, env, timeout, missing)
+    raise _make_timeout_error(statuses, env, timeout, is_listed=is_listed)
 
 
 def _update_statuses(
@@ -174,15 +174,18 @@ def _update_statuses(
 
 
 def _make_timeout_error(
-    statuses: Mapping[str, str], env: str, timeout: float, missing: str
+    statuses: Mapping[str, str], env: str, timeout: float, *, is_listed: bool
 ) -> WaitTimeoutError:
     late = {name: status for name, status in statuses.items() if status != "Active"}
     parts = [f"function {name!r} was {status}" for name, status in late.items()]
     if len(parts) > _MAX_NAMED:
         parts[_MAX_NAMED:] = [f"{len(parts) - _MAX_NAMED} more were not Active"]
+    problem, place = ", ".join(parts) or f"{env} had no functions", "deployment"
+    if not is_listed:
+        problem, place = f"no listing of {env} was complete", "network"
     name, status = next(iter(late.items()), ("", "never seen"))
     return WaitTimeoutError(
-        f"{', '.join(parts) or missing} after {timeout:g} s: check the deployment, or wait longer",
+        f"{problem} after {timeout:g} s: check the {place}, or wait longer",
         name=name,
         status=status,
         env=env,

@@ -212,15 +212,12 @@ class TestWait:
         assert "'fn-5' was Creating, 2 more were not Active after 60 s: " in str(caught.value)
         assert "fn-6" not in str(caught.value)
 
-    @pytest.mark.parametrize(
-        ("names", "message"),
-        [((), r"^no listing of .* was complete after 60 s"), (("login",), "was never seen after")],
-    )
-    async def test_a_listing_that_hangs_is_cancelled_in_time(self, names, message):
+    @pytest.mark.parametrize("names", [(), ("login",)])
+    async def test_a_listing_that_hangs_is_cancelled_in_time(self, names):
         async def hang():
             await asyncio.sleep(1e6)
 
-        with pytest.raises(WaitTimeoutError, match=message):
+        with pytest.raises(WaitTimeoutError, match=r"^no listing of .* was complete after 60 s"):
             await self.wait(hang, *names)
 
         assert asyncio.get_running_loop().time() == 60

@@ -98,7 +98,7 @@ def functions() -> StreamingResponse:
 
 def lines() -> Iterator[str]:
     """Read the store in pieces. The server runs a plain generator in threads."""
-    with InventoryStore(STORE) as store:
+    with InventoryStore(STORE, read_only=True) as store:  # a slow reader delays no inventory
         rows = store.functions()
         while piece := list(itertools.islice(rows, 1000)):
             yield "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in piece)

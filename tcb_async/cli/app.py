@@ -38,6 +38,7 @@ COMMANDS = {
     "environments": ("account", "List the environments of an account."),
     "merchants": ("account", "List the merchants of a third-party platform (第三方平台)."),
     "inventory": ("inventory", "List every function of many accounts, into SQLite."),
+    "changes": ("changes", "Show what changed in an inventory since the night before."),
     "token": (
         "account",
         "Check the token: its owner, its lifetime, and whether WeChat accepts it.",

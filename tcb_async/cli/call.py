@@ -15,6 +15,7 @@ from tcb_async.cli.exits import run_command
 from tcb_async.cli.files import read_input
 from tcb_async.cli.options import Access
 from tcb_async.cli.screen import sanitize
+from tcb_async.compare import make_object
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient
@@ -84,11 +85,13 @@ def _read_query(arguments: list[str]) -> dict[str, str]:
 def _read_fields(body: str | None, access: Access) -> dict[str, Any]:
     if body == access.token_file == "-":
         raise CycloptsError("JSON, --token-file: only one of them can read stdin")
-    text = read_input("-") if body == "-" else body or "{}"
+    text = read_input("-") if body == "-" else "{}" if body is None else body
     try:
-        fields: object = json.loads(text)
-    except (ValueError, RecursionError):
+        fields: object = json.loads(text, object_pairs_hook=make_object)
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         fields = None
+    except ValueError as error:  # a key that appears twice
+        raise CycloptsError(f"JSON: {error}") from None
     if isinstance(fields, dict):
         return cast("dict[str, Any]", fields)
     raise CycloptsError(f"JSON: must be {_EXAMPLE}")

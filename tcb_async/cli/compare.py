@@ -6,7 +6,6 @@ Rule: exit code 0 means that everything named was read completely, compared and 
 from __future__ import annotations
 
 import itertools
-import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -17,7 +16,7 @@ import attrs
 from cyclopts import App, Parameter, Token
 
 from tcb_async.cli import options
-from tcb_async.cli.exits import CONFIGURATION, DIFFERENT, DONE, MISSING, run_command
+from tcb_async.cli.exits import DIFFERENT, DONE, MISSING, exit_afterwards, run_command
 from tcb_async.cli.formats import FORMATS, TABLE, Format
 from tcb_async.cli.screen import Screen, plural, sanitize
 from tcb_async.cli.sides import EXPECTED, FOUND, Side, read_sides
@@ -207,8 +206,6 @@ def compare_sides(
             failure = _write_parts(screen, parts)
         if not quiet:
             screen.say(comparison.summary())
-        code = comparison.exit_code()
-        if failure is not None and not isinstance(failure, BrokenPipeError):
-            screen.say(f"tcb-async: stdout: {failure.strerror}")
-            code = code or CONFIGURATION
-        sys.exit(code)
+        with exit_afterwards(screen, comparison.exit_code()):
+            if failure is not None:
+                raise failure

@@ -55,6 +55,19 @@ def exit_code(error: TcbError) -> int:
 
 
 @contextlib.contextmanager
+def exit_afterwards(screen: Screen, code: int) -> Generator[None]:
+    """Exit with the result of a comparison, even if the block cannot write it to stdout."""
+    try:
+        yield
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        screen.say(f"tcb-async: stdout: {error.strerror}")
+        code = code or CONFIGURATION
+    sys.exit(code)
+
+
+@contextlib.contextmanager
 def run_command(*, verbose: bool, level: int = logging.ERROR) -> Generator[Screen]:
     """Open the streams, show the log, and turn errors into an exit code."""
     screen = Screen.open()

@@ -61,10 +61,9 @@ def _choose_kinds(expected: str, found: str) -> dict[str, Kind]:
         raise CycloptsError("- is given twice: stdin can be read only once")
     kinds: dict[str, Kind] = {side: choose_kind(side) for side in (expected, found)}
     if kinds[expected] == "store":
-        other = "cloudbaserc.json" if kinds[found] == "store" else found
+        right = f"changes {found}" if kinds[found] == "store" else f"diff {found} {expected}"
         raise CycloptsError(
-            f"EXPECTED is one list, and {expected} is an inventory: write "
-            f"tcb-async diff {other} {expected}"
+            f"EXPECTED is one list, and {expected} is an inventory: write tcb-async {right}"
         )
     return kinds
 
@@ -112,12 +111,15 @@ def read_sides(
     kinds = _choose_kinds(expected, found)
     lists = _read_documents(expected, found, kinds)
     with contextlib.ExitStack() as stack:
-        store = _open_store(found, stack, screen) if kinds[found] == "store" else None
+        side = None
+        if kinds[found] == "store":
+            store, run, missing = stack.enter_context(open_store(found, screen))
+            side = Side(_read_lists(store, run.run), missing, run)
         # Environments are last, so that an invalid file costs no request.
         if envs := [side for side, kind in kinds.items() if kind == "environment"]:
             lists |= _list_environments(envs, access, requests, screen)
         env = found if kinds[found] == "environment" else None
-        yield lists[expected], store or Side([(None, env, lists[found])])
+        yield lists[expected], side or Side([(None, env, lists[found])])
 
 
 def _list_environments(
@@ -136,31 +138,41 @@ def _list_environments(
     return lists
 
 
-def _open_store(path: str, stack: contextlib.ExitStack, screen: Screen) -> Side:
-    """Open a store, and name the accounts that its run could not list completely."""
+@contextlib.contextmanager
+def open_store(path: str, screen: Screen) -> Generator[tuple[InventoryStore, StoredRun, int]]:
+    """Open a store, choose its latest finished run, and name what this run lacks.
+
+    Yields:
+        The store, the run, and the number of its accounts without a complete list, of unfinished
+        runs after it, and 1 if no environment of the run could be listed.
+    """
     from tcb_async.inventory import InventoryStore  # noqa: PLC0415 - --help does not need it
 
-    store = stack.enter_context(InventoryStore(path, read_only=True))
-    store.check()
-    run, unfinished = _choose_run(store)
-    for later in unfinished:
-        screen.say(f"run {later.run} of {path} is not finished")
+    with InventoryStore(path, read_only=True) as store:
+        store.check()
+        run, unfinished = _choose_run(store)
+        for later in unfinished:
+            screen.say(f"run {later.run} of {path} is not finished")
+        missing = len(unfinished) + _name_missing(store, run.run, screen)
+        yield store, run, missing
+
+
+def _name_missing(store: InventoryStore, run: str, screen: Screen) -> int:
     incomplete = screen.say_each(
-        (
-            f"{account.appid} is not compared: {account.message}"
-            for account in store.missing(run.run)
-        ),
+        (f"{account.appid} is not compared: {account.message}" for account in store.missing(run)),
         "… and {:,} more in the table accounts",
     )
-    screen.say_each(
+    unavailable = screen.say_each(
         (
             f"{environment.env} of {environment.appid} is not compared: WeChat reports that it is "
             f"{environment.status}"
-            for environment in store.unavailable(run.run)
+            for environment in store.unavailable(run)
         ),
         "… and {:,} more in the view unavailable",
     )
-    return Side(_read_lists(store, run.run), incomplete + len(unfinished), run)
+    progress = store.progress(run)
+    has_environments = progress is not None and progress.environments > 0
+    return incomplete + (unavailable > 0 and not has_environments)
 
 
 def _choose_run(store: InventoryStore) -> tuple[StoredRun, list[StoredRun]]:
@@ -175,9 +187,12 @@ def _choose_run(store: InventoryStore) -> tuple[StoredRun, list[StoredRun]]:
 
 
 def _read_lists(store: InventoryStore, run: str) -> Iterator[FunctionList]:
-    """Yield the lists of the complete accounts; an account without an environment has one too."""
+    """Yield the lists of the complete accounts; an account without an environment has one too.
+
+    An account is left out if WeChat refused to list each of its environments.
+    """
     for account in store.complete_accounts(run):
-        if not account.functions:
+        if not account.functions and not account.unavailable:
             yield account.appid, None, {}
         for env, functions in account.functions.items():
             yield account.appid, env, known_functions(env, functions)

@@ -10,15 +10,15 @@ from tcb_async.inventory.accounts import (
     platform_accounts,
 )
 from tcb_async.inventory.inventory import Inventory, InventorySummary, list_account
-from tcb_async.inventory.store import (
-    InventoryRun,
-    InventoryStore,
+from tcb_async.inventory.records import (
     MissingAccount,
     RunProgress,
     StoredAccount,
+    StoredChange,
     StoredRun,
     UnavailableEnvironment,
 )
+from tcb_async.inventory.store import InventoryRun, InventoryStore
 
 __all__ = [
     "Account",
@@ -31,6 +31,7 @@ __all__ = [
     "MissingAccount",
     "RunProgress",
     "StoredAccount",
+    "StoredChange",
     "StoredRun",
     "UnavailableEnvironment",
     "list_account",

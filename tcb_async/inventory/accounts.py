@@ -25,13 +25,12 @@ from tcb_async.exceptions import (
 )
 from tcb_async.models import Authorizer, CloudFunction
 from tcb_async.tokens import AuthorizerToken, ComponentToken, TokenProvider, as_provider
+from tcb_async.tokens.providers import COMPONENT
 
 AccountStatus = Literal["complete", "failed", "denied"]
 """``denied``: the merchant, or WeChat, does not allow the caller to list the account."""
 
 ACCOUNT_EXAMPLE = "such as Account(appid, token)"
-
-_COMPONENT_TOKEN = "/cgi-bin/component/api_component_token"  # noqa: S105 - a path
 
 
 @attrs.frozen(init=False, eq=False, repr=False)
@@ -126,7 +125,7 @@ def is_fatal(error: TcbError) -> bool:
         return True
     if not isinstance(error, ApiError):
         return False
-    if error.endpoint == _COMPONENT_TOKEN and isinstance(error, TokenError):
+    if error.endpoint == COMPONENT and isinstance(error, TokenError):
         return True  # this covers an unreadable ticket
     return is_platforms_fault(error.errcode, error.endpoint)
 

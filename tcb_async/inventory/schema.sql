@@ -66,8 +66,9 @@ WHERE last_seen_run = complete
     AND NOT EXISTS (SELECT 1 FROM runs WHERE run > planned AND finished_at IS NOT NULL);
 
 -- What was added, removed and updated until the last finished run, since the last finished run
--- before it that knows the environment: a run does not if the account failed in it, or the
--- environment was unavailable.
+-- before it that knows the environment: a run does not if the account failed in it, the environment
+-- was unavailable, or the definition did not name it. A run without the account knows that it has no
+-- functions.
 CREATE VIEW IF NOT EXISTS changes AS
 WITH latest AS (
     SELECT max(run) AS new FROM runs WHERE finished_at IS NOT NULL
@@ -80,6 +81,7 @@ pair AS (  -- each environment, and the two runs to compare
             WHERE visit.run = runs.run AND visit.appid = environment.appid AND (
                 visit.status != 'complete'
                 OR env IN (SELECT key FROM json_each(visit.unavailable))
+                OR env NOT IN (SELECT value FROM json_each(coalesce(requested, json_array(env))))
             )
         )
     ) AS old
@@ -89,6 +91,7 @@ pair AS (  -- each environment, and the two runs to compare
         WHERE visit.run = new AND visit.appid = environment.appid AND (
             visit.status != 'complete'
             OR env IN (SELECT key FROM json_each(visit.unavailable))
+            OR env NOT IN (SELECT value FROM json_each(coalesce(requested, json_array(env))))
         )
     )
 ),
@@ -103,6 +106,7 @@ SELECT
     appid, env, name, CASE WHEN now.name IS NULL THEN 'removed' ELSE 'updated' END AS change,
     was.status AS old_status, now.status AS new_status,
     was.runtime AS old_runtime, now.runtime AS new_runtime,
+    was.add_time AS old_add_time, now.add_time AS new_add_time,
     was.mod_time AS old_mod_time, now.mod_time AS new_mod_time
 FROM was LEFT JOIN now USING (appid, env, name)
 WHERE now.name IS NULL
@@ -111,7 +115,7 @@ WHERE now.name IS NULL
 UNION ALL
 SELECT
     appid, env, name, 'added',
-    NULL, now.status, NULL, now.runtime, NULL, now.mod_time
+    NULL, now.status, NULL, now.runtime, NULL, now.add_time, NULL, now.mod_time
 FROM now LEFT JOIN was USING (appid, env, name)
 WHERE was.name IS NULL;
 

@@ -2,10 +2,7 @@
 
 Rule: a run stores its accounts before it lists the first, and saves an account in one transaction:
 if the process is killed, each account is in the file as a whole, or it is missing and can be named.
-The file never contains a token. No SQLite error leaves this module: each becomes an error with
-advice.
-
-The tables and views are in ``schema.sql``.
+The file never contains a token.
 """
 
 from __future__ import annotations
@@ -13,296 +10,45 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import errno
 import itertools
 import logging
-import os
 import sqlite3
-import threading
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     Callable,
-    Generator,
+    Collection,
     Iterable,
     Iterator,
     Mapping,
 )
 from datetime import date, datetime
-from importlib import resources
 from operator import itemgetter
 from os import PathLike
 from pathlib import Path
 from typing import Self
 
-import attrs
 import msgspec
 
 from tcb_async._arguments import check_instance
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory.accounts import Account, AccountListing, iterate_accounts
-from tcb_async.inventory.inventory import AccountCounts
+from tcb_async.inventory.database import Database, make_damage_error
+from tcb_async.inventory.records import (
+    MissingAccount,
+    RunProgress,
+    StoredAccount,
+    StoredChange,
+    StoredRun,
+    UnavailableEnvironment,
+)
 from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction
 from tcb_async.tokens import StaticToken
 
 _log = logging.getLogger("tcb_async.inventory")
 
-_APPLICATION = 0x74636269  # "tcbi": identifies the file
-_VERSION = 4
-_LOCK_SECONDS = 10.0  # seconds to wait for a transaction of a different program
-
-
-class _Database:
-    """One connection to the file, which is checked, and locked for one writer."""
-
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        self.path = path
-        # Resolved now, because the working directory or a link may change later.
-        self._resolved_path = path.resolve()
-        self._is_read_only = read_only
-        self._lock: sqlite3.Connection | None = None
-        # A service makes its calls in threads, which continue when it is cancelled: `close` waits
-        # for their transaction.
-        self._mutex = threading.Lock()
-        with self._translate_errors(), contextlib.ExitStack() as cleanup:
-            self._connection = self._connect()
-            cleanup.callback(self._connection.close)
-            self._connection.row_factory = sqlite3.Row
-            self.execute: Callable[..., sqlite3.Cursor] = self._connection.execute
-            self.execute_many: Callable[..., sqlite3.Cursor] = self._connection.executemany
-            self._file = self._resolved_path.stat()
-            self._prepare()
-            cleanup.pop_all()
-
-    def close(self) -> None:
-        with self._mutex:
-            self._connection.close()
-            if self._lock is not None:
-                self._lock.close()
-
-    def rows(self, query: str, *values: object) -> Generator[sqlite3.Row]:
-        with self._translate_errors():
-            # Not with `yield from`, which closes the cursor together with the generator: the reader
-            # may have closed the database before.
-            for row in self.execute(query, values):  # noqa: UP028 - as above
-                yield row
-
-    @contextlib.contextmanager
-    def transaction(self) -> Generator[None]:
-        # Otherwise SQLite would keep writing to the deleted file.
-        if not self._resolved_path.exists() or not os.path.samestat(
-            self._file, self._resolved_path.stat()
-        ):
-            problem = "the file was removed or replaced during the run"
-            raise FileNotFoundError(errno.ENOENT, problem, str(self.path))
-        # The connection commits after its block, or rolls back.
-        with self._mutex, self._translate_errors(), self._connection:
-            # Take the write lock up front: SQLite does not wait when a read transaction is
-            # upgraded, it fails.
-            self.execute("BEGIN IMMEDIATE")
-            yield
-
-    def checkpoint(self) -> None:
-        """Move all that was committed from the ``-wal`` file into the main file.
-
-        It waits for readers, as long as for a lock.
-        """
-        with self._mutex, self._translate_errors():
-            self.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
-
-    def check(self) -> None:
-        """Read the whole file: damage shows only where it is read.
-
-        ``quick_check`` does not notice swapped pages, and ``integrity_check`` does not notice
-        deleted rows, so the functions are counted as well.
-        """
-        with (
-            self._translate_errors(),
-            # A new connection has no pages in memory.
-            contextlib.closing(self._connect()) as reader,
-        ):
-            is_sound = reader.execute("PRAGMA integrity_check(1)").fetchall() == [("ok",)]
-            if not is_sound or reader.execute("SELECT * FROM lost").fetchall():
-                raise _make_damage_error(self.path)
-
-    def lock(self) -> None:
-        """Become the file's only writer, until it is closed.
-
-        It locks a file beside this one. The system releases the lock with its process, even after
-        kill -9. Readers need no lock.
-        """
-        if self._is_read_only:
-            raise ConfigurationError(f"{self.path} was opened with read_only=True: open it without")
-        if self._lock is not None:
-            return
-        # A lock on the file itself would be released after each transaction. SQLite can lock a file
-        # on every system, where `fcntl` and `msvcrt` would be two ways.
-        path = self._resolved_path.with_name(f".{self._resolved_path.name}.lock")
-        with self._translate_errors(path), contextlib.ExitStack() as cleanup:
-            lock = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-            cleanup.callback(lock.close)
-            lock.execute("BEGIN EXCLUSIVE")
-            cleanup.pop_all()
-            self._lock = lock
-
-    def _connect(self) -> sqlite3.Connection:
-        # A full path, because SQLite reads a name that begins with "file:" as a URI.
-        is_uri = self._is_read_only
-        name = f"{self._resolved_path.as_uri()}?mode=ro" if is_uri else self._resolved_path
-        return sqlite3.connect(
-            name, timeout=_LOCK_SECONDS, isolation_level=None, uri=is_uri, check_same_thread=False
-        )
-
-    def _prepare(self) -> None:
-        if self._is_read_only:
-            self.execute("BEGIN")  # all queries read the same state of the file
-        # One statement, so that a second process makes its tables before it or after it.
-        application, version, tables = self.execute(
-            "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) "
-            "FROM pragma_application_id, pragma_user_version"
-        ).fetchone()
-        if application != _APPLICATION and (tables or self._is_read_only):
-            raise ConfigurationError(
-                f"{self.path} is a database, but not an inventory: name a different file"
-            )
-        if tables and version != _VERSION:
-            raise ConfigurationError(
-                f"{self.path} has schema {version}, but this version of tcb-async uses schema "
-                f"{_VERSION}: name a new file, or use the version that made this one"
-            )
-        if self._is_read_only:
-            return
-        # SQLite does not wait here, but fails if a second process does the same: then it is done.
-        with contextlib.suppress(sqlite3.OperationalError):
-            self.execute("PRAGMA journal_mode = WAL")
-        self.execute("PRAGMA synchronous = NORMAL")  # survives kill -9
-        if not tables:
-            schema = resources.files("tcb_async.inventory").joinpath("schema.sql")
-            with self.transaction():
-                for statement in schema.read_text("utf-8").split("\n\n"):
-                    self.execute(statement)
-                self.execute(f"PRAGMA user_version = {_VERSION}")
-                self.execute(f"PRAGMA application_id = {_APPLICATION}")
-
-    @contextlib.contextmanager
-    def _translate_errors(self, path: Path | None = None) -> Generator[None]:
-        try:
-            yield
-        except (sqlite3.Error, UnicodeDecodeError) as error:
-            raise self._explain(error, path or self.path) from None
-
-    def _explain(self, error: sqlite3.Error | UnicodeDecodeError, path: Path) -> Exception:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the other bits add details
-        if code in _NO_DATABASE or "decode" in str(error):  # sqlite3 gives that one no code
-            return _make_damage_error(path)
-        if code == sqlite3.SQLITE_BUSY:
-            return ConfigurationError(
-                f"{self.path} is being written by a different process, such as a second inventory: "
-                "wait until it has finished, or name a different file"
-            )
-        number, problem = _OS_ERRORS.get(code, (errno.EIO, f"SQLite: {error}"))
-        return OSError(number, problem, str(path))
-
-
-def _make_damage_error(path: Path) -> ConfigurationError:
-    return ConfigurationError(
-        f"{path} is not an SQLite database, or is damaged: put a backup in its place, or name "
-        "a different file"
-    )
-
-
-_NOT_READ = (
-    "it was in an earlier list of this run, but not in the last one: check that the list is "
-    "complete, then run the inventory again"
-)
-_NO_DATABASE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
-_OS_ERRORS = {
-    sqlite3.SQLITE_FULL: (errno.ENOSPC, "the disk is full, or a quota is used up"),
-    sqlite3.SQLITE_READONLY: (errno.EACCES, "the file cannot be written"),
-    sqlite3.SQLITE_PERM: (errno.EACCES, "the file cannot be written"),
-    sqlite3.SQLITE_CANTOPEN: (errno.ENOENT, "the file cannot be opened: check folder and rights"),
-}
-
-
-@attrs.frozen
-class MissingAccount:
-    """An account that a run could not list completely.
-
-    Attributes:
-        appid: Its appid.
-        status: ``failed``, ``denied``, or ``waiting`` until the run has listed it.
-        errcode: WeChat's code; None if WeChat did not reply with one.
-        rid: WeChat's request id; None without one.
-        message: The problem and the next step.
-    """
-
-    appid: str
-    status: str
-    errcode: int | None
-    rid: str | None
-    message: str
-
-
-@attrs.frozen
-class UnavailableEnvironment:
-    """An environment that WeChat refused to list, because it is not in service.
-
-    Attributes:
-        appid: Its account, which is complete without it.
-        env: Its id.
-        status: WeChat's status, such as ``HALTED``.
-    """
-
-    appid: str
-    env: str
-    status: str
-
-
-@attrs.define(kw_only=True)
-class RunProgress(AccountCounts):
-    """The state of a run: the counts of `InventorySummary`, and these.
-
-    Attributes:
-        run: Its date.
-        is_finished: Whether every account was listed, or has failed.
-        waiting: Accounts that it is to list and has not listed yet.
-        departed: Accounts of the previous finished run that this run has not seen (yet).
-    """
-
-    run: str
-    is_finished: bool = attrs.field(converter=bool)
-    waiting: int
-    departed: int
-
-
-@attrs.frozen
-class StoredRun:
-    """One run of a store. Its times are texts in ISO 8601, such as ``2026-01-31T03:00:00+08:00``.
-
-    Attributes:
-        run: Its date.
-        started_at: When it began.
-        planned_at: When it stored the accounts that it is to list; None before that.
-        finished_at: When every account was listed, or had failed; None before that.
-    """
-
-    run: str
-    started_at: str
-    planned_at: str | None
-    finished_at: str | None
-
-
-@attrs.frozen
-class StoredAccount:
-    """An account that a run listed completely.
-
-    Attributes:
-        appid: Its appid.
-        functions: Its functions by environment, empty environments included.
-    """
-
-    appid: str
-    functions: Mapping[str, tuple[CloudFunction, ...]]
+_NOT_SAVED = "no listing of it was saved: run the inventory again"
+_MAX_NAMED = 20  # accounts in a message
 
 
 def china_now() -> datetime:
@@ -349,7 +95,7 @@ class InventoryStore:
         self.path: Path = Path(path)
         self._clock = clock
         self._has_begun = False
-        self._database = _Database(self.path, read_only=read_only)
+        self._database = Database(self.path, read_only=read_only)
 
     def __repr__(self) -> str:
         return f"<InventoryStore {str(self.path)!r}>"
@@ -460,7 +206,7 @@ class InventoryStore:
             ConfigurationError: An account is not as it was saved: the file is damaged.
         """
         rows = self._database.rows(
-            "SELECT accounts.appid, environments, accounts.functions, "
+            "SELECT accounts.appid, environments, unavailable, accounts.functions, "
             "env, name, functions.status, runtime, add_time, mod_time "
             "FROM accounts LEFT JOIN functions ON functions.appid = accounts.appid "
             "AND run BETWEEN first_seen_run AND last_seen_run "
@@ -470,12 +216,12 @@ class InventoryStore:
         )
         # One account at a time, so that memory does not grow with the store: the rows are sorted by
         # account, and `groupby` reads a group when it is used.
-        for account, its_rows in itertools.groupby(rows, itemgetter(0, 1, 2)):
-            appid, environments, number = account
+        for account, its_rows in itertools.groupby(rows, itemgetter(0, 1, 2, 3)):
+            appid, environments, unavailable, number = account
             try:
-                found = _make_account(appid, environments, number, its_rows)
+                found = _make_account(appid, environments, unavailable, number, its_rows)
             except (LookupError, TypeError, ValueError, msgspec.MsgspecError):
-                raise _make_damage_error(self.path) from None
+                raise make_damage_error(self.path) from None
             yield found
 
     def check(self) -> None:
@@ -491,6 +237,27 @@ class InventoryStore:
         """Return the rows of the view ``current``, in order of account, environment and name."""
         return map(dict, self._database.rows("SELECT * FROM current ORDER BY appid, env, name"))
 
+    def changes(self) -> Iterator[StoredChange]:
+        """Read the view ``changes``, in order of account, environment and name.
+
+        Raises:
+            ConfigurationError: A function is not as it was saved: the file is damaged.
+        """
+        query = (
+            "SELECT change, appid, env, name, old_status, old_runtime, old_add_time, old_mod_time, "
+            "new_status, new_runtime, new_add_time, new_mod_time "
+            "FROM changes ORDER BY appid, env, name"
+        )
+        for change, appid, env, name, *values in self._database.rows(query):
+            try:
+                before, after = (
+                    None if values[first] is None else CloudFunction(name, *values[first:][:4])
+                    for first in (0, 4)
+                )
+            except (TypeError, ValueError):
+                raise make_damage_error(self.path) from None
+            yield StoredChange(change, before, after, appid, env)
+
 
 class InventoryRun:
     """One run of an inventory in a store: see `InventoryStore.begin`.
@@ -501,7 +268,7 @@ class InventoryRun:
         skipped: The number of accounts that `unfinished` skipped, as this run has listed them.
     """
 
-    def __init__(self, database: _Database, run: str, clock: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, run: str, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._clock = clock
         self.run = run
@@ -518,7 +285,8 @@ class InventoryRun:
 
         All accounts are read before the first is yielded. An account that failed is yielded again,
         and so is a complete account whose ``envs`` have changed. However the run finishes, an
-        account that was stored and not listed is missing.
+        account that was stored and not listed is missing. An account of an earlier list that this
+        list omits leaves the run, also if it was listed; the log names it.
 
         Raises:
             ConfigurationError: There are no accounts, or the store contains only other accounts, so
@@ -537,18 +305,21 @@ class InventoryRun:
     def _plan(self, definitions: Mapping[str, str | None]) -> list[str]:
         """Store planned accounts by their definitions; return those not complete in this run."""
         database = self._database
-        query = "SELECT appid, requested FROM accounts WHERE run = ? AND status = 'complete'"
+        query = "SELECT appid, requested, status = 'complete' FROM accounts WHERE run = ?"
         with database.transaction():
-            known = {appid for (appid,) in database.execute("SELECT DISTINCT appid FROM accounts")}
-            if known and known.isdisjoint(definitions):
-                raise ConfigurationError(
-                    f"{database.path} contains other accounts, and none of these "
-                    f"{len(definitions)}: name a different file"
-                )
-            complete = dict(database.execute(query, (self.run,)))
+            self._check_owner(definitions)
+            planned = list(database.execute(query, (self.run,)))
+            complete = {
+                appid: requested for appid, requested, is_complete in planned if is_complete
+            }
             unfinished = [each[0] for each in definitions.items() if each not in complete.items()]
-            for appid in complete.keys() & unfinished:
+            omitted = sorted(appid for appid, *_ in planned if appid not in definitions)
+            for appid in (*complete.keys() & unfinished, *omitted):
                 self._discard(appid)
+            if omitted:  # no longer the run that was finished
+                database.execute(
+                    "UPDATE runs SET finished_at = NULL, accounts = NULL WHERE run = ?", (self.run,)
+                )
             database.execute_many(
                 "INSERT OR IGNORE INTO accounts (run, appid, status) VALUES (?, ?, 'waiting')",
                 ((self.run, appid) for appid in definitions),
@@ -556,9 +327,23 @@ class InventoryRun:
             now = self._clock().isoformat()
             database.execute("UPDATE runs SET planned_at = ? WHERE run = ?", (now, self.run))
         database.checkpoint()  # as in `InventoryStore.begin`
+        if omitted:
+            rest = f" … and {len(omitted) - _MAX_NAMED} more" * (len(omitted) > _MAX_NAMED)
+            names = ", ".join(omitted[:_MAX_NAMED])
+            _log.warning("not in this list, so removed from run %s: %s%s", self.run, names, rest)
         self.planned = len(definitions)
         self.skipped = len(definitions) - len(unfinished)
         return unfinished
+
+    def _check_owner(self, appids: Collection[str]) -> None:
+        """Refuse accounts of a different owner; before the first listing, any may be corrected."""
+        query = "SELECT appid, max(status = 'complete') FROM accounts GROUP BY appid"
+        known = dict(self._database.execute(query))
+        if any(known.values()) and known.keys().isdisjoint(appids):
+            raise ConfigurationError(
+                f"{self._database.path} contains other accounts, and none of these {len(appids)}: "
+                "name a different file"
+            )
 
     def save(self, found: AccountListing) -> None:
         """Save the listing of an account: all of it, in one transaction.
@@ -583,9 +368,9 @@ class InventoryRun:
             self._save_account(found, definition, number)
 
     def finish(self) -> None:
-        """Mark the run as finished: an account outside of its plan has departed.
+        """Mark the run as finished: an account that is not in it has departed.
 
-        A planned account that was not listed has failed. The whole file is read, so that a damaged
+        A planned account without a listing has failed. The whole file is read, so that a damaged
         file is never finished.
 
         Raises:
@@ -599,7 +384,7 @@ class InventoryRun:
             database.execute(
                 "UPDATE accounts SET status = 'failed', message = ?, finished_at = ? "
                 "WHERE run = ? AND status = 'waiting'",
-                (_NOT_READ, now, self.run),
+                (_NOT_SAVED, now, self.run),
             )
             database.execute(
                 "UPDATE runs SET finished_at = ?, "
@@ -653,7 +438,8 @@ class InventoryRun:
                 ((last, appid, *_IDENTITY(row), self.run) for row in gone),
             )
             execute_many(
-                "INSERT INTO functions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO functions (appid, env, name, status, runtime, add_time, mod_time, "
+                "first_seen_run, last_seen_run) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 ((appid, *row, self.run, self.run) for row in new),
             )
         return len(rows)
@@ -663,7 +449,9 @@ class InventoryRun:
         reason = (None,) * 3 if error is None else (_fit(error.errcode), error.rid, str(error))
         environments = _format_json([*found.functions]), _format_json({**found.unavailable})
         self._database.execute(
-            "INSERT OR REPLACE INTO accounts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO accounts (run, appid, status, errcode, rid, message, "
+            "requested, environments, unavailable, functions, finished_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 self.run, found.account.appid, found.status, *reason, definition, *environments,
                 number, self._clock().isoformat(),
@@ -714,7 +502,7 @@ def _format_json(value: object) -> str:
 
 
 def _make_account(
-    appid: str, environments: str, number: int, rows: Iterable[sqlite3.Row]
+    appid: str, environments: str, unavailable: str, number: int, rows: Iterable[sqlite3.Row]
 ) -> StoredAccount:
     """Make an account of its rows; an account without functions has one row of nulls.
 
@@ -724,14 +512,18 @@ def _make_account(
     """
     envs = msgspec.json.decode(environments, type=list[str])
     functions: dict[str, list[CloudFunction]] = {env: [] for env in envs}
-    for _, _, _, env, *values in rows:
+    for _, _, _, _, env, *values in rows:
         if env is not None:
             if not all(value is None or isinstance(value, str) for value in values):
                 raise TypeError(values)
             functions[env].append(CloudFunction(*values))
     if sum(map(len, functions.values())) != number:
         raise ValueError(number)
-    return StoredAccount(appid, {env: tuple(found) for env, found in functions.items()})
+    return StoredAccount(
+        appid,
+        {env: tuple(found) for env, found in functions.items()},
+        msgspec.json.decode(unavailable, type=dict[str, str]),
+    )
 
 
 def _fit(errcode: int | None) -> int | None:

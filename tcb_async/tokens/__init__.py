@@ -10,8 +10,8 @@ A provider of your own is two methods; see `TokenProvider`.
 Rule: every source of tokens is a `TokenProvider`, and calls WeChat through the client's transport.
 """
 
-from tcb_async._arguments import TokenKind
 from tcb_async._redact import Secret
+from tcb_async.tokens.kinds import TokenKind
 from tcb_async.tokens.protocols import (
     LeasingStore,
     StoredToken,

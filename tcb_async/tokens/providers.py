@@ -18,19 +18,18 @@ from typing import ClassVar, Self, TypeGuard
 import attrs
 
 from tcb_async._arguments import (
-    TokenKind,
     check_appid,
     check_async,
     check_instance,
     check_secret,
-    choose_token_key,
     why_not_a_secret,
 )
 from tcb_async._redact import Hidden, Secret, describe
 from tcb_async.errcodes import BAD_REFRESH_TOKEN, STALE_TOKEN
 from tcb_async.exceptions import ConfigurationError, RateLimitError, TokenError
 from tcb_async.models import Authorizer
-from tcb_async.tokens.context import TokenContext, call_user_code
+from tcb_async.tokens.guarded_store import GuardedStore
+from tcb_async.tokens.kinds import TokenKind, choose_token_key
 from tcb_async.tokens.protocols import TokenApi, TokenProvider, TokenStore
 from tcb_async.tokens.refresh import (
     AUTHORIZER,
@@ -41,11 +40,12 @@ from tcb_async.tokens.refresh import (
     call_with_token,
     read_token_reply,
 )
+from tcb_async.tokens.single_flight import call_user_code
 from tcb_async.tokens.stores import MemoryStore
 
 _STABLE = "/cgi-bin/stable_token"
 _CLASSIC = "/cgi-bin/token"
-_COMPONENT = "/cgi-bin/component/api_component_token"
+COMPONENT = "/cgi-bin/component/api_component_token"
 # Seconds between two forced refreshes.
 _FORCED_SECONDS = 30.0
 
@@ -157,7 +157,7 @@ class _AppToken(ManagedToken):
         self._secret = check_secret("secret", secret)
         appid = check_appid("appid", hidden_appid)
         store = MemoryStore() if store is None else store
-        super().__init__(appid, TokenContext(store, clock, random))
+        super().__init__(appid, GuardedStore(store, clock, random))
         self._forced_at = -math.inf  # of a `StableToken`
 
     @abstractmethod
@@ -165,7 +165,7 @@ class _AppToken(ManagedToken):
         """Request a token from WeChat."""
 
     def _make_token(self, host: str) -> RefreshingToken:
-        return RefreshingToken(self._make_key(self._name, host), self._context, self._request_token)
+        return RefreshingToken(self._make_key(self._name, host), self._store, self._request_token)
 
 
 class StableToken(_AppToken):
@@ -195,7 +195,7 @@ class StableToken(_AppToken):
 
     async def force_refresh(self, api: TokenApi) -> None:
         """Replace the token: see `TcbClient.force_refresh_token`, which calls this method."""
-        now = self._context.clock()
+        now = self._store.clock()
         since = now - self._forced_at
         if 0 <= since < _FORCED_SECONDS:  # WeChat would reply without replacing the token
             wait = _FORCED_SECONDS - since
@@ -288,7 +288,7 @@ class ComponentToken(_AppToken):
             "component_verify_ticket": await self._fetch_ticket(),
         }
         return read_token_reply(
-            await api.call_token_endpoint(_COMPONENT, body=body), _COMPONENT, prefix="component_"
+            await api.call_token_endpoint(COMPONENT, body=body), COMPONENT, prefix="component_"
         )
 
     async def _fetch_ticket(self) -> Secret:
@@ -304,7 +304,7 @@ class ComponentToken(_AppToken):
         raise TokenError(
             f"{problem}; return the latest component_verify_ticket: WeChat pushes one every 10 "
             "minutes",
-            endpoint=_COMPONENT,
+            endpoint=COMPONENT,
         )
 
 
@@ -347,11 +347,11 @@ class AuthorizerToken(ManagedToken):
         check_instance("component", component, ComponentToken, "one for all its merchants")
         self._component = component
         self._on_rotate = check_async("on_rotate", on_rotate, "refresh_token")
-        context = component._context  # noqa: SLF001 - a class of this module
+        guarded = component._store  # noqa: SLF001 - a class of this module
         if store is not None:
-            context = TokenContext(store, context.clock, context.random)
+            guarded = GuardedStore(store, guarded.clock, guarded.random)
         account = f"{component.appid}:{check_appid('authorizer_appid', hidden_appid)}"
-        super().__init__(account, context)
+        super().__init__(account, guarded)
 
     @classmethod
     def from_authorizer(
@@ -378,15 +378,15 @@ class AuthorizerToken(ManagedToken):
         return cls(component, appid, refresh_token, on_rotate=on_rotate, store=store)
 
     def _make_token(self, host: str) -> RefreshingToken:
-        context, key = self._context, self._make_key("authorizer", host)
+        store, key = self._store, self._make_key("authorizer", host)
         rotating = RotatingToken(
             self._make_key("refresh", host),
-            context,
+            store,
             self._request_with,
             self._on_rotate,
             self._initial,
         )
-        return RefreshingToken(key, context, rotating.request_token, rotating.save_unsaved)
+        return RefreshingToken(key, store, rotating.request_token, rotating.save_unsaved)
 
     async def _request_with(self, api: TokenApi, refresh_token: Secret) -> TokenReply | TokenError:
         """Request a token; return the error if a different refresh token may help."""

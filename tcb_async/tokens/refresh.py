@@ -3,24 +3,12 @@
 Rule: there is one token request at a time for each account and host; a refused token is not used
 again, unless WeChat itself returns it again; and no error refers to a frame with a token.
 
-A call passes through these classes and functions, in the order of this file:
+A call passes through the classes of this file in their order. A `SingleFlight` runs one refresh at
+a time, in its own task; a `GuardedStore` has a fallback for each operation while it is unreachable.
 
-==================  ===============================================================================
-`call_with_token`   makes the call, and replays it with a newer token if WeChat refuses the token
-`ManagedToken`      the user's object: an account, with a `RefreshingToken` for each host, because
-                    a token is sent only to the host that issued it
-`RefreshingToken`   the cached token: decides when to refresh it, and handles a refusal
-`RotatingToken`     for merchants: the refresh token, which WeChat may replace at each refresh
-`read_token_reply`  reads the reply of WeChat
-==================  ===============================================================================
-
-`tcb_async.tokens.context` has two more: a `SingleFlight` runs one refresh at a time, in its own
-task, which continues if a waiting caller is cancelled; a `TokenContext` is the store, with a
-fallback for each operation while it is unreachable.
-
-**When.** Without a valid token, callers wait for one refresh. From 60 to 200 s before the expiry
-(at random, so that processes do not refresh together) a call starts a refresh in the background and
-gets the old token: this refresh is *early*. A refresh that invalidates a leaked token is *forced*.
+Without a valid token, callers wait for one refresh. From 60 to 200 s before the expiry (at random,
+so that processes do not refresh together) a call starts a refresh in the background and gets the
+old token: this refresh is *early*. A refresh that invalidates a leaked token is *forced*.
 
 **Order of a refresh**
 
@@ -49,19 +37,13 @@ A forced refresh adopts nothing in 2 and 4. Without leases, 3 is skipped.
 
 **Events during a refresh**
 
-======================================  ===========================================================
-a caller is cancelled                   the refresh continues for the others
-its client is closed                    it stops; a waiter with a different client starts its own
-its process dies, or is too slow        the lease expires; its late writes have a lower version
-the store fails, or hangs               it is called again immediately, then not for 5 s; the
-                                        refresh goes on without it
-WeChat fails, early                     the old token is used, and the refresh is retried in 10 s
-WeChat fails otherwise                  each caller gets a copy of the error
-WeChat returns a token that it refused  the token is *reissued*: used for 30 s, although it is
-                                        refused, to avoid a storm of token requests
-a token is refused while it is fetched  it is not cached, and the callers request a new one
-the clock is set back                   pauses do not get longer: both of their bounds are checked
-======================================  ===========================================================
+- A closed client stops it; a waiter with a different client starts its own.
+- If its process dies or is too slow, the lease expires, and its late writes have a lower version.
+- If WeChat fails, an early refresh is retried in 10 s; otherwise each caller gets a copy of the
+  error.
+- A token that WeChat returns after refusing it is *reissued*: it is used for 30 s, although it is
+  refused, to avoid a storm of token requests.
+- A token that is refused while it is fetched is not cached: the callers request a new one.
 """
 
 from __future__ import annotations
@@ -78,22 +60,14 @@ from urllib.parse import quote, urlsplit
 
 import attrs
 
-from tcb_async._arguments import TokenKind, why_not_a_secret
+from tcb_async._arguments import why_not_a_secret
 from tcb_async._redact import Hidden, Secret, describe, forget_frames
 from tcb_async.errcodes import STALE_TOKEN
 from tcb_async.exceptions import ResponseError, TcbError, TokenError
-from tcb_async.tokens.context import (
-    NO_LEASE,
-    SingleFlight,
-    TokenContext,
-    call_user_code,
-    make_version,
-)
-from tcb_async.tokens.protocols import (
-    StoredToken,
-    TokenApi,
-    TokenProvider,
-)
+from tcb_async.tokens.guarded_store import NO_LEASE, GuardedStore
+from tcb_async.tokens.kinds import TokenKind
+from tcb_async.tokens.protocols import StoredToken, TokenApi, TokenProvider
+from tcb_async.tokens.single_flight import SingleFlight, call_user_code
 
 RequestToken = Callable[[TokenApi], Awaitable["TokenReply"]]
 OnRotate = Callable[[str], Awaitable[object]]
@@ -168,13 +142,13 @@ async def call_with_token(
 class ManagedToken(ABC):
     """A token of WeChat's that is shared through a store and refreshed before it expires."""
 
-    __slots__ = ("_account", "_context", "_last", "_tokens")
+    __slots__ = ("_account", "_last", "_store", "_tokens")
 
     kind: ClassVar[TokenKind]
 
-    def __init__(self, account: str, context: TokenContext) -> None:
+    def __init__(self, account: str, store: GuardedStore) -> None:
         self._account = account  # as in its keys in the store
-        self._context = context
+        self._store = store
         # By host. One token for all would send the token of a test server to WeChat, and back.
         self._tokens: dict[str, RefreshingToken] = {}
         self._last: RefreshingToken | None = None
@@ -268,7 +242,7 @@ class RefreshingToken:
 
     # Its key in the store.
     _key: str
-    _context: TokenContext
+    _store: GuardedStore
     _request_token: RequestToken
     _before_refresh: Callable[[TokenApi], Awaitable[None]] | None = None
     cached: StoredToken | None = attrs.field(init=False, default=None)
@@ -285,15 +259,15 @@ class RefreshingToken:
     @property
     def is_alive(self) -> bool:
         """Whether a token is cached that has not expired."""
-        return self.cached is not None and self._context.clock() < self.cached.expires_at
+        return self.cached is not None and self._store.clock() < self.cached.expires_at
 
     async def get(self, api: TokenApi) -> Secret:
         """Return a valid token; call the store or WeChat only if none is cached."""
-        self._context.flush(api)  # the client that started this may have been closed
+        self._store.flush(api)  # the client that started this may have been closed
         # A loop: a fetched token may be refused before this caller gets its turn.
         while (cached := self.cached) is None or not self.is_alive:
             await self.flight.join(api, partial(self._refresh, request=self._request_token))
-        if self._context.clock() >= self._refresh_at:
+        if self._store.clock() >= self._refresh_at:
             self.flight.start(api, partial(self._refresh, request=self._request_token, early=True))
         return cached.token
 
@@ -304,11 +278,11 @@ class RefreshingToken:
         cached = self.cached
         if cached is not None and token == cached.token:
             # WeChat has just returned this token after refusing it, and would do so once more.
-            if 0 <= self._context.clock() - self._reissued_at < _REISSUED_SECONDS:
+            if 0 <= self._store.clock() - self._reissued_at < _REISSUED_SECONDS:
                 return
             self.cached = None
         self._refused = (*self._refused, token)[-_MAX_REFUSED:]
-        await self._context.forget(self._key, token)
+        await self._store.forget(self._key, token)
 
     async def force(self, api: TokenApi, request: RequestToken) -> None:
         """Replace the token, even if a valid token is cached or stored."""
@@ -330,7 +304,7 @@ class RefreshingToken:
         return failure
 
     def _postpone_refresh(self, cached: StoredToken, failure: TcbError | None) -> None:
-        now = self._context.clock()
+        now = self._store.clock()
         self._refresh_at = now + _RETRY_SECONDS
         if failure is not None:
             _log.warning(
@@ -343,33 +317,33 @@ class RefreshingToken:
     async def _refresh_with_lease(
         self, api: TokenApi, request: RequestToken, *, early: bool, forced: bool
     ) -> None:
-        context = self._context
+        store = self._store
         lease = await self._wait_for_turn(early=early, forced=forced)
         if lease is None:
             return
         try:
             # Read it again: after the first read, the last owner of the lease may have written a
             # token. Otherwise two processes would make one request each.
-            stored = await context.get(self._key)
+            stored = await store.get(self._key)
             if not forced and self._adopt(stored):
                 return
             # The version of the lease fences the write: if a different process took over from a
             # slow owner, that owner has the lower version, and the store refuses its token.
-            version = lease or make_version(stored, self._context.clock())
+            version = lease or make_version(stored, self._store.clock())
             await self._request_and_share(api, request, version)
         finally:
             # The lease is released after an error and a cancellation too: others wait for it. If
             # this process dies here, the lease expires.
-            await context.release(self._key, lease)
+            await store.release(self._key, lease)
 
     async def _wait_for_turn(self, *, early: bool, forced: bool) -> int | None:
         """Take the lease; None if a token arrived in the store, `NO_LEASE` after a long wait."""
-        context, loop = self._context, asyncio.get_running_loop()
-        give_up_at = loop.time() + 2 * context.lease_seconds
+        store, loop = self._store, asyncio.get_running_loop()
+        give_up_at = loop.time() + 2 * store.lease_seconds
         while True:
-            if not forced and self._adopt(await context.get(self._key)):
+            if not forced and self._adopt(await store.get(self._key)):
                 return None
-            lease = await context.lease(self._key)
+            lease = await store.lease(self._key)
             if lease is not None or early:
                 return lease  # an early refresh is not urgent: the owner does it for all
             # The owner may die, and its successor too. After two leases, a token matters more than
@@ -377,10 +351,10 @@ class RefreshingToken:
             if loop.time() >= give_up_at:
                 return NO_LEASE
             # The pause is random, so that not all waiting processes read the store together.
-            await asyncio.sleep(_POLL_SECONDS * (1 + self._context.random()))
+            await asyncio.sleep(_POLL_SECONDS * (1 + self._store.random()))
 
     async def _request_and_share(self, api: TokenApi, request: RequestToken, version: int) -> None:
-        context, clock = self._context, self._context.clock
+        store, clock = self._store, self._store.clock
         # Both are read before the request. Counted from then, `expires_in` errs on the safe side. A
         # token that is refused during the request is dead; a token that was refused before, and
         # that WeChat returns all the same, is used.
@@ -396,7 +370,7 @@ class RefreshingToken:
             )
         self.last_requested = new.token
         # The store refuses an older version; then its newer token is used.
-        if not await context.put(api, self._key, new) and self._adopt(await context.get(self._key)):
+        if not await store.put(api, self._key, new) and self._adopt(await store.get(self._key)):
             return
         if new.token not in self._refused:
             self._cache(new)
@@ -409,7 +383,7 @@ class RefreshingToken:
         if stored is None or stored.token in self._refused:
             return False
         # Only a longer life is better: a token that expires sooner would be refreshed immediately.
-        now = self._context.clock()
+        now = self._store.clock()
         minimum = now if self.cached is None else max(now, self.cached.expires_at)
         if not minimum < stored.expires_at <= now + _MAX_LIFE:
             return False
@@ -417,9 +391,9 @@ class RefreshingToken:
         return True
 
     def _cache(self, new: StoredToken, *, reissued_at: float = -math.inf) -> None:
-        margin = _MIN_MARGIN + (_MAX_MARGIN - _MIN_MARGIN) * self._context.random()
+        margin = _MIN_MARGIN + (_MAX_MARGIN - _MIN_MARGIN) * self._store.random()
         # A token with a life of seconds would be refreshed by every call without the pause.
-        self._refresh_at = max(new.expires_at - margin, self._context.clock() + _RETRY_SECONDS)
+        self._refresh_at = max(new.expires_at - margin, self._store.clock() + _RETRY_SECONDS)
         self.cached, self._reissued_at = new, reissued_at
 
 
@@ -434,7 +408,7 @@ class RotatingToken:
 
     # Its key in the store.
     _key: str
-    _context: TokenContext
+    _store: GuardedStore
     _request_with: Callable[[TokenApi, Secret], Awaitable[TokenReply | TokenError]]
     _on_rotate: OnRotate
     # The caller's saved value when it made the provider.
@@ -455,7 +429,7 @@ class RotatingToken:
     async def request_token(self, api: TokenApi) -> TokenReply:
         """Request a merchant's token with the latest refresh token that works."""
         # Try the store's value first: a different process may have rotated this process's value.
-        stored = await self._context.get(self._key)
+        stored = await self._store.get(self._key)
         current = self._latest if stored is None else stored.token
         reply = await self._request_with(api, current)
         if isinstance(reply, TokenError) and current != self._latest:
@@ -466,7 +440,7 @@ class RotatingToken:
         self._latest = latest = reply.refresh_token or current
         # A refresh token that never rotated is not stored: every process has it.
         if latest != self._saved or latest != (self._initial if stored is None else stored.token):
-            version = make_version(stored, self._context.clock())
+            version = make_version(stored, self._store.clock())
             await self._store_and_save_shielded(api, StoredToken(latest, math.inf, version))
         return reply
 
@@ -487,9 +461,9 @@ class RotatingToken:
 
     async def _store_and_save(self, api: TokenApi, new: StoredToken) -> TokenError | None:
         """Store it first: if this process dies while saving, the next one finds it there."""
-        context = self._context
-        if not await context.put(api, self._key, new):
-            stored = await context.get(self._key)
+        store = self._store
+        if not await store.put(api, self._key, new):
+            stored = await store.get(self._key)
             if stored is not None and stored.token != new.token:
                 # A different process got a newer value since, and saves it.
                 self._latest, self._unsaved = stored.token, None
@@ -507,6 +481,14 @@ class RotatingToken:
                 )
         self._saved, self._unsaved = new.token, None
         return None
+
+
+def make_version(stored: StoredToken | None, now: float) -> int:
+    """Return the version of a value that is written without a lease.
+
+    It is the time of the value's arrival: a value that is stored late replaces none that is newer.
+    """
+    return max(int(now * 1e6), 1 if stored is None else stored.version + 1)
 
 
 @attrs.frozen

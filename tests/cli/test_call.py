@@ -95,6 +95,18 @@ async def test_a_refusal_has_the_exit_code_of_list(emulator, path, body, code, s
     assert said in ended.err
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [("", "JSON: must be a JSON object"), ('{"a": {"env": 1, "env": 2}}', "the key 'env' twice")],
+)
+async def test_an_ambiguous_body_is_refused(emulator, body, said):
+    ended = await run("call", ENVIRONMENTS, body, env=env_for(emulator))
+
+    assert (ended.code, ended.out) == (2, "")
+    assert said in ended.err
+    assert emulator.requests == ()
+
+
 @pytest.mark.parametrize("options", [[], ["--repeatable"]])
 async def test_only_a_repeatable_call_is_sent_twice(emulator, options):
     emulator.deploy(ENV)

@@ -1,22 +1,19 @@
 """``tcb-async diff``: differences, and exit codes."""
 
 import json
-import os
 import re
 import sqlite3
 import sys
 import tracemalloc
-from contextlib import closing, contextmanager
-from datetime import datetime
+from contextlib import closing
 from operator import itemgetter
 from pathlib import Path
 
 import pytest
-from terminal import ENV, env_for, run, start
+from nights import DAY, failed, listed, stored, suspended
+from terminal import ENV, env_for, run, start, without_a_reader
 
-from tcb_async import Account, AccountListing, CloudFunction
-from tcb_async.exceptions import TransportError
-from tcb_async.inventory import InventoryStore
+from tcb_async.inventory import Account, AccountListing, InventoryStore
 
 OTHER = "prod-1a2b3c"
 RC = {"functions": [{"name": "login", "runtime": "Nodejs16.13"}, {"name": "payNotify"}]}
@@ -117,10 +114,11 @@ class TestRoles:
         assert "write tcb-async diff - ENV (see" in ended.err
 
     async def test_an_inventory_cannot_be_expected(self, store, declared):
-        for found, right in ((declared, declared), (store, "cloudbaserc.json"), (ENV, ENV)):
+        for found in (declared, store):
+            right = f"changes {store}" if found == store else f"diff {declared} {store}"
             ended = await run("diff", store, found)
             assert (ended.code, ended.out) == (2, "")
-            assert f"write tcb-async diff {right} {store} (see" in ended.err
+            assert f"write tcb-async {right} (see" in ended.err
 
     async def test_stdin_cannot_be_both_sides(self):
         ended = await run("diff", "-", "-", stdin="[]")
@@ -145,40 +143,7 @@ async def test_an_unreadable_side_is_an_error(emulator, tmp_path, monkeypatch, w
     assert ended.err.count("\n") == 1
 
 
-DAY, NEXT_DAY = "2026-11-25", "2026-11-26"
-
-
-def stored(path, *listings, day=DAY, planned=(), finishes=True):
-    """A store after a run that found this."""
-
-    def noon():
-        return datetime.fromisoformat(f"{day}T12:00:00+08:00")
-
-    with InventoryStore(path, clock=noon) as store:
-        begun = store.begin()
-        if planned:
-            begun._plan(dict.fromkeys(planned))
-        for listing in listings:
-            begun.save(listing)
-        if finishes:
-            begun.finish()
-    return str(path)
-
-
-def listed(appid, **functions):
-    account = Account(appid, "a-token")
-    rows = {env: tuple(map(active, names)) for env, names in functions.items()}
-    return AccountListing(account, rows)
-
-
-def failed(appid):
-    return AccountListing(
-        Account(appid, "a-token"), error=TransportError("it failed: pass trust_env=True")
-    )
-
-
-def active(name):
-    return CloudFunction(name, "Active", "Nodejs16.13")
+NEXT_DAY = "2026-11-26"
 
 
 @pytest.fixture
@@ -210,6 +175,15 @@ async def test_each_account_of_an_inventory_is_compared(store, declared):
     )
 
 
+async def test_a_store_that_may_only_be_read_is_compared(tmp_path, store, declared):
+    # As on a read-only mount, SQLite cannot make the file that every reader of a WAL needs.
+    (tmp_path / "inventory.sqlite-shm").mkdir()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    ended = await run("diff", declared, store)
+    assert ended.code == 7
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
 async def test_differences_of_an_inventory_name_accounts(store, declared):
     ended = await run("diff", declared, store, "-f", "csv")
     assert ended.out.splitlines()[:2] == ["appid,env,kind,name,what", "wx2,dev,missing,payNotify,"]
@@ -223,6 +197,21 @@ async def test_incomplete_accounts_exit_with_6(tmp_path, declared):
     assert "wx0 is not compared: it failed" in ended.err
     assert "… and 3 more in the table accounts" in ended.err
     assert ended.out.splitlines()[0] == "wxgood dev"
+
+
+async def test_a_suspended_account_is_named_and_left_out(tmp_path, declared):
+    whole = listed("wx1", dev=["login", "payNotify"])
+    store = stored(tmp_path / "inventory.sqlite", whole, suspended("wx2"))
+    ended = await run("diff", declared, store)
+    assert (ended.code, ended.out) == (0, "")
+    assert "dev of wx2 is not compared: WeChat reports that it is HALTED" in ended.err
+    assert "2 functions of 1 environment of 1 account compared" in ended.err
+
+
+async def test_only_suspended_accounts_exit_with_6(tmp_path, declared):
+    store = stored(tmp_path / "inventory.sqlite", suspended("wx1"), suspended("wx2"))
+    ended = await run("diff", declared, store)
+    assert (ended.code, ended.out) == (6, "")
 
 
 async def test_differences_are_written_one_by_one(tmp_path, declared):
@@ -279,6 +268,14 @@ class TestExitCode0:
         ended = await run("diff", declared, str(path))
         assert (ended.code, ended.out) == (3, "")
         assert "has no finished run" in ended.err
+
+    async def test_a_runtime_in_an_older_place_is_refused(self, emulator, tmp_path):
+        emulator.deploy(ENV, "login", runtime="Nodejs16.13")
+        path = tmp_path / "cloudbaserc.json"
+        path.write_text('{"functions": [{"name": "login", "config": {"runtime": "Php7.4"}}]}')
+        ended = await run("diff", str(path), ENV, env=env_for(emulator))
+        assert (ended.code, ended.out) == (3, "")
+        assert "item 1: its runtime is in config: write it beside its name" in ended.err
 
     async def test_two_exports_have_no_environment(self, tmp_path):
         (tmp_path / "all.json").write_text('[{"name": "login"}]', encoding="utf-8")
@@ -342,15 +339,6 @@ class TestExitCode0:
 
 
 CLOSED_STDIN = ("/bin/sh", "-c", f'exec {sys.executable} -m tcb_async "$@" <&-', "sh")
-
-
-@contextmanager
-def without_a_reader():
-    """A pipe without a reader."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    with os.fdopen(writer, "w", encoding="utf-8") as pipe:
-        yield pipe
 
 
 class TestOutputThatFails:

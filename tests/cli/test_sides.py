@@ -34,6 +34,11 @@ DIFFERENCE = {"kind": "missing", "name": "login", "expected": LOGIN, "found": No
 STORED = {"appid": "wx1", "env": "dev", **LOGIN, "stale": 0}
 
 
+OLD_DEFAULT = json.dumps(
+    {"functionDefaultConfig": {"runtime": "Php7.4"}, "functions": [{"name": "a"}]}
+)
+
+
 def read(text):
     return parse_document(text.encode(), "x.json")
 
@@ -69,6 +74,11 @@ def test_a_declaration_may_have_comments_and_trailing_commas(newline):
 @pytest.mark.parametrize("runtime", [None, ""])
 def test_an_empty_declared_runtime_is_unknown(runtime):
     assert read(declaring(name="login", runtime=runtime)).functions == {"login": {}}
+
+
+def test_a_runtime_of_its_own_overrides_the_default():
+    document = json.loads(OLD_DEFAULT) | {"functions": [{"name": "a", "runtime": "Go1"}]}
+    assert read(json.dumps(document)).functions == {"a": {"runtime": "Go1"}}
 
 
 def test_an_empty_list_is_a_list():
@@ -116,6 +126,8 @@ DAMAGED = "it is damaged, or is not JSON"
             declaring(name="a", runtime="{{env.R}}"),
             "only CloudBase resolves the runtime '{{",
         ),
+        (declaring(name="a", runtime="Go1", config={"runtime": "Php7.4"}), "is in config: write"),
+        (OLD_DEFAULT, "item 1: its runtime is in functionDefaultConfig: write it beside its name"),
         (json.dumps({"functions": [], "framework": PLUGINS}), "the framework plugin 'func'"),
         (json.dumps({"version": "2.0", "framework": PLUGINS}), "the framework plugin 'func'"),
         ('{"functions": "{{env.FUNCTIONS}}"}', "it must be an export of tcb-async list"),

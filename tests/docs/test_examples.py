@@ -235,7 +235,7 @@ def test_the_recipes_read_an_inventory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_here(["inventory", "--demo", "-o", "inventory.sqlite", "-q"], {})
     run_here(["inventory", "--demo", "-o", "inventory.ndjson", "-q"], {})
-    page = (EXAMPLES.parent / "how-to" / "inventory-tools.md").read_text(encoding="utf-8")
+    page = (EXAMPLES.parent / "how-to" / "inventory.md").read_text(encoding="utf-8")
     recipes = dict(re.findall(r"^\| \[(\w+)\]\(\S+\) \| `([^`]+)`", page, re.MULTILINE))
     assert recipes.keys() == {"Datasette", "DuckDB", "pandas", "polars"}
 

@@ -297,6 +297,31 @@ class TestWhoseAccountsAStoreHas:
             "3 accounts of the last run were not in this list and are recorded as departed\n"
         )
 
+    async def test_a_corrected_account_is_not_missing(self, shop):
+        shop.platform.appids[3:] = []
+        path = await shop.write_accounts()
+        right = path.read_text(encoding="utf-8")
+        appid = shop.platform.appids[0]
+        path.write_text(right.replace(f'"{appid}"', '"wxtypo"'), encoding="utf-8")
+        shop.emulator.fail_next(48001, path=LIST)
+        words = ("--accounts", str(path), "-o", str(shop.store))
+        assert (await shop.run(*words)).code == 6
+        path.write_text(right, encoding="utf-8")
+        result = await shop.run(*words)
+        assert result.code == 0
+        assert f"not in this list, so removed from run {TODAY}: wxtypo\n" in result.err
+        assert shop.listed() == shop.deployed()
+
+    async def test_a_merchant_that_leaves_after_its_listing_has_departed(self, shop):
+        await shop.run("-o", str(shop.store), "--run", YESTERDAY)
+        await shop.run()
+        departed = shop.platform.appids.pop()
+        shop.emulator.remove_authorizer(PLATFORM, departed)
+        result = await shop.run("-o", str(shop.store), "--summary", "-")
+        assert (result.code, json.loads(result.out)["departed"]) == (0, 1)
+        assert f"not in this list, so removed from run {TODAY}: {departed}\n" in result.err
+        assert shop.listed() == shop.deployed()
+
     async def test_a_trailing_slash_is_the_same_service(self, shop):
         await shop.run()
         result = await shop.run(TCB_BASE_URL=f"{shop.emulator.url}/")

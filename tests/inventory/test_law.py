@@ -1,10 +1,12 @@
 """The law of an inventory: complete means complete, for any history.
 
 An account counts as complete only if each of its environments that WeChat lists was listed, as the
-account is defined now. The reference knows the definitions, the replies and the kills.
+account is defined now. The reference knows the definitions, the replies and the kills. From one
+session to the next, definitions narrow and widen, and accounts join and leave, on one day too.
 """
 
 import asyncio
+import itertools
 import json
 import shutil
 from datetime import datetime
@@ -158,32 +160,58 @@ SESSION = st.builds(
 class Reference:
     """The right state of a run: its accounts, and the definition and result of complete ones."""
 
-    before: frozenset[str]  # the accounts of the last finished run, missing until there is a plan
+    before: list["Reference"] = attrs.field(factory=list)  # the finished runs before it
     planned: set[str] = attrs.field(factory=set)
     complete: dict[str, tuple] = attrs.field(factory=dict)
+    is_finished: bool = False
+
+    @property
+    def finished(self):
+        return [*self.before, self] if self.is_finished else self.before
 
     @property
     def missing(self):
-        return self.planned - self.complete.keys() if self.planned else self.before
+        planned = self.planned or (self.before[-1].planned if self.before else set())
+        return planned - self.complete.keys()
 
     def play(self, session, last_appid):
         """Play a session that was killed while it listed the last appid, if there is one."""
         if session.killed_at == "begun":
             return
-        unfinished = [
-            appid
-            for appid, merchant in session.merchants.items()
-            if self.complete.get(appid, ("",))[0] != merchant.definition
-        ]
-        self.planned |= session.merchants.keys()
-        for appid in unfinished:
-            self.complete.pop(appid, None)
-        for appid in unfinished:
+        self.is_finished &= self.planned <= session.merchants.keys()
+        self.planned = {*session.merchants}
+        definitions = {appid: each.definition for appid, each in session.merchants.items()}
+        self.complete = {
+            appid: found
+            for appid, found in self.complete.items()
+            if appid in definitions and found[0] == definitions[appid]
+        }
+        for appid in [appid for appid in definitions if appid not in self.complete]:
             if appid == last_appid:
                 return
             merchant = session.merchants[appid]
             if (result := merchant.right_result()) is not None:
                 self.complete[appid] = (merchant.definition, *result)
+        self.is_finished |= session.killed_at != "saved"
+
+    def find(self, appid, env):
+        """The functions of an environment; None if this run cannot know them."""
+        if appid not in self.planned:
+            return set()
+        definition, listed, unavailable = self.complete.get(appid, ([], {}, {}))
+        is_known = (definition is None or env in definition) and env not in unavailable
+        return set(listed.get(env, ())) if is_known else None
+
+    def right_changes(self):
+        for appid, env in itertools.product(APPIDS, ENVS):
+            known = [each.find(appid, env) for each in self.finished]
+            if known and (now := known.pop()) is not None and (known := [*filter(is_known, known)]):
+                yield from ((appid, env, name, "removed") for name in known[-1] - now)
+                yield from ((appid, env, name, "added") for name in now - known[-1])
+
+
+def is_known(functions):
+    return functions is not None
 
 
 async def play(session, store, url):
@@ -252,13 +280,12 @@ async def play_until_killed(session, store, server, wechat):
 
 
 async def run_history(folder, history):
-    day, reference, wechat, kinds = 0, Reference(frozenset()), WeChat(), set()
-    last_finished, is_finished = frozenset(), False
+    day, reference, wechat, kinds = 0, Reference(), WeChat(), set()
     path = folder / "0.sqlite"
     async with RawServer(wechat.reply) as server:
         for number, session in enumerate(history, 1):
             if session.is_new_day and day + 1 < len(DAYS):
-                day, reference, is_finished = day + 1, Reference(last_finished), False
+                day, reference = day + 1, Reference(reference.finished)
             noon = datetime.fromisoformat(f"{DAYS[day]}T12:00:00+08:00")
             with InventoryStore(path, clock=lambda noon=noon: noon) as store:
                 await play_until_killed(session, store, server, wechat)
@@ -268,9 +295,7 @@ async def run_history(folder, history):
             check(path, reference)
             kinds |= {"complete"} if reference.complete else set()
             kinds |= {"missing"} if reference.missing else set()
-            is_finished |= session.killed_at is None or (wechat.requests_left or 0) > 0
-            if is_finished:  # a later session of the day adds its accounts to the finished run
-                last_finished = frozenset(reference.planned)
+            kinds |= {"changed"} if [*reference.right_changes()] else set()
     event(f"accounts: {' and '.join(sorted(kinds)) or 'none'}")
     event(f"days: {day + 1}")
 
@@ -303,7 +328,9 @@ def check(path, reference):
             for env, status in unavailable.items()
         }
         assert {account.appid for account in store.missing()} == reference.missing
-        is_finished = store.progress().is_finished
+        assert store.progress().is_finished == reference.is_finished
+        changes = {(each.appid, each.env, each.name, each.kind) for each in store.changes()}
+        assert changes == {*reference.right_changes()}
     # A copy without the -wal file may lack accounts, which are missing then.
     alone = path.with_name("alone.sqlite")
     shutil.copy(path, alone)
@@ -313,7 +340,7 @@ def check(path, reference):
         assert complete.items() <= right.items()
         lacking = right.keys() - complete.keys()
         assert {account.appid for account in store.missing()} == reference.missing | lacking
-        assert store.progress().is_finished == is_finished
+        assert store.progress().is_finished == reference.is_finished
 
 
 # An example takes 0.2 s: 20 in the default run, 100 in the full one, 3,000 at night.

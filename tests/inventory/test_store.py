@@ -200,11 +200,11 @@ APPIDS = ("wxa", "wxb", "wxc")
 FUNCTIONS = st.dictionaries(
     st.sampled_from(["get", "put", "pay"]), st.sampled_from(["Go1", "Java8"]), max_size=3
 )
-FAILED, HALTED = "failed", "halted"
-VISITS = st.lists(
-    st.tuples(st.sampled_from(APPIDS), st.sampled_from([FAILED, HALTED]) | FUNCTIONS), max_size=5
-)
-HISTORY = st.lists(st.tuples(VISITS, st.booleans()), min_size=1, max_size=len(DAYS))
+FAILED, HALTED, ELSEWHERE = "failed", "halted", "elsewhere"
+RESULTS = st.sampled_from([FAILED, HALTED, *[ELSEWHERE] * 2]) | FUNCTIONS
+VISITS = st.lists(st.tuples(st.sampled_from(APPIDS), RESULTS), min_size=1, max_size=8)
+FINISHES = st.sampled_from([True, True, False])
+HISTORY = st.lists(st.tuples(VISITS, FINISHES), min_size=1, max_size=len(DAYS))
 
 
 @attrs.define
@@ -212,7 +212,7 @@ class Model:
     """The right contents of a store, by the history alone.
 
     Each run has the result of each account, and whether the run was finished. A result is FAILED,
-    HALTED, or the runtime of each function.
+    HALTED, the runtime of each function, or ELSEWHERE: only a different environment is defined.
     """
 
     runs: list[tuple[dict[str, str | dict[str, str]], bool]]
@@ -246,8 +246,8 @@ class Model:
         rows = []
         for appid in APPIDS if finished else ():
             *earlier, now = [found.get(appid, {}) for found in finished]
-            earlier = [result for result in earlier if result not in (FAILED, HALTED)]
-            if not earlier or now in (FAILED, HALTED):
+            earlier = [result for result in earlier if result not in NOT_LISTED]
+            if not earlier or now in NOT_LISTED:
                 continue
             was = earlier[-1]
             for name in sorted(was.keys() | now.keys()):
@@ -258,11 +258,16 @@ class Model:
         return rows
 
 
+NOT_LISTED = (FAILED, HALTED, ELSEWHERE)
+
+
 def functions_of(result):
-    return {} if result == HALTED else result
+    return {} if result in NOT_LISTED else result
 
 
 def make_listing(appid, result):
+    if result == ELSEWHERE:
+        return AccountListing(account(appid, ["prod-1"]), {"prod-1": ()})
     if result in (FAILED, HALTED):
         return failure(appid) if result == FAILED else halted(appid)
     return listing(appid, **result)
@@ -278,7 +283,8 @@ class TestLaws:
                 run = store.begin()
                 for appid, result in visits:
                     run.save(make_listing(appid, result))
-                    if found.get(appid, FAILED) == FAILED:
+                    before = found.get(appid, FAILED)
+                    if before == FAILED or (before == ELSEWHERE) != (result == ELSEWHERE):
                         found[appid] = result
                 if finishes:
                     run.finish()
@@ -438,15 +444,45 @@ class TestAccountsThatARunIsToList:
             failed, unmet = store.missing()
             assert (failed.appid, failed.message) == ("wxb", "it failed")
             assert (unmet.appid, unmet.status) == ("wxc", "failed")
-            assert "not in the last one" in unmet.message
+            assert "no listing of it was saved" in unmet.message
             progress = store.progress()
             assert (progress.accounts, progress.failed, progress.waiting) == (3, 2, 0)
 
-    def test_a_resumed_run_remembers_its_first_list(self, tmp_path):
-        night(tmp_path, DAYS[-1], listing("wxa"), planned=["wxa", "wxb"], finishes=False)
-        night(tmp_path, DAYS[-1], listing("wxc"), planned=["wxa", "wxc"])
+    def test_omitted_accounts_leave_the_run_and_are_named(self, tmp_path, caplog):
+        typo, denied = failure("wxtypo"), failure("wxdenied", 61003)
+        night(tmp_path, DAYS[-1], listing("wxa"), typo, denied, planned=["wxa", "wxwaiting"])
+        night(tmp_path, DAYS[-1], listing("wxb"), planned=["wxa", "wxb"])
         with opened(tmp_path) as store:
-            assert [account.appid for account in store.missing()] == ["wxb"]
+            store.check()
+            assert list(store.missing()) == []
+            assert whole(store) == {"wxa": {}, "wxb": {}}
+        assert [record.message for record in caplog.records] == [
+            f"not in this list, so removed from run {DAYS[-1]}: wxdenied, wxtypo, wxwaiting"
+        ]
+
+    def test_an_account_that_leaves_after_its_listing_has_departed(self, tmp_path):
+        night(tmp_path, DAYS[0], listing("wxa", get="Go1"), listing("wxb"))
+        night(tmp_path, DAYS[1], listing("wxa", get="Go1", put="Go1"), listing("wxb"))
+        night(tmp_path, DAYS[1], planned=["wxb"])
+        with opened(tmp_path, DAYS[1]) as store:
+            store.check()
+            assert (store.progress().departed, whole(store)) == (1, {"wxb": {}})
+            assert whole(store, DAYS[0]) == {"wxa": {"get": "Go1"}, "wxb": {}}
+            assert select(store, CURRENT) == []
+            assert select(store, CHANGES) == [("wxa", "get", "removed", "Go1", None)]
+
+    def test_a_run_that_accounts_left_is_unfinished_until_its_end(self, tmp_path):
+        night(tmp_path, DAYS[-1], listing("wxa"), listing("wxb"))
+        night(tmp_path, DAYS[-1], planned=["wxb"], finishes=False)
+        with opened(tmp_path) as store:
+            store.check()
+            assert not store.progress().is_finished
+
+    def test_a_corrected_list_may_share_no_account(self, tmp_path):
+        night(tmp_path, DAYS[-1], failure("wxtypo"))
+        night(tmp_path, DAYS[-1], listing("wxright"), planned=["wxright"])
+        with opened(tmp_path) as store:
+            assert (list(store.missing()), whole(store)) == ([], {"wxright": {}})
 
     def test_an_unseen_account_keeps_its_functions(self, tmp_path):
         night(tmp_path, DAYS[0], listing("wxa", get="Go1"))
@@ -561,6 +597,20 @@ class TestUnavailableEnvironments:
 
 
 class TestChanges:
+    def test_envs_that_narrow_and_widen_are_no_change(self, tmp_path):
+        rows = {env: (CloudFunction("get", "Active", "Go1"),) for env in ("prod-1", "test-1")}
+        whole, narrow = AccountListing(account(), rows), listing(envs=["test-1"], get="Go1")
+        for day, found in zip(DAYS, (narrow, whole, narrow, whole), strict=False):
+            night(tmp_path, day, found)
+            with opened(tmp_path, day) as store:
+                assert list(store.changes()) == []
+        rows["prod-1"] = ()
+        night(tmp_path, DAYS[4], AccountListing(account(), rows))
+        with opened(tmp_path, DAYS[4]) as store:
+            (change,) = store.changes()
+        assert (change.appid, change.env, change.kind) == ("wxshop", "prod-1", "removed")
+        assert (change.before, change.after) == (CloudFunction("get", "Active", "Go1"), None)
+
     def test_an_environment_deleted_over_a_failed_night(self, tmp_path):
         night(tmp_path, DAYS[0], listing(get="Go1"))
         night(tmp_path, DAYS[1], failure())
@@ -591,6 +641,59 @@ def opened_copy(store):
     copy = store.path.with_name("copy.sqlite")
     shutil.copy(store.path, copy)
     return InventoryStore(copy, read_only=True)
+
+
+class TestOneFile:
+    """A closed store is one file that any program can read anywhere."""
+
+    @pytest.mark.parametrize("finishes", [False, True])
+    def test_nothing_remains_beside_it(self, tmp_path, finishes):
+        night(tmp_path, DAYS[0], listing("wxa", get="Go1"), finishes=finishes)
+        (tmp_path / ".inventory.sqlite.lock").unlink()
+        # As on a read-only mount, SQLite cannot make the file that every reader of a WAL needs.
+        (tmp_path / "inventory.sqlite-shm").mkdir()
+        with InventoryStore(tmp_path / "inventory.sqlite", read_only=True) as store:
+            store.check()
+            assert whole(store) == {"wxa": {"get": "Go1"}}
+        with closing(sqlite3.connect(tmp_path / "inventory.sqlite")) as database:
+            assert database.execute("SELECT count(*) FROM functions").fetchall() == [(1,)]
+        assert {file.name for file in tmp_path.iterdir()} == {
+            "inventory.sqlite", "inventory.sqlite-shm"
+        }  # fmt: skip
+
+    def test_the_last_to_close_it_leaves_one_file(self, tmp_path):
+        with opened(tmp_path) as store:
+            store.begin().save(listing("wxa", get="Go1"))
+            with opened(tmp_path) as other:
+                assert whole(other) == {"wxa": {"get": "Go1"}}
+                store.close()
+                next(other.functions())
+        assert (tmp_path / "inventory.sqlite").read_bytes()[18:20] == b"\1\1"  # no WAL
+
+    def test_committed_rows_in_a_wal_file_are_read(self, tmp_path):
+        with opened(tmp_path) as store:
+            run = store.begin()
+            run.save(listing("wxa", get="Go1"))
+            for suffix in ("", "-wal"):
+                shutil.copy(f"{store.path}{suffix}", f"{tmp_path}/copy.sqlite{suffix}")
+        with InventoryStore(tmp_path / "copy.sqlite", read_only=True) as copy:
+            assert whole(copy) == {"wxa": {"get": "Go1"}}
+
+    def test_a_reader_does_not_wait_indefinitely(self, tmp_path, monkeypatch):
+        night(tmp_path, DAYS[0], listing("wxa", get="Go1"))
+        monkeypatch.setattr("tcb_async.inventory.database._LOCK_SECONDS", 0.1)
+        with closing(sqlite3.connect(tmp_path / "inventory.sqlite")) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            with pytest.raises(ConfigurationError, match="being written by a different process"):
+                InventoryStore(tmp_path / "inventory.sqlite", read_only=True)
+
+    def test_a_reader_does_not_delay_the_next_run(self, tmp_path):
+        night(tmp_path, DAYS[0], listing("wxa", get="Go1"))
+        with InventoryStore(tmp_path / "inventory.sqlite", read_only=True) as reader:
+            rows = reader.functions()
+            next(rows)
+            night(tmp_path, DAYS[1], listing("wxa", put="Go1"))
+            assert whole(reader) == {"wxa": {"get": "Go1"}}
 
 
 class TestReadOnly:

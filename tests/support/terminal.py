@@ -13,7 +13,7 @@ import os
 import re
 import struct
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 import attrs
 import pytest
@@ -76,6 +76,15 @@ def run_here(words, env, stdin="", stdout=None):
             app.run(words)
     out, err = (getattr(stream.buffer, "getvalue", bytes)().decode() for stream in streams[1:])
     return CompletedCommand(ended.value.code, out, err)
+
+
+@contextmanager
+def without_a_reader():
+    """A pipe without a reader."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w", encoding="utf-8") as pipe:
+        yield pipe
 
 
 @attrs.frozen

@@ -24,7 +24,7 @@ from tcb_async.tokens import (
     MemoryStore,
     StableToken,
     StoredToken,
-    context,
+    guarded_store,
 )
 
 
@@ -277,7 +277,7 @@ def merchant(emulator):
 @pytest.fixture
 def patient(monkeypatch):
     # Not an option of a store. A busy machine delays Redis, which is not an outage.
-    monkeypatch.setattr(context, "_STORE_TIMEOUT", 10.0)
+    monkeypatch.setattr(guarded_store, "_STORE_TIMEOUT", 10.0)
 
 
 @pytest.fixture

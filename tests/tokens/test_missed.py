@@ -48,7 +48,7 @@ async def provider(store):
 @pytest.fixture
 def context(provider):
     # Programs reach it only through a provider, and its calls would also fetch tokens.
-    return provider._context
+    return provider._store
 
 
 async def test_token_is_stored_soon_after_the_store_returns(

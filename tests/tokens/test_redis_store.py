@@ -19,7 +19,7 @@ from token_fixtures import Merchant, in_redis, open_api, stable, stored_key, war
 
 from tcb_async import ConfigurationError, TcbClient
 from tcb_async.tokens import RedisStore, StoredToken
-from tcb_async.tokens.context import make_version
+from tcb_async.tokens.refresh import make_version
 
 pytestmark = pytest.mark.usefixtures("patient")
 KEY = f"stable:{APPID}"

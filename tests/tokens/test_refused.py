@@ -112,7 +112,7 @@ class TestRefused:
         assert await errors_of(client, 1) == {TokenError}
         emulator.expire_tokens()
         # The emulator's clock cannot be set back.
-        provider._context.clock = lambda: emulator.clock() - 86_400.0
+        provider._store.clock = lambda: emulator.clock() - 86_400.0
 
         assert await client.count_functions(ENV) == 57
 
@@ -256,7 +256,7 @@ class TestForced:
         emulator.clock.advance(30 - waited)
         await provider.force_refresh(api)
         # A clock that is set back costs no wait.
-        provider._context.clock = lambda: emulator.clock() - 3600.0
+        provider._store.clock = lambda: emulator.clock() - 3600.0
         emulator.clock.advance(30)
         await provider.force_refresh(api)
 

@@ -27,7 +27,7 @@ from tcb_async.tokens import (
     StableToken,
     StoredToken,
 )
-from tcb_async.tokens.context import TokenContext
+from tcb_async.tokens.guarded_store import GuardedStore
 
 KEY = f"stable:api.weixin.qq.com:{APPID}"
 
@@ -168,7 +168,7 @@ class TestOutage:
 
         store, clock = Slow(), asyncio.get_running_loop().time
         store.away = True
-        context = TokenContext(store, clock, lambda: 0.5)
+        context = GuardedStore(store, clock, lambda: 0.5)
         await asyncio.gather(context.get("slow"), context.get("other"))
         await context.get("other")
 
@@ -209,7 +209,7 @@ async def test_cancellation_swallowed_by_a_store_is_raised(swallows):
 
     store = Hanging()
     store.hanging = True
-    task = asyncio.create_task(TokenContext(store, time.time, lambda: 0.5).get("stable:a"))
+    task = asyncio.create_task(GuardedStore(store, time.time, lambda: 0.5).get("stable:a"))
     await asyncio.sleep(0)
     task.cancel("by a scope")
 

@@ -24,7 +24,7 @@ from redis_server import running_redis
 from token_fixtures import in_redis, open_api, stable
 
 from tcb_async.emulator import EmulatorClock
-from tcb_async.tokens import MemoryStore, RedisStore, StoredToken, context
+from tcb_async.tokens import MemoryStore, RedisStore, StoredToken, guarded_store
 
 WORKER = Path(__file__).parent / "token_worker.py"
 
@@ -283,7 +283,7 @@ class TestSixProcessesRefreshOnce:
             proxy.default = ()
             idle.set()
             # A silent firewall costs the whole time-out, which is not an option of a store.
-            monkeypatch.setattr(context, "_STORE_TIMEOUT", 3.0)
+            monkeypatch.setattr(guarded_store, "_STORE_TIMEOUT", 3.0)
 
             assert len(await tokens_of(emulator, providers)) == 1
 

@@ -24,9 +24,9 @@ from tcb_async._transport import Transport
 from tcb_async.exceptions import TcbError
 from tcb_async.limits import Window
 from tcb_async.retry import RetryPolicy, RetryQuota
-from tcb_async.tokens import AuthorizerToken, ComponentToken, RedisStore, StableToken, context
+from tcb_async.tokens import AuthorizerToken, ComponentToken, RedisStore, StableToken, guarded_store
 
-context._STORE_PAUSE = 0.5  # not an option of a store
+guarded_store._STORE_PAUSE = 0.5  # not an option of a store
 
 
 class Merchant:

@@ -1,0 +1,44 @@
+"""Kinds of tokens: the endpoints that accept each, and the parameter that carries it.
+
+Rule: a token of a kind that an endpoint does not accept is refused before anything is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from tcb_async.exceptions import ConfigurationError
+
+TokenKind = Literal["access", "component", "authorizer"]
+
+_KINDS: dict[str, str] = {
+    "access": "an app's access token (StableToken, ClassicToken)",
+    "authorizer": "a merchant's access token (AuthorizerToken)",
+    "component": "a platform's access token (ComponentToken)",
+}
+_COMPONENT = "/cgi-bin/component/"
+
+
+def check_kind(provider: object, kinds: Sequence[TokenKind], path: str) -> None:
+    """Refuse a kind of token that an endpoint does not accept, before anything is sent.
+
+    A plain token, or a provider without the attribute ``kind``, may be of any kind.
+    """
+    kind: object = getattr(provider, "kind", None)
+    if isinstance(kind, str) and kind in _KINDS and kind not in kinds:
+        raise ConfigurationError(
+            f"{path} takes {' or '.join(map(_KINDS.__getitem__, kinds))}, but "
+            f"{type(provider).__name__} provides {_KINDS[kind]}: use client.with_token(token) with "
+            "such a token"
+        )
+
+
+def choose_token_key(path: str, kind: object = None) -> str:
+    """Return the name of the token's query parameter.
+
+    Below ``/cgi-bin/component/`` a platform names itself, but some endpoints there are called for
+    a merchant, with the merchant's token.
+    """
+    is_component = path.startswith(_COMPONENT) and kind not in ("access", "authorizer")
+    return "component_access_token" if is_component else "access_token"
