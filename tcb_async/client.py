@@ -67,7 +67,15 @@ from tcb_async._listings import (
     ListEndpoint,
 )
 from tcb_async._redact import Hidden, Secret, forget_frames, wrap
-from tcb_async._transport import ApiRequest, ClientSession, Target, Transport
+from tcb_async._transport import (
+    ApiRequest,
+    Call,
+    ClientSession,
+    Target,
+    Transport,
+    TransportApi,
+    call_endpoint,
+)
 from tcb_async.exceptions import (
     ClientClosedError,
     ConfigurationError,
@@ -218,6 +226,7 @@ class TcbClient:
     """
 
     __slots__ = (
+        "_api",
         "_is_closed",
         "_owns_transport",
         "_page_sizes",
@@ -275,6 +284,7 @@ class TcbClient:
             observer=observer,
             session=session,
         )
+        self._api = TransportApi(self._transport)
         self._owns_transport = True
         self._page_sizes: dict[str, PageSize] = {}  # learned, by endpoint; copies share it
         self._zone = time_zone
@@ -421,14 +431,14 @@ class TcbClient:
             target = self._get_target(listing, token)
             has_fallback = may_fall_back and limit > FALLBACK
             fallback = partial(prepare, target, FALLBACK) if has_fallback else None
-            return self._transport.call(*prepare(target, limit), fallback)
+            return Call(self._transport, *prepare(target, limit), fallback).run()
 
         return await self._call_with_token(send)
 
     async def _call_with_token(self, send: Callable[[Secret], Awaitable[Result]]) -> Result:
         if self.closed:
             raise ClientClosedError
-        return await call_with_token(self._provider, self._transport, send)
+        return await call_with_token(self._provider, self._api, send)
 
     async def _fetch_single(
         self,
@@ -498,7 +508,7 @@ class TcbClient:
                 raise ClientClosedError
             target = self._make_target(endpoint, token, fields.reveal())
             request = ApiRequest(target, encoded, env, repeatable=repeatable)
-            return self._transport.call_endpoint(request)
+            return call_endpoint(self._transport, request)
 
         return (await self._call_with_token(send)).reveal()
 
@@ -513,7 +523,7 @@ class TcbClient:
         """
         if self.closed:
             raise ClientClosedError
-        token = Secret(await self._provider.get_token(self._transport))
+        token = Secret(await self._provider.get_token(self._api))
         return check_secret("the token that the provider returned", token).reveal()
 
     async def list_functions(self, env: str, **options: Unpack[WalkOptions]) -> list[CloudFunction]:
@@ -746,7 +756,7 @@ class TcbClient:
                 f"token={self._provider!r}: only a StableToken can be refreshed by force; "
                 "replace this token where it is issued"
             )
-        await self._provider.force_refresh(self._transport)
+        await self._provider.force_refresh(self._api)
 
     @property
     def provider(self) -> TokenProvider:

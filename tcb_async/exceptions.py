@@ -188,12 +188,13 @@ class TransportError(TcbError):
         status: The HTTP status; None without a reply.
         retry_after: Seconds to wait before the next attempt, as the server requested, or None.
         sent: Whether the request may have reached the server; False if no connection was opened.
-        dropped: Whether the connection of the first attempt was dropped before any reply, as
-            kept-alive connections may be at any time.
-        overload: Whether too many concurrent requests may be the cause; the client then sends
-            fewer.
         retryable: Whether a further attempt may succeed.
     """
+
+    # The transport's notes to itself, see `tcb_async.retry`: the connection of the first attempt
+    # was dropped before any reply; too many concurrent requests may be the cause.
+    _dropped: bool = False
+    _overload: bool = False
 
     def __init__(  # noqa: PLR0913 - keyword-only fields, each with a default
         self,
@@ -203,8 +204,6 @@ class TransportError(TcbError):
         status: int | None = None,
         retry_after: float | None = None,
         sent: bool = True,
-        dropped: bool = False,
-        overload: bool = False,
         retryable: bool = True,
         **context: Unpack[ErrorContext],
     ) -> None:
@@ -213,8 +212,6 @@ class TransportError(TcbError):
         self.status = status
         self.retry_after = retry_after
         self.sent = sent
-        self.dropped = dropped
-        self.overload = overload
         self.retryable = retryable
 
 

@@ -50,9 +50,15 @@ def is_retryable(error: BaseException) -> bool:
 
 def is_overload(error: BaseException) -> bool:
     """Whether the error is a sign of overload, so that fewer requests should be in flight."""
-    if isinstance(error, TransportError):
-        return error.overload
-    return isinstance(error, _THROTTLED)
+    return isinstance(error, _THROTTLED) or getattr(error, "_overload", False)
+
+
+def is_dropped(error: BaseException | None) -> bool:
+    """Whether the connection of a call's first attempt was dropped before any reply.
+
+    Kept-alive connections may be dropped at any time: the server has seen no request.
+    """
+    return bool(getattr(error, "_dropped", False))
 
 
 def is_refusal(error: TcbError) -> bool:
@@ -163,8 +169,7 @@ class RetryPolicy:
 
     def wait(self, attempt: int, error: BaseException | None) -> float:
         """Return the seconds to wait after an attempt, counted from 1, failed with this error."""
-        # The connection may have died while idle: the server has seen no request.
-        if attempt == 1 and isinstance(error, TransportError) and error.dropped:
+        if attempt == 1 and is_dropped(error):
             return 0.0
         # The exponent is bounded, because a float overflows at 2 ** 1024.
         maximum = min(self.cap, self.base * 2.0 ** min(attempt - 1, 62))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcb_async._redact import Hidden
-from tcb_async._transport import ApiRequest, Transport
+from tcb_async._transport import ApiRequest, Call, Transport
 from tcb_async.exceptions import (
     ConfigurationError,
     ParameterError,
@@ -63,7 +63,7 @@ class Story:
             return ApiRequest(target, Hidden(body), count=self.count), lambda reply: reply
 
         fallback = None if self.fallback is None else partial(prepare, self.fallback)
-        return await transport.call(*prepare(b"100"), fallback)
+        return await Call(transport, *prepare(b"100"), fallback).run()
 
 
 @attrs.define(eq=False)
@@ -75,9 +75,9 @@ class Told(Transport):
     def get_session(self):
         self.story.clock.advance(self.story.seconds_before_an_attempt)
 
-    async def send(self, _session, call, left, _seen=None):
-        self.story.bodies.append(call.request.body.reveal())
-        return await self.story.reply(left)
+    async def send(self, _session, request, seconds, **_facts):
+        self.story.bodies.append(request.body.reveal())
+        return await self.story.reply(seconds)
 
 
 FIRST, SECOND = SystemBusyError("first", errcode=-1), SystemBusyError("second", errcode=-1)

@@ -10,7 +10,7 @@ import pytest
 from leaks import eventually
 
 from tcb_async import RetryPolicy, TcbError, TransportError
-from tcb_async._transport import ApiRequest, Transport
+from tcb_async._transport import ApiRequest, Call, Transport
 from tcb_async.emulator import Fault
 from tcb_async.limits import Window
 from tcb_async.retry import RetryQuota
@@ -124,7 +124,7 @@ class Peer(Transport):
     def get_session(self):
         """A transport without a network."""
 
-    async def send(self, *_):
+    async def send(self, *_, **_facts):
         await asyncio.sleep(0.01)  # on its way, so that a burst is sent before its first failure
         self.in_flight += 1
         try:
@@ -140,7 +140,7 @@ def calls_to(reply, *, concurrency):
     quota = RetryQuota.for_window(concurrency)
     peer = Peer("http://127.0.0.1:9", Window(concurrency), retry, quota, reply=reply)
     request = ApiRequest(peer.target("/tcb/listfunctions", {}), None)
-    return lambda: peer.call(request, bytes)
+    return lambda: Call(peer, request, bytes).run()
 
 
 async def failed(walks, pages, call):
@@ -176,7 +176,9 @@ async def test_200_accounts_succeed_at_a_peer_of_capacity_two(concurrency, seed)
 
     def refuse_a_third(peer):
         if peer.in_flight > 2:
-            raise TransportError("HTTP 503", status=503, overload=True)
+            error = TransportError("HTTP 503", status=503)
+            error._overload = True
+            raise error
         return chance.uniform(0.02, 0.08)
 
     call = calls_to(refuse_a_third, concurrency=concurrency)
