@@ -787,6 +787,6 @@ class TcbClient:
         Retries and polls stop too, after their current wait. A session that was passed in stays
         open. Closing twice does nothing.
         """
-        self._is_closed = True
         if self._owns_transport:
             await self._transport.aclose()
+        self._is_closed = True

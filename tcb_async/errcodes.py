@@ -361,6 +361,9 @@ DENIED = frozenset({48001, 61003, 61007})
 NO_CLOUD_DEVELOPMENT = 85088
 """The account has no environments."""
 
+MINUTE_QUOTA = 45011
+"""Too many calls, until the next minute begins."""
+
 CLOUD = range(-699_999, -500_999)
 """The errcodes that wrap a reply of the cloud backend."""
 

@@ -122,7 +122,7 @@ class ApiError(TcbError):
     """WeChat replied with an errcode.
 
     Args:
-        errcode: WeChat's code, such as ``-1`` or ``40014``; ``0`` for a bare HTTP 429.
+        errcode: WeChat's code, such as ``-1`` or ``40014``; None for a bare HTTP 429.
         errmsg: WeChat's text, without its trailing request id. Never match on it.
         rid: WeChat's request id, for its support; None if the reply had none.
         tcb_code: The code of WeChat's cloud backend, such as ``INVALID_ENV``; WeChat adds it
@@ -135,7 +135,7 @@ class ApiError(TcbError):
         self,
         message: str,
         *,
-        errcode: int = 0,
+        errcode: int | None = None,
         errmsg: str = "",
         rid: str | None = None,
         tcb_code: str | None = None,
@@ -144,7 +144,7 @@ class ApiError(TcbError):
         **context: Unpack[ErrorContext],
     ) -> None:
         super().__init__(message, **context)
-        self.errcode: int = errcode  # pyright: ignore[reportIncompatibleVariableOverride] - never None here
+        self.errcode = errcode
         self.errmsg = errmsg
         self.rid = rid
         self.tcb_code = tcb_code

@@ -292,6 +292,24 @@ def test_retry_after_is_honoured_as_a_minimum(asked, draw):
     assert RetryPolicy(random=lambda: draw).wait(1, error) >= asked
 
 
+@given(draw=st.floats(0, 1), attempt=st.integers(1, 9), cap=st.floats(0, 10))
+def test_wait_for_the_minute_quota_is_15_to_20_seconds(draw, attempt, cap):
+    policy = RetryPolicy(cap=cap, random=lambda: draw)
+
+    assert policy.wait(attempt, LIMITED) == 15 + 5 * draw
+    for error in (RateLimitError("too much", errcode=-501004), RateLimitError("HTTP 429")):
+        assert policy.wait(attempt, error) <= cap
+    assert RetryPolicy(base=0.0).wait(attempt, LIMITED) == 0
+
+
+async def test_wait_for_the_minute_quota_does_not_pass_the_deadline():
+    story = Story([LIMITED] * 9)
+    with pytest.raises(RateLimitError, match="the next wait would cross the deadline of 60 s"):
+        await story.run()
+
+    assert story.clock.waits == [20.0, 20.0]
+
+
 async def test_success_pays_its_retries_back():
     full, quota = RetryQuota(), RetryQuota(available=100)
 

@@ -67,8 +67,9 @@ class _ErrorKind:
 
 # The packages that aiohttp passes URLs to, and we: any other package is the caller's code.
 # `unittest` raises the errors of mocks.
-_LIBRARIES = {"tcb_async", "aiohttp", "aiohappyeyeballs", "idna", "uvloop", "yarl"}
-_LIBRARIES |= sys.stdlib_module_names - {"unittest"}
+_LIBRARIES = (sys.stdlib_module_names - {"unittest"}) | {
+    "tcb_async", "aiohttp", "aiohappyeyeballs", "idna", "uvloop", "yarl",
+}  # fmt: skip
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "ws_proxy", "wss_proxy")
 
 _INVALID_PROXY = _ErrorKind(

@@ -29,7 +29,6 @@ from tcb_async.retry import RetryPolicy, RetryQuota
 
 Result = TypeVar("Result")
 
-_CLOSING = HEADERS | {"Connection": "close"}
 # An attempt has one timer, ours, which closing the client can bring forward. aiohttp's would be a
 # second timer, and rounds a limit above 5 s up to a whole second, which may cross the deadline.
 _NO_LIMIT = aiohttp.ClientTimeout()
@@ -92,7 +91,7 @@ class Transport:
         return task
 
     async def aclose(self) -> None:
-        self._keeper.is_closed = True  # first, so that no task that is cancelled starts a new call
+        self._keeper.close()  # first, so that no task that is cancelled starts a new call
         try:
             await self._cancel_live_tasks()
         finally:
@@ -171,18 +170,21 @@ class Transport:
     ) -> Awaitable[aiohttp.ClientResponse]:
         # The pool's key includes `server_hostname`: with it, no pooled connection is found, and a
         # new one is opened. No later request would find this one, so the server must close it.
-        is_new = on_new_connection
         target, is_callers = request.target, self._keeper.is_callers_session
+        # A new object for each request: Elastic's agent writes into it.
+        headers = {**(HEADERS if is_callers else {})}
+        if on_new_connection:
+            headers["Connection"] = "close"
         return session.request(
             request.method,
             target.url.reveal() if is_callers else target.bare_url,
             middlewares=None if is_callers else (add_query(target.url),),
             data=None if request.body is None else request.body.reveal(),
-            headers=dict(_CLOSING if is_new else HEADERS) if is_new or is_callers else None,
+            headers=headers or None,
             timeout=_NO_LIMIT,
             allow_redirects=False,  # a redirect to a different host would take the secrets along
             raise_for_status=False,
-            server_hostname=target.bare_url.raw_host if is_new else None,
+            server_hostname=target.bare_url.raw_host if on_new_connection else None,
         )
 
     async def _read(self, response: aiohttp.ClientResponse, request: ApiRequest) -> bytes:

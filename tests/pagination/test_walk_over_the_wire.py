@@ -23,7 +23,7 @@ from tcb_async import DriftError, RetryPolicy, TcbClient, TcbError
 from tcb_async.emulator import Emulator, Fault
 
 ENV = "test-777bb9"
-UNTIRING = RetryPolicy(attempts=12, base=0.001, cap=0.002)
+UNTIRING = RetryPolicy(attempts=12, base=0.0)
 
 Order = Literal["added", "newest_first"]
 orders = st.sampled_from(["added", "newest_first"])

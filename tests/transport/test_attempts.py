@@ -56,11 +56,8 @@ async def test_only_the_first_dropped_connection_is_replaced_immediately(clock, 
         await client.count_functions(ENV)
 
     assert clock.waits == [0.0, 2.0, 4.0]
-    assert (caught.value.attempts, is_dropped(caught.value), is_overload(caught.value)) == (
-        4,
-        False,
-        True,
-    )
+    error = caught.value
+    assert (error.attempts, is_dropped(error), is_overload(error)) == (4, False, True)
     assert client._transport.window.size == 1
 
 
