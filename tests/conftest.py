@@ -1,12 +1,8 @@
 """Fixtures of every test."""
 
-import inspect
 from contextlib import AsyncExitStack
-from unittest.mock import Mock
 
-import aiohttp
 import aioresponses
-import aioresponses.core
 import pytest
 from blockbuster import blockbuster_ctx
 from raw_server import RawServer
@@ -80,18 +76,8 @@ def client_of(stack):
     return make
 
 
-class _MockableResponse(aiohttp.ClientResponse):
-    """Takes the argument of aiohttp 3.14 that aioresponses 0.7.9 does not pass."""
-
-    def __init__(self, *args, stream_writer=None, **kwargs):
-        writer = stream_writer or Mock(output_size=0)
-        super().__init__(*args, stream_writer=writer, **kwargs)
-
-
 @pytest.fixture
-def mocked_http(monkeypatch):
+def mocked_http():
     """aiohttp without a network, for unit tests of the transport alone."""
-    if "stream_writer" in inspect.signature(aiohttp.ClientResponse.__init__).parameters:
-        monkeypatch.setattr(aioresponses.core, "ClientResponse", _MockableResponse)
     with aioresponses.aioresponses() as mocked:
         yield mocked
