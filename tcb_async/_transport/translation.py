@@ -236,8 +236,7 @@ def translate(  # noqa: PLR0913 - the error, and facts that it does not contain
     packages = _find_packages(error)
     kind = _classify(error, packages, request)
     is_callers = packages[-1] not in _LIBRARIES
-    if kind is _UNEXPECTED_ERROR:
-        _log_unexpected(error, request, with_text=is_callers)
+    description = _describe(error, request, with_text=is_callers)
     # Built from our own words, the host and the type.
     text = kind.text.format(
         host=request.target.bare_url.host,
@@ -246,10 +245,10 @@ def translate(  # noqa: PLR0913 - the error, and facts that it does not contain
         seconds=seconds,
         setting=setting,
     )
-    if is_callers:
-        text += f" ({_describe(error, request)})"
-    elif kind is _UNEXPECTED_ERROR:
-        text += f" ({type(error).__name__})"
+    if kind is _UNEXPECTED_ERROR:
+        _log_unexpected(error, request, description)
+    if kind is _UNEXPECTED_ERROR or is_callers:
+        text += f" ({description})"
     dropped = kind is _DROPPED_CONNECTION and is_first
     # A server that has begun to reply was not too busy to take the request.
     overload = kind.overload and not has_reply and not dropped
@@ -286,22 +285,19 @@ def _name_proxy_setting() -> str:
     return " and ".join(names) or "the proxy of the session"
 
 
-def _describe(error: Exception, request: ApiRequest) -> str:
+def _describe(error: Exception, request: ApiRequest, *, with_text: bool) -> str:
     text = ""
     with suppress(Exception):  # its `__str__` may fail
-        text = hide(str(error), request.target.secrets)[:200]
+        text = hide(str(error), request.target.secrets)[:200] if with_text else ""
     return f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
-def _log_unexpected(error: Exception, request: ApiRequest, *, with_text: bool) -> None:
-    # As text: a handler that gets the error itself may show its frames, which contain the URL.
-    # Without cause and context, which a library below may have raised.
+def _log_unexpected(error: Exception, request: ApiRequest, description: str) -> None:
+    # Only where it happened: the texts of cause and context may be those of a library. No handler
+    # gets the error itself, whose frames contain the URL.
     if _log.isEnabledFor(logging.DEBUG):
-        lines = traceback.format_exception(error, chain=False)
-        if not with_text:
-            lines = [*traceback.format_tb(error.__traceback__), type(error).__name__]
-        text = hide("".join(lines), request.target.secrets)
-        _log.debug("%s failed unexpectedly:\n%s", request, text)
+        frames = hide("".join(traceback.format_tb(error.__traceback__)), request.target.secrets)
+        _log.debug("%s failed unexpectedly (%s):\n%s", request, description, frames)
 
 
 def _explain(error: Exception, request: ApiRequest) -> str:

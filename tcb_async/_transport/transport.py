@@ -116,16 +116,7 @@ class Transport:
         on_new_connection: bool,
         observed: Attempt | None = None,
     ) -> bytes:
-        """Send a request once, and return the body of the reply, if that is HTTP 200.
-
-        Args:
-            session: From `get_session`.
-            request: What is sent.
-            seconds: The time left for it, at most ``timeout`` of which is used.
-            is_first: Whether it is the first attempt of its call.
-            on_new_connection: Whether to open a connection for it, which is not used again.
-            observed: Gets the HTTP status.
-        """
+        """Send a request once, and return the body of the reply, if that is HTTP 200."""
         self.sent += 1
         self.retried += not is_first
         seconds = min(self.timeout, seconds)
