@@ -66,7 +66,15 @@ from tcb_async._listings import (
     ListEndpoint,
 )
 from tcb_async._redact import Hidden, Secret, find_secrets, forget_frames, wrap
-from tcb_async._transport import ApiRequest, ClientSession, Target, Transport
+from tcb_async._transport import (
+    ApiRequest,
+    Call,
+    ClientSession,
+    Target,
+    Transport,
+    TransportApi,
+    call_endpoint,
+)
 from tcb_async.exceptions import (
     ClientClosedError,
     ConfigurationError,
@@ -192,6 +200,7 @@ class TcbClient:
     """
 
     __slots__ = (
+        "_api",
         "_is_closed",
         "_owns_transport",
         "_page_sizes",
@@ -248,6 +257,7 @@ class TcbClient:
             observer=observer,
             session=session,
         )
+        self._api = TransportApi(self._transport)
         self._owns_transport = True
         self._page_sizes: dict[str, PageSize] = {}  # learned, by endpoint; copies share it
         self._zone = time_zone
@@ -399,14 +409,14 @@ class TcbClient:
             target = self._get_target(listing, token)
             has_fallback = may_fall_back and limit > FALLBACK
             fallback = partial(prepare, target, FALLBACK) if has_fallback else None
-            return self._transport.call(*prepare(target, limit), fallback)
+            return Call(self._transport, *prepare(target, limit), fallback).run()
 
         return await self._call_with_token(send)
 
     async def _call_with_token(self, send: Callable[[Secret], Awaitable[Result]]) -> Result:
         if self.closed:
             raise ClientClosedError
-        return await call_with_token(self._provider, self._transport, send)
+        return await call_with_token(self._provider, self._api, send)
 
     async def _fetch_single(
         self,
@@ -491,7 +501,7 @@ class TcbClient:
                 raise ClientClosedError
             target = self._make_target(endpoint, token, arguments.reveal(), secrets)
             request = ApiRequest(target, encoded, env, repeatable=repeatable)
-            return self._transport.call_endpoint(request)
+            return call_endpoint(self._transport, request)
 
         return (await self._call_with_token(send)).reveal()
 
@@ -506,7 +516,7 @@ class TcbClient:
         """
         if self.closed:
             raise ClientClosedError
-        token = Secret(await self._provider.get_token(self._transport))
+        token = Secret(await self._provider.get_token(self._api))
         return check_secret("the token that the provider returned", token).reveal()
 
     async def list_functions(
@@ -729,7 +739,7 @@ class TcbClient:
                 f"token={self._provider!r}: only a StableToken can be refreshed by force; "
                 "replace this token where it is issued"
             )
-        await self._provider.force_refresh(self._transport)
+        await self._provider.force_refresh(self._api)
 
     @property
     def provider(self) -> TokenProvider:
@@ -760,9 +770,9 @@ class TcbClient:
         Retries and polls stop too, after their current wait. A session that was passed in stays
         open. Closing twice does nothing.
         """
-        self._is_closed = True
         if self._owns_transport:
             await self._transport.aclose()
+        self._is_closed = True
 
 
 # A missing token is reported by type checkers, and explained at run time.

@@ -397,6 +397,9 @@ DENIED = frozenset({48001, 61003, 61007})
 NO_CLOUD_DEVELOPMENT = 85088
 """The account has no environments."""
 
+MINUTE_QUOTA = 45011
+"""Too many calls, until the next minute begins."""
+
 _TCB_CODE = re.compile(r"TcbCode:\s*\[([\w.]+)\]", re.ASCII)
 # -501001, -501005 and -501007 were returned with these words and without a TcbCode.
 _NAMES_MISSING_ENV = re.compile("environment not found|env not exists|环境不存在", re.IGNORECASE)

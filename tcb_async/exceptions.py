@@ -122,7 +122,7 @@ class ApiError(TcbError):
     """WeChat replied with an errcode.
 
     Args:
-        errcode: WeChat's code, such as ``-1`` or ``40014``; ``0`` for a bare HTTP 429.
+        errcode: WeChat's code, such as ``-1`` or ``40014``; None for a bare HTTP 429.
         errmsg: WeChat's text, without its trailing request id. Never match on it.
         rid: WeChat's request id, for its support; None if the reply had none.
         tcb_code: The code of WeChat's cloud backend, such as ``INVALID_ENV``; WeChat adds it
@@ -135,7 +135,7 @@ class ApiError(TcbError):
         self,
         message: str,
         *,
-        errcode: int = 0,
+        errcode: int | None = None,
         errmsg: str = "",
         rid: str | None = None,
         tcb_code: str | None = None,
@@ -144,7 +144,7 @@ class ApiError(TcbError):
         **context: Unpack[ErrorContext],
     ) -> None:
         super().__init__(message, **context)
-        self.errcode: int = errcode  # pyright: ignore[reportIncompatibleVariableOverride] - never None here
+        self.errcode = errcode
         self.errmsg = errmsg
         self.rid = rid
         self.tcb_code = tcb_code
@@ -188,12 +188,13 @@ class TransportError(TcbError):
         status: The HTTP status; None without a reply.
         retry_after: Seconds to wait before the next attempt, as the server requested, or None.
         sent: Whether the request may have reached the server; False if no connection was opened.
-        dropped: Whether the connection of the first attempt was dropped before any reply, as
-            kept-alive connections may be at any time.
-        overload: Whether too many concurrent requests may be the cause; the client then sends
-            fewer.
         retryable: Whether a further attempt may succeed.
     """
+
+    # The transport's notes to itself, see `tcb_async.retry`: the connection of the first attempt
+    # was dropped before any reply; too many concurrent requests may be the cause.
+    _dropped: bool = False
+    _overload: bool = False
 
     def __init__(  # noqa: PLR0913 - keyword-only fields, each with a default
         self,
@@ -203,8 +204,6 @@ class TransportError(TcbError):
         status: int | None = None,
         retry_after: float | None = None,
         sent: bool = True,
-        dropped: bool = False,
-        overload: bool = False,
         retryable: bool = True,
         **context: Unpack[ErrorContext],
     ) -> None:
@@ -213,8 +212,6 @@ class TransportError(TcbError):
         self.status = status
         self.retry_after = retry_after
         self.sent = sent
-        self.dropped = dropped
-        self.overload = overload
         self.retryable = retryable
 
 

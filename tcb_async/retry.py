@@ -23,9 +23,10 @@ from tcb_async._arguments import (
     DEFAULT_DEADLINE,
     make_validator,
 )
-from tcb_async.errcodes import CLOUD, look_up
+from tcb_async.errcodes import CLOUD, MINUTE_QUOTA, look_up
 from tcb_async.exceptions import (
     ApiError,
+    DriftError,
     QuotaError,
     RateLimitError,
     ResponseError,
@@ -40,19 +41,25 @@ _THROTTLED = (RateLimitError, SystemBusyError)
 
 
 def is_retryable(error: BaseException) -> bool:
-    """Whether a further attempt may succeed."""
+    """Whether a further attempt, or a further walk, may succeed."""
     if isinstance(error, TransportError):
         return error.retryable
     if isinstance(error, ResponseError):
         return error.truncated
-    return isinstance(error, _THROTTLED)
+    return isinstance(error, (*_THROTTLED, DriftError))
 
 
 def is_overload(error: BaseException) -> bool:
     """Whether the error is a sign of overload, so that fewer requests should be in flight."""
-    if isinstance(error, TransportError):
-        return error.overload
-    return isinstance(error, _THROTTLED)
+    return isinstance(error, _THROTTLED) or getattr(error, "_overload", False)
+
+
+def is_dropped(error: BaseException | None) -> bool:
+    """Whether the connection of a call's first attempt was dropped before any reply.
+
+    Kept-alive connections may be dropped at any time: the server has seen no request.
+    """
+    return bool(getattr(error, "_dropped", False))
 
 
 def is_refusal(error: TcbError) -> bool:
@@ -67,7 +74,7 @@ def may_refuse_size(error: BaseException) -> bool:
     """Whether the error may be a refusal of the number of rows: a smaller page might succeed."""
     if isinstance(error, ApiError):
         # The reason is the account, its environment, or how often it is called.
-        scope = look_up(error.errcode, error.endpoint, error.errmsg).scope
+        scope = look_up(error.errcode or 0, error.endpoint, error.errmsg).scope
         return scope in {"request", "service", None} and not isinstance(error, QuotaError)
     return isinstance(error, ResponseError | TransportError) and error.sent
 
@@ -127,10 +134,10 @@ class RetryPolicy:
     """The number of attempts per request, and the waits between them.
 
     The wait before attempt *n + 1* is drawn evenly from 0 to ``min(cap, base * 2 ** (n - 1))``
-    seconds (full jitter); the server's ``Retry-After`` is a minimum, but no wait goes beyond
-    the deadline, nor lasts longer than a day. If the connection of the first attempt is dropped
-    before any reply, as kept-alive connections may be at any time, the first retry follows
-    immediately, on a new connection.
+    seconds (full jitter). The server's ``Retry-After`` is a minimum, and so are 15 to 20 s, at
+    random, after 45011 (a quota per minute); but no wait goes beyond the deadline, nor lasts longer
+    than a day. If the connection of the first attempt is dropped before any reply, as kept-alive
+    connections may be at any time, the first retry follows immediately, on a new connection.
 
     Busy errcodes (such as -1), rate limits (45011, HTTP 429), failures of the network, HTTP 408 and
     5xx, and truncated replies are retried; any other error is raised immediately. A stale token
@@ -139,8 +146,8 @@ class RetryPolicy:
     Attributes:
         attempts: Attempts in all, the first included; 1 for no retries. A page of the default size
             has two at least: see `WalkOptions.page_size`.
-        base: Upper bound of the first wait, in seconds.
-        cap: Upper bound of every wait, in seconds.
+        base: Upper bound of the first wait, in seconds; 0 to wait only for a ``Retry-After``.
+        cap: Upper bound of every wait but these two, in seconds.
         deadline: Seconds that a call may take in all, including its wait for a permit of the
             client's window. No wait begins that would cross it, and the timeout of each attempt is
             cut to the time left. The last error before the deadline is raised.
@@ -162,13 +169,14 @@ class RetryPolicy:
 
     def wait(self, attempt: int, error: BaseException | None) -> float:
         """Return the seconds to wait after an attempt, counted from 1, failed with this error."""
-        # The connection may have died while idle: the server has seen no request.
-        if attempt == 1 and isinstance(error, TransportError) and error.dropped:
+        if attempt == 1 and is_dropped(error):
             return 0.0
         # The exponent is bounded, because a float overflows at 2 ** 1024.
-        maximum = min(self.cap, self.base * 2.0 ** min(attempt - 1, 62))
-        retry_after = getattr(error, "retry_after", None) or 0.0
-        return max(self.random() * maximum, retry_after)
+        maximum, chance = min(self.cap, self.base * 2.0 ** min(attempt - 1, 62)), self.random()
+        minimum: float = getattr(error, "retry_after", None) or 0.0
+        if self.base and getattr(error, "errcode", None) == MINUTE_QUOTA:
+            minimum = max(minimum, 15.0 + 5.0 * chance)
+        return max(chance * maximum, minimum)
 
     def stop_reason(self, attempt: int, wait: float, seconds_left: float) -> str | None:
         """Return the reason to stop after an attempt and before a wait; None to go on."""

@@ -195,6 +195,6 @@ def _make_timeout_error(
 def _log_or_raise(error: TcbError, interval: float) -> None:
     # A transient failure says nothing about the functions: the next listing is compared with the
     # last complete one.
-    if not is_retryable(error) and not isinstance(error, DriftError):
+    if not is_retryable(error):
         raise error
     _log.warning("%s; retrying in %g s", error, interval)

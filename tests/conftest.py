@@ -1,13 +1,9 @@
 """Fixtures of every test."""
 
 import asyncio
-import inspect
 from contextlib import AsyncExitStack
-from unittest.mock import Mock
 
-import aiohttp
 import aioresponses
-import aioresponses.core
 import pytest
 from blockbuster import blockbuster_ctx
 from raw_server import RawServer
@@ -89,18 +85,8 @@ def leap(monkeypatch):
     return leaps.append
 
 
-class _MockableResponse(aiohttp.ClientResponse):
-    """Takes the argument of aiohttp 3.14 that aioresponses 0.7.9 does not pass."""
-
-    def __init__(self, *args, stream_writer=None, **kwargs):
-        writer = stream_writer or Mock(output_size=0)
-        super().__init__(*args, stream_writer=writer, **kwargs)
-
-
 @pytest.fixture
-def mocked_http(monkeypatch):
+def mocked_http():
     """aiohttp without a network, for unit tests of the transport alone."""
-    if "stream_writer" in inspect.signature(aiohttp.ClientResponse.__init__).parameters:
-        monkeypatch.setattr(aioresponses.core, "ClientResponse", _MockableResponse)
     with aioresponses.aioresponses() as mocked:
         yield mocked

@@ -4,12 +4,16 @@ import copy
 import inspect
 import pickle
 import re
+from unittest.mock import Mock
 
 import pytest
 
 from tcb_async import exceptions
+from tcb_async._transport.request import ApiRequest
+from tcb_async._transport.translation import make_status_error
 from tcb_async.cursor import Cursor
-from tcb_async.exceptions import ApiError, ConfigurationError, TcbError, TransportError
+from tcb_async.exceptions import ConfigurationError, TcbError, TransportError
+from tcb_async.retry import is_overload
 
 CLASSES = [
     kind
@@ -47,8 +51,6 @@ FACTS = {
     "endpoint": "/tcb/listfunctions",
     "retry_after": 1.5,
     "status": 502,
-    "dropped": True,
-    "overload": True,
     "retryable": False,
     "excerpt": "<html>",
     "truncated": True,
@@ -82,12 +84,19 @@ def test_every_error_pickles_and_copies_with_all_its_facts(kind):
         assert {name: getattr(twin, name) for name in facts} == facts
 
 
+def test_notes_of_the_transport_survive_a_pickle():
+    error = make_status_error(ApiRequest(Mock(path="/tcb"), None), 503, {}, b"")
+
+    for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):  # noqa: S301 - our own bytes
+        assert is_overload(twin)
+
+
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda c: c.__name__)
 def test_every_error_has_the_facts_that_the_pages_name(kind):
     error = kind("what happened")
 
     assert {name: getattr(error, name) for name in ALWAYS_THERE} == ALWAYS_THERE
-    assert error.errcode == (0 if issubclass(kind, ApiError) else None)
+    assert error.errcode is None
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda c: c.__name__)

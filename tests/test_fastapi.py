@@ -176,6 +176,7 @@ async def test_wechat_errors_become_the_right_statuses(emulator, fault, status, 
         problem, _ = await ask_for_problem(f"{url}/count", status)
 
     assert problem["title"] == title
+    assert problem.get("errcode") != 0
 
 
 def test_other_errors_have_statuses_too():

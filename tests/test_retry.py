@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcb_async._redact import Hidden
-from tcb_async._transport import ApiRequest, Transport
+from tcb_async._transport import ApiRequest, Call, Transport
 from tcb_async.exceptions import (
     ConfigurationError,
     ParameterError,
@@ -63,7 +63,7 @@ class Story:
             return ApiRequest(target, Hidden(body), count=self.count), lambda reply: reply
 
         fallback = None if self.fallback is None else partial(prepare, self.fallback)
-        return await transport.call(*prepare(b"100"), fallback)
+        return await Call(transport, *prepare(b"100"), fallback).run()
 
 
 @attrs.define(eq=False)
@@ -75,9 +75,9 @@ class Told(Transport):
     def get_session(self):
         self.story.clock.advance(self.story.seconds_before_an_attempt)
 
-    async def send(self, _session, call, left, _seen=None):
-        self.story.bodies.append(call.request.body.reveal())
-        return await self.story.reply(left)
+    async def send(self, _session, request, seconds, **_facts):
+        self.story.bodies.append(request.body.reveal())
+        return await self.story.reply(seconds)
 
 
 FIRST, SECOND = SystemBusyError("first", errcode=-1), SystemBusyError("second", errcode=-1)
@@ -290,6 +290,24 @@ def test_retry_after_is_honoured_as_a_minimum(asked, draw):
     error.retry_after = asked
 
     assert RetryPolicy(random=lambda: draw).wait(1, error) >= asked
+
+
+@given(draw=st.floats(0, 1), attempt=st.integers(1, 9), cap=st.floats(0, 10))
+def test_wait_for_the_minute_quota_is_15_to_20_seconds(draw, attempt, cap):
+    policy = RetryPolicy(cap=cap, random=lambda: draw)
+
+    assert policy.wait(attempt, LIMITED) == 15 + 5 * draw
+    for error in (RateLimitError("too much", errcode=-501004), RateLimitError("HTTP 429")):
+        assert policy.wait(attempt, error) <= cap
+    assert RetryPolicy(base=0.0).wait(attempt, LIMITED) == 0
+
+
+async def test_wait_for_the_minute_quota_does_not_pass_the_deadline():
+    story = Story([LIMITED] * 9)
+    with pytest.raises(RateLimitError, match="the next wait would cross the deadline of 60 s"):
+        await story.run()
+
+    assert story.clock.waits == [20.0, 20.0]
 
 
 async def test_success_pays_its_retries_back():

@@ -22,10 +22,12 @@ from functools import partial
 
 import aiohttp
 import attrs
+import pytest
 from constants import APPID, ENV, ENVIRONMENTS, LIST
 from fault_proxy import FaultProxy
 from network_faults import BlackHole, CutAfter, HalfOpen, ResetAfter
 from planted_secrets import KINDS, PLANTED, client_of, merchant, right_replies, wechat
+from proxies import PROXY_FORMS, use_proxy
 from raw_server import RawServer, http_reply
 from redis.asyncio import Redis
 from reporting_tools import AGENTS, RENDERERS, report, watching
@@ -33,6 +35,7 @@ from server_faults import FAULTS, ON_REUSE, ONLY_TIME_ENDS
 from stepping import Caller, Interruption, run, watched
 
 from tcb_async import Account, TcbClient
+from tcb_async._redact import Hidden
 from tcb_async.inventory import Inventory, list_account
 from tcb_async.tokens import RedisStore
 
@@ -203,6 +206,20 @@ async def faults_of_the_network(kind, call=one_page):
             await fail(call, client, errors)
 
 
+async def proxies(kind):
+    """Fail to reach a proxy whose password is an appsecret that the client does not know."""
+    for scheme, form in itertools.product(("http", "https"), PROXY_FORMS):
+        with pytest.MonkeyPatch.context() as patch:
+            proxy = Hidden(form.format(PLANTED.texts["appsecret"]))
+            use_proxy(patch, proxy.reveal(), [f"{scheme}_proxy"])
+            url = f"{scheme}://127.0.0.1:1"
+            async with (
+                looked_at("proxies") as errors,
+                client_of(kind, url, trust_env=True) as client,
+            ):
+                await fail(one_page, client, errors)
+
+
 STALE = http_reply({"errcode": 42001, "errmsg": "access_token expired"})
 
 
@@ -263,6 +280,7 @@ def every_cell(redis):
         yield partial(faults_of_the_network, kind)
     yield partial(refusals, "token of 512", call_of_a_bad_path)
     yield partial(refusals, "token of 512", call_of_a_bad_query)
+    yield partial(proxies, "token of 512")
     for kind, call in (
         ("component", an_account),
         ("authorizer", an_inventory),

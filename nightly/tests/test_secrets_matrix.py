@@ -34,6 +34,7 @@ FEWEST = {
     "server's faults": 400,
     "refusals": 100,
     "network's faults": 80,
+    "proxies": 44,
     "caller's timeout": 200,
     "caller's cancellation": 200,
     "client closed": 200,

@@ -6,7 +6,10 @@ session that a caller may pass.
 
 from aiohttp import ClientSession
 
+from tcb_async._transport.call import Call, TransportApi, call_endpoint
 from tcb_async._transport.request import ApiRequest, Target
 from tcb_async._transport.transport import Transport
 
-__all__ = ["ApiRequest", "ClientSession", "Target", "Transport"]
+__all__ = [
+    "ApiRequest", "Call", "ClientSession", "Target", "Transport", "TransportApi", "call_endpoint",
+]  # fmt: skip

@@ -26,8 +26,8 @@ HEADERS: dict[str, str] = {
     # Uncompressed: aiohttp inflates a whole chunk before its size can be checked.
     "Accept-Encoding": "identity",
     "Content-Type": "application/json",
-    "User-Agent": f"tcb-async/{__version__}",
 }
+"""The headers of every request. A session of the caller's keeps its own User-Agent."""
 _OTHER_LOOP = "belongs to another event loop: make one client per loop (one asyncio.run)"
 
 
@@ -108,14 +108,24 @@ class SessionKeeper:
         # after a fork two processes would read each other's replies from one connection.
         if self._pid != os.getpid():
             self._bind()
-        elif self._loop is not asyncio.get_running_loop():
-            raise ClientClosedError(f"this client {_OTHER_LOOP}")
+        else:
+            self._check_loop()
         if self._session is None:
             self._session = self._make_session()
         return self._session
 
+    def close(self) -> None:
+        """Refuse further calls; raise while a different loop, which is open, has this client."""
+        if self._loop is not None and self._pid == os.getpid() and not self._loop.is_closed():
+            self._check_loop()
+        self.is_closed = True
+
+    def _check_loop(self) -> None:
+        if self._loop is not asyncio.get_running_loop():
+            raise ClientClosedError(f"this client {_OTHER_LOOP}")
+
     async def aclose(self) -> None:
-        """Stop all attempts, and close the session if it was made here; set `is_closed` first.
+        """Stop all attempts, and close the session if it was made here; call `close` first.
 
         A forked child leaves both alone: they belong to the parent.
         """
@@ -145,7 +155,7 @@ class SessionKeeper:
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self.max_connections, ssl=tls),
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers=HEADERS,
+            headers=HEADERS | {"User-Agent": f"tcb-async/{__version__}"},
             response_class=Response,
             trust_env=self.trust_env,
         )

@@ -1,15 +1,20 @@
 """Translation of HTTP statuses and aiohttp's errors into ours.
 
-Rule: an aiohttp error's text is never shown, because it contains the URL.
+Rule: the text of an error that aiohttp raised, or a library below it, is never shown: it may
+contain the URL, or the password of a proxy. The text of an error that the caller's code raised,
+such as a mock, is the caller's own, and is shown without known secrets.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import os
 import ssl
+import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -19,7 +24,7 @@ import attrs
 from aiohttp.http_exceptions import HttpProcessingError
 
 from tcb_async._codec import make_unreadable_error, raise_for_errcode
-from tcb_async._redact import describe, hide_all_like_a_token, hide_known, hide_named
+from tcb_async._redact import hide_all_like_a_token, hide_known, hide_named
 from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.session import QueryError
 from tcb_async.exceptions import RateLimitError, ResponseError, TcbError, TransportError
@@ -60,6 +65,25 @@ class _ErrorKind:
     sent: bool = True
 
 
+# The packages that aiohttp passes URLs to, and we: any other package is the caller's code.
+# `unittest` raises the errors of mocks.
+_LIBRARIES = (sys.stdlib_module_names - {"unittest"}) | {
+    "tcb_async", "aiohttp", "aiohappyeyeballs", "idna", "uvloop", "yarl",
+}  # fmt: skip
+_PROXY_VARIABLES = ("http_proxy", "https_proxy", "ws_proxy", "wss_proxy")
+
+_INVALID_PROXY = _ErrorKind(
+    errors=(aiohttp.InvalidURL,),
+    text="the address of the proxy on the way to {host} is not valid; set {proxy} to one like "
+    "http://user:password@host:3128",
+    retryable=False,
+    sent=False,
+)
+_NO_PROXY = _ErrorKind(
+    errors=(aiohttp.ClientProxyConnectionError,),
+    text="could not connect to the proxy on the way to {host} ({reason}); check {proxy}",
+    sent=False,
+)
 _DROPPED_CONNECTION = _ErrorKind(
     errors=(aiohttp.ClientConnectionError, OSError),
     text="{host} dropped the connection; try again",
@@ -67,6 +91,7 @@ _DROPPED_CONNECTION = _ErrorKind(
 # The first kind that matches applies. So a subclass precedes its base: aiohttp's certificate errors
 # are TLS errors, TLS errors are connector errors, and connector errors are `OSError`s.
 _ERROR_KINDS = (
+    _INVALID_PROXY,
     _ErrorKind(
         errors=(TimeoutError,),
         text="{host} sent no complete reply in {seconds:.3g} s; raise timeout, "
@@ -92,11 +117,7 @@ _ERROR_KINDS = (
         overload=False,
         sent=False,
     ),
-    _ErrorKind(
-        errors=(aiohttp.ClientProxyConnectionError,),
-        text="could not connect to the proxy on the way to {host} ({reason}); check the proxy",
-        sent=False,
-    ),
+    _NO_PROXY,
     _ErrorKind(
         errors=(aiohttp.ClientConnectorError,),
         text="could not connect to {host} ({reason}); check {setting} and the network",
@@ -110,7 +131,7 @@ _ERROR_KINDS = (
     _DROPPED_CONNECTION,
     _ErrorKind(
         errors=(Exception,),
-        text="the call to {host} failed ({reason})",
+        text="the call to {host} failed",
         retryable=False,
     ),
 )
@@ -171,13 +192,13 @@ def _make_retryable_error(
         return RateLimitError(text, endpoint=path, retry_after=retry_after)
     if status not in _TRANSIENT_STATUSES:
         return None
-    return TransportError(
+    error = TransportError(
         f"{sender} returned HTTP {status}: the service or a proxy failed; try again later",
         endpoint=path,
         status=status,
         retry_after=retry_after,
-        overload=status in _OVERLOAD,
     )
+    return _note(error, overload=status in _OVERLOAD)
 
 
 def _describe_status(status: int) -> str:
@@ -203,7 +224,8 @@ def translate(  # noqa: PLR0913 - the error, and facts that it does not contain
     if isinstance(error, QueryError):
         error = error.error.reveal()
     if isinstance(error, RuntimeError) and "closed" in str(error):
-        error = ConnectionResetError()  # uvloop raises it for a connection that was dropped
+        # uvloop raises it for a connection that was dropped.
+        error = ConnectionResetError().with_traceback(error.__traceback__)
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return _make_proxy_error(error, request)
     if isinstance(error, (aiohttp.ClientResponseError, HttpProcessingError)):
@@ -211,35 +233,73 @@ def translate(  # noqa: PLR0913 - the error, and facts that it does not contain
             f"{path} sent something that is not HTTP; check the base URL and any proxy in between",
             endpoint=path,
         )
-    row = next(row for row in _ERROR_KINDS if isinstance(error, row.errors))
-    reason = _explain(error, request)
-    if row is _UNEXPECTED_ERROR:
-        reason = describe(error, *request.target.secrets)
-        _log_unexpected(error, request)
-    # Built from our own words, the host and the type: the error's text may contain the URL.
-    text = row.text.format(
+    packages = _find_packages(error)
+    kind = _classify(error, packages, request)
+    is_callers = packages[-1] not in _LIBRARIES
+    description = _describe(error, request, with_text=is_callers)
+    # Built from our own words, the host and the type.
+    text = kind.text.format(
         host=request.target.bare_url.host,
+        proxy=_name_proxy_setting(),
+        reason=_explain(error, request),
         seconds=seconds,
-        reason=reason,
         setting=setting,
     )
-    dropped = row is _DROPPED_CONNECTION and is_first
-    return TransportError(
-        f"{path}: {text}",
-        endpoint=path,
-        retryable=row.retryable,
-        sent=row.sent,
-        dropped=dropped,
-        # A server that has begun to reply was not too busy to take the request.
-        overload=row.overload and not has_reply and not dropped,
+    if kind is _UNEXPECTED_ERROR:
+        _log_unexpected(error, request, description)
+    if kind is _UNEXPECTED_ERROR or is_callers:
+        text += f" ({description})"
+    dropped = kind is _DROPPED_CONNECTION and is_first
+    # A server that has begun to reply was not too busy to take the request.
+    overload = kind.overload and not has_reply and not dropped
+    failure = TransportError(
+        f"{path}: {text}", endpoint=path, retryable=kind.retryable, sent=kind.sent
     )
+    return _note(failure, dropped=dropped, overload=overload)
 
 
-def _log_unexpected(error: Exception, request: ApiRequest) -> None:
-    # As text: a handler that gets the error itself may show its frames, which contain the URL.
+def _note(
+    error: TransportError, *, dropped: bool = False, overload: bool = False
+) -> TransportError:
+    error._dropped, error._overload = dropped, overload  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - for `tcb_async.retry`
+    return error
+
+
+def _find_packages(error: Exception) -> list[str]:
+    """Return the package of each frame that an error passed; the last one raised it."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in frames]
+
+
+def _classify(error: Exception, packages: list[str], request: ApiRequest) -> _ErrorKind:
+    if "yarl" in packages:  # the URL of the request was checked before
+        return _INVALID_PROXY
+    host = request.target.bare_url.raw_host
+    if isinstance(error, aiohttp.ClientConnectorError) and error.host != host:
+        return _NO_PROXY  # such as a proxy's host name that could not be resolved
+    return next(kind for kind in _ERROR_KINDS if isinstance(error, kind.errors))
+
+
+def _name_proxy_setting() -> str:
+    names = [name for name in os.environ if name.lower() in _PROXY_VARIABLES]
+    return " and ".join(names) or "the proxy of the session"
+
+
+def _describe(error: Exception, request: ApiRequest, *, with_text: bool) -> str:
+    text = ""
+    with suppress(Exception):  # its `__str__` may fail
+        text = hide_named(str(error), request.target.secrets)[:200] if with_text else ""
+    return f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
+def _log_unexpected(error: Exception, request: ApiRequest, description: str) -> None:
+    # Only where it happened: the texts of cause and context may be those of a library. No handler
+    # gets the error itself, whose frames contain the URL.
     if _log.isEnabledFor(logging.DEBUG):
-        text = "".join(traceback.format_exception(error))
-        _log.debug("%s failed unexpectedly:\n%s", request, hide_named(text, request.target.secrets))
+        frames = hide_named(
+            "".join(traceback.format_tb(error.__traceback__)), request.target.secrets
+        )
+        _log.debug("%s failed unexpectedly (%s):\n%s", request, description, frames)
 
 
 def _explain(error: Exception, request: ApiRequest) -> str:

@@ -127,7 +127,7 @@ def is_fatal(error: TcbError) -> bool:
         return False
     if error.endpoint == COMPONENT and isinstance(error, TokenError):
         return True  # this covers an unreadable ticket
-    return is_platforms_fault(error.errcode, error.endpoint)
+    return error.errcode is not None and is_platforms_fault(error.errcode, error.endpoint)
 
 
 async def iterate_accounts(

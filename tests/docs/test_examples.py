@@ -297,7 +297,7 @@ class TestSyncFrameworks:
         ("serializer", "error"),
         [
             ("pickle", "SystemBusyError busy -1 a-b-c test-777bb9 5\n"),
-            ("json", "SystemBusyError busy 0 None None 0\n"),
+            ("json", "SystemBusyError busy None None None 0\n"),
         ],
     )
     async def test_only_pickled_errors_are_complete(self, call, serializer, error):

@@ -131,11 +131,12 @@ KINDS = {
 """The provider of the credentials, and the first endpoint that receives them."""
 
 
-def client_of(kind, url, *, patience=10.0, store=None):
+def client_of(kind, url, *, patience=10.0, store=None, **options):
     return TcbClient(
         KINDS[kind][1](store),
         base_url=url,
         retry=RetryPolicy(attempts=2, base=0.0, deadline=3 * patience),
         timeout=patience,
         max_reply_bytes=2**16,
+        **options,
     )

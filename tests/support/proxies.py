@@ -8,14 +8,43 @@ from typing import Literal
 import attrs
 from listener import Listener
 
+_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
+_VARIABLES += tuple(map(str.upper, _VARIABLES))
 
-def use_proxy(monkeypatch, url):
+PROXY_FORMS = (
+    "http://svc:{}@127.0.0.1:9",
+    "http://svc:{}@[::1]:9",
+    "http://svc:{}%2F@127.0.0.1:9",
+    "http://svc:%2F{}@127.0.0.1:9",
+    "http://{}@127.0.0.1:9",
+    "http://svc:{}@proxy.invalid:3128",
+    "https://svc:{}@127.0.0.1:9",
+    "socks5://svc:{}@127.0.0.1:9",
+    "//svc:{}@127.0.0.1:9",
+    # not valid
+    "svc:{}@127.0.0.1:9",
+    "svc:{}@[::1]:9",
+    "svc%3A{}%40127.0.0.1:9",
+    "{}:svc@127.0.0.1:9",
+    "http:svc:{}@127.0.0.1:9",
+    "http://svc:{}",
+    "http://svc:{}@",
+    "http://svc:{}@127.0.0.1:port",
+    "http://svc:{}@127.0.0.1:99999",
+    "http://svc:/{}@127.0.0.1:9",
+    "http://svc:{}@[::1:9",
+    "http://svc:{}@ex\xe4mple..com:9",
+    "{}",
+)
+"""How a user may write the address of a proxy that nobody listens on, with a password."""
+
+
+def use_proxy(monkeypatch, url, variables=_VARIABLES):
     """Name a proxy in the environment, for every host."""
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        for written in (name, name.upper()):
-            monkeypatch.delenv(written, raising=False)
-            if name != "no_proxy":
-                monkeypatch.setenv(written, url)
+    for variable in (*_VARIABLES, "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    for variable in variables:
+        monkeypatch.setenv(variable, url)
 
 
 @attrs.define(eq=False)

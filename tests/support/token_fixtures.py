@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from redis_server import running_redis
 
 from tcb_async import TcbClient
-from tcb_async._transport import Transport
+from tcb_async._transport import Transport, TransportApi
 from tcb_async.emulator import Emulator
 from tcb_async.limits import Window
 from tcb_async.retry import RetryPolicy, RetryQuota
@@ -59,11 +59,11 @@ async def wechat(clock=None):
 async def open_api(emulator, *, attempts=1):
     """A `TokenApi` without a client."""
     retry = RetryPolicy(attempts=attempts, base=0.0)
-    api = Transport(emulator.url, Window(8), retry, RetryQuota())
+    transport = Transport(emulator.url, Window(8), retry, RetryQuota())
     try:
-        yield api
+        yield TransportApi(transport)
     finally:
-        await api.aclose()
+        await transport.aclose()
 
 
 def stable(emulator, *, secret=APPSECRET, store=None, random=half):

@@ -73,7 +73,7 @@ class TestOneRefresh:
         caller = asyncio.create_task(stable(emulator, secret="wrong").get_token(api))
         await a_turn()
         caller.cancel()
-        await eventually(lambda: emulator.counts[STABLE] == 1 and not api.live)
+        await eventually(lambda: emulator.counts[STABLE] == 1 and not api.transport.live)
         gc.collect()
 
         assert [line for line in caplog.records if line.name == "asyncio"] == []
@@ -85,12 +85,12 @@ class TestAheadOfTime:
 
         emulator.clock.advance(LIFE - 131)
         assert await provider.get_token(api) == old
-        assert not api.live
+        assert not api.transport.live
         emulator.clock.advance(1)
         assert await provider.get_token(api) == old
         assert await provider.get_token(api) == old
-        assert len(api.live) == 1
-        await eventually(lambda: not api.live)
+        assert len(api.transport.live) == 1
+        await eventually(lambda: not api.transport.live)
 
         assert await provider.get_token(api) != old
         assert emulator.counts[STABLE] == 2
@@ -104,7 +104,7 @@ class TestAheadOfTime:
                 await provider.get_token(api)
                 emulator.clock.advance(LIFE - (60 + 140 * chance) + late)
                 await provider.get_token(api)
-                return bool(api.live)
+                return bool(api.transport.live)
 
         if abs(late) > 0.001:
             assert asyncio.run(refreshes()) == (late > 0)
@@ -118,7 +118,7 @@ class TestAheadOfTime:
 
         for _ in range(3):
             assert await provider.get_token(api) == old
-            await eventually(lambda: not api.live)
+            await eventually(lambda: not api.transport.live)
 
         (warning,) = caplog.records
         assert (warning.name, warning.levelno) == ("tcb_async", logging.WARNING)
@@ -128,10 +128,10 @@ class TestAheadOfTime:
         emulator.clear_faults()
         emulator.clock.advance(9.9)
         await provider.get_token(api)
-        assert not api.live
+        assert not api.transport.live
         emulator.clock.advance(0.1)
         await provider.get_token(api)
-        await eventually(lambda: not api.live)
+        await eventually(lambda: not api.transport.live)
         assert await provider.get_token(api) != old
 
     async def test_failure_is_raised_without_a_valid_token(self, emulator, api, provider, caplog):
@@ -150,7 +150,7 @@ class TestAheadOfTime:
 
         for _ in range(19):
             await provider.get_token(api)
-            await eventually(lambda: not api.live)
+            await eventually(lambda: not api.transport.live)
             emulator.clock.advance(1)
 
         assert emulator.counts[STABLE] == 2
@@ -161,7 +161,7 @@ class TestAheadOfTime:
 
         assert await provider.get_token(api) == old
         assert provider.expires_at == emulator.clock() + 301
-        assert not api.live
+        assert not api.transport.live
 
     async def test_next_client_refreshes_for_a_closed_one(self, emulator, api, provider):
         old = await provider.get_token(api)
@@ -172,7 +172,7 @@ class TestAheadOfTime:
             await eventually(lambda: emulator.counts[STABLE] == 2)
 
         assert await provider.get_token(api) == old
-        await eventually(lambda: not api.live)
+        await eventually(lambda: not api.transport.live)
 
         assert await provider.get_token(api) != old
 
@@ -212,7 +212,7 @@ class TestClientsAndLoops:
         assert emulator.counts[STABLE] == 2
 
     async def test_closed_client_requests_no_token(self, api, provider):
-        await api.aclose()
+        await api.transport.aclose()
 
         with pytest.raises(ClientClosedError):
             await provider.get_token(api)

@@ -43,7 +43,7 @@ class TestRefused:
         else:
             emulator.clock.advance(LIFE - 100)
             await provider.get_token(api)
-            await eventually(lambda: not api.live)
+            await eventually(lambda: not api.transport.live)
         new = await provider.get_token(api)
 
         await provider.invalidate(old)

@@ -114,7 +114,7 @@ class TestRotation:
         merchant.rotate()
 
         await provider.get_token(api)
-        await eventually(lambda: not api.live)
+        await eventually(lambda: not api.transport.live)
 
         assert merchant.saved == [merchant.accepted]
 

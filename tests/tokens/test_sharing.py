@@ -51,7 +51,7 @@ class TestAnyStore:
         emulator.clock.advance(LIFE - 100)
         for provider in (one, other):
             await provider.get_token(api)
-            await asyncio.gather(*api.live)
+            await asyncio.gather(*api.transport.live)
 
         assert await one.get_token(api) == await other.get_token(api) != old
         assert emulator.counts[STABLE] == 2

@@ -1,5 +1,6 @@
 """Every error of aiohttp becomes a `TcbError`, without the URL in its text."""
 
+import asyncio
 import logging
 import re
 import socket
@@ -130,8 +131,46 @@ async def test_an_unexpected_error_keeps_its_text_and_traceback(mocked_http, cap
 
     assert "failed (TypeError: unhashable type in" in error.message
     log = "\n".join(record.getMessage() for record in caplog.records)
-    assert re.search(r"failed unexpectedly:\nTraceback(.|\n)*_request(.|\n)*unhashable type", log)
+    assert re.search(r"failed unexpectedly \(TypeError: unhashable type(.|\n)*_request", log)
     assert leaks_of([SECRET, "other-t0ken", "passw0rd"], [error.message, log]) == []
+
+
+@pytest.mark.parametrize("is_callers", [False, True])
+async def test_reason_of_a_mock_is_shown_without_the_token(mocked_http, *, is_callers):
+    async with aiohttp.ClientSession() as session:
+        given = session if is_callers else None
+        async with TcbClient(SECRET, session=given, retry=RetryPolicy(attempts=1)) as client:
+            with pytest.raises(TransportError) as caught:
+                await client.count_functions("test-777bb9")
+
+    query = "?access_token=[hidden]" if is_callers else ""
+    reason = f"Connection refused: POST https://api.weixin.qq.com/tcb/listfunctions{query})"
+    assert reason in caught.value.message
+
+
+@pytest.mark.parametrize("shown", ["ValueError", "LookupError: of a hook"])
+async def test_text_of_a_library_is_in_no_error_and_no_log(serve, caplog, shown):
+    """Nor is it as the context of an error that the caller's code raises."""
+    caplog.set_level(logging.DEBUG, logger="tcb_async")
+
+    async def fail(*_):
+        try:
+            await asyncio.to_thread(int, SECRET)
+        except ValueError:
+            if shown == "ValueError":
+                raise
+            raise LookupError("of a hook")  # noqa: B904 - with its context
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_start.append(fail)
+    async with aiohttp.ClientSession(trace_configs=[tracing]) as session:
+        _, client = await serve(b"", session=session)
+        with pytest.raises(TransportError, match=rf"failed \({shown}\)") as caught:
+            await client.count_functions("test-777bb9")
+
+    log = "\n".join(record.getMessage() for record in caplog.records)
+    assert re.search(rf"failed unexpectedly \({shown}\)(.|\n)* in fail\n", log)
+    assert leaks_of([SECRET], [*shown_by(caught.value), log]) == []
 
 
 async def test_certificate_error_shows_only_openssls_reason(mocked_http):

@@ -11,11 +11,13 @@ from itertools import cycle
 import pytest
 from constants import ENV, STABLE
 from planted_secrets import KINDS, PLANTED, client_of, wechat
+from proxies import PROXY_FORMS, use_proxy
 from raw_server import RawServer, http_reply
 from secret_leaks import encodings, leaks_of, logged, shown_by
 from server_faults import FAULTS, ON_REUSE, ONLY_TIME_ENDS, then_close
 
-from tcb_async import ConfigurationError, TcbClient, TcbError
+from tcb_async import ConfigurationError, RetryPolicy, TcbClient, TcbError, TransportError
+from tcb_async.fastapi import problem_of
 from tcb_async.tokens import TokenApi, TokenProvider
 
 SECRET = "tick@@@pl4nted-s3cret0"
@@ -92,6 +94,39 @@ async def test_no_echo_shows_it_in_any_encoding(echo, kind, caplog):
             said = await told_by(client_of(kind, server.url), caplog)
 
         assert leaks_of([SECRET], said) == []
+
+
+@pytest.mark.parametrize("form", PROXY_FORMS)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_no_error_shows_the_password_of_a_proxy(scheme, form, monkeypatch, caplog):
+    caplog.set_level(logging.DEBUG)
+    password, variable = "hunter2-production", f"{scheme}_proxy"
+    use_proxy(monkeypatch, form.format(password), [variable])
+    retry = RetryPolicy(attempts=1)
+    async with TcbClient(
+        "T", base_url=f"{scheme}://127.0.0.1:1", retry=retry, trust_env=True
+    ) as client:
+        with pytest.raises(TransportError) as caught:
+            await client.count_functions(ENV)
+
+    said = [*shown_by(caught.value), *logged(caplog.records), str(problem_of(caught.value))]
+    assert leaks_of([password], said) == []
+    # aiohttp ignores a proxy that is reached by TLS, and warns.
+    assert (variable in caught.value.message) is not form.startswith("https:")
+
+
+@pytest.mark.parametrize("variable", ["all_proxy", "ALL_PROXY", "HTTPS_PROXY", "http_proxy"])
+async def test_variables_of_other_proxies_are_as_safe(variable, monkeypatch, caplog):
+    caplog.set_level(logging.DEBUG)
+    use_proxy(monkeypatch, "http://svc:hunter2-production", [variable])
+    async with TcbClient(
+        "T", base_url="https://127.0.0.1:1", retry=RetryPolicy(attempts=1), trust_env=True
+    ) as client:
+        with pytest.raises(TransportError) as caught:
+            await client.count_functions(ENV)
+
+    said = [*shown_by(caught.value), *logged(caplog.records)]
+    assert leaks_of(["hunter2-production"], said) == []
 
 
 class _Handing:

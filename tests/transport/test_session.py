@@ -15,6 +15,7 @@ from secret_leaks import leaks_of, shown_by
 from server_faults import FAULTS, LISTING, OK, once
 
 from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TcbError, TransportError
+from tcb_async.emulator import Fault
 
 ENV = "test-777bb9"
 
@@ -30,11 +31,12 @@ async def test_callers_session_is_used_as_it_is():
     tracing.on_request_end.append(note)
     timeout = aiohttp.ClientTimeout(total=0.001)
     cookie = http_reply(LISTING, headers={"Set-Cookie": "cookie=yes"})
+    own_headers = {"X-Trace": "abc", "User-Agent": "mine", "Accept-Encoding": "gzip"}
     async with (
         RawServer(lambda _, n: http_reply(b"", 503) if n == 0 else cookie) as server,
         aiohttp.ClientSession(
             "https://elsewhere.example/base/",
-            headers={"X-Trace": "abc", "Accept-Encoding": "gzip"},
+            headers=own_headers,
             cookie_jar=aiohttp.CookieJar(unsafe=True),
             raise_for_status=True,
             timeout=timeout,
@@ -54,6 +56,7 @@ async def test_callers_session_is_used_as_it_is():
 
     assert traced == ["end"] * 3
     assert [request.headers["x-trace"] for request in server.requests] == ["abc"] * 3
+    assert {request.headers["user-agent"] for request in server.requests} == {"mine"}
     assert {request.headers["accept-encoding"] for request in server.requests} == {"identity"}
     assert [request.headers.get("cookie") for request in server.requests][2] == "cookie=yes"
 
@@ -195,6 +198,21 @@ async def test_client_on_a_second_loop_gives_advice(emulator, client_of):
         await asyncio.to_thread(asyncio.run, client.count_functions(ENV))
 
     assert await client.count_functions(ENV) == 1
+
+
+async def test_client_is_not_closed_on_a_second_loop(emulator, client_of):
+    emulator.deploy(ENV)
+    emulator.script([Fault.ok(), Fault.delay(0.1)])
+    client = await client_of(emulator)
+    await client.count_functions(ENV)
+    walk = client._transport.spawn(client.list_functions(ENV))
+    await eventually(lambda: emulator.in_flight == 1)
+
+    with pytest.raises(ClientClosedError, match=r"another event loop: make one client per"):
+        await asyncio.to_thread(asyncio.run, client.aclose())
+
+    assert not client.closed
+    assert len(await walk) == 1
 
 
 async def test_session_of_a_second_loop_is_refused():

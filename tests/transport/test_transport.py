@@ -42,9 +42,10 @@ async def test_attempt_has_one_time_limit(mocked_http, clock, left, limit):
         seconds = time_limit.when() - asyncio.get_running_loop().time()
         limits.append((seconds, sent["timeout"]))
 
-    mocked_http.post(re.compile(".*"), body=LISTING, callback=note)
-    async with TcbClient("T", retry=clock.policy(deadline=left)) as client:
-        await client.count_functions(ENV)
+    mocked_http.post(re.compile(".*"), exception=ConnectionResetError(), callback=note)
+    async with TcbClient("T", retry=clock.policy(deadline=left, attempts=1)) as client:
+        with pytest.raises(NoAnswer):
+            await client.count_functions(ENV)
 
     assert limits == [(pytest.approx(limit, abs=0.2), ClientTimeout(None))]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 from contextlib import nullcontext
 from itertools import pairwise
 
@@ -9,8 +10,8 @@ import attrs
 import pytest
 from leaks import eventually
 
-from tcb_async import RetryPolicy, TcbError, TransportError
-from tcb_async._transport import ApiRequest, Transport
+from tcb_async import RateLimitError, RetryPolicy, TcbError, TransportError
+from tcb_async._transport import ApiRequest, Call, Transport
 from tcb_async.emulator import Fault
 from tcb_async.limits import Window
 from tcb_async.retry import RetryQuota
@@ -54,7 +55,7 @@ def sizes():
 async def client(emulator, client_of, sizes):
     emulator.deploy(ENV, count=ROWS)
     emulator.latency = 0.001
-    retry = RetryPolicy(base=0.01)
+    retry = RetryPolicy(sleep=lambda _: asyncio.sleep(0.005))
     return await client_of(emulator, concurrency=CEILING, retry=retry, observer=sizes)
 
 
@@ -127,7 +128,7 @@ class Peer(Transport):
     def get_session(self):
         """A transport without a network."""
 
-    async def send(self, *_):
+    async def send(self, *_, **_facts):
         await asyncio.sleep(0.01)  # on its way, so that a burst is sent before its first failure
         self.in_flight += 1
         try:
@@ -137,13 +138,14 @@ class Peer(Transport):
         return b""
 
 
-def calls_to(reply, *, concurrency):
+def calls_to(reply, *, concurrency, deadline=60.0):
     """Returns a function that calls a peer."""
-    retry = RetryPolicy(clock=asyncio.get_running_loop().time, random=random.Random(7).random)
+    clock, chance = asyncio.get_running_loop().time, random.Random(7).random
+    retry = RetryPolicy(clock=clock, random=chance, deadline=deadline)
     quota = RetryQuota.for_window(concurrency)
     peer = Peer("http://127.0.0.1:9", Window(concurrency), retry, quota, reply=reply)
     request = ApiRequest(peer.target("/tcb/listfunctions", {}), None)
-    return lambda: peer.call(request, bytes)
+    return lambda: Call(peer, request, bytes).run()
 
 
 async def failed(walks, pages, call):
@@ -179,10 +181,30 @@ async def test_200_accounts_succeed_at_a_peer_of_capacity_two(concurrency, seed)
 
     def refuse_a_third(peer):
         if peer.in_flight > 2:
-            raise TransportError("HTTP 503", status=503, overload=True)
+            error = TransportError("HTTP 503", status=503)
+            error._overload = True
+            raise error
         return chance.uniform(0.02, 0.08)
 
     call = calls_to(refuse_a_third, concurrency=concurrency)
     rounds = [await failed(concurrency, 5, call) for _ in range(200 // concurrency)]
 
     assert sum(rounds) == 0
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("second", [0, 20, 40])
+async def test_six_listings_share_a_quota_of_60_requests_a_minute(second):
+    """As ``how-to/troubleshooting.md`` says. They begin at this second of a minute."""
+    clock, sent = asyncio.get_running_loop().time, Counter[float]()
+
+    def refuse_above_60(_):
+        minute = (second + clock()) // 60
+        sent[minute] += 1
+        if sent[minute] > 60:
+            raise RateLimitError("slow down", errcode=45011)
+        return 0.05
+
+    call = calls_to(refuse_above_60, concurrency=1, deadline=90.0)
+
+    assert await failed(6, 21, call) == 0

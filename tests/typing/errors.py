@@ -21,7 +21,7 @@ async def handle(client: TcbClient) -> None:
     except QuotaError as error:
         assert_type(error.retry_after, float | None)
     except ApiError as error:
-        assert_type(error.errcode, int)
+        assert_type(error.errcode, int | None)
         assert_type(error.errmsg, str)
         assert_type(error.rid, str | None)
         assert_type(error.tcb_code, str | None)

@@ -20,7 +20,7 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from tcb_async._redact import Secret
-from tcb_async._transport import Transport
+from tcb_async._transport import Transport, TransportApi
 from tcb_async.exceptions import TcbError
 from tcb_async.limits import Window
 from tcb_async.retry import RetryPolicy, RetryQuota
@@ -59,7 +59,7 @@ async def work(*words):
         provider = AuthorizerToken(platform, merchant_appid, refresh_token, on_rotate=merchant.save)
     else:
         provider = StableToken(appid, secret, store=store)
-    api = Transport(url, Window(8), RetryPolicy(attempts=1), RetryQuota())
+    api = TransportApi(Transport(url, Window(8), RetryPolicy(attempts=1), RetryQuota()))
     token = Secret("")
     say("ready")
     while order := (await asyncio.to_thread(sys.stdin.readline)).strip():
@@ -76,7 +76,7 @@ async def work(*words):
                 say(type(error).__name__)
             else:
                 say(hashlib.sha256(token.reveal().encode()).hexdigest()[:16])
-    await api.aclose()
+    await api.transport.aclose()
     await redis.aclose()
 
 
