@@ -13,7 +13,7 @@ import math
 import random
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import attrs
 from aiohttp import web
@@ -27,6 +27,7 @@ from tcb_async.emulator.wire import EmulatorClock, ReceivedCall, RecordedRequest
 
 Order = Literal["added", "newest_first"]
 OnRequest = Callable[[RecordedRequest], None]
+OnReply = Callable[[RecordedRequest, dict[str, Any]], None]
 
 _log = logging.getLogger("tcb_async.emulator")
 _log.addHandler(logging.NullHandler())
@@ -106,6 +107,7 @@ class Emulator:
         self._chance = random.Random(0)  # noqa: S311 - jitter, faults and ids; no secrets
         self._scripts: list[Script] = []
         self._hooks: list[OnRequest] = []
+        self._reply_hooks: list[OnReply] = []
         self._journal = state.Journal(_MAX_RECORDED_REQUESTS)
         self._merchant_numbers = itertools.count(1)
         self._token = self.issue_token()
@@ -612,18 +614,30 @@ class Emulator:
             self._hooks.append(callback)
         return callback
 
+    def on_reply(self, callback: OnReply) -> OnReply:
+        """Call ``callback(request, reply)`` for each JSON reply, and send the reply as it is then.
+
+        ``reply`` is the decoded object, which the callback may change: to send a field that WeChat
+        does not document, a different order, or a refusal. Otherwise as ``on_request``.
+        """
+        with self._lock:
+            self._reply_hooks.append(callback)
+        return callback
+
     # Handling
 
     async def _handle_request(self, request: web.BaseRequest) -> web.StreamResponse:
         raw = await _read_body(request)
         body = wire.decode_object(raw)
         call = ReceivedCall(request.method, request.path, request.query, raw, body)
+        record = self._begin(request, call)
         exchange = Exchange(
             request,
-            lambda: self._reply_honestly(call),
-            lambda errcode, errmsg: self._reply_with_errcode(call, errcode, errmsg),
+            lambda: self._change(record, self._reply_honestly(call)),
+            lambda errcode, errmsg: self._change(
+                record, self._reply_with_errcode(call, errcode, errmsg)
+            ),
         )
-        record = self._begin(request, call)
         response: web.StreamResponse | None = None
         try:
             # A copy, because a hook may add hooks. Without the lock, because a hook may
@@ -639,9 +653,9 @@ class Emulator:
 
     async def _reply(self, exchange: Exchange, record: RecordedRequest) -> web.StreamResponse:
         if record.path not in self._endpoints.by_path:
-            return exchange.send(self._make_refusal(wire.BAD_URL))
+            return exchange.send(exchange.refuse(wire.BAD_URL, None))
         if self.capacity is not None and self.in_flight > self.capacity:  # with this request
-            return exchange.send(self._make_refusal(wire.BUSY))
+            return exchange.send(exchange.refuse(wire.BUSY, None))
         # Chosen before the delay, so that scripts are used up in the order of arrival.
         with self._lock:
             fault = take_fault(self._scripts, record) or self._choose_fault()
@@ -666,6 +680,15 @@ class Emulator:
             # Otherwise the client would get the same token again, and later requests accept it.
             self._world.tokens.invalidate(call.token or "", errcode)
             return self._make_refusal(errcode, errmsg)
+
+    def _change(self, record: RecordedRequest, reply: Reply) -> Reply:
+        if not self._reply_hooks:
+            return reply
+        fields: dict[str, Any] = wire.decode_object(reply.body) or {}
+        # A copy and no lock, as for `on_request`.
+        for hook in tuple(self._reply_hooks):
+            hook(record, fields)
+        return Reply(fields.get("errcode", 0), wire.encode_reply(**fields))
 
     def _make_refusal(self, errcode: int, errmsg: str | None = None) -> Reply:
         errmsg = wire.ERRMSG.get(errcode, "error") if errmsg is None else errmsg
