@@ -40,6 +40,7 @@ COMMANDS = {
         "account",
         "Check the token: its owner, its lifetime, and whether WeChat accepts it.",
     ),
+    "doctor": ("doctor", "Check whether WeChat behaves as this library assumes."),
     "call": ("call", "Call any endpoint of WeChat, and print the raw reply."),
     "emulator": ("emulator", "Run a WeChat emulator, until Ctrl-C."),
 }
