@@ -394,6 +394,10 @@ BAD_REFRESH_TOKEN = 61023
 DENIED = frozenset({48001, 61003, 61007})
 """The merchant, or WeChat, does not allow the caller to list the account."""
 
+MISSING_ARGUMENT = 40101
+
+NO_SUCH_ENDPOINT = 40066
+
 NO_CLOUD_DEVELOPMENT = 85088
 """The account has no environments."""
 

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -41,7 +41,7 @@ from tcb_async.exceptions import ConfigurationError, TransportError
 from tcb_async.tokens import RedisStore, StableToken, StaticToken, TokenProvider, TokenStore
 
 if TYPE_CHECKING:
-    from tcb_async.client import ClientOptions, TcbClient
+    from tcb_async.client import TcbClient
 
 _REDIS_URL = "TCB_REDIS_URL"
 _MAX_LENGTH = 4096  # characters: a wrong path may name a huge file
@@ -80,8 +80,14 @@ def choose_service(
     *,
     needs_env: bool = True,
     others: Sequence[str] = (),
+    at_rest: bool = False,
+    **options: Any,  # noqa: ANN401 - arguments of `TcbClient`
 ) -> Service:
-    """Choose the demonstration or WeChat, and read the credentials for it."""
+    """Choose the demonstration or WeChat, and read the credentials for it.
+
+    ``at_rest``: the demonstration is never busy, and its list does not change. ``options`` are for
+    the client.
+    """
     if needs_env and env is None and not access.demo:
         raise CycloptsError("ENV: name an environment, or pass --demo")
     if access.token_file is not None and access.appid is not None:
@@ -90,11 +96,12 @@ def choose_service(
         from tcb_async.cli import demo  # noqa: PLC0415 - the emulator
 
         env = env or demo.ENV
-        return Service(demo.NAME, demo.NAME, env, partial(demo.open_demo, {env, *others}))
+        opened = partial(demo.open_demo, {env, *others}, at_rest=at_rest, **options)
+        return Service(demo.NAME, demo.NAME, env, opened)
     url = check_url(access)
     resources = AsyncExitStack()
     owner, provider = _choose_token(access, resources)
-    client = partial(open_client, access, provider, resources)
+    client = partial(open_client, access, provider, resources, **options)
     return Service(owner, url, env or "", client)
 
 
@@ -114,18 +121,23 @@ def _is_from_variable(access: Connection) -> bool:
 
 @asynccontextmanager
 async def open_client(
-    access: Connection, provider: TokenProvider, resources: AsyncExitStack, concurrency: int
+    access: Connection,
+    provider: TokenProvider,
+    resources: AsyncExitStack,
+    concurrency: int,
+    **options: Any,  # noqa: ANN401 - arguments of `TcbClient`
 ) -> AsyncGenerator[TcbClient]:
     """Open a client; ``resources`` is closed after it."""
-    options: ClientOptions = {
+    settings: dict[str, Any] = {
         "allow_http": access.allow_http,
         "trust_env": access.trust_env,
         "timeout": access.timeout if isinstance(access, Timeout) else DEFAULT_TIMEOUT,
         "concurrency": concurrency,
+        **options,
     }
     if not _is_from_variable(access):  # otherwise errors name the variable
-        options["base_url"] = access.base_url
-    client = tcb_async.TcbClient.from_env(token=provider, **options)
+        settings["base_url"] = access.base_url
+    client = tcb_async.TcbClient.from_env(token=provider, **settings)
     async with resources, client:
         try:
             yield client
@@ -204,9 +216,13 @@ def prompt_for_secret(name: str, error_message: str) -> Secret:
     return check_secret("the typed secret", typed)
 
 
+def find_redis_url(option: str | None) -> Secret | None:
+    return Secret(option) if option else read_variable(_REDIS_URL)
+
+
 def open_redis(option: str | None, resources: AsyncExitStack) -> TokenStore | None:
     """Open the Redis that shares the app's token, if the user named one."""
-    url = Secret(option) if option else read_variable(_REDIS_URL)
+    url = find_redis_url(option)
     if url is None:
         return None
     try:

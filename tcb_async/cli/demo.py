@@ -11,6 +11,7 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 from tcb_async.client import TcbClient
 from tcb_async.emulator import DEMO_ENV, Emulator, Fault, RecordedRequest
@@ -25,14 +26,24 @@ _REFUSED = {"busy-777bb9": -1, "denied-777bb9": 48001}
 
 
 @asynccontextmanager
-async def open_demo(envs: Collection[str], concurrency: int) -> AsyncGenerator[TcbClient]:
+async def open_demo(
+    envs: Collection[str],
+    concurrency: int,
+    *,
+    at_rest: bool = False,
+    **options: Any,  # noqa: ANN401 - arguments of `TcbClient`
+) -> AsyncGenerator[TcbClient]:
     """Open the demonstration, with its functions in every environment that the user named."""
     async with Emulator.demo() as emulator:
+        if at_rest:
+            emulator.busy_rate = 0.0
         for env in envs:
             if env != DEMO_ENV:
                 emulator.add_demo_environment(env)
-            change_before_each_listing(emulator, env)
-        async with _open_client(emulator, StaticToken(emulator.token), concurrency) as client:
+            if not at_rest:
+                change_before_each_listing(emulator, env)
+        token = StaticToken(emulator.token)
+        async with _open_client(emulator, token, concurrency, **options) as client:
             yield client
 
 
@@ -56,14 +67,18 @@ async def open_demo_merchants(concurrency: int) -> AsyncGenerator[TcbClient]:
 
 @asynccontextmanager
 async def _open_client(
-    emulator: Emulator, token: TokenProvider, concurrency: int
+    emulator: Emulator,
+    token: TokenProvider,
+    concurrency: int,
+    **options: Any,  # noqa: ANN401 - arguments of `TcbClient`
 ) -> AsyncGenerator[TcbClient]:
     """Open a client for the emulator, with the emulator's log off: the client logs its requests."""
     log = logging.getLogger("tcb_async.emulator")
     before = log.level
     log.setLevel(logging.WARNING)
     try:
-        async with TcbClient(token, base_url=emulator.url, concurrency=concurrency) as client:
+        url = emulator.url
+        async with TcbClient(token, base_url=url, concurrency=concurrency, **options) as client:
             yield client
     finally:
         log.setLevel(before)

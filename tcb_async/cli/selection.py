@@ -17,7 +17,7 @@ Sort = Literal[
     "name", "status", "runtime", "add_time", "mod_time",
     "-name", "-status", "-runtime", "-add_time", "-mod_time",
 ]  # fmt: skip
-_STATUSES = [
+STATUSES = [
     "Active", "Creating", "CreateFailed", "Updating", "UpdateFailed", "Publishing",
     "PublishFailed", "Deleting", "DeleteFailed",
 ]  # fmt: skip
@@ -33,7 +33,7 @@ class Selection:
     """Patterns, which all have to match, the order and the number of functions."""
 
     status: Annotated[
-        Patterns, Parameter(converter=_split, n_tokens=1, completer=lambda _: _STATUSES)
+        Patterns, Parameter(converter=_split, n_tokens=1, completer=lambda _: STATUSES)
     ] = None
     """Only these statuses, such as 'Active,*Failed', in any case. May be repeated."""
     runtime: Patterns = None
@@ -61,7 +61,7 @@ class Selection:
         """Reasons why the filters may match nothing."""
         reasons = ["names are case-sensitive"] if self.name else []
         if self.status:
-            reasons.append(f"WeChat's statuses are {', '.join(_STATUSES)}")
+            reasons.append(f"WeChat's statuses are {', '.join(STATUSES)}")
         return "".join(f"; {reason}" for reason in reasons)
 
     def select(self, functions: Sequence[CloudFunction]) -> list[CloudFunction]:

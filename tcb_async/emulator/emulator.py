@@ -13,7 +13,7 @@ import math
 import random
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import attrs
 from aiohttp import web
@@ -27,6 +27,7 @@ from tcb_async.emulator.wire import EmulatorClock, ReceivedCall, RecordedRequest
 
 Order = Literal["added", "newest_first"]
 OnRequest = Callable[[RecordedRequest], None]
+OnReply = Callable[[RecordedRequest, dict[str, Any]], None]
 
 _log = logging.getLogger("tcb_async.emulator")
 _log.addHandler(logging.NullHandler())
@@ -36,7 +37,7 @@ _NO_FAULT, _BUSY = Fault.ok(), Fault.errcode(wire.BUSY)
 _UNREADABLE = b"(a body that was too long or could not be decoded)"
 
 
-class Emulator(Endpoints, Server):
+class Emulator:
     """A WeChat server in this process, on a real socket.
 
     ::
@@ -90,27 +91,69 @@ class Emulator(Endpoints, Server):
         order: Order = "added",
     ) -> None:
         self._lock = threading.RLock()
-        # Not `super().__init__`: the two bases take different arguments.
-        Endpoints.__init__(self, clock or EmulatorClock(), max_page, above_max_page)
-        Server.__init__(self, self._handle_request, port)
+        self.clock = clock or EmulatorClock()
+        self.max_page = max_page
+        self.above_max_page: AboveMaxPage = above_max_page
+        self.token_life = 7200.0
+        self.daily_quota: dict[str, int] = {}
         self.latency = latency
         self.jitter = jitter
         self.capacity = capacity
         self.busy_rate: float = 0.0
+        self._world = state.World(self.clock)
+        self._endpoints = Endpoints(self._world, self)
+        self._server = Server(self._handle_request, port)
         self._newest_first = order == "newest_first"
         self._chance = random.Random(0)  # noqa: S311 - jitter, faults and ids; no secrets
         self._scripts: list[Script] = []
         self._hooks: list[OnRequest] = []
+        self._reply_hooks: list[OnReply] = []
         self._journal = state.Journal(_MAX_RECORDED_REQUESTS)
         self._merchant_numbers = itertools.count(1)
         self._token = self.issue_token()
 
     def __repr__(self) -> str:
-        where = self.url.removeprefix("http://") if self._socket else "closed"
+        where = self.url.removeprefix("http://") if self._server.is_running else "closed"
         return (
-            f"<Emulator {where}, {len(self._environments)} environments, "
+            f"<Emulator {where}, {len(self._world.environments)} environments, "
             f"{self._journal.total} requests, {self.in_flight} in flight>"
         )
+
+    def __enter__(self) -> Self:
+        self._server.start_on_thread()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop_thread()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Listen, after a stop on the same port as before.
+
+        Raises:
+            OSError: The port is taken.
+            RuntimeError: It is running already.
+        """
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Close the socket and all connections; requests in progress get no reply."""
+        await self._server.stop()
+
+    @property
+    def url(self) -> str:
+        """Its address, such as ``http://127.0.0.1:40123``.
+
+        Raises:
+            RuntimeError: It was never started, and ``port`` is 0.
+        """
+        return self._server.url
 
     @classmethod
     def demo(cls, *, port: int = 0) -> Self:
@@ -146,17 +189,18 @@ class Emulator(Endpoints, Server):
             ValueError: The environment exists already, or a time is invalid.
         """
         with self._lock:
-            if env in self._environments:
+            if env in self._world.environments:
                 raise ValueError(f"env={env!r}: this environment exists already")
             info = EnvironmentInfo(env, *self._check_times(create_time, update_time), status, owner)
-            self._environments[env] = self._owned[owner][env] = state.EnvironmentState(info)
+            environment = state.EnvironmentState(info)
+            self._world.environments[env] = self._world.owned[owner][env] = environment
             return info
 
     def add_demo_environment(self, env: str) -> None:
         """Create an environment with the 48 functions of the demo."""
         with self._lock:
             self.add_environment(env, create_time=generated.DEMO_CREATED)
-            self._environments[env].functions = tuple(generated.make_demo_functions())
+            self._world.environments[env].functions = tuple(generated.make_demo_functions())
 
     def update_environment(self, env: str, *, status: EnvironmentStatus) -> EnvironmentInfo:
         """Change an environment's status now, and return the environment as it is listed."""
@@ -169,7 +213,7 @@ class Emulator(Endpoints, Server):
     def environments(self, owner: str | None = None) -> tuple[EnvironmentInfo, ...]:
         """Return the environments of an appid, oldest first; None: the shared ones."""
         with self._lock:
-            return self._list_infos(owner)
+            return self._world.list_infos(owner)
 
     def deploy(  # noqa: PLR0913 - the fields of a row
         self,
@@ -209,9 +253,9 @@ class Emulator(Endpoints, Server):
             raise ValueError(f"count={count!r}: must be 0 or more, and 1 with a name")
         with self._lock:
             times, reasons = self._check_times(add_time, mod_time), tuple(status_reason)
-            if env not in self._environments:
+            if env not in self._world.environments:
                 self.add_environment(env)
-            environment = self._environments[env]
+            environment = self._world.environments[env]
             if name is not None and any(name == row.name for row in environment.functions):
                 raise ValueError(f"name={name!r}: this function is deployed to {env!r} already")
             added = tuple(
@@ -258,7 +302,7 @@ class Emulator(Endpoints, Server):
             return self._get_environment(env).functions
 
     def _get_environment(self, env: str) -> state.EnvironmentState:
-        if (environment := self._environments.get(env)) is None:
+        if (environment := self._world.environments.get(env)) is None:
             raise ValueError(f"env={env!r}: this environment does not exist")
         return environment
 
@@ -280,7 +324,7 @@ class Emulator(Endpoints, Server):
         """An access token that is accepted now: a new one if the last one has expired."""
         with self._lock:
             try:
-                self._tokens.check(self._token)
+                self._world.tokens.check(self._token)
             except Refused:
                 self._token = self.issue_token()
             return self._token
@@ -288,12 +332,12 @@ class Emulator(Endpoints, Server):
     def issue_token(self, *, life: float = math.inf) -> str:
         """Issue a new access token, of ``life`` seconds, for the same account as ``token``."""
         with self._lock:
-            return self._tokens.issue(_OWN_APPID, life)
+            return self._world.tokens.issue(_OWN_APPID, life)
 
     def expire_tokens(self) -> None:
         """Make every access token expire now (42001)."""
         with self._lock:
-            self._tokens.expire()
+            self._world.tokens.expire()
 
     def revoke(self, token: str, *, stuck: bool = False) -> None:
         """Refuse a token from now on (40001), as WeChat does after it was replaced.
@@ -306,25 +350,25 @@ class Emulator(Endpoints, Server):
             KeyError: This emulator never issued the token.
         """
         with self._lock:
-            self._tokens.replace(token, grace=0.0, stuck=stuck)
+            self._world.tokens.replace(token, grace=0.0, stuck=stuck)
 
     def tokens_issued(self, appid: str) -> int:
         """Return the number of access tokens issued so far for an app, platform or merchant."""
         with self._lock:
-            return self._tokens.issued_to[appid]
+            return self._world.tokens.issued_to[appid]
 
     def add_app(self, appid: str, secret: str) -> None:
         """Add a mini program or official account that requests tokens of its own."""
         with self._lock:
-            self._apps[appid] = state.App(appid, secret)
+            self._world.apps[appid] = state.App(appid, secret)
 
     def set_cloud_development(self, appid: str, *, enabled: bool) -> None:
         """Turn cloud development (云开发) on or off; without it, calls get 85088."""
         with self._lock:
             if enabled:
-                self._without_cloud.discard(appid)
+                self._world.without_cloud.discard(appid)
             else:
-                self._without_cloud.add(appid)
+                self._world.without_cloud.add(appid)
 
     # Platforms and merchants
 
@@ -337,9 +381,9 @@ class Emulator(Endpoints, Server):
             ValueError: The platform exists already.
         """
         with self._lock:
-            if appid in self._components:
+            if appid in self._world.components:
                 raise ValueError(f"appid={appid!r}: this platform exists already")
-            self._components[appid] = state.Component(appid, secret)
+            self._world.components[appid] = state.Component(appid, secret)
             return self.push_ticket(appid, ticket)
 
     def push_ticket(self, component_appid: str, ticket: str | None = None) -> str:
@@ -349,7 +393,7 @@ class Emulator(Endpoints, Server):
         """
         ticket = ticket or state.make_secret("ticket@@@")
         with self._lock:
-            self._components[component_appid].tickets[ticket] = self.clock()
+            self._world.components[component_appid].tickets[ticket] = self.clock()
         return ticket
 
     def add_authorizer(
@@ -374,7 +418,7 @@ class Emulator(Endpoints, Server):
         """
         refresh_token = refresh_token or state.make_secret("refreshtoken@@@")
         with self._lock:
-            self._components[component_appid].authorizers[authorizer_appid] = state.Merchant(
+            self._world.components[component_appid].authorizers[authorizer_appid] = state.Merchant(
                 refresh_token,
                 int(self.clock()),
                 exchanged,
@@ -389,22 +433,23 @@ class Emulator(Endpoints, Server):
             KeyError: The platform or the merchant does not exist.
         """
         with self._lock:
-            del self._components[component_appid].authorizers[authorizer_appid]
+            del self._world.components[component_appid].authorizers[authorizer_appid]
 
     def authorizers(self, component_appid: str) -> tuple[str, ...]:
         """Return the appids of a platform's merchants, in the order of the list."""
         with self._lock:
-            return tuple(self._components[component_appid].authorizers)
+            return tuple(self._world.components[component_appid].authorizers)
 
     def rotate_refresh_token(self, component_appid: str, authorizer_appid: str) -> None:
         """Rotate the refresh token together with the merchant's next token."""
         with self._lock:
-            self._components[component_appid].authorizers[authorizer_appid].is_rotating = True
+            self._world.components[component_appid].authorizers[authorizer_appid].is_rotating = True
 
     def refresh_token(self, component_appid: str, authorizer_appid: str) -> str:
         """Return the merchant's current refresh token."""
         with self._lock:
-            return self._components[component_appid].authorizers[authorizer_appid].refresh_token
+            component = self._world.components[component_appid]
+            return component.authorizers[authorizer_appid].refresh_token
 
     def add_merchants(
         self, component_appid: str, count: int, *, environments: int = 1, functions: int = 20
@@ -435,7 +480,7 @@ class Emulator(Endpoints, Server):
                 for index in range(environments):
                     info = self.add_environment(f"shop{number}-{index + 1}", owner=appid)
                     start = number * 7 + index * functions
-                    self._environments[info.env].functions = generated.take_functions(
+                    self._world.environments[info.env].functions = generated.take_functions(
                         start, functions
                     )
         return tuple(appids)
@@ -569,18 +614,30 @@ class Emulator(Endpoints, Server):
             self._hooks.append(callback)
         return callback
 
+    def on_reply(self, callback: OnReply) -> OnReply:
+        """Call ``callback(request, reply)`` for each JSON reply, and send the reply as it is then.
+
+        ``reply`` is the decoded object, which the callback may change: to send a field that WeChat
+        does not document, a different order, or a refusal. Otherwise as ``on_request``.
+        """
+        with self._lock:
+            self._reply_hooks.append(callback)
+        return callback
+
     # Handling
 
     async def _handle_request(self, request: web.BaseRequest) -> web.StreamResponse:
         raw = await _read_body(request)
         body = wire.decode_object(raw)
         call = ReceivedCall(request.method, request.path, request.query, raw, body)
+        record = self._begin(request, call)
         exchange = Exchange(
             request,
-            lambda: self._reply_honestly(call),
-            lambda errcode, errmsg: self._reply_with_errcode(call, errcode, errmsg),
+            lambda: self._change(record, self._reply_honestly(call)),
+            lambda errcode, errmsg: self._change(
+                record, self._reply_with_errcode(call, errcode, errmsg)
+            ),
         )
-        record = self._begin(request, call)
         response: web.StreamResponse | None = None
         try:
             # A copy, because a hook may add hooks. Without the lock, because a hook may
@@ -595,10 +652,10 @@ class Emulator(Endpoints, Server):
         return web.Response() if response is None else response
 
     async def _reply(self, exchange: Exchange, record: RecordedRequest) -> web.StreamResponse:
-        if record.path not in self._endpoints:
-            return exchange.send(self._make_refusal(wire.BAD_URL))
+        if record.path not in self._endpoints.by_path:
+            return exchange.send(exchange.refuse(wire.BAD_URL, None))
         if self.capacity is not None and self.in_flight > self.capacity:  # with this request
-            return exchange.send(self._make_refusal(wire.BUSY))
+            return exchange.send(exchange.refuse(wire.BUSY, None))
         # Chosen before the delay, so that scripts are used up in the order of arrival.
         with self._lock:
             fault = take_fault(self._scripts, record) or self._choose_fault()
@@ -614,15 +671,24 @@ class Emulator(Endpoints, Server):
     def _reply_honestly(self, call: ReceivedCall) -> Reply:
         with self._lock:
             try:
-                return Reply(0, self._endpoints[call.path](call))
+                return Reply(0, self._endpoints.by_path[call.path](call))
             except Refused as refused:
                 return self._make_refusal(refused.errcode)
 
     def _reply_with_errcode(self, call: ReceivedCall, errcode: int, errmsg: str | None) -> Reply:
         with self._lock:
             # Otherwise the client would get the same token again, and later requests accept it.
-            self._tokens.invalidate(call.token or "", errcode)
+            self._world.tokens.invalidate(call.token or "", errcode)
             return self._make_refusal(errcode, errmsg)
+
+    def _change(self, record: RecordedRequest, reply: Reply) -> Reply:
+        if not self._reply_hooks:
+            return reply
+        fields: dict[str, Any] = wire.decode_object(reply.body) or {}
+        # A copy and no lock, as for `on_request`.
+        for hook in tuple(self._reply_hooks):
+            hook(record, fields)
+        return Reply(fields.get("errcode", 0), wire.encode_reply(**fields))
 
     def _make_refusal(self, errcode: int, errmsg: str | None = None) -> Reply:
         errmsg = wire.ERRMSG.get(errcode, "error") if errmsg is None else errmsg
@@ -639,7 +705,7 @@ class Emulator(Endpoints, Server):
                 method=call.method,
                 path=call.path,
                 token_id=None if call.token is None else wire.token_id(call.token),
-                account=self._guess_account(call),
+                account=self._endpoints.guess_account(call),
                 body=call.body,
                 raw=call.raw,
                 headers=request.headers,

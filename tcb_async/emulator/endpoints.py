@@ -6,20 +6,12 @@ Rule: an endpoint returns the bytes of its reply or raises ``Refused``, under th
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal
+from typing import Literal, Protocol
 
 from tcb_async.emulator import state, wire
-from tcb_async.emulator.state import App, Component, EnvironmentInfo, EnvironmentState
-from tcb_async.emulator.wire import (
-    EmulatorClock,
-    ReceivedCall,
-    Refused,
-    encode_reply,
-    get_count,
-    get_text,
-)
+from tcb_async.emulator.state import App, Component, EnvironmentInfo, EnvironmentState, World
+from tcb_async.emulator.wire import ReceivedCall, Refused, encode_reply, get_count, get_text
 
 AboveMaxPage = Literal["clamp", "refuse", "empty"]
 
@@ -29,25 +21,30 @@ _OVERLAP = 300.0
 """Seconds that a token still lives after it was replaced."""
 
 
-class Endpoints:
-    """WeChat's state and replies; ``Emulator`` documents the attributes."""
+class Settings(Protocol):
+    """The settings of an ``Emulator``, which documents them; they may change at any time."""
 
-    def __init__(
-        self, clock: EmulatorClock, max_page: int | None, above_max_page: AboveMaxPage
-    ) -> None:
-        self.clock = clock
-        self.max_page = max_page
-        self.above_max_page = above_max_page
-        self.token_life: float = 7200.0
-        self.daily_quota: dict[str, int] = {}
-        self._environments: dict[str, EnvironmentState] = {}
-        self._owned: defaultdict[str | None, dict[str, EnvironmentState]] = defaultdict(dict)
-        self._apps: dict[str, App] = {}
-        self._components: dict[str, Component] = {}
-        self._without_cloud: set[str] = set()
-        self._tokens = state.AccessTokens(clock)
-        self._quotas = state.Quotas(clock)
-        self._endpoints: dict[str, Callable[[ReceivedCall], bytes]] = {
+    max_page: int | None
+    above_max_page: AboveMaxPage
+    token_life: float
+    daily_quota: dict[str, int]
+
+
+class Endpoints:
+    """The replies of WeChat, by path, and what they change in its world."""
+
+    def __init__(self, world: World, settings: Settings) -> None:
+        self.clock = world.clock
+        self._settings = settings
+        self._list_infos = world.list_infos
+        self._environments = world.environments
+        self._owned = world.owned
+        self._apps = world.apps
+        self._components = world.components
+        self._without_cloud = world.without_cloud
+        self._tokens = world.tokens
+        self._quotas = world.quotas
+        self.by_path: dict[str, Callable[[ReceivedCall], bytes]] = {
             "/cgi-bin/stable_token": self._issue_stable_token,
             "/cgi-bin/token": self._issue_classic_token,
             "/cgi-bin/component/api_component_token": self._issue_component_token,
@@ -76,7 +73,7 @@ class Endpoints:
             self._quotas.spend_forced(app.appid)
             self._tokens.replace(app.stable, grace=0.0)
         if forced or app.stable is None or self._tokens.get_seconds_left(app.stable) <= _OVERLAP:
-            app.stable = self._tokens.issue(app.appid, self.token_life)
+            app.stable = self._tokens.issue(app.appid, self._settings.token_life)
         left = int(self._tokens.get_seconds_left(app.stable))
         return encode_reply(access_token=app.stable, expires_in=left)
 
@@ -88,8 +85,8 @@ class Endpoints:
         app = self._authenticate_app(call.query)
         self._spend(call, app.appid)
         self._tokens.replace(app.classic, grace=_OVERLAP)
-        app.classic = self._tokens.issue(app.appid, self.token_life)
-        return encode_reply(access_token=app.classic, expires_in=int(self.token_life))
+        app.classic = self._tokens.issue(app.appid, self._settings.token_life)
+        return encode_reply(access_token=app.classic, expires_in=int(self._settings.token_life))
 
     def _issue_component_token(self, call: ReceivedCall) -> bytes:
         body = call.read_json()
@@ -102,8 +99,10 @@ class Endpoints:
         component.accept_ticket(ticket, self.clock())
         self._spend(call, appid)
         self._tokens.replace(component.token, grace=_OVERLAP)
-        component.token = self._tokens.issue(appid, self.token_life, component=True)
-        return encode_reply(component_access_token=component.token, expires_in=int(self.token_life))
+        component.token = self._tokens.issue(appid, self._settings.token_life, component=True)
+        return encode_reply(
+            component_access_token=component.token, expires_in=int(self._settings.token_life)
+        )
 
     def _issue_authorizer_token(self, call: ReceivedCall) -> bytes:
         component = self._authenticate_platform(call)
@@ -112,10 +111,12 @@ class Endpoints:
         authorizer = component.get_authorizer(appid)
         authorizer.authenticate(body.get("authorizer_refresh_token"))
         self._tokens.replace(authorizer.token, grace=_OVERLAP)
-        authorizer.token = self._tokens.issue(appid, self.token_life, platform=component.appid)
+        authorizer.token = self._tokens.issue(
+            appid, self._settings.token_life, platform=component.appid
+        )
         return encode_reply(
             authorizer_access_token=authorizer.token,
-            expires_in=int(self.token_life),
+            expires_in=int(self._settings.token_life),
             authorizer_refresh_token=authorizer.refresh_token,
         )
 
@@ -187,14 +188,12 @@ class Endpoints:
         return _encode_environments(self._list_infos(owner), for_platforms=True)
 
     def _choose_page_size(self, limit: int) -> int:
-        if self.max_page is None or limit <= self.max_page:
+        max_page, above_max_page = self._settings.max_page, self._settings.above_max_page
+        if max_page is None or limit <= max_page:
             return limit
-        if self.above_max_page == "refuse":
+        if above_max_page == "refuse":
             raise Refused(wire.BAD_ARGUMENT)
-        return self.max_page if self.above_max_page == "clamp" else 0
-
-    def _list_infos(self, owner: str | None) -> tuple[EnvironmentInfo, ...]:
-        return tuple(environment.info for environment in self._owned.get(owner, {}).values())
+        return max_page if above_max_page == "clamp" else 0
 
     def _find_environment(self, env: str, owner: str | None) -> EnvironmentState:
         found = self._environments.get(env)
@@ -206,9 +205,11 @@ class Endpoints:
 
     # Accounts
 
-    def _guess_account(self, call: ReceivedCall) -> str | None:
-        # For the record and the scripts, not for access. So fields count before they are checked,
-        # and a dead token still has its owner.
+    def guess_account(self, call: ReceivedCall) -> str | None:
+        """Return the account of a call for the record and the scripts, not for access.
+
+        So fields count before they are checked, and a dead token still has its owner.
+        """
         fields = {**call.query, **(call.body or {})}
         for key in ("authorizer_appid", "component_appid", "appid"):
             if isinstance(appid := fields.get(key), str):
@@ -249,7 +250,7 @@ class Endpoints:
         return issued.owner if component or issued.owner in self._owned else None
 
     def _spend(self, call: ReceivedCall, appid: str) -> None:
-        if (allowed := self.daily_quota.get(call.path)) is not None:
+        if (allowed := self._settings.daily_quota.get(call.path)) is not None:
             self._quotas.spend(call.path, appid, allowed)
 
 

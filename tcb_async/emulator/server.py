@@ -11,7 +11,6 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
-from typing import Self
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -69,7 +68,13 @@ class Server:
         self._thread: _LoopThread | None = None
         self._leave = ExitStack()
 
-    def __enter__(self) -> Self:
+    @property
+    def is_running(self) -> bool:
+        """Whether it listens."""
+        return self._socket is not None
+
+    def start_on_thread(self) -> None:
+        """Start a thread with a loop of its own, and listen on it."""
         self._check_stopped()
         # A stack: if the server cannot listen, its thread is stopped before the error is raised.
         with ExitStack() as stack:
@@ -79,40 +84,24 @@ class Server:
             stack.callback(lambda: thread.submit(self._close()).result())
             self._thread = thread
             self._leave = stack.pop_all()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop_thread(self) -> None:
+        """Stop listening, and stop the thread."""
         self._leave.close()
         self._thread = None
 
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop()
-
     async def start(self) -> None:
-        """Listen, after a stop on the same port as before.
-
-        Raises:
-            OSError: The port is taken.
-            RuntimeError: It is running already.
-        """
+        """Listen; raise RuntimeError if it listens already."""
         self._check_stopped()
         await self._run_on_own_loop(self._listen())
 
     async def stop(self) -> None:
-        """Close the socket and all connections; requests in progress get no reply."""
+        """Stop listening, and abort all connections."""
         await self._run_on_own_loop(self._close())
 
     @property
     def url(self) -> str:
-        """Its address, such as ``http://127.0.0.1:40123``.
-
-        Raises:
-            RuntimeError: It was never started, and ``port`` is 0.
-        """
+        """The address; raise RuntimeError before a free port was chosen."""
         if self._port == 0:
             raise RuntimeError(
                 "the emulator has no url before it is started: use `with Emulator() as emulator:`"
@@ -120,8 +109,8 @@ class Server:
         return f"http://{_HOST}:{self._port}"
 
     def _check_stopped(self) -> None:
-        if self._socket is not None:
-            raise RuntimeError(f"{self!r} is running already: leave its block, or stop() it")
+        if self.is_running:
+            raise RuntimeError("the emulator is running already: leave its block, or stop() it")
 
     async def _run_on_own_loop(self, work: Coroutine[object, object, None]) -> None:
         # A socket belongs to the loop that made it, which may run on the emulator's own thread.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Literal
@@ -317,6 +317,27 @@ class Component(CallingAccount):
         if (authorizer := self.authorizers.get(appid)) is None:
             raise Refused(wire.NOT_AUTHORIZED)
         return authorizer
+
+
+@attrs.define
+class World:
+    """WeChat's side: environments, also by owner, accounts, tokens, and quotas."""
+
+    clock: EmulatorClock
+    environments: dict[str, EnvironmentState] = attrs.field(
+        init=False, factory=dict[str, EnvironmentState]
+    )
+    owned: defaultdict[str | None, dict[str, EnvironmentState]] = attrs.field(
+        init=False, factory=lambda: defaultdict[str | None, dict[str, EnvironmentState]](dict)
+    )
+    apps: dict[str, App] = attrs.field(init=False, factory=dict[str, App])
+    components: dict[str, Component] = attrs.field(init=False, factory=dict[str, Component])
+    without_cloud: set[str] = attrs.field(init=False, factory=set[str])
+    tokens: AccessTokens = attrs.Factory(lambda self: AccessTokens(self.clock), takes_self=True)
+    quotas: Quotas = attrs.Factory(lambda self: Quotas(self.clock), takes_self=True)
+
+    def list_infos(self, owner: str | None) -> tuple[EnvironmentInfo, ...]:
+        return tuple(environment.info for environment in self.owned.get(owner, {}).values())
 
 
 @attrs.define

@@ -270,6 +270,22 @@ class TestRecord:
         for secret in (merchants, "hush-hush", APPSECRET, TICKET, REFRESH):
             assert secret not in shown
 
+    async def test_each_json_reply_may_be_changed(self, wechat):
+        wechat.emulator.fail_next(-1)
+
+        @wechat.emulator.on_reply
+        def change(request, reply):
+            reply["number"] = request.number
+            if request.number == 3:
+                reply["errcode"] = 45009
+
+        replies = [await wechat.list() for _ in range(3)] + [await wechat.ask("/tcb/nothing", {})]
+        assert [(reply["errcode"], reply["number"]) for reply in replies] == [
+            *((-1, 1), (0, 2), (45009, 3), (40066, 4))
+        ]
+        assert len(replies[1]["functions"]) == 20
+        assert [asked.errcode for asked in wechat.emulator.requests] == [-1, 0, 45009, 40066]
+
     async def test_error_in_a_callback_is_logged_with_its_traceback(self, wechat, caplog):
         @wechat.emulator.on_request
         def mistaken(_):

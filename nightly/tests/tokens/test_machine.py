@@ -73,7 +73,7 @@ class TokensMachine(RuleBasedStateMachine):
 
     def is_dead(self, token):
         try:
-            self.wechat._tokens.check(token)  # a request would use up the scripted faults
+            self.wechat._world.tokens.check(token)  # a request would use up the scripted faults
         except Refused:
             return True
         return False
