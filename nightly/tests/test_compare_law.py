@@ -126,7 +126,8 @@ class Side:
         for name, fields in self.rows.items():
             emulator.deploy(env, name, **fields)
         if self.fault is not None:
-            pages = itertools.repeat(Fault.ok(), int(self.fault * max(1, len(self.rows))))
+            needed = max(1, len(self.rows) - 1)  # pages of two rows, which overlap by one
+            pages = itertools.repeat(Fault.ok(), int(self.fault * needed))
             emulator.script(itertools.chain(pages, itertools.repeat(Fault.errcode(45009))))
 
 
