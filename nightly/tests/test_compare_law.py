@@ -126,9 +126,9 @@ class Side:
         for name, fields in self.rows.items():
             emulator.deploy(env, name, **fields)
         if self.fault is not None:
-            pages = max(1, len(self.rows) - 1)  # of two rows, one of which is on the page before
-            read = itertools.repeat(Fault.ok(), int(self.fault * pages))
-            emulator.script(itertools.chain(read, itertools.repeat(Fault.errcode(45009))))
+            needed = max(1, len(self.rows) - 1)  # pages of two rows, which overlap by one
+            pages = itertools.repeat(Fault.ok(), int(self.fault * needed))
+            emulator.script(itertools.chain(pages, itertools.repeat(Fault.errcode(45009))))
 
 
 DOCUMENTS = st.builds(
