@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tcb_async.observer import Attempt
 
 MAX_REQUESTS = 30
-_MAX_PAGES, _FEW, _SMALL, _ORDERED = 12, 4, 20, 50  # the last three are rows
+_FEW, _SMALL, _ORDERED = 4, 20, 50  # rows
 _SLOW, _EXPIRES_SOON = 10.0, 600.0  # seconds
 _LIST = FUNCTIONS.path
 _ROW, _ENVIRONMENT = ([it.name for it in attrs.fields(cls)] for cls in (CloudFunction, Environment))
@@ -250,10 +250,8 @@ class Visit:
 
     async def total(self) -> Result:
         limit, page = await self.largest_page()
-        names, total, number = page.names, page.total, 1
-        while len(names) < total and page.names:
-            if (number := number + 1) > _MAX_PAGES:
-                return None, f"more than {_MAX_PAGES} pages"
+        names, total = page.names, page.total
+        while len(names) < total and page.names:  # `send` limits the pages to 11
             page = await self.page(limit, len(names))
             names += page.names
         if len({*names}) == len(names):

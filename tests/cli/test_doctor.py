@@ -268,7 +268,26 @@ async def test_a_list_of_any_size_takes_at_most_30_requests(rows, max_page):
     found = verdicts(report)
     is_clamped = max_page is not None and max_page + 1 < min(rows, 100)
     assert [name for name, it in found.items() if it == "differs"] == ["page_size"] * is_clamped
-    assert report["requests"] < 30 or found["total"] == "unknown"
+    assert found["sort_key"] == ("ok" if rows >= 4 else "unknown")
+
+
+async def test_an_order_by_query_is_not_a_change(wechat):
+    def shuffle_pages_of_20(emulator, body, reply):
+        take_rows(emulator, body | {"limit": min(body["limit"], 20)}, reply, len(emulator.requests))
+
+    changing_lists(shuffle_pages_of_20)(wechat)
+    found = verdicts(await diagnose(wechat))
+
+    assert (found["same_request"], found["total"]) == ("differs", "ok")
+
+
+async def test_concurrent_requests_stay_within_the_list():
+    async with Emulator() as emulator:
+        fill(emulator, 3)
+        refusing(40097, lambda it: (it.offset or 0) >= 3)(emulator)
+        found = verdicts(await diagnose(emulator))
+
+    assert (found["end"], found["concurrency"]) == ("differs", "ok")
 
 
 async def test_nothing_is_repeated_and_no_token_replaced(wechat):
