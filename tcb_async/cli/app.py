@@ -16,7 +16,7 @@ from cyclopts.completion import ShellDetectionError
 from tcb_async import __version__
 from tcb_async.cli.exits import DONE, EXIT_CODES, USAGE, handle_errors
 from tcb_async.cli.screen import Screen, flush
-from tcb_async.cli.signals import INTERRUPTED, TERMINATED, handle_sigterm
+from tcb_async.cli.signals import handle_sigterm
 from tcb_async.cli.usage import GENERAL, explain
 
 _EPILOGUE = f"""\
@@ -109,7 +109,7 @@ def install_completion(*, shell: Shell = None) -> None:
 def run(words: Sequence[str]) -> NoReturn:
     """Run a command, and exit with its exit code."""
     screen = Screen.open()  # before help is written: stdout may not know its characters
-    code: str | int | None = DONE
+    code = DONE
     try:
         with handle_errors(screen), handle_sigterm():
             if words:
@@ -122,8 +122,6 @@ def run(words: Sequence[str]) -> NoReturn:
         program = " ".join(("tcb-async", *chain))
         screen.say(f"tcb-async: {explain(error, [*COMMANDS])} (see `{program} --help`)")
         code = USAGE
-    except SystemExit as exiting:
-        code = exiting.code
-    if code not in {INTERRUPTED, TERMINATED}:  # a full pipe must not delay the exit
+    finally:
         flush()
     sys.exit(code)

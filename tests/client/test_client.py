@@ -132,7 +132,7 @@ async def test_error_is_raised_at_its_page_with_a_cursor(emulator):
 
 
 async def test_unknown_env_is_one_clear_sentence(client):
-    with pytest.raises(ParameterError, match="check the environment id") as caught:
+    with pytest.raises(ParameterError, match="check that the environment id") as caught:
         await client.count_functions("nobody-1")
 
     assert caught.value.rid
