@@ -318,7 +318,7 @@ async def test_a_token_that_expires_soon_is_left_alone(wechat):
     ("env", "errcode", "code", "said"),
     [
         (ENV, 40001, 3, "the access token is invalid or was replaced"),
-        ("none", None, 4, "the environment was not found"),
+        ("none", None, 4, "there is no such environment"),
         (ENV, -1, 5, "the system is busy"),
     ],
 )
