@@ -46,36 +46,30 @@ class Emulator:
             emulator.deploy("test-777bb9", count=57)
             ...  # send requests to emulator.url, with emulator.token
 
-    In a ``with`` block it runs on its own thread, so that all code can talk to it, blocking code
-    too. In an ``async with`` block it runs on the event loop of the block, which suits callbacks
-    that use the loop's objects, and tests with virtual time; blocking code would deadlock there.
-    Its methods may be called from any thread and from callbacks. They raise `ValueError` for an
-    unknown environment or function.
+    In a ``with`` block it runs on its own thread, in an ``async with`` block on the event loop of
+    the block, where blocking code would deadlock. Its methods may be called from any thread and
+    from callbacks. They raise `ValueError` for an invalid argument, such as an unknown environment
+    or a name that is taken, and `KeyError` for an unknown platform, merchant or token.
 
     Args:
         port: The port; 0 for any free port.
-        clock: Its clock. A clock with a start time stands still until it is advanced.
-        latency: Seconds before each reply.
+        clock: Its clock, which ``emulator.clock.advance(seconds)`` moves.
+        latency: Seconds before each reply. Like the next four, it is an attribute too, which may be
+            changed at any time.
         jitter: Up to this many seconds more, at random.
         max_page: Limit of the functions on a page; None for no limit.
         above_max_page: The reply to a larger ``limit``: ``"clamp"`` sends ``max_page`` functions,
             ``"refuse"`` sends 40097, ``"empty"`` sends no functions and the true total.
-        capacity: Limit of the requests in progress; further ones get -1 immediately. None for no
-            limit.
-        order: ``"added"`` lists functions in the order of deployment, and an update leaves a
-            function where it is. ``"newest_first"`` deploys to the head, and an update moves a
-            function to the head.
+        capacity: Limit of the requests in progress; further ones get -1. None for no limit.
+        order: ``"added"`` lists functions in the order of deployment. ``"newest_first"`` deploys to
+            the head, and an update moves a function there.
 
     Attributes:
-        clock: Its clock; move it with ``clock.advance(seconds)``.
-        latency: As above; it may be changed at any time, like ``jitter``, ``capacity``,
-            ``max_page`` and ``above_max_page``.
         busy_rate: The share of requests, from 0 to 1, that get -1: at random, but the same in each
             run.
         token_life: Seconds that a new token lives.
-        daily_quota: Calls a day that one account may make, by path, such as
-            ``{"/tcb/listfunctions": 100}``; further ones get 45009. Calls are counted
-            from the moment it is set.
+        daily_quota: Calls a day of one account by path, such as ``{"/tcb/listfunctions": 100}``,
+            counted from now on; further ones get 45009.
     """
 
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
@@ -134,12 +128,7 @@ class Emulator:
         await self.stop()
 
     async def start(self) -> None:
-        """Listen, after a stop on the same port as before.
-
-        Raises:
-            OSError: The port is taken.
-            RuntimeError: It is running already.
-        """
+        """Listen, after a stop on the same port as before."""
         await self._server.start()
 
     async def stop(self) -> None:
@@ -148,11 +137,7 @@ class Emulator:
 
     @property
     def url(self) -> str:
-        """Its address, such as ``http://127.0.0.1:40123``.
-
-        Raises:
-            RuntimeError: It was never started, and ``port`` is 0.
-        """
+        """Its address, such as ``http://127.0.0.1:40123``."""
         return self._server.url
 
     @classmethod
@@ -176,17 +161,10 @@ class Emulator:
     ) -> EnvironmentInfo:
         """Create an environment without functions, and return it as it is listed.
 
-        Args:
-            env: Its id.
-            owner: The appid of its owner: an app, a merchant, or a platform (批量云开发). None: it
-                is shared by all ordinary accounts without an environment of their own.
-            status: ``NORMAL``, ``HALTED`` or ``UNAVAILABLE``. Lists of functions in a halted or
-                unavailable environment get -501000 with the TcbCode ``INVALID_ENV``.
-            create_time: ``YYYY-MM-DD HH:MM:SS`` at UTC+08:00; None for now.
-            update_time: The same; None for ``create_time``.
-
-        Raises:
-            ValueError: The environment exists already, or a time is invalid.
+        ``owner`` is the appid of an app, a merchant, or a platform (批量云开发). All ordinary
+        accounts without an environment of their own share those without an owner. Unless its
+        ``status`` is ``NORMAL``, lists of its functions get -501000 with the TcbCode
+        ``INVALID_ENV``. Times are texts such as ``2026-01-31 03:00:00`` at UTC+08:00.
         """
         with self._lock:
             if env in self._world.environments:
@@ -203,7 +181,7 @@ class Emulator:
             self._world.environments[env].functions = tuple(generated.make_demo_functions())
 
     def update_environment(self, env: str, *, status: EnvironmentStatus) -> EnvironmentInfo:
-        """Change an environment's status now, and return the environment as it is listed."""
+        """Change an environment's status now, and return it as it is listed."""
         with self._lock:
             environment = self._get_environment(env)
             updated = self._compute_update_time(environment.info.update_time)
@@ -228,9 +206,7 @@ class Emulator:
         add_time: str | None = None,
         mod_time: str | None = None,
     ) -> tuple[DeployedFunction, ...]:
-        """Deploy functions, and return them. A new environment is created, with ``count=0`` too.
-
-        The new environment is shared; ``add_environment`` creates one for a certain account.
+        """Deploy functions, and return them; an unknown environment is created, without an owner.
 
         Args:
             env: The environment's id.
@@ -238,14 +214,10 @@ class Emulator:
             count: The number of functions.
             runtime: Such as ``Python3.10``; None is sent as null.
             status: Such as ``Active``.
-            status_reason: The reasons of a failure: pairs of errcode and errmsg. Only platforms
-                see them.
+            status_reason: The reasons of a failure, pairs of errcode and errmsg, for platforms.
             index: The row to insert at, from 0 on; None for the place given by ``order``.
-            add_time: ``YYYY-MM-DD HH:MM:SS`` at UTC+08:00; None for now.
+            add_time: As for ``add_environment``; None for now.
             mod_time: The same; None for ``add_time``.
-
-        Raises:
-            ValueError: The name is taken, or a count, index or time is invalid.
         """
         if index is not None and index < 0:
             raise ValueError(f"index={index!r}: must be 0 or more, or None")
@@ -282,7 +254,7 @@ class Emulator:
     ) -> DeployedFunction:
         """Update a function's status, runtime or both, and return it as it is listed.
 
-        Its ``mod_time`` becomes now, but at least one second later than before.
+        Its ``mod_time`` becomes now, and at least one second later than before.
         """
         with self._lock:
             environment = self._get_environment(env)
@@ -342,12 +314,7 @@ class Emulator:
     def revoke(self, token: str, *, stuck: bool = False) -> None:
         """Refuse a token from now on (40001), as WeChat does after it was replaced.
 
-        Args:
-            token: An access token of this emulator.
-            stuck: Whether ``stable_token`` still returns it, as WeChat sometimes does.
-
-        Raises:
-            KeyError: This emulator never issued the token.
+        If ``stuck``, ``stable_token`` still returns it, as WeChat's does sometimes.
         """
         with self._lock:
             self._world.tokens.replace(token, grace=0.0, stuck=stuck)
@@ -373,13 +340,7 @@ class Emulator:
     # Platforms and merchants
 
     def add_component(self, appid: str, secret: str, ticket: str | None = None) -> str:
-        """Add a third-party platform, push its first ticket, and return the ticket.
-
-        ``appid`` is its ``component_appid``; without ``ticket``, the ticket is random.
-
-        Raises:
-            ValueError: The platform exists already.
-        """
+        """Add a third-party platform, and push its first ticket as ``push_ticket`` does."""
         with self._lock:
             if appid in self._world.components:
                 raise ValueError(f"appid={appid!r}: this platform exists already")
@@ -387,10 +348,7 @@ class Emulator:
             return self.push_ticket(appid, ticket)
 
     def push_ticket(self, component_appid: str, ticket: str | None = None) -> str:
-        """Push a ``component_verify_ticket``, which lives 12 hours, to a platform, and return it.
-
-        Without ``ticket``, the ticket is random.
-        """
+        """Push a ``component_verify_ticket`` of 12 hours, None for a random one, and return it."""
         ticket = ticket or state.make_secret("ticket@@@")
         with self._lock:
             self._world.components[component_appid].tickets[ticket] = self.clock()
@@ -407,14 +365,8 @@ class Emulator:
     ) -> str:
         """Authorise a platform for a merchant, or authorise it again; return its refresh token.
 
-        Args:
-            component_appid: The platform.
-            authorizer_appid: The merchant.
-            refresh_token: Its refresh token; None for a random one.
-            exchanged: Whether its authorisation code was exchanged. If not, the list of merchants
-                shows no refresh token.
-            permission_sets: The permission sets (权限集) that it grants. Without 49 (云开发) calls
-                for the merchant get 61007.
+        Unless ``exchanged``, the list of merchants shows no refresh token. Without 49 (云开发) in
+        ``permission_sets`` (权限集), calls for the merchant get 61007.
         """
         refresh_token = refresh_token or state.make_secret("refreshtoken@@@")
         with self._lock:
@@ -427,11 +379,7 @@ class Emulator:
         return refresh_token
 
     def remove_authorizer(self, component_appid: str, authorizer_appid: str) -> None:
-        """Withdraw the authorisation of a merchant: calls for it get 61003.
-
-        Raises:
-            KeyError: The platform or the merchant does not exist.
-        """
+        """Withdraw the authorisation of a merchant: calls for it get 61003."""
         with self._lock:
             del self._world.components[component_appid].authorizers[authorizer_appid]
 
@@ -454,19 +402,10 @@ class Emulator:
     def add_merchants(
         self, component_appid: str, count: int, *, environments: int = 1, functions: int = 20
     ) -> tuple[str, ...]:
-        """Add many merchants, with environments and functions, to a platform.
+        """Add merchants with environments to a platform; return their appids.
 
-        10,000 merchants take less than a second. All environments take their functions from the
-        same 400, beginning at different ones. Returns the merchants' appids.
-
-        Args:
-            component_appid: The platform.
-            count: The number of merchants.
-            environments: The number of environments of each merchant.
-            functions: The number of functions of each environment, at most 400.
-
-        Raises:
-            ValueError: There are too many functions.
+        Each environment has ``functions`` functions (at most 400). 10,000 merchants take less than
+        a second.
         """
         if not 0 <= functions <= generated.MAX_GENERATED:
             raise ValueError(
@@ -512,18 +451,13 @@ class Emulator:
     ) -> None:
         """Apply the next of these faults to each of the next requests.
 
-        Scripts are used up in the order in which they were added. A request that does not match a
-        script is offered to the next script.
+        Each request takes a fault of the first script that matches it and is not used up.
 
         Args:
             faults: One fault per request; ``Fault.ok()`` is a correct reply. May be endless.
             path: Only requests to this path.
             account: Only requests that concern this appid, such as those for one merchant.
             when: Only requests for which ``when(request)`` is true.
-
-        Raises:
-            TypeError: An item of a sequence is not a ``Fault``.
-            ValueError: The path does not begin with ``/``.
         """
         if path is not None and not path.startswith("/"):
             raise ValueError(f"path={path!r}: must begin with /, as /tcb/listfunctions does")
@@ -545,21 +479,9 @@ class Emulator:
         path: str | None = None,
         account: str | None = None,
     ) -> None:
-        """Reply to the next requests with an errcode.
+        """Reply to the next ``times`` requests with an errcode; None: until ``clear_faults``.
 
-        40001, 40014 and 42001 also invalidate the token of the request, so a client recovers with a
-        new token.
-
-        Args:
-            errcode: WeChat's code.
-            times: The number of requests; None for all until ``clear_faults``.
-            errmsg: As for ``Fault.errcode``.
-            path: As for ``script``.
-            account: As for ``script``.
-
-        Raises:
-            TypeError: The errcode is not an int.
-            ValueError: ``times`` is below 1, or the path does not begin with ``/``.
+        40001, 40014 and 42001 also invalidate the token of the request. Otherwise as ``script``.
         """
         if times is not None and times < 1:
             raise ValueError(f"times={times!r}: must be 1 or more, or None for all requests")
@@ -583,7 +505,7 @@ class Emulator:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """The number of requests so far, by path; 0 for a path that was never requested."""
+        """The number of requests so far, by path."""
         with self._lock:
             return self._journal.counts.copy()
 
@@ -607,8 +529,7 @@ class Emulator:
     def on_request(self, callback: OnRequest) -> OnRequest:
         """Call ``callback(request)`` for each request, before the reply.
 
-        Its changes show in the reply to this request. It may be used as a decorator. In a ``with``
-        block and in the pytest fixtures it is called on the emulator's thread.
+        Its changes show in the reply to this request. It may be used as a decorator.
         """
         with self._lock:
             self._hooks.append(callback)
@@ -617,8 +538,8 @@ class Emulator:
     def on_reply(self, callback: OnReply) -> OnReply:
         """Call ``callback(request, reply)`` for each JSON reply, and send the reply as it is then.
 
-        ``reply`` is the decoded object, which the callback may change: to send a field that WeChat
-        does not document, a different order, or a refusal. Otherwise as ``on_request``.
+        ``reply`` is the decoded object, to which the callback may add an undocumented field, a
+        different order, or a refusal. Otherwise as ``on_request``.
         """
         with self._lock:
             self._reply_hooks.append(callback)

@@ -80,10 +80,6 @@ class Fault:
 
     Made by the class methods, or by hand: ``Fault(name, act)``, where ``act`` is a coroutine
     function that takes an `Exchange` and returns an aiohttp response.
-
-    Attributes:
-        name: Shown in the record of the request.
-        act: Replies to the request.
     """
 
     name: str
@@ -108,13 +104,8 @@ class Fault:
     def errcode(cls, errcode: int = BUSY, errmsg: str | None = None) -> Fault:
         """An errcode, as WeChat sends it.
 
-        Args:
-            errcode: WeChat's code.
-            errmsg: Its text, such as ``"Environment not found TcbCode: [INVALID_ENV]"``; None for
-                WeChat's usual text. A request id is added, unless the text contains one at its end.
-
-        Raises:
-            TypeError: The errcode is not an int.
+        ``errmsg`` is its text, such as ``"Environment not found TcbCode: [INVALID_ENV]"``; None for
+        WeChat's usual text. A request id is added, unless the text contains one at its end.
         """
         if not isinstance(errcode, int):
             raise TypeError(f"errcode={errcode!r}: must be an int, such as 45009")
@@ -128,13 +119,9 @@ class Fault:
     def status(
         cls, status: int, body: bytes = _HTML, headers: Mapping[str, str] | None = None
     ) -> Fault:
-        """An HTTP response that is not WeChat's.
+        """An HTTP response that is not WeChat's, by default the HTML page of a gateway.
 
-        Args:
-            status: The HTTP status, such as 502.
-            body: The body; by default the HTML page of a gateway.
-            headers: Such as ``{"Retry-After": "3"}``. ``Content-Type`` is ``text/html`` by
-                default.
+        ``headers`` are such as ``{"Retry-After": "3"}``.
         """
         sent = {"Content-Type": "text/html", **(headers or {})}
 
@@ -150,11 +137,7 @@ class Fault:
 
     @classmethod
     def truncated(cls, *, declared: bool = True) -> Fault:
-        """Half of the correct reply, then the connection is closed.
-
-        Args:
-            declared: Whether a ``Content-Length`` announces the whole.
-        """
+        """Half of the correct reply; if ``declared``, a ``Content-Length`` announces the whole."""
 
         async def act(exchange: Exchange) -> web.StreamResponse:
             # Written by hand, below aiohttp: its server would not promise a length that it breaks.

@@ -32,16 +32,7 @@ _TOKEN_LENGTH = 157
 
 @attrs.frozen
 class DeployedFunction:
-    """One row of a list of functions, as WeChat shows it.
-
-    Attributes:
-        name: Unique in its environment.
-        runtime: Such as ``Nodejs16.13``; None is sent as null.
-        status: Such as ``Active``.
-        add_time: ``YYYY-MM-DD HH:MM:SS`` at UTC+08:00.
-        mod_time: The same.
-        status_reason: The reasons of a failure: pairs of errcode and errmsg, for platforms only.
-    """
+    """One row of a list of functions, with the fields that `Emulator.deploy` takes."""
 
     name: str
     runtime: str | None
@@ -74,15 +65,7 @@ class DeployedFunction:
 
 @attrs.frozen
 class EnvironmentInfo:
-    """One row of a list of environments, as WeChat shows it.
-
-    Attributes:
-        env: Its id.
-        create_time: ``YYYY-MM-DD HH:MM:SS`` at UTC+08:00.
-        update_time: The same.
-        status: ``NORMAL``, ``HALTED`` or ``UNAVAILABLE``.
-        owner: The appid of its owner; None for an environment that ordinary accounts share.
-    """
+    """One row of a list of environments, with the fields of `Emulator.add_environment`."""
 
     env: str
     create_time: str

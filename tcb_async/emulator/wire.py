@@ -122,11 +122,10 @@ _WIRE_FORMAT = "%Y-%m-%d %H:%M:%S"
 
 
 class EmulatorClock:
-    """A clock that a test can advance.
+    """A clock that a test can advance: without a start time, the machine's clock.
 
     Args:
-        start: Seconds since 1970. The clock then stands still between calls of ``advance``.
-            None (the default) follows the machine's clock, plus the seconds advanced.
+        start: Seconds since 1970, at which the clock stands still until it is advanced.
     """
 
     def __init__(self, start: float | None = None) -> None:
@@ -142,11 +141,7 @@ class EmulatorClock:
         return (time.time() if self._start is None else self._start) + self._advanced
 
     def advance(self, seconds: float) -> None:
-        """Advance the clock.
-
-        Raises:
-            ValueError: ``seconds`` is negative or not a finite number.
-        """
+        """Advance the clock."""
         if not (math.isfinite(seconds) and seconds >= 0):
             raise ValueError(f"seconds={seconds!r}: must be 0 or more")
         with self._lock:
@@ -254,14 +249,13 @@ class RecordedRequest:
         number: Counted from 1, in order of arrival.
         method: Such as ``POST``.
         path: Without the query.
-        token_id: The fingerprint of its access token, see ``token_id()``; None without one.
-        account: The appid of the merchant, app or platform: the owner of the token that it carries
-            or requests. None if unknown.
+        token_id: `token_id` of its access token; None without one.
+        account: The appid of the owner of the token that it carries or requests; None if unknown.
         body: The decoded JSON object, or None if the body was not one.
         raw: The body's bytes.
         headers: Its headers.
         peer_port: The client's port. Requests from one port used one connection.
-        started: The time of its complete arrival, in seconds of the emulator's clock.
+        started: The time of its complete arrival, by the emulator's clock.
         finished: The time of its reply; None while it is in flight.
         status: The HTTP status of the reply; None without a reply (a reset, a hang).
         errcode: The errcode in the reply; None if a fault sent something else.
