@@ -181,8 +181,7 @@ class TcbClient:
     `TcbError` if a request fails. Items that a walk yielded before an error are correct.
 
     Args:
-        token: An access token (or an ``authorizer_access_token``, to call for a merchant), an
-            async callable that returns one, or a `TokenProvider`.
+        token: An access token, an async callable that returns one, or a `TokenProvider`.
         base_url: WeChat's address. Plain http is refused unless the host is loopback.
         session: A session of your own, used as it is. You close it.
         concurrency: Limit of the requests in flight, over all walks of this client.
@@ -281,7 +280,7 @@ class TcbClient:
         The command ``tcb-async`` reads the same variables. ``TcbClient(…)`` does not.
 
         Args:
-            token: A token or provider, as for `TcbClient`, in place of the first three variables.
+            token: As for `TcbClient`, in place of the first three variables.
             options: Any other keyword argument of `TcbClient`. A ``base_url`` takes precedence
                 over the variable.
 
@@ -326,16 +325,15 @@ class TcbClient:
     ) -> AsyncGenerator[CloudFunction, None]:
         """Walk over the functions of an environment, in the server's order.
 
-        Each name is yielded once. If the list changes, functions found in a later pass are yielded
-        last. Pages are fetched concurrently, and each is retried on its own. To stop early,
-        close the generator (``contextlib.aclosing``), or just break. It takes the arguments of
-        `functions`.
+        Each name is yielded once; if the list changes, functions found in a later pass are yielded
+        last. To stop early, close the generator (``contextlib.aclosing``), or just break. It takes
+        the arguments of `functions`.
 
         Raises:
             ConfigurationError: An argument is invalid; raised immediately.
             DriftError: The list changed throughout and could not be read completely.
             TcbError: A page could not be fetched; raised after the functions before it, with the
-                cursor from which a later walk can continue.
+                cursor to continue from.
         """
         return aiter(self.functions(env, *_unexpected, **options))
 
@@ -465,24 +463,23 @@ class TcbClient:
 
         The token is added to the query. For other endpoints, such as uploads, see `get_token`.
 
-        Retries, limits, errors and reports are those of a listing. But WeChat may have carried a
-        call out although its reply was lost, so a call that is not `repeatable` is sent again only
-        after a failure that proves the contrary: no connection, a refused token, errcode 45011,
-        HTTP 429 or 503.
+        Retries, limits, errors and reports are those of a listing. But WeChat may have carried out
+        a call whose reply was lost. So unless it is `repeatable`, it is sent again only after a
+        failure that proves the contrary: no connection, a refused token, errcode 45011, HTTP 429 or
+        503.
 
         Args:
             path: Such as ``/tcb/databasecollectionget``: without host, query and fragment.
             body: The fields of the request, sent as a JSON object; None sends ``{}``.
             query: The arguments that the endpoint takes in its query, without the token.
-            repeatable: Whether a second call does no harm, such as for reading: then it is retried
-                after every transient error.
+            repeatable: Whether a second call does no harm, because it only reads: then it is
+                retried after every transient error.
 
         Returns:
             The reply with all its fields, as they were sent.
 
         Raises:
-            ConfigurationError: ``path`` is no path, ``body`` is not JSON, or ``query`` is not text;
-                raised before any I/O.
+            ConfigurationError: ``path`` is no path, ``body`` is not JSON, or ``query`` is not text.
             ApiError: WeChat replied with an errcode other than 0.
             ResponseError: The reply is not a JSON object.
             TransportError: No reply. If ``error.sent`` is False, WeChat did not receive the call.
@@ -522,10 +519,7 @@ class TcbClient:
     async def list_functions(
         self, env: str, *_unexpected: Never, **options: Unpack[WalkOptions]
     ) -> list[CloudFunction]:
-        """List all functions of an environment, as they were last seen: see `Pager.collect`.
-
-        `iter_functions` yields them as they arrive.
-        """
+        """List all functions of an environment, as they were at one moment: see `Pager.collect`."""
         return await self.functions(env, *_unexpected, **options).collect()
 
     async def function_page(
@@ -644,8 +638,8 @@ class TcbClient:
         Args:
             env: The environment's id.
             interval: Seconds between two walks.
-            since: The functions to compare the first walk with, such as an earlier run's; None to
-                start from the first walk, which then must not fail.
+            since: The functions to compare the first walk with; None to start from the first walk,
+                which then must not fail.
 
         Raises:
             ConfigurationError: An argument is invalid; raised immediately.

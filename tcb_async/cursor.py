@@ -60,8 +60,8 @@ class Cursor:
     """The resume point of a walk, just after the last item that was yielded.
 
     ``str(cursor)`` is an opaque string, safe in a URL; :meth:`parse` reads it. It has about 11
-    characters for each yielded item, so that a resumed walk knows all names. The cursor itself can
-    be pickled. It is not signed: anyone with write access to it can make a walk skip items.
+    characters for each yielded item, and is not signed: anyone who can write it can make a walk
+    skip items.
 
     Attributes:
         scope: The name of the list: the environment's id.
@@ -69,8 +69,8 @@ class Cursor:
         total: The number of rows of the list when this row was read.
         last: A digest of this row, by value; empty at the start of a list.
         names: Digests of the yielded names.
-        drift: Whether a change of the list was noticed, in this run or in an earlier run. Then a
-            resumed walk reads the list from row 0, and yields only new names.
+        drift: Whether a change of the list was noticed: then a resumed walk starts at row 0, and
+            yields only new names.
 
     Raises:
         ConfigurationError: A value is of the wrong type, or out of range.
@@ -99,16 +99,7 @@ class Cursor:
     def parse(cls, text: str) -> Cursor:
         """Read the string of a cursor.
 
-        Reading takes time and memory in proportion to the text: less than 2 bytes per character
-        here, and less than 20 per character in the resumed walk. Reading a million names and
-        resuming takes 0.4 s. A service does both in a thread:
-        ``pager = await asyncio.to_thread(client.functions, env, resume=text)``.
-
-        Args:
-            text: The string, unchanged.
-
-        Returns:
-            A cursor equal to the written one.
+        Its time and memory are in proportion to the text: see "Resumed walks" in the documentation.
 
         Raises:
             ConfigurationError: The text is not a cursor, was damaged, or has an unknown version.

@@ -39,10 +39,8 @@ class Account:
 
     Args:
         appid: Its appid.
-        token: Its access token, an async callable that returns one, or a `TokenProvider` such as
-            an `AuthorizerToken`: anything that `TcbClient` accepts.
-        envs: The ids of the environments to list, each of which must be listed; None for all of the
-            account, which WeChat lists.
+        token: Anything that `TcbClient` accepts, such as an `AuthorizerToken`.
+        envs: The ids of the environments to list, each of which must be listed; None for all.
 
     Raises:
         ConfigurationError: An argument is invalid.
@@ -85,9 +83,9 @@ class AccountListing:
         account: The account.
         functions: Its functions by environment, empty environments included; empty after an error.
         error: The error; None if the account was listed completely.
-        unavailable: Environments that WeChat refused to list, and the status that WeChat reports
-            for each, such as ``HALTED``. The account is complete without them. A ``NORMAL``
-            environment that cannot be listed is an error instead.
+        unavailable: Environments that WeChat refused to list, and their status, such as ``HALTED``.
+            The account is complete without them. If a ``NORMAL`` environment cannot be listed, that
+            is an error.
     """
 
     account: Account

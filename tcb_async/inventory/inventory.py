@@ -73,11 +73,9 @@ class InventorySummary(AccountCounts):
         accounts: Accounts visited: complete, failed and denied.
         complete: Accounts that were listed completely.
         failed: Accounts that failed for any reason except a denial.
-        denied: Accounts that may not be listed: the merchant has not authorised the platform, or
-            not for cloud development.
+        denied: Accounts that the merchant, or WeChat, does not allow the caller to list.
         environments: Environments that were listed, of the complete accounts.
-        unavailable: Their other environments: WeChat refused to list them, and reports a status
-            other than ``NORMAL``.
+        unavailable: Their other environments: see `AccountListing`.
         functions: Functions of the complete accounts.
         requests: Requests of the client since the start, token requests and retries included.
         retries: The retries among them.
@@ -108,20 +106,17 @@ async def list_account(
     It is idempotent: a queue on several machines can call it for each account.
 
     Args:
-        client: Its connections, limit of requests and quota of retries are used, and its own token
-            only to fetch the account's token.
+        client: Sends the requests; its own token is used only to fetch the account's token.
         account: The account.
         page_size: As for `TcbClient.functions`.
 
     Returns:
-        Every function of the account, or the `TcbError` that it failed with, as a value. An
-        exception of your code (the token, or an `Observer`) is a `TokenError`.
+        Every function of the account, or its error, as a value. An exception of your code (the
+        token, or an `Observer`) is a `TokenError`.
 
     Raises:
-        ConfigurationError: ``account`` is not an `Account`.
-        TcbError: The platform itself is refused (a wrong secret, an old ticket, an IP address
-            that is not on the whitelist, its quota), or the client was closed: every other
-            account would fail in the same way.
+        TcbError: The platform itself is refused (its secret, ticket, IP address or quota), or the
+            client was closed: every other account would fail in the same way.
     """
     return await _list_account(client, account, page_size, lambda: 1)
 

@@ -55,7 +55,7 @@ class RunProgress(AccountCounts):
     Attributes:
         run: Its date.
         is_finished: Whether every account was listed, or has failed.
-        waiting: Accounts that it is to list and has not listed yet.
+        waiting: Accounts that are not listed yet.
         departed: Accounts of the previous finished run that this run has not seen (yet).
     """
 
@@ -72,7 +72,7 @@ class StoredRun:
     Attributes:
         run: Its date.
         started_at: When it began.
-        planned_at: When it stored the accounts that it is to list; None before that.
+        planned_at: When it stored the accounts to list; None before that.
         finished_at: When every account was listed, or had failed; None before that.
     """
 
@@ -99,12 +99,9 @@ class StoredAccount:
 
 @attrs.frozen
 class StoredChange(FunctionChange):
-    """A function that a run changed: `FunctionChange`, and where it is.
+    """A function that a run changed: a `FunctionChange`, with its account and environment.
 
     Attributes:
-        kind: ``"added"``, ``"removed"`` or ``"updated"``.
-        before: The function as it was; None if it was added.
-        after: The function as it is; None if it was removed.
         appid: Its account.
         env: Its environment.
     """

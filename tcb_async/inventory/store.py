@@ -59,9 +59,7 @@ def china_now() -> datetime:
 class InventoryStore:
     """The results of inventories in one SQLite file, which is created if it is missing.
 
-    Any program may read it at any time; one process at a time writes.
-
-    ::
+    Any program may read it at any time; one process at a time writes. ::
 
         with InventoryStore("inventory.sqlite") as store:
             run = store.begin()
@@ -70,9 +68,9 @@ class InventoryStore:
                     run.save(found)
             run.finish()
 
-    Its methods wait for the disk: `InventoryRun.save` takes 0.1 ms, but 0.1 s on a busy disk, and
-    `InventoryRun.finish` 0.3 s with 10,000 accounts. So a service calls them in threads, one at a
-    time: ``await asyncio.to_thread(run.save, found)``.
+    Its methods wait for the disk: `InventoryRun.save` up to 0.1 s, and `InventoryRun.finish` 0.3 s
+    with 10,000 accounts. So a service calls them in threads, one at a time:
+    ``await asyncio.to_thread(run.save, found)``.
 
     Args:
         path: The file.
@@ -80,8 +78,7 @@ class InventoryStore:
         clock: Returns the time in China; for tests.
 
     Raises:
-        ConfigurationError: The file is not an inventory, or was made by a version of this package
-            with different tables.
+        ConfigurationError: The file is not an inventory, or its tables are of a different version.
         OSError: The file cannot be opened or written.
     """
 
@@ -119,9 +116,9 @@ class InventoryStore:
                 account counts as departed because a different platform was listed.
 
         Raises:
-            ConfigurationError: A run of this open store was begun before; a different process
-                writes the file; the run is not a date, is in the future, or is before a run of the
-                file; or the file has a different source. A file without accounts has no source.
+            ConfigurationError: This open store has begun a run; a different process writes the
+                file; the run is not a date, is in the future, or is before a run of the file; or
+                the accounts in the file have a different source.
             OSError: The file cannot be written.
         """
         if self._has_begun:
@@ -168,13 +165,7 @@ class InventoryStore:
         return list(itertools.starmap(StoredRun, self._database.rows(query)))
 
     def missing(self, run: str | None = None) -> Iterator[MissingAccount]:
-        """Return the accounts that a run could not list completely, and why, by appid.
-
-        Until the run is finished, they include the accounts that it has not listed yet.
-
-        Args:
-            run: The run's date; None for the latest.
-        """
+        """Return the accounts that a run (None: the latest) has not listed completely, by appid."""
         query = (
             "SELECT appid, status, errcode, rid, message FROM incomplete "
             "WHERE run = coalesce(?, (SELECT max(run) FROM runs)) ORDER BY appid"
@@ -182,11 +173,7 @@ class InventoryStore:
         return itertools.starmap(MissingAccount, self._database.rows(query, run))
 
     def unavailable(self, run: str | None = None) -> Iterator[UnavailableEnvironment]:
-        """Return the environments that WeChat refused to list, of complete accounts, by appid.
-
-        Args:
-            run: The run's date; None for the latest.
-        """
+        """Return the environments of complete accounts that WeChat refused to list, by appid."""
         query = (
             "SELECT appid, env, status FROM unavailable "
             "WHERE run = coalesce(?, (SELECT max(run) FROM runs)) ORDER BY appid, env"
@@ -194,16 +181,13 @@ class InventoryStore:
         return itertools.starmap(UnavailableEnvironment, self._database.rows(query, run))
 
     def complete_accounts(self, run: str | None = None) -> Iterator[StoredAccount]:
-        """Read the accounts that a run listed completely, one after the other, by appid.
+        """Read the accounts that a run (None: the latest) listed completely, by appid.
 
-        If a different process may be writing, open the store with ``read_only=True``; otherwise an
+        While a different process writes, open the store with ``read_only=True``; otherwise an
         account can be missing here and in `missing`, too.
 
-        Args:
-            run: The run's date; None for the latest.
-
         Raises:
-            ConfigurationError: An account is not as it was saved: the file is damaged.
+            ConfigurationError: The file is damaged.
         """
         rows = self._database.rows(
             "SELECT accounts.appid, environments, unavailable, accounts.functions, "
@@ -238,10 +222,10 @@ class InventoryStore:
         return map(dict, self._database.rows("SELECT * FROM current ORDER BY appid, env, name"))
 
     def changes(self) -> Iterator[StoredChange]:
-        """Read the view ``changes``, in order of account, environment and name.
+        """Read the view ``changes``, in the same order.
 
         Raises:
-            ConfigurationError: A function is not as it was saved: the file is damaged.
+            ConfigurationError: The file is damaged.
         """
         query = (
             "SELECT change, appid, env, name, old_status, old_runtime, old_add_time, old_mod_time, "
@@ -265,7 +249,7 @@ class InventoryRun:
     Attributes:
         run: Its date.
         planned: The number of accounts to list; None until `unfinished` has read them.
-        skipped: The number of accounts that `unfinished` skipped, as this run has listed them.
+        skipped: The number of accounts among them that were complete already.
     """
 
     def __init__(self, database: Database, run: str, clock: Callable[[], datetime]) -> None:
@@ -283,14 +267,14 @@ class InventoryRun:
     ) -> AsyncGenerator[Account, None]:
         """Store the planned accounts of the run, then yield those that are not complete in it.
 
-        All accounts are read before the first is yielded. An account that failed is yielded again,
-        and so is a complete account whose ``envs`` have changed. However the run finishes, an
-        account that was stored and not listed is missing. An account of an earlier list that this
-        list omits leaves the run, also if it was listed; the log names it.
+        All accounts are read before the first is yielded. A complete account is yielded again if
+        its ``envs`` have changed. However the run finishes, an account that was stored and not
+        listed is missing. An account of an earlier list that this list omits leaves the run, also
+        if it was listed; the log names it.
 
         Raises:
-            ConfigurationError: There are no accounts, or the store contains only other accounts, so
-                that all of those would count as departed; or two accounts have the same appid.
+            ConfigurationError: There are no accounts; all accounts of the store would count as
+                departed; or two accounts have the same appid.
         """
         # All are read first: if a run stops halfway, the accounts that it did not reach are
         # missing, and do not count as departed.
@@ -349,10 +333,10 @@ class InventoryRun:
         """Save the listing of an account: all of it, in one transaction.
 
         A failed account keeps the functions of an earlier run, marked stale. An account that is
-        complete in this run remains as it is, unless its ``envs`` have changed.
+        complete in this run is not changed, unless its ``envs`` have changed.
 
         Raises:
-            OSError: The file cannot be written, such as on a full disk. Earlier listings remain.
+            OSError: The file cannot be written. Earlier listings remain.
         """
         check_instance("found", found, AccountListing, "as an inventory yields it")
         # Everything of the account in one transaction: a process that is killed in between leaves

@@ -166,9 +166,8 @@ class Pager(IteratedOnce, Generic[T]):
     def cursor(self) -> Cursor:
         """The position of the walk: just after the last item that was yielded.
 
-        It contains a digest of every name that was yielded: see `Cursor`. The first access computes
-        them: for a million names, in 0.6 s. A service that walks so far uses a thread, between two
-        items: ``await asyncio.to_thread(lambda: str(pager.cursor))``.
+        The first access computes a digest of every name that was yielded: a million in 0.6 s. So a
+        service that walks so far uses a thread, between two items.
         """
         # For the plan, a page is yielded when it is received. `_items` yields its items from the
         # iterator `_unread`, which knows its remaining length, wherever the consumer stops.
@@ -193,12 +192,12 @@ class Pager(IteratedOnce, Generic[T]):
         return self._start(self._pages(), _NEW_PAGER)
 
     async def collect(self) -> list[T]:
-        """Walk to the end, and return all items as they were last seen.
+        """Walk to the end, and return all items as they were at one moment.
 
         After a change, the list is read again, up to four times, until no reply of a pass shows a
         change; then the items of this pass are returned. Otherwise, and if ``max_items`` ends the
-        walk, `WalkStats.unsettled` is True: all items that were read are returned, perhaps with
-        some that were deleted. A resumed walk returns only items that no earlier run has yielded.
+        walk, `WalkStats.unsettled` is True: all items are returned as they were last seen, perhaps
+        with some that were deleted. A resumed walk returns only items that no earlier run yielded.
         """
         items: list[T] = []
         self._plan.stores_rows = True

@@ -35,17 +35,13 @@ class TokenApi(Protocol):
         body: Mapping[str, object] | None = None,
         repeatable: bool = True,
     ) -> Mapping[str, object]:
-        """Call an endpoint that returns tokens: POST with a body, GET without one.
+        """Call an endpoint that returns tokens, and return the JSON object of its reply.
 
         Args:
             path: Such as ``/cgi-bin/stable_token``.
             query: Sent in the URL; secrets in it are never shown.
             body: Sent as a JSON object; None for a GET request.
-            repeatable: Whether it is sent again after a failure, although WeChat may have carried
-                it out: see `TcbClient.call`.
-
-        Returns:
-            The JSON object of the reply.
+            repeatable: As for `TcbClient.call`.
 
         Raises:
             TcbError: The endpoint refused, or its reply was invalid.
@@ -89,8 +85,8 @@ class StoredToken:
     Attributes:
         token: The token, never shown; ``token.reveal()`` returns the str to store.
         expires_at: Seconds since 1970; ``math.inf`` for a token that does not expire.
-        version: Grows with each token that is written under a key: the lease's version, or without
-            a lease the time in microseconds. It has up to 53 bits.
+        version: Grows with each token of a key, in up to 53 bits: the lease's version, or without a
+            lease the time in microseconds.
     """
 
     token: Secret = attrs.field(converter=Secret)
@@ -116,13 +112,8 @@ class TokenStore(Protocol):
 
         Comparing and writing must be one atomic step.
 
-        Args:
-            key: Such as ``stable:api.weixin.qq.com:wx0123456789abcdef``. It contains no secret.
-            value: The token to write.
-            ttl: Seconds after which it may be deleted; None for never.
-
-        Returns:
-            Whether it was written.
+        ``key`` is such as ``stable:api.weixin.qq.com:wx0123456789abcdef``, without a secret. The
+        value may be deleted after ``ttl`` seconds. Return whether it was written.
         """
         ...
 

@@ -174,10 +174,6 @@ class StableToken(_AppToken):
     It uses the normal mode, which leaves the tokens of other processes valid. Any number
     of clients may use one provider, on one event loop at a time.
 
-    ::
-
-        TcbClient(StableToken("wx0123456789abcdef", appsecret))
-
     Args:
         appid: The app's id.
         secret: Its appsecret.
@@ -250,8 +246,8 @@ class ComponentToken(_AppToken):
     Args:
         component_appid: The platform's id.
         secret: Its appsecret.
-        ticket: Async callable that returns the latest ``component_verify_ticket``. WeChat pushes
-            a ticket every 10 minutes; each lives 12 hours.
+        ticket: Async callable that returns the latest ``component_verify_ticket``, which WeChat
+            pushes every 10 minutes.
         store: As for `StableToken`; its `AuthorizerToken` providers share it.
         clock: As for `StableToken`.
         random: As for `StableToken`.
@@ -315,11 +311,10 @@ class AuthorizerToken(ManagedToken):
         component: The platform. Ten thousand merchants may share it.
         authorizer_appid: The merchant's appid.
         refresh_token: The merchant's ``authorizer_refresh_token``, as it was saved last.
-        on_rotate: Async callable, called with a new refresh token, that saves it. It is awaited
+        on_rotate: Async callable that saves a new refresh token, called with it. It is awaited
             before the call returns that caused the rotation. If it fails, this call fails, and
             `on_rotate` is called with the same refresh token before the next call. It is also
-            called with a refresh token from the store: the process that stored it may have died
-            before it was saved.
+            called with a refresh token from the store, whose process may have died before saving.
         store: Shares the token and a rotated refresh token; None for the platform's store.
 
     Raises:
