@@ -177,8 +177,9 @@ class TcbClient:
 
     It works only on the event loop and in the process of its first call.
 
-    Every method refuses a bad argument with `ConfigurationError` before any I/O, and raises a
-    `TcbError` if a request fails. Items that a walk yielded before an error are correct.
+    Every method refuses a bad argument, or a token of the wrong kind, with `ConfigurationError`
+    before any I/O, and raises a `TcbError` if a request fails. Items that a walk yielded before an
+    error are correct.
 
     Args:
         token: An access token, an async callable that returns one, or a `TokenProvider`.
@@ -543,9 +544,7 @@ class TcbClient:
         """List the environments of the account, halted ones too, with one request.
 
         Raises:
-            ConfigurationError: The client's token is a component token.
-            PermissionDeniedError: With errcode 85088, the account has no cloud development
-                (云开发).
+            PermissionDeniedError: The account has no cloud development (云开发, 85088).
 
         Source: the WeChat page *getEnvInfo*, ``POST /tcb/getenvinfo``.
         """
@@ -559,18 +558,9 @@ class TcbClient:
         A merchant that stays authorised during the walk is yielded exactly once, even if others
         join or leave.
 
-        ::
-
-            async with TcbClient(ComponentToken(appid, secret, ticket=latest)) as client:
-                async for merchant in client.authorizers():
-                    print(merchant.authorizer_appid)
-
         Args:
             component_appid: The platform's appid; None for the client's `ComponentToken`.
             options: As for `functions`; ``page_size`` is at most 500, the default.
-
-        Raises:
-            ConfigurationError: The client's token is not a component token.
 
         Source: the WeChat page *getAuthorizerList*,
         ``POST /cgi-bin/component/api_get_authorizer_list``.
@@ -598,9 +588,6 @@ class TcbClient:
             searchkey: List only functions with a matching name, as WeChat decides; None for all.
             options: As for `functions`.
 
-        Raises:
-            ConfigurationError: The client's token is not a component token.
-
         Source: the WeChat page *getCloudFunctionList*, ``POST /componenttcb/getscflist``.
         """
         fields = {"env": check_env(env)}
@@ -612,9 +599,6 @@ class TcbClient:
 
     async def list_batch_environments(self) -> tuple[BatchEnvironment, ...]:
         """List a platform's own environments (批量云开发), in the server's order.
-
-        Raises:
-            ConfigurationError: The client's token is not a component token.
 
         Source: the WeChat page *getTcbEnvList*, ``POST /componenttcb/describeenvs``.
         """

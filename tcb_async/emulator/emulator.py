@@ -363,10 +363,10 @@ class Emulator:
         exchanged: bool = True,
         permission_sets: Iterable[int] = (state.CLOUD_DEVELOPMENT,),
     ) -> str:
-        """Authorise a platform for a merchant, or authorise it again; return its refresh token.
+        """Authorise a platform for a merchant, or again; return its refresh token.
 
-        Unless ``exchanged``, the list of merchants shows no refresh token. Without 49 (云开发) in
-        ``permission_sets`` (权限集), calls for the merchant get 61007.
+        Unless ``exchanged``, the list of merchants lacks it. Without permission set 49, calls get
+        61007.
         """
         refresh_token = refresh_token or state.make_secret("refreshtoken@@@")
         with self._lock:

@@ -37,7 +37,7 @@ class Exchange:
         request: The request, its body read.
         make_reply: Makes the correct reply.
         refuse: Makes the reply for an errcode and its errmsg; None for WeChat's text.
-        errcode: The errcode that was sent, once ``send`` has been called.
+        errcode: The errcode that was sent; None before ``send``.
         fault: The name of its fault, or None.
     """
 

@@ -332,11 +332,11 @@ class InventoryRun:
     def save(self, found: AccountListing) -> None:
         """Save the listing of an account: all of it, in one transaction.
 
-        A failed account keeps the functions of an earlier run, marked stale. An account that is
-        complete in this run is not changed, unless its ``envs`` have changed.
+        A failed account keeps the functions of an earlier run, marked stale. A complete account is
+        saved again only if its ``envs`` have changed.
 
         Raises:
-            OSError: The file cannot be written. Earlier listings remain.
+            OSError: The file cannot be written.
         """
         check_instance("found", found, AccountListing, "as an inventory yields it")
         # Everything of the account in one transaction: a process that is killed in between leaves
