@@ -85,10 +85,10 @@ class Emulator:
         order: Order = "added",
     ) -> None:
         self._lock = threading.RLock()
-        self.clock = clock or EmulatorClock()
+        self.clock: EmulatorClock = clock or EmulatorClock()
         self.max_page = max_page
         self.above_max_page: AboveMaxPage = above_max_page
-        self.token_life = 7200.0
+        self.token_life: float = 7200.0
         self.daily_quota: dict[str, int] = {}
         self.latency = latency
         self.jitter = jitter

@@ -34,7 +34,7 @@ class Endpoints:
     """The replies of WeChat, by path, and what they change in its world."""
 
     def __init__(self, world: World, settings: Settings) -> None:
-        self.clock = world.clock
+        self.clock: wire.EmulatorClock = world.clock
         self._settings = settings
         self._list_infos = world.list_infos
         self._environments = world.environments

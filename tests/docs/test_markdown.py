@@ -118,7 +118,7 @@ def test_every_page_is_in_the_menu_of_the_site():
 
 def test_package_metadata_has_the_readme_without_dead_links():
     shown = metadata("tcb-async").get_payload()
-    assert shown.startswith("# tcb-async\n\nAn asynchronous Python client")
+    assert shown.startswith("# tcb-async\n\nAn asyncio client, on aiohttp, that lists")
     assert "## Newest changes" in shown
     assert [link for link in re.findall(r"\]\(([^)]*)\)", shown) if "://" not in link] == []
 
