@@ -1,5 +1,8 @@
 """``tcb-async changes``: what changed in an inventory since the night before."""
 
+import sqlite3
+from contextlib import closing
+
 import attrs
 import pytest
 from nights import failed, listed, stored, suspended
@@ -46,6 +49,15 @@ async def test_every_format_has_the_fields_of_a_change(path):
         'null}, "after": {"name": "login", "status": "UpdateFailed", "runtime": null, "add_time": '
         'null, "mod_time": null}}\n'
     )
+
+
+async def test_a_time_that_cannot_be_read_is_damage(path):
+    stored(path, *AFTER, day=DAYS[1])
+    with closing(sqlite3.connect(path)) as store, store:
+        store.execute("UPDATE functions SET add_time = 'never'")
+    ended = await run("changes", str(path))
+    assert (ended.code, ended.out) == (3, "")
+    assert "is damaged" in ended.err
 
 
 async def test_no_change_exits_with_0(path):

@@ -786,6 +786,9 @@ class TestResume:
     def start(self, listing):
         return cursor_behind(listing, 30)
 
+    def test_its_cursor_is_its_start_until_a_reply(self, start):
+        assert plan(start=start).cursor() == start
+
     def test_it_checks_the_head_if_anything_was_noticed(self, listing, start):
         outcome = walk(plan(start=start), listing, changes=[at(1, "lift", 50)])
 
