@@ -13,17 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from copy import copy
 from datetime import tzinfo
 from functools import partial
-from typing import (
-    Any,
-    Never,
-    Self,
-    TypeAlias,
-    TypedDict,
-    TypeVar,
-    Unpack,
-    cast,
-    overload,
-)
+from typing import Any, Never, Self, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
 
 from tcb_async._arguments import (
     ACCESS_TOKEN,
@@ -75,10 +65,7 @@ from tcb_async._transport import (
     TransportApi,
     call_endpoint,
 )
-from tcb_async.exceptions import (
-    ClientClosedError,
-    ConfigurationError,
-)
+from tcb_async.exceptions import ClientClosedError, ConfigurationError
 from tcb_async.limits import Window
 from tcb_async.models import (
     CHINA_STANDARD_TIME,

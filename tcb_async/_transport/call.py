@@ -25,13 +25,7 @@ from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.transport import Transport
 from tcb_async.exceptions import ApiError, TcbError, TransportError
 from tcb_async.observer import Attempt, Observer
-from tcb_async.retry import (
-    is_dropped,
-    is_overload,
-    is_refusal,
-    is_retryable,
-    may_refuse_size,
-)
+from tcb_async.retry import is_dropped, is_overload, is_refusal, is_retryable, may_refuse_size
 
 Result = TypeVar("Result")
 

@@ -85,8 +85,7 @@ _NO_PROXY = _ErrorKind(
     sent=False,
 )
 _DROPPED_CONNECTION = _ErrorKind(
-    errors=(aiohttp.ClientConnectionError, OSError),
-    text="{host} dropped the connection; try again",
+    errors=(aiohttp.ClientConnectionError, OSError), text="{host} dropped the connection; try again"
 )
 # The first kind that matches applies. So a subclass precedes its base: aiohttp's certificate errors
 # are TLS errors, TLS errors are connector errors, and connector errors are `OSError`s.
@@ -129,11 +128,7 @@ _ERROR_KINDS = (
         overload=False,
     ),
     _DROPPED_CONNECTION,
-    _ErrorKind(
-        errors=(Exception,),
-        text="the call to {host} failed",
-        retryable=False,
-    ),
+    _ErrorKind(errors=(Exception,), text="the call to {host} failed", retryable=False),
 )
 _UNEXPECTED_ERROR = _ERROR_KINDS[-1]
 

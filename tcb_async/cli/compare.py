@@ -175,8 +175,7 @@ def compare_sides(
     *,
     times: bool = False,
     ignore: Annotated[
-        list[Field] | None,
-        Parameter(metavar="FIELD", converter=options.choose, show_choices=True),
+        list[Field] | None, Parameter(metavar="FIELD", converter=options.choose, show_choices=True)
     ] = None,
     ignore_extra: bool = False,
     name: options.NamePatterns = None,

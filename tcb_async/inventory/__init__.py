@@ -3,12 +3,7 @@
 Rule: an account is whole or failed, never half; and a failed account stops no other.
 """
 
-from tcb_async.inventory.accounts import (
-    Account,
-    AccountListing,
-    AccountStatus,
-    platform_accounts,
-)
+from tcb_async.inventory.accounts import Account, AccountListing, AccountStatus, platform_accounts
 from tcb_async.inventory.inventory import Inventory, InventorySummary, list_account
 from tcb_async.inventory.records import (
     MissingAccount,
