@@ -16,7 +16,7 @@ from __future__ import annotations
 import hmac
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Generic, NoReturn, Self, SupportsIndex, TypeVar, cast
@@ -170,14 +170,6 @@ def decode_secret(kind: type, value: object) -> object:
     return Secret(value)
 
 
-def describe(error: Exception, *secrets: Secret) -> str:
-    """Describe an error raised by the caller's code, without the secrets in its text."""
-    text = ""
-    with suppress(Exception):  # its `__str__` may fail
-        text = hide_all_like_a_token(str(error), secrets, length=200)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
 def hide_all_like_a_token(
     text: str, secrets: Collection[Secret] = (), *, length: int | None = None
 ) -> str:
@@ -185,6 +177,18 @@ def hide_all_like_a_token(
     if len(text) > MAX_EXAMINED:  # the last word may be the first part of a secret
         text = _LAST_WORD.sub(MASK, text[:MAX_EXAMINED])
     return _LONG_WORD.sub(MASK, hide_named(text, secrets))[:length]
+
+
+def describe(
+    error: Exception,
+    *secrets: Secret,
+    hide: Callable[[str, Collection[Secret]], str] = hide_all_like_a_token,
+) -> str:
+    """Describe an error raised by the caller's code, without the secrets in its text."""
+    text = ""
+    with suppress(Exception):  # its `__str__` may fail
+        text = hide(str(error), secrets)[:200]
+    return f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
 def hide_named(text: str, secrets: Collection[Secret]) -> str:
