@@ -376,13 +376,14 @@ class TcbClient:
         self,
         listing: ListEndpoint[Any, PageT],
         fields: Mapping[str, str],
-        offset: int,
-        limit: int,
+        offset: int = 0,
+        limit: int = 0,
         *,
         count: WalkStats | None = None,
         may_fall_back: bool = False,
     ) -> PageT:
         """Fetch one page: sends ``fields`` with offset and limit, counts retries in ``count``."""
+        check_kind(self._provider, listing.kinds, listing.path)
         env, row = fields.get("env"), None if listing.total_key is None else offset
 
         def prepare(target: Target, limit: int) -> tuple[ApiRequest, Callable[[bytes], PageT]]:
@@ -405,20 +406,8 @@ class TcbClient:
             raise ClientClosedError
         return await call_with_token(self._provider, self._api, send)
 
-    async def _fetch_single(
-        self,
-        listing: ListEndpoint[Any, PageT],
-        fields: Mapping[str, str],
-        offset: int = 0,
-        limit: int = 0,
-    ) -> PageT:
-        check_kind(self._provider, listing.kinds, listing.path)
-        return await self._fetch(listing, fields, offset, limit)
-
     def _get_target(self, listing: ListEndpoint[Any, Any], token: Secret) -> Target:
         """Return the URL with the token, which is checked and built once per token."""
-        if self._is_closed:  # while the token was fetched
-            raise ClientClosedError
         # Building a URL is slow, and a token lives for two hours.
         cached = self._target
         if cached is None or cached[0] != token or cached[1].path != listing.path:
@@ -432,6 +421,8 @@ class TcbClient:
         query: Mapping[str, str | Secret] | None = None,
         more_secrets: Iterable[Secret] = (),
     ) -> Target:
+        if self._is_closed:  # while the token was fetched
+            raise ClientClosedError
         check_secret("the token that the provider returned", token)
         key = choose_token_key(path, getattr(self._provider, "kind", None))
         return self._transport.target(path, {key: token, **(query or {})}, more_secrets)
@@ -484,8 +475,6 @@ class TcbClient:
             env = env if isinstance(env, str) else None
 
         def send(token: Secret) -> Awaitable[Hidden[dict[str, Any]]]:
-            if self._is_closed:  # while the token was fetched
-                raise ClientClosedError
             target = self._make_target(endpoint, token, arguments.reveal(), secrets)
             request = ApiRequest(target, encoded, env, repeatable=repeatable)
             return call_endpoint(self._transport, request)
@@ -530,7 +519,7 @@ class TcbClient:
         check_env(env)
         check_count("limit", limit, minimum=1)
         check_count("offset", offset, minimum=0)
-        return await self._fetch_single(FUNCTIONS, {"env": env}, offset, limit)
+        return await self._fetch(FUNCTIONS, {"env": env}, offset, limit)
 
     async def list_environments(self) -> tuple[Environment, ...]:
         """List the environments of the account, halted ones too, with one request.
@@ -542,7 +531,7 @@ class TcbClient:
 
         Source: the WeChat page *getEnvInfo*, ``POST /tcb/getenvinfo``.
         """
-        return tuple((await self._fetch_single(ENVIRONMENTS, {})).items)
+        return tuple((await self._fetch(ENVIRONMENTS, {})).items)
 
     def authorizers(
         self, *, component_appid: str | None = None, **options: Unpack[WalkOptions]
@@ -611,7 +600,7 @@ class TcbClient:
 
         Source: the WeChat page *getTcbEnvList*, ``POST /componenttcb/describeenvs``.
         """
-        return tuple((await self._fetch_single(BATCH_ENVIRONMENTS, {})).items)
+        return tuple((await self._fetch(BATCH_ENVIRONMENTS, {})).items)
 
     async def count_functions(self, env: str) -> int:
         """Count the functions of an environment, with one small request."""
@@ -759,7 +748,7 @@ class TcbClient:
         """
         if self._owns_transport:
             await self._transport.aclose()
-        self._is_closed = True
+        self._is_closed, self._target = True, None
 
 
 # A missing token is reported by type checkers, and explained at run time.

@@ -31,18 +31,9 @@ from tcb_async.exceptions import (
 )
 
 __all__ = [
-    "ERRCODES",
-    "TCB_CODES",
-    "TOKEN_ENDPOINT_ERRCODES",
-    "Errcode",
-    "Explanation",
-    "Scope",
-    "TcbCode",
-    "find_cause",
-    "find_tcb_code",
-    "look_up",
-    "look_up_tcb_code",
-]
+    "ERRCODES", "TCB_CODES", "TOKEN_ENDPOINT_ERRCODES", "Errcode", "Explanation", "Scope",
+    "TcbCode", "find_cause", "find_tcb_code", "look_up", "look_up_tcb_code",
+]  # fmt: skip
 
 Scope = Literal["merchant", "platform", "request", "service"]
 """Scope of a code: the other calls that fail too.
@@ -457,10 +448,7 @@ def is_token_accepted(error: ApiError) -> bool:
 
 
 def is_environments_fault(error: ApiError) -> bool:
-    """Whether WeChat refused one environment, and would refuse it again.
-
-    The other environments of the account may be listed.
-    """
+    """Whether WeChat refused one environment, and would refuse it again."""
     return error.errcode in CLOUD and not isinstance(error, (RateLimitError, SystemBusyError))
 
 

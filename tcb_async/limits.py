@@ -28,10 +28,8 @@ class Window:
     ceiling: int
     size: int = attrs.field(init=False)
     in_flight: int = attrs.field(init=False, default=0)
-    # Number of reductions: replies to earlier requests are ignored.
-    _epoch: int = attrs.field(init=False, default=0)
-    # Clean replies since the last change of the size.
-    _clean: int = attrs.field(init=False)
+    _epoch: int = attrs.field(init=False, default=0)  # number of reductions
+    _clean: int = attrs.field(init=False)  # clean replies since the last change of the size
     # The size that was too large the last time: growing to it again takes longer.
     _limit: int | None = attrs.field(init=False, default=None)
     _waiters: deque[Waiter] = attrs.field(init=False, factory=deque["Waiter"], repr=False)
@@ -89,13 +87,10 @@ class Window:
             self._clean += 1
             windows = _WINDOWS_BEFORE_LIMIT if self.size + 1 == self._limit else 1
             if self._clean >= self.size * windows:
-                self._grow()
+                self._set_size(min(self.size + 1, self.ceiling))
+                if self.size == self._limit:
+                    self._limit = None
         self._give_back()
-
-    def _grow(self) -> None:
-        self._set_size(min(self.size + 1, self.ceiling))
-        if self.size == self._limit:
-            self._limit = None
 
     def _set_size(self, size: int) -> None:
         self.size = max(1, size)

@@ -47,33 +47,23 @@ Fallback = Callable[[], tuple[ApiRequest, Decode[Result]]]
 
 @attrs.define(repr=False)  # a tool may show this when some of it has been deleted
 class Call(Generic[Result]):
-    """The attempts of one request.
-
-    Attributes:
-        decode: Decodes the reply.
-        fallback: Makes a request for fewer rows, for the attempts after an error that may refuse
-            the number of rows, at least one; None without one, or when it has been made.
-        deadline: The time of the transport's clock at which the call must be finished.
-        reduces: Whether the next attempt is the first of these.
-        attempt: Number of attempts begun.
-        spent: Cost of its retries, taken from the quota.
-        last: The last error that says something about the server. An attempt that the deadline cut
-            short, or prevented, says nothing.
-        stop_reason: The reason why no further attempt is made.
-        needs_new_connection: Whether the last attempt's connection was dropped.
-    """
+    """The attempts of one request."""
 
     transport: Transport
     request: ApiRequest
     decode: Decode[Result]
+    # Makes a request for fewer rows, for the attempts after an error that may refuse the number of
+    # rows, at least one; None without one, or when it has been made.
     fallback: Fallback[Result] | None = None
-    deadline: float = attrs.field(init=False)
-    attempt: int = 0
-    spent: int = 0
+    deadline: float = attrs.field(init=False)  # by the policy's clock
+    attempt: int = 0  # number of attempts begun
+    spent: int = 0  # cost of its retries, taken from the quota
+    # The last error that says something about the server. An attempt that the deadline cut short,
+    # or prevented, says nothing.
     last: TcbError | None = None
-    stop_reason: str = ""
-    needs_new_connection: bool = False
-    reduces: bool = False
+    stop_reason: str = ""  # why no further attempt is made
+    needs_new_connection: bool = False  # the last attempt's connection was dropped
+    reduces: bool = False  # the next attempt is the first with fewer rows
 
     def __attrs_post_init__(self) -> None:
         retry = self.transport.retry
@@ -135,7 +125,10 @@ class Call(Generic[Result]):
         clean = overload = False
         try:
             session = transport.get_session()
-            seconds_left = self._limit_attempt()
+            seconds_left = self._get_time_left()
+            if self.fallback is not None:
+                # A server may refuse a size by not replying: fewer rows need time, too.
+                seconds_left /= 2
             if seconds_left <= 0:
                 raise _OutOfTimeError
             observer = transport.observer
@@ -179,14 +172,6 @@ class Call(Generic[Result]):
                 return await self.transport.window.acquire(priority=priority)
         except TimeoutError:
             raise _OutOfTimeError from None
-
-    def _limit_attempt(self) -> float:
-        """Return the seconds for this attempt, after the wait for a permit.
-
-        A server may refuse a size by not replying: the request for fewer rows needs time, too.
-        """
-        seconds_left = self._get_time_left()
-        return seconds_left if self.fallback is None else seconds_left / 2
 
     def _get_time_left(self) -> float:
         return self.deadline - self.transport.retry.clock()

@@ -16,19 +16,7 @@ from tcb_async.inventory.records import (
 from tcb_async.inventory.store import InventoryRun, InventoryStore
 
 __all__ = [
-    "Account",
-    "AccountListing",
-    "AccountStatus",
-    "Inventory",
-    "InventoryRun",
-    "InventoryStore",
-    "InventorySummary",
-    "MissingAccount",
-    "RunProgress",
-    "StoredAccount",
-    "StoredChange",
-    "StoredRun",
-    "UnavailableEnvironment",
-    "list_account",
-    "platform_accounts",
-]
+    "Account", "AccountListing", "AccountStatus", "Inventory", "InventoryRun", "InventoryStore",
+    "InventorySummary", "MissingAccount", "RunProgress", "StoredAccount", "StoredChange",
+    "StoredRun", "UnavailableEnvironment", "list_account", "platform_accounts",
+]  # fmt: skip
