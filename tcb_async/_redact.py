@@ -110,12 +110,10 @@ def _encode(secret: Secret) -> bytes:
 
 
 class forget_frames:  # noqa: N801 - a context manager, read as a verb
-    """Removes traceback, cause and context from an error that leaves the block.
+    """Removes traceback, cause and context from an error that leaves the block."""
 
-    Its traceback passes frames of libraries that contain a secret in the clear; so does the
-    `CancelledError` of a caller's own ``asyncio.timeout()``. The frame of the block is removed too.
-    """
-
+    # The frames of libraries contain secrets; so do those of the `CancelledError` of a caller's own
+    # `asyncio.timeout()`. The frame of the block is removed too.
     __slots__ = ("_handled",)
 
     def __enter__(self) -> None:
@@ -197,10 +195,7 @@ def hide_named(text: str, secrets: Collection[Secret]) -> str:
 
 
 def hide_known(text: str, secrets: Collection[Secret]) -> str:
-    """Hide the given secrets, whole and in pieces, also if they are escaped.
-
-    A line break may divide a secret, or the text may be cut off.
-    """
+    """Hide the given secrets, also escaped, divided by a line break or cut off."""
     characters = [*_CHARACTER.finditer(text)]
     plain = "".join(map(_unescape, characters))
     pieces: set[str] = set()

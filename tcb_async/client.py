@@ -187,15 +187,9 @@ class TcbClient:
     """
 
     __slots__ = (
-        "_api",
-        "_is_closed",
-        "_owns_transport",
-        "_page_sizes",
-        "_provider",
-        "_target",
-        "_transport",
-        "_zone",
-    )
+        "_api", "_is_closed", "_owns_transport", "_page_sizes", "_provider", "_target",
+        "_transport", "_zone",
+    )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
@@ -354,21 +348,16 @@ class TcbClient:
             if settings.get("page_size") is None:
                 settings["page_size"] = listing.max_page
             check_page_size(settings["page_size"], maximum=listing.max_page)
-        transport = self._transport
-        surroundings = Surroundings(
-            transport.live,
-            transport.retry.sleep,
-            fields.get("env"),
-            self._page_sizes.setdefault(listing.path, PageSize(LARGEST, FALLBACK)),
-            has_frozen_items=True,
-        )
+        transport, env = self._transport, fields.get("env")
+        learned = self._page_sizes.setdefault(listing.path, PageSize(LARGEST, FALLBACK))
+        shared = transport.live, transport.retry.sleep, env, learned
         may_fall_back = settings.get("page_size") is None
         return pager_class(
             partial(self._fetch, listing, fields, may_fall_back=may_fall_back),
             identify=listing.identify,
             scope=scope,
             observer=transport.observer,
-            _surroundings=surroundings,
+            _surroundings=Surroundings(*shared, has_frozen_items=True),
             **settings,
         )
 

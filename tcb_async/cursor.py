@@ -44,11 +44,9 @@ _row = make_validator(
 _packed = make_validator(
     lambda value: isinstance(value, bytes) and len(value) % DIGEST == 0, f"{DIGEST} bytes a digest"
 )
-
 _last = make_validator(
     lambda value: isinstance(value, bytes) and len(value) in {0, DIGEST}, f"{DIGEST} bytes, or none"
 )
-
 
 # The string of a cursor holds its fields in this order, as MessagePack.
 _Fields = tuple[bytes, int, int, bytes, bytes, bool]

@@ -26,10 +26,7 @@ from tcb_async.exceptions import ConfigurationError
 
 @attrs.define
 class Comparison:
-    """The comparison of each list of a side with the expected list, and its counts.
-
-    The exit code depends on nothing else.
-    """
+    """The comparison of each list of a side with the expected list, and its counts."""
 
     expected: Functions
     side: Side

@@ -43,17 +43,11 @@ _NEEDS_QUOTES = re.compile('[,;"\t\r\n]')
 
 @attrs.frozen
 class Document(abc.ABC):
-    """A document: `head`, then one `row` after the other.
-
-    Attributes:
-        columns: The fields of a row, in their order.
-        is_escaped: Whether control characters are escaped, for a terminal.
-        suffixes: Suffixes of files in this format.
-    """
+    """A document: `head`, then one `row` after the other."""
 
     columns: Sequence[str] = FIELDS
-    is_escaped: bool = False
-    suffixes: ClassVar[tuple[str, ...]]
+    is_escaped: bool = False  # control characters, for a terminal
+    suffixes: ClassVar[tuple[str, ...]]  # of files in this format
 
     @property
     def head(self) -> bytes:

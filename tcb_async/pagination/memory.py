@@ -34,17 +34,11 @@ _MAX_ROWS = 1000  # known to a pass, besides the last page and the last row of e
 # row is its own value. Digests are computed only for cursors: they cost more than all other work.
 @attrs.frozen
 class Identity(Generic[T]):
-    """The two keys of an item.
+    """The two keys of an item."""
 
-    Args:
-        name: The name, which is never yielded twice.
-        text: A text that differs where the items differ, and is the same in every process.
-        frozen: Whether items cannot be changed, and are equal where their texts are.
-    """
-
-    name: Callable[[T], str]
-    text: Callable[[T], str] = repr
-    frozen: bool = False
+    name: Callable[[T], str]  # is never yielded twice
+    text: Callable[[T], str] = repr  # differs where items differ, and is the same in every process
+    frozen: bool = False  # items cannot be changed, and are equal where their texts are
 
     def names(self, items: Sequence[T]) -> list[str]:
         """Return the names of items."""
@@ -171,10 +165,7 @@ class Pass(Generic[T]):
 
     @property
     def known(self) -> dict[str, T | str]:
-        """Rows below which a page can join, in the order of the list and by name.
-
-        A row that was added again has its latest value and position.
-        """
+        """Rows below which a page can join, in the order of the list, with their latest values."""
         known: dict[str, T | str] = {}
         for names, rows, first in self._pages:
             for name in names[first:]:

@@ -32,18 +32,10 @@ A forced refresh adopts nothing in 2 and 4. Without leases, 3 is skipped.
   refresh token in the store, and the next process that finds it there saves it.
 - A token is stored with a version: the lease's, or else the time in microseconds. The store refuses
   it if a higher version is there, of a token or of a lease; then the newer token is adopted.
-- Values that the store missed are `pending_writes`: written when it responds, also by version.
 - A refused token is deleted here and in the store before a new one is requested.
 
-**Events during a refresh**
-
-- A closed client stops it; a waiter with a different client starts its own.
-- If its process dies or is too slow, the lease expires, and its late writes have a lower version.
-- If WeChat fails, an early refresh is retried in 10 s; otherwise each caller gets a copy of the
-  error.
-- A token that WeChat returns after refusing it is *reissued*: it is used for 30 s, although it is
-  refused, to avoid a storm of token requests.
-- A token that is refused while it is fetched is not cached: the callers request a new one.
+A token that WeChat returns after refusing it is *reissued*: it is used for 30 s, although it is
+refused, to avoid a storm of token requests.
 """
 
 from __future__ import annotations
