@@ -34,8 +34,7 @@ _USER = re.compile(r"(?<=//)[^/\s]+@")
 # One character, which may be escaped as in a URL or in JSON.
 _CHARACTER = re.compile(r"%([0-9a-f]{2})|\\u([0-9a-f]{4})|\\?(.)", re.IGNORECASE | re.DOTALL)
 _PIECE = 8  # any 8 consecutive characters of a secret are hidden
-MAX_EXAMINED = 2**12
-"""Characters of a text: to search more for secrets would only take time."""
+MAX_EXAMINED = 2**12  # characters of a text: to search more for secrets would only take time
 
 _SECRET_KEYS = ("secret", "token", "ticket")
 

@@ -14,16 +14,12 @@ import attrs
 
 Waiter = asyncio.Future[None]
 
-# Clean windows before it grows again to a size that was too large.
-_WINDOWS_BEFORE_LIMIT = 8
+_WINDOWS_BEFORE_LIMIT = 8  # clean windows before it grows again to a size that was too large
 
 
 @attrs.define
 class Window:
-    """A window of permits, `size` now, that adapts between 1 and a ceiling.
-
-    Take one with ``epoch = await window.acquire()``; give it back with ``release(epoch, …)``.
-    """
+    """A window of permits, `size` now, that adapts between 1 and a ceiling."""
 
     ceiling: int
     size: int = attrs.field(init=False)
@@ -48,11 +44,8 @@ class Window:
         return self._epoch
 
     async def acquire(self, *, priority: bool = False) -> int:
-        """Wait for a permit, first come, first served; return its epoch, for `release`.
-
-        Requests with priority get theirs first. Retries have it, so that a passed deadline does not
-        waste their earlier attempts.
-        """
+        """Wait for a permit, first come, first served; return its epoch, for `release`."""
+        # Retries have priority, so that a passed deadline does not waste their earlier attempts.
         epoch = self.take()
         if epoch is not None:
             return epoch

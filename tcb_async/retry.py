@@ -178,8 +178,3 @@ class RetryPolicy:
         if wait > max(_DAY_SECONDS, self.cap):
             return f"the server requests a wait of {wait:.3g} s"
         return None
-
-    @property
-    def deadline_passed_message(self) -> str:
-        """The reason to stop after the deadline."""
-        return f"the deadline of {self.deadline:g} s passed"

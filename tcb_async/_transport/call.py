@@ -74,7 +74,7 @@ class Call(Generic[Result]):
         try:
             result = await self._attempt_repeatedly()
         except _OutOfTimeError:
-            failure = self._make_deadline_error()
+            failure = self._choose_error(None)
         except TcbError as error:
             failure = self._choose_error(error)
         else:
@@ -176,11 +176,18 @@ class Call(Generic[Result]):
     def _get_time_left(self) -> float:
         return self.deadline - self.transport.retry.clock()
 
-    def _make_deadline_error(self) -> TcbError:
-        self.stop_reason = self.transport.retry.deadline_passed_message
-        self.attempt -= 1  # it was about to begin, and was never sent
-        if self.last is not None:
-            return self.last
+    def _choose_error(self, error: TcbError | None) -> TcbError:
+        """Return the error to raise: the server's, if the deadline cut the last attempt short."""
+        if error is None:
+            self.attempt -= 1  # it was about to begin, and was never sent
+        else:
+            is_silent = isinstance(error, TransportError) and error.status is None
+            if not (is_silent and self._get_time_left() < _TICK):
+                return error
+        self.stop_reason = f"the deadline of {self.transport.retry.deadline:g} s passed"
+        return self.last or error or self._make_unsent_error()
+
+    def _make_unsent_error(self) -> TransportError:
         path, window = self.request.target.path, self.transport.window
         return TransportError(
             f"{path}: nothing was sent, because {window.in_flight} other requests of this client "
@@ -188,14 +195,6 @@ class Call(Generic[Result]):
             endpoint=path,
             sent=False,
         )
-
-    def _choose_error(self, error: TcbError) -> TcbError:
-        """Return the error to raise: the server's, if the deadline cut the last attempt short."""
-        is_silent = isinstance(error, TransportError) and error.status is None
-        if not (is_silent and self._get_time_left() < _TICK):
-            return error
-        self.stop_reason = self.transport.retry.deadline_passed_message
-        return self.last or error
 
     # tenacity calls these four after a failure, in this order.
 

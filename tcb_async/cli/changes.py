@@ -16,7 +16,7 @@ from tcb_async.cli.sides import open_store
 from tcb_async.compare import describe_change
 from tcb_async.exceptions import ConfigurationError
 
-changes_command = App(
+changes_command: App = App(
     name="changes",
     help_epilogue="""\
 [bold]Example[/bold]

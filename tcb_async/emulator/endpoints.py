@@ -17,8 +17,7 @@ AboveMaxPage = Literal["clamp", "refuse", "empty"]
 
 LIST_FUNCTIONS = "/tcb/listfunctions"
 _MAX_AUTHORIZERS = 500
-_OVERLAP = 300.0
-"""Seconds that a token still lives after it was replaced."""
+_OVERLAP = 300.0  # seconds that a token still lives after it was replaced
 
 
 class Settings(Protocol):

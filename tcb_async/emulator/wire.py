@@ -17,8 +17,9 @@ from typing import cast
 
 import attrs
 
+BUSY = -1  # not named in the table: the documentation shows it as a default
 ERRMSG: dict[int, str] = {
-    (BUSY := -1): "system error",
+    BUSY: "system error",
     -1000: "system error",
     (BAD_CREDENTIAL := 40001): "invalid credential, access_token is invalid or not latest",
     (BAD_GRANT_TYPE := 40002): "invalid grant_type",

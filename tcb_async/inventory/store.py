@@ -292,8 +292,6 @@ class InventoryRun:
             ConfigurationError: There are no accounts, or the store contains only other accounts, so
                 that all of those would count as departed; or two accounts have the same appid.
         """
-        # All are read first: if a run stops halfway, the accounts that it did not reach are
-        # missing, and do not count as departed.
         found = await _read_accounts(accounts)
         definitions = {appid: _format_definition(account) for appid, account in found.items()}
         appids = await asyncio.to_thread(self._plan, definitions)

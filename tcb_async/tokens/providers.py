@@ -389,7 +389,13 @@ class AuthorizerToken(ManagedToken):
             if failure.errcode == BAD_REFRESH_TOKEN:
                 return failure
             if failure.errcode in STALE_TOKEN:
-                failure = _make_component_error(failure)
+                text = (
+                    f"{AUTHORIZER} returned errcode {failure.errcode} for the component access "
+                    f"token, and a fresh token did not help ({failure.errmsg}): check whether a "
+                    "second system requests tokens of this platform, and share one store between "
+                    "both"
+                )
+                failure.args = (text,)
         raise failure
 
     async def _send_request(
@@ -406,15 +412,3 @@ class AuthorizerToken(ManagedToken):
             AUTHORIZER,
             prefix="authorizer_",
         )
-
-
-def _make_component_error(error: TokenError) -> TokenError:
-    return TokenError(
-        f"{error.endpoint} returned errcode {error.errcode} for the component access token, and a "
-        f"fresh token did not help ({error.errmsg}): check whether a second system requests tokens "
-        "of this platform, and share one store between both",
-        errcode=error.errcode,
-        errmsg=error.errmsg,
-        rid=error.rid,
-        endpoint=error.endpoint,
-    )

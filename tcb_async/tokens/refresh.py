@@ -160,6 +160,9 @@ class ManagedToken(ABC):
     async def get_token(self, api: TokenApi) -> Secret:
         """Return a valid token for the API's host; request one only if none is cached.
 
+        From 60 to 200 s before its expiry the token is refreshed in the background, while calls get
+        the old token.
+
         Raises:
             TokenError: WeChat refused the credentials, or sent an invalid token.
             TcbError: WeChat could not be reached.
