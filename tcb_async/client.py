@@ -737,7 +737,7 @@ class TcbClient:
         """
         if self._owns_transport:
             await self._transport.aclose()
-        self._is_closed, self._target = True, None
+        self._is_closed, self._target = True, None  # `_make_target` refuses to make a new one
 
 
 # A missing token is reported by type checkers, and explained at run time.
