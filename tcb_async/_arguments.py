@@ -15,7 +15,7 @@ import re
 import sys
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Literal, TypedDict, TypeVar, cast
+from typing import Any, Literal, TypedDict, TypeGuard, TypeVar, cast
 from urllib.parse import urlsplit
 
 import attrs
@@ -53,13 +53,11 @@ T = TypeVar("T")
 
 
 def check_env(env: object) -> str:
-    if not isinstance(env, str) or not env or env != env.strip() or not env.isprintable():
-        around = isinstance(env, str) and env.strip() and env != env.strip()
-        more = "; it has white space around it" if around else ""
-        raise _make_error(
-            "env", env, f"must be the id of an environment, such as 'test-777bb9'{more}"
-        )
-    return env
+    if isinstance(env, str) and env and env == env.strip() and env.isprintable():
+        return env
+    around = isinstance(env, str) and env.strip() not in ("", env)
+    more = "; it has white space around it" if around else ""
+    raise _make_error("env", env, f"must be the id of an environment, such as 'test-777bb9'{more}")
 
 
 def check_text(name: str, value: object) -> str:
@@ -78,12 +76,12 @@ def check_count(name: str, value: object, *, minimum: int, maximum: int | None =
     raise _make_error(name, value, f"must be a whole number{bounds}")
 
 
+def is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def check_seconds(name: str, value: object) -> float:
-    if (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and 0 < value <= sys.float_info.max
-    ):
+    if is_number(value) and 0 < value <= sys.float_info.max:
         return float(value)
     raise _make_error(name, value, "must be a number of seconds above 0")
 
@@ -91,20 +89,14 @@ def check_seconds(name: str, value: object) -> float:
 def check_instance(name: str, value: object, kind: type, example: str) -> None:
     """Refuse a value of a different type without showing it: a secret may be in the wrong place."""
     if not isinstance(value, kind):
-        article = "an" if kind.__name__[0] in "AEIOU" else "a"
-        raise ConfigurationError(
-            f"{name} is of type {type(value).__name__}: must be {article} {kind.__name__}, "
-            f"{example}"
-        )
+        right = f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}, {example}"
+        raise ConfigurationError(f"{name} is of type {type(value).__name__}: must be {right}")
 
 
 def check_methods(name: str, value: object, *methods: str) -> None:
-    if isinstance(value, type) or not all(
-        callable(getattr(value, method, None)) for method in methods
-    ):
-        raise _make_error(
-            name, value, f"must be an object with the methods {' and '.join(methods)}"
-        )
+    if isinstance(value, type) or not all(callable(getattr(value, each, None)) for each in methods):
+        right = f"must be an object with the methods {' and '.join(methods)}"
+        raise _make_error(name, value, right)
 
 
 def make_validator(
@@ -114,9 +106,8 @@ def make_validator(
 
     def check(instance: object, field: attrs.Attribute[Any], value: object) -> None:
         if not allowed(value):
-            raise ConfigurationError(
-                f"{type(instance).__name__}({field.name}={_show(value)}): must be {right}"
-            )
+            name = f"{type(instance).__name__}({field.name}"
+            raise ConfigurationError(f"{name}={_show(value)}): must be {right}")
 
     return check
 
@@ -126,9 +117,8 @@ def check_names(name: str | list[str] | tuple[str, ...]) -> tuple[str, ...]:
     names = tuple(name) if isinstance(name, list | tuple) else (name,)
     if names and all(isinstance(name, str) and name and name == name.strip() for name in names):
         return names
-    raise _make_error(
-        "name", name, "must be the name of a function, such as 'login', or a list of names"
-    )
+    right = "must be the name of a function, such as 'login', or a list of names"
+    raise _make_error("name", name, right)
 
 
 def check_callback(name: str, value: object) -> None:
@@ -297,18 +287,12 @@ def _show(value: object) -> str:
 
 
 _MEANT = {
-    **dict.fromkeys(
-        ("proxy", "proxies"), "set HTTPS_PROXY and pass trust_env=True, or pass a session"
-    ),
-    **dict.fromkeys(
-        ("verify", "verify_ssl", "ssl"), "pass ssl_context=, such as one with a private CA"
-    ),
-    **dict.fromkeys(("retries", "max_retries", "attempts"), "pass retry=RetryPolicy(attempts=3)"),
-    **dict.fromkeys(
-        ("limit", "max_connections"),
-        "pass concurrency= for requests in flight; page_size= and max_items= belong to a walk",
-    ),
-    **dict.fromkeys(("appid", "secret"), "pass StableToken(appid, secret) as the token"),
+    "proxy proxies": "set HTTPS_PROXY and pass trust_env=True, or pass a session",
+    "verify verify_ssl ssl": "pass ssl_context=, such as one with a private CA",
+    "retries max_retries attempts": "pass retry=RetryPolicy(attempts=3)",
+    "limit max_connections": "pass concurrency= for requests in flight; page_size= and max_items= "
+    "belong to a walk",
+    "appid secret": "pass StableToken(appid, secret) as the token",
 }
 _APPID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 AsyncCallable = TypeVar("AsyncCallable", bound="Callable[..., Awaitable[object]]")
@@ -357,20 +341,17 @@ def advise_on_precedence() -> str:
 def refuse_unknown(names: Collection[str], allowed: Iterable[str]) -> None:
     """Refuse keyword arguments that `TcbClient` does not take, without showing their values."""
     for name in names:
-        meant = _MEANT.get(name, f"it takes {', '.join(allowed)}")
+        known = (advice for others, advice in _MEANT.items() if name in others.split())
+        meant = next(known, f"it takes {', '.join(allowed)}")
         raise ConfigurationError(f"{name} is not an argument of TcbClient: {meant}")
 
 
 def check_async(name: str, value: AsyncCallable, *arguments: str) -> AsyncCallable:
-    """Refuse a callable that is visibly not async, or cannot be called with these arguments.
-
-    An object with ``__call__`` or a `functools.partial` may hide both.
-    """
+    """Refuse a callable that is visibly not async, or cannot be called with these arguments."""
     function: object = value
     if not callable(function):
-        raise ConfigurationError(
-            f"{name} is of type {type(value).__name__}: must be an async callable"
-        )
+        kind = type(value).__name__
+        raise ConfigurationError(f"{name} is of type {kind}: must be an async callable")
     if not inspect.isroutine(function):
         return value
     if not inspect.iscoroutinefunction(inspect.unwrap(function)):

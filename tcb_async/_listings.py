@@ -46,8 +46,7 @@ class ListEndpoint(Generic[Item, PageT]):
     # The class of a row: attrs, with slots, its fields named as WeChat names them. A field of type
     # `datetime` is read from text or Unix seconds, and is aware.
     item: type[Item]
-    # An item's id, unique in the list.
-    identify: Callable[[Item], str]
+    identify: Callable[[Item], str]  # an item's id, unique in the list
     # The keys for the rows and for the total, both at the top of the reply. Without a total, it is
     # the whole list, and limit and offset are not sent.
     rows_key: str = "functions"

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hmac
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Generic, NoReturn, Self, SupportsIndex, TypeVar, cast
@@ -34,8 +34,7 @@ _USER = re.compile(r"(?<=//)[^/\s]+@")
 # One character, which may be escaped as in a URL or in JSON.
 _CHARACTER = re.compile(r"%([0-9a-f]{2})|\\u([0-9a-f]{4})|\\?(.)", re.IGNORECASE | re.DOTALL)
 _PIECE = 8  # any 8 consecutive characters of a secret are hidden
-MAX_EXAMINED = 2**12
-"""Characters of a text: to search more for secrets would only take time."""
+MAX_EXAMINED = 2**12  # characters of a text: to search more for secrets would only take time
 
 _SECRET_KEYS = ("secret", "token", "ticket")
 
@@ -110,12 +109,10 @@ def _encode(secret: Secret) -> bytes:
 
 
 class forget_frames:  # noqa: N801 - a context manager, read as a verb
-    """Removes traceback, cause and context from an error that leaves the block.
+    """Removes traceback, cause and context from an error that leaves the block."""
 
-    Its traceback passes frames of libraries that contain a secret in the clear; so does the
-    `CancelledError` of a caller's own ``asyncio.timeout()``. The frame of the block is removed too.
-    """
-
+    # The frames of libraries contain secrets; so do those of the `CancelledError` of a caller's own
+    # `asyncio.timeout()`. The frame of the block is removed too.
     __slots__ = ("_handled",)
 
     def __enter__(self) -> None:
@@ -170,14 +167,6 @@ def decode_secret(kind: type, value: object) -> object:
     return Secret(value)
 
 
-def describe(error: Exception, *secrets: Secret) -> str:
-    """Describe an error raised by the caller's code, without the secrets in its text."""
-    text = ""
-    with suppress(Exception):  # its `__str__` may fail
-        text = hide_all_like_a_token(str(error), secrets, length=200)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
 def hide_all_like_a_token(
     text: str, secrets: Collection[Secret] = (), *, length: int | None = None
 ) -> str:
@@ -187,16 +176,25 @@ def hide_all_like_a_token(
     return _LONG_WORD.sub(MASK, hide_named(text, secrets))[:length]
 
 
+def describe(
+    error: Exception,
+    *secrets: Secret,
+    hide: Callable[[str, Collection[Secret]], str] = hide_all_like_a_token,
+) -> str:
+    """Describe an error raised by the caller's code, without the secrets in its text."""
+    text = ""
+    with suppress(Exception):  # its `__str__` may fail
+        text = hide(str(error), secrets)[:200]
+    return f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
 def hide_named(text: str, secrets: Collection[Secret]) -> str:
     """Hide what `hide_known` hides, values after the names of secrets, and the users of URLs."""
     return _USER.sub(f"{MASK}@", _NAMED.sub(rf"\1{MASK}", hide_known(text, secrets)))
 
 
 def hide_known(text: str, secrets: Collection[Secret]) -> str:
-    """Hide the given secrets, whole and in pieces, also if they are escaped.
-
-    A line break may divide a secret, or the text may be cut off.
-    """
+    """Hide the given secrets, also escaped, divided by a line break or cut off."""
     characters = [*_CHARACTER.finditer(text)]
     plain = "".join(map(_unescape, characters))
     pieces: set[str] = set()

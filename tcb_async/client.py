@@ -13,17 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from copy import copy
 from datetime import tzinfo
 from functools import partial
-from typing import (
-    Any,
-    Never,
-    Self,
-    TypeAlias,
-    TypedDict,
-    TypeVar,
-    Unpack,
-    cast,
-    overload,
-)
+from typing import Any, Never, Self, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
 
 from tcb_async._arguments import (
     ACCESS_TOKEN,
@@ -75,10 +65,7 @@ from tcb_async._transport import (
     TransportApi,
     call_endpoint,
 )
-from tcb_async.exceptions import (
-    ClientClosedError,
-    ConfigurationError,
-)
+from tcb_async.exceptions import ClientClosedError, ConfigurationError
 from tcb_async.limits import Window
 from tcb_async.models import (
     CHINA_STANDARD_TIME,
@@ -200,15 +187,9 @@ class TcbClient:
     """
 
     __slots__ = (
-        "_api",
-        "_is_closed",
-        "_owns_transport",
-        "_page_sizes",
-        "_provider",
-        "_target",
-        "_transport",
-        "_zone",
-    )
+        "_api", "_is_closed", "_owns_transport", "_page_sizes", "_provider", "_target",
+        "_transport", "_zone",
+    )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
@@ -366,21 +347,16 @@ class TcbClient:
             if settings.get("page_size") is None:
                 settings["page_size"] = listing.max_page
             check_page_size(settings["page_size"], maximum=listing.max_page)
-        transport = self._transport
-        surroundings = Surroundings(
-            transport.live,
-            transport.retry.sleep,
-            fields.get("env"),
-            self._page_sizes.setdefault(listing.path, PageSize(LARGEST, FALLBACK)),
-            has_frozen_items=True,
-        )
+        transport, env = self._transport, fields.get("env")
+        learned = self._page_sizes.setdefault(listing.path, PageSize(LARGEST, FALLBACK))
+        shared = transport.live, transport.retry.sleep, env, learned
         may_fall_back = settings.get("page_size") is None
         return pager_class(
             partial(self._fetch, listing, fields, may_fall_back=may_fall_back),
             identify=listing.identify,
             scope=scope,
             observer=transport.observer,
-            _surroundings=surroundings,
+            _surroundings=Surroundings(*shared, has_frozen_items=True),
             **settings,
         )
 
@@ -388,13 +364,14 @@ class TcbClient:
         self,
         listing: ListEndpoint[Any, PageT],
         fields: Mapping[str, str],
-        offset: int,
-        limit: int,
+        offset: int = 0,
+        limit: int = 0,
         *,
         count: WalkStats | None = None,
         may_fall_back: bool = False,
     ) -> PageT:
         """Fetch one page: sends ``fields`` with offset and limit, counts retries in ``count``."""
+        check_kind(self._provider, listing.kinds, listing.path)
         env, row = fields.get("env"), None if listing.total_key is None else offset
 
         def prepare(target: Target, limit: int) -> tuple[ApiRequest, Callable[[bytes], PageT]]:
@@ -417,20 +394,8 @@ class TcbClient:
             raise ClientClosedError
         return await call_with_token(self._provider, self._api, send)
 
-    async def _fetch_single(
-        self,
-        listing: ListEndpoint[Any, PageT],
-        fields: Mapping[str, str],
-        offset: int = 0,
-        limit: int = 0,
-    ) -> PageT:
-        check_kind(self._provider, listing.kinds, listing.path)
-        return await self._fetch(listing, fields, offset, limit)
-
     def _get_target(self, listing: ListEndpoint[Any, Any], token: Secret) -> Target:
         """Return the URL with the token, which is checked and built once per token."""
-        if self._is_closed:  # while the token was fetched
-            raise ClientClosedError
         # Building a URL is slow, and a token lives for two hours.
         cached = self._target
         if cached is None or cached[0] != token or cached[1].path != listing.path:
@@ -444,6 +409,8 @@ class TcbClient:
         query: Mapping[str, str | Secret] | None = None,
         more_secrets: Iterable[Secret] = (),
     ) -> Target:
+        if self._is_closed:  # while the token was fetched
+            raise ClientClosedError
         check_secret("the token that the provider returned", token)
         key = choose_token_key(path, getattr(self._provider, "kind", None))
         return self._transport.target(path, {key: token, **(query or {})}, more_secrets)
@@ -495,8 +462,6 @@ class TcbClient:
             env = env if isinstance(env, str) else None
 
         def send(token: Secret) -> Awaitable[Hidden[dict[str, Any]]]:
-            if self._is_closed:  # while the token was fetched
-                raise ClientClosedError
             target = self._make_target(endpoint, token, arguments.reveal(), secrets)
             request = ApiRequest(target, encoded, env, repeatable=repeatable)
             return call_endpoint(self._transport, request)
@@ -538,7 +503,7 @@ class TcbClient:
         check_env(env)
         check_count("limit", limit, minimum=1)
         check_count("offset", offset, minimum=0)
-        return await self._fetch_single(FUNCTIONS, {"env": env}, offset, limit)
+        return await self._fetch(FUNCTIONS, {"env": env}, offset, limit)
 
     async def list_environments(self) -> tuple[Environment, ...]:
         """List the environments of the account, halted ones too, with one request.
@@ -548,7 +513,7 @@ class TcbClient:
 
         Source: the WeChat page *getEnvInfo*, ``POST /tcb/getenvinfo``.
         """
-        return tuple((await self._fetch_single(ENVIRONMENTS, {})).items)
+        return tuple((await self._fetch(ENVIRONMENTS, {})).items)
 
     def authorizers(
         self, *, component_appid: str | None = None, **options: Unpack[WalkOptions]
@@ -602,7 +567,7 @@ class TcbClient:
 
         Source: the WeChat page *getTcbEnvList*, ``POST /componenttcb/describeenvs``.
         """
-        return tuple((await self._fetch_single(BATCH_ENVIRONMENTS, {})).items)
+        return tuple((await self._fetch(BATCH_ENVIRONMENTS, {})).items)
 
     async def count_functions(self, env: str) -> int:
         """Count the functions of an environment, with one small request."""
@@ -750,7 +715,7 @@ class TcbClient:
         """
         if self._owns_transport:
             await self._transport.aclose()
-        self._is_closed = True
+        self._is_closed, self._target = True, None  # `_make_target` refuses to make a new one
 
 
 # A missing token is reported by type checkers, and explained at run time.

@@ -20,8 +20,7 @@ from tcb_async.exceptions import ConfigurationError
 DIGEST = 8
 """Bytes of a digest. Of 40 million cursors with a million names each, one has a collision."""
 
-MAX_ROWS = 2**63 - 1
-"""The largest number of rows: a number of 8 bytes."""
+MAX_ROWS = 2**63 - 1  # the largest number of rows: a number of 8 bytes
 
 _VERSION = "3"
 
@@ -44,11 +43,9 @@ _row = make_validator(
 _packed = make_validator(
     lambda value: isinstance(value, bytes) and len(value) % DIGEST == 0, f"{DIGEST} bytes a digest"
 )
-
 _last = make_validator(
     lambda value: isinstance(value, bytes) and len(value) in {0, DIGEST}, f"{DIGEST} bytes, or none"
 )
-
 
 # The string of a cursor holds its fields in this order, as MessagePack.
 _Fields = tuple[bytes, int, int, bytes, bytes, bool]

@@ -3,9 +3,6 @@
 Rule: no other module compares an errcode with a number. A code means the same at every endpoint,
 except for five codes at the endpoints that issue tokens.
 
-Each row names its source: WeChat's global errcodes, its table of cloud errcodes, the table in
-wx-server-sdk, or a thread that shows the code in a reply.
-
 WeChat's cloud backend has codes of its own. WeChat sends one of its errcodes, usually -501000, and
 adds ``TcbCode: [INVALID_ENV]`` to the text. The TcbCode is more precise, so its row decides.
 """
@@ -31,18 +28,9 @@ from tcb_async.exceptions import (
 )
 
 __all__ = [
-    "ERRCODES",
-    "TCB_CODES",
-    "TOKEN_ENDPOINT_ERRCODES",
-    "Errcode",
-    "Explanation",
-    "Scope",
-    "TcbCode",
-    "find_cause",
-    "find_tcb_code",
-    "look_up",
-    "look_up_tcb_code",
-]
+    "ERRCODES", "TCB_CODES", "TOKEN_ENDPOINT_ERRCODES", "Errcode", "Explanation", "Scope",
+    "TcbCode", "find_cause", "find_tcb_code", "look_up", "look_up_tcb_code",
+]  # fmt: skip
 
 Scope = Literal["merchant", "platform", "request", "service"]
 """Scope of a code: the other calls that fail too.
@@ -86,8 +74,7 @@ class TcbCode(Explanation):
     prefix: str
 
 
-CLOUD = range(-699_999, -500_999)
-"""The errcodes that wrap a reply of the cloud backend."""
+CLOUD = range(-699_999, -500_999)  # the errcodes that wrap a reply of the cloud backend
 
 _GLOBAL = "https://developers.weixin.qq.com/doc/oplatform/developers/errCode/errCode.html"
 _WXCLOUD = "https://developers.weixin.qq.com/miniprogram/dev/wxcloud/reference/errcode.html"
@@ -387,22 +374,13 @@ TCB_CODES: tuple[TcbCode, ...] = (
 
 STALE_TOKEN = frozenset({40001, 40014, 41001, 42001})
 """A fresh access token may help, at an endpoint that takes one."""
-
-BAD_REFRESH_TOKEN = 61023
-"""A different refresh token of the merchant may help."""
-
+BAD_REFRESH_TOKEN = 61023  # a different refresh token of the merchant may help
 DENIED = frozenset({48001, 61003, 61007})
 """The merchant, or WeChat, does not allow the caller to list the account."""
-
 MISSING_ARGUMENT = 40101
-
 NO_SUCH_ENDPOINT = 40066
-
-NO_CLOUD_DEVELOPMENT = 85088
-"""The account has no environments."""
-
-MINUTE_QUOTA = 45011
-"""Too many calls, until the next minute begins."""
+NO_CLOUD_DEVELOPMENT = 85088  # the account has no environments
+MINUTE_QUOTA = 45011  # too many calls, until the next minute begins
 
 _TCB_CODE = re.compile(r"TcbCode:\s*\[([\w.]+)\]", re.ASCII)
 # -501001, -501005 and -501007 were returned with these words and without a TcbCode.
@@ -457,10 +435,7 @@ def is_token_accepted(error: ApiError) -> bool:
 
 
 def is_environments_fault(error: ApiError) -> bool:
-    """Whether WeChat refused one environment, and would refuse it again.
-
-    The other environments of the account may be listed.
-    """
+    """Whether WeChat refused one environment, and would refuse it again."""
     return error.errcode in CLOUD and not isinstance(error, (RateLimitError, SystemBusyError))
 
 

@@ -14,24 +14,18 @@ import attrs
 
 Waiter = asyncio.Future[None]
 
-# Clean windows before it grows again to a size that was too large.
-_WINDOWS_BEFORE_LIMIT = 8
+_WINDOWS_BEFORE_LIMIT = 8  # clean windows before it grows again to a size that was too large
 
 
 @attrs.define
 class Window:
-    """A window of permits, `size` now, that adapts between 1 and a ceiling.
-
-    Take one with ``epoch = await window.acquire()``; give it back with ``release(epoch, …)``.
-    """
+    """A window of permits, `size` now, that adapts between 1 and a ceiling."""
 
     ceiling: int
     size: int = attrs.field(init=False)
     in_flight: int = attrs.field(init=False, default=0)
-    # Number of reductions: replies to earlier requests are ignored.
-    _epoch: int = attrs.field(init=False, default=0)
-    # Clean replies since the last change of the size.
-    _clean: int = attrs.field(init=False)
+    _epoch: int = attrs.field(init=False, default=0)  # number of reductions
+    _clean: int = attrs.field(init=False)  # clean replies since the last change of the size
     # The size that was too large the last time: growing to it again takes longer.
     _limit: int | None = attrs.field(init=False, default=None)
     _waiters: deque[Waiter] = attrs.field(init=False, factory=deque["Waiter"], repr=False)
@@ -50,11 +44,8 @@ class Window:
         return self._epoch
 
     async def acquire(self, *, priority: bool = False) -> int:
-        """Wait for a permit, first come, first served; return its epoch, for `release`.
-
-        Requests with priority get theirs first. Retries have it, so that a passed deadline does not
-        waste their earlier attempts.
-        """
+        """Wait for a permit, first come, first served; return its epoch, for `release`."""
+        # Retries have priority, so that a passed deadline does not waste their earlier attempts.
         epoch = self.take()
         if epoch is not None:
             return epoch
@@ -89,13 +80,10 @@ class Window:
             self._clean += 1
             windows = _WINDOWS_BEFORE_LIMIT if self.size + 1 == self._limit else 1
             if self._clean >= self.size * windows:
-                self._grow()
+                self._set_size(min(self.size + 1, self.ceiling))
+                if self.size == self._limit:
+                    self._limit = None
         self._give_back()
-
-    def _grow(self) -> None:
-        self._set_size(min(self.size + 1, self.ceiling))
-        if self.size == self._limit:
-            self._limit = None
 
     def _set_size(self, size: int) -> None:
         self.size = max(1, size)

@@ -126,9 +126,8 @@ class CloudFunction(Value):
             unknown status is left unchanged.
         runtime: ``Nodejs16.13``, ``Python3.10``, …: an open set. None if it is missing.
         add_time: The time of its creation: aware, UTC+08:00 unless the client has a different
-            zone.
-            None if it is missing in the reply. ISO 8601 text is accepted too; without a zone it is
-            read as UTC+08:00.
+            zone. None if it is missing in the reply. ISO 8601 text is accepted too; without a zone
+            it is read as UTC+08:00.
         mod_time: The time of its last change, in the same form.
 
     Source: the WeChat page *getFuntionList*, ``functions[]``.
@@ -150,8 +149,7 @@ class Environment(Value):
         alias: Its name.
         status: ``NORMAL``, ``HALTED`` (停服), ``UNAVAILABLE`` (not set up yet), …: an open set.
         create_time: The time of its creation: aware, UTC+08:00 unless the client has a different
-            zone.
-            None if it is missing in the reply.
+            zone. None if it is missing in the reply.
         update_time: The time of its last change, in the same form.
         package_id: Its plan (套餐), such as ``basic``.
         package_name: The plan's name.

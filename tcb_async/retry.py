@@ -12,7 +12,6 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import TypeGuard
 
 import attrs
 
@@ -21,6 +20,7 @@ from tcb_async._arguments import (
     DEFAULT_BACKOFF,
     DEFAULT_BACKOFF_CAP,
     DEFAULT_DEADLINE,
+    is_number,
     make_validator,
 )
 from tcb_async.errcodes import CLOUD, MINUTE_QUOTA, look_up
@@ -55,10 +55,7 @@ def is_overload(error: BaseException) -> bool:
 
 
 def is_dropped(error: BaseException | None) -> bool:
-    """Whether the connection of a call's first attempt was dropped before any reply.
-
-    Kept-alive connections may be dropped at any time: the server has seen no request.
-    """
+    """Whether the connection of a call's first attempt was dropped before any reply."""
     return bool(getattr(error, "_dropped", False))
 
 
@@ -93,11 +90,8 @@ class RetryQuota:
 
     @classmethod
     def for_window(cls, ceiling: int) -> RetryQuota:
-        """Make a budget that a first burst does not use up: two retries of a full window.
-
-        All requests in flight may fail together, then half of them in the halved window, then a
-        quarter, until the window fits the server.
-        """
+        """Make a budget that a first burst does not use up: two retries of a full window."""
+        # All requests in flight may fail together, then half of them in the halved window, …
         return cls(max(500, 2 * _COST * ceiling))
 
     def take(self, error: BaseException) -> int:
@@ -114,18 +108,14 @@ class RetryQuota:
         self.available = min(self.capacity, self.available + amount)
 
 
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 _at_least_one = make_validator(
     lambda value: type(value) is int and value >= 1, "a whole number, 1 or more"
 )
 _seconds = make_validator(
-    lambda value: _is_number(value) and 0 <= value < math.inf, "a number of seconds, 0 or more"
+    lambda value: is_number(value) and 0 <= value < math.inf, "a number of seconds, 0 or more"
 )
 _positive_seconds = make_validator(
-    lambda value: _is_number(value) and value > 0, "a number of seconds above 0, or math.inf"
+    lambda value: is_number(value) and value > 0, "a number of seconds above 0, or math.inf"
 )
 
 
@@ -188,8 +178,3 @@ class RetryPolicy:
         if wait > max(_DAY_SECONDS, self.cap):
             return f"the server requests a wait of {wait:.3g} s"
         return None
-
-    @property
-    def deadline_passed_message(self) -> str:
-        """The reason to stop after the deadline."""
-        return f"the deadline of {self.deadline:g} s passed"

@@ -25,13 +25,7 @@ from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.transport import Transport
 from tcb_async.exceptions import ApiError, TcbError, TransportError
 from tcb_async.observer import Attempt, Observer
-from tcb_async.retry import (
-    is_dropped,
-    is_overload,
-    is_refusal,
-    is_retryable,
-    may_refuse_size,
-)
+from tcb_async.retry import is_dropped, is_overload, is_refusal, is_retryable, may_refuse_size
 
 Result = TypeVar("Result")
 
@@ -53,33 +47,23 @@ Fallback = Callable[[], tuple[ApiRequest, Decode[Result]]]
 
 @attrs.define(repr=False)  # a tool may show this when some of it has been deleted
 class Call(Generic[Result]):
-    """The attempts of one request.
-
-    Attributes:
-        decode: Decodes the reply.
-        fallback: Makes a request for fewer rows, for the attempts after an error that may refuse
-            the number of rows, at least one; None without one, or when it has been made.
-        deadline: The time of the transport's clock at which the call must be finished.
-        reduces: Whether the next attempt is the first of these.
-        attempt: Number of attempts begun.
-        spent: Cost of its retries, taken from the quota.
-        last: The last error that says something about the server. An attempt that the deadline cut
-            short, or prevented, says nothing.
-        stop_reason: The reason why no further attempt is made.
-        needs_new_connection: Whether the last attempt's connection was dropped.
-    """
+    """The attempts of one request."""
 
     transport: Transport
     request: ApiRequest
     decode: Decode[Result]
+    # Makes a request for fewer rows, for the attempts after an error that may refuse the number of
+    # rows, at least one; None without one, or when it has been made.
     fallback: Fallback[Result] | None = None
-    deadline: float = attrs.field(init=False)
-    attempt: int = 0
-    spent: int = 0
+    deadline: float = attrs.field(init=False)  # by the policy's clock
+    attempt: int = 0  # number of attempts begun
+    spent: int = 0  # cost of its retries, taken from the quota
+    # The last error that says something about the server. An attempt that the deadline cut short,
+    # or prevented, says nothing.
     last: TcbError | None = None
-    stop_reason: str = ""
-    needs_new_connection: bool = False
-    reduces: bool = False
+    stop_reason: str = ""  # why no further attempt is made
+    needs_new_connection: bool = False  # the last attempt's connection was dropped
+    reduces: bool = False  # the next attempt is the first with fewer rows
 
     def __attrs_post_init__(self) -> None:
         retry = self.transport.retry
@@ -90,7 +74,7 @@ class Call(Generic[Result]):
         try:
             result = await self._attempt_repeatedly()
         except _OutOfTimeError:
-            failure = self._make_deadline_error()
+            failure = self._choose_error(None)
         except TcbError as error:
             failure = self._choose_error(error)
         else:
@@ -141,7 +125,10 @@ class Call(Generic[Result]):
         clean = overload = False
         try:
             session = transport.get_session()
-            seconds_left = self._limit_attempt()
+            seconds_left = self._get_time_left()
+            if self.fallback is not None:
+                # A server may refuse a size by not replying: fewer rows need time, too.
+                seconds_left /= 2
             if seconds_left <= 0:
                 raise _OutOfTimeError
             observer = transport.observer
@@ -186,22 +173,21 @@ class Call(Generic[Result]):
         except TimeoutError:
             raise _OutOfTimeError from None
 
-    def _limit_attempt(self) -> float:
-        """Return the seconds for this attempt, after the wait for a permit.
-
-        A server may refuse a size by not replying: the request for fewer rows needs time, too.
-        """
-        seconds_left = self._get_time_left()
-        return seconds_left if self.fallback is None else seconds_left / 2
-
     def _get_time_left(self) -> float:
         return self.deadline - self.transport.retry.clock()
 
-    def _make_deadline_error(self) -> TcbError:
-        self.stop_reason = self.transport.retry.deadline_passed_message
-        self.attempt -= 1  # it was about to begin, and was never sent
-        if self.last is not None:
-            return self.last
+    def _choose_error(self, error: TcbError | None) -> TcbError:
+        """Return the error to raise: the server's, if the deadline cut the last attempt short."""
+        if error is None:
+            self.attempt -= 1  # it was about to begin, and was never sent
+        else:
+            is_silent = isinstance(error, TransportError) and error.status is None
+            if not (is_silent and self._get_time_left() < _TICK):
+                return error
+        self.stop_reason = f"the deadline of {self.transport.retry.deadline:g} s passed"
+        return self.last or error or self._make_unsent_error()
+
+    def _make_unsent_error(self) -> TransportError:
         path, window = self.request.target.path, self.transport.window
         return TransportError(
             f"{path}: nothing was sent, because {window.in_flight} other requests of this client "
@@ -209,14 +195,6 @@ class Call(Generic[Result]):
             endpoint=path,
             sent=False,
         )
-
-    def _choose_error(self, error: TcbError) -> TcbError:
-        """Return the error to raise: the server's, if the deadline cut the last attempt short."""
-        is_silent = isinstance(error, TransportError) and error.status is None
-        if not (is_silent and self._get_time_left() < _TICK):
-            return error
-        self.stop_reason = self.transport.retry.deadline_passed_message
-        return self.last or error
 
     # tenacity calls these four after a failure, in this order.
 

@@ -52,12 +52,10 @@ class QueryError(Exception):
 
 
 def add_query(url: Hidden[URL]) -> aiohttp.ClientMiddlewareType:
-    """Return an aiohttp middleware that adds the query, below all hooks into the session.
+    """Return an aiohttp middleware that adds the query, below all hooks into the session."""
 
-    The session itself gets only the bare URL, because the agents of Elastic, Datadog and New Relic
-    wrap its ``_request`` and record the arguments.
-    """
-
+    # The session itself gets only the bare URL: the agents of Elastic, Datadog and New Relic wrap
+    # its `_request` and record the arguments.
     async def add(
         request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
@@ -73,14 +71,7 @@ def add_query(url: Hidden[URL]) -> aiohttp.ClientMiddlewareType:
 
 @attrs.define(eq=False)
 class SessionKeeper:
-    """Keeps the caller's session, or makes one at the first call.
-
-    Attributes:
-        max_connections: Connections of a session made here.
-        is_callers_session: Whether the session was passed in.
-        is_closed: Whether the client was closed.
-        time_limits: The time limits of all attempts in flight.
-    """
+    """Keeps the caller's session, or makes one at the first call."""
 
     max_connections: int
     trust_env: bool
@@ -88,6 +79,7 @@ class SessionKeeper:
     _session: aiohttp.ClientSession | None = attrs.field(repr=False)
     is_callers_session: bool = attrs.field(init=False)
     is_closed: bool = attrs.field(init=False, default=False)
+    # Of all attempts in flight.
     time_limits: set[asyncio.Timeout] = attrs.field(init=False, factory=set[asyncio.Timeout])
     _loop: asyncio.AbstractEventLoop | None = attrs.field(init=False, default=None)
     _pid: int = attrs.field(init=False, default=0)

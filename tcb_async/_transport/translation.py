@@ -14,7 +14,6 @@ import ssl
 import sys
 import traceback
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -24,7 +23,7 @@ import attrs
 from aiohttp.http_exceptions import HttpProcessingError
 
 from tcb_async._codec import make_unreadable_error, raise_for_errcode
-from tcb_async._redact import hide_all_like_a_token, hide_known, hide_named
+from tcb_async._redact import describe, hide_all_like_a_token, hide_known, hide_named
 from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.session import QueryError
 from tcb_async.exceptions import RateLimitError, ResponseError, TcbError, TransportError
@@ -50,18 +49,12 @@ def read_retry_after(value: str | None) -> float | None:
 
 @attrs.frozen
 class _ErrorKind:
-    """One kind of network error and how it is handled.
-
-    Attributes:
-        retryable: Whether a further attempt may help.
-        overload: Whether too many concurrent requests can cause it; true for most transient errors.
-        sent: Whether the request may have reached the server.
-    """
+    """The errors of one kind, and our text for them."""
 
     errors: tuple[type[Exception], ...]
     text: str
     retryable: bool = True
-    overload: bool = attrs.Factory(lambda row: row.retryable, takes_self=True)
+    overload: bool = True  # too many concurrent requests can cause it, if it is retryable
     sent: bool = True
 
 
@@ -73,67 +66,61 @@ _LIBRARIES = (sys.stdlib_module_names - {"unittest"}) | {
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "ws_proxy", "wss_proxy")
 
 _INVALID_PROXY = _ErrorKind(
-    errors=(aiohttp.InvalidURL,),
-    text="the address of the proxy on the way to {host} is not valid; set {proxy} to one like "
+    (aiohttp.InvalidURL,),
+    "the address of the proxy on the way to {host} is not valid; set {proxy} to one like "
     "http://user:password@host:3128",
     retryable=False,
     sent=False,
 )
 _NO_PROXY = _ErrorKind(
-    errors=(aiohttp.ClientProxyConnectionError,),
-    text="could not connect to the proxy on the way to {host} ({reason}); check {proxy}",
+    (aiohttp.ClientProxyConnectionError,),
+    "could not connect to the proxy on the way to {host} ({reason}); check {proxy}",
     sent=False,
 )
 _DROPPED_CONNECTION = _ErrorKind(
-    errors=(aiohttp.ClientConnectionError, OSError),
-    text="{host} dropped the connection; try again",
+    (aiohttp.ClientConnectionError, OSError), "{host} dropped the connection; try again"
 )
 # The first kind that matches applies. So a subclass precedes its base: aiohttp's certificate errors
 # are TLS errors, TLS errors are connector errors, and connector errors are `OSError`s.
 _ERROR_KINDS = (
     _INVALID_PROXY,
     _ErrorKind(
-        errors=(TimeoutError,),
-        text="{host} sent no complete reply in {seconds:.3g} s; raise timeout, "
+        (TimeoutError,),
+        "{host} sent no complete reply in {seconds:.3g} s; raise timeout, "
         "or lower concurrency if a proxy on the way accepts few connections",
     ),
     _ErrorKind(
-        errors=(aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch),
-        text="the TLS certificate of {host} was not accepted ({reason}); check this machine's "
+        (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch),
+        "the TLS certificate of {host} was not accepted ({reason}); check this machine's "
         "clock and {setting}, or trust the certificate's CA (ssl_context, SSL_CERT_FILE)",
         retryable=False,
         sent=False,
     ),
     _ErrorKind(
-        errors=(aiohttp.ClientSSLError,),
-        text="could not establish a TLS connection to {host} ({reason}); "
+        (aiohttp.ClientSSLError,),
+        "could not establish a TLS connection to {host} ({reason}); "
         "check the scheme and port of {setting}",
         retryable=False,
         sent=False,
     ),
     _ErrorKind(
-        errors=(aiohttp.ClientConnectorDNSError,),
-        text="the host name {host} could not be resolved; check {setting} and the network",
+        (aiohttp.ClientConnectorDNSError,),
+        "the host name {host} could not be resolved; check {setting} and the network",
         overload=False,
         sent=False,
     ),
     _NO_PROXY,
     _ErrorKind(
-        errors=(aiohttp.ClientConnectorError,),
-        text="could not connect to {host} ({reason}); check {setting} and the network",
+        (aiohttp.ClientConnectorError,),
+        "could not connect to {host} ({reason}); check {setting} and the network",
         sent=False,
     ),
     _ErrorKind(
-        errors=(aiohttp.ClientPayloadError,),
-        text="the reply of {host} was cut short or badly encoded; try again",
-        overload=False,
+        (aiohttp.ClientPayloadError,),
+        "the reply of {host} was cut short or badly encoded; try again",
     ),
     _DROPPED_CONNECTION,
-    _ErrorKind(
-        errors=(Exception,),
-        text="the call to {host} failed",
-        retryable=False,
-    ),
+    _ErrorKind((Exception,), "the call to {host} failed", retryable=False),
 )
 _UNEXPECTED_ERROR = _ERROR_KINDS[-1]
 
@@ -236,11 +223,13 @@ def translate(  # noqa: PLR0913 - the error, and facts that it does not contain
     packages = _find_packages(error)
     kind = _classify(error, packages, request)
     is_callers = packages[-1] not in _LIBRARIES
-    description = _describe(error, request, with_text=is_callers)
-    # Built from our own words, the host and the type.
+    description = type(error).__name__
+    if is_callers:
+        description = describe(error, *request.target.secrets, hide=hide_named)
+    proxies = [name for name in os.environ if name.lower() in _PROXY_VARIABLES]
     text = kind.text.format(
         host=request.target.bare_url.host,
-        proxy=_name_proxy_setting(),
+        proxy=" and ".join(proxies) or "the proxy of the session",
         reason=_explain(error, request),
         seconds=seconds,
         setting=setting,
@@ -251,7 +240,7 @@ def translate(  # noqa: PLR0913 - the error, and facts that it does not contain
         text += f" ({description})"
     dropped = kind is _DROPPED_CONNECTION and is_first
     # A server that has begun to reply was not too busy to take the request.
-    overload = kind.overload and not has_reply and not dropped
+    overload = kind.retryable and kind.overload and not has_reply and not dropped
     failure = TransportError(
         f"{path}: {text}", endpoint=path, retryable=kind.retryable, sent=kind.sent
     )
@@ -278,18 +267,6 @@ def _classify(error: Exception, packages: list[str], request: ApiRequest) -> _Er
     if isinstance(error, aiohttp.ClientConnectorError) and error.host != host:
         return _NO_PROXY  # such as a proxy's host name that could not be resolved
     return next(kind for kind in _ERROR_KINDS if isinstance(error, kind.errors))
-
-
-def _name_proxy_setting() -> str:
-    names = [name for name in os.environ if name.lower() in _PROXY_VARIABLES]
-    return " and ".join(names) or "the proxy of the session"
-
-
-def _describe(error: Exception, request: ApiRequest, *, with_text: bool) -> str:
-    text = ""
-    with suppress(Exception):  # its `__str__` may fail
-        text = hide_named(str(error), request.target.secrets)[:200] if with_text else ""
-    return f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
 def _log_unexpected(error: Exception, request: ApiRequest, description: str) -> None:

@@ -47,13 +47,10 @@ class Transport:
     trust_env: bool = False
     ssl_context: ssl.SSLContext | None = None
     observer: Observer | None = None
-    base_url_setting: str = "the base URL"
-    """The name of the setting that `base_url` came from, for errors."""
+    base_url_setting: str = "the base URL"  # the name of its setting, for errors
     _session: aiohttp.ClientSession | None = attrs.field(default=None, repr=False, alias="session")
-    sent: int = attrs.field(init=False, default=0)
-    """How many requests were sent, retries included."""
-    retried: int = attrs.field(init=False, default=0)
-    """How many of them were retries."""
+    sent: int = attrs.field(init=False, default=0)  # how many requests were sent, retries included
+    retried: int = attrs.field(init=False, default=0)  # how many of them were retries
     live: set[asyncio.Task[object]] = attrs.field(
         init=False, factory=set["asyncio.Task[object]"], repr=False
     )

@@ -26,10 +26,7 @@ from tcb_async.exceptions import ConfigurationError
 
 @attrs.define
 class Comparison:
-    """The comparison of each list of a side with the expected list, and its counts.
-
-    The exit code depends on nothing else.
-    """
+    """The comparison of each list of a side with the expected list, and its counts."""
 
     expected: Functions
     side: Side
@@ -175,8 +172,7 @@ def compare_sides(
     *,
     times: bool = False,
     ignore: Annotated[
-        list[Field] | None,
-        Parameter(metavar="FIELD", converter=options.choose, show_choices=True),
+        list[Field] | None, Parameter(metavar="FIELD", converter=options.choose, show_choices=True)
     ] = None,
     ignore_extra: bool = False,
     name: options.NamePatterns = None,

@@ -89,10 +89,8 @@ def has_function(name: str) -> bool:
 
 
 def add_documented_environments(emulator: Emulator, platform: str) -> list[str]:
-    """Add the environments of the documentation's examples, and return the ordinary ones.
-
-    Faults depend on the environment alone, so that an example can be repeated.
-    """
+    """Add the environments of the documentation's examples, and return the ordinary ones."""
+    # Faults depend on the environment alone, so that an example can be repeated.
     envs = [*_STEADY, CHANGING_ENV, _OVER_QUOTA]
     for env in envs:
         emulator.add_demo_environment(env)

@@ -133,12 +133,7 @@ def add_platform(server: Emulator, merchants: int | None, *, demo: bool) -> dict
 
 
 async def _run_server(
-    server: Emulator,
-    screen: Screen,
-    envs: Sequence[str],
-    settings: dict[str, str],
-    *,
-    port: int,
+    server: Emulator, screen: Screen, envs: Sequence[str], settings: dict[str, str], *, port: int
 ) -> None:
     try:
         await server.start()

@@ -34,8 +34,7 @@ FIELDS: tuple[Field, ...] = get_args(Field)
 Format = Literal["table", "json", "ndjson", "csv", "markdown"]
 TABLE: Format = "table"
 """The format for people: `write_rows` and `format_rows`; all others are in `FORMATS`."""
-STORES = (".sqlite", ".sqlite3", ".db")
-"""Suffixes of an inventory's SQLite file."""
+STORES = (".sqlite", ".sqlite3", ".db")  # suffixes of an inventory's SQLite file
 
 _FORMULA = re.compile("(?:^|(?<=[,;\t\r\n]))(?=[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
 _NEEDS_QUOTES = re.compile('[,;"\t\r\n]')
@@ -43,17 +42,11 @@ _NEEDS_QUOTES = re.compile('[,;"\t\r\n]')
 
 @attrs.frozen
 class Document(abc.ABC):
-    """A document: `head`, then one `row` after the other.
-
-    Attributes:
-        columns: The fields of a row, in their order.
-        is_escaped: Whether control characters are escaped, for a terminal.
-        suffixes: Suffixes of files in this format.
-    """
+    """A document: `head`, then one `row` after the other."""
 
     columns: Sequence[str] = FIELDS
-    is_escaped: bool = False
-    suffixes: ClassVar[tuple[str, ...]]
+    is_escaped: bool = False  # control characters, for a terminal
+    suffixes: ClassVar[tuple[str, ...]]  # of files in this format
 
     @property
     def head(self) -> bytes:

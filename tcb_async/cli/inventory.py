@@ -182,11 +182,7 @@ class InventoryJob:
 
     async def work(self, client: TcbClient) -> None:
         # SQLite and the client: help, completion and usage errors do not need them.
-        from tcb_async.inventory import (  # noqa: PLC0415
-            Inventory,
-            InventoryStore,
-            platform_accounts,
-        )
+        from tcb_async.inventory import Inventory, InventoryStore, platform_accounts  # noqa: PLC0415
 
         # --demo without --output: the store is deleted with its folder.
         with (

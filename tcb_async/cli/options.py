@@ -82,8 +82,7 @@ Patterns = Annotated[list[str] | None, Parameter(metavar="PATTERN")]
 NamePatterns = Annotated[
     Patterns,
     Parameter(
-        group=FUNCTIONS,
-        help="Only these names, such as 'get*'; the case counts. May be repeated.",
+        group=FUNCTIONS, help="Only these names, such as 'get*'; the case counts. May be repeated."
     ),
 ]
 FORMAT = Parameter(("--format", "-f"), metavar="FORMAT", converter=choose, show_choices=True)

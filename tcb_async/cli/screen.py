@@ -104,10 +104,7 @@ class _LogOnScreen(logging.Handler):
 
 
 def flush() -> None:
-    """Flush both streams, and discard unwritable data.
-
-    Otherwise, the interpreter would retry it at exit, and change the exit code.
-    """
+    """Flush both streams; discard unwritable data, which would change the exit code later."""
     for stream in (sys.stdout, sys.stderr):
         if stream is None:
             continue

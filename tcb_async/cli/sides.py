@@ -90,17 +90,11 @@ FunctionList = tuple[str | None, str | None, Functions]
 
 @attrs.frozen
 class Side:
-    """The side that is compared with the expected list.
+    """The side that is compared with the expected list."""
 
-    Attributes:
-        lists: Complete lists, which can be read once.
-        missing: The number of accounts without a complete list, and of unfinished runs.
-        run: The run of an inventory.
-    """
-
-    lists: Iterable[FunctionList]
-    missing: int = 0
-    run: StoredRun | None = None
+    lists: Iterable[FunctionList]  # can be read once
+    missing: int = 0  # accounts without a complete list, and unfinished runs
+    run: StoredRun | None = None  # of an inventory
 
 
 @contextlib.contextmanager
@@ -140,12 +134,7 @@ def _list_environments(
 
 @contextlib.contextmanager
 def open_store(path: str, screen: Screen) -> Generator[tuple[InventoryStore, StoredRun, int]]:
-    """Open a store, choose its latest finished run, and name what this run lacks.
-
-    Yields:
-        The store, the run, and the number of its accounts without a complete list, of unfinished
-        runs after it, and 1 if no environment of the run could be listed.
-    """
+    """Open a store, choose its latest finished run, and name and count what this run lacks."""
     from tcb_async.inventory import InventoryStore  # noqa: PLC0415 - --help does not need it
 
     with InventoryStore(path, read_only=True) as store:
@@ -171,8 +160,8 @@ def _name_missing(store: InventoryStore, run: str, screen: Screen) -> int:
         "… and {:,} more in the view unavailable",
     )
     progress = store.progress(run)
-    has_environments = progress is not None and progress.environments > 0
-    return incomplete + (unavailable > 0 and not has_environments)
+    has_lists = progress is not None and progress.environments > 0
+    return incomplete + (unavailable > 0 and not has_lists)  # a run without lists is not complete
 
 
 def _choose_run(store: InventoryStore) -> tuple[StoredRun, list[StoredRun]]:
@@ -180,19 +169,14 @@ def _choose_run(store: InventoryStore) -> tuple[StoredRun, list[StoredRun]]:
     runs = store.runs()
     unfinished = list(itertools.takewhile(lambda run: run.finished_at is None, runs))
     if unfinished == runs:
-        raise ConfigurationError(
-            f"{store.path} has no finished run: finish one with tcb-async inventory"
-        )
+        advice = "finish one with tcb-async inventory"
+        raise ConfigurationError(f"{store.path} has no finished run: {advice}")
     return runs[len(unfinished)], unfinished
 
 
 def _read_lists(store: InventoryStore, run: str) -> Iterator[FunctionList]:
-    """Yield the lists of the complete accounts; an account without an environment has one too.
-
-    An account is left out if WeChat refused to list each of its environments.
-    """
     for account in store.complete_accounts(run):
-        if not account.functions and not account.unavailable:
+        if not account.functions and not account.unavailable:  # WeChat refused no environment
             yield account.appid, None, {}
         for env, functions in account.functions.items():
             yield account.appid, env, known_functions(env, functions)

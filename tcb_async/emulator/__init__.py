@@ -12,14 +12,6 @@ from tcb_async.emulator.state import DeployedFunction, EnvironmentInfo
 from tcb_async.emulator.wire import EmulatorClock, RecordedRequest, token_id
 
 __all__ = [
-    "DEMO_ENV",
-    "FAULTS",
-    "DeployedFunction",
-    "Emulator",
-    "EmulatorClock",
-    "EnvironmentInfo",
-    "Exchange",
-    "Fault",
-    "RecordedRequest",
-    "token_id",
-]
+    "DEMO_ENV", "FAULTS", "DeployedFunction", "Emulator", "EmulatorClock", "EnvironmentInfo",
+    "Exchange", "Fault", "RecordedRequest", "token_id",
+]  # fmt: skip

@@ -17,8 +17,7 @@ AboveMaxPage = Literal["clamp", "refuse", "empty"]
 
 LIST_FUNCTIONS = "/tcb/listfunctions"
 _MAX_AUTHORIZERS = 500
-_OVERLAP = 300.0
-"""Seconds that a token still lives after it was replaced."""
+_OVERLAP = 300.0  # seconds that a token still lives after it was replaced
 
 
 class Settings(Protocol):
@@ -34,16 +33,9 @@ class Endpoints:
     """The replies of WeChat, by path, and what they change in its world."""
 
     def __init__(self, world: World, settings: Settings) -> None:
-        self.clock: wire.EmulatorClock = world.clock
+        self._world = world
         self._settings = settings
-        self._list_infos = world.list_infos
-        self._environments = world.environments
-        self._owned = world.owned
-        self._apps = world.apps
-        self._components = world.components
-        self._without_cloud = world.without_cloud
         self._tokens = world.tokens
-        self._quotas = world.quotas
         self.by_path: dict[str, Callable[[ReceivedCall], bytes]] = {
             "/cgi-bin/stable_token": self._issue_stable_token,
             "/cgi-bin/token": self._issue_classic_token,
@@ -70,7 +62,7 @@ class Endpoints:
         # Normal mode returns the same token until its last five minutes, so that processes which
         # call at different times share it. Forced mode invalidates it immediately, without overlap.
         if forced:
-            self._quotas.spend_forced(app.appid)
+            self._world.quotas.spend_forced(app.appid)
             self._tokens.replace(app.stable, grace=0.0)
         if forced or app.stable is None or self._tokens.get_seconds_left(app.stable) <= _OVERLAP:
             app.stable = self._tokens.issue(app.appid, self._settings.token_life)
@@ -92,11 +84,11 @@ class Endpoints:
         body = call.read_json()
         appid = get_text(body, "component_appid", wire.COMPONENT_APPID_MISSING)
         secret = get_text(body, "component_appsecret", wire.SECRET_MISSING)
-        if (component := self._components.get(appid)) is None:
+        if (component := self._world.components.get(appid)) is None:
             raise Refused(wire.BAD_APPID)
         component.authenticate(secret)
         ticket = get_text(body, "component_verify_ticket", wire.BAD_TICKET)
-        component.accept_ticket(ticket, self.clock())
+        component.accept_ticket(ticket, self._world.clock())
         self._spend(call, appid)
         self._tokens.replace(component.token, grace=_OVERLAP)
         component.token = self._tokens.issue(appid, self._settings.token_life, component=True)
@@ -157,7 +149,7 @@ class Endpoints:
     def _list_environments(self, call: ReceivedCall) -> bytes:
         owner = self._authenticate_account(call)
         env = call.read_json().get("env")
-        infos = self._list_infos(owner)
+        infos = self._world.list_infos(owner)
         listed = [info for info in infos if env in ("", None, info.env)]
         return _encode_environments(listed, for_platforms=False)
 
@@ -185,7 +177,7 @@ class Endpoints:
 
     def _list_batch_environments(self, call: ReceivedCall) -> bytes:
         owner = self._authenticate_account(call, component=True)
-        return _encode_environments(self._list_infos(owner), for_platforms=True)
+        return _encode_environments(self._world.list_infos(owner), for_platforms=True)
 
     def _choose_page_size(self, limit: int) -> int:
         max_page, above_max_page = self._settings.max_page, self._settings.above_max_page
@@ -196,7 +188,7 @@ class Endpoints:
         return max_page if above_max_page == "clamp" else 0
 
     def _find_environment(self, env: str, owner: str | None) -> EnvironmentState:
-        found = self._environments.get(env)
+        found = self._world.environments.get(env)
         # An environment of a different account is unknown: WeChat does not show that it exists.
         # According to CloudBase's page, an isolated environment has the same code.
         if found is None or (found.info.owner, found.info.status) != (owner, "NORMAL"):
@@ -221,7 +213,7 @@ class Endpoints:
             raise Refused(wire.BAD_GRANT_TYPE)
         appid = get_text(fields, "appid", wire.APPID_MISSING)
         secret = get_text(fields, "secret", wire.SECRET_MISSING)
-        if (app := self._apps.get(appid)) is None:
+        if (app := self._world.apps.get(appid)) is None:
             raise Refused(wire.BAD_APPID)
         app.authenticate(secret)
         return app
@@ -233,25 +225,25 @@ class Endpoints:
         if get_text(body, "component_appid", wire.COMPONENT_APPID_MISSING) != appid:
             raise Refused(wire.BAD_APPID)
         self._spend(call, appid)
-        return self._components[appid]
+        return self._world.components[appid]
 
     def _authenticate_account(self, call: ReceivedCall, *, component: bool = False) -> str | None:
         """Return the owner of the environments that the caller sees, if it may see any."""
         call.require_post()
         issued = self._tokens.check(call.query.get("access_token"), component=component)
         if issued.platform is not None:
-            authorizer = self._components[issued.platform].get_authorizer(issued.owner)
+            authorizer = self._world.components[issued.platform].get_authorizer(issued.owner)
             if state.CLOUD_DEVELOPMENT not in authorizer.permission_sets:
                 raise Refused(wire.NO_PERMISSION)
-        if issued.owner in self._without_cloud:
+        if issued.owner in self._world.without_cloud:
             raise Refused(wire.NO_CLOUD_DEVELOPMENT)
         self._spend(call, issued.owner)
         # A platform sees only its own environments, an account without any sees the shared ones.
-        return issued.owner if component or issued.owner in self._owned else None
+        return issued.owner if component or issued.owner in self._world.owned else None
 
     def _spend(self, call: ReceivedCall, appid: str) -> None:
         if (allowed := self._settings.daily_quota.get(call.path)) is not None:
-            self._quotas.spend(call.path, appid, allowed)
+            self._world.quotas.spend(call.path, appid, allowed)
 
 
 def _encode_functions(total: int, rows: Iterable[bytes]) -> bytes:

@@ -17,91 +17,81 @@ from typing import cast
 
 import attrs
 
-ERRMSG: dict[int, str] = {}
+BUSY = -1  # not named in the table: the documentation shows it as a default
+ERRMSG: dict[int, str] = {
+    BUSY: "system error",
+    -1000: "system error",
+    (BAD_CREDENTIAL := 40001): "invalid credential, access_token is invalid or not latest",
+    (BAD_GRANT_TYPE := 40002): "invalid grant_type",
+    (BAD_APPID := 40013): "invalid appid",
+    (BAD_TOKEN := 40014): "invalid access_token",
+    (BAD_URL := 40066): "invalid url",
+    (BAD_ARGUMENT := 40097): "invalid args",
+    (MISSING_PARAMETER := 40101): "missing parameter",
+    (BAD_SECRET := 40125): "invalid appsecret",
+    40164: "invalid ip, not in whitelist",
+    (TOO_MANY_ROWS := 40170): "args count exceed count limit",
+    40243: "appsecret is frozen",
+    (TOKEN_MISSING := 41001): "access_token missing",
+    (APPID_MISSING := 41002): "appid missing",
+    (SECRET_MISSING := 41004): "appsecret missing",
+    (COMPONENT_APPID_MISSING := 41018): "missing component_appid",
+    (TOKEN_EXPIRED := 42001): "access_token expired",
+    (NEEDS_GET := 43001): "require GET method",
+    (NEEDS_POST := 43002): "require POST method",
+    (EMPTY_BODY := 44002): "empty post data",
+    (DAILY_QUOTA := 45009): "reach max api daily quota limit",
+    (MINUTE_QUOTA := 45011): "api minute-quota reach limit, must slower, retry next minute",
+    (BROKEN_BODY := 47001): "data format error",
+    48001: "api unauthorized",
+    48004: "api forbidden for irregularities, view detail on mp.weixin.qq.com",
+    50002: "user limited",
+    (NOT_AUTHORIZED := 61003): "component is not authorized by this account",
+    61004: "access clientip is not registered",
+    (TICKET_EXPIRED := 61005): "component ticket is expired",
+    (BAD_TICKET := 61006): "component ticket is invalid",
+    (NO_PERMISSION := 61007): "api is unauthorized to component",
+    (BAD_REFRESH_TOKEN := 61023): "refresh_token is invalid",
+    (NO_CLOUD_DEVELOPMENT := 85088): "no qbase privilege",
+    # Cloud errcodes, with the texts of wx-server-sdk where it has one.
+    (INVALID_ENV := -501000): "Environment not found TcbCode: [INVALID_ENV]",
+    (UNKNOWN_FUNCTION := -501009): "FunctionName parameter could not be found.",
+    -501001: "resource system error",
+    -501002: "resource server timeout",
+    -501003: "exceed request limit",
+    -501004: "exceed concurrent request limit",
+    -501005: "invalid env",
+    -501006: "invalid common parameters",
+    -501007: "invalid parameters",
+    -501008: "invalid request source",
+    -501015: "exceed read request limit",
+    -501016: "exceed write request limit",
+    -501017: "disk full",
+    -501018: "resource unavailable",
+    -501019: "unauthorized operation",
+    -501020: "unknown parameter",
+    -501021: "unsupported operation",
+    -601001: "system error",
+    -601002: "system args error",
+    -601003: "system network error",
+    -601004: "api permission denied",
+    -601008: "server-side request timedout",
+    -601010: "no write permission",
+    -601011: "no privilege permission",
+    -601012: "unauthorized env",
+    -601013: "no multiend permission",
+    -601015: "access denied (cloudfunction cloudbase_auth returns empty errCode)",
+    -601016: "missing env auth info",
+    -601017: "access denied (cloudbase_auth returns non-zero errCode)",
+    -601018: "unauthorized API",
+    -601027: "环境不存在",
+    -604100: "API not found",
+    -604101: "function has no permission to call this API",
+    -604102: "call open API timeout",
+    -604103: "call open API system error",
+    -604104: "illegal source of invocation",
+}
 """The errcodes whose text the emulator knows. A fault sends any other one with the text "error"."""
-
-
-def _add_errcode(errcode: int, errmsg: str) -> int:
-    ERRMSG[errcode] = errmsg
-    return errcode
-
-
-BUSY = _add_errcode(-1, "system error")
-_add_errcode(-1000, "system error")
-BAD_CREDENTIAL = _add_errcode(40001, "invalid credential, access_token is invalid or not latest")
-BAD_GRANT_TYPE = _add_errcode(40002, "invalid grant_type")
-BAD_APPID = _add_errcode(40013, "invalid appid")
-BAD_TOKEN = _add_errcode(40014, "invalid access_token")
-BAD_URL = _add_errcode(40066, "invalid url")
-BAD_ARGUMENT = _add_errcode(40097, "invalid args")
-MISSING_PARAMETER = _add_errcode(40101, "missing parameter")
-BAD_SECRET = _add_errcode(40125, "invalid appsecret")
-_add_errcode(40164, "invalid ip, not in whitelist")
-TOO_MANY_ROWS = _add_errcode(40170, "args count exceed count limit")
-_add_errcode(40243, "appsecret is frozen")
-TOKEN_MISSING = _add_errcode(41001, "access_token missing")
-APPID_MISSING = _add_errcode(41002, "appid missing")
-SECRET_MISSING = _add_errcode(41004, "appsecret missing")
-COMPONENT_APPID_MISSING = _add_errcode(41018, "missing component_appid")
-TOKEN_EXPIRED = _add_errcode(42001, "access_token expired")
-NEEDS_GET = _add_errcode(43001, "require GET method")
-NEEDS_POST = _add_errcode(43002, "require POST method")
-EMPTY_BODY = _add_errcode(44002, "empty post data")
-DAILY_QUOTA = _add_errcode(45009, "reach max api daily quota limit")
-MINUTE_QUOTA = _add_errcode(45011, "api minute-quota reach limit, must slower, retry next minute")
-BROKEN_BODY = _add_errcode(47001, "data format error")
-_add_errcode(48001, "api unauthorized")
-_add_errcode(48004, "api forbidden for irregularities, view detail on mp.weixin.qq.com")
-_add_errcode(50002, "user limited")
-NOT_AUTHORIZED = _add_errcode(61003, "component is not authorized by this account")
-_add_errcode(61004, "access clientip is not registered")
-TICKET_EXPIRED = _add_errcode(61005, "component ticket is expired")
-BAD_TICKET = _add_errcode(61006, "component ticket is invalid")
-NO_PERMISSION = _add_errcode(61007, "api is unauthorized to component")
-BAD_REFRESH_TOKEN = _add_errcode(61023, "refresh_token is invalid")
-NO_CLOUD_DEVELOPMENT = _add_errcode(85088, "no qbase privilege")
-INVALID_ENV = _add_errcode(-501000, "Environment not found TcbCode: [INVALID_ENV]")
-UNKNOWN_FUNCTION = _add_errcode(-501009, "FunctionName parameter could not be found.")
-
-# The other cloud errcodes, with the texts of wx-server-sdk where it has one.
-ERRMSG.update(
-    {
-        -501001: "resource system error",
-        -501002: "resource server timeout",
-        -501003: "exceed request limit",
-        -501004: "exceed concurrent request limit",
-        -501005: "invalid env",
-        -501006: "invalid common parameters",
-        -501007: "invalid parameters",
-        -501008: "invalid request source",
-        -501015: "exceed read request limit",
-        -501016: "exceed write request limit",
-        -501017: "disk full",
-        -501018: "resource unavailable",
-        -501019: "unauthorized operation",
-        -501020: "unknown parameter",
-        -501021: "unsupported operation",
-        -601001: "system error",
-        -601002: "system args error",
-        -601003: "system network error",
-        -601004: "api permission denied",
-        -601008: "server-side request timedout",
-        -601010: "no write permission",
-        -601011: "no privilege permission",
-        -601012: "unauthorized env",
-        -601013: "no multiend permission",
-        -601015: "access denied (cloudfunction cloudbase_auth returns empty errCode)",
-        -601016: "missing env auth info",
-        -601017: "access denied (cloudbase_auth returns non-zero errCode)",
-        -601018: "unauthorized API",
-        -601027: "环境不存在",
-        -604100: "API not found",
-        -604101: "function has no permission to call this API",
-        -604102: "call open API timeout",
-        -604103: "call open API system error",
-        -604104: "illegal source of invocation",
-    }
-)
 
 
 class Refused(Exception):  # noqa: N818 - a reply, not an error of the emulator

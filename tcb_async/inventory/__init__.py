@@ -3,12 +3,7 @@
 Rule: an account is whole or failed, never half; and a failed account stops no other.
 """
 
-from tcb_async.inventory.accounts import (
-    Account,
-    AccountListing,
-    AccountStatus,
-    platform_accounts,
-)
+from tcb_async.inventory.accounts import Account, AccountListing, AccountStatus, platform_accounts
 from tcb_async.inventory.inventory import Inventory, InventorySummary, list_account
 from tcb_async.inventory.records import (
     MissingAccount,
@@ -21,19 +16,7 @@ from tcb_async.inventory.records import (
 from tcb_async.inventory.store import InventoryRun, InventoryStore
 
 __all__ = [
-    "Account",
-    "AccountListing",
-    "AccountStatus",
-    "Inventory",
-    "InventoryRun",
-    "InventoryStore",
-    "InventorySummary",
-    "MissingAccount",
-    "RunProgress",
-    "StoredAccount",
-    "StoredChange",
-    "StoredRun",
-    "UnavailableEnvironment",
-    "list_account",
-    "platform_accounts",
-]
+    "Account", "AccountListing", "AccountStatus", "Inventory", "InventoryRun", "InventoryStore",
+    "InventorySummary", "MissingAccount", "RunProgress", "StoredAccount", "StoredChange",
+    "StoredRun", "UnavailableEnvironment", "list_account", "platform_accounts",
+]  # fmt: skip

@@ -1,7 +1,6 @@
 """The SQLite file of a store: its connection, its schema, its lock, its damage.
 
 Rule: no SQLite error leaves this module: each becomes an error with advice.
-
 The tables and views are in ``schema.sql``.
 """
 
@@ -81,19 +80,14 @@ class Database:
             yield
 
     def checkpoint(self) -> None:
-        """Move all that was committed from the ``-wal`` file into the main file.
-
-        It waits for readers, as long as for a lock.
-        """
+        """Move all that was committed into the main file; wait for readers, as for a lock."""
         with self._mutex, self._translate_errors():
             self.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
 
     def check(self) -> None:
-        """Read the whole file: damage shows only where it is read.
-
-        ``quick_check`` does not notice swapped pages, and ``integrity_check`` does not notice
-        deleted rows, so the functions are counted as well.
-        """
+        """Read the whole file: damage shows only where it is read."""
+        # `quick_check` does not notice swapped pages, and `integrity_check` does not notice deleted
+        # rows, so the functions are counted as well.
         with self._translate_errors(), contextlib.ExitStack() as cleanup:
             reader = self._connection
             if not self._is_read_only:  # a new connection has no pages in memory
@@ -103,17 +97,13 @@ class Database:
                 raise make_damage_error(self.path)
 
     def lock(self) -> None:
-        """Become the file's only writer, until it is closed.
-
-        It locks a file beside this one. The system releases the lock with its process, even after
-        kill -9. Readers need no lock.
-        """
+        """Become the file's only writer, until it is closed. Readers need no lock."""
         if self._is_read_only:
             raise ConfigurationError(f"{self.path} was opened with read_only=True: open it without")
         if self._lock is not None:
             return
-        # A lock on the file itself would be released after each transaction. SQLite can lock a file
-        # on every system, where `fcntl` and `msvcrt` would be two ways.
+        # A lock on a second file: on the file itself, it would be released after each transaction.
+        # SQLite can lock files on every system, and the system releases the lock after kill -9.
         path = self._resolved_path.with_name(f".{self._resolved_path.name}.lock")
         with self._translate_errors(path), contextlib.ExitStack() as cleanup:
             lock = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)

@@ -276,8 +276,6 @@ class InventoryRun:
             ConfigurationError: There are no accounts; all accounts of the store would count as
                 departed; or two accounts have the same appid.
         """
-        # All are read first: if a run stops halfway, the accounts that it did not reach are
-        # missing, and do not count as departed.
         found = await _read_accounts(accounts)
         definitions = {appid: _format_definition(account) for appid, account in found.items()}
         appids = await asyncio.to_thread(self._plan, definitions)
@@ -339,8 +337,6 @@ class InventoryRun:
             OSError: The file cannot be written.
         """
         check_instance("found", found, AccountListing, "as an inventory yields it")
-        # Everything of the account in one transaction: a process that is killed in between leaves
-        # the account as it was in the last run.
         appid, definition = found.account.appid, _format_definition(found.account)
         with self._database.transaction():
             last, last_definition = self._find_last_complete(appid)
@@ -458,11 +454,8 @@ async def _read_accounts(
             token = account.token
             key = token if isinstance(token, StaticToken) else id(token)
             if (appid := appid_by_token.setdefault(key, account.appid)) != account.appid:
-                _log.warning(
-                    "%s and %s have the same token: check the list of accounts",
-                    appid,
-                    account.appid,
-                )
+                advice = "check the list of accounts"
+                _log.warning("%s and %s have the same token: %s", appid, account.appid, advice)
             if len(found) % 100 == 0:  # thousands of accounts do not block the event loop
                 await asyncio.sleep(0)
     if not found:
@@ -488,12 +481,7 @@ def _format_json(value: object) -> str:
 def _make_account(
     appid: str, environments: str, unavailable: str, number: int, rows: Iterable[sqlite3.Row]
 ) -> StoredAccount:
-    """Make an account of its rows; an account without functions has one row of nulls.
-
-    Raises:
-        LookupError, TypeError, ValueError, msgspec.MsgspecError: They are not the rows that were
-            saved.
-    """
+    """Make an account of its rows; an account without functions has one row of nulls."""
     envs = msgspec.json.decode(environments, type=list[str])
     functions: dict[str, list[CloudFunction]] = {env: [] for env in envs}
     for _, _, _, _, env, *values in rows:
@@ -511,33 +499,21 @@ def _make_account(
 
 
 def _fit(errcode: int | None) -> int | None:
-    """Return None for an errcode that does not fit into a SQLite integer.
-
-    The message still shows it.
-    """
+    """Return None for an errcode too large for SQLite; the message still shows it."""
     return errcode if errcode is not None and -(2**63) <= errcode < 2**63 else None
 
 
 def _get_columns(env: str, function: CloudFunction) -> tuple[str | None, ...]:
     to_text = msgspec.to_builtins  # three times as fast as isoformat(), with the same result
-    return (
-        env,
-        function.name,
-        function.status,
-        function.runtime,
-        to_text(function.add_time),
-        to_text(function.mod_time),
-    )
+    times = to_text(function.add_time), to_text(function.mod_time)
+    return (env, function.name, function.status, function.runtime, *times)
 
 
 def _check_run(run: str, today: str) -> str:
     is_date = False
     with contextlib.suppress(TypeError, ValueError):
         is_date = date.fromisoformat(run).isoformat() == run
-    if not is_date:
-        raise ConfigurationError(f"run={run!r}: must be a date, such as {today}", argument="run")
-    if run > today:
-        raise ConfigurationError(
-            f"run={run!r}: is later than today in China, {today}", argument="run"
-        )
-    return run
+    if is_date and run <= today:
+        return run
+    problem = "is later than today in China," if is_date else "must be a date, such as"
+    raise ConfigurationError(f"run={run!r}: {problem} {today}", argument="run")

@@ -19,8 +19,7 @@ from tcb_async.pagination.page import Page
 
 T = TypeVar("T")
 Key = TypeVar("Key")
-Keys = tuple[Sequence[str], Sequence[T | str]]
-"""The names and the values of the items of a page."""
+Keys = tuple[Sequence[str], Sequence[T | str]]  # the names and the values of the items of a page
 
 _MAX_ROWS = 1000  # known to a pass, besides the last page and the last row of each page
 
@@ -34,17 +33,11 @@ _MAX_ROWS = 1000  # known to a pass, besides the last page and the last row of e
 # row is its own value. Digests are computed only for cursors: they cost more than all other work.
 @attrs.frozen
 class Identity(Generic[T]):
-    """The two keys of an item.
+    """The two keys of an item."""
 
-    Args:
-        name: The name, which is never yielded twice.
-        text: A text that differs where the items differ, and is the same in every process.
-        frozen: Whether items cannot be changed, and are equal where their texts are.
-    """
-
-    name: Callable[[T], str]
-    text: Callable[[T], str] = repr
-    frozen: bool = False
+    name: Callable[[T], str]  # is never yielded twice
+    text: Callable[[T], str] = repr  # differs where items differ, and is the same in every process
+    frozen: bool = False  # items cannot be changed, and are equal where their texts are
 
     def names(self, items: Sequence[T]) -> list[str]:
         """Return the names of items."""
@@ -94,8 +87,7 @@ def _each(which: str, key: Callable[[T], Key], items: Sequence[T]) -> list[Key]:
 class YieldedNames:
     """The yielded names: a name in it is never yielded again, in any run."""
 
-    # The digests of the names yielded by earlier runs.
-    earlier: frozenset[bytes]
+    earlier: frozenset[bytes]  # the digests of the names yielded by earlier runs
     # All names of this run, as a set, and in the order of yielding.
     _names: set[str] = attrs.field(init=False, factory=set[str])
     _order: list[str] = attrs.field(init=False, factory=list[str])
@@ -152,14 +144,11 @@ class Pass(Generic[T]):
     names: set[str] | None = attrs.field(factory=set[str])
     # The replies to it and to the checks after it, for `last_rows`.
     replies: list[Page[T]] = attrs.field(factory=list["Page[T]"])
-    # Whether every page so far was that of an unchanging list.
-    is_quiet: bool = True
+    is_quiet: bool = True  # whether every page so far was that of an unchanging list
     # Whether each page joined. If not, the following pages are read by their row numbers.
     is_joined: bool = True
-    # Rows that the next pages repeat.
-    overlap: int = 1
-    # Repeated requests since fewer rows than ever were left below the position.
-    searches: int = 0
+    overlap: int = 1  # rows that the next pages repeat
+    searches: int = 0  # repeated requests since fewer rows than ever were left below the position
     fewest_below: int = sys.maxsize
     # The rows of its checks, which are above its pages; and of each page the names, the rows, and
     # the index of the first row that the page before did not have.
@@ -171,10 +160,7 @@ class Pass(Generic[T]):
 
     @property
     def known(self) -> dict[str, T | str]:
-        """Rows below which a page can join, in the order of the list and by name.
-
-        A row that was added again has its latest value and position.
-        """
+        """Rows below which a page can join, in the order of the list, with their latest values."""
         known: dict[str, T | str] = {}
         for names, rows, first in self._pages:
             for name in names[first:]:
@@ -204,14 +190,12 @@ class DoubleCollect(Generic[T]):
 
     # The last seen value of each row.
     rows: dict[str, T | str] = attrs.field(factory=dict[str, "T | str"])
-    # The total of every reply of this count; None before the first.
-    total: int | None = None
+    total: int | None = None  # the total of every reply of this count; None before the first
     # The rows in these replies, each unchanged since it was seen before the count.
     count: dict[str, T] = attrs.field(factory=dict[str, T])
     # Whether a row was new or changed, or the total did, so that the next pass starts a new count.
     is_changed: bool = False
-    # The largest number of rows ever counted.
-    _largest: int = 0
+    _largest: int = 0  # the largest number of rows ever counted
 
     @property
     def is_complete(self) -> bool:

@@ -76,8 +76,7 @@ _FULL_PAGES = 3
 class PageSize:
     """The page size of one walk; or, between walks, the size that the last walk learned."""
 
-    # Rows to request, unless fewer are expected.
-    maximum: int
+    maximum: int  # rows to request, unless fewer are expected
     # Rows to request after a refusal of more, or None: the caller chose `maximum`.
     fallback: int | None = None
     # The expected length of a page, `maximum` or less.

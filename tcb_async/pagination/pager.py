@@ -30,11 +30,7 @@ from tcb_async._arguments import (
 )
 from tcb_async._once import IteratedOnce
 from tcb_async.cursor import Cursor, read_start
-from tcb_async.exceptions import (
-    ClientClosedError,
-    ConfigurationError,
-    TcbError,
-)
+from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
 from tcb_async.observer import Observer, WalkStats, WorkObserver
 from tcb_async.pagination.memory import Identity
 from tcb_async.pagination.page import FALLBACK, LARGEST, Page, PageSize, Request

@@ -31,20 +31,7 @@ from tcb_async.tokens.providers import (
 from tcb_async.tokens.stores import MemoryStore, RedisStore
 
 __all__ = [
-    "AuthorizerToken",
-    "CallableToken",
-    "ClassicToken",
-    "ComponentToken",
-    "LeasingStore",
-    "MemoryStore",
-    "RedisStore",
-    "Secret",
-    "StableToken",
-    "StaticToken",
-    "StoredToken",
-    "TokenApi",
-    "TokenKind",
-    "TokenProvider",
-    "TokenStore",
-    "as_provider",
-]
+    "AuthorizerToken", "CallableToken", "ClassicToken", "ComponentToken", "LeasingStore",
+    "MemoryStore", "RedisStore", "Secret", "StableToken", "StaticToken", "StoredToken", "TokenApi",
+    "TokenKind", "TokenProvider", "TokenStore", "as_provider",
+]  # fmt: skip

@@ -26,33 +26,25 @@ Result = TypeVar("Result")
 Fallback = TypeVar("Fallback")
 
 NO_LEASE = 0
-# Seconds for each of two attempts. Redis responds in milliseconds, and a caller is waiting.
-_STORE_TIMEOUT = 1.0
-# Seconds after two failed attempts in which the store is not called.
-_STORE_PAUSE = 5.0
+_STORE_TIMEOUT = 1.0  # seconds for each of two attempts: a caller is waiting
+_STORE_PAUSE = 5.0  # seconds after two failed attempts in which the store is not called
 
 _log = logging.getLogger("tcb_async")
 
 
 @attrs.define(eq=False)
 class GuardedStore:
-    """The store behind a guard, with the clock and the random source: related providers share it.
-
-    While the store is unreachable, each operation returns a harmless fallback.
-    """
+    """The store behind a guard, the clock and the random source; related providers share it."""
 
     _store: TokenStore
-    # Returns the seconds since 1970.
-    clock: Callable[[], float]
-    # Returns a number from 0 to 1.
-    random: Callable[[], float]
+    clock: Callable[[], float]  # returns the seconds since 1970
+    random: Callable[[], float]  # returns a number from 0 to 1
     # Values that the store missed, by key: written when it responds, unless it has later ones.
     pending_writes: dict[str, StoredToken] = attrs.field(
         init=False, factory=dict[str, "StoredToken"]
     )
     _leasing: LeasingStore | None = attrs.field(init=False)
-    # Time of its last failure; -inf if it has responded since.
-    _failed_at: float = attrs.field(init=False, default=-math.inf)
+    _failed_at: float = attrs.field(init=False, default=-math.inf)  # -inf if it responds again
     _flushing: SingleFlight = attrs.field(init=False, factory=SingleFlight)
 
     def __attrs_post_init__(self) -> None:

@@ -21,10 +21,7 @@ _COMPONENT = "/cgi-bin/component/"
 
 
 def check_kind(provider: object, kinds: Sequence[TokenKind], path: str) -> None:
-    """Refuse a kind of token that an endpoint does not accept, before anything is sent.
-
-    A plain token, or a provider without the attribute ``kind``, may be of any kind.
-    """
+    """Refuse a provider's kind of token; one without the attribute ``kind`` may be of any kind."""
     kind: object = getattr(provider, "kind", None)
     if isinstance(kind, str) and kind in _KINDS and kind not in kinds:
         raise ConfigurationError(
@@ -35,10 +32,7 @@ def check_kind(provider: object, kinds: Sequence[TokenKind], path: str) -> None:
 
 
 def choose_token_key(path: str, kind: object = None) -> str:
-    """Return the name of the token's query parameter.
-
-    Below ``/cgi-bin/component/`` a platform names itself, but some endpoints there are called for
-    a merchant, with the merchant's token.
-    """
+    """Return the name of the token's query parameter."""
+    # Some endpoints of platforms are called for a merchant, with the merchant's token.
     is_component = path.startswith(_COMPONENT) and kind not in ("access", "authorizer")
     return "component_access_token" if is_component else "access_token"

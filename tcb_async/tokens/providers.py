@@ -13,7 +13,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import ClassVar, Self, TypeGuard
+from typing import ClassVar, Self, cast
 
 import attrs
 
@@ -46,8 +46,7 @@ from tcb_async.tokens.stores import MemoryStore
 _STABLE = "/cgi-bin/stable_token"
 _CLASSIC = "/cgi-bin/token"
 COMPONENT = "/cgi-bin/component/api_component_token"
-# Seconds between two forced refreshes.
-_FORCED_SECONDS = 30.0
+_FORCED_SECONDS = 30.0  # between two forced refreshes
 
 
 @attrs.define(init=False, unsafe_hash=True)  # two with the same token are equal
@@ -119,8 +118,8 @@ def as_provider(
         token = Secret(token)
         return StaticToken(token)
     is_class = inspect.isclass(token)
-    if not is_class and _is_provider(token):
-        return token
+    if not is_class and hasattr(token, "get_token") and hasattr(token, "invalidate"):
+        return cast("TokenProvider", token)
     if is_class or not callable(token):
         kind = "a class" if is_class else f"of type {type(token).__name__}"
         raise ConfigurationError(
@@ -130,16 +129,11 @@ def as_provider(
     return CallableToken(check_async("token", token))
 
 
-def _is_provider(token: object) -> TypeGuard[TokenProvider]:
-    return hasattr(token, "get_token") and hasattr(token, "invalidate")
-
-
 class _AppToken(ManagedToken):
     """The token of an app or a platform, requested with its appsecret."""
 
     kind: ClassVar[TokenKind] = "access"
-    # In its keys in the store.
-    _name: ClassVar[str]
+    _name: ClassVar[str]  # in its keys in the store
 
     def __init__(
         self,
@@ -150,8 +144,7 @@ class _AppToken(ManagedToken):
         clock: Callable[[], float] = time.time,
         random: Callable[[], float] = random.random,
     ) -> None:
-        # Wrapped first, and the bare argument deleted: if a caller swaps the two, the appid is the
-        # secret, and tools that show the locals of a traceback would show it.
+        # If a caller swaps the two, the appid is the secret, and tracebacks show local variables.
         secret, hidden_appid = Secret(secret), Secret(appid)
         del appid
         self._secret = check_secret("secret", secret)
@@ -373,14 +366,9 @@ class AuthorizerToken(ManagedToken):
         return cls(component, appid, refresh_token, on_rotate=on_rotate, store=store)
 
     def _make_token(self, host: str) -> RefreshingToken:
-        store, key = self._store, self._make_key("authorizer", host)
-        rotating = RotatingToken(
-            self._make_key("refresh", host),
-            store,
-            self._request_with,
-            self._on_rotate,
-            self._initial,
-        )
+        store, saved = self._store, (self._on_rotate, self._initial)
+        key, refresh_key = self._make_key("authorizer", host), self._make_key("refresh", host)
+        rotating = RotatingToken(refresh_key, store, self._request_with, *saved)
         return RefreshingToken(key, store, rotating.request_token, rotating.save_unsaved)
 
     async def _request_with(self, api: TokenApi, refresh_token: Secret) -> TokenReply | TokenError:
@@ -396,7 +384,13 @@ class AuthorizerToken(ManagedToken):
             if failure.errcode == BAD_REFRESH_TOKEN:
                 return failure
             if failure.errcode in STALE_TOKEN:
-                failure = _make_component_error(failure)
+                text = (
+                    f"{AUTHORIZER} returned errcode {failure.errcode} for the component access "
+                    f"token, and a fresh token did not help ({failure.errmsg}): check whether a "
+                    "second system requests tokens of this platform, and share one store between "
+                    "both"
+                )
+                failure.args = (text,)
         raise failure
 
     async def _send_request(
@@ -413,15 +407,3 @@ class AuthorizerToken(ManagedToken):
             AUTHORIZER,
             prefix="authorizer_",
         )
-
-
-def _make_component_error(error: TokenError) -> TokenError:
-    return TokenError(
-        f"{error.endpoint} returned errcode {error.errcode} for the component access token, and a "
-        f"fresh token did not help ({error.errmsg}): check whether a second system requests tokens "
-        "of this platform, and share one store between both",
-        errcode=error.errcode,
-        errmsg=error.errmsg,
-        rid=error.rid,
-        endpoint=error.endpoint,
-    )

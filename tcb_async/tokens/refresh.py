@@ -32,18 +32,10 @@ A forced refresh adopts nothing in 2 and 4. Without leases, 3 is skipped.
   refresh token in the store, and the next process that finds it there saves it.
 - A token is stored with a version: the lease's, or else the time in microseconds. The store refuses
   it if a higher version is there, of a token or of a lease; then the newer token is adopted.
-- Values that the store missed are `pending_writes`: written when it responds, also by version.
 - A refused token is deleted here and in the store before a new one is requested.
 
-**Events during a refresh**
-
-- A closed client stops it; a waiter with a different client starts its own.
-- If its process dies or is too slow, the lease expires, and its late writes have a lower version.
-- If WeChat fails, an early refresh is retried in 10 s; otherwise each caller gets a copy of the
-  error.
-- A token that WeChat returns after refusing it is *reissued*: it is used for 30 s, although it is
-  refused, to avoid a storm of token requests.
-- A token that is refused while it is fetched is not cached: the callers request a new one.
+A token that WeChat returns after refusing it is *reissued*: it is used for 30 s, although it is
+refused, to avoid a storm of token requests.
 """
 
 from __future__ import annotations
@@ -60,7 +52,7 @@ from urllib.parse import quote, urlsplit
 
 import attrs
 
-from tcb_async._arguments import why_not_a_secret
+from tcb_async._arguments import is_number, why_not_a_secret
 from tcb_async._redact import Hidden, Secret, describe, forget_frames
 from tcb_async.errcodes import STALE_TOKEN
 from tcb_async.exceptions import ResponseError, TcbError, TokenError
@@ -74,30 +66,22 @@ OnRotate = Callable[[str], Awaitable[object]]
 
 AUTHORIZER = "/cgi-bin/component/api_authorizer_token"
 
-_HTTPS, _HTTP = 443, 80
-_WECHAT = "api.weixin.qq.com"
-# Other names of the same service, for regions and for disaster recovery: a token is valid on all of
+# Other names of WeChat's host, for regions and for disaster recovery: a token is valid on all of
 # them, and a second token for the same account would invalidate the first.
-_WECHAT_ALIASES = frozenset(
-    f"{name}.weixin.qq.com" for name in ("api2", "sh.api", "sz.api", "hk.api")
-)
+_ALIASES = tuple(f"{name}.weixin.qq.com" for name in ("api2", "sh.api", "sz.api", "hk.api"))
 
 _REPLAYS = 2
 # Seconds before the expiry. Never 300 s: a stable token may have only 300 s left, and WeChat would
 # return the same again.
 _MAX_MARGIN, _MIN_MARGIN = 200.0, 60.0
-# Seconds between two early refreshes: each call would start one while WeChat fails.
-_RETRY_SECONDS = 10.0
+_RETRY_SECONDS = 10.0  # between two early refreshes: each call would start one while WeChat fails
 _REISSUED_SECONDS = 30.0
-# Seconds between two reads of the store while a different process has the lease.
-_POLL_SECONDS = 0.05
-# Number of refused tokens to remember: a lagging store may return an earlier token.
-_MAX_REFUSED = 8
+_POLL_SECONDS = 0.05  # between two reads of the store while a different process has the lease
+_MAX_REFUSED = 8  # tokens to remember: a lagging store may return an earlier token
 # Seconds that a closing client waits for `on_rotate`. A lost refresh token costs a merchant's
 # authorisation; but a callback that hangs must not keep the process alive.
 _SAVING_SECONDS = 10.0
-# A longer life is a mistake, such as milliseconds: the token would never be refreshed.
-_MAX_LIFE = 30 * 86_400.0
+_MAX_LIFE = 30 * 86_400.0  # seconds; a longer life is a mistake, such as milliseconds
 
 _log = logging.getLogger("tcb_async")
 
@@ -111,10 +95,6 @@ async def call_with_token(
 
     There is one replay, and a second one if the first used a token from a store: this token may be
     invalid too, and only the second replay requests a token from WeChat.
-
-    Raises:
-        TokenError: WeChat refused the latest token too.
-        TcbError: The provider or the call raised it.
     """
     token = Secret(await provider.get_token(api))
     refused: list[Secret] = []
@@ -125,8 +105,6 @@ async def call_with_token(
             if error.errcode not in STALE_TOKEN:
                 raise
             failure = error  # raised after the block: see `tcb_async._redact`
-        # A token from the store may be as invalid as the first, and does not show that WeChat was
-        # called for a new one.
         from_store = isinstance(provider, ManagedToken) and not provider.came_from_wechat(token)
         if len(refused) == _REPLAYS or (refused and not from_store):
             raise failure
@@ -221,33 +199,28 @@ class ManagedToken(ABC):
 
 @lru_cache(maxsize=256)
 def make_host_key(base_url: str) -> str:
-    """Return the host of a base URL for keys: a token is sent only to the host that issued it.
-
-    It includes the port unless this is 443, so a token from TLS never travels over plain http, and
-    the path, because a gateway may have a different service under each path.
-    """
+    """Return the host of a base URL for keys: a token is sent only to the host that issued it."""
+    # With the port unless it is 443, so that a token from TLS never travels over plain http, and
+    # with the path, because a gateway may have a different service under each path.
     parts = urlsplit(base_url)
-    host = parts.hostname or ""
-    port = parts.port or (_HTTPS if parts.scheme == "https" else _HTTP)
-    if port == _HTTPS and host in _WECHAT_ALIASES:
-        host = _WECHAT
-    shown_port = "" if port == _HTTPS else f":{port}"
-    return quote(f"{host}{shown_port}{parts.path}", safe="/:%")
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    host = f"{parts.hostname}:{port}".removesuffix(":443")
+    host = "api.weixin.qq.com" if host in _ALIASES else host
+    return quote(f"{host}{parts.path}", safe="/:%")
 
 
 @attrs.define(eq=False)
 class RefreshingToken:
     """The token of one account at one host."""
 
-    # Its key in the store.
-    _key: str
+    _key: str  # in the store
     _store: GuardedStore
     _request_token: RequestToken
     _before_refresh: Callable[[TokenApi], Awaitable[None]] | None = None
     cached: StoredToken | None = attrs.field(init=False, default=None)
-    # Start of refreshes in the background, in seconds since 1970.
+    # The time from which on it is refreshed in the background.
     _refresh_at: float = attrs.field(init=False, default=math.inf)
-    # Time at which WeChat returned it again after refusing it.
+    # The time at which WeChat returned it again after refusing it.
     _reissued_at: float = attrs.field(init=False, default=-math.inf)
     # Tokens refused by WeChat, oldest first: they are not taken from the store again.
     _refused: tuple[Secret, ...] = attrs.field(init=False, default=())
@@ -405,13 +378,11 @@ class RotatingToken:
     its value later. The caller gets only values to save that WeChat accepted or sent.
     """
 
-    # Its key in the store.
-    _key: str
+    _key: str  # in the store
     _store: GuardedStore
     _request_with: Callable[[TokenApi, Secret], Awaitable[TokenReply | TokenError]]
     _on_rotate: OnRotate
-    # The caller's saved value when it made the provider.
-    _initial: Secret
+    _initial: Secret  # the caller's saved value when it made the provider
     _latest: Secret = attrs.field(init=False)
     _saved: Secret = attrs.field(init=False)
     # Accepted or sent by WeChat, and not yet saved by the caller; None if it is saved.
@@ -483,10 +454,7 @@ class RotatingToken:
 
 
 def make_version(stored: StoredToken | None, now: float) -> int:
-    """Return the version of a value that is written without a lease.
-
-    It is the time of the value's arrival: a value that is stored late replaces none that is newer.
-    """
+    """Return the version of a value without a lease: its time, so that it replaces no newer one."""
     return max(int(now * 1e6), 1 if stored is None else stored.version + 1)
 
 
@@ -496,10 +464,8 @@ class TokenReply:
 
     endpoint: str
     token: Secret
-    # Seconds from the request.
-    expires_in: float
-    # Of a merchant: for the next request.
-    refresh_token: Secret | None = None
+    expires_in: float  # seconds from the request
+    refresh_token: Secret | None = None  # of a merchant, for the next request
 
 
 def read_token_reply(reply: Mapping[str, object], endpoint: str, *, prefix: str = "") -> TokenReply:
@@ -507,27 +473,23 @@ def read_token_reply(reply: Mapping[str, object], endpoint: str, *, prefix: str 
     with forget_frames():  # of this function, which contains the reply
         token, expires_in = Hidden(reply.get(f"{prefix}access_token")), reply.get("expires_in")
         if (fault := why_not_a_secret(token)) is not None:
-            raise _make_reply_error(endpoint, f"its {prefix}access_token {fault}")
-        if isinstance(expires_in, bool) or not isinstance(expires_in, (int, float)):
-            raise _make_reply_error(
-                endpoint, "its expires_in is missing, or is not a number of seconds"
+            problem = f"its {prefix}access_token {fault}"
+        elif not is_number(expires_in):
+            problem = "its expires_in is missing, or is not a number of seconds"
+        elif not expires_in <= _MAX_LIFE:
+            problem = "its expires_in is more than 30 days"
+        else:
+            # A bad refresh token is ignored: it must not cost a good token. Only merchants have it.
+            refresh = Hidden(reply.get(f"{prefix}refresh_token"))
+            return TokenReply(
+                endpoint,
+                Secret(str(token.reveal())),
+                float(expires_in),
+                None if why_not_a_secret(refresh) else Secret(str(refresh.reveal())),
             )
-        if not expires_in <= _MAX_LIFE:
-            raise _make_reply_error(endpoint, "its expires_in is more than 30 days")
-        # A bad refresh token is ignored: it must not cost a good token. Only merchants have one.
-        refresh = Hidden(reply.get(f"{prefix}refresh_token"))
-        return TokenReply(
-            endpoint,
-            Secret(str(token.reveal())),
-            float(expires_in),
-            None if why_not_a_secret(refresh) else Secret(str(refresh.reveal())),
+        raise ResponseError(
+            f"{endpoint} should return a token and its expires_in, but {problem}; check the base "
+            "URL and any proxy in between",
+            endpoint=endpoint,
+            status=200,
         )
-
-
-def _make_reply_error(endpoint: str, why: str) -> ResponseError:
-    return ResponseError(
-        f"{endpoint} should return a token and its expires_in, but {why}; check the base URL and "
-        "any proxy in between",
-        endpoint=endpoint,
-        status=200,
-    )

@@ -21,12 +21,10 @@ Result = TypeVar("Result")
 
 @attrs.define(eq=False)
 class SingleFlight:
-    """Runs its work once at a time.
+    """Runs its work once at a time."""
 
-    The work returns its error instead of raising it: if all waiters were cancelled, asyncio would
-    log an exception that was never retrieved.
-    """
-
+    # The work returns its error instead of raising it: if all waiters were cancelled, asyncio would
+    # log an exception that was never retrieved.
     _task: asyncio.Task[TcbError | None] | None = None
     _api: TokenApi | None = None
 
@@ -85,12 +83,9 @@ class SingleFlight:
 
 
 async def call_user_code(call: Callable[[], Awaitable[Result]]) -> Result:
-    """Await user code; raise `CancelledError` if and only if this task was cancelled.
-
-    redis-py waits with `asyncio.wait_for`, which swallows some cancellations in Python 3.11. And
-    awaiting a cancelled task raises a `CancelledError` although the waiter was not cancelled: this
-    becomes a `RuntimeError`.
-    """
+    """Await user code; raise `CancelledError` if and only if this task was cancelled."""
+    # redis-py waits with `asyncio.wait_for`, which swallows some cancellations in Python 3.11. And
+    # awaiting a cancelled task raises a `CancelledError` although the waiter was not cancelled.
     # `Task.cancelling` counts the requests to cancel this task: a `CancelledError` without a new
     # request is not this task's, and a new request without a `CancelledError` was swallowed.
     task = asyncio.current_task()

@@ -97,8 +97,7 @@ class MemoryStore:
 
 
 _A_DAY_MS = 86_400_000
-# Each command takes a connection, and the pool of redis-py 8 refuses the 101st.
-_MAX_COMMANDS = 50
+_MAX_COMMANDS = 50  # each takes a connection, and the pool of redis-py 8 refuses the 101st
 
 # Lua's numbers are doubles: versions, which are microseconds since 1970, stay exact up to 2**53.
 # `read` returns values written by `_encode`, and nothing for others: a different type of value, a
@@ -168,8 +167,7 @@ if text_of(KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 
 class _StoredFields(msgspec.Struct, frozen=True):
     token: Secret
-    # None in JSON for a token that does not expire: JSON has no infinity.
-    expires_at: float | None
+    expires_at: float | None  # None for a token that does not expire: JSON has no infinity
     version: int
 
 
@@ -252,16 +250,11 @@ class RedisStore:
         keys: tuple[str, ...],
         arguments: tuple[str | int | Hidden[str] | Hidden[bytes], ...],
     ) -> object:
-        revealed = (
-            argument.reveal() if isinstance(argument, Hidden) else argument
-            for argument in arguments
-        )
-        # EVAL, not EVALSHA: a restart or a failover makes Redis forget the scripts, and they are
-        # small.
+        revealed = (each.reveal() if isinstance(each, Hidden) else each for each in arguments)
+        # EVAL, not EVALSHA: a restart or a failover makes Redis forget the scripts.
+        execute = self._redis.execute_command
         async with self._free:
-            return await self._redis.execute_command(
-                "EVAL", _READ + script, len(keys), *keys, *revealed
-            )
+            return await execute("EVAL", _READ + script, len(keys), *keys, *revealed)
 
 
 def _make_key(key: str, suffix: str = "") -> str:
