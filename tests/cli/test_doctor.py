@@ -10,12 +10,12 @@ from constants import ENVIRONMENTS, LIST, STABLE
 from raw_server import RawServer, http_reply
 from terminal import ENV, env_for, run, run_here
 
-from tcb_async.cli import checks
+from tcb_async.cli import doctor
 from tcb_async.cli.doctor import CHECKS, name_host
 from tcb_async.emulator import Emulator, Fault
 
 APPID, APPSECRET = "wx0123456789abcdef", "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
-ASSUMPTIONS = {check.__name__: assumption for check, assumption, _ in CHECKS}
+ASSUMPTIONS = {name: assumption for name, (assumption, _) in CHECKS.items()}
 ROWS = 57
 
 
@@ -217,7 +217,7 @@ async def test_everything_may_be_as_assumed(wechat):
 
 
 async def test_slow_replies_differ(wechat, monkeypatch):
-    monkeypatch.setattr(checks, "_SLOW", 0.0)
+    monkeypatch.setattr(doctor, "_SLOW", 0.0)
 
     assert verdicts(await diagnose(wechat))["duration"] == "differs"
 
