@@ -72,7 +72,7 @@ _WORD = re.compile(r"(?!(wx)?[0-9a-f]{16,32}$)[\w.:+ -]{1,60}", re.ASCII)  # no 
 _ENV_STATUSES = {"NORMAL", "HALTED", "UNAVAILABLE"}
 _MARKS = {"ok": "✔", "differs": "✘", "unknown": "?"}
 
-doctor_command = App(
+doctor_command: App = App(
     name="doctor",
     usage="tcb-async doctor [OPTIONS] [ENV]",
     help_epilogue="""[bold]Examples[/bold]
