@@ -109,6 +109,10 @@ def describe(error: BaseException) -> str:
 class Visit:
     """The requests and the checks of one report; it observes its client, to count them."""
 
+    env: str
+    client: tcb_async.TcbClient
+    largest: tuple[int, Reply]  # the limit that gets the most rows, and its page
+
     def __init__(self, shares_token: bool) -> None:
         self.shares_token = shares_token  # through Redis
         self.seconds: list[float] = []  # of each request
@@ -155,7 +159,7 @@ class Visit:
     async def examine(self, env: str, client: tcb_async.TcbClient) -> None:
         """Run all checks; raise the error of the first request, and any refusal of the token."""
         self.env, self.client, failure = env, client, "not observable here"
-        self.largest = 20, await self.page(20)  # the limit that gets the most rows, and its page
+        self.largest = 20, await self.page(20)
         for check in (self.check_pages, self.check_account, self.check_refusals, self.check_rows):
             try:
                 await check()
