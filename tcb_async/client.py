@@ -239,12 +239,10 @@ class TcbClient:
             session=session,
         )
         self._api = TransportApi(self._transport)
-        self._owns_transport = True
+        self._owns_transport, self._is_closed = True, False
         self._page_sizes: dict[str, PageSize] = {}  # learned, by endpoint; copies share it
-        self._zone = time_zone
-        self._is_closed = False
+        self._zone, self._provider = time_zone, as_provider(token)
         self._target: tuple[Secret, Target] | None = None
-        self._provider = as_provider(token)
 
     @classmethod
     def from_env(cls, *, token: Token | None = None, **options: Unpack[ClientOptions]) -> Self:

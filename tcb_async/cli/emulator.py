@@ -93,10 +93,7 @@ def run_emulator(
         envs = [demonstration.ENV] if demo else []
         if docs:
             envs += demonstration.add_documented_environments(server, _PLATFORM)
-        for each in env or ([] if envs else [_ENV]):
-            if check_env(each) not in envs:
-                server.deploy(each, count=count)
-                envs.append(each)
+        _deploy(server, env or ([] if envs else [_ENV]), envs, count)
         for each in envs:
             if changing or (docs and each == demonstration.CHANGING_ENV):
                 demonstration.change_before_each_listing(server, each)
@@ -104,6 +101,13 @@ def run_emulator(
             signals.run(lambda: _run_server(server, screen, envs, settings, port=port))
         except KeyboardInterrupt:  # the normal way to stop a server, so not exit code 130
             screen.say("stopped")
+
+
+def _deploy(server: Emulator, new: list[str], envs: list[str], count: int) -> None:
+    for env in new:
+        if check_env(env) not in envs:
+            server.deploy(env, count=count)
+            envs.append(env)
 
 
 def add_app(server: Emulator) -> dict[str, str]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _PLAIN = (".txt",)
 _ADVICE = "pass --format, or choose from"
+_UNSETTLED = "the list changed while it was read: some of these functions may be deleted"
 
 list_command: App = App(
     name="list",
@@ -86,20 +87,17 @@ def list_functions(
                 max_items=None if selection.filters or selection.sort else selection.max_items,
             )
             seconds, functions = time.monotonic() - started, selection.select(listed)
-            fields = columns or FIELDS
             if target is None:
-                write_rows(screen, functions, fields, name)
+                write_rows(screen, functions, columns or FIELDS, name)
             else:
                 with open_output(target) as file:
-                    file.write(format_rows(functions, fields, name, file.isatty()))
+                    file.write(format_rows(functions, columns or FIELDS, name, file.isatty()))
             if selection.filters and not functions:
                 number = plural(len(listed), "function")
                 matches = f"match {selection.filters}{selection.advice}"
                 screen.say(f"none of {number} in {service.env} {matches}")
             if walk.stats.unsettled:
-                screen.say(
-                    "the list changed while it was read: some of these functions may be deleted"
-                )
+                screen.say(_UNSETTLED)
             if not quiet and (screen.is_watched or target is not None):
                 screen.say(_summarize(walk, service.env, len(functions), seconds))
 
