@@ -236,7 +236,7 @@ def test_the_recipes_read_an_inventory(tmp_path, monkeypatch):
     run_here(["inventory", "--demo", "-o", "inventory.sqlite", "-q"], {})
     run_here(["inventory", "--demo", "-o", "inventory.ndjson", "-q"], {})
     page = (EXAMPLES.parent / "how-to" / "inventory.md").read_text(encoding="utf-8")
-    recipes = dict(re.findall(r"^\| \[(\w+)\]\(\S+\) \| `([^`]+)`", page, re.MULTILINE))
+    recipes = dict(re.findall(r"^- \[(\w+)\]\(\S+\)[^`]*`([^`]+)`", page, re.MULTILINE))
     assert recipes.keys() == {"Datasette", "DuckDB", "pandas", "polars"}
 
     # The recipes leave their connection open, which is a warning from Python 3.13 on.
