@@ -2,7 +2,7 @@
 
 Rule: a value that may contain a secret is a `Secret`, or passes a `hide_…` function before it is
 shown. WeChat's own text can only repeat what was sent, so only the secrets that were sent are
-hidden in it. Any other text may contain a secret that nobody knows yet.
+hidden in it. Any other text may contain an unknown secret.
 
 **Raise after the block.** An error that is raised inside an ``except`` block refers to the caught
 error by ``__context__``, and so to aiohttp's URL with the token; ``from None`` only hides it from

@@ -114,7 +114,7 @@ class Database:
         with self.transaction():
             pass  # this waits for a writer, and the next statement does not
         with self._translate_errors():
-            self.execute("PRAGMA journal_mode = WAL")  # from now on, nobody waits for a reader
+            self.execute("PRAGMA journal_mode = WAL")  # from now on, no writer waits for a reader
 
     def _connect(self) -> sqlite3.Connection:
         # A full path, because SQLite reads a name that begins with "file:" as a URI.
