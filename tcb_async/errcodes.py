@@ -24,6 +24,7 @@ from tcb_async.exceptions import (
     QuotaError,
     RateLimitError,
     SystemBusyError,
+    TcbError,
     TokenError,
 )
 
@@ -434,7 +435,7 @@ def is_token_accepted(error: ApiError) -> bool:
     return not isinstance(error, (TokenError, QuotaError, SystemBusyError))
 
 
-def is_environments_fault(error: ApiError) -> bool:
+def is_environments_fault(error: TcbError) -> bool:
     """Whether WeChat refused one environment, and would refuse it again."""
     return error.errcode in CLOUD and not isinstance(error, (RateLimitError, SystemBusyError))
 
