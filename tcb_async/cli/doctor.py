@@ -152,7 +152,7 @@ class Visit:
         words = {str(it[key]) for it in rows for key in ("status", "runtime") if it.get(key)}
         known = {*STATUSES, *filter(_RUNTIME.fullmatch, words)}
         self.record("words", *self.judge(words, known))
-        if not isinstance(total, int):
+        if not isinstance(total, int):  # no other check of the list is possible
             return await self.check_others()
         is_full = len(sizes[100].rows()) >= min(total - 1, 100)  # the total may be wrong by one
         observed = ", ".join(f"limit {limit}: {page}" for limit, page in sizes.items())
@@ -165,7 +165,7 @@ class Visit:
         eight = (self.page(7, start % max(total, 1)) for start in range(0, 56, 7))
         failed = [str(reply) for reply in await asyncio.gather(*eight) if reply.error]
         self.failure = None  # a refusal is what this check observes
-        self.record("concurrency", not failed, ", ".join(["8 requests", *sorted({*failed})]))
+        self.record("concurrency", not failed, ", ".join([f"{8 - len(failed)} of 8", *{*failed}]))
         for start in range(20, min(total, 50), 20):
             await self.page(20, start)
         self.record("page_order", *(compare(self.pages) if same[0] else (None, same[1])))
@@ -207,8 +207,7 @@ def compare(pages: list[tuple[int, Reply]]) -> Result:
     """Whether pages at these offsets agree on each row."""
     found = {(offset + at, name) for offset, page in pages for at, name in enumerate(page.names())}
     number = len({position for position, _ in found})
-    observed = "the same" if len(found) == number else f"{len(found) - number} in other places"
-    return (len(found) == number if number > 1 else None), f"{number} rows, {observed}"
+    return (len(found) == number if number > 1 else None), f"{len(found)} rows in {number} places"
 
 
 def find_sort_key(rows: list[dict[str, Any]]) -> Result:
