@@ -9,6 +9,7 @@ import weakref
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from constants import ENV
 from hypothesis import example, given
 from hypothesis import strategies as st
 from leaks import run_strictly
@@ -20,8 +21,6 @@ from tcb_async import TransportError as NoAnswer
 from tcb_async._transport.translation import read_retry_after
 from tcb_async.emulator import Fault
 from tcb_async.retry import is_dropped, is_overload
-
-ENV = "test-777bb9"
 
 
 async def test_connection_dropped_on_reuse_is_replaced(clock, serve):

@@ -4,12 +4,11 @@ import asyncio
 import gc
 
 import pytest
+from constants import ENV
 from leaks import eventually, no_leaks
 
 from tcb_async import ClientClosedError, RetryPolicy, SystemBusyError, TcbClient
 from tcb_async.emulator import Fault
-
-ENV = "test-777bb9"
 
 
 def walk_of(client):
