@@ -51,9 +51,7 @@ def context(provider):
     return provider._store
 
 
-async def test_token_is_stored_soon_after_the_store_returns(
-    api,
-):
+async def test_token_is_stored_soon_after_the_store_returns(api):
     lives = []
 
     class Asked(OftenAway):

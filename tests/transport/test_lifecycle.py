@@ -30,26 +30,12 @@ async def at_a_break(client, _):
         break
 
 
-async def at_a_break_out_of_a_pager(client, _):
-    async with client.functions(ENV, page_size=5) as pager:
-        async for _ in pager:
-            break
-    assert "0 of 8 in flight" in repr(client)
-
-
 async def when_it_is_dropped_in_a_cycle(client, _):
     cycle = [walk_of(client)]
     cycle.append(cycle)
     await anext(cycle[0])
     del cycle
     gc.collect()
-
-
-async def when_its_time_is_over(client, emulator):
-    emulator.script([Fault.ok(), Fault.hang()])
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.05):
-            await at_its_end(client, emulator)
 
 
 async def when_its_client_is_closed(client, emulator):
@@ -68,9 +54,7 @@ async def when_its_client_is_closed(client, emulator):
         at_its_end,
         at_an_error,
         at_a_break,
-        at_a_break_out_of_a_pager,
         when_it_is_dropped_in_a_cycle,
-        when_its_time_is_over,
         when_its_client_is_closed,
     ],
 )
