@@ -10,10 +10,12 @@ from leaks import no_leaks
 from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TransportError
 
 
-async def test_a_time_out_advises_a_lower_concurrency(serve):
+async def test_time_out_lowers_concurrency_and_advises_it(serve):
     _, client = await serve(b"", timeout=0.1, retry=RetryPolicy(attempts=1))
     with pytest.raises(TransportError, match=r"0\.1 s; raise timeout, or lower concurrency"):
         await client.count_functions(ENV)
+
+    assert client._transport.window.size == 1, "it may be a sign of overload"
 
 
 async def test_a_dead_address_is_skipped_within_the_same_attempt(emulator, monkeypatch):
