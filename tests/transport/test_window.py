@@ -93,3 +93,14 @@ async def test_cancelled_calls_do_not_grow_it(emulator, client, sizes):
     await asyncio.wait(tasks)
 
     assert sizes[2:] == [2] * 9
+
+
+async def test_retry_precedes_waiting_first_attempts(emulator, client_of):
+    emulator.deploy(ENV)
+    emulator.script([Fault.errcode(-1)])
+    retry = RetryPolicy(sleep=lambda _: asyncio.sleep(0))
+    client = await client_of(emulator, concurrency=1, retry=retry)
+
+    await asyncio.gather(*(client.function_page(ENV, offset=offset) for offset in range(4)))
+
+    assert [seen.body["offset"] for seen in emulator.requests] == [0, 1, 0, 2, 3]
