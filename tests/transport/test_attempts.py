@@ -119,15 +119,16 @@ async def test_retry_after_is_limited_to_a_day(clock, serve):
     assert clock.waits == []
 
 
-async def test_copies_of_a_client_share_a_retry_quota(serve):
+@pytest.mark.parametrize(("concurrency", "retries"), [(8, 500 // 14), (40, 2 * 40)])
+async def test_copies_of_a_client_share_a_retry_quota(serve, concurrency, retries):
     retry = RetryPolicy(attempts=1000, base=0.0, deadline=float("inf"))
-    server, client = await serve(FAULTS["status_500"], retry=retry)
+    server, client = await serve(FAULTS["status_500"], retry=retry, concurrency=concurrency)
     copies = [client.with_token(f"T{number}") for number in range(10)]
     results = await asyncio.gather(
         *(copy.count_functions(ENV) for copy in copies), return_exceptions=True
     )
 
-    assert len(server.requests) == 10 + 500 // 14
+    assert len(server.requests) == 10 + retries
     assert all("retry quota" in error.stop_reason for error in results)  # type: ignore[union-attr]
 
 
