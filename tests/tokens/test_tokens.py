@@ -192,6 +192,10 @@ class TestKinds:
             with pytest.raises(ConfigurationError, match="Ours provides a platform's"):
                 await client.count_functions(ENV)
 
+    def test_each_provider_has_a_kind(self):
+        assert StableToken.kind == ClassicToken.kind == "access"
+        assert (ComponentToken.kind, AuthorizerToken.kind) == ("component", "authorizer")
+
 
 LONG_TOKEN = "planted-token".ljust(512, "x")
 

@@ -50,13 +50,7 @@ async def when_its_client_is_closed(client, emulator):
 
 @pytest.mark.parametrize(
     "stop",
-    [
-        at_its_end,
-        at_an_error,
-        at_a_break,
-        when_it_is_dropped_in_a_cycle,
-        when_its_client_is_closed,
-    ],
+    [at_its_end, at_an_error, at_a_break, when_it_is_dropped_in_a_cycle, when_its_client_is_closed],
 )
 async def test_finished_walk_leaves_nothing(emulator, caplog, stop):
     emulator.deploy(ENV, count=57)
