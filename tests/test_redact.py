@@ -5,10 +5,8 @@ import itertools
 import json
 import pickle
 import re
-import string
 import time
 from collections.abc import Iterable, Sequence, Sized
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -111,53 +109,6 @@ def test_ordinary_text_is_left_alone(hide):
     assert hide(text, [Secret(""), Secret("other")]) == text
 
 
-@given(st.text(), st.lists(st.text(max_size=12)))
-def test_text_without_a_secret_is_not_changed(text, secrets):
-    shown = hide_known(text, [Secret(secret) for secret in secrets])
-
-    assert (shown == text) or MASK in shown
-    assert hide_known(text, []) == text
-
-
-BASE64 = f"{string.ascii_letters}{string.digits}_-"
-CREDENTIALS = (
-    st.text(BASE64, min_size=107, max_size=512),  # an access token
-    st.text("0123456789abcdef", min_size=32, max_size=32),  # an appsecret
-    st.text(BASE64, min_size=80, max_size=90).map("ticket@@@{}".format),
-    st.text(BASE64, min_size=43, max_size=43).map("refreshtoken@@@{}".format),
-)
-PLACES = (
-    "{}",
-    "[{}]",
-    "({}).",
-    "'{}',",
-    "access_token={}",
-    "sign={}",
-    "令牌{}。",
-    "A.{}",
-    "//x.y/{}",
-)
-SEEN = json.loads((Path(__file__).parent / "samples" / "error_texts.json").read_bytes())
-TEXTS = [seen["errmsg"] for seen in SEEN]
-
-
-@given(
-    st.sampled_from(TEXTS),
-    st.integers(0, 99),
-    st.one_of(CREDENTIALS),
-    st.sampled_from(PLACES),
-    st.integers(1, 500),
-)
-def test_unknown_credentials_are_hidden_in_any_text(text, at, credential, place, length):
-    words = text.split()
-    said = " ".join([*words[:at], place.format(credential), *words[at:]])
-    unknown = credential.rpartition("@")[2]
-
-    shown = [hide_all_like_a_token(said), hide_all_like_a_token(said, length=length)]
-
-    assert leaks_of([unknown], shown) == []
-
-
 APPSECRET = "8f14e45fceea167a5a36dedd4bea2543"
 
 
@@ -209,15 +160,6 @@ def test_escaped_characters_of_a_secret_are_hidden(secret, escapes):
     said = "".join(escape(character) for escape, character in each)
 
     assert hide_known(f"no {said}!", [Secret(secret)]) == f"no {MASK}!"
-
-
-def test_secrets_are_hidden_in_different_encodings():
-    other = "an0ther-s3cret-of-32-characters."
-    text = f"{encodings(SECRET)['URL-encoded']} {encodings(other)['base64']} {SECRET} {other} & \\"
-
-    shown = hide_all_like_a_token(text, [Secret(SECRET), Secret(other)])
-
-    assert leaks_of([SECRET, other], [shown]) == []
 
 
 fillers = st.sampled_from(["", " ", "x", "- ", "x" * 23 + " ", "x" * 40, "x" * 200 + " ", SECRET])

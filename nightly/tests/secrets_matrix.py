@@ -33,6 +33,7 @@ from redis.asyncio import Redis
 from reporting_tools import AGENTS, RENDERERS, report, watching
 from server_faults import FAULTS, ON_REUSE, ONLY_TIME_ENDS
 from stepping import Caller, Interruption, run, watched
+from told_secrets import told_in
 
 from tcb_async import Account, TcbClient
 from tcb_async._redact import Hidden
@@ -47,6 +48,22 @@ NETWORK = (
     BlackHole(200),
     HalfOpen(),
 )
+
+
+def body():
+    """The body of a call, with secrets under telling names and one under another."""
+    more = {"refresh_token": PLANTED.texts["refresh token"], "key": PLANTED.texts["untold"]}
+    return {"env": ENV, "component_appsecret": PLANTED.texts["appsecret"], "more": more}
+
+
+def query():
+    """The query of a call, with a secret under a telling name."""
+    return {"name": "calculateMonthlyStatistics", "token": PLANTED.texts["token of 136"]}
+
+
+def bad_path():
+    return f"/tcb/x?access_token={PLANTED.texts['token of 136']}"
+
 
 Call = Callable[[TcbClient], Awaitable[object]]
 
@@ -68,15 +85,15 @@ async def waiting(client):
 
 
 async def any_call(client):
-    return await client.call(LIST, PLANTED.body(), query=PLANTED.query(), repeatable=True)
+    return await client.call(LIST, body(), query=query(), repeatable=True)
 
 
 async def call_of_a_bad_path(client):
-    return await client.call(PLANTED.bad_path(), PLANTED.body(), query=PLANTED.query())
+    return await client.call(bad_path(), body(), query=query())
 
 
 async def call_of_a_bad_query(client):
-    return await client.call(LIST, PLANTED.body(), query=PLANTED.query() | {"limit": 1})
+    return await client.call(LIST, body(), query=query() | {"limit": 1})
 
 
 async def forced(client):
@@ -108,7 +125,7 @@ class Findings:
     _seen: set[str] = attrs.field(factory=set[str])
 
     def note(self, tool, ending, words):
-        self.leaks += [(tool, name, ending, around) for name, around in PLANTED.told_in(words)]
+        self.leaks += [(tool, name, ending, around) for name, around in told_in(words)]
 
     def is_new(self, error):
         """Whether none was seen before with the same frames and, but for numbers, locals."""

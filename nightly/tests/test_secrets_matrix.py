@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from planted_secrets import PLANTED
+from told_secrets import told_in
 
 HERE = Path(__file__).parent
 SUPPORT = HERE.parents[1] / "tests" / "support"
@@ -140,4 +141,4 @@ def test_pytest_locals_show_only_secrets_of_the_caller(pytester, file, tests, to
     run = pytester.runpytest_subprocess("-l", "-vv", "--tb=long", "-p", "no:cacheprovider")
 
     run.assert_outcomes(failed=tests)
-    assert [name for name, _ in PLANTED.told_in(run.stdout.str())] == told
+    assert [name for name, _ in told_in(run.stdout.str())] == told

@@ -25,8 +25,6 @@ from server_faults import LISTING
 from tcb_async import RetryPolicy, TcbClient
 from tcb_async.tokens import AuthorizerToken, ClassicToken, ComponentToken, StableToken
 
-PIECE = 10  # characters: any 20 consecutive ones contain a whole piece
-
 
 class Planted:
     """Secrets as long as WeChat's, which no repr of this object shows."""
@@ -40,27 +38,6 @@ class Planted:
             name: "".join(chance.choices(letters, k=length)) for name, length in lengths.items()
         }
         self.texts["appsecret"] = "".join(chance.choices("0123456789abcdef", k=32))
-
-    def body(self):
-        """The body of a call, with secrets under telling names and one under another."""
-        more = {"refresh_token": self.texts["refresh token"], "key": self.texts["untold"]}
-        return {"env": ENV, "component_appsecret": self.texts["appsecret"], "more": more}
-
-    def query(self):
-        """The query of a call, with a secret under a telling name."""
-        return {"name": "calculateMonthlyStatistics", "token": self.texts["token of 136"]}
-
-    def bad_path(self):
-        return f"/tcb/x?access_token={self.texts['token of 136']}"
-
-    def told_in(self, words):
-        """The names of the secrets told in part, and the text around each part."""
-        for name, text in self.texts.items():
-            for start in range(0, len(text) - PIECE + 1, PIECE):
-                at = words.find(text[start : start + PIECE])
-                if at >= 0:
-                    yield name, words[max(0, at - 200) : at + 60]
-                    break
 
 
 PLANTED = Planted()

@@ -1,9 +1,8 @@
-"""Proxies that accept a few connections, or refuse to CONNECT; and how a client uses one."""
+"""Proxies, some of which refuse to CONNECT; and how a client uses one."""
 
 import asyncio
 from collections import deque
 from collections.abc import Iterable
-from typing import Literal
 
 import attrs
 from listener import Listener
@@ -76,34 +75,6 @@ async def _pass_on(reader, writer):
     while data := await reader.read(Listener.CHUNK):
         writer.write(data)
         await writer.drain()
-
-
-@attrs.define(eq=False)
-class NarrowProxy(Proxy):
-    """Limits the number of concurrent connections, in a way that real proxies have.
-
-    Args:
-        connections: The limit.
-        beyond: The treatment of other connections: they wait until one is closed, are dropped, or
-            get a 503.
-    """
-
-    connections: int
-    beyond: Literal["queue", "drop", "503"]
-    _free: asyncio.Semaphore = attrs.field(init=False)
-
-    @_free.default
-    def _(self):
-        return asyncio.Semaphore(self.connections)
-
-    async def serve(self, reader, writer):
-        if self.beyond == "queue" or not self._free.locked():
-            async with self._free:
-                await super().serve(reader, writer)
-        elif self.beyond == "503":
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-            await writer.drain()
 
 
 @attrs.define(eq=False)

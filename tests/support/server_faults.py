@@ -104,13 +104,6 @@ def bomb(encoding, size=16 * MIB):
     return http_reply(body, headers={"Content-Encoding": encoding})
 
 
-def _bomb(encoding):
-    async def handle(exchange):
-        await exchange.send(bomb(encoding))
-
-    return handle
-
-
 async def _dropped_keep_alive(exchange):
     if exchange.request.nth > 0:
         await exchange.close()
@@ -171,9 +164,9 @@ _HTTP = {
     "truncated_gzip": http_reply(
         gzip.compress(LISTING, mtime=0)[:-20], headers={"Content-Encoding": "gzip"}
     ),
-    "gzip_bomb": _bomb("gzip"),
-    "deflate_bomb": _bomb("deflate"),
-    "br_bomb": _bomb("br"),
+    "gzip_bomb": lambda *_: bomb("gzip"),
+    "deflate_bomb": lambda *_: bomb("deflate"),
+    "br_bomb": lambda *_: bomb("br"),
     **{
         f"redirect_{code}": http_reply(LISTING, code, {"Location": "/elsewhere"})
         for code in (301, 302, 303, 307, 308)

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
-from constants import APPSECRET, AUTHORIZER, ENV, LIST, MERCHANT, PLATFORM, STABLE
+from constants import APPSECRET, AUTHORIZER, MERCHANT, PLATFORM, STABLE
 from token_fixtures import (
     Merchant,
     PacedApi,
@@ -16,8 +16,7 @@ from token_fixtures import (
     wechat,
 )
 
-from tcb_async import TcbClient, TokenError
-from tcb_async.emulator import token_id
+from tcb_async import TcbClient
 from tcb_async.tokens import MemoryStore
 from tcb_async.tokens.refresh import make_host_key
 
@@ -28,10 +27,6 @@ async def two_hosts():
     async with AsyncExitStack() as stack:
         here, there = [await stack.enter_async_context(wechat()) for _ in range(2)]
         yield here, there
-
-
-def was_sent(token, emulator):
-    return token_id(token) in {seen.token_id for seen in emulator.requests}
 
 
 async def test_clients_of_two_hosts_may_share_a_provider(two_hosts):
@@ -63,26 +58,6 @@ async def test_clients_of_two_hosts_may_share_a_store(two_hosts):
     assert (here.counts[STABLE], there.counts[STABLE]) == (1, 1)
     for emulator, token in zip(two_hosts, tokens, strict=False):
         assert (await store.get(stored_key(emulator))).token == token
-
-
-async def test_client_of_a_second_host_leaves_the_token_alone(two_hosts):
-    here, there = two_hosts
-    provider = stable(here)
-    async with TcbClient(provider, base_url=here.url) as client:
-        await walk(client)
-        async with open_api(here) as api:
-            token = (await provider.get_token(api)).reveal()
-        async with TcbClient(provider, base_url=there.url) as pointed_elsewhere:
-            there.fail_next(40001, times=9, path=LIST)
-            with pytest.raises(TokenError, match="40001"):
-                await pointed_elsewhere.count_functions(ENV)
-            there.clear_faults()
-            assert await walk(pointed_elsewhere) == 57
-        assert await walk(client) == 57
-
-    assert here.counts[STABLE] == 1
-    assert not was_sent(token, there)
-    assert was_sent(token, here)
 
 
 async def test_rotated_refresh_token_stays_at_its_host(two_hosts):

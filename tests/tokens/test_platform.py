@@ -1,14 +1,12 @@
 """Tokens of a third-party platform, and of the merchants that authorised it."""
 
 import asyncio
-import json
 
 import pytest
-from constants import APPSECRET, AUTHORIZER, COMPONENT, LIFE, MERCHANT, PLATFORM
+from constants import APPSECRET, AUTHORIZER, COMPONENT, MERCHANT, PLATFORM
 from token_fixtures import never
 
 from tcb_async import ConfigurationError, TokenError
-from tcb_async.emulator import Fault
 from tcb_async.tokens import AuthorizerToken, ComponentToken
 
 
@@ -44,17 +42,6 @@ class TestMerchant:
         assert caught.value.errcode == 40001
         assert caught.value.rid is not None
         assert (emulator.counts[COMPONENT], merchant.asked) == (2, 2)
-
-    async def test_reissued_platform_token_is_not_sent_again(self, emulator, merchant, api):
-        token = await merchant.component.get_token(api)
-        reply = json.dumps({"component_access_token": token.reveal(), "expires_in": LIFE}).encode()
-        emulator.script([Fault.body(reply)], path=COMPONENT)
-        emulator.fail_next(42001, path=AUTHORIZER)
-
-        with pytest.raises(TokenError, match="component access token"):
-            await merchant.token().get_token(api)
-
-        assert (emulator.counts[COMPONENT], merchant.asked) == (2, 1)
 
     async def test_other_refusals_are_raised_with_advice(self, emulator, merchant, api):
         emulator.fail_next(61004, path=AUTHORIZER)

@@ -225,18 +225,6 @@ class TestNonsense:
         assert await stored_token(redis, in_redis(emulator)) == token.reveal()
         assert time.monotonic() - started < 10
 
-    @pytest.mark.parametrize("left", ["a huge token", "nonsense with the highest version"])
-    async def test_invalid_refresh_token_is_replaced(self, emulator, merchant, api, redis, left):
-        merchant.rotate()
-        key = in_redis(emulator, "refresh", f"{PLATFORM}:{MERCHANT}")
-        await redis.set(key, NONSENSE[left])
-
-        assert await merchant.shared_token(RedisStore(redis)).get_token(api)
-
-        assert merchant.saved == [merchant.accepted]
-        assert await stored_token(redis, key) == merchant.accepted
-        assert merchant.asked <= 2
-
     async def test_other_values_are_not_deleted(self, emulator, redis, store):
         await redis.set(in_redis(emulator), "null")
 

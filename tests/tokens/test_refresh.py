@@ -28,16 +28,6 @@ class TestOneRefresh:
         assert walked == [57] * 200
         assert emulator.counts[STABLE] == 2
 
-    async def test_cancelled_starter_does_not_stop_the_refresh(self, emulator, client):
-        first, *others = [asyncio.create_task(walk(client)) for _ in range(200)]
-        await a_turn()
-        first.cancel()
-
-        assert await asyncio.gather(*others) == [57] * 199
-
-        assert first.cancelled()
-        assert emulator.counts[STABLE] == 1
-
     async def test_refresh_survives_all_its_callers(self, emulator, api, provider):
         callers = [asyncio.create_task(provider.get_token(api)) for _ in range(3)]
         await a_turn()
@@ -154,14 +144,6 @@ class TestAheadOfTime:
             emulator.clock.advance(1)
 
         assert emulator.counts[STABLE] == 2
-
-    async def test_token_with_300_s_left_is_not_refreshed(self, emulator, api, provider):
-        old = await stable(emulator).get_token(api)
-        emulator.clock.advance(LIFE - 301)
-
-        assert await provider.get_token(api) == old
-        assert provider.expires_at == emulator.clock() + 301
-        assert not api.transport.live
 
     async def test_next_client_refreshes_for_a_closed_one(self, emulator, api, provider):
         old = await provider.get_token(api)

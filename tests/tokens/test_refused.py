@@ -4,9 +4,9 @@ import asyncio
 import json
 
 import pytest
-from constants import APPID, APPSECRET, CLASSIC, COMPONENT, ENV, LIFE, LIST, PLATFORM, STABLE
+from constants import APPID, APPSECRET, CLASSIC, ENV, LIFE, LIST, STABLE
 from leaks import eventually
-from token_fixtures import PlainStore, a_turn, open_api, stable, stored_key, walk
+from token_fixtures import PlainStore, a_turn, stable, stored_key, walk
 
 from tcb_async import RateLimitError, TcbClient, TokenError
 from tcb_async.emulator import Fault, token_id
@@ -191,16 +191,6 @@ class TestRefusedAgain:
         assert await provider.get_token(api) != "dead-8"
         assert emulator.counts[STABLE] == 2
 
-    async def test_wechat_is_called_for_a_platform_token_too(self, emulator, merchant, api, store):
-        component = merchant.new_component(store)
-        await component.get_token(api)
-        emulator.expire_tokens()
-        await leave_a_dead_one(store, stored_key(emulator, "component", PLATFORM), emulator)
-
-        assert await merchant.token(component).get_token(api)
-
-        assert (emulator.counts[COMPONENT], merchant.asked) == (2, 3)
-
     async def test_callable_is_not_called_a_third_time(self, emulator):
         given = [f"dead-{number}" for number in range(9)]
 
@@ -270,19 +260,3 @@ class TestForced:
 
         assert await provider.get_token(api) != await ordinary
         assert emulator.counts[STABLE] == 2
-
-
-class TestClassic:
-    async def test_classic_token_heals_after_a_foreign_request(self, emulator):
-        provider = ClassicToken(APPID, APPSECRET, clock=emulator.clock)
-        async with TcbClient(provider, base_url=emulator.url) as client, open_api(emulator) as api:
-            assert await walk(client) == 57
-            assert (emulator.requests[0].method, emulator.requests[0].path) == ("GET", CLASSIC)
-            theirs = ClassicToken(APPID, APPSECRET, clock=emulator.clock)
-            stolen = token_id((await theirs.get_token(api)).reveal())
-            emulator.clock.advance(301)
-
-            assert await walk(client) == 57
-
-        assert emulator.counts[CLASSIC] == 3
-        assert emulator.requests[-1].token_id != stolen

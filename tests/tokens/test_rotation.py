@@ -6,7 +6,6 @@ import math
 
 import pytest
 from constants import AUTHORIZER, COMPONENT, ENV, LIFE, LIST, MERCHANT, PLATFORM
-from leaks import eventually
 from token_fixtures import FrailStore, PacedApi, a_ticket, a_turn
 
 from tcb_async import ClientClosedError, TcbClient, TokenError
@@ -107,16 +106,6 @@ class TestRotation:
         await ended.wait()
 
         assert loop.time() == 1 + 10
-
-    async def test_early_refresh_saves_it_too(self, emulator, merchant, provider, api):
-        await provider.get_token(api)
-        emulator.clock.advance(LIFE - 100)
-        merchant.rotate()
-
-        await provider.get_token(api)
-        await eventually(lambda: not api.transport.live)
-
-        assert merchant.saved == [merchant.accepted]
 
     @pytest.mark.parametrize("nonsense", [None, "", 7, "two words", "a line break\n"])
     async def test_invalid_refresh_token_is_neither_saved_nor_used(

@@ -22,25 +22,17 @@ from tcb_async.tokens import (
 TOKEN = "planted-access-token-0123456789abcdef"
 
 
-def of_merchant(merchant):
+async def test_unsaved_refresh_token_is_not_shown(emulator, merchant, caplog):
+    caplog.set_level(logging.DEBUG)
     merchant.rotate()
     merchant.failures = 1
-    return merchant.token()
-
-
-async def test_unsaved_refresh_token_is_not_shown(emulator, merchant, caplog):
-    said = await told_by(of_merchant(merchant), emulator, caplog, why="on_rotate failed")
-
-    assert [words for words in said if merchant.accepted in words] == []
-
-
-async def told_by(provider, emulator, caplog, why=None):
-    """All that is said when a call fails."""
-    caplog.set_level(logging.DEBUG)
-    async with TcbClient(provider, base_url=emulator.url, retry=RetryPolicy(attempts=1)) as client:
-        with pytest.raises(TcbError, match=why) as caught:
+    provider, retry = merchant.token(), RetryPolicy(attempts=1)
+    async with TcbClient(provider, base_url=emulator.url, retry=retry) as client:
+        with pytest.raises(TcbError, match="on_rotate failed") as caught:
             await client.count_functions(ENV)
-    return [*shown_by(caught.value), caplog.text, repr(provider), repr(client)]
+
+    said = [*shown_by(caught.value), caplog.text, repr(provider), repr(client)]
+    assert [words for words in said if merchant.accepted in words] == []
 
 
 async def test_cancelled_call_shows_no_frame_of_the_store(emulator, api):

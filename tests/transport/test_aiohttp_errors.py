@@ -171,14 +171,3 @@ async def test_text_of_a_library_is_in_no_error_and_no_log(serve, caplog, shown)
     log = "\n".join(record.getMessage() for record in caplog.records)
     assert re.search(rf"failed unexpectedly \({shown}\)(.|\n)* in fail\n", log)
     assert leaks_of([SECRET], [*shown_by(caught.value), log]) == []
-
-
-async def test_certificate_error_shows_only_openssls_reason(mocked_http):
-    """Real certificates are in ``test_tls``."""
-    refused = ssl.SSLCertVerificationError(1, SECRET)
-    refused.verify_message = "reason"
-
-    error = await raised(mocked_http, aiohttp.ClientConnectorCertificateError(KEY, refused))
-
-    assert "was not accepted (reason); check this machine's clock" in error.message
-    assert leaks_of([SECRET], [error.message]) == []

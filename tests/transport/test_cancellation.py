@@ -8,12 +8,11 @@ import itertools
 
 import aiohttp
 import pytest
+from constants import ENV
 from leaks import eventually
 
 from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TransportError
 from tcb_async.emulator import Fault
-
-ENV = "test-777bb9"
 
 
 async def a_walk(client):

@@ -6,6 +6,7 @@ import pickle
 
 import attrs
 import pytest
+from constants import ENV
 from leaks import no_leaks
 from raw_server import RawServer, http_reply
 from server_faults import (
@@ -30,7 +31,6 @@ from tcb_async import (
     TransportError,
 )
 
-ENV = "test-777bb9"
 ONCE = RetryPolicy(attempts=1)
 AT_ONCE = RetryPolicy(sleep=lambda _: asyncio.sleep(0))
 

@@ -96,37 +96,30 @@ async def test_no_echo_shows_it_in_any_encoding(echo, kind, caplog):
         assert leaks_of([SECRET], said) == []
 
 
-@pytest.mark.parametrize("form", PROXY_FORMS)
-@pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_no_error_shows_the_password_of_a_proxy(scheme, form, monkeypatch, caplog):
+OTHER_VARIABLES = ("all_proxy", "ALL_PROXY", "HTTPS_PROXY", "http_proxy")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "form", "variable"),
+    [
+        *((it, form, f"{it}_proxy") for it in ("http", "https") for form in PROXY_FORMS),
+        *(("https", "http://svc:{}", variable) for variable in OTHER_VARIABLES),
+    ],
+)
+async def test_no_error_shows_the_password_of_a_proxy(scheme, form, variable, monkeypatch, caplog):
     caplog.set_level(logging.DEBUG)
-    password, variable = "hunter2-production", f"{scheme}_proxy"
+    password = "hunter2-production"
     use_proxy(monkeypatch, form.format(password), [variable])
-    retry = RetryPolicy(attempts=1)
-    async with TcbClient(
-        "T", base_url=f"{scheme}://127.0.0.1:1", retry=retry, trust_env=True
-    ) as client:
+    retry, url = RetryPolicy(attempts=1), f"{scheme}://127.0.0.1:1"
+    async with TcbClient("T", base_url=url, retry=retry, trust_env=True) as client:
         with pytest.raises(TransportError) as caught:
             await client.count_functions(ENV)
 
     said = [*shown_by(caught.value), *logged(caplog.records), str(problem_of(caught.value))]
     assert leaks_of([password], said) == []
-    # aiohttp ignores a proxy that is reached by TLS, and warns.
-    assert (variable in caught.value.message) is not form.startswith("https:")
-
-
-@pytest.mark.parametrize("variable", ["all_proxy", "ALL_PROXY", "HTTPS_PROXY", "http_proxy"])
-async def test_variables_of_other_proxies_are_as_safe(variable, monkeypatch, caplog):
-    caplog.set_level(logging.DEBUG)
-    use_proxy(monkeypatch, "http://svc:hunter2-production", [variable])
-    async with TcbClient(
-        "T", base_url="https://127.0.0.1:1", retry=RetryPolicy(attempts=1), trust_env=True
-    ) as client:
-        with pytest.raises(TransportError) as caught:
-            await client.count_functions(ENV)
-
-    said = [*shown_by(caught.value), *logged(caplog.records)]
-    assert leaks_of(["hunter2-production"], said) == []
+    if variable == f"{scheme}_proxy":
+        # aiohttp ignores a proxy that is reached by TLS, and warns.
+        assert (variable in caught.value.message) is not form.startswith("https:")
 
 
 class _Handing:

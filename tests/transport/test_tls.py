@@ -3,12 +3,11 @@
 import re
 
 import pytest
+from constants import ENV
 from tls_emulator import knows_our_ca, over_tls
 
 from tcb_async import TcbClient, TransportError
 from tcb_async.emulator import Emulator, Fault
-
-ENV = "test-777bb9"
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 from aiohttp import ClientTimeout
-from constants import LIST
+from constants import ENV, LIST
 from proxies import use_proxy
 from raw_server import RawServer, http_reply
 from server_faults import FAULTS, LISTING, OK, UNENDING
@@ -24,7 +24,6 @@ from tcb_async import TransportError as NoAnswer
 from tcb_async.emulator import Fault
 from tcb_async.tokens import ClassicToken, StableToken
 
-ENV = "test-777bb9"
 MIB = 2**20
 ONCE = RetryPolicy(attempts=1)
 

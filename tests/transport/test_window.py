@@ -1,62 +1,38 @@
 """The window at work: it finds a server's capacity, and grows with it."""
 
 import asyncio
-import random
-from collections import Counter
 from contextlib import nullcontext
 from itertools import pairwise
+from unittest.mock import MagicMock
 
-import attrs
 import pytest
+from constants import ENV
 from leaks import eventually
 
-from tcb_async import RateLimitError, RetryPolicy, TcbError, TransportError
-from tcb_async._transport import ApiRequest, Call, Transport
+from tcb_async import RetryPolicy
 from tcb_async.emulator import Fault
-from tcb_async.limits import Window
-from tcb_async.retry import RetryQuota
 
-ENV = "test-777bb9"
 PAGES, PAGE_SIZE, CEILING = 79, 20, 16
 ROWS = 1 + PAGES * (PAGE_SIZE - 1)
 
 
-@attrs.define
-class Sizes:
-    """Watches a client, and notes the size of its window at each attempt."""
-
-    seen: list[int] = attrs.field(factory=list)
-
-    def attempting(self, attempt):
-        self.seen.append(attempt.window)
-        return nullcontext()
-
-    def walk_started(self, env):  # noqa: ARG002 - the protocol's
-        return self
-
-    def fetching(self):
-        return nullcontext()
-
-    def ended(self, stats, error):
-        """Nothing is noted here."""
-
-    @property
-    def steps(self):
-        """The old and the new value."""
-        return [(old, new) for old, new in pairwise(self.seen) if old != new]
-
-
 @pytest.fixture
 def sizes():
-    return Sizes()
+    """The size of the client's window at each attempt."""
+    return []
 
 
 @pytest.fixture
 async def client(emulator, client_of, sizes):
+    def attempting(attempt):
+        sizes.append(attempt.window)
+        return nullcontext()
+
     emulator.deploy(ENV, count=ROWS)
     emulator.latency = 0.001
     retry = RetryPolicy(sleep=lambda _: asyncio.sleep(0.005))
-    return await client_of(emulator, concurrency=CEILING, retry=retry, observer=sizes)
+    observer = MagicMock(attempting=attempting)
+    return await client_of(emulator, concurrency=CEILING, retry=retry, observer=observer)
 
 
 async def walk(client):
@@ -74,7 +50,7 @@ async def test_overloaded_server_gets_two_requests_per_page(emulator, client, si
     assert await walk(client) == names(emulator)
 
     assert len(emulator.requests) <= 2 * PAGES
-    later = sizes.seen[PAGES // 2 :]
+    later = sizes[PAGES // 2 :]
     assert sum(later) / len(later) <= 2 * emulator.capacity
 
 
@@ -88,8 +64,9 @@ async def test_sign_of_overload_halves_the_window_once(emulator, client, sizes, 
 
     assert await walk(client) == names(emulator)
 
-    assert sizes.steps[0] == (CEILING, CEILING // 2)
-    assert all(new == old + 1 for old, new in sizes.steps[1:])
+    first, *later = [(old, new) for old, new in pairwise(sizes) if old != new]
+    assert first == (CEILING, CEILING // 2)
+    assert all(new == old + 1 for old, new in later)
 
 
 @pytest.mark.parametrize("fault", NOT_TOO_MUCH, ids=str)
@@ -98,7 +75,7 @@ async def test_other_failures_do_not_shrink_it(emulator, client, sizes, fault):
 
     assert await walk(client) == names(emulator)
 
-    assert set(sizes.seen) == {CEILING}
+    assert set(sizes) == {CEILING}
 
 
 async def test_cancelled_calls_do_not_grow_it(emulator, client, sizes):
@@ -115,96 +92,15 @@ async def test_cancelled_calls_do_not_grow_it(emulator, client, sizes):
     tasks[0].cancel()
     await asyncio.wait(tasks)
 
-    assert sizes.seen[2:] == [2] * 9
+    assert sizes[2:] == [2] * 9
 
 
-@attrs.define(eq=False)
-class Peer(Transport):
-    """A transport to a peer that replies in virtual time: `reply` returns the seconds."""
+async def test_retry_precedes_waiting_first_attempts(emulator, client_of):
+    emulator.deploy(ENV)
+    emulator.script([Fault.errcode(-1)])
+    retry = RetryPolicy(sleep=lambda _: asyncio.sleep(0))
+    client = await client_of(emulator, concurrency=1, retry=retry)
 
-    reply: object = attrs.field(kw_only=True)
-    in_flight: int = 0
+    await asyncio.gather(*(client.function_page(ENV, offset=offset) for offset in range(4)))
 
-    def get_session(self):
-        """A transport without a network."""
-
-    async def send(self, *_, **_facts):
-        await asyncio.sleep(0.01)  # on its way, so that a burst is sent before its first failure
-        self.in_flight += 1
-        try:
-            await asyncio.sleep(self.reply(self))
-        finally:
-            self.in_flight -= 1
-        return b""
-
-
-def calls_to(reply, *, concurrency, deadline=60.0):
-    """Returns a function that calls a peer."""
-    clock, chance = asyncio.get_running_loop().time, random.Random(7).random
-    retry = RetryPolicy(clock=clock, random=chance, deadline=deadline)
-    quota = RetryQuota.for_window(concurrency)
-    peer = Peer("http://127.0.0.1:9", Window(concurrency), retry, quota, reply=reply)
-    request = ApiRequest(peer.target("/tcb/listfunctions", {}), None)
-    return lambda: Call(peer, request, bytes).run()
-
-
-async def failed(walks, pages, call):
-    """Return how many of these concurrent walks fail."""
-
-    async def walk():
-        for _ in range(pages):
-            await call()
-
-    ended = await asyncio.gather(*(walk() for _ in range(walks)), return_exceptions=True)
-    return sum(isinstance(end, TcbError) for end in ended)
-
-
-@pytest.mark.looptime
-async def test_2000_walks_survive_one_percent_of_faults():
-    chance = random.Random(1)
-
-    def fail_now_and_then(_):
-        if chance.random() < 0.01:
-            raise TransportError("reset")
-        return 1.0
-
-    call = calls_to(fail_now_and_then, concurrency=64)
-
-    assert await failed(2000, 3, call) == 0, "a retry precedes first attempts"
-
-
-@pytest.mark.looptime
-@pytest.mark.parametrize(("concurrency", "seed"), [(8, 0), (32, 1), (40, 0), (64, 1)])
-async def test_200_accounts_succeed_at_a_peer_of_capacity_two(concurrency, seed):
-    """A first burst of failures is not a storm of retries."""
-    chance = random.Random(seed)
-
-    def refuse_a_third(peer):
-        if peer.in_flight > 2:
-            error = TransportError("HTTP 503", status=503)
-            error._overload = True
-            raise error
-        return chance.uniform(0.02, 0.08)
-
-    call = calls_to(refuse_a_third, concurrency=concurrency)
-    rounds = [await failed(concurrency, 5, call) for _ in range(200 // concurrency)]
-
-    assert sum(rounds) == 0
-
-
-@pytest.mark.looptime
-@pytest.mark.parametrize("second", [0, 20, 40])
-async def test_six_listings_share_a_quota_of_60_requests_a_minute(second):
-    """As ``how-to/troubleshooting.md`` says. They begin at this second of a minute."""
-    clock, sent = asyncio.get_running_loop().time, Counter[float]()
-
-    def refuse_above_60(_):
-        minute = (second + clock()) // 60
-        sent[minute] += 1
-        if sent[minute] > 60:
-            raise RateLimitError("slow down", errcode=45011)
-        return 0.05
-
-    call = calls_to(refuse_above_60, concurrency=1, deadline=90.0)
-
-    assert await failed(6, 21, call) == 0
+    assert [seen.body["offset"] for seen in emulator.requests] == [0, 1, 0, 2, 3]
