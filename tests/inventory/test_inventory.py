@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from constants import APPSECRET, AUTHORIZER, COMPONENT, ENVIRONMENTS, LIST, PLATFORM
 from hand_clock import HandClock
-from leaks import no_leaks
+from leaks import eventually, no_leaks
 from merchants import Platform
 
 from tcb_async import (
@@ -440,6 +440,19 @@ class TestPace:
         async with platform.client() as client:
             await found_in(client, platform.accounts())
         assert max(counts) == 1
+
+    async def test_the_last_account_gets_the_window_while_it_is_listed(self, emulator):
+        platform = Platform(emulator, 1, functions=400)
+        emulator.script(itertools.repeat(Fault.delay(0.01)))
+
+        async def accounts():
+            yield platform.account(platform.appids[0])
+            await eventually(lambda: emulator.counts[LIST] > 1)
+            assert emulator.peak_in_flight == 1
+
+        async with platform.client() as client:
+            await found_in(client, accounts())
+        assert emulator.peak_in_flight > 1
 
     async def test_last_two_accounts_have_half_of_the_window_each(self, emulator):
         platform = Platform(emulator, 2, functions=400)
