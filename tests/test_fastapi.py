@@ -226,18 +226,6 @@ LOGIN = {
 }
 
 
-@pytest.mark.parametrize("response_model", [list[CloudFunction], None], ids=["typed", "untyped"])
-def test_route_may_return_functions_as_they_are(response_model):
-    app = FastAPI()
-
-    @app.get("/functions", response_model=response_model)
-    async def functions() -> object:
-        return [CloudFunction(**LOGIN)]  # type: ignore[arg-type]
-
-    with TestClient(app) as service:
-        assert service.get("/functions").json() == [LOGIN]
-
-
 FUNCTION = CloudFunction(**LOGIN)  # type: ignore[arg-type]
 REFERENCE = {"$ref": "#/components/schemas/CloudFunction"}
 
@@ -246,6 +234,7 @@ REFERENCE = {"$ref": "#/components/schemas/CloudFunction"}
 @pytest.mark.parametrize(
     ("value", "shown", "field", "schema"),
     [
+        (FUNCTION, LOGIN, "name", {"title": "Name", "type": "string"}),
         (
             FunctionPage([FUNCTION], 1, 0, 20),
             {"items": [LOGIN], "total": 1, "offset": 0, "limit": 20},
@@ -260,7 +249,7 @@ REFERENCE = {"$ref": "#/components/schemas/CloudFunction"}
         ),
     ],
 )
-def test_route_may_return_a_page_or_a_change(value, shown, field, schema, *, annotated):
+def test_route_may_return_a_function_a_page_or_a_change(value, shown, field, schema, *, annotated):
     kind = type(value)
     app = FastAPI()
 

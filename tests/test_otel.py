@@ -141,14 +141,6 @@ OURS = "tcb_async.exceptions."
         (Fault.status(429), (429, "429", None, False)),
         (Fault.reset(), (None, f"{OURS}TransportError", None, True)),
     ],
-    ids=[
-        "an errcode",
-        "an errcode without a rid",
-        "a TcbCode",
-        "HTTP 503",
-        "HTTP 429",
-        "no reply",
-    ],
 )
 async def test_failed_attempt_names_its_error(emulator, watched, fault, expected):
     status, error_type, errcode, is_described = expected

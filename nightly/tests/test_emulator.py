@@ -1,18 +1,23 @@
-"""The emulator with slow readers, with threads that change it, and in a forked child."""
+"""The emulator with slow readers, with threads that change it, and with requests of any kind."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlencode
 
-from constants import LIST
-from emulator_client import blocking_list
+from constants import AUTHORIZER, BATCH_FUNCTIONS, LIST, MERCHANTS
+from emulator_client import RIGHT, asking, blocking_list, populated, send_raw
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from leaks import eventually
 
 from tcb_async.emulator import Emulator, Fault
+from tcb_async.emulator.wire import ERRMSG
 
 ENV = "test-777bb9"
 
@@ -88,3 +93,54 @@ def test_threads_change_the_emulator_concurrently():
             assert len(page["functions"]) == page["total_count"]
         assert [change.exception() for change in changing] == [None] * 3
         assert emulator.functions(ENV) == before
+
+
+METHODS = [b"POST"] * 6 + [b"GET", b"PUT", b"HEAD", b"OPTIONS", b"DELETE", b"BREW"]
+TARGETS = [
+    *(b"/", b"//", b"/%ff", b"/%00", b"*", b"/[", b"/tcb/listfunctions?%", b"http://[/tcb"),
+    *(b"http://x/tcb/listfunctions", b"/tcb/listfunctions\xff", b"/tcb/" + b"x" * 9000),
+    b"/tcb/listfunctions?access_token=%ff%ed%a0%80",
+]
+HEADERS = [
+    *(b"Content-Encoding: gzip", b"Content-Encoding: br", b"Content-Type: multipart/form-data"),
+    *(b"Content-Type: ;;;charset=\xff", b"Accept: \xff", b"Expect: a miracle"),
+    *(b"Cookie: \xff=\x01", b"Connection: keep-alive, x", b"X-Long: " + b"y" * 7000),
+    b"Range: bytes=0-",
+]
+FIELDS = sorted({"limit", "searchkey", "force_refresh"}.union(*RIGHT.values()))
+NUMBERS = st.integers() | st.just(10**30) | st.floats()
+JSON_VALUES = st.none() | st.booleans() | NUMBERS | st.text() | st.just([])
+
+
+@settings(max_examples=3000)
+@given(
+    method=st.sampled_from(METHODS),
+    path=st.sampled_from(sorted(RIGHT)),
+    target=st.none() | st.sampled_from(TARGETS),
+    header=st.none() | st.sampled_from(HEADERS),
+    changed=st.dictionaries(st.sampled_from(FIELDS), JSON_VALUES),
+    body=st.none() | st.binary(max_size=50),
+)
+async def test_any_request_gets_a_documented_errcode_or_http_4xx(
+    *, method, path, target, header, changed, body
+):
+    async with asking(populated()) as asker:
+        is_for_platforms = path in {AUTHORIZER, MERCHANTS, BATCH_FUNCTIONS}
+        token = await asker.platform_token() if is_for_platforms else asker.emulator.token
+        query = urlencode({**RIGHT[path], "access_token": token})
+        if body is None:
+            body = json.dumps({**RIGHT[path], **changed}).encode()
+        lines = [
+            method + b" " + (target or f"{path}?{query}".encode()) + b" HTTP/1.1",
+            b"Host: x",
+            b"Connection: close",
+            b"Content-Length: %d" % len(body),
+            *filter(None, [header]),
+        ]
+        reply = await send_raw(asker.emulator, b"\r\n".join([*lines, b"", body]))
+        head, _, rest = reply.partition(b"\r\n\r\n")
+        status = int(head.split()[1])
+        assert status in {200, 400, 413, 417}
+        if status == 200 and method != b"HEAD":
+            assert json.loads(rest).get("errcode", 0) in {0, *ERRMSG}
+        assert asker.emulator.in_flight == 0

@@ -72,13 +72,6 @@ class TestMerchants:
         }
         assert bakery == {"authorizer_appid": BAKERY, "auth_time": int(APRIL_2019)}
 
-    async def test_refresh_token_in_the_list_is_the_current_one(self, wechat):
-        wechat.emulator.add_authorizer(PLATFORM, MERCHANT, "refresh-1")
-        wechat.emulator.rotate_refresh_token(PLATFORM, MERCHANT)
-        rotated = (await wechat.merchant_reply(MERCHANT))["authorizer_refresh_token"]
-        assert rotated != "refresh-1"
-        assert (await wechat.call(MERCHANTS))["list"][0]["refresh_token"] == rotated
-
     async def test_merchants_join_and_leave_while_the_list_is_read(self, wechat):
         emulator = wechat.emulator
         appids = emulator.add_merchants(PLATFORM, 3)
@@ -214,10 +207,6 @@ class TestPlatformsOwnEnvironments:
                 assert (await wechat.call(path, token=wrong))["errcode"] == 40001
         for path in (ENVIRONMENTS, LIST):
             assert (await wechat.call(path, token=token))["errcode"] == 40001
-
-    async def test_platform_without_cloud_development_is_refused(self, wechat):
-        wechat.emulator.set_cloud_development(PLATFORM, enabled=False)
-        assert (await wechat.call(BATCH_FUNCTIONS))["errcode"] == 85088
 
 
 class TestManyMerchants:

@@ -26,8 +26,6 @@ from tcb_async.inventory.store import InventoryRun
 from tcb_async.models import CHINA_STANDARD_TIME
 
 WINDOW = 8
-
-
 YESTERDAY, TODAY = "2026-01-30", "2026-01-31"
 
 
@@ -297,21 +295,6 @@ class TestWhoseAccountsAStoreHas:
             "3 accounts of the last run were not in this list and are recorded as departed\n"
         )
 
-    async def test_a_corrected_account_is_not_missing(self, shop):
-        shop.platform.appids[3:] = []
-        path = await shop.write_accounts()
-        right = path.read_text(encoding="utf-8")
-        appid = shop.platform.appids[0]
-        path.write_text(right.replace(f'"{appid}"', '"wxtypo"'), encoding="utf-8")
-        shop.emulator.fail_next(48001, path=LIST)
-        words = ("--accounts", str(path), "-o", str(shop.store))
-        assert (await shop.run(*words)).code == 6
-        path.write_text(right, encoding="utf-8")
-        result = await shop.run(*words)
-        assert result.code == 0
-        assert f"not in this list, so removed from run {TODAY}: wxtypo\n" in result.err
-        assert shop.listed() == shop.deployed()
-
     async def test_a_merchant_that_leaves_after_its_listing_has_departed(self, shop):
         await shop.run("-o", str(shop.store), "--run", YESTERDAY)
         await shop.run()
@@ -374,17 +357,16 @@ class TestThePlatformIsRefused:
 BAD_LINES = {
     "{": "it is not one complete JSON object",
     '{"appid": "wxa", "access_token": "t", "envs": []}': "envs is empty: name environments",
-    "[]": "Expected `object`, got `array`",
-    '{"access_token": "t"}': "missing required field `appid`",
     '{"appid": "wxa"}': "missing required field `access_token`",
-    '{"appid": "wxa", "refresh_token": "t"}': "unknown field `refresh_token`",
     '{"appid": "wxa", "access_token": ""}': "token is empty",
-    '{"appid": "wx a", "access_token": "t"}': "appid contains white space",
     '{"appid": "wxa", "access_token": "t", "env": "x"}': "unknown field `env`",
-    '{"appid": "wxa", "access_token": "t", "envs": [" "]}': "must be the id of an environment",
     '{"appid": "wxgood", "access_token": "t"}': "wxgood is in line 1 already",
 }
 USAGE = "is in line 1 already"  # two lines that contradict each other, as two options would
+
+
+def link_to_a_device(path):
+    path.symlink_to("/dev/null")
 
 
 class TestBadInput:
@@ -447,15 +429,9 @@ class TestBadInput:
         assert result.code == 3
         assert f"{path}, line 1: it is not in UTF-8: save the file as UTF-8" in result.err
 
-    @pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
-    async def test_a_store_must_be_a_regular_file(self, shop, kind):
-        match kind:
-            case "folder":
-                shop.store.mkdir()
-            case "pipe":
-                os.mkfifo(shop.store)
-            case _:
-                shop.store.symlink_to("/dev/null")
+    @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, link_to_a_device])
+    async def test_a_store_must_be_a_regular_file(self, shop, make):
+        make(shop.store)
         result = await shop.run()
         assert result.code == 3
         assert re.fullmatch(

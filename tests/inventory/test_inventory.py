@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from constants import APPSECRET, AUTHORIZER, COMPONENT, ENVIRONMENTS, LIST, PLATFORM
 from hand_clock import HandClock
-from leaks import no_leaks
+from leaks import eventually, no_leaks
 from merchants import Platform
 
 from tcb_async import (
@@ -183,15 +183,8 @@ BROKEN = {
     "is over its quota": (forever(45009), DailyQuotaError, 45009, "failed"),
     "has a token that is refused": (forever(40001), TokenError, 40001, "failed"),
     "has an environment that is gone": (forever(-501000), ParameterError, -501000, "failed"),
-    "is busy": (forever(-1), TcbError, -1, "failed"),
     "gets a page of HTML": (always(Fault.body(b"<html>")), ResponseError, None, "failed"),
     "is reset": (always(Fault.reset()), TransportError, None, "failed"),
-    "is redirected": (
-        always(Fault.status(307, b"", {"Location": "https://x/"})),
-        ResponseError,
-        None,
-        "failed",
-    ),
     "has no list of environments": (forever(-1, ENVIRONMENTS), TcbError, -1, "failed"),
 }
 """Ways in which one account breaks; and its error, errcode and status."""
@@ -415,6 +408,23 @@ class TestMerchantsOfAPlatform:
         assert sum(emulator.counts.values()) == 0
 
 
+def in_flight_while(emulator, holds):
+    """Reply slowly; note the requests in flight of an account while a condition holds."""
+    by_token, noted = collections.Counter(), []
+
+    async def slowly(exchange):
+        token = exchange.request.query["access_token"]
+        by_token[token] += 1
+        if holds(by_token):
+            noted.append(by_token[token])
+        await asyncio.sleep(0.01)
+        by_token[token] -= 1
+        return exchange.send(exchange.make_reply())
+
+    emulator.script(itertools.repeat(Fault("slowly", slowly)), path=LIST)
+    return noted
+
+
 class TestPace:
     async def test_as_many_accounts_as_requests_in_flight(self, emulator):
         platform = Platform(emulator, 40, functions=5)
@@ -425,51 +435,32 @@ class TestPace:
 
     async def test_one_request_per_account_while_others_wait(self, emulator):
         platform = Platform(emulator, 40, functions=50)
-        in_flight = collections.Counter()
-        counts = []
         platform.appids.insert(0, emulator.add_merchants(PLATFORM, 1, functions=400)[0])
-
-        async def slowly(exchange):
-            token = exchange.request.query["access_token"]
-            in_flight[token] += 1
-            if platform.taken < len(platform.appids):
-                counts.append(in_flight[token])
-            await asyncio.sleep(0.01)
-            in_flight[token] -= 1
-            return exchange.send(exchange.make_reply())
-
-        emulator.script(itertools.repeat(Fault("slowly", slowly)), path=LIST)
+        counts = in_flight_while(emulator, lambda _: platform.taken < len(platform.appids))
         async with platform.client() as client:
             await found_in(client, platform.accounts())
         assert max(counts) == 1
 
-    async def test_the_last_accounts_share_the_window(self, emulator):
+    async def test_the_last_account_gets_the_window_while_it_is_listed(self, emulator):
         platform = Platform(emulator, 1, functions=400)
         emulator.script(itertools.repeat(Fault.delay(0.01)))
+
+        async def accounts():
+            yield platform.account(platform.appids[0])
+            await eventually(lambda: emulator.counts[LIST] > 1)
+            assert emulator.peak_in_flight == 1
+
         async with platform.client() as client:
-            await found_in(client, platform.accounts())
-        assert emulator.peak_in_flight > 4
+            await found_in(client, accounts())
+        assert emulator.peak_in_flight > 1
 
     async def test_last_two_accounts_have_half_of_the_window_each(self, emulator):
         platform = Platform(emulator, 2, functions=400)
-        in_flight = collections.Counter()
-        maximum = 0
-
-        async def slowly(exchange):
-            nonlocal maximum
-            token = exchange.request.query["access_token"]
-            in_flight[token] += 1
-            if len(in_flight) == 1:
-                maximum = max(maximum, in_flight[token])
-            await asyncio.sleep(0.01)
-            in_flight[token] -= 1
-            return exchange.send(exchange.make_reply())
-
-        emulator.script(itertools.repeat(Fault("slowly", slowly)), path=LIST)
+        counts = in_flight_while(emulator, lambda tokens: len(tokens) == 1)
         emulator.script([Fault.ok(), Fault.delay(0.5)], path=ENVIRONMENTS)
         async with platform.client(concurrency=8) as client:
             await found_in(client, platform.accounts())
-        assert 1 < maximum <= 4, "half of 8, although the second account is not listed yet"
+        assert 1 < max(counts) <= 4, "half of 8, although the second account is not listed yet"
 
     async def test_an_account_is_taken_when_a_slot_is_free(self, emulator):
         platform = Platform(emulator, 40, functions=5)

@@ -34,6 +34,17 @@ def opened(path, day=DAYS[-1]):
     return InventoryStore(path / "inventory.sqlite", clock=noon(day))
 
 
+@pytest.fixture
+def store(tmp_path):
+    with opened(tmp_path) as store:
+        yield store
+
+
+@pytest.fixture
+def run(store):
+    return store.begin()
+
+
 def night(path, day, *found, planned=(), finishes=True, **options):
     """One run, in which this was found."""
     with opened(path, day) as store:
@@ -109,30 +120,27 @@ class TestRuns:
         with InventoryStore(tmp_path / "i.sqlite", clock=late_in_london) as store:
             assert store.begin().run == "2026-01-02"
 
-    def test_progress(self, tmp_path):
-        with opened(tmp_path) as store:
-            assert store.progress() is None
-            run = store.begin()
-            run.save(listing("wxa", get="Go1", put="Go1"))
-            run.save(failure("wxb"))
-            run.save(failure("wxc", 61003))
-            run.save(halted("wxd"))
-            assert store.progress().to_dict() == {
-                "run": DAYS[-1], "is_finished": False, "accounts": 4, "complete": 2, "failed": 1,
-                "denied": 1, "waiting": 0, "environments": 1, "unavailable": 1, "functions": 2,
-                "departed": 0,
-            }  # fmt: skip
-            run.finish()
-            assert store.progress(DAYS[-1]).is_finished
-            assert store.progress(DAYS[0]) is None
+    def test_progress(self, store):
+        assert store.progress() is None
+        run = store.begin()
+        run.save(listing("wxa", get="Go1", put="Go1"))
+        run.save(failure("wxb"))
+        run.save(failure("wxc", 61003))
+        run.save(halted("wxd"))
+        assert store.progress().to_dict() == {
+            "run": DAYS[-1], "is_finished": False, "accounts": 4, "complete": 2, "failed": 1,
+            "denied": 1, "waiting": 0, "environments": 1, "unavailable": 1, "functions": 2,
+            "departed": 0,
+        }  # fmt: skip
+        run.finish()
+        assert store.progress(DAYS[-1]).is_finished
+        assert store.progress(DAYS[0]) is None
 
     @pytest.mark.parametrize("errcode", [-501000, 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 10**30])
-    def test_missing_accounts_have_their_rid_and_errcode(self, tmp_path, errcode):
-        with opened(tmp_path) as store:
-            run = store.begin()
-            run.save(listing("wxa"))
-            run.save(failure("wxb", errcode))
-            (missing,) = store.missing()
+    def test_missing_accounts_have_their_rid_and_errcode(self, store, run, errcode):
+        run.save(listing("wxa"))
+        run.save(failure("wxb", errcode))
+        (missing,) = store.missing()
         assert (missing.appid, missing.status, missing.errcode, missing.rid, missing.message) == (
             "wxb", "failed", errcode if -(2**63) <= errcode < 2**63 else None,
             "61249f85-43a93e56", "it failed",
@@ -146,18 +154,16 @@ class TestRuns:
             ("2027-01-01", "later than today"), (DAYS[0], "contains a later run"),
         ],
     )  # fmt: skip
-    def test_an_impossible_run_is_refused(self, tmp_path, run, why):
+    def test_an_impossible_run_is_refused(self, tmp_path, store, run, why):
         night(tmp_path, DAYS[-1])
-        with opened(tmp_path) as store:
-            with pytest.raises(ConfigurationError, match=why):
-                store.begin(run)
-            store.begin()
+        with pytest.raises(ConfigurationError, match=why):
+            store.begin(run)
+        store.begin()
 
-    def test_an_open_store_begins_one_run(self, tmp_path):
-        with opened(tmp_path) as store:
+    def test_an_open_store_begins_one_run(self, store):
+        store.begin()
+        with pytest.raises(ConfigurationError, match="was begun already: use it, or open"):
             store.begin()
-            with pytest.raises(ConfigurationError, match="was begun already: use it, or open"):
-                store.begin()
 
     def test_a_run_from_the_future_is_refused(self, tmp_path):
         with opened(tmp_path, DAYS[1]) as store:
@@ -181,11 +187,10 @@ class TestRuns:
         with opened(tmp_path) as store, pytest.raises(ConfigurationError, match=said):
             store.begin(source="platform wxb")
 
-    def test_a_store_without_accounts_has_no_source(self, tmp_path):
+    def test_a_store_without_accounts_has_no_source(self, tmp_path, store):
         night(tmp_path, DAYS[0], source="a typing error")
         night(tmp_path, DAYS[0], listing("wxright"), source="right")
-        with opened(tmp_path) as store:
-            assert select(store, "SELECT source FROM runs") == [("right",)]
+        assert select(store, "SELECT source FROM runs") == [("right",)]
 
     def test_disjoint_accounts_are_refused(self, tmp_path):
         night(tmp_path, DAYS[0], listing("wxa"), failure("wxb"))
@@ -309,15 +314,15 @@ class TestLaws:
                 assert select(store, "SELECT count(*) FROM functions") == [(2,)]
                 assert select(store, "SELECT min(first_seen_run) FROM current") == [(DAYS[0],)]
 
-    async def test_no_token_is_in_it(self, emulator, tmp_path):
+    async def test_no_token_is_in_it(self, emulator, tmp_path, run):
         platform = Platform(emulator, 12)
         emulator.fail_next(40001, times=4, path=LIST)
-        async with platform.client() as client:
-            with opened(tmp_path) as store:
-                run = store.begin()
-                async with Inventory(client, platform.accounts()) as inventory:
-                    async for found in inventory:
-                        run.save(found)
+        async with (
+            platform.client() as client,
+            Inventory(client, platform.accounts()) as inventory,
+        ):
+            async for found in inventory:
+                run.save(found)
         written = b"".join(file.read_bytes() for file in tmp_path.iterdir())
         secrets = [emulator.refresh_token("wxplatform000000001", one) for one in platform.appids]
         for secret in (*secrets, platform.ticket):
@@ -393,12 +398,11 @@ class TestDamagedWhileItIsWritten:
             "UPDATE accounts SET functions = 2",
         ],
     )
-    def test_a_changed_account_is_not_read(self, tmp_path, damage):
-        with opened(tmp_path) as store:
-            store.begin().save(listing("wxa", get="Go1"))
-            alter(store, damage)
-            with pytest.raises(ConfigurationError, match="is damaged: put a backup in its place"):
-                list(store.complete_accounts())
+    def test_a_changed_account_is_not_read(self, store, damage):
+        store.begin().save(listing("wxa", get="Go1"))
+        alter(store, damage)
+        with pytest.raises(ConfigurationError, match="is damaged: put a backup in its place"):
+            list(store.complete_accounts())
 
     @pytest.mark.parametrize(
         "damage",
@@ -409,14 +413,13 @@ class TestDamagedWhileItIsWritten:
             "DELETE FROM runs",
         ],
     )
-    def test_a_deleted_row_is_noticed(self, tmp_path, damage):
+    def test_a_deleted_row_is_noticed(self, tmp_path, store, damage):
         for day in DAYS[:2]:
             night(tmp_path, day, listing("wxa", get="Go1"), failure("wxb"))
-        with opened(tmp_path) as store:
+        store.check()
+        alter(store, damage)
+        with pytest.raises(ConfigurationError, match="is damaged"):
             store.check()
-            alter(store, damage)
-            with pytest.raises(ConfigurationError, match="is damaged"):
-                store.check()
 
     def test_an_index_that_hides_an_account_is_damage(self, tmp_path):
         with opened(tmp_path) as store:
@@ -431,31 +434,29 @@ class TestDamagedWhileItIsWritten:
 class TestAccountsThatARunIsToList:
     """A list of accounts may change while it is read: the store contains the planned ones."""
 
-    def test_an_unseen_account_has_failed_and_is_named(self, tmp_path):
-        with opened(tmp_path) as store:
-            run = begin(store, "wxa", "wxb", "wxc")
-            run.save(listing("wxa", get="Go1"))
-            run.save(failure("wxb"))
-            assert [(each.appid, each.status) for each in store.missing()] == [
-                ("wxb", "failed"), ("wxc", "waiting"),
-            ]  # fmt: skip
-            assert store.progress().waiting == 1
-            run.finish()
-            failed, unmet = store.missing()
-            assert (failed.appid, failed.message) == ("wxb", "it failed")
-            assert (unmet.appid, unmet.status) == ("wxc", "failed")
-            assert "no listing of it was saved" in unmet.message
-            progress = store.progress()
-            assert (progress.accounts, progress.failed, progress.waiting) == (3, 2, 0)
+    def test_an_unseen_account_has_failed_and_is_named(self, store):
+        run = begin(store, "wxa", "wxb", "wxc")
+        run.save(listing("wxa", get="Go1"))
+        run.save(failure("wxb"))
+        assert [(each.appid, each.status) for each in store.missing()] == [
+            ("wxb", "failed"), ("wxc", "waiting"),
+        ]  # fmt: skip
+        assert store.progress().waiting == 1
+        run.finish()
+        failed, unmet = store.missing()
+        assert (failed.appid, failed.message) == ("wxb", "it failed")
+        assert (unmet.appid, unmet.status) == ("wxc", "failed")
+        assert "no listing of it was saved" in unmet.message
+        progress = store.progress()
+        assert (progress.accounts, progress.failed, progress.waiting) == (3, 2, 0)
 
-    def test_omitted_accounts_leave_the_run_and_are_named(self, tmp_path, caplog):
+    def test_omitted_accounts_leave_the_run_and_are_named(self, tmp_path, store, caplog):
         typo, denied = failure("wxtypo"), failure("wxdenied", 61003)
         night(tmp_path, DAYS[-1], listing("wxa"), typo, denied, planned=["wxa", "wxwaiting"])
         night(tmp_path, DAYS[-1], listing("wxb"), planned=["wxa", "wxb"])
-        with opened(tmp_path) as store:
-            store.check()
-            assert list(store.missing()) == []
-            assert whole(store) == {"wxa": {}, "wxb": {}}
+        store.check()
+        assert list(store.missing()) == []
+        assert whole(store) == {"wxa": {}, "wxb": {}}
         assert [record.message for record in caplog.records] == [
             f"not in this list, so removed from run {DAYS[-1]}: wxdenied, wxtypo, wxwaiting"
         ]
@@ -471,18 +472,16 @@ class TestAccountsThatARunIsToList:
             assert select(store, CURRENT) == []
             assert select(store, CHANGES) == [("wxa", "get", "removed", "Go1", None)]
 
-    def test_a_run_that_accounts_left_is_unfinished_until_its_end(self, tmp_path):
+    def test_a_run_that_accounts_left_is_unfinished_until_its_end(self, tmp_path, store):
         night(tmp_path, DAYS[-1], listing("wxa"), listing("wxb"))
         night(tmp_path, DAYS[-1], planned=["wxb"], finishes=False)
-        with opened(tmp_path) as store:
-            store.check()
-            assert not store.progress().is_finished
+        store.check()
+        assert not store.progress().is_finished
 
-    def test_a_corrected_list_may_share_no_account(self, tmp_path):
+    def test_a_corrected_list_may_share_no_account(self, tmp_path, store):
         night(tmp_path, DAYS[-1], failure("wxtypo"))
         night(tmp_path, DAYS[-1], listing("wxright"), planned=["wxright"])
-        with opened(tmp_path) as store:
-            assert (list(store.missing()), whole(store)) == ([], {"wxright": {}})
+        assert (list(store.missing()), whole(store)) == ([], {"wxright": {}})
 
     def test_an_unseen_account_keeps_its_functions(self, tmp_path):
         night(tmp_path, DAYS[0], listing("wxa", get="Go1"))
@@ -493,20 +492,15 @@ class TestAccountsThatARunIsToList:
             assert select(store, CURRENT) == [("wxa", "get", "Go1", 1)]
             assert select(store, CHANGES) == []
 
-    def test_a_run_stores_its_plan_first(self, tmp_path):
-        async def first_of(run):
-            async with contextlib.aclosing(run.unfinished(map(account, APPIDS))) as rest:
-                return (await anext(rest)).appid
-
-        with opened(tmp_path) as store:
-            run = store.begin()
-            assert [each.planned_at for each in store.runs()] == [None]
-            assert asyncio.run(first_of(run)) == "wxa"
-            assert [each.appid for each in store.missing()] == ["wxa", "wxb", "wxc"]
-            assert store.progress().waiting == 3
-            (stored,) = store.runs()
-            assert stored.planned_at == stored.started_at == f"{DAYS[-1]}T12:00:00+08:00"
-            assert stored.finished_at is None
+    async def test_a_run_stores_its_plan_first(self, store, run):
+        assert [each.planned_at for each in store.runs()] == [None]
+        async with contextlib.aclosing(run.unfinished(map(account, APPIDS))) as rest:
+            assert (await anext(rest)).appid == "wxa"
+        assert [each.appid for each in store.missing()] == ["wxa", "wxb", "wxc"]
+        assert store.progress().waiting == 3
+        (stored,) = store.runs()
+        assert stored.planned_at == stored.started_at == f"{DAYS[-1]}T12:00:00+08:00"
+        assert stored.finished_at is None
 
 
 class TestDefinitions:
@@ -537,16 +531,6 @@ class TestDefinitions:
         night(tmp_path, DAYS[-1], listing(envs=["test-1", "prod-1"]))
         assert await self.unfinished(tmp_path, account(envs=["prod-1", "test-1"])) == []
 
-    def test_a_saved_listing_replaces_one_with_other_envs(self, tmp_path):
-        with opened(tmp_path) as store:
-            run = store.begin()
-            run.save(listing(get="Go1"))
-            run.save(listing(envs=["test-1"], put="Go1"))
-            assert whole(store) == {"wxshop": {"put": "Go1"}}
-            run.save(AccountListing(account(), error=failure().error))
-            assert [each.status for each in store.missing()] == ["failed"]
-            run.finish()
-
     @pytest.mark.parametrize(
         ("accounts", "problem"),
         [
@@ -554,13 +538,12 @@ class TestDefinitions:
             ([account(), account("wxa"), account(envs=["test-1"])], "wxshop is in .* twice"),
         ],
     )
-    async def test_bad_lists_are_refused(self, tmp_path, accounts, problem):
+    async def test_bad_lists_are_refused(self, tmp_path, store, accounts, problem):
         with pytest.raises(ConfigurationError, match=problem):
             await self.unfinished(tmp_path, *accounts)
-        with opened(tmp_path) as store:
-            assert [run.planned_at for run in store.runs()] == [None]
+        assert [run.planned_at for run in store.runs()] == [None]
 
-    async def test_reading_accounts_does_not_block_the_loop(self, tmp_path):
+    async def test_reading_accounts_does_not_block_the_loop(self, run):
         turns = []
 
         def accounts():
@@ -569,31 +552,28 @@ class TestDefinitions:
                 yield account(f"wx{number}")
             assert turns
 
-        with opened(tmp_path) as store:
-            assert len([each async for each in store.begin().unfinished(accounts())]) == 200
+        assert len([each async for each in run.unfinished(accounts())]) == 200
 
-    async def test_listed_accounts_are_released(self, tmp_path):
-        with opened(tmp_path) as store:
-            rest = store.begin().unfinished(map(account, APPIDS))
-            first = weakref.ref(await anext(rest))
-            await anext(rest)
-            assert first() is None
-            await rest.aclose()
+    async def test_listed_accounts_are_released(self, store):
+        rest = store.begin().unfinished(map(account, APPIDS))
+        first = weakref.ref(await anext(rest))
+        await anext(rest)
+        assert first() is None
+        await rest.aclose()
 
 
 class TestUnavailableEnvironments:
-    def test_they_are_named_and_the_account_is_complete(self, tmp_path):
+    def test_they_are_named_and_the_account_is_complete(self, tmp_path, store):
         rows = {"prod-1": (CloudFunction("get", "Active"),)}
         gone = {"test-2": "HALTED", "te\"st'-1": "UNAVAILABLE"}
         night(tmp_path, DAYS[0], AccountListing(account(), rows, unavailable=gone), listing("wxa"))
         night(tmp_path, DAYS[1], listing())
-        with opened(tmp_path) as store:
-            assert [attrs.astuple(each) for each in store.unavailable(DAYS[0])] == [
-                ("wxshop", env, gone[env]) for env in sorted(gone)
-            ]
-            assert list(store.unavailable()) == []
-            assert whole(store, DAYS[0]) == {"wxa": {}, "wxshop": {"get": None}}
-            assert store.progress(DAYS[0]).unavailable == 2
+        assert [attrs.astuple(each) for each in store.unavailable(DAYS[0])] == [
+            ("wxshop", env, gone[env]) for env in sorted(gone)
+        ]
+        assert list(store.unavailable()) == []
+        assert whole(store, DAYS[0]) == {"wxa": {}, "wxshop": {"get": None}}
+        assert store.progress(DAYS[0]).unavailable == 2
 
 
 class TestChanges:
@@ -697,25 +677,15 @@ class TestOneFile:
 
 
 class TestReadOnly:
-    def test_it_reads_while_a_second_store_writes(self, tmp_path):
-        with opened(tmp_path) as store:
-            run = store.begin()
-            run.save(listing("wxa", get="Go1"))
-            run.save(listing("wxempty"))
-            run.save(failure("wxb"))
-            with InventoryStore(store.path, read_only=True) as reader:
-                assert whole(reader) == {"wxa": {"get": "Go1"}, "wxempty": {}}
-                assert [account.appid for account in reader.missing()] == ["wxb"]
-                with pytest.raises(ConfigurationError, match="opened with read_only=True"):
-                    reader.begin()
-
-    def test_no_account_drops_out_while_its_envs_change(self, tmp_path):
-        night(tmp_path, DAYS[0], listing("wxa", get="Go1"))
-        with InventoryStore(tmp_path / "inventory.sqlite", read_only=True) as reader:
-            assert list(reader.missing()) == []
-            with opened(tmp_path, DAYS[0]) as store:
-                store.begin()._plan({"wxa": '["test-1"]'})
-            assert whole(reader) == {"wxa": {"get": "Go1"}}
+    def test_it_reads_while_a_second_store_writes(self, store, run):
+        run.save(listing("wxa", get="Go1"))
+        run.save(listing("wxempty"))
+        run.save(failure("wxb"))
+        with InventoryStore(store.path, read_only=True) as reader:
+            assert whole(reader) == {"wxa": {"get": "Go1"}, "wxempty": {}}
+            assert [account.appid for account in reader.missing()] == ["wxb"]
+            with pytest.raises(ConfigurationError, match="opened with read_only=True"):
+                reader.begin()
 
     def test_a_missing_or_empty_file_is_refused(self, tmp_path):
         with pytest.raises(OSError, match="cannot be opened"):
@@ -737,15 +707,14 @@ class TestReadOnly:
         del rows
         gc.collect()
 
-    def test_listings_are_read_as_they_were_saved(self, tmp_path):
+    def test_listings_are_read_as_they_were_saved(self, store, run):
         times = "2026-01-31T23:59:59+08:00", "2026-02-01T00:00:00+08:00"
         function = CloudFunction("get", "Active", "Go1", *map(datetime.fromisoformat, times))
         undated = CloudFunction("put", "Active")
         functions = {"empty-1": (), "test-1": (function, undated), "空-2": ()}
-        with opened(tmp_path) as store:
-            store.begin().save(AccountListing(account(), functions))
-            (found,) = store.complete_accounts()
-            written = select(store, "SELECT add_time, mod_time FROM functions")
+        run.save(AccountListing(account(), functions))
+        (found,) = store.complete_accounts()
+        written = select(store, "SELECT add_time, mod_time FROM functions")
         assert (found.appid, found.functions) == ("wxshop", functions)
         assert written == [times, (None, None)]
 
@@ -793,9 +762,7 @@ def test_two_processes_may_create_the_store(tmp_path, monkeypatch):
         assert whole(store) == {"wxa": {"get": "Go1"}}
 
 
-async def test_close_waits_for_transactions_in_threads(
-    tmp_path,
-):
+async def test_close_waits_for_transactions_in_threads(tmp_path):
     def clock():
         if threading.current_thread() is not threading.main_thread():
             is_saving.set()
@@ -840,26 +807,23 @@ class TestBadFiles:
             InventoryStore(path, read_only=read_only)
         assert path.read_bytes() == before
 
-    def test_dropped_tables_are_an_error(self, tmp_path):
-        with opened(tmp_path) as store:
-            alter(store, "DROP TABLE runs")
-            with pytest.raises(OSError, match="no such table") as caught:
-                store.begin()
+    def test_dropped_tables_are_an_error(self, store):
+        alter(store, "DROP TABLE runs")
+        with pytest.raises(OSError, match="no such table") as caught:
+            store.begin()
         assert str(store.path) in str(caught.value)
 
     @pytest.mark.parametrize("read", [InventoryStore.functions, InventoryStore.missing])
-    def test_damaged_text_is_an_error(self, tmp_path, read):
-        with opened(tmp_path) as store:
-            run = store.begin()
-            run.save(listing("wxa", get="Go1"))
-            run.save(failure("wxb"))
-            alter(
-                store,
-                "UPDATE functions SET status = CAST(x'ff' AS TEXT)",
-                "UPDATE accounts SET message = CAST(x'ff' AS TEXT)",
-            )
-            with pytest.raises(ConfigurationError, match="is damaged"):
-                list(read(store))
+    def test_damaged_text_is_an_error(self, store, run, read):
+        run.save(listing("wxa", get="Go1"))
+        run.save(failure("wxb"))
+        alter(
+            store,
+            "UPDATE functions SET status = CAST(x'ff' AS TEXT)",
+            "UPDATE accounts SET message = CAST(x'ff' AS TEXT)",
+        )
+        with pytest.raises(ConfigurationError, match="is damaged"):
+            list(read(store))
 
     def test_a_full_disk_loses_nothing_that_was_saved(self, tmp_path):
         with opened(tmp_path) as store:
@@ -884,13 +848,11 @@ class TestBadFiles:
             with pytest.raises(OSError, match="cannot be opened"):
                 store.begin()
 
-    def test_anything_but_a_listing_is_refused(self, tmp_path):
-        with opened(tmp_path) as store:
-            run = store.begin()
-            with pytest.raises(ConfigurationError, match="must be an AccountListing"):
-                run.save({"wxa": []})  # type: ignore[arg-type]
-            assert "2026-01-05" in repr(run)
-            assert "inventory.sqlite" in repr(store)
+    def test_anything_but_a_listing_is_refused(self, store, run):
+        with pytest.raises(ConfigurationError, match="must be an AccountListing"):
+            run.save({"wxa": []})  # type: ignore[arg-type]
+        assert "2026-01-05" in repr(run)
+        assert "inventory.sqlite" in repr(store)
 
 
 def test_times_are_chinas_by_default(tmp_path):

@@ -1,5 +1,6 @@
 """Requests to the emulator in plain aiohttp, without the package's client."""
 
+import asyncio
 import io
 import json
 from contextlib import asynccontextmanager
@@ -123,6 +124,18 @@ def blocking_list(emulator, *, limit=100):
         timeout=10,
     )
     return reply.json()
+
+
+async def send_raw(emulator, raw):
+    """Send raw bytes, and return the reply."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(emulator.url.split(":")[2]))
+    writer.write(raw)
+    try:
+        async with asyncio.timeout(10):
+            return await reader.read()
+    finally:
+        writer.close()
+        await writer.wait_closed()
 
 
 @asynccontextmanager

@@ -30,16 +30,9 @@ class Platform:
 
         return ComponentToken(PLATFORM, APPSECRET, ticket=ticket)
 
-    def client(self, *, concurrency=8, retry=None, observer=None):
+    def client(self, **options):
         self.component = self.token()
-        options = {} if retry is None else {"retry": retry}
-        return TcbClient(
-            self.component,
-            base_url=self.emulator.url,
-            concurrency=concurrency,
-            observer=observer,
-            **options,
-        )
+        return TcbClient(self.component, base_url=self.emulator.url, **options)
 
     def account(self, appid):
         async def on_rotate(_refresh_token): ...

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 LONGEST_FIRST = (
     "tests/pagination/test_plan.py",
+    "tests/pagination/test_snapshot.py",
     "tests/pagination/test_page_size.py",
     "tests/cli/test_terminal.py",
     "tests/inventory/test_command.py",
