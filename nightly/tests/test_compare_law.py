@@ -2,8 +2,6 @@
 
 The model knows both lists and every fault. 0 has to mean that the selected functions of every list
 are equal, and that the command has read all of them.
-
-The default run has this file too (``testpaths``), with few examples.
 """
 
 from __future__ import annotations
