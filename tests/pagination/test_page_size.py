@@ -434,12 +434,13 @@ class TestFailingListing:
 
 
 class TestOwnPager:
-    async def test_empty_large_page_is_requested_again_with_20_rows(self):
+    @pytest.mark.parametrize("above", ["empty", "refuse"])
+    async def test_refused_large_page_is_requested_again_with_20_rows(self, above):
         listing, limits = ChangingList.of(150), []
 
         async def fetch(offset, limit):
             limits.append(limit)
-            strict = Strict(listing, 20 if offset else 100, "empty")
+            strict = Strict(listing, 20 if offset else 100, above)
             return strict.page(Request(offset, limit))
 
         assert len(await Pager(fetch, identify=NAME).collect()) == 150
