@@ -36,7 +36,7 @@ from strategies import (
 
 from tcb_async.cursor import DIGEST, Cursor, digest
 from tcb_async.exceptions import DriftError, ResponseError
-from tcb_async.pagination.memory import Identity
+from tcb_async.pagination.memory import DoubleCollect, Identity
 from tcb_async.pagination.page import Page, PageSize, Request
 from tcb_async.pagination.plan import Mode, Plan
 
@@ -979,3 +979,13 @@ def emptied(listing, *, times, offset=19):
         return listing.page(request)
 
     return answer
+
+
+def test_only_more_rows_than_ever_are_progress_of_a_collection():
+    collection, page = DoubleCollect[Row](), Page([Row("a")], 1)
+    progress = []
+    for _ in range(3):
+        collection.begin_pass()
+        progress.append(collection.add(["a"], page.items, page))
+
+    assert progress == [False, True, False], "new, seen again, and counted already"
