@@ -186,6 +186,7 @@ class TestFallback:
             pytest.param([NOT_SENT] * 9, [LARGE] * 3, id="not sent"),
             pytest.param([LIMITED] * 9, [LARGE] * 3, id="rate limit"),
             pytest.param([BUSY, *[LIMITED] * 9], [LARGE] * 3, id="then a rate limit"),
+            pytest.param([RateLimitError("HTTP 429")] * 9, [LARGE] * 3, id="HTTP 429"),
             pytest.param([REFUSED] * 9, [LARGE], id="credentials"),
             pytest.param([NO_ENV] * 9, [LARGE], id="no such environment"),
         ],
@@ -321,6 +322,13 @@ async def test_success_pays_its_retries_back():
 
     await Story([], quota=quota).run()
     assert quota.available == 101
+
+
+@pytest.mark.parametrize(("in_flight", "retries"), [(17, 500 // 14), (100, 2 * 100)])
+def test_quota_lasts_for_two_retries_of_a_full_window_and_no_more(in_flight, retries):
+    quota = RetryQuota.for_window(in_flight)
+
+    assert [quota.take(CUT) for _ in range(retries + 1)] == [14] * retries + [0]
 
 
 @pytest.mark.parametrize(
