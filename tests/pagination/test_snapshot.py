@@ -5,8 +5,10 @@ The model knows each state of the list and each reply (`fault_of`).
 
 from __future__ import annotations
 
+import asyncio
 import random
 from itertools import count, product
+from unittest.mock import AsyncMock
 
 import attrs
 import pytest
@@ -20,6 +22,7 @@ from model import (
     ChangingList,
     Kind,
     Row,
+    a_dozen_changes,
     by_reply,
     carried,
     needed,
@@ -29,6 +32,7 @@ from strategies import Ties, arrivals, changes, concurrencies, few_rows, kinds, 
 
 from tcb_async import RetryPolicy
 from tcb_async.pagination.page import Page, PageSize, Request
+from tcb_async.pagination.pager import Pager, Surroundings
 from tcb_async.pagination.plan import Mode, Plan
 
 ENV = "test-777bb9"
@@ -120,6 +124,25 @@ class TestChanges:
 
             assert {row.name for row in outcome.collect()} >= outcome.stayed
             assert passes[1] == passes[0] + 4
+
+    def test_unsettled_rows_are_all_items_as_last_seen(self):
+        unsettled = 0
+        for seed in range(60):
+            chance = random.Random(seed)
+            storm = [
+                Change(1, chance.choice(KINDS), chance.randrange(60), 7, chance.choice([1, 10]))
+                for _ in range(1000)
+            ]
+
+            outcome = walk(
+                collecting(5), ChangingList.of(60), concurrency=chance.choice([1, 8]), changes=storm
+            )
+
+            if outcome.plan.done:
+                assert {row.name for row in outcome.collect()} >= outcome.kept
+                unsettled += outcome.plan.stats.unsettled
+
+        assert unsettled > 10
 
 
 def walk_with(server, schedule, listing):
@@ -218,7 +241,47 @@ def strangers(request):
     return Page([Row(f"new{row}") for row in rows], request.offset + 1000, request.offset)
 
 
+@attrs.define
+class Server:
+    """A list that changes between replies, which overtake each other; and all its states."""
+
+    listing: ChangingList
+    chance: random.Random
+    schedule: list[Change]
+    states: list[set[Row]] = attrs.field(factory=list)
+
+    async def fetch(self, offset, limit):
+        for _ in range(self.chance.randrange(5)):
+            await asyncio.sleep(0)
+        for change in by_reply(self.schedule).get(len(self.states), ()):
+            self.listing.apply(change)
+        self.states.append(set(self.listing.rows))
+        return self.listing.page(Request(offset, limit))
+
+
 class TestThroughPager:
+    async def test_collected_rows_are_a_state_of_the_list(self):
+        settled = 0
+        for seed in range(60):
+            chance = random.Random(seed)
+            server = Server(ChangingList.of(60), chance, a_dozen_changes(chance, 60)[:2])
+
+            pager = Pager(
+                server.fetch,
+                identify=NAME,
+                page_size=20,
+                concurrency=chance.choice([1, 2, 8]),
+                _surroundings=Surroundings(sleep=AsyncMock()),
+            )
+            rows = await pager.collect()
+
+            assert not pager.stats.unsettled
+            assert len(rows) == len(set(map(NAME, rows)))
+            assert set(rows) in server.states or not pager.stats.drift
+            settled += pager.stats.drift
+
+        assert settled > 25
+
     @pytest.mark.parametrize("change", ["delete", "update", "redeploy", "reorder"])
     async def test_list_functions_returns_what_is_deployed(self, emulator, client_of, change):
         emulator.deploy(ENV, count=90)
