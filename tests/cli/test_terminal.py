@@ -357,11 +357,3 @@ async def test_ssl_cert_file_names_the_trusted_certificates():
         for trusted, out in ((CERTIFICATES / "ca.pem", "3\n"), (CERTIFICATES / "expired.pem", "")):
             async with start("count", ENV, env=env | {"SSL_CERT_FILE": str(trusted)}) as command:
                 assert (await command.end()).out == out
-
-
-async def test_choices_may_be_written_in_any_case(emulator):
-    emulator.deploy(ENV, "login")
-
-    ended = await run("list", ENV, "--format", "CSV", env=env_for(emulator))
-
-    assert ended.out.startswith("name,status,")
