@@ -268,7 +268,7 @@ class TestExitCode0:
             (["empty"], 0, "0 functions of 1 environment compared; both sides are empty"),
         ],
     )
-    async def test_nothing_compared_is_an_error_unless_both_sides_are_empty(self, emulator, words, code, said):
+    async def test_nothing_is_compared_only_if_both_are_empty(self, emulator, words, code, said):
         stored("i.sqlite")
         deploy_as_declared(emulator)
         emulator.add_environment("empty")

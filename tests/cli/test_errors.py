@@ -129,7 +129,11 @@ def test_the_exit_code_tells_the_kind_of_error(error, code):
         (["call", LIST, "[]"], "JSON: must be a JSON object in quotes"),
         (["call", LIST, '{"secret": "typed'], "JSON: must be a JSON object in quotes"),
         (["call", LIST, "[" * 100_000], "JSON: must be"),
+        (["call", LIST, '{"a": {"env": 1, "env": 2}}'], "the key 'env' twice"),
         (["call", LIST, "-", "--token-file", "-"], "only one of them can read stdin"),
+        (["call", LIST, "--query", "env"], "--query: must be NAME=VALUE"),
+        (["call", LIST, "--query", "=a"], "--query: must be NAME=VALUE"),
+        (["call", LIST, "--query", "a=1", "--query", "a=1"], "--query: a is given twice"),
         (["emulator", "--port", "-1"], "--port"),
         (["emulator", "--count"], "--count needs a value: --count N"),
         (["emulator", "--env"], "--env needs a value: --env ENV"),
@@ -362,27 +366,22 @@ async def test_an_invalid_redis_exits_with_3(own_app, monkeypatch, modules, url,
     assert "pass@" not in ended.err
 
 
-@pytest.mark.parametrize("fault", ["errcode", "redirect", "truncated", "body", "disconnect"])
-async def test_no_fault_shows_a_secret_with_verbose(emulator, own_app, fault):
-    made = {
-        "errcode": Fault.errcode(48001),
-        "redirect": Fault.status(
-            307, b"", {"Location": f"{emulator.url}/?access_token={emulator.token}"}
-        ),
-        "truncated": Fault.truncated(),
-        "body": Fault.body(f"access_token={emulator.token}&secret={SECRET}".encode()),
-        "disconnect": Fault.disconnect(),
-    }[fault]
-    emulator.script([made] * 99)
+async def test_no_fault_shows_a_secret_with_verbose(emulator, own_app):
+    query = f"access_token={emulator.token}&secret={SECRET}"
+    redirect = Fault.status(307, b"", {"Location": f"{emulator.url}/?{query}"})
+    body = Fault.body(query.encode())
+    for fault in (Fault.errcode(48001), redirect, Fault.truncated(), body, Fault.disconnect()):
+        emulator.clear_faults()
+        emulator.script([fault] * 99)
 
-    by_token = await run("list", ENV, "--verbose", env=env_for(emulator))
-    by_app = await run("list", ENV, "--verbose", "--appid", APPID, env=own_app)
+        by_token = await run("list", ENV, "--verbose", env=env_for(emulator))
+        by_app = await run("list", ENV, "--verbose", "--appid", APPID, env=own_app)
 
-    for ended in (by_token, by_app):
-        assert ended.code in {3, 4, 5}
-        assert "Traceback" not in ended.err
-        for secret in (emulator.token, SECRET):
-            assert secret not in ended.out + ended.err
+        for ended in (by_token, by_app):
+            assert ended.code in {3, 4, 5}
+            assert "Traceback" not in ended.err
+            for secret in (emulator.token, SECRET):
+                assert secret not in ended.out + ended.err
 
 
 async def test_verbose_shows_each_attempt_on_stderr(emulator):
