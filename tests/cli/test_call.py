@@ -42,22 +42,6 @@ async def test_arguments_of_the_query_are_sent(emulator):
     assert json.loads(ended.out)["resp_data"] == '{"a": "="}'
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        (["--query", "env"], 2, "--query: must be NAME=VALUE"),
-        (["--query", "=a"], 2, "--query: must be NAME=VALUE"),
-        (["--query", "a=1", "--query", "a=1"], 2, "--query: a is given twice"),
-        (["--query", "access_token=abc"], 3, "query contains access_token"),
-    ],
-)
-def test_wrong_query_is_refused(arguments, code, said):
-    ended = run_here(["call", "--demo", INVOKE, *arguments], {})
-
-    assert (ended.code, ended.out) == (code, "")
-    assert said in ended.err
-
-
 def test_the_fields_may_come_from_stdin():
     ended = run_here(["call", "--demo", ENVIRONMENTS, "-"], {}, '{"env": "none"}')
 
@@ -93,18 +77,6 @@ async def test_a_refusal_has_the_exit_code_of_list(emulator, path, body, code, s
 
     assert (ended.code, ended.out) == (code, "")
     assert said in ended.err
-
-
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [("", "JSON: must be a JSON object"), ('{"a": {"env": 1, "env": 2}}', "the key 'env' twice")],
-)
-async def test_an_ambiguous_body_is_refused(emulator, body, said):
-    ended = await run("call", ENVIRONMENTS, body, env=env_for(emulator))
-
-    assert (ended.code, ended.out) == (2, "")
-    assert said in ended.err
-    assert emulator.requests == ()
 
 
 @pytest.mark.parametrize("options", [[], ["--repeatable"]])

@@ -15,15 +15,28 @@ from terminal import ENV, env_for, run, start, without_a_reader
 
 from tcb_async.inventory import Account, AccountListing, InventoryStore
 
-OTHER = "prod-1a2b3c"
+OTHER, NEXT_DAY = "prod-1a2b3c", "2026-11-26"
 RC = {"functions": [{"name": "login", "runtime": "Nodejs16.13"}, {"name": "payNotify"}]}
+WHOLE = listed("wx1", dev=["login", "payNotify"])
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """The command runs in a folder with a declaration and an empty export."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rc.json").write_text(json.dumps(RC), encoding="utf-8")
+    (tmp_path / "none.json").write_text("[]", encoding="utf-8")
+    return tmp_path
 
 
 @pytest.fixture
-def declared(tmp_path):
-    path = tmp_path / "cloudbaserc.json"
-    path.write_text(json.dumps(RC), encoding="utf-8")
-    return str(path)
+def store():
+    return stored(
+        "i.sqlite",
+        WHOLE,
+        listed("wx2", dev=["login"], prod=["login", "payNotify", "other"]),
+        listed("wx3"),
+    )
 
 
 def deploy_as_declared(emulator, env=ENV):
@@ -32,19 +45,19 @@ def deploy_as_declared(emulator, env=ENV):
 
 
 @pytest.mark.parametrize(("form", "out"), [("table", ""), ("json", "[\n]\n")])
-async def test_equal_lists_exit_with_0(emulator, declared, form, out):
+async def test_equal_lists_exit_with_0(emulator, form, out):
     deploy_as_declared(emulator)
-    ended = await run("diff", declared, ENV, "-f", form, env=env_for(emulator))
+    ended = await run("diff", "rc.json", ENV, "-f", form, env=env_for(emulator))
     assert (ended.code, ended.out) == (0, out)
     assert ended.err == (
         "0 functions differ, 0 are missing, 0 are extra; 2 functions of 1 environment compared\n"
     )
 
 
-async def test_differences_exit_with_7(emulator, declared):
+async def test_differences_exit_with_7(emulator):
     emulator.deploy(ENV, "login", runtime="Nodejs12.16", status="UpdateFailed")
     emulator.deploy(ENV, "Login", runtime="Nodejs8.9")
-    ended = await run("diff", declared, ENV, env=env_for(emulator))
+    ended = await run("diff", "rc.json", ENV, env=env_for(emulator))
     assert ended.code == 7
     assert ended.out.splitlines() == [
         "missing   payNotify",
@@ -77,87 +90,58 @@ async def test_differences_exit_with_7(emulator, declared):
         ),
     ],
 )
-async def test_every_format_shows_the_differences(emulator, declared, form, out):
+async def test_every_format_shows_the_differences(emulator, form, out):
     emulator.deploy(ENV, "login", runtime="Nodejs16.13")
-    ended = await run("diff", declared, ENV, "-f", form, "--quiet", env=env_for(emulator))
+    ended = await run("diff", "rc.json", ENV, "-f", form, "--quiet", env=env_for(emulator))
     assert (ended.code, ended.out, ended.err) == (7, out, "")
 
 
-async def test_times_show_redeployments_since_an_export(emulator, tmp_path):
+async def test_times_show_redeployments_since_an_export(emulator):
     times = {"add_time": "2026-11-24 09:00:00"}
     emulator.deploy(ENV, "login", **times, mod_time="2026-11-24 10:00:00")
-    export = str(tmp_path / "yesterday.json")
-    await run("list", ENV, "-o", export, env=env_for(emulator))
+    await run("list", ENV, "-o", "yesterday.json", env=env_for(emulator))
     emulator.delete(ENV, "login")
     emulator.deploy(ENV, "login", **times, mod_time="2026-11-25 10:00:00")
-    assert (await run("diff", export, ENV, env=env_for(emulator))).code == 0
-    ended = await run("diff", export, ENV, "--times", env=env_for(emulator))
+    words = ("diff", "yesterday.json", ENV)
+    assert (await run(*words, env=env_for(emulator))).code == 0
+    ended = await run(*words, "--times", env=env_for(emulator))
     assert ended.code == 7
     assert "mod_time 2026-11-24 10:00:00+08:00 → 2026-11-25 10:00:00+08:00" in ended.out
-    fields = ("--ignore", "mod_time")
-    assert (await run("diff", export, ENV, "--times", *fields, env=env_for(emulator))).code == 0
-
-
-class TestRoles:
-    """A side in the wrong role exits with 2, before any request, and shows the right command."""
-
-    async def test_a_declaration_cannot_be_found(self, emulator, declared):
-        deploy_as_declared(emulator)
-        ended = await run("diff", ENV, declared, "--ignore-extra", env=env_for(emulator))
-        assert (ended.code, ended.out) == (2, "")
-        assert f"write tcb-async diff {declared} {ENV} (see" in ended.err
-        assert emulator.requests == ()
-
-    async def test_two_declarations_are_refused(self, declared):
-        ended = await run("diff", declared, "-", stdin=json.dumps(RC))
-        assert (ended.code, ended.out) == (2, "")
-        assert "write tcb-async diff - ENV (see" in ended.err
-
-    async def test_an_inventory_cannot_be_expected(self, store, declared):
-        for found in (declared, store):
-            right = f"changes {store}" if found == store else f"diff {declared} {store}"
-            ended = await run("diff", store, found)
-            assert (ended.code, ended.out) == (2, "")
-            assert f"write tcb-async {right} (see" in ended.err
-
-    async def test_stdin_cannot_be_both_sides(self):
-        ended = await run("diff", "-", "-", stdin="[]")
-        assert (ended.code, ended.out) == (2, "")
-        assert "stdin can be read only once" in ended.err
+    ended = await run(*words, "--times", "--ignore", "mod_time", env=env_for(emulator))
+    assert ended.code == 0
 
 
 @pytest.mark.parametrize(
-    ("words", "code"),
+    ("words", "said"),
     [
-        (("diff", "nowhere.json", ENV), 3),
-        (("diff", "cut.json", ENV), 3),
-        (("diff", ENV, "other"), 4),
+        ((ENV, "rc.json", "--ignore-extra"), f"write tcb-async diff rc.json {ENV} (see"),
+        (("rc.json", "-"), "write tcb-async diff - ENV (see"),
+        (("i.sqlite", "rc.json"), "write tcb-async diff rc.json i.sqlite (see"),
+        (("i.sqlite", "i.sqlite"), "write tcb-async changes i.sqlite (see"),
+        (("-", "-"), "stdin can be read only once"),
     ],
 )
-async def test_an_unreadable_side_is_an_error(emulator, tmp_path, monkeypatch, words, code):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "cut.json").write_text('[{"name": "login"', encoding="utf-8")
+async def test_a_side_in_the_wrong_role_shows_the_right_command(emulator, words, said):
+    ended = await run("diff", *words, env=env_for(emulator), stdin=json.dumps(RC))
+    assert (ended.code, ended.out) == (2, "")
+    assert said in ended.err
+    assert emulator.requests == ()
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "code"),
+    [("nowhere.json", ENV, 3), ("cut.json", ENV, 3), (ENV, "other", 4)],
+)
+async def test_an_unreadable_side_is_an_error(emulator, folder, expected, found, code):
+    (folder / "cut.json").write_text('[{"name": "login"', encoding="utf-8")
     emulator.deploy(ENV, "login")
-    ended = await run(*words, env=env_for(emulator))
+    ended = await run("diff", expected, found, env=env_for(emulator))
     assert (ended.code, ended.out) == (code, "")
     assert ended.err.count("\n") == 1
 
 
-NEXT_DAY = "2026-11-26"
-
-
-@pytest.fixture
-def store(tmp_path):
-    return stored(
-        tmp_path / "inventory.sqlite",
-        listed("wx1", dev=["login", "payNotify"]),
-        listed("wx2", dev=["login"], prod=["login", "payNotify", "other"]),
-        listed("wx3"),
-    )
-
-
-async def test_each_account_of_an_inventory_is_compared(store, declared):
-    ended = await run("diff", declared, store)
+async def test_each_account_of_an_inventory_is_compared(store):
+    ended = await run("diff", "rc.json", store)
     assert ended.code == 7
     assert ended.out.splitlines() == [
         "wx2 dev",
@@ -175,155 +159,122 @@ async def test_each_account_of_an_inventory_is_compared(store, declared):
     )
 
 
-async def test_a_store_that_may_only_be_read_is_compared(tmp_path, store, declared):
+async def test_a_store_that_may_only_be_read_is_compared(folder, store):
     # As on a read-only mount, SQLite cannot make the file that every reader of a WAL needs.
-    (tmp_path / "inventory.sqlite-shm").mkdir()
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    ended = await run("diff", declared, store)
+    (folder / "i.sqlite-shm").mkdir()
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    ended = await run("diff", "rc.json", store)
     assert ended.code == 7
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
-async def test_differences_of_an_inventory_name_accounts(store, declared):
-    ended = await run("diff", declared, store, "-f", "csv")
+async def test_differences_of_an_inventory_name_accounts(store):
+    ended = await run("diff", "rc.json", store, "-f", "csv")
     assert ended.out.splitlines()[:2] == ["appid,env,kind,name,what", "wx2,dev,missing,payNotify,"]
 
 
-async def test_incomplete_accounts_exit_with_6(tmp_path, declared):
+async def test_incomplete_accounts_exit_with_6():
     missing = [failed(f"wx{number}") for number in range(23)]
-    store = stored(tmp_path / "inventory.sqlite", listed("wxgood", dev=["login"]), *missing)
-    ended = await run("diff", declared, store)
+    stored("i.sqlite", listed("wxgood", dev=["login"]), *missing)
+    ended = await run("diff", "rc.json", "i.sqlite")
     assert ended.code == 6
     assert "wx0 is not compared: it failed" in ended.err
     assert "… and 3 more in the table accounts" in ended.err
     assert ended.out.splitlines()[0] == "wxgood dev"
 
 
-async def test_a_suspended_account_is_named_and_left_out(tmp_path, declared):
-    whole = listed("wx1", dev=["login", "payNotify"])
-    store = stored(tmp_path / "inventory.sqlite", whole, suspended("wx2"))
-    ended = await run("diff", declared, store)
-    assert (ended.code, ended.out) == (0, "")
+@pytest.mark.parametrize(
+    ("other", "code", "said"),
+    [
+        (WHOLE, 0, "2 functions of 1 environment of 1 account compared"),
+        (suspended("wx1"), 6, "dev of wx1 is not compared"),
+    ],
+    ids=["one", "all"],
+)
+async def test_suspended_accounts_are_left_out_and_exit_with_6_if_all_are(other, code, said):
+    stored("i.sqlite", other, suspended("wx2"))
+    ended = await run("diff", "rc.json", "i.sqlite")
+    assert (ended.code, ended.out) == (code, "")
     assert "dev of wx2 is not compared: WeChat reports that it is HALTED" in ended.err
-    assert "2 functions of 1 environment of 1 account compared" in ended.err
+    assert said in ended.err
 
 
-async def test_only_suspended_accounts_exit_with_6(tmp_path, declared):
-    store = stored(tmp_path / "inventory.sqlite", suspended("wx1"), suspended("wx2"))
-    ended = await run("diff", declared, store)
-    assert (ended.code, ended.out) == (6, "")
-
-
-async def test_differences_are_written_one_by_one(tmp_path, declared):
+async def test_differences_are_written_one_by_one():
     names = [f"function{number}" for number in range(20)]
-    accounts = [listed(f"wx{number:04}", dev=names) for number in range(100)]
-    store = stored(tmp_path / "inventory.sqlite", *accounts)
-    await run("diff", declared, store, "-f", "ndjson")  # imports and caches do not count
+    stored("i.sqlite", *(listed(f"wx{number:04}", dev=names) for number in range(100)))
+    words = ("diff", "rc.json", "i.sqlite", "-f", "ndjson")
+    await run(*words)  # imports and caches do not count
     tracemalloc.start()
-    ended = await run("diff", declared, store, "-f", "ndjson", "--quiet")
+    ended = await run(*words, "--quiet")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert ended.out.count("\n") == 100 * 22
     assert peak < 3 * len(ended.out)  # mostly the test's own copy of stdout
 
 
-@pytest.mark.parametrize(("number", "name"), [(2, "fn-0001"), (3, "fn-0001"), (3, "fn-0039")])
-async def test_a_function_deleted_after_its_page_is_missing(emulator, tmp_path, number, name):
-    names = [{"name": function.name} for function in emulator.deploy(ENV, count=60)]
-    (tmp_path / "all.json").write_text(json.dumps(names), encoding="utf-8")
-
-    @emulator.on_request
-    def delete_row(request):
-        if request.number == number:
-            emulator.delete(ENV, name)
-
-    words = ("diff", f"{tmp_path}/all.json", ENV, "--page-size", "20", "--concurrency", "1")
-    ended = await run(*words, env=env_for(emulator))
-    assert (ended.code, ended.out) == (7, f"missing   {name}\n")
-
-
 class TestExitCode0:
     """Everything requested was read completely, compared and found equal."""
 
-    async def test_a_killed_run_is_named_and_the_run_before_it_compared(self, tmp_path, declared):
-        whole = listed("wx1", dev=["login", "payNotify"])
-        stored(tmp_path / "i.sqlite", whole)
+    async def test_a_killed_run_is_named_and_the_run_before_it_compared(self):
+        stored("i.sqlite", WHOLE)
         killed = {"day": NEXT_DAY, "planned": ["wx1", "wx2"], "finishes": False}
-        store = stored(tmp_path / "i.sqlite", listed("wx1", dev=[]), **killed)
-        ended = await run("diff", declared, store)
+        stored("i.sqlite", listed("wx1", dev=[]), **killed)
+        ended = await run("diff", "rc.json", "i.sqlite")
         assert (ended.code, ended.out) == (6, "")
         assert ended.err == (
-            f"run {NEXT_DAY} of {store} is not finished\n"
+            f"run {NEXT_DAY} of i.sqlite is not finished\n"
             "0 functions differ, 0 are missing, 0 are extra; 2 functions of 1 environment of 1 "
             f"account compared, run {DAY}, finished {DAY}T12:00:00+08:00\n"
         )
 
     @pytest.mark.parametrize("planned", [None, [], ["wx1", "wx2"]])
-    async def test_a_store_without_a_finished_run_is_an_error(self, tmp_path, declared, planned):
-        path = tmp_path / "i.sqlite"
+    async def test_a_store_without_a_finished_run_is_an_error(self, planned):
         if planned is not None:
-            whole = listed("wx1", dev=["login", "payNotify"])
-            stored(path, whole, planned=planned, finishes=False)
-        InventoryStore(path).close()
-        ended = await run("diff", declared, str(path))
+            stored("i.sqlite", WHOLE, planned=planned, finishes=False)
+        InventoryStore("i.sqlite").close()
+        ended = await run("diff", "rc.json", "i.sqlite")
         assert (ended.code, ended.out) == (3, "")
         assert "has no finished run" in ended.err
 
-    async def test_a_runtime_in_an_older_place_is_refused(self, emulator, tmp_path):
-        emulator.deploy(ENV, "login", runtime="Nodejs16.13")
-        path = tmp_path / "cloudbaserc.json"
-        path.write_text('{"functions": [{"name": "login", "config": {"runtime": "Php7.4"}}]}')
-        ended = await run("diff", str(path), ENV, env=env_for(emulator))
-        assert (ended.code, ended.out) == (3, "")
-        assert "item 1: its runtime is in config: write it beside its name" in ended.err
-
-    async def test_two_exports_have_no_environment(self, tmp_path):
-        (tmp_path / "all.json").write_text('[{"name": "login"}]', encoding="utf-8")
-        ended = await run("diff", f"{tmp_path}/all.json", "-", stdin='[{"name": "login"}]')
+    async def test_two_exports_have_no_environment(self, folder):
+        (folder / "all.json").write_text('[{"name": "login"}]', encoding="utf-8")
+        ended = await run("diff", "all.json", "-", stdin='[{"name": "login"}]')
         assert (ended.code, ended.out) == (0, "")
         assert ended.err == "0 functions differ, 0 are missing, 0 are extra; 1 function compared\n"
 
-    async def test_an_inventory_that_lost_an_account_is_an_error(self, tmp_path, declared):
-        whole = {"dev": ["login", "payNotify"]}
-        store = stored(tmp_path / "i.sqlite", listed("wx1", **whole), listed("wx2", dev=[]))
-        with closing(sqlite3.connect(store)) as database:
+    async def test_an_inventory_that_lost_an_account_is_an_error(self):
+        stored("i.sqlite", WHOLE, listed("wx2", dev=[]))
+        with closing(sqlite3.connect("i.sqlite")) as database:
             database.execute("DELETE FROM accounts WHERE appid = 'wx2'")
             database.commit()
-        ended = await run("diff", declared, store)
+        ended = await run("diff", "rc.json", "i.sqlite")
         assert (ended.code, ended.out) == (3, "")
         assert "is damaged" in ended.err
 
     @pytest.mark.parametrize("form", ["table", "json"])
     @pytest.mark.parametrize("names", [["pya*"], ["login", "pya*"]])
-    async def test_a_pattern_without_a_match_is_an_error(self, emulator, declared, form, names):
+    async def test_a_pattern_without_a_match_is_an_error(self, emulator, form, names):
         deploy_as_declared(emulator)
         options = (word for name in names for word in ("--name", name))
-        ended = await run("diff", declared, ENV, "-f", form, *options, env=env_for(emulator))
+        ended = await run("diff", "rc.json", ENV, "-f", form, *options, env=env_for(emulator))
         assert (ended.code, ended.out) == (3, "")
         assert "--name pya* matches no function of either side" in ended.err
 
     @pytest.mark.parametrize(
-        ("found", "options", "said"),
-        [("i.sqlite", [], "inventory has no accounts"), (ENV, ["--ignore-extra"], "is expected")],
+        ("words", "code", "said"),
+        [
+            (["i.sqlite"], 3, "nothing was compared: the inventory has no accounts"),
+            ([ENV, "--ignore-extra"], 3, "nothing was compared: no function is expected"),
+            (["empty"], 0, "0 functions of 1 environment compared; both sides are empty"),
+        ],
     )
-    async def test_a_comparison_of_nothing_is_an_error(
-        self, emulator, tmp_path, monkeypatch, *, found, options, said
-    ):
-        monkeypatch.chdir(tmp_path)
+    async def test_nothing_is_compared_only_if_both_are_empty(self, emulator, words, code, said):
         stored("i.sqlite")
         deploy_as_declared(emulator)
-        (tmp_path / "none.json").write_text("[]", encoding="utf-8")
-        ended = await run("diff", "none.json", found, *options, env=env_for(emulator))
-        assert (ended.code, ended.out) == (3, "")
-        assert re.search(f"nothing was compared: .*{said}", ended.err)
-
-    async def test_two_empty_lists_are_equal(self, emulator, tmp_path):
-        emulator.deploy(ENV, "login")
-        emulator.delete(ENV, "login")
-        (tmp_path / "none.json").write_text("[]", encoding="utf-8")
-        ended = await run("diff", f"{tmp_path}/none.json", ENV, env=env_for(emulator))
-        assert (ended.code, ended.out) == (0, "")
-        assert ended.err.endswith("0 functions of 1 environment compared; both sides are empty\n")
+        emulator.add_environment("empty")
+        ended = await run("diff", "none.json", *words, env=env_for(emulator))
+        assert (ended.code, ended.out) == (code, "")
+        assert ended.err.endswith(f"{said}\n")
 
     @pytest.mark.parametrize(
         "words",
@@ -347,68 +298,60 @@ class TestOutputThatFails:
     @pytest.mark.parametrize(
         ("words", "code"),
         [
-            (("diff", "RC", "differs.sqlite"), 7),
-            (("diff", "RC", "differs.sqlite", "-f", "json"), 7),
-            (("diff", "RC", "equal.sqlite", "-f", "json"), 0),
-            (("diff", "RC", "missing.sqlite", "-f", "csv"), 6),
+            (("differs.sqlite",), 7),
+            (("differs.sqlite", "-f", "json"), 7),
+            (("equal.sqlite", "-f", "json"), 0),
+            (("missing.sqlite", "-f", "csv"), 6),
         ],
     )
-    async def test_the_exit_code_does_not_depend_on_the_reader(
-        self, tmp_path, monkeypatch, declared, words, code
-    ):
-        monkeypatch.chdir(tmp_path)
-        whole = listed("wx1", dev=["login", "payNotify"])
-        stored(tmp_path / "equal.sqlite", whole)
-        stored(tmp_path / "differs.sqlite", whole, listed("wx2", dev=[]))
-        stored(tmp_path / "missing.sqlite", whole, listed("wx2", dev=[]), failed("wx3"))
-        words = (declared if word == "RC" else word for word in words)
+    async def test_the_exit_code_does_not_depend_on_the_reader(self, words, code):
+        stored("equal.sqlite", WHOLE)
+        stored("differs.sqlite", WHOLE, listed("wx2", dev=[]))
+        stored("missing.sqlite", WHOLE, listed("wx2", dev=[]), failed("wx3"))
         with without_a_reader() as pipe:
-            ended = await run(*words, stdout=pipe)
+            ended = await run("diff", "rc.json", *words, stdout=pipe)
         assert ended.code == code
         assert ended.err.count("\n") == (2 if code == 6 else 1)
 
     @pytest.mark.parametrize(
         ("words", "code"),
         [
-            (("diff", "RC", ENV), 7),
+            (("diff", "rc.json", ENV), 7),
             (("wait", ENV, "absent", "--timeout", "0.1"), 5),
             (("inventory",), 6),
         ],
         ids=["diff", "wait", "inventory"],
     )
-    async def test_the_exit_code_does_not_depend_on_the_progress_bar(self, declared, words, code):
-        words = (declared if word == "RC" else word for word in words)
+    async def test_the_exit_code_does_not_depend_on_the_progress_bar(self, words, code):
         with without_a_reader() as pipe:
             async with start(*words, "--demo", env={"FORCE_COLOR": "1"}, stderr=pipe) as command:
                 ended = await command.end()
         assert ended.code == code
 
     @pytest.mark.parametrize(("name", "code"), [("login", 3), ("payNotify", 7)])
-    async def test_a_full_disk_is_an_error_if_nothing_differs(self, tmp_path, declared, name, code):
-        stored(tmp_path / "i.sqlite", listed("wx1", dev=["login"]))
-        store = str(tmp_path / "i.sqlite")
-        words = ("diff", declared, store, "--name", name, "-f", "json", "--quiet")
+    async def test_a_full_disk_is_an_error_if_nothing_differs(self, name, code):
+        stored("i.sqlite", listed("wx1", dev=["login"]))
+        words = ("diff", "rc.json", "i.sqlite", "--name", name, "-f", "json", "--quiet")
         with Path("/dev/full").open("w") as full:  # noqa: ASYNC230 - a device
             ended = await run(*words, stdout=full)
         assert ended.code == code
         assert ended.err.endswith("No space left on device\n")
 
 
-async def test_the_demo_has_every_named_environment(tmp_path):
+async def test_the_demo_has_every_named_environment():
     ended = await run("diff", ENV, OTHER, "--times", "--demo")
     assert (ended.code, ended.out) == (0, "")
     assert "48 functions of 1 environment compared" in ended.err
 
 
-async def test_an_inventory_is_read_as_it_was_at_the_start(emulator, tmp_path):
+async def test_an_inventory_is_read_as_it_was_at_the_start(emulator):
     deploy_as_declared(emulator)
-    path = tmp_path / "i.sqlite"
-    stored(path, listed("wx1", dev=["login", "payNotify"]))
+    stored("i.sqlite", WHOLE)
 
     @emulator.on_request
     def rewrite(_request):
-        stored(path, AccountListing(Account("wx1", "a-token", ["dev"]), {"dev": ()}))
+        stored("i.sqlite", AccountListing(Account("wx1", "a-token", ["dev"]), {"dev": ()}))
 
     fields = ("--ignore", "runtime", "--ignore", "status")
-    ended = await run("diff", ENV, str(path), *fields, env=env_for(emulator))
+    ended = await run("diff", ENV, "i.sqlite", *fields, env=env_for(emulator))
     assert (ended.code, ended.out) == (0, "")

@@ -183,19 +183,12 @@ def test_it_prints_its_address_and_ends_with_0_at_ctrl_c(monkeypatch, words, env
     assert ended.err.endswith("stopped\n")
 
 
-async def test_a_port_that_is_taken_exits_with_3_and_is_named(emulator):
+async def test_a_taken_port_and_an_impossible_environment_exit_with_3(emulator):
     port = emulator.url.rpartition(":")[2]
 
-    ended = await run("emulator", "--port", port)
+    taken = await run("emulator", "--port", port)
+    impossible = await run("emulator", "--env", "")
 
-    assert (ended.code, ended.out) == (3, "")
-    assert f"--port {port}: Address already in use" in ended.err
-
-
-async def test_an_impossible_environment_is_refused():
-    async with start("emulator", "--env", "") as command:
-        assert await command.line() == ""
-        ended = await command.end()
-
-    assert ended.code == 3
-    assert "ENV '': must be the id of an environment" in ended.err
+    assert (taken.code, taken.out, impossible.code, impossible.out) == (3, "", 3, "")
+    assert f"--port {port}: Address already in use" in taken.err
+    assert "ENV '': must be the id of an environment" in impossible.err

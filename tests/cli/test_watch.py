@@ -63,31 +63,23 @@ async def test_watch_writes_each_change_as_an_object_in_ndjson(emulator):
     assert datetime.fromisoformat(added["after"]["add_time"]).utcoffset() == timedelta(hours=8)
 
 
+DAY = "2024-01-01 00:00:00"
+
+
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        (None, CloudFunction("a", "Active", "Go1"), "Active Go1"),
-        (CloudFunction("a", "Active"), None, "Active"),
-        (
-            CloudFunction("a", "Active", "Go1"),
-            CloudFunction("a", "Active", "Php8.0"),
-            "runtime Go1 → Php8.0, recreated",
-        ),
-        (
-            CloudFunction("a", "Active", None, "2024-01-01 00:00:00"),
-            CloudFunction("a", "Active", None, "2024-01-01 00:00:00", "2024-01-02 00:00:01"),
-            "mod_time None → 2024-01-02 00:00:01+08:00",
-        ),
-        (
-            CloudFunction("a", "Active", None, None, "2024-01-01 00:00:00"),
-            CloudFunction("a", "Active"),
-            "mod_time 2024-01-01 00:00:00+08:00 → None",
-        ),
+        (None, ["Active", "Go1"], "Active Go1"),
+        (["Active"], None, "Active"),
+        (["Active", "Go1"], ["Active", "Php8.0"], "runtime Go1 → Php8.0, recreated"),
+        (["Active", None, DAY], ["Active", None, DAY, DAY], f"mod_time None → {DAY}+08:00"),
+        (["Active", None, None, DAY], ["Active"], f"mod_time {DAY}+08:00 → None"),
         (None, None, ""),
     ],
 )
 def test_a_change_is_described_field_by_field(before, after, said):
-    assert describe_change(before, after) == said
+    functions = (fields and CloudFunction("a", *fields) for fields in (before, after))
+    assert describe_change(*functions) == said
 
 
 @pytest.mark.parametrize(
