@@ -19,7 +19,7 @@ pytest_plugins = ["slow_tests", "pytester"]
 pytest_collect_file = Sybil(
     parsers=PARSERS,
     patterns=["README.md", "README.zh-CN.md", "docs/*.md", "docs/*/*.md", "docs/zh/*/*.md"],
-    # nightly/tests/test_tutorial.py follows the first; the second has the same commands.
+    # tests/docs/test_tutorial.py follows these.
     excludes=["docs/tutorial.md", "docs/zh/tutorial.md"],
     setup=setup,
     teardown=teardown,

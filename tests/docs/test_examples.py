@@ -7,17 +7,23 @@ import importlib
 import json
 import os
 import re
+import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
+import aiohttp
 import attrs
 import httpx2
 import pytest
 from blockbuster import blockbuster_ctx
-from constants import LIST
+from constants import LIST, MERCHANT, PLATFORM
 from programs import needs_package
-from terminal import CompletedCommand, start
+from redis_server import running_redis
+from terminal import CompletedCommand, run_here, start
 
 from tcb_async.emulator import Emulator
 from tcb_async.inventory import InventoryStore
@@ -36,6 +42,9 @@ class Runner:
 
     def start(self, *arguments):
         return start(*arguments, program=(sys.executable,), cwd=self.folder, env=self.variables)
+
+    def serve(self, *app):
+        return self.start("-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", "0", *app)
 
     async def run(self, name, *arguments):
         async with self.start(str(EXAMPLES / name), *arguments) as program:
@@ -94,6 +103,17 @@ async def test_a_failed_inventory_is_completed_by_the_next_run(runner):
     assert runner.inventoried() == before == sorted(expected(runner, envs))
 
 
+@pytest.mark.slow
+async def test_central_tokens_may_come_from_a_file(runner):
+    runner.emulator.deploy("test-777bb9", count=45)
+    (runner.folder / "token").write_text(f"{runner.emulator.token}\n", encoding="utf-8")
+    async with runner.start("-u", "-m", "http.server", "0", "--bind", "127.0.0.1") as server:
+        url = re.search(r"http://[^/]+", await server.line())[0]
+        ended = await runner.run("central_tokens.py", f"{url}/token", "test-777bb9")
+
+    assert ended == CompletedCommand(0, "45 functions\n", "")
+
+
 @pytest.mark.parametrize(
     ("name", "arguments"), [("inventory", "INVENTORY.sqlite"), ("central_tokens", "URL ENV")]
 )
@@ -101,6 +121,24 @@ async def test_programs_print_their_usage(runner, name, arguments):
     ended = await runner.run(f"{name}.py")
 
     assert (ended.code, ended.err) == (1, f"usage: {name}.py {arguments}\n")
+
+
+async def url_of(program):
+    async with asyncio.timeout(120):
+        said = await program.process.stderr.readuntil(b"Press CTRL+C to quit)\n")
+    return re.search(r"running on (\S+)", said.decode())[1]
+
+
+@pytest.mark.slow
+async def test_service_starts_as_its_docstring_says(runner):
+    runner.emulator.deploy("test-777bb9", count=45)
+    async with runner.serve("service:app") as program:
+        url = await url_of(program)
+        async with aiohttp.request("GET", f"{url}/functions?env=test-777bb9") as reply:
+            assert (await reply.read()).count(b"\n") == 45
+        ended = await program.end(signal.SIGINT)
+    assert "Application shutdown complete." in ended.err
+    assert "Traceback" not in ended.err
 
 
 async def test_inventory_service_never_blocks_its_loop(runner, monkeypatch):
@@ -126,6 +164,32 @@ async def test_inventory_service_never_blocks_its_loop(runner, monkeypatch):
     assert (progress["is_finished"], progress["complete"], progress["missing"]) == (True, 1, [])
     rows = [json.loads(line) for line in functions.splitlines()]
     assert sorted((row["env"], row["name"]) for row in rows) == sorted(expected(runner, envs))
+
+
+@pytest.mark.slow
+async def test_ticket_callback_can_be_tried(runner):
+    emulator = runner.emulator
+    emulator.deploy("test-777bb9", count=45)
+    ticket = emulator.add_component(PLATFORM, SECRET)
+    runner.variables.update(
+        TCB_COMPONENT_APPID=PLATFORM,
+        TCB_COMPONENT_SECRET=SECRET,
+        TCB_AUTHORIZER_APPID=MERCHANT,
+        TCB_AUTHORIZER_REFRESH_TOKEN=emulator.add_authorizer(PLATFORM, MERCHANT),
+    )
+    push = (
+        f"<xml><AppId>{PLATFORM}</AppId><InfoType>component_verify_ticket</InfoType>"
+        f"<ComponentVerifyTicket>{ticket}</ComponentVerifyTicket></xml>"
+    )
+    with running_redis() as redis:
+        runner.variables["TCB_REDIS_URL"] = redis.url
+        async with (
+            runner.serve("--factory", "ticket_callback:demo_app") as program,
+            aiohttp.ClientSession(await url_of(program)) as session,
+        ):
+            pushed = await session.post("/wechat/authorisation", data=push)
+            counted = await session.get("/count", params={"env": "test-777bb9"})
+            assert (await pushed.text(), await counted.text()) == ("success", "45")
 
 
 DJANGO = """
@@ -159,6 +223,35 @@ try:
 except TcbError as got:
     print(type(got).__name__, got.message, got.errcode, got.rid, got.env, got.attempts)
 """
+
+
+@pytest.mark.slow
+def test_the_recipes_read_an_inventory(tmp_path, monkeypatch):
+    for package in ("pandas", "polars", "duckdb", "datasette"):
+        needs_package(package)
+    import pandas as pd  # noqa: PLC0415 - not in every environment
+    import polars as pl  # noqa: PLC0415
+
+    monkeypatch.chdir(tmp_path)
+    run_here(["inventory", "--demo", "-o", "inventory.sqlite", "-q"], {})
+    run_here(["inventory", "--demo", "-o", "inventory.ndjson", "-q"], {})
+    page = (EXAMPLES.parent / "how-to" / "inventory.md").read_text(encoding="utf-8")
+    recipes = dict(re.findall(r"^- \[(\w+)\]\(\S+\)[^`]*`([^`]+)`", page, re.MULTILINE))
+    assert recipes.keys() == {"Datasette", "DuckDB", "pandas", "polars"}
+
+    # The recipes leave their connection open, which is a warning from Python 3.13 on.
+    for tool in ("pandas", "polars"):
+        with closing(sqlite3.connect("inventory.sqlite")) as database:
+            connect = SimpleNamespace(connect=lambda _path, opened=database: opened)
+            names = {"pd": pd, "pl": pl, "sqlite3": connect}
+            assert len(eval(recipes[tool], names)) == 5650  # noqa: S307 - our own example
+    copied = f"import duckdb; print(duckdb.sql({recipes['DuckDB']!r}))"
+    query = ["--get", "/inventory.json?sql=SELECT+count(*)+AS+n+FROM+current&_shape=array"]
+    shown = [*recipes["Datasette"].replace("serve ", "").split(), *query]
+    for words in ([sys.executable, "-c", copied], [sys.executable, "-m", *shown]):
+        done = subprocess.run(words, check=True, capture_output=True, text=True)  # noqa: S603
+    assert json.loads(done.stdout) == [{"n": 5650}]
+    assert Path("inventory.parquet").exists()
 
 
 class TestSyncFrameworks:
@@ -210,6 +303,22 @@ class TestSyncFrameworks:
     async def test_only_pickled_errors_are_complete(self, call, serializer, error):
         needs_package("celery")
         assert await call(STORED, serializer, "tasks.py", "def inventory") == error
+
+
+@pytest.mark.slow
+def test_documented_cell_runs_in_a_notebook(monkeypatch):
+    nbformat, nbclient = needs_package("nbformat"), needs_package("nbclient")
+    text = (EXAMPLES.parent / "how-to" / "sync.md").read_text(encoding="utf-8")
+    cell = re.search(r"## Notebooks.*?```python\n(.*?)```", text, flags=re.DOTALL)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell[1])])
+
+    with Emulator() as wechat:
+        wechat.deploy("test-777bb9", count=48)
+        monkeypatch.setenv("TCB_BASE_URL", wechat.url)
+        monkeypatch.setenv("TCB_ACCESS_TOKEN", wechat.token)
+        nbclient.NotebookClient(notebook, kernel_name="python3", timeout=60).execute()
+
+    assert notebook.cells[0].outputs[-1].data["text/plain"] == "48"
 
 
 class TestTheNightlyScript:

@@ -167,7 +167,16 @@ def reader(tmp_path):
         yield Reader(stack, clone, environment)
 
 
+@pytest.mark.slow
 def test_tutorial_works_from_an_empty_folder(reader):
     kinds = reader.follow((ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8"))
 
     assert set(kinds) == {"shell", "console", "python", "address", "output"}
+
+
+def test_chinese_tutorial_has_the_same_commands():
+    def steps(name):
+        text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+        return [re.sub(r"  # .*", "", match[0]) for match in BLOCK.finditer(text)]
+
+    assert steps("zh/tutorial.md") == steps("tutorial.md")
