@@ -58,10 +58,11 @@ _VERDICTS = {True: ("✔", "ok"), False: ("✘", "differs"), None: ("?", "unknow
 doctor_command: App = App(
     name="doctor",
     usage="tcb-async doctor [OPTIONS] [ENV]",
-    help_epilogue="""[bold]Example[/bold]
+    help_epilogue="""[bold]Examples[/bold]
+  tcb-async doctor --demo
   tcb-async doctor test-777bb9 -f markdown > report.md
 
-The report contains no name, no account and no secret. The exit code is 7 if anything differs.""",
+Its report may be public. The exit code is 7 if it differs.""",
 )
 Result = tuple[bool | None, str]  # as assumed? None if not observable here; what was observed
 
