@@ -112,6 +112,13 @@ class TestAtRest:
         ended = await run("wait", ENV, "--all", env=env_for(emulator))
         assert (ended.code, f"{LOST!r} is UpdateFailed" in ended.err) == (4, True)
 
+    @pytest.mark.parametrize(("missing", "code"), [("", 0), (LOST, 7)], ids=["equal", "different"])
+    async def test_diff_finds_every_function(self, emulator, missing, code):
+        deploy_at_rest(emulator)
+        export = json.dumps([{"name": name} for name in names(emulator) if name != missing])
+        ended = await run("diff", "-", ENV, env=env_for(emulator), stdin=export)
+        assert (ended.code, missing in ended.out) == (code, True)
+
     async def test_an_inventory_stores_no_change(self, emulator, spend_night):
         deploy_at_rest(emulator)
         await spend_night(1)
