@@ -148,7 +148,7 @@ class Visit:
         self.record("sort_key", *find_sort_key(rows))
         soon = f"{datetime.now(CHINA_STANDARD_TIME) + _CLOCK_ERROR}"
         times = {str(it[key]) for it in rows for key in ("add_time", "mod_time") if it.get(key)}
-        shapes = {re.sub("[0-9]", "0", time) if time < soon else "in the future" for time in times}
+        shapes = {re.sub(r"\w", "0", time) if time < soon else "in the future" for time in times}
         self.record("times", *self.judge(shapes, {"0000-00-00 00:00:00"}))
         words = {str(it[key]) for it in rows for key in ("status", "runtime") if it.get(key)}
         known = {*STATUSES, *filter(_RUNTIME.fullmatch, words)}

@@ -373,7 +373,7 @@ async def test_a_server_of_any_kind_is_judged():
 async def test_no_report_contains_what_is_the_users(wechat):
     private = (ENV, "planted-5", APPID, APPSECRET, wechat.token)
     wechat.on_reply(lambda _, reply: reply.update(dict.fromkeys(private, 1)))
-    changing_rows(lambda it: it.update(status=ENV, runtime="planted-7", add_time="planted-8"))(
+    changing_rows(lambda it: it.update(status=ENV, runtime="planted-7", add_time="1letters"))(
         wechat
     )
     refused = Fault.errcode(-501000, "planted-9 TcbCode: [planted] rid: 1f-2e-3d")
@@ -383,7 +383,7 @@ async def test_no_report_contains_what_is_the_users(wechat):
         ended = await run("doctor", ENV, "-f", form, env=app_of(wechat))
         assert ended.code == 7
         assert "[hidden]" in ended.out
-        for text in (*private, "planted-", "127.0.0.1", "1f-2e-3d"):
+        for text in (*private, "planted-", "letters", "127.0.0.1", "1f-2e-3d"):
             assert text not in ended.out + ended.err
 
 
