@@ -49,6 +49,10 @@ class QueryError(Exception):
     def __init__(self, error: Hidden[Exception]) -> None:
         super().__init__("the request failed")
         self.error = error
+        self.proxy_status: int | None = None  # of its reply to CONNECT
+        cause = error.reveal()
+        if isinstance(cause, aiohttp.ClientHttpProxyError):
+            self.proxy_status = cause.status
 
 
 def add_query(url: Hidden[URL]) -> aiohttp.ClientMiddlewareType:

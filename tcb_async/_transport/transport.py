@@ -20,7 +20,7 @@ from yarl import URL
 from tcb_async._arguments import DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT
 from tcb_async._redact import Hidden, Secret, find_secrets
 from tcb_async._transport.request import ApiRequest, Target
-from tcb_async._transport.session import HEADERS, SessionKeeper, add_query
+from tcb_async._transport.session import HEADERS, QueryError, SessionKeeper, add_query
 from tcb_async._transport.translation import make_status_error, translate
 from tcb_async.exceptions import ClientClosedError, ResponseError, TcbError
 from tcb_async.limits import Window
@@ -130,6 +130,8 @@ class Transport:
         except TcbError as error:
             failure = error  # raised after the block: see `tcb_async._redact`
         except Exception as error:  # noqa: BLE001 - the edge: any error that a peer causes becomes ours
+            if observed is not None and isinstance(error, QueryError):
+                observed.status = error.proxy_status
             if self.is_closed:
                 failure = ClientClosedError()
             elif session.closed:
@@ -148,8 +150,6 @@ class Transport:
             self._keeper.time_limits.discard(limit)
             if response is not None:
                 response.close()  # and its connection, if there is more to read
-        if observed is not None and response is None:
-            observed.status = getattr(failure, "status", None)  # of a proxy's reply to CONNECT
         raise failure
 
     def _request(

@@ -102,8 +102,7 @@ async def test_error_is_the_same_by_http_and_by_connect(client, status):
     assert "the proxy on the way to 127.0.0.1" in str(errors[1])
     for error in errors:
         assert ("407: a proxy that requires a user and a password" in str(error)) is (status == 407)
-    # A `RateLimitError` has no status.
-    assert observed == [status, getattr(errors[1], "status", None)]
+    assert observed == [status, status]
     assert [error.sent for error in errors] == [True, False]
     expected = RateLimitError if status == 429 else ResponseError if status in FINAL else NoAnswer
     assert isinstance(errors[0], expected)
