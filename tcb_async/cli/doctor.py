@@ -54,7 +54,6 @@ _SLOW, _EXPIRES_SOON, _CLOCK_ERROR = 10.0, 600.0, timedelta(minutes=10)  # secon
 _RUNTIME = re.compile(r"(Nodejs|Python|Php|Java|Go|Golang)[\d.]+|CustomRuntime")
 _WORD = re.compile(r"(?!(wx)?[0-9a-f]{16,32}$)[\w.:+ -]{1,60}", re.ASCII)  # no appid, no secret
 _VERDICTS = {True: ("✔", "ok"), False: ("✘", "differs"), None: ("?", "unknown")}
-
 doctor_command: App = App(
     name="doctor",
     usage="tcb-async doctor [OPTIONS] [ENV]",
@@ -89,7 +88,8 @@ class Visit:
     """The requests and the results of one report; it observes its client, to count them."""
 
     def __init__(self, redis: object) -> None:
-        self.env, self.is_private = "", redis is None  # the environment; the token
+        self.env: str = ""
+        self.is_private: bool = redis is None  # the token
         self.seconds: list[float] = []  # of each request
         self.pages: list[tuple[int, Reply]] = []  # with their offsets
         self.failure: Reply | None = None  # the latest that says nothing about the check
