@@ -128,6 +128,10 @@ class TestQuotas:
         assert [await errcode_of(wechat, own), await errcode_of(wechat, own)] == [0, 45009]
         assert await errcode_of(wechat, wechat.emulator.token) == 0
 
+    async def test_a_stable_token_counts_for_the_quota(self, wechat):
+        wechat.emulator.daily_quota = {STABLE: 1}
+        assert [(await stable(wechat)).get("errcode") for _ in range(2)] == [None, 45009]
+
 
 class TestPlatform:
     async def test_only_a_merchants_token_lists_functions(self, wechat):
