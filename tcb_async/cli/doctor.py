@@ -31,7 +31,7 @@ from tcb_async.errcodes import MISSING_ARGUMENT, NO_SUCH_ENDPOINT, is_environmen
 from tcb_async.models import CHINA_STANDARD_TIME
 from tcb_async.retry import is_retryable
 
-CHECKS = {  # what each assumes, and what follows if WeChat differs
+CHECKS = {  # the assumption, and its consequence for the user if WeChat differs
     "fields": ("fields are as documented", "unknown: available through `call`; missing: None"),
     "page_size": ("a page has up to 100 functions", "pages of 20 or so, nothing to do"),
     "end": ("a page beyond the end is empty", "a list that shrinks costs more requests, or fails"),
@@ -92,13 +92,13 @@ class Visit:
         self.is_private: bool = redis is None  # the token
         self.seconds: list[float] = []  # of each request
         self.pages: list[tuple[int, Reply]] = []  # with their offsets
-        self.failure: Reply | None = None  # the latest that says nothing about the check
+        self.failure: Reply | None = None  # the latest that is no answer, such as a busy one
         self.results: dict[str, Result] = {}
 
     def attempting(self, _: object) -> ExitStack:
-        request, started = ExitStack(), time.monotonic()
-        request.callback(lambda: self.seconds.append(time.monotonic() - started))
-        return request
+        stack, started = ExitStack(), time.monotonic()
+        stack.callback(lambda: self.seconds.append(time.monotonic() - started))
+        return stack
 
     walk_started = attempting  # never called: no check walks
 
@@ -124,24 +124,24 @@ class Visit:
         self.results[name] = (is_right, str(observed)) if failure is None else (None, str(failure))
 
     def judge(self, found: set[str], known: set[str], *missing: str) -> Result:
-        """Whether words of WeChat's are known. One that may be the user's is not shown."""
+        """Whether WeChat's words are documented; a word that may be the user's is hidden."""
         own = {self.env, *(name for _, page in self.pages for name in page.names())}
         new = {it if _WORD.fullmatch(it) and it not in own else "[hidden]" for it in found - known}
         words = [f"unknown `{it}`" for it in sorted(new)] + [f"missing `{it}`" for it in missing]
         return (not words if found else None), ", ".join(words) or "as documented"
 
-    def judge_fields(self, reply: Reply, listing: ListEndpoint[Any, Any], *more: str) -> Result:
+    def judge_fields(self, reply: Reply, listing: ListEndpoint[Any, Any], new: set[str]) -> Result:
         fields = {field.name for field in attrs.fields(listing.item)}
         top = {"errcode", "errmsg", listing.rows_key, listing.total_key or listing.rows_key}
         missing = {name for name in fields for row in reply.rows() if name not in row}
-        found = {*reply, *more, *(name for row in reply.rows() for name in row)}
+        found = {*reply, *new, *(name for row in reply.rows() for name in row)}
         return self.judge(found, fields | top, *sorted(missing | (top - {*reply})))
 
     async def examine(self, client: tcb_async.TcbClient) -> None:
         """Run all checks, those of the list first."""
         self.client = client
         first = await self.page(20)
-        self.record("fields", *self.judge_fields(first, FUNCTIONS))
+        self.record("fields", *self.judge_fields(first, FUNCTIONS, set()))
         sizes = {20: first, 100: await self.page(100), 1000: await self.page(1000)}
         limit, page = max(sizes.items(), key=lambda size: len(size[1].rows()))
         names, rows, total = page.names(), page.rows(), first.get("total_count")
@@ -194,7 +194,7 @@ class Visit:
         reply = await self.ask(ENVIRONMENTS.path)
         self.failure = reply if reply.error else None  # such as an account without permission
         new = {str(it.get("status")) for it in reply.rows()} - {"NORMAL", "HALTED", "UNAVAILABLE"}
-        self.record("environments", *self.judge_fields(reply, ENVIRONMENTS, *new))
+        self.record("environments", *self.judge_fields(reply, ENVIRONMENTS, new))
         source, soon = self.client.provider, time.time() + _EXPIRES_SOON
         if isinstance(source, StableToken) and self.is_private and (source.expires_at or 0) > soon:
             token = await self.client.get_token()

@@ -155,11 +155,14 @@ def fail_unknown_path(emulator):
     )
 
 
-def add_environment_field(emulator):
-    @emulator.on_reply
-    def add(request, reply):
-        if request.path == ENVIRONMENTS:
-            reply["info_list"][0].update(Region="ap-shanghai")
+def changing_environments(**fields):
+    def deviate(emulator):
+        @emulator.on_reply
+        def change(request, reply):
+            if request.path == ENVIRONMENTS:
+                reply["info_list"][0].update(fields)
+
+    return deviate
 
 
 DEVIATIONS = {
@@ -189,7 +192,8 @@ DEVIATIONS = {
     "an optional limit": ("missing_limit", accept_missing_limit),
     "a wrong errcode for a path": ("unknown_path", fail_unknown_path),
     "a total of environments": ("environments", changing(ENVIRONMENTS, Total=30)),
-    "a field of environments": ("environments", add_environment_field),
+    "a field of environments": ("environments", changing_environments(Region="ap-shanghai")),
+    "a status of environments": ("environments", changing_environments(status="FROZEN")),
     "a token for each call": ("token", issue_two_tokens),
     "a total one too large": ("total", change_total(1)),
     "a total one too small": ("total", change_total(-1)),
