@@ -16,7 +16,7 @@ from unittest.mock import AsyncMock
 
 import attrs
 import pytest
-from model import NAME, Change, ChangingList
+from model import NAME, Change, ChangingList, Row
 from strategies import Ties
 
 from tcb_async.cursor import Cursor
@@ -311,8 +311,7 @@ class TestLeavingEarly:
         for consumer, pager in zip(consumers, pagers, strict=True):
             error = consumer.exception()
             assert isinstance(error, ClientClosedError)
-            assert error.cursor == pager.cursor
-            assert (error.cursor.offset, error.cursor.count) == (19, 20)
+            assert error.cursor == pager.cursor == Cursor("env"), "it has returned no items"
         assert live == set()
 
     async def test_pager_closed_under_its_consumer_raises(self, server):
@@ -418,6 +417,50 @@ class TestCollect:
         pager._on_progress = lambda done, _: done == 20 and server.listing.change("f019", "update")
 
         assert await pager.collect() == server.listing.rows[:max_items]
+        assert pager.cursor.count == len(server.listing.rows[:max_items])
+
+    @pytest.mark.parametrize("earlier", [0, 30])
+    @pytest.mark.parametrize(
+        ("end", "error"),
+        [
+            ("fetch", TransportError),
+            ("progress", LookupError),
+            ("observer", LookupError),
+            ("close", ClientClosedError),
+            ("cancel", asyncio.CancelledError),
+        ],
+    )
+    async def test_cursor_skips_no_item_that_it_has_not_returned(self, earlier, end, error):
+        def fail(*_):
+            raise LookupError
+
+        server, watching = Server.of(57), Watching()
+        first = server.pager(max_items=earlier)
+        assert len(await first.collect()) == earlier
+        if end == "fetch":
+            server.broken = dict.fromkeys(range(31, 57), TransportError("down"))
+        if end == "observer":
+            watching.ended = fail
+        pager = server.pager(
+            resume=first.cursor,
+            observer=watching,
+            on_progress=fail if end == "progress" else None,
+            concurrency=1,
+        )
+        collecting = asyncio.create_task(pager.collect())
+        await asyncio.sleep(1.5)
+
+        assert pager.cursor == first.cursor
+        if end == "close":
+            await pager.aclose()
+        if end == "cancel":
+            collecting.cancel()
+        (failure,) = await asyncio.gather(collecting, return_exceptions=True)
+
+        assert isinstance(failure, error)
+        assert getattr(failure, "cursor", pager.cursor) == pager.cursor == first.cursor
+        rest = await Server.of(57).pager(resume=str(pager.cursor)).collect()
+        assert [row.name for row in rest] == server.names[earlier:]
 
 
 @attrs.define
@@ -539,6 +582,25 @@ class TestUse:
     async def test_an_empty_list_has_no_items_and_no_pages(self):
         assert await Server.of(0).pager().collect() == []
         assert [page async for page in Server.of(0).pager().by_page()] == []
+
+    async def test_page_that_cannot_be_made_is_not_skipped_by_the_cursor(self):
+        @attrs.frozen
+        class Numbered(Page[Row]):
+            def __attrs_post_init__(self):
+                if self.offset == 20:  # made by the pager, without the overlap
+                    raise LookupError
+
+        listing = ChangingList.of(57)
+
+        async def fetch(offset, limit):
+            page = listing.page(Request(offset, limit))
+            return Numbered(page.items, page.total, offset)
+
+        pager = Pager(fetch, identify=NAME, page_size=20)
+        with pytest.raises(LookupError):
+            _ = [page async for page in pager.by_page()]
+
+        assert pager.cursor.count == 20
 
     async def test_pages_hold_each_item_once_and_tell_their_row(self):
         pages = [page async for page in Server.of(57).pager().by_page()]
