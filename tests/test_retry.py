@@ -169,6 +169,7 @@ NOT_SENT = TransportError("connection refused", sent=False)
 REFUSED_SIZE = ParameterError("too many", errcode=40097)
 NO_ENV = ParameterError("no env", errcode=-501000, errmsg="TcbCode: [INVALID_ENV]")
 LIMITED = RateLimitError("slow down", errcode=45011)
+LATER = TransportError("HTTP 503", status=503, retry_after=20.0)
 LARGE, SMALL = b"100", b"20"
 
 
@@ -202,7 +203,7 @@ class TestFallback:
 
     @given(
         errors=st.lists(
-            st.sampled_from([BUSY, CUT, REFUSED_SIZE, NO_ENV, LIMITED, NOT_SENT]),
+            st.sampled_from([BUSY, CUT, REFUSED_SIZE, NO_ENV, LIMITED, LATER, NOT_SENT]),
             min_size=9,
             max_size=9,
         ),
@@ -221,6 +222,8 @@ class TestFallback:
         retried = errors[: len(story.bodies) - 1]
         assert len(retried) < max(2, attempts)
         assert min(story.left) > 0
+        for error, wait in zip(retried, story.clock.waits, strict=True):
+            assert wait >= (getattr(error, "retry_after", None) or 0.0)
         costs = {LIMITED: 5, BUSY: 5, REFUSED_SIZE: 0}
         assert quota - story.quota.available == sum(costs.get(error, 14) for error in retried)
 
@@ -242,6 +245,19 @@ class TestFallback:
         assert await story.run(attempts=attempts, deadline=60.0) == b"reply"
         assert story.bodies == [LARGE, SMALL]
         assert story.left == [30.0, 29.0]
+
+    @pytest.mark.parametrize(
+        ("seconds", "bodies"),
+        [(25.0, [LARGE, LARGE, SMALL]), (40.0, [LARGE, SMALL]), (60.0, [LARGE])],
+    )
+    async def test_waits_as_long_as_the_server_asks(self, seconds, bodies):
+        later = TransportError("HTTP 503", status=503, retry_after=seconds)
+        story = Story([later] * 9, fallback=SMALL)
+        with pytest.raises(TransportError):
+            await story.run(deadline=60.0)
+
+        assert story.bodies == bodies
+        assert story.clock.waits == [seconds] * (len(bodies) - 1)
 
     async def test_does_not_wait_for_more_than_half_of_the_time_left(self):
         story = Story([BUSY], fallback=SMALL, seconds_per_attempt=30.0)

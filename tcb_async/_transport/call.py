@@ -200,13 +200,14 @@ class Call(Generic[Result]):
 
     def _may_help(self, error: BaseException) -> bool:
         """Whether a further attempt may help, with as many rows or with fewer."""
+        seconds_left = self._get_time_left() - _get_retry_after(error)  # at the next attempt
         self.reduces = (
             self.fallback is not None
             and may_refuse_size(error)
             and (
                 not is_retryable(error)
                 or self.attempt >= min(_MAX_LARGE, self.transport.retry.attempts - 1)
-                or 2 * self._get_time_left() <= self.transport.retry.deadline < math.inf
+                or 2 * seconds_left <= self.transport.retry.deadline < math.inf
             )
         )
         return self.reduces or is_retryable(error)
@@ -216,7 +217,9 @@ class Call(Generic[Result]):
         if not is_retryable(error):
             return 0.0
         wait = self.transport.retry.wait(self.attempt, error)
-        return min(wait, self._get_time_left() / 2) if self.reduces else wait
+        if self.reduces:  # the smaller request needs time, too; the server's minimum is kept
+            wait = max(_get_retry_after(error), min(wait, self._get_time_left() / 2))
+        return wait
 
     def _should_stop(self, state: RetryCallState) -> bool:
         # The policy first: a retry that it forbids must not take anything out of the quota.
@@ -261,6 +264,10 @@ def _get_error(state: RetryCallState) -> TcbError:
     error = state.outcome.exception() if state.outcome else None
     assert isinstance(error, TcbError)  # noqa: S101 - the predicate accepts nothing else
     return error
+
+
+def _get_retry_after(error: BaseException) -> float:
+    return getattr(error, "retry_after", None) or 0.0
 
 
 def _describe_outcome(error: TcbError) -> str:
