@@ -67,7 +67,8 @@ class Page(Generic[T]):
 # A refusal is any reply or error that a smaller page might cure: no rows, a single row, a wrong
 # total, HTTP 400, a time-out. It may have been an accident or an outage. Requesting more rows than
 # are returned costs nothing if the next pages are planned for the expected length. So after a few
-# full pages, one page requests the maximum; after each further refusal, four times as many.
+# full pages, one page requests the maximum; after each further refusal, four times as many. The full
+# pages of concurrent walks add up, and one of them requests the maximum.
 LARGEST, FALLBACK = DEFAULT_FIRST_PAGE_SIZE, DEFAULT_PAGE_SIZE
 _FULL_PAGES = 3
 
@@ -93,6 +94,11 @@ class PageSize:
     max_outstanding: int = attrs.field(init=False, default=sys.maxsize)
     # Whether a reply has changed `expected`, or a refusal did.
     is_learned: bool = attrs.field(init=False, default=False)
+    # Of a walk: the size for later walks, what this walk and it have in common, and how many of the
+    # full pages it has counted.
+    _shared: PageSize | None = attrs.field(init=False, default=None)
+    _common: tuple[int, bool, int] | None = attrs.field(init=False, default=None)
+    _counted: int = attrs.field(init=False, default=0)
     # Consecutive replies that were shorter than expected.
     _short: int = attrs.field(init=False, default=0)
 
@@ -102,10 +108,22 @@ class PageSize:
         pages = _FULL_PAGES * 4 ** max(0, self.refusals - 1)
         return self.maximum if self.full_pages >= pages else self.expected
 
+    def for_walk(self) -> PageSize:
+        """Return a copy for a walk, from which `learn` learns."""
+        walk = attrs.evolve(self)
+        walk._shared, walk._common, walk._counted = self, self._facts, self.full_pages
+        return walk
+
+    @property
+    def _facts(self) -> tuple[int, bool, int]:
+        return self.expected, self.is_confirmed, self.refusals
+
     def note_request(self, limit: int) -> None:
         """Note the number of rows of a request."""
         if limit > self.expected:
-            self.full_pages = 0
+            self.full_pages = self._counted = 0
+            if self.refusals and self._shared is not None:  # it may be refused: one walk tries
+                self._shared.full_pages = 0
 
     def reduce(self, limit: int) -> bool:
         """Note a refusal; return False if fewer rows cannot help."""
@@ -153,6 +171,10 @@ class PageSize:
             self.expected, self.is_learned = rows, True
 
     def learn(self, walk: PageSize) -> None:
-        """Adopt the size that a walk learned."""
-        self.expected, self.is_confirmed = walk.expected, walk.is_confirmed
-        self.refusals, self.full_pages = walk.refusals, walk.full_pages
+        """Adopt what a walk has learned since it began, or since it was asked last."""
+        if walk._facts == walk._common:
+            self.full_pages += max(0, walk.full_pages - walk._counted)
+        else:
+            self.expected, self.is_confirmed, self.refusals = walk._common = walk._facts
+            self.full_pages = walk.full_pages
+        walk._counted = walk.full_pages

@@ -120,7 +120,7 @@ class Pager(IteratedOnce, Generic[T]):
         self._plan: Plan[T] = Plan(
             Identity(identify, value, frozen=given.has_frozen_items),
             start=read_start(scope, options.get("resume")),
-            size=attrs.evolve(self._learned),
+            size=self._learned,
             max_items=check_count(
                 "max_items", sys.maxsize if max_items is None else max_items, minimum=0
             ),
@@ -246,6 +246,8 @@ class Pager(IteratedOnce, Generic[T]):
     async def _advance(self) -> bool:
         """Get the next items to yield; False at the end."""
         plan, fetches = self._plan, self._fetches
+        if not plan.stats.requests:
+            plan.size = self._learned.for_walk()  # now: a walk that began before may have learned
         if plan.total is None:
             self._refill()
         while fetches:

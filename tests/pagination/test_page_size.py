@@ -298,6 +298,42 @@ async def limits_of_failure(emulator, client):
     return caught.value, [request.body["limit"] for request in emulator.requests]
 
 
+class TestConcurrentWalks:
+    """Of one client: they share what they have learned."""
+
+    def test_their_full_pages_add_up(self):
+        shared = refused_once()
+        walks = [shared.for_walk() for _ in range(3)]
+        assert shared.limit == 20
+
+        for size in walks:
+            assert size.receive(20, 20)
+            shared.learn(size)
+            shared.learn(size)  # without news
+
+        assert (shared.full_pages, shared.limit) == (3, 100)
+
+    def test_one_of_them_requests_the_maximum(self):
+        shared = refused_once(full_pages=3)
+        first = shared.for_walk()
+        first.note_request(first.limit)
+
+        assert shared.for_walk().limit == 20
+
+    def test_no_news_does_not_replace_news(self):
+        shared = refused_once(full_pages=3)
+        first, second = shared.for_walk(), shared.for_walk()
+        for size, rows in ((first, 50), (second, 20)):
+            size.receive(rows, rows, is_last=True)
+            shared.learn(size)
+
+        assert (shared.expected, shared.refusals) == (50, 0)
+
+
+def refused_once(**known):
+    return PageSize(100, 20, expected=20, is_confirmed=True, refusals=1, **known)
+
+
 class TestServer:
     """A server of this limit, and clients."""
 
@@ -367,6 +403,26 @@ class TestServer:
         emulator.clear_faults()
         limits = [await limits_of_listing(emulator, client) for _ in range(100)]
         assert limits[-1] == [100], "it is noticed when the limit is lifted"
+
+    @pytest.mark.parametrize("fault", [REFUSED, BUSY], ids=str)
+    async def test_concurrent_listings_learn_as_fast_as_consecutive_ones(
+        self, emulator, connect, fault
+    ):
+        """Eight at a time: the first eight are refused, then one at a time."""
+        emulator.deploy(ENV, count=50)
+        emulator.script(repeat(fault), when=is_large)
+        client = await connect()
+        for _ in range(13):
+            await asyncio.gather(*(client.list_functions(ENV) for _ in range(8)))
+
+        limits = [request.body["limit"] for request in emulator.requests]
+        attempts = 1 if fault is REFUSED else 2
+        assert 8 * attempts <= limits.count(100) <= (8 + 3) * attempts
+
+        emulator.clear_faults()
+        for _ in range(13):
+            await asyncio.gather(*(client.list_functions(ENV) for _ in range(8)))
+        assert await limits_of_listing(emulator, client) == [100]
 
     @pytest.mark.parametrize(("rows", "requests"), [(1000, 11), (50, 1)])
     @pytest.mark.parametrize(
