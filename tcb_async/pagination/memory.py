@@ -195,12 +195,27 @@ class DoubleCollect(Generic[T]):
     count: dict[str, T] = attrs.field(factory=dict[str, T])
     # Whether a row was new or changed, or the total did, so that the next pass starts a new count.
     is_changed: bool = False
+    is_proved: bool = False  # whether the counted rows are returned as the list
+    # The names of a complete count that lacked rows which were seen before it.
+    _unproved: set[str] | None = None
     _largest: int = 0  # the largest number of rows ever counted
 
     @property
     def is_complete(self) -> bool:
-        """Whether the counted rows were the list when the count started."""
+        """Whether the counted rows were the list when the count started, by one server's account."""
         return not self.is_changed and len(self.count) == self.total
+
+    def prove(self, *, is_unstable: bool) -> bool:
+        """Whether a complete count is believed: it lacks no row that was ever seen.
+
+        Otherwise the next pass starts a new count. Without a stable order, the same rows twice are
+        believed, too.
+        """
+        is_repeated = is_unstable and self.count.keys() == self._unproved
+        self.is_proved = is_repeated or len(self.rows) == self.total
+        if not self.is_proved:
+            self._unproved, self.is_changed = set(self.count), True
+        return self.is_proved
 
     def begin_pass(self) -> None:
         """Note that all requests so far have replies, and more follow."""

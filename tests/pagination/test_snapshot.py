@@ -183,6 +183,33 @@ class TestRefusals:
         assert outcome.collect() == listing.rows
 
 
+class TestReplicas:
+    @pytest.mark.parametrize("kind", ["replace", "redeploy"])
+    def test_settled_rows_lack_no_row_of_both_states(self, kind):
+        """One of two states answers: from before and from after a deletion and an insertion."""
+        settled = 0
+        for seed in range(400):
+            chance = random.Random(seed)
+            size, page = chance.choice([(20, 5), (48, 10), (100, 10), (250, 20)])
+            before, after = ChangingList.of(size), ChangingList.of(size)
+            gone = after.rows.pop(chance.randrange(size))
+            name = gone.name if kind == "redeploy" else "new"
+            after.rows.insert(chance.randrange(size) * (kind == "replace"), Row(name, 1))
+            until, replies = chance.choice([20, 40, 80, 10**9]), count()
+
+            def answer(request, at=(before, after), chance=chance, until=until, replies=replies):
+                is_late = next(replies) < until and chance.random() < 0.5
+                return at[not is_late].page(request)
+
+            outcome = carried(collecting(page), answer, concurrency=chance.choice([1, 8]))
+
+            if outcome.plan.done:
+                missing = {*before.rows} & {*after.rows} - {*outcome.plan.last_rows(outcome.items)}
+                assert not missing, seed
+                settled += not outcome.plan.stats.unsettled
+        assert settled > 300
+
+
 class TestDoubtfulReplies:
     @pytest.mark.parametrize("schedule", [(), [Change(1, "delete", 0)]], ids=["at rest", "changed"])
     @pytest.mark.parametrize("ahead", [1, 4])
