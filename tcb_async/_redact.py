@@ -24,8 +24,10 @@ from typing import Generic, NoReturn, Self, SupportsIndex, TypeVar, cast
 MASK = "[hidden]"
 
 # ASCII only: Chinese has no spaces, so any sentence would be a long word.
-_LONG_WORD = re.compile(r"@?[\w+/=%~.-]{24,}", re.ASCII)
-_LAST_WORD = re.compile(r"[\w+/=%~.-]+\Z", re.ASCII)
+_IN_WORD = r"[\w+/=%~.-]"
+_LONG_WORD = re.compile(rf"@?{_IN_WORD}{{24,}}", re.ASCII)
+# It is tried once for each word, and not for each of its characters: a long word takes linear time.
+_LAST_WORD = re.compile(rf"(?<!{_IN_WORD}){_IN_WORD}++\Z", re.ASCII)
 _NAMED = re.compile(
     r"((?:access_token|refresh_token|secret|ticket)[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,}]+",
     re.IGNORECASE,

@@ -13,8 +13,8 @@ from terminal import ENV, Screen, env_for, start
 from tcb_async.cli.signals import handle_sigterm
 from tcb_async.emulator import Fault
 
-SOON = 5.0
-"""Seconds: one is promised, and a slow and busy machine may need some more."""
+SOON = 40.0
+"""Seconds: one is promised, a busy machine needs more, and a command that waits takes 60."""
 
 HANGING_DNS = """
 import socket, time

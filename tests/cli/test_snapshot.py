@@ -146,9 +146,15 @@ class TestChangesDuringEachPass:
         assert (ended.code, ended.out) == (5, "")
         assert ended.err == f"tcb-async: {UNSETTLED}\n"
 
-    async def test_wait_reads_again_until_its_time_is_over(self, emulator):
+    async def test_wait_reads_again_until_its_time_is_over(self, emulator, leap):
         deploy_and_change(emulator)
-        words = ("--all", "--timeout", "1.5", "--interval", "0.1")
+        words = ("--all", "--timeout", "600", "--interval", "0.1")
+
+        @emulator.on_request
+        def time_out(request):
+            if request.number == 40:  # during the second listing
+                leap(600.0)
+
         ended = await run("wait", ENV, *words, env=env_for(emulator))
         assert f"{UNSETTLED}; retrying in 0.1 s\n" in ended.err
         assert (ended.code, f"no listing of {ENV} was complete" in ended.err) == (5, True)

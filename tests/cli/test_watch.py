@@ -87,11 +87,16 @@ def test_a_change_is_described_field_by_field(before, after, said):
     [
         ("Active", "60", 0, "login is Active"),
         ("CreateFailed", "60", 4, "login is CreateFailed"),
-        ("Creating", "1.5", 5, "was Creating after 1.5 s"),
+        ("Creating", "90", 5, "was Creating after 90 s"),
     ],
 )
-async def test_wait_exits_with_0_4_or_5(emulator, status, seconds, code, said):
+async def test_wait_exits_with_0_4_or_5(emulator, leap, status, seconds, code, said):
     emulator.deploy(ENV, "login", status=status)
+
+    @emulator.on_request
+    def time_out(request):
+        if request.number == 2:
+            leap(90.0)
 
     ended = await run("wait", ENV, "login", "--timeout", seconds, env=env_for(emulator))
 

@@ -551,7 +551,7 @@ class TestEnds:
                 consumer = asyncio.create_task(consume(inventory))
                 await asyncio.sleep(0.2)
             with pytest.raises(ClientClosedError):
-                await asyncio.wait_for(consumer, timeout=5)
+                await asyncio.wait_for(consumer, timeout=60)
 
     async def test_cancelled_it_leaves_nothing(self, emulator):
         platform = Platform(emulator, 8)

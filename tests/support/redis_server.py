@@ -73,7 +73,7 @@ class RedisServer:
 
     def _ask(self, command):
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=_SECONDS) as connection:
                 connection.sendall(f"{command}\r\n".encode())
                 return connection.recv(1000)
         except OSError:
