@@ -77,7 +77,7 @@ from tcb_async.models import (
     FunctionPage,
 )
 from tcb_async.observer import Observer, WalkStats
-from tcb_async.pagination.page import FALLBACK, LARGEST, Page, PageSize
+from tcb_async.pagination.page import FALLBACK, LARGEST, Page, SharedPageSize
 from tcb_async.pagination.pager import Pager, Surroundings
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import ComponentToken, StableToken, StaticToken, TokenProvider, as_provider
@@ -240,7 +240,7 @@ class TcbClient:
         )
         self._api = TransportApi(self._transport)
         self._owns_transport, self._is_closed = True, False
-        self._page_sizes: dict[str, PageSize] = {}  # learned, by endpoint; copies share it
+        self._page_sizes: dict[str, SharedPageSize] = {}  # learned, by endpoint; copies share it
         self._zone, self._provider = time_zone, as_provider(token)
         self._target: tuple[Secret, Target] | None = None
 
@@ -346,8 +346,8 @@ class TcbClient:
                 settings["page_size"] = listing.max_page
             check_page_size(settings["page_size"], maximum=listing.max_page)
         transport, env = self._transport, fields.get("env")
-        learned = self._page_sizes.setdefault(listing.path, PageSize(LARGEST, FALLBACK))
-        shared = transport.live, transport.retry.sleep, env, learned
+        size = self._page_sizes.setdefault(listing.path, SharedPageSize(LARGEST, FALLBACK))
+        shared = transport.live, transport.retry.sleep, env, size
         may_fall_back = settings.get("page_size") is None
         return pager_class(
             partial(self._fetch, listing, fields, may_fall_back=may_fall_back),

@@ -181,11 +181,13 @@ async def error_handler(request: Request, error: Exception) -> JSONResponse:  # 
 
     For ``app.add_exception_handler(TcbError, error_handler)``. It cannot change a response that has
     begun: a stream must report an interruption itself. Any other error is raised again.
+
+    The reply has no ``resume``: whoever receives it has received no function.
     """
     if not isinstance(error, TcbError):
         raise error
     retry_after: float | None = getattr(error, "retry_after", None)
     headers = {} if retry_after is None else {"Retry-After": str(math.ceil(retry_after))}
-    return JSONResponse(
-        problem_of(error), status_of(error), headers, media_type="application/problem+json"
-    )
+    problem = problem_of(error)
+    problem.pop("resume", None)
+    return JSONResponse(problem, status_of(error), headers, media_type="application/problem+json")

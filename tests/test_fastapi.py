@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import itertools
 import json
 import socket
 import sys
@@ -202,6 +203,21 @@ async def test_bad_argument_of_the_caller_is_a_422(emulator, query):
 
     assert problem["title"] == "ConfigurationError"
     assert emulator.requests == ()
+
+
+async def test_reply_without_a_function_has_no_position_to_resume_from(emulator):
+    emulator.deploy(ENV, count=60)
+    emulator.script(itertools.repeat(Fault.errcode(48001)), when=lambda asked: asked.offset > 20)
+    app = counting(lifespan(lambda: client_of(emulator)))
+
+    @app.get("/names")
+    async def names(client: ClientDep) -> list[str]:
+        return [function.name async for function in client.iter_functions(ENV)]
+
+    async with serving(app) as url:
+        problem, _ = await ask_for_problem(f"{url}/names", 403)
+
+    assert "resume" not in problem
 
 
 async def test_problem_has_codes_and_rid_but_no_token(emulator):

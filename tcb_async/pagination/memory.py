@@ -202,7 +202,10 @@ class DoubleCollect(Generic[T]):
 
     @property
     def is_complete(self) -> bool:
-        """Whether the counted rows were the list when the count started, by one server's account."""
+        """Whether the counted rows were the list when the first reply of the count was served.
+
+        With a lagging replica, they may mix two lists: see `prove`.
+        """
         return not self.is_changed and len(self.count) == self.total
 
     def prove(self, *, is_unstable: bool) -> bool:

@@ -31,12 +31,24 @@ class Request:
     pause: float = 0.0  # seconds to wait before it is sent; mostly 0
 
 
+def _as_items(items: Sequence[T]) -> Sequence[T]:
+    """Refuse what is no sequence; make a tuple of one that is neither a list nor a tuple.
+
+    So the walk depends on no other class, which may count, slice and iterate in its own way.
+    """
+    if type(items) is tuple or type(items) is list:
+        return items
+    check_instance("items", items, Sequence, "such as a list or tuple")
+    return tuple(items)
+
+
 @attrs.frozen
 class Page(Generic[T]):
     """One page of a list: a snapshot of some rows and of the total.
 
     Attributes:
-        items: The items, in the list's order; the server may return fewer than requested.
+        items: The items, in the list's order, as a list or tuple; the server may return fewer than
+            requested.
         total: The number of rows of the whole list when the page was read.
         offset: The row of the first item, counted from 0.
         limit: The number of rows requested. A fetch that requested fewer than it was called with
@@ -47,13 +59,12 @@ class Page(Generic[T]):
             more.
     """
 
-    items: Sequence[T]
+    items: Sequence[T] = attrs.field(converter=_as_items)
     total: int
     offset: int = 0
     limit: int = 0
 
     def __attrs_post_init__(self) -> None:
-        check_instance("items", self.items, Sequence, "such as a list or tuple")
         check_count("total", self.total, minimum=0)
 
 
@@ -67,25 +78,55 @@ class Page(Generic[T]):
 # A refusal is any reply or error that a smaller page might cure: no rows, a single row, a wrong
 # total, HTTP 400, a time-out. It may have been an accident or an outage. Requesting more rows than
 # are returned costs nothing if the next pages are planned for the expected length. So after a few
-# full pages, one page requests the maximum; after each further refusal, four times as many. The full
-# pages of concurrent walks add up, and one of them requests the maximum.
+# full pages, one page requests the maximum; after each further refusal, four times as many. The
+# full pages of concurrent walks add up, and one of these walks requests the maximum.
 LARGEST, FALLBACK = DEFAULT_FIRST_PAGE_SIZE, DEFAULT_PAGE_SIZE
 _FULL_PAGES = 3
 
 
+@attrs.frozen
+class Facts:
+    """What replies have shown about the page size of a server."""
+
+    expected: int  # the length of a page, at most the maximum
+    is_confirmed: bool = False  # whether a reply had this length
+    refusals: int = 0  # since more than the fallback's rows were returned
+
+
 @attrs.define(eq=False)
-class PageSize:
-    """The page size of one walk; or, between walks, the size that the last walk learned."""
+class SharedPageSize:
+    """The page size that the walks over one list have learned; they start with it."""
 
     maximum: int  # rows to request, unless fewer are expected
     # Rows to request after a refusal of more, or None: the caller chose `maximum`.
     fallback: int | None = None
-    # The expected length of a page, `maximum` or less.
+    facts: Facts = attrs.field(
+        default=attrs.Factory(lambda self: Facts(self.maximum), takes_self=True)
+    )
+    # Full pages since the last page that was not full or requested the maximum.
+    full_pages: int = 0
+
+    def for_walk(self) -> PageSize:
+        """Return the page size of a walk that begins now."""
+        return PageSize(
+            self.maximum,
+            self.fallback,
+            expected=self.facts.expected,
+            is_confirmed=self.facts.is_confirmed,
+            refusals=self.facts.refusals,
+            full_pages=self.full_pages,
+            shared=self,
+        )
+
+
+@attrs.define(eq=False)
+class PageSize:
+    """The page size of one walk. `SharedPageSize` and `Facts` describe the first six fields."""
+
+    maximum: int
+    fallback: int | None = None
     expected: int = attrs.field(default=attrs.Factory(lambda self: self.maximum, takes_self=True))
-    # Whether a reply has confirmed the expected length, in this walk or in an earlier walk.
     is_confirmed: bool = False
-    # Refusals since more than `fallback` rows were returned, and full pages since the last page
-    # that was not full or requested the maximum; both in this walk and in earlier walks.
     refusals: int = 0
     full_pages: int = 0
     # The number of requests that may be outstanding. An unexpected reply makes those planned after
@@ -94,13 +135,21 @@ class PageSize:
     max_outstanding: int = attrs.field(init=False, default=sys.maxsize)
     # Whether a reply has changed `expected`, or a refusal did.
     is_learned: bool = attrs.field(init=False, default=False)
-    # Of a walk: the size for later walks, what this walk and it have in common, and how many of the
-    # full pages it has counted.
-    _shared: PageSize | None = attrs.field(init=False, default=None)
-    _common: tuple[int, bool, int] | None = attrs.field(init=False, default=None)
-    _counted: int = attrs.field(init=False, default=0)
     # Consecutive replies that were shorter than expected.
     _short: int = attrs.field(init=False, default=0)
+    # What concurrent and later walks start with, and what it has in common with this walk.
+    _shared: SharedPageSize | None = attrs.field(default=None, kw_only=True)
+    _common: Facts = attrs.field(
+        init=False, default=attrs.Factory(lambda self: self.facts, takes_self=True)
+    )
+    _common_pages: int = attrs.field(
+        init=False, default=attrs.Factory(lambda self: self.full_pages, takes_self=True)
+    )
+
+    @property
+    def facts(self) -> Facts:
+        """What this walk knows."""
+        return Facts(self.expected, self.is_confirmed, self.refusals)
 
     @property
     def limit(self) -> int:
@@ -108,29 +157,22 @@ class PageSize:
         pages = _FULL_PAGES * 4 ** max(0, self.refusals - 1)
         return self.maximum if self.full_pages >= pages else self.expected
 
-    def for_walk(self) -> PageSize:
-        """Return a copy for a walk, from which `learn` learns."""
-        walk = attrs.evolve(self)
-        walk._shared, walk._common, walk._counted = self, self._facts, self.full_pages
-        return walk
-
-    @property
-    def _facts(self) -> tuple[int, bool, int]:
-        return self.expected, self.is_confirmed, self.refusals
-
     def note_request(self, limit: int) -> None:
         """Note the number of rows of a request."""
-        if limit > self.expected:
-            self.full_pages = self._counted = 0
-            if self.refusals and self._shared is not None:  # it may be refused: one walk tries
-                self._shared.full_pages = 0
+        if limit <= self.expected:
+            return
+        self.full_pages = self._common_pages = 0
+        if self._shared is not None and self.refusals:  # only one walk tries whether it is refused
+            self._shared.full_pages = 0
 
     def reduce(self, limit: int) -> bool:
         """Note a refusal; return False if fewer rows cannot help."""
         if self.fallback is None or limit <= self.fallback:
             return False
-        self.expected, self.is_learned = min(self.expected, self.fallback), True
-        self.refusals, self.full_pages = self.refusals + 1, 0
+        self.expected = min(self.expected, self.fallback)
+        self.is_learned = True
+        self.refusals += 1
+        self.full_pages = 0
         return True
 
     def receive(self, rows: int, limit: int, *, is_last: bool = False) -> bool:
@@ -170,11 +212,16 @@ class PageSize:
                 self.max_outstanding = sys.maxsize
             self.expected, self.is_learned = rows, True
 
-    def learn(self, walk: PageSize) -> None:
-        """Adopt what a walk has learned since it began, or since it was asked last."""
-        if walk._facts == walk._common:
-            self.full_pages += max(0, walk.full_pages - walk._counted)
+    def share(self) -> None:
+        """Tell the concurrent and later walks what this walk has learned since the last call."""
+        shared = self._shared
+        if shared is None or not (self.is_learned or shared.facts.refusals):
+            return
+        facts = self.facts
+        if facts == self._common:
+            # No news: a walk that has learned more in the meantime is not contradicted.
+            shared.full_pages += max(0, self.full_pages - self._common_pages)
         else:
-            self.expected, self.is_confirmed, self.refusals = walk._common = walk._facts
-            self.full_pages = walk.full_pages
-        walk._counted = walk.full_pages
+            shared.facts = self._common = facts
+            shared.full_pages = self.full_pages
+        self._common_pages = self.full_pages

@@ -33,7 +33,7 @@ from tcb_async.cursor import Cursor, read_start
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
 from tcb_async.observer import Observer, WalkStats, WorkObserver
 from tcb_async.pagination.memory import Identity
-from tcb_async.pagination.page import FALLBACK, LARGEST, Page, PageSize, Request
+from tcb_async.pagination.page import FALLBACK, LARGEST, Page, Request, SharedPageSize
 from tcb_async.pagination.plan import CAUSE_UNSTABLE, Plan
 from tcb_async.retry import may_refuse_size
 
@@ -53,7 +53,7 @@ class Surroundings:
     live: set[asyncio.Task[object]] = attrs.field(factory=set["asyncio.Task[object]"])
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     env: str | None = None  # for errors
-    learned: PageSize = attrs.field(factory=lambda: PageSize(LARGEST, FALLBACK))
+    size: SharedPageSize = attrs.field(factory=lambda: SharedPageSize(LARGEST, FALLBACK))
     has_frozen_items: bool = False  # they cannot be changed, and compare field by field
 
 
@@ -116,11 +116,13 @@ class Pager(IteratedOnce, Generic[T]):
             raise ConfigurationError(f"on_drift={on_drift!r}: must be one of {get_args(OnDrift)}")
         given = _surroundings or Surroundings()
         self._live, self._sleep, self._env = given.live, given.sleep, given.env
-        self._learned = given.learned if page_size is None else PageSize(check_page_size(page_size))
+        self._shared_size = given.size
+        if page_size is not None:
+            self._shared_size = SharedPageSize(check_page_size(page_size))
         self._plan: Plan[T] = Plan(
             Identity(identify, value, frozen=given.has_frozen_items),
             start=read_start(scope, options.get("resume")),
-            size=self._learned,
+            size=self._shared_size.for_walk(),
             max_items=check_count(
                 "max_items", sys.maxsize if max_items is None else max_items, minimum=0
             ),
@@ -137,8 +139,8 @@ class Pager(IteratedOnce, Generic[T]):
         self._fetches: deque[tuple[Request, asyncio.Task[Page[T]]]] = deque()
         # Items of the current page not yet yielded.
         self._unread: Iterator[T] = iter(())
-        # Whether `collect` holds the yielded items: its caller gets all of them, or none.
-        self._withholds = False
+        # Whether `collect` is walking, or has failed: its caller receives all items at the end.
+        self._returns_at_end = False
         self._reply: tuple[Request, Page[T]]
 
     @property
@@ -172,7 +174,7 @@ class Pager(IteratedOnce, Generic[T]):
         """
         # For the plan, a page is yielded when it is received. `_items` yields its items from the
         # iterator `_unread`, which knows its remaining length, wherever the consumer stops.
-        if self._withholds:
+        if self._returns_at_end:
             return self._plan.start
         return self._plan.cursor(length_hint(self._unread))
 
@@ -205,12 +207,14 @@ class Pager(IteratedOnce, Generic[T]):
         If it fails, it has returned no item. So the error's cursor is where it began.
         """
         items: list[T] = []
-        self._plan.stores_rows = self._withholds = True
         async with self:
-            async for page in self.by_page():
+            pages = self.by_page()  # fails if the pager has walked, and then changes no cursor
+            self._plan.stores_rows = True
+            self._returns_at_end = True
+            async for page in pages:
                 items.extend(page.items)
         rows = self._plan.last_rows(items)
-        self._withholds = False
+        self._returns_at_end = False
         return rows
 
     async def _items(self) -> AsyncGenerator[T, None]:
@@ -246,9 +250,9 @@ class Pager(IteratedOnce, Generic[T]):
     async def _advance(self) -> bool:
         """Get the next items to yield; False at the end."""
         plan, fetches = self._plan, self._fetches
-        if not plan.stats.requests:
-            plan.size = self._learned.for_walk()  # now: a walk that began before may have learned
         if plan.total is None:
+            # Walks that began after this pager was made may have learned.
+            plan.size = self._shared_size.for_walk()
             self._refill()
         while fetches:
             request, head = fetches[0]
@@ -319,8 +323,8 @@ class Pager(IteratedOnce, Generic[T]):
             self._add_context(error, request.offset)
             raise
         self._unread = iter(items)
-        if items and (plan.size.is_learned or self._learned.refusals):
-            self._learned.learn(plan.size)  # from an accepted page, not from a refused one
+        if items:  # an accepted page, not a refused one
+            plan.size.share()
         return items
 
     def refuses_size(self, error: BaseException) -> bool:

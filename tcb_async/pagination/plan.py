@@ -30,10 +30,10 @@ with a failure.
 #
 # Claim 3: suppose every reply since the start of a pass p has the total T, and these contain T
 # different rows, each unchanged since it was seen before p. Then the list was exactly these rows
-# when p started: a row that is unchanged before and after a moment is in the list at that moment
-# (a double collect: Afek et al., Atomic Snapshots of Shared Memory, 1993). Equal requests may hide
-# the same rows each time, so the first pages of collecting passes have different lengths, spread
-# evenly by the golden ratio.
+# when the first reply of p was served: a row that is unchanged before and after a moment is in the
+# list at that moment (a double collect: Afek et al., Atomic Snapshots of Shared Memory, 1993).
+# Equal requests may hide the same rows each time, so the first pages of collecting passes have
+# different lengths, spread evenly by the golden ratio.
 #
 # A lagging replica breaks the order of the states: replies come from two of them, and a mixture may
 # have T rows, too. A joined pass contains each row of both: the proof of claim 1 needs only (2). So
@@ -416,9 +416,7 @@ class Plan(Generic[T]):
             self._pass.replies = [page]
         if self.yielded.count == self.max_items:
             self._finish()
-        elif is_snapshot or (
-            is_complete and self.collection.prove(is_unstable=self._is_unstable)
-        ):
+        elif is_snapshot or (is_complete and self.collection.prove(is_unstable=self._is_unstable)):
             self._finish(is_settled=True)
         elif is_complete and not self._snapshot_passes:
             self._finish_walk()

@@ -83,14 +83,14 @@ def test_a_change_is_described_field_by_field(before, after, said):
 
 
 @pytest.mark.parametrize(
-    ("status", "seconds", "code", "said"),
+    ("status", "code", "said"),
     [
-        ("Active", "60", 0, "login is Active"),
-        ("CreateFailed", "60", 4, "login is CreateFailed"),
-        ("Creating", "90", 5, "was Creating after 90 s"),
+        ("Active", 0, "login is Active"),
+        ("CreateFailed", 4, "login is CreateFailed"),
+        ("Creating", 5, "was Creating after 90 s"),
     ],
 )
-async def test_wait_exits_with_0_4_or_5(emulator, leap, status, seconds, code, said):
+async def test_wait_exits_with_0_4_or_5(emulator, leap, status, code, said):
     emulator.deploy(ENV, "login", status=status)
 
     @emulator.on_request
@@ -98,7 +98,7 @@ async def test_wait_exits_with_0_4_or_5(emulator, leap, status, seconds, code, s
         if request.number == 2:
             leap(90.0)
 
-    ended = await run("wait", ENV, "login", "--timeout", seconds, env=env_for(emulator))
+    ended = await run("wait", ENV, "login", "--timeout", "90", env=env_for(emulator))
 
     assert (ended.code, ended.out) == (code, "")
     assert said in ended.err

@@ -27,7 +27,7 @@ from tcb_async.emulator import FAULTS as EMULATED
 from tcb_async.emulator import Emulator, Fault
 from tcb_async.errcodes import ERRCODES
 from tcb_async.exceptions import DriftError, ParameterError, ResponseError
-from tcb_async.pagination.page import Page, PageSize, Request
+from tcb_async.pagination.page import Facts, Page, PageSize, Request, SharedPageSize
 from tcb_async.pagination.pager import Pager
 from tcb_async.pagination.plan import Plan
 
@@ -133,12 +133,12 @@ class TestClamp:
         assert outcome.in_flight[:8] == [1, 8, 1, 2, 3, 4, 5, 6]
 
     def test_short_first_page_is_an_accident_if_the_size_is_known(self):
-        learned = PageSize(100, 20)
-        walk_before = attrs.evolve(learned)
+        shared = SharedPageSize(100, 20)
+        walk_before = shared.for_walk()
         walk_before.receive(50, limit=100)
-        learned.learn(walk_before)
+        walk_before.share()
 
-        plan = Plan(IDENTITY, size=attrs.evolve(learned))
+        plan = Plan(IDENTITY, size=shared.for_walk())
         limits = limits_of_walk(plan, Moody.of(500, chain([5], repeat(50))), concurrency=1)
 
         assert set(limits) <= {50, 100}
@@ -304,14 +304,15 @@ class TestConcurrentWalks:
     def test_their_full_pages_add_up(self):
         shared = refused_once()
         walks = [shared.for_walk() for _ in range(3)]
-        assert shared.limit == 20
+        assert shared.for_walk().limit == 20
 
         for size in walks:
             assert size.receive(20, 20)
-            shared.learn(size)
-            shared.learn(size)  # without news
+            size.share()
+            size.share()  # without news
 
-        assert (shared.full_pages, shared.limit) == (3, 100)
+        assert shared.full_pages == 3
+        assert shared.for_walk().limit == 100
 
     def test_one_of_them_requests_the_maximum(self):
         shared = refused_once(full_pages=3)
@@ -325,13 +326,13 @@ class TestConcurrentWalks:
         first, second = shared.for_walk(), shared.for_walk()
         for size, rows in ((first, 50), (second, 20)):
             size.receive(rows, rows, is_last=True)
-            shared.learn(size)
+            size.share()
 
-        assert (shared.expected, shared.refusals) == (50, 0)
+        assert shared.facts == Facts(50)
 
 
-def refused_once(**known):
-    return PageSize(100, 20, expected=20, is_confirmed=True, refusals=1, **known)
+def refused_once(full_pages=0):
+    return SharedPageSize(100, 20, Facts(20, is_confirmed=True, refusals=1), full_pages)
 
 
 class TestServer:

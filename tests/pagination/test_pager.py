@@ -7,6 +7,7 @@ import gc
 import logging
 import math
 import random
+from collections import UserList, deque
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 from inspect import isawaitable
@@ -619,6 +620,34 @@ class TestUse:
         for again in (pager.collect, pager.__aiter__, pager.by_page):
             with pytest.raises(ConfigurationError, match="a pager walks once"):
                 await again()  # type: ignore[misc]
+
+    async def test_refused_second_walk_does_not_change_the_cursor(self):
+        pager = Server.of(57).pager()
+        async for _ in pager:
+            break
+        with pytest.raises(ConfigurationError, match="a pager walks once"):
+            await pager.collect()
+
+        assert pager.cursor.count == 1
+
+    @pytest.mark.parametrize("sequence", [list, tuple, UserList, deque])
+    async def test_position_does_not_depend_on_the_kind_of_sequence(self, sequence):
+        listing = ChangingList.of(30)
+
+        async def fetch(offset, limit):
+            page = listing.page(Request(offset, limit))
+            return Page(sequence(page.items), page.total, offset)
+
+        names = []
+        pager = Pager(fetch, identify=NAME, page_size=10)
+        async for row in pager:
+            names.append(row.name)
+            if len(names) == 13:
+                break
+        rest = Pager(fetch, identify=NAME, page_size=10, resume=pager.cursor)
+        names += [row.name async for row in rest]
+
+        assert names == [row.name for row in listing.rows]
 
     async def test_first_page_tells_the_total_and_the_cursor_follows(self):
         server = Server.of(57)
