@@ -107,10 +107,9 @@ def _read_token_from_environment() -> StaticToken | StableToken:
 
 _DEFAULT_RETRY = RetryPolicy()
 _NO_TOKEN = Secret("")
-Item = TypeVar("Item")
 Result = TypeVar("Result")
 PageT = TypeVar("PageT", bound="Page[Any]")
-PagerT = TypeVar("PagerT", bound="ListingPager[Any]")
+PagerT = TypeVar("PagerT", bound="Pager[Any]")
 
 
 class ClientOptions(TypedDict, total=False):
@@ -129,23 +128,7 @@ class ClientOptions(TypedDict, total=False):
     observer: Observer | None
 
 
-class ListingPager(Pager[Item]):
-    """One walk over one of WeChat's lists."""
-
-    def __init__(
-        self,
-        fetch: Callable[..., Awaitable[Page[Item]]],
-        **options: Any,  # noqa: ANN401 - the arguments of `Pager`
-    ) -> None:
-        super().__init__(fetch, **options)
-        self._fetch = partial(fetch, count=self.stats)
-
-    def refuses_size(self, error: BaseException) -> bool:  # noqa: ARG002 - overrides
-        """Return False: the transport has requested fewer rows already."""
-        return False
-
-
-class FunctionPager(ListingPager[CloudFunction]):
+class FunctionPager(Pager[CloudFunction]):
     """One walk over the functions of an environment: see `TcbClient.functions`."""
 
     def by_page(self) -> AsyncGenerator[FunctionPage, None]:
@@ -208,7 +191,8 @@ class TcbClient:
         observer: Observer | None = None,
         **unknown: Never,
     ) -> None:
-        token, unknown_names = wrap(token), tuple(unknown)
+        token = wrap(token)
+        unknown_names = tuple(unknown)
         has_one_token = token is not _NO_TOKEN and not unexpected
         del unexpected, unknown  # probably an appsecret, which no traceback may show
         if not has_one_token:
@@ -239,9 +223,11 @@ class TcbClient:
             session=session,
         )
         self._api = TransportApi(self._transport)
-        self._owns_transport, self._is_closed = True, False
+        self._owns_transport = True
+        self._is_closed = False
         self._page_sizes: dict[str, SharedPageSize] = {}  # learned, by endpoint; copies share it
-        self._zone, self._provider = time_zone, as_provider(token)
+        self._zone = time_zone
+        self._provider = as_provider(token)
         self._target: tuple[Secret, Target] | None = None
 
     @classmethod
@@ -345,16 +331,29 @@ class TcbClient:
             if settings.get("page_size") is None:
                 settings["page_size"] = listing.max_page
             check_page_size(settings["page_size"], maximum=listing.max_page)
-        transport, env = self._transport, fields.get("env")
-        size = self._page_sizes.setdefault(listing.path, SharedPageSize(LARGEST, FALLBACK))
-        shared = transport.live, transport.retry.sleep, env, size
-        may_fall_back = settings.get("page_size") is None
+        stats = WalkStats()
+        fetch = partial(
+            self._fetch,
+            listing,
+            fields,
+            stats=stats,
+            may_fall_back=settings.get("page_size") is None,
+        )
+        surroundings = Surroundings(
+            live=self._transport.live,
+            sleep=self._transport.retry.sleep,
+            env=fields.get("env"),
+            size=self._page_sizes.setdefault(listing.path, SharedPageSize(LARGEST, FALLBACK)),
+            stats=stats,
+            has_frozen_items=True,
+            fetch_reduces=True,
+        )
         return pager_class(
-            partial(self._fetch, listing, fields, may_fall_back=may_fall_back),
+            fetch,
             identify=listing.identify,
             scope=scope,
-            observer=transport.observer,
-            _surroundings=Surroundings(*shared, has_frozen_items=True),
+            observer=self._transport.observer,
+            _surroundings=surroundings,
             **settings,
         )
 
@@ -365,19 +364,21 @@ class TcbClient:
         offset: int = 0,
         limit: int = 0,
         *,
-        count: WalkStats | None = None,
+        stats: WalkStats | None = None,
         may_fall_back: bool = False,
     ) -> PageT:
-        """Fetch one page: sends ``fields`` with offset and limit, counts retries in ``count``."""
+        """Fetch one page: sends ``fields`` with offset and limit, counts retries in ``stats``."""
         check_kind(self._provider, listing.kinds, listing.path)
-        env, row = fields.get("env"), None if listing.total_key is None else offset
+        env = fields.get("env")
+        has_pages = listing.total_key is not None
+        row = offset if has_pages else None  # for errors
 
         def prepare(target: Target, limit: int) -> tuple[ApiRequest, Callable[[bytes], PageT]]:
             body = Hidden(listing.encode(fields, offset, limit))
             decode = partial(
                 listing.decode, offset=offset, limit=limit, zone=self._zone, secrets=target.secrets
             )
-            return ApiRequest(target, body, env, row, count), decode
+            return ApiRequest(target, body, env, row, stats), decode
 
         def send(token: Secret) -> Awaitable[PageT]:
             target = self._get_target(listing, token)
@@ -515,7 +516,7 @@ class TcbClient:
 
     def authorizers(
         self, *, component_appid: str | None = None, **options: Unpack[WalkOptions]
-    ) -> ListingPager[Authorizer]:
+    ) -> Pager[Authorizer]:
         """Prepare a walk over the merchants that authorised a third-party platform (第三方平台).
 
         A merchant that stays authorised during the walk is yielded exactly once, even if others
@@ -539,11 +540,11 @@ class TcbClient:
                 "ComponentToken"
             )
         fields = {"component_appid": appid}
-        return self._walk(ListingPager[Authorizer], AUTHORIZERS, appid, fields, options)
+        return self._walk(Pager[Authorizer], AUTHORIZERS, appid, fields, options)
 
     def batch_functions(
         self, env: str, *, searchkey: str | None = None, **options: Unpack[WalkOptions]
-    ) -> ListingPager[BatchFunction]:
+    ) -> Pager[BatchFunction]:
         """Prepare a walk over the functions of a platform's own environment (批量云开发).
 
         Args:
@@ -558,7 +559,7 @@ class TcbClient:
         if searchkey is not None:
             fields["searchkey"] = check_text("searchkey", searchkey)
             scope = f"{env}?searchkey={searchkey}"
-        return self._walk(ListingPager[BatchFunction], BATCH_FUNCTIONS, scope, fields, options)
+        return self._walk(Pager[BatchFunction], BATCH_FUNCTIONS, scope, fields, options)
 
     async def list_batch_environments(self) -> tuple[BatchEnvironment, ...]:
         """List a platform's own environments (批量云开发), in the server's order.
@@ -713,7 +714,8 @@ class TcbClient:
         """
         if self._owns_transport:
             await self._transport.aclose()
-        self._is_closed, self._target = True, None  # `_make_target` refuses to make a new one
+        self._is_closed = True
+        self._target = None  # `_make_target` refuses to make a new one
 
 
 # A missing token is reported by type checkers, and explained at run time.
