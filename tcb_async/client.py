@@ -28,7 +28,6 @@ from tcb_async._arguments import (
     DEFAULT_WAIT_TIMEOUT,
     DEFAULT_WATCH_INTERVAL,
     SECRET,
-    WalkOptions,
     advise_on_precedence,
     check_appid,
     check_base_url,
@@ -38,12 +37,12 @@ from tcb_async._arguments import (
     check_instance,
     check_methods,
     check_names,
-    check_page_size,
     check_path,
     check_query,
     check_seconds,
     check_secret,
     check_text,
+    hide_from_help,
     refuse_unknown,
 )
 from tcb_async._codec import encode_body
@@ -77,6 +76,7 @@ from tcb_async.models import (
     FunctionPage,
 )
 from tcb_async.observer import Observer, WalkStats
+from tcb_async.pagination.options import WalkOptions, check_page_size
 from tcb_async.pagination.page import FALLBACK, LARGEST, Page, SharedPageSize
 from tcb_async.pagination.pager import Pager, Surroundings
 from tcb_async.retry import RetryPolicy, RetryQuota
@@ -720,3 +720,12 @@ class TcbClient:
 
 # A missing token is reported by type checkers, and explained at run time.
 TcbClient.__init__.__defaults__ = (_NO_TOKEN,)
+
+hide_from_help(TcbClient.__init__, required=["token"])
+for _method in (
+    TcbClient.functions,
+    TcbClient.iter_functions,
+    TcbClient.iter_pages,
+    TcbClient.list_functions,
+):
+    hide_from_help(_method)

@@ -60,7 +60,9 @@ class Identity(Generic[T]):
 
     def read(self, request: Request, page: Page[T]) -> Reply[T]:
         """Return a page with the keys of its items."""
-        return Reply(request, page, self.names(page.items), self.values(page.items))
+        names = self.names(page.items)
+        values = self.values(page.items)
+        return Reply(request, page, names, values, request.offset + len(names))
 
 
 @attrs.define(eq=False)
@@ -71,11 +73,7 @@ class Reply(Generic[T]):
     page: Page[T]
     names: Sequence[str]
     values: Sequence[T | str]
-
-    @property
-    def end(self) -> int:
-        """The row below the last item."""
-        return self.request.offset + len(self.names)
+    end: int  # the row below the last item
 
 
 def _each(which: str, key: Callable[[T], Key], items: Sequence[T]) -> list[Key]:

@@ -13,32 +13,36 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iter
 from contextlib import nullcontext
 from inspect import iscoroutinefunction
 from operator import length_hint
-from typing import Generic, NamedTuple, TypeVar, Unpack, cast, get_args
+from typing import Generic, TypeAlias, TypeVar, Unpack, cast, get_args
 
 import attrs
 
 from tcb_async._arguments import (
     DEFAULT_CONCURRENCY,
     DEFAULT_MAX_REPAIRS,
-    OnDrift,
-    WalkOptions,
     check_callback,
     check_count,
     check_instance,
-    check_page_size,
-    check_walk_options,
 )
 from tcb_async._once import IteratedOnce
 from tcb_async.cursor import Cursor, read_start
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
 from tcb_async.observer import Observer, WalkStats, WorkObserver
 from tcb_async.pagination.memory import Identity
+from tcb_async.pagination.options import (
+    OnDrift,
+    WalkOptions,
+    check_page_size,
+    check_walk_options,
+)
 from tcb_async.pagination.page import FALLBACK, LARGEST, Page, Request, SharedPageSize
 from tcb_async.pagination.plan import CAUSE_UNSTABLE, Plan
 from tcb_async.pagination.snapshot import Snapshot
 from tcb_async.retry import may_refuse_size
 
 T = TypeVar("T")
+# Items to yield, with the request and the page in which they were.
+Received: TypeAlias = tuple[Request, Page[T], Sequence[T]]
 
 _log = logging.getLogger("tcb_async")
 _NO_OBSERVER = nullcontext()
@@ -58,14 +62,6 @@ class Surroundings:
     stats: WalkStats = attrs.field(factory=WalkStats)  # in which `fetch` counts its retries
     has_frozen_items: bool = False  # they cannot be changed, and compare field by field
     fetch_reduces: bool = False  # after a refusal, `fetch` itself requests fewer rows
-
-
-class _Batch(NamedTuple, Generic[T]):
-    """Items to yield, with the request and the page in which they were."""
-
-    request: Request
-    page: Page[T]
-    items: Sequence[T]
 
 
 class Pager(IteratedOnce, Generic[T]):
@@ -235,7 +231,7 @@ class Pager(IteratedOnce, Generic[T]):
 
     async def _items(self) -> AsyncGenerator[T, None]:
         try:
-            while await self._next_batch() is not None:
+            while await self._receive_next() is not None:
                 for item in self._unread:
                     yield item
                 self._report_progress()
@@ -244,8 +240,8 @@ class Pager(IteratedOnce, Generic[T]):
 
     async def _pages(self) -> AsyncGenerator[Page[T], None]:
         try:
-            while (batch := await self._next_batch()) is not None:
-                page = _make_page(batch)
+            while (received := await self._receive_next()) is not None:
+                page = _make_page(*received)
                 self._unread = iter(())  # not before: a page that cannot be made is not received
                 yield page
                 self._report_progress()
@@ -258,7 +254,7 @@ class Pager(IteratedOnce, Generic[T]):
             expected = min(self._plan.total or 0, yielded.maximum)
             self._on_progress(yielded.count, max(yielded.count, expected))
 
-    async def _next_batch(self) -> _Batch[T] | None:
+    async def _receive_next(self) -> Received[T] | None:
         """Get the next items to yield; None at the end."""
         plan = self._plan
         fetches = self._fetches
@@ -276,13 +272,13 @@ class Pager(IteratedOnce, Generic[T]):
             if head.cancelled():  # by the client, or by `aclose`
                 break
             generation = plan.generation
-            batch = self._receive(request, head)
+            received = self._receive(request, head)
             if plan.generation != generation:  # the plan has discarded what is in flight
                 await self._cancel()
                 fetches.clear()
             self._refill()
-            if batch is not None:
-                return batch
+            if received is not None:
+                return received
         if plan.failure is not None:
             raise self._add_context(plan.failure, plan.failure.offset)
         if not plan.done:
@@ -322,7 +318,7 @@ class Pager(IteratedOnce, Generic[T]):
             check_instance("the result of fetch", fetched, Awaitable, "made by async def")
             return await fetched
 
-    def _receive(self, request: Request, head: asyncio.Task[Page[T]]) -> _Batch[T] | None:
+    def _receive(self, request: Request, head: asyncio.Task[Page[T]]) -> Received[T] | None:
         """Give a fetched page to the plan; return the items that it yields, None without any."""
         plan = self._plan
         try:
@@ -339,7 +335,7 @@ class Pager(IteratedOnce, Generic[T]):
             return None
         plan.size.share()  # what an accepted page has shown, not a refused one
         self._unread = iter(items)
-        return _Batch(request, page, items)
+        return request, page, items
 
     def refuses_size(self, error: BaseException) -> bool:
         """Whether an error of ``fetch`` may mean that the server returns fewer rows per reply.
@@ -389,9 +385,8 @@ class Pager(IteratedOnce, Generic[T]):
             self._surroundings.live.difference_update(tasks)
 
 
-def _make_page(batch: _Batch[T]) -> Page[T]:
-    """Return the page that contains only the items of a batch."""
-    request, page, items = batch
+def _make_page(request: Request, page: Page[T], items: Sequence[T]) -> Page[T]:
+    """Return the page that contains only the items to yield."""
     # By identity: equal items need not compare equal, and different items may.
     rows = (row for row, item in enumerate(page.items) if item is items[0])
     return attrs.evolve(

@@ -61,12 +61,13 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
-from tcb_async._arguments import DEFAULT_MAX_REPAIRS, OnDrift
+from tcb_async._arguments import DEFAULT_MAX_REPAIRS
 from tcb_async.cursor import Cursor, split_digests
 from tcb_async.exceptions import DriftError, ResponseError, TcbError
 from tcb_async.observer import WalkStats
 from tcb_async.pagination.bounds import MAX_REQUESTS, Bounds
 from tcb_async.pagination.memory import Identity, Reply, YieldedNames
+from tcb_async.pagination.options import OnDrift
 from tcb_async.pagination.page import FALLBACK, Page, PageSize, Request
 from tcb_async.pagination.passes import Pass
 from tcb_async.pagination.snapshot import DoubleCollect, Snapshot
