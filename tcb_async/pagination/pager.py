@@ -53,7 +53,7 @@ _NEW_PAGER = (
 
 @attrs.frozen(eq=False)
 class Surroundings:
-    """What a client gives its pagers, besides their public arguments."""
+    """Settings and shared objects of a client, which its pagers get besides their arguments."""
 
     live: set[asyncio.Task[object]] = attrs.field(factory=set["asyncio.Task[object]"])
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
