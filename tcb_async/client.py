@@ -331,13 +331,18 @@ class TcbClient:
             if settings.get("page_size") is None:
                 settings["page_size"] = listing.max_page
             check_page_size(settings["page_size"], maximum=listing.max_page)
+        # Two mechanisms react to a refused page size. With `may_fall_back`, `Call` sends a smaller
+        # request within the deadline, the attempts and the quota of the refused one, so a listing
+        # that fails costs no more than one with a fixed size. `fetch_reduces` switches off that of
+        # the pager, which walks with a `fetch` of the user's need: it has no `Call`.
+        may_fall_back = settings.get("page_size") is None
         stats = WalkStats()
         fetch = partial(
             self._fetch,
             listing,
             fields,
             stats=stats,
-            may_fall_back=settings.get("page_size") is None,
+            may_fall_back=may_fall_back,
         )
         surroundings = Surroundings(
             live=self._transport.live,

@@ -389,7 +389,7 @@ _NAMES_MISSING_ENV = re.compile("environment not found|env not exists|环境不�
 _MISSING_ENV = next(row for row in TCB_CODES if row.prefix == "INVALID_ENV")
 
 _BAD_APPID = 40013
-_COMPONENT = "/cgi-bin/component/"
+COMPONENT = "/cgi-bin/component/"  # the start of the paths that a platform calls for itself
 
 
 def look_up(errcode: int, endpoint: str = "", errmsg: str = "") -> Explanation:
@@ -442,7 +442,7 @@ def is_environments_fault(error: TcbError) -> bool:
 
 def is_platforms_fault(errcode: int, endpoint: str) -> bool:
     """Whether every merchant of the platform would get the same error."""
-    if not endpoint.startswith(_COMPONENT):
+    if not endpoint.startswith(COMPONENT):
         return False
     if errcode == _BAD_APPID and endpoint.endswith("authorizer_token"):
         return False  # the merchant's appid: with a wrong one the platform would have no token
