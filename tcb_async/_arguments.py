@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
+from datetime import timedelta, timezone
 from typing import Any, TypeGuard, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -37,6 +38,7 @@ DEFAULT_DEADLINE = 60.0
 DEFAULT_WATCH_INTERVAL = 30.0
 DEFAULT_WAIT_INTERVAL = 2.0
 DEFAULT_WAIT_TIMEOUT = 300.0
+CHINA_STANDARD_TIME = timezone(timedelta(hours=8))  # the zone in which WeChat's times are read
 
 # The variables that `TcbClient.from_env` and the command line read.
 BASE_URL = "TCB_BASE_URL"

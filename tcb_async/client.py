@@ -346,7 +346,7 @@ class TcbClient:
         )
         surroundings = Surroundings(
             live=self._transport.live,
-            sleep=self._transport.retry.sleep,
+            sleep=self._transport.timing.sleep,
             env=fields.get("env"),
             size=self._page_sizes.setdefault(listing.path, SharedPageSize(LARGEST, FALLBACK)),
             stats=stats,

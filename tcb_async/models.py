@@ -6,21 +6,19 @@ Rule: plain attrs classes. WeChat writes times without a zone; users get aware t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast, get_args, get_type_hints
 
 import attrs
 import msgspec
 
+from tcb_async._arguments import CHINA_STANDARD_TIME as CHINA_STANDARD_TIME  # noqa: PLC0414 - public
 from tcb_async._redact import Secret
 from tcb_async.pagination.page import Page
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
-
-CHINA_STANDARD_TIME = timezone(timedelta(hours=8))
-"""UTC+08:00, in which WeChat's times are read unless the client has a different zone."""
 
 
 @attrs.frozen

@@ -25,7 +25,15 @@ from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.transport import Transport
 from tcb_async.exceptions import ApiError, TcbError, TransportError
 from tcb_async.observer import Attempt, Observer
-from tcb_async.retry import is_dropped, is_overload, is_refusal, is_retryable, may_refuse_size
+from tcb_async.retry import (
+    choose_wait,
+    find_stop_reason,
+    is_dropped,
+    is_overload,
+    is_refusal,
+    is_retryable,
+    may_refuse_size,
+)
 
 Result = TypeVar("Result")
 
@@ -75,8 +83,7 @@ class Call(Generic[Result]):
     needs_new_connection: bool = False  # the last attempt's connection was dropped
 
     def __attrs_post_init__(self) -> None:
-        retry = self.transport.retry
-        self.deadline = retry.clock() + retry.deadline
+        self.deadline = self.transport.timing.clock() + self.transport.retry.deadline
 
     async def run(self) -> Result:
         """Return the decoded reply, or raise the last error that tells about the server."""
@@ -129,7 +136,7 @@ class Call(Generic[Result]):
             retry=retry_if_exception(self._is_retried),
             wait=lambda _: self.decision.wait,
             before_sleep=self._prepare_next_attempt,
-            sleep=self.transport.retry.sleep,
+            sleep=self.transport.timing.sleep,
             reraise=True,
         )
         # Call it, do not iterate it: iterated, it refers to the last error, and so to the frames of
@@ -203,7 +210,7 @@ class Call(Generic[Result]):
             raise _OutOfTimeError from None
 
     def _get_time_left(self) -> float:
-        return self.deadline - self.transport.retry.clock()
+        return self.deadline - self.transport.timing.clock()
 
     @property
     def _deadline_reason(self) -> str:
@@ -256,7 +263,8 @@ class Call(Generic[Result]):
     def _choose_wait(self, error: TcbError, *, is_smaller: bool) -> float:
         if not is_retryable(error):
             return 0.0
-        wait = self.transport.retry.wait(self.attempt, error)
+        chance = self.transport.timing.random()
+        wait = choose_wait(self.transport.retry, self.attempt, error, chance)
         if not is_smaller:
             return wait
         # The smaller request needs time, too; but the server's minimum is respected.
@@ -268,7 +276,7 @@ class Call(Generic[Result]):
         policy = self.transport.retry
         # A request for fewer rows is sent even if the policy allows a single attempt.
         attempts = 0 if is_smaller and policy.attempts == 1 else self.attempt
-        return policy.stop_reason(attempts, wait, self._get_time_left())
+        return find_stop_reason(policy, attempts, wait, self._get_time_left())
 
     def _pay(self, error: TcbError) -> bool:
         """Take the cost of a retry after this error out of the quota, if it is enough."""

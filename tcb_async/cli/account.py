@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError
 
+from tcb_async._arguments import CHINA_STANDARD_TIME
 from tcb_async.cli.account_sources import choose_accounts
 from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import run_command
@@ -18,7 +19,6 @@ from tcb_async.cli.formats import TABLE, write_rows
 from tcb_async.cli.options import Access, OutputFormat, Platform
 from tcb_async.errcodes import is_token_accepted
 from tcb_async.exceptions import ApiError, TcbError
-from tcb_async.models import CHINA_STANDARD_TIME
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient

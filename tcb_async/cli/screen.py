@@ -17,8 +17,8 @@ from typing import TextIO
 import attrs
 from rich.console import Console
 
+from tcb_async._arguments import CHINA_STANDARD_TIME
 from tcb_async.exceptions import ConfigurationError
-from tcb_async.models import CHINA_STANDARD_TIME
 
 _MAX_SENTENCES = 20
 

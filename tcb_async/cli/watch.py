@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 from rich.text import Text
 
-from tcb_async._arguments import DEFAULT_WAIT_INTERVAL, DEFAULT_WAIT_TIMEOUT, DEFAULT_WATCH_INTERVAL
+from tcb_async._arguments import (
+    CHINA_STANDARD_TIME,
+    DEFAULT_WAIT_INTERVAL,
+    DEFAULT_WAIT_TIMEOUT,
+    DEFAULT_WATCH_INTERVAL,
+)
 from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import FORMATS
 from tcb_async.cli.options import FORMAT, Access, Credentials, Env, Seconds, seconds
 from tcb_async.cli.screen import Screen, plural, sanitize
 from tcb_async.compare import describe_change
-from tcb_async.models import CHINA_STANDARD_TIME
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient

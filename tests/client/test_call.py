@@ -20,6 +20,7 @@ from tcb_async import (
     TokenError,
     TransportError,
 )
+from tcb_async._transport.timing import Timing
 from tcb_async.emulator import token_id
 from tcb_async.pagination import Page, Pager
 from tcb_async.tokens import Secret, StableToken
@@ -32,7 +33,7 @@ INVOKE = "/tcb/invokecloudfunction"
 async def skip(_seconds): ...
 
 
-QUICK = RetryPolicy(attempts=3, sleep=skip)
+QUICK = {"retry": RetryPolicy(attempts=3), "timing": Timing(sleep=skip)}
 
 
 async def test_reply_has_every_field(emulator, client):
@@ -269,7 +270,7 @@ async def test_how_often_a_call_is_sent(serve, leap, fault, *, repeatable):
         leap(10.0)
 
     answer = until_time_out if "time-out" in fault else reply
-    server, client = await serve(answer, retry=QUICK, timeout=10.0)
+    server, client = await serve(answer, timeout=10.0, **QUICK)
     with pytest.raises(TcbError) as caught:
         await client.call(NEW, {"name": "x"}, repeatable=repeatable)
 
@@ -281,7 +282,7 @@ async def test_how_often_a_call_is_sent(serve, leap, fault, *, repeatable):
 @pytest.mark.parametrize(("repeatable", "sent"), [(False, 2), (True, 3)])
 async def test_call_on_a_dropped_connection(serve, sent, *, repeatable):
     refusal = nullcontext() if repeatable else pytest.raises(TransportError, match="dropped")
-    server, client = await serve(FAULTS["dropped_keep_alive"], retry=QUICK)
+    server, client = await serve(FAULTS["dropped_keep_alive"], **QUICK)
     await client.call(NEW, repeatable=repeatable)
     with refusal:
         await client.call(NEW, repeatable=repeatable)
@@ -291,7 +292,8 @@ async def test_call_on_a_dropped_connection(serve, sent, *, repeatable):
 
 async def test_call_without_a_connection_is_retried(unused_tcp_port):
     url = f"http://127.0.0.1:{unused_tcp_port}"
-    async with TcbClient("TOKEN", base_url=url, retry=QUICK) as client:
+    retry = RetryPolicy(attempts=3, base=0.0)
+    async with TcbClient("TOKEN", base_url=url, retry=retry) as client:
         with pytest.raises(TransportError, match="could not connect") as caught:
             await client.call(NEW)
 
@@ -301,7 +303,7 @@ async def test_call_without_a_connection_is_retried(unused_tcp_port):
 @pytest.mark.parametrize(("forced", "sent"), [(False, 3), (True, 1)])
 async def test_forced_refresh_is_sent_once(serve, sent, *, forced):
     token = StableToken(APPID, APPSECRET)
-    server, client = await serve(FAULTS["closed"], token=token, retry=QUICK)
+    server, client = await serve(FAULTS["closed"], token=token, **QUICK)
     with pytest.raises(TransportError):
         await (client.force_refresh_token() if forced else client.get_token())
 
@@ -361,7 +363,7 @@ async def test_no_error_and_no_log_shows_a_secret(serve, reply, caplog):
     caplog.set_level(logging.DEBUG)
     token = Secret(SECRETS["token"])
     timeout = 0.1 if reply == "hang" else 10.0
-    _, client = await serve(LEAKY[reply], token=token, retry=QUICK, timeout=timeout)
+    _, client = await serve(LEAKY[reply], token=token, timeout=timeout, **QUICK)
     error = await fail(client)
 
     assert leaks_of(SECRETS.values(), [*shown_by(error), *logged(caplog.records)]) == []

@@ -23,6 +23,7 @@ from tcb_async import (
     TcbClient,
     TcbError,
 )
+from tcb_async._transport.timing import Timing
 from tcb_async.emulator import FAULTS as EMULATED
 from tcb_async.emulator import Emulator, Fault
 from tcb_async.errcodes import ERRCODES
@@ -273,8 +274,9 @@ async def connect(client_of, emulator):
     """Make a client that retries without waiting."""
 
     async def connect(**settings):
-        retry = RetryPolicy(base=0.0, sleep=lambda _: asyncio.sleep(0), **settings)
-        return await client_of(emulator, retry=retry)
+        retry = RetryPolicy(base=0.0, **settings)
+        timing = Timing(sleep=lambda _: asyncio.sleep(0))
+        return await client_of(emulator, retry=retry, timing=timing)
 
     return connect
 
