@@ -80,8 +80,9 @@ from tcb_async.pagination.options import WalkOptions, check_page_size
 from tcb_async.pagination.page import FALLBACK, LARGEST, Page, SharedPageSize
 from tcb_async.pagination.pager import Pager, Surroundings
 from tcb_async.retry import RetryPolicy, RetryQuota
-from tcb_async.tokens import ComponentToken, StableToken, StaticToken, TokenProvider, as_provider
+from tcb_async.tokens import ComponentToken, StableToken, TokenProvider
 from tcb_async.tokens.kinds import check_kind, choose_token_key
+from tcb_async.tokens.providers import StaticToken, as_provider
 from tcb_async.tokens.refresh import call_with_token
 from tcb_async.watch import FunctionChange, check_settled, index_by_name, wait_until_active, watch
 

@@ -33,7 +33,8 @@ from tcb_async.cli.credentials import (
 from tcb_async.cli.files import read_input
 from tcb_async.cli.options import Platform
 from tcb_async.exceptions import ConfigurationError
-from tcb_async.tokens import ComponentToken, StableToken, StaticToken, TokenProvider, TokenStore
+from tcb_async.tokens import ComponentToken, StableToken, TokenProvider, TokenStore
+from tcb_async.tokens.providers import StaticToken
 
 if TYPE_CHECKING:
     from tcb_async.inventory import Account

@@ -38,7 +38,8 @@ from tcb_async._redact import Secret
 from tcb_async.cli import signals
 from tcb_async.cli.options import Connection, Credentials, Timeout
 from tcb_async.exceptions import ConfigurationError, TransportError
-from tcb_async.tokens import RedisStore, StableToken, StaticToken, TokenProvider, TokenStore
+from tcb_async.tokens import RedisStore, StableToken, TokenProvider, TokenStore
+from tcb_async.tokens.providers import StaticToken
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient

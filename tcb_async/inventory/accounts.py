@@ -24,8 +24,8 @@ from tcb_async.exceptions import (
     TokenError,
 )
 from tcb_async.models import Authorizer, CloudFunction
-from tcb_async.tokens import AuthorizerToken, ComponentToken, TokenProvider, as_provider
-from tcb_async.tokens.providers import COMPONENT
+from tcb_async.tokens import AuthorizerToken, ComponentToken, TokenProvider
+from tcb_async.tokens.providers import COMPONENT, as_provider
 
 AccountStatus = Literal["complete", "failed", "denied"]
 """``denied``: the merchant, or WeChat, does not allow the caller to list the account."""

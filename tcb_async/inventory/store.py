@@ -43,7 +43,7 @@ from tcb_async.inventory.records import (
     UnavailableEnvironment,
 )
 from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction
-from tcb_async.tokens import StaticToken
+from tcb_async.tokens.providers import StaticToken
 
 _log = logging.getLogger("tcb_async.inventory")
 

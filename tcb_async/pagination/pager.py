@@ -326,7 +326,7 @@ class Pager(IteratedOnce, Generic[T]):
             check_instance("the result of fetch", page, Page, "such as Page(rows, total)")
             items = plan.receive(request, page)
         except BaseException as error:
-            may_request_fewer = not self._surroundings.fetch_reduces and self.refuses_size(error)
+            may_request_fewer = not self._surroundings.fetch_reduces and may_refuse_size(error)
             if may_request_fewer and plan.receive_refusal(request):
                 return None
             self._add_context(error, request.offset)
@@ -336,13 +336,6 @@ class Pager(IteratedOnce, Generic[T]):
         plan.size.share()  # what an accepted page has shown, not a refused one
         self._unread = iter(items)
         return request, page, items
-
-    def refuses_size(self, error: BaseException) -> bool:
-        """Whether an error of ``fetch`` may mean that the server returns fewer rows per reply.
-
-        Most of this library's errors may. A subclass that knows its server overrides this.
-        """
-        return may_refuse_size(error)
 
     def _add_context(self, error: BaseException, offset: int | None) -> BaseException:
         """Attach the cursor, the environment and the offset to the error that stops the walk."""

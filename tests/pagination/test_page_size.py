@@ -515,17 +515,3 @@ class TestOwnPager:
 
         assert len(await Pager(fetch, identify=str, page_size=20).collect()) == 57
         assert limits == [20, 20, 20]
-
-    async def test_own_pager_decides_which_errors_refuse_a_size(self):
-        class Shop(Pager[str]):
-            def refuses_size(self, error):
-                return isinstance(error, ValueError)
-
-        async def fetch(offset, limit):
-            if limit > 20:
-                raise ValueError("too many")
-            return Page([f"f{row}" for row in range(offset, min(57, offset + limit))], 57)
-
-        assert len(await Shop(fetch, identify=str).collect()) == 57
-        with pytest.raises(ValueError, match="too many"):
-            await Pager(fetch, identify=str).collect()
