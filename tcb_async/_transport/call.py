@@ -61,6 +61,7 @@ class Decision:
     stop_reason: str = ""  # why a transient error is not retried
     wait: float = 0.0  # seconds before the next attempt
     is_smaller: bool = False  # whether the next attempt requests fewer rows
+    needs_new_connection: bool = False  # the connection was dropped
 
 
 @attrs.define(repr=False)  # a tool may show this when some of it has been deleted
@@ -73,14 +74,13 @@ class Call(Generic[Result]):
     # Makes a request for fewer rows, for the case that the server refuses the number of rows. None
     # after use.
     fallback: Fallback[Result] | None = None
-    deadline: float = attrs.field(init=False)  # by the policy's clock
+    deadline: float = attrs.field(init=False)  # by the transport's clock
     attempt: int = 0  # number of attempts begun
     spent: int = 0  # cost of its retries, taken from the quota
     decision: Decision = Decision(retries=False)  # after the latest attempt that failed
     # The last error that says something about the server. An attempt that the deadline cut short,
     # or prevented, says nothing.
     last: TcbError | None = None
-    needs_new_connection: bool = False  # the last attempt's connection was dropped
 
     def __attrs_post_init__(self) -> None:
         self.deadline = self.transport.timing.clock() + self.transport.retry.deadline
@@ -171,14 +171,13 @@ class Call(Generic[Result]):
                     request,
                     seconds_left,
                     is_first=self.attempt == 1,
-                    on_new_connection=self.needs_new_connection,
+                    on_new_connection=self.decision.needs_new_connection,
                     observed=observed,
                 )
                 result = self.decode(reply)
             clean = True
         except TcbError as error:
             overload = is_overload(error)
-            self.needs_new_connection = is_dropped(error)
             _log.debug("%s attempt=%d: %s", request, self.attempt, _describe_outcome(error))
             raise
         finally:
@@ -245,7 +244,12 @@ class Call(Generic[Result]):
             reason = "the client's retry quota is used up: too many calls fail"
         if reason is not None:
             return Decision(retries=False, stop_reason=reason)
-        return Decision(retries=True, wait=wait, is_smaller=is_smaller)
+        return Decision(
+            retries=True,
+            wait=wait,
+            is_smaller=is_smaller,
+            needs_new_connection=is_dropped(error),
+        )
 
     def _may_need_fewer_rows(self, error: TcbError) -> bool:
         """Whether the next attempt should request fewer rows: the server may refuse more."""
