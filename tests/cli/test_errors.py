@@ -9,7 +9,7 @@ from constants import LIST
 from terminal import ENV, env_for, run
 
 from tcb_async.__main__ import main
-from tcb_async._arguments import _make_error
+from tcb_async._arguments import make_argument_error
 from tcb_async.cli import credentials, files, listing
 from tcb_async.cli.exits import describe_error, exit_code
 from tcb_async.emulator import Fault
@@ -453,8 +453,8 @@ async def test_with_trust_env_the_proxy_is_used(emulator):
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (_make_error("base_url", "x", "must be a str"), "--base-url 'x': must be a str"),
-        (_make_error("env", "", "must be the id"), "ENV '': must be the id"),
+        (make_argument_error("base_url", "x", "must be a str"), "--base-url 'x': must be a str"),
+        (make_argument_error("env", "", "must be the id"), "ENV '': must be the id"),
         (ConfigurationError("body is of type int", argument="body"), "JSON is of type int"),
         (ConfigurationError("page_size=1: too few"), "page_size=1: too few"),
         (ResponseError("env='' is unexpected", env="a"), "env='' is unexpected (env 'a')"),
