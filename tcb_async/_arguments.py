@@ -21,7 +21,15 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from tcb_async._redact import MASK, Hidden, Secret, hide_all_like_a_token, wrap_secrets
+from tcb_async._redact import (
+    MASK,
+    Hidden,
+    Secret,
+    hide_all_like_a_token,
+    hide_misplaced,
+    is_like_a_secret,
+    wrap_secrets,
+)
 from tcb_async.exceptions import ConfigurationError
 
 DEFAULT_BASE_URL = "https://api.weixin.qq.com"
@@ -55,6 +63,12 @@ T = TypeVar("T")
 
 
 def check_env(env: object) -> str:
+    if isinstance(env, str) and is_like_a_secret(env):
+        raise ConfigurationError(
+            "env looks like a token or an appsecret, which is not shown: must be the id of an "
+            "environment, such as 'test-777bb9'",
+            argument="env",
+        )
     if isinstance(env, str) and env and env == env.strip() and env.isprintable():
         return env
     around = isinstance(env, str) and env.strip() not in ("", env)
@@ -239,6 +253,7 @@ def _show(value: object) -> str:
         text = repr(value)
     except Exception:  # noqa: BLE001 - the caller's own code, or a number of 5,000 digits
         text = f"<{type(value).__name__}>"
+    text = hide_misplaced(text)
     return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "…"
 
 

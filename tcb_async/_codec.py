@@ -17,6 +17,7 @@ from tcb_async._redact import (
     Hidden,
     Secret,
     describe,
+    escape_unprintable,
     hide_all_like_a_token,
     hide_known,
 )
@@ -138,7 +139,8 @@ def _split_rid(errmsg: str, secrets: Collection[Secret]) -> tuple[str, str | Non
     if match is None:
         return errmsg, None
     text = errmsg[: start + match.start()].rstrip(" ,")
-    return text, hide_known(match["rid"] or match["hint"], secrets) or None
+    rid = hide_known(match["rid"] or match["hint"], secrets)
+    return text, escape_unprintable(rid) or None
 
 
 def make_unreadable_error(

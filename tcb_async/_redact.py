@@ -187,7 +187,7 @@ def describe(
     text = ""
     with suppress(Exception):  # its `__str__` may fail
         text = hide(str(error), secrets)[:200]
-    return f"{type(error).__name__}: {text}".removesuffix(": ")
+    return f"{type(error).__name__}: {escape_unprintable(text)}".removesuffix(": ")
 
 
 def hide_named(text: str, secrets: Collection[Secret]) -> str:
@@ -213,6 +213,38 @@ def hide_known(text: str, secrets: Collection[Secret]) -> str:
                     shown += text[end : character.start()] + MASK
                 end = max(end, characters[at + length - 1].end())
     return shown + text[end:]
+
+
+# A word, and not a number: 64 or more characters, 32 hexadecimal digits, or a ticket. It is tried
+# once for each word.
+_MISPLACED = re.compile(
+    r"(?<![\w@+=-])(?!\d+(?![\w@+=-]))"
+    r"(?:[\w@+=-]{64,}|[0-9a-f]{32}(?![\w@+=-])|[a-z]++@@@[\w-]+)",
+    re.ASCII,
+)
+
+
+def is_like_a_secret(word: str) -> bool:
+    """Whether a token, an appsecret or a ticket was probably typed in the wrong place.
+
+    No environment, function, option or usual file name has 64 letters and digits, or is 32
+    hexadecimal digits.
+    """
+    return _MISPLACED.search(word) is not None
+
+
+def hide_misplaced(text: str) -> str:
+    """Hide the words of a sentence that are like a secret."""
+    return _MISPLACED.sub(MASK, text)
+
+
+def escape_unprintable(text: str, quote: Callable[[str], str] = ascii) -> str:
+    """Escape control characters and line breaks, so that text from a server stays in its line."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else quote(character)[1:-1] for character in text
+    )
 
 
 def _unescape(character: re.Match[str]) -> str:

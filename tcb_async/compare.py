@@ -116,7 +116,8 @@ def compare(
         ConfigurationError: A list has a function twice or an unknown field, one list does not know
             the times to compare, or ``ignore`` is not a list or set of fields.
     """
-    if isinstance(ignore, str) or not {*ignore} <= {*FIELDS}:
+    is_collection = isinstance(ignore, Collection) and not isinstance(ignore, str)
+    if not (is_collection and all(field in FIELDS for field in ignore)):
         raise ConfigurationError(
             f"ignore={ignore!r}: must be a list or set of fields: {', '.join(FIELDS)}"
         )
@@ -168,9 +169,12 @@ def _keep_common_fields(
 
 # Reading
 
-_STRING = r'("(?:\\.|[^"\\])*")'
-_STRING_OR_COMMENT = re.compile(rf"{_STRING}|//[^\n\r\u2028\u2029]*|/\*.*?\*/", re.DOTALL)
-_STRING_OR_LAST_COMMA = re.compile(rf"{_STRING}|(?<![\[{{,:\s])\s*,(?=\s*[}}\]])", re.DOTALL)
+# What is not closed matches to the end of the text, and is refused as it is: otherwise, each quote
+# in it would be tried as the start of a string, which takes quadratic time.
+_STRING = r'"(?:\\.|[^"\\])*+["\\]?'
+_COMMENT = r"//[^\n\r\u2028\u2029]*|/\*.*?\*/"
+_STRING_OR_COMMENT = re.compile(rf"{_COMMENT}|({_STRING}|/\*.*)", re.DOTALL)
+_STRING_OR_LAST_COMMA = re.compile(rf"(?<![\[{{,:\s])\s*,(?=\s*[}}\]])|({_STRING})", re.DOTALL)
 _EXPORT = "export the complete list with tcb-async list -f json"
 _INVENTORY = (
     "it is an export of an inventory, which lacks accounts that failed: name the inventory's "

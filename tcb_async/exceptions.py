@@ -28,6 +28,8 @@ from __future__ import annotations
 
 from typing import Protocol, TypedDict, Unpack
 
+from tcb_async._redact import escape_unprintable
+
 
 class ResumePoint(Protocol):
     """The fields of the `Cursor` that an error carries; any ``resume=`` accepts it."""
@@ -104,8 +106,8 @@ class TcbError(Exception):
 
     @property
     def message(self) -> str:
-        """The problem and the next step."""
-        return str(self.args[0])
+        """The problem and the next step, in one line: text of the server in it is escaped."""
+        return escape_unprintable(str(self.args[0]))
 
     def __str__(self) -> str:
         env = f"env {self.env!r}" if self.env is not None else ""

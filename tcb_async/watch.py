@@ -14,6 +14,7 @@ from typing import Literal
 import attrs
 
 from tcb_async._arguments import check_items
+from tcb_async._redact import escape_unprintable
 from tcb_async.exceptions import (
     ConfigurationError,
     DriftError,
@@ -162,7 +163,7 @@ def _update_statuses(
     for name, before in statuses.items():
         statuses[name] = status = functions[name].status if name in functions else "missing"
         if status != before:
-            _log.info("%s is %s", name, status)
+            _log.info("%s is %s", escape_unprintable(name), escape_unprintable(status))
         if status.endswith("Failed"):
             raise FunctionFailedError(
                 f"function {name!r} is {status}: check its deployment in the console, then "

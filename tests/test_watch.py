@@ -151,6 +151,18 @@ class TestWait:
             "login is Active",
         ]
 
+    async def test_text_of_the_server_stays_in_one_line(self, caplog):
+        caplog.set_level(logging.INFO)
+        status = "Up\n2026-01-01 ERROR \x1b[31mdating\u2028"
+        broken = TransportError("errmsg: a\r\nb")
+        listings = Listings(broken, [CloudFunction("a\nb", status)])
+        with pytest.raises(WaitTimeoutError) as caught:
+            await self.wait(listings)
+
+        shown = [*(line.getMessage() for line in caplog.records), str(caught.value)]
+        assert shown[1].startswith(r"a\nb is Up\n2026-01-01 ERROR \x1b[31mdating\u2028")
+        assert all(line.isprintable() for line in shown)
+
     @pytest.mark.parametrize("status", ["CreateFailed", "UpdateFailed", "PublishFailed"])
     async def test_a_failed_function_is_an_error(self, status):
         with pytest.raises(FunctionFailedError, match=status) as caught:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from cyclopts import App, CycloptsError, Parameter
 
+from tcb_async._redact import escape_unprintable
 from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.files import read_input
 from tcb_async.cli.options import Access
-from tcb_async.cli.screen import sanitize
 from tcb_async.compare import make_object
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def call_endpoint(
             reply = await client.call(path, fields, query=arguments, repeatable=repeatable)
             if screen.out.is_terminal:
                 lines = json.dumps(reply, ensure_ascii=False, indent=2).split("\n")
-                text = "\n".join(map(sanitize, lines))
+                text = "\n".join(map(escape_unprintable, lines))
             else:
                 text = json.dumps(reply, ensure_ascii=False)
             screen.write(f"{text}\n".encode())

@@ -91,6 +91,7 @@ def list_inventory(
             raise CycloptsError("--output: name a file, such as inventory.sqlite")
         files = Files.choose(output, summary)
         files.check(access)
+        _check_run(run)
         # Taken before the file is read, so that a change during the read is noticed.
         was_rewritten = partial(_was_rewritten, access.accounts, _last_written(access.accounts))
         service, known = choose_accounts(access, file=access.accounts, app=access.appid)
@@ -107,6 +108,14 @@ def list_inventory(
         service.run(job.work, requests.concurrency)
         if job.missing:
             sys.exit(MISSING)
+
+
+def _check_run(run: str | None) -> None:
+    if run is not None:
+        # SQLite: most runs have no --run.
+        from tcb_async.inventory.store import check_run, china_now  # noqa: PLC0415
+
+        check_run(run, china_now().date().isoformat())
 
 
 def _last_written(path: str | None) -> tuple[int, ...]:

@@ -20,11 +20,12 @@ from tcb_async._arguments import (
     DEFAULT_WAIT_TIMEOUT,
     DEFAULT_WATCH_INTERVAL,
 )
+from tcb_async._redact import escape_unprintable
 from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import FORMATS
 from tcb_async.cli.options import FORMAT, Access, Credentials, Env, Seconds, seconds
-from tcb_async.cli.screen import Screen, plural, sanitize
+from tcb_async.cli.screen import Screen, plural
 from tcb_async.compare import describe_change
 
 if TYPE_CHECKING:
@@ -89,7 +90,10 @@ def _format_line(change: FunctionChange, output_format: WatchFormat, is_escaped:
         functions = {"before": change.before, "after": change.after}
         row = {"time": now, "change": change.kind, "name": change.name, **functions}
         return FORMATS["ndjson"](tuple(row), is_escaped).row(row)
-    name, details = sanitize(change.name), sanitize(describe_change(change.before, change.after))
+    name, details = (
+        escape_unprintable(change.name),
+        escape_unprintable(describe_change(change.before, change.after)),
+    )
     return f"{now} {change.kind} {name} {details}\n".encode()
 
 
@@ -150,6 +154,6 @@ def wait_for_functions(
             )
 
         awaited = "every function" if every else ", ".join(names)
-        waiting = Text(sanitize(f"waiting for {awaited} in {service.env}"))
+        waiting = Text(escape_unprintable(f"waiting for {awaited} in {service.env}"))
         with screen.err.status(waiting) if screen.is_watched else nullcontext():
             service.run(work)

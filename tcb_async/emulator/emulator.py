@@ -14,6 +14,7 @@ import random
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Self
+from urllib.parse import quote
 
 import attrs
 from aiohttp import web
@@ -651,8 +652,9 @@ class Emulator:
         )
         with self._lock:
             self._journal.finish(done)
-        outcome = (done.status, done.errcode, done.fault)
-        _log.info("%s %s -> status %s, errcode %s, fault %s", done.method, done.path, *outcome)
+        # The path is escaped as in a URL: a line break in it makes no line of its own.
+        line = (done.method, quote(done.path), done.status, done.errcode, done.fault)
+        _log.info("%s %s -> status %s, errcode %s, fault %s", *line)
 
 
 async def _read_body(request: web.BaseRequest) -> bytes:

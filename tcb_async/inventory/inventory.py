@@ -28,19 +28,21 @@ from tcb_async.errcodes import NO_CLOUD_DEVELOPMENT, is_environments_fault
 from tcb_async.exceptions import (
     ApiError,
     ClientClosedError,
-    ConfigurationError,
     TcbError,
     TokenError,
 )
 from tcb_async.inventory.accounts import (
     ACCOUNT_EXAMPLE,
+    CLIENT_EXAMPLE,
     Account,
     AccountListing,
+    check_accounts,
     is_fatal,
     iterate_accounts,
 )
 from tcb_async.models import CloudFunction
 from tcb_async.observer import InventoryObserver, WorkObserver, WorkSummary
+from tcb_async.pagination.options import check_page_size
 
 Outcome: TypeAlias = AccountListing | BaseException | None
 """The result of a task: None if all accounts have started."""
@@ -115,16 +117,20 @@ async def list_account(
         token, or an `Observer`) is a `TokenError`.
 
     Raises:
+        ConfigurationError: An argument is invalid.
         TcbError: The platform itself is refused (its secret, ticket, IP address or quota), or the
             client was closed: every other account would fail in the same way.
     """
+    check_instance("client", client, TcbClient, CLIENT_EXAMPLE)
+    check_instance("account", account, Account, ACCOUNT_EXAMPLE)
+    if page_size is not None:
+        check_page_size(page_size)
     return await _list_account(client, account, page_size, lambda: 1)
 
 
 async def _list_account(
     client: TcbClient, account: Account, page_size: int | None, max_in_flight: Callable[[], int]
 ) -> AccountListing:
-    check_instance("account", account, Account, ACCOUNT_EXAMPLE)
     failure: TcbError
     try:
         own = client.with_token(account.token)
@@ -213,7 +219,8 @@ class Inventory(IteratedOnce):
         page_size: As for `TcbClient.functions`.
 
     Raises:
-        ConfigurationError: ``accounts`` is not an iterable.
+        ConfigurationError: ``client`` is no client, ``accounts`` is not an iterable, or
+            ``page_size`` is below 2.
     """
 
     def __init__(
@@ -224,12 +231,10 @@ class Inventory(IteratedOnce):
         page_size: int | None = None,
     ) -> None:
         super().__init__()
-        check_instance("client", client, TcbClient, "such as TcbClient(token)")
-        if not isinstance(accounts, Iterable | AsyncIterable) or isinstance(accounts, str):
-            raise ConfigurationError(
-                f"accounts is of type {type(accounts).__name__}: must be an iterable, or an "
-                "asynchronous iterable, of Account"
-            )
+        check_instance("client", client, TcbClient, CLIENT_EXAMPLE)
+        check_accounts(accounts)
+        if page_size is not None:
+            check_page_size(page_size)
         self._client = client
         self._accounts = accounts
         self._transport = client._transport  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

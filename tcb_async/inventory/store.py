@@ -32,7 +32,12 @@ import msgspec
 
 from tcb_async._arguments import check_instance
 from tcb_async.exceptions import ConfigurationError
-from tcb_async.inventory.accounts import Account, AccountListing, iterate_accounts
+from tcb_async.inventory.accounts import (
+    Account,
+    AccountListing,
+    check_accounts,
+    iterate_accounts,
+)
 from tcb_async.inventory.database import Database, make_damage_error
 from tcb_async.inventory.records import (
     MissingAccount,
@@ -126,7 +131,7 @@ class InventoryStore:
                 f"a run of {self.path} was begun already: use it, or open the file again"
             )
         today = self._clock().date().isoformat()
-        run = today if run is None else _check_run(run, today)
+        run = today if run is None else check_run(run, today)
         database = self._database
         database.lock()
         with database.transaction():
@@ -262,7 +267,7 @@ class InventoryRun:
     def __repr__(self) -> str:
         return f"<InventoryRun {self.run} in {str(self._database.path)!r}>"
 
-    async def unfinished(
+    def unfinished(
         self, accounts: Iterable[Account] | AsyncIterable[Account]
     ) -> AsyncGenerator[Account, None]:
         """Store the planned accounts of the run, then yield those that are not complete in it.
@@ -273,9 +278,16 @@ class InventoryRun:
         if it was listed; the log names it.
 
         Raises:
-            ConfigurationError: There are no accounts; all accounts of the store would count as
-                departed; or two accounts have the same appid.
+            ConfigurationError: ``accounts`` is not an iterable, raised by the call itself; there
+                are no accounts; all accounts of the store would count as departed; or two accounts
+                have the same appid.
         """
+        check_accounts(accounts)
+        return self._iterate_unfinished(accounts)
+
+    async def _iterate_unfinished(
+        self, accounts: Iterable[Account] | AsyncIterable[Account]
+    ) -> AsyncGenerator[Account, None]:
         found = await _read_accounts(accounts)
         definitions = {appid: _format_definition(account) for appid, account in found.items()}
         appids = await asyncio.to_thread(self._plan, definitions)
@@ -509,7 +521,8 @@ def _get_columns(env: str, function: CloudFunction) -> tuple[str | None, ...]:
     return (env, function.name, function.status, function.runtime, *times)
 
 
-def _check_run(run: str, today: str) -> str:
+def check_run(run: str, today: str) -> str:
+    """Return the date of a run, which is today in China at the latest."""
     is_date = False
     with contextlib.suppress(TypeError, ValueError):
         is_date = date.fromisoformat(run).isoformat() == run

@@ -224,6 +224,8 @@ class RefreshingToken:
     _reissued_at: float = attrs.field(init=False, default=-math.inf)
     # Tokens refused by WeChat, oldest first: they are not taken from the store again.
     _refused: tuple[Secret, ...] = attrs.field(init=False, default=())
+    # The time at which the last forced refresh was sent.
+    forced_at: float = attrs.field(init=False, default=-math.inf)
     # The last token that WeChat itself returned, not the store.
     last_requested: Secret | None = attrs.field(init=False, default=None)
     flight: SingleFlight = attrs.field(init=False, factory=SingleFlight)

@@ -253,6 +253,14 @@ class TestRecord:
         for secret in (merchants, "hush-hush", APPSECRET, TICKET, REFRESH):
             assert secret not in shown
 
+    async def test_a_request_is_one_line_of_the_log(self, wechat, caplog):
+        caplog.set_level(logging.INFO)
+        raw = b"POST /tcb%0A12:00%20ERROR%1b[31m HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        await send_raw(wechat.emulator, raw)
+
+        (line,) = (each.getMessage() for each in caplog.records if "POST" in each.getMessage())
+        assert line.startswith("POST /tcb%0A12%3A00%20ERROR%1B%5B31m -> status 200")
+
     async def test_each_json_reply_may_be_changed(self, wechat):
         wechat.emulator.fail_next(-1)
 

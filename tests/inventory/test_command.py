@@ -407,6 +407,7 @@ class TestBadInput:
         assert said in result.err
         assert len(result.err.splitlines()) == 1
         assert sum(shop.emulator.counts.values()) == 0
+        assert not shop.store.exists()
 
     @pytest.mark.parametrize(
         ("one", "other"),
