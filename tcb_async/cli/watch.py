@@ -22,6 +22,7 @@ from tcb_async.cli.options import FORMAT, Access, Credentials, Env, Seconds, sec
 from tcb_async.cli.screen import Screen, plural, sanitize
 from tcb_async.compare import describe_change
 from tcb_async.models import CHINA_STANDARD_TIME
+from tcb_async.watch import collect_settled, list_first
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient
@@ -69,7 +70,9 @@ def watch_functions(
 async def _show_changes(
     client: TcbClient, screen: Screen, env: str, interval: float, output_format: WatchFormat
 ) -> NoReturn:
-    functions = await client.list_functions(env)
+    functions = [
+        *await list_first(lambda: collect_settled(client.functions(env), env), interval=interval)
+    ]
     screen.say(
         f"{env}: {plural(len(functions), 'function')}; polling every {interval:g} s, until Ctrl-C"
     )
