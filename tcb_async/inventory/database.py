@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import sqlite3
 import threading
@@ -19,6 +20,7 @@ from tcb_async.exceptions import ConfigurationError
 
 _APPLICATION = 0x74636269  # "tcbi": identifies the file
 _VERSION = 5
+_VIEW = "CREATE VIEW IF NOT EXISTS"
 _LOCK_SECONDS = 10.0  # seconds to wait for a transaction of a different program
 
 
@@ -123,7 +125,16 @@ class Database:
         connection = sqlite3.connect(
             name, timeout=_LOCK_SECONDS, isolation_level=None, uri=is_uri, check_same_thread=False
         )
-        return _copy(connection) if self._is_read_only else connection
+        if self._is_read_only:
+            connection = _copy(connection)
+        with contextlib.ExitStack() as cleanup:
+            cleanup.callback(connection.close)
+            for statement in _read_schema():
+                if _VIEW in statement:
+                    # It hides the view of the file, which an older version may have made.
+                    connection.execute(statement.replace(_VIEW, "CREATE TEMPORARY VIEW", 1))
+            cleanup.pop_all()
+        return connection
 
     def _prepare(self) -> None:
         # One statement, so that a second process makes its tables before it or after it.
@@ -144,9 +155,8 @@ class Database:
             return
         self.execute("PRAGMA synchronous = NORMAL")  # survives kill -9
         if not tables:
-            schema = resources.files("tcb_async.inventory").joinpath("schema.sql")
             with self.transaction():
-                for statement in schema.read_text("utf-8").split("\n\n"):
+                for statement in _read_schema():
                     self.execute(statement)
                 self.execute(f"PRAGMA user_version = {_VERSION}")
                 self.execute(f"PRAGMA application_id = {_APPLICATION}")
@@ -169,6 +179,13 @@ class Database:
             )
         number, problem = _OS_ERRORS.get(code, (errno.EIO, f"SQLite: {error}"))
         return OSError(number, problem, str(path))
+
+
+@functools.cache
+def _read_schema() -> list[str]:
+    """Return the statements that create the tables and views."""
+    schema = resources.files("tcb_async.inventory").joinpath("schema.sql")
+    return schema.read_text("utf-8").split("\n\n")
 
 
 def make_damage_error(path: Path) -> ConfigurationError:

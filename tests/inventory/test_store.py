@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import itertools
 import re
 import shutil
 import sqlite3
@@ -597,6 +598,43 @@ class TestChanges:
         night(tmp_path, DAYS[2], AccountListing(account(), {"test-2": ()}))
         with opened(tmp_path, DAYS[2]) as store:
             assert select(store, CHANGES) == [("wxshop", "get", "removed", "Go1", None)]
+
+
+SLOW_VIEW = "CREATE VIEW changes AS SELECT f.* FROM functions AS f, functions AS g, functions AS h"
+
+
+class TestViews:
+    """Views belong to the program: an older file has the current ones, and is not changed."""
+
+    @pytest.mark.parametrize("read_only", [False, True])
+    def test_an_older_file_has_the_current_views(self, tmp_path, read_only):
+        for day, runtime in zip(DAYS, ("Go1", "Java8"), strict=False):
+            night(tmp_path, day, *(listing(f"wx{n}", get=runtime, put="Go1") for n in range(50)))
+        path = tmp_path / "inventory.sqlite"
+        with closing(sqlite3.connect(path)) as database:
+            database.executescript(f"DROP VIEW changes; DROP VIEW compared; {SLOW_VIEW}")
+        before, steps = path.read_bytes(), itertools.count()
+        with InventoryStore(path, read_only=read_only) as store:
+            connection = store._database._connection
+            connection.set_progress_handler(lambda: next(steps) and None, 1)
+            assert {each.name for each in store.changes()} == {"get"}
+            connection.set_progress_handler(None, 0)
+        assert next(steps) < 50 * 1000
+        assert path.read_bytes() == before
+
+    def test_it_opens_beside_a_writer(self, tmp_path, monkeypatch):
+        night(tmp_path, DAYS[0], listing("wxa", get="Go1"))
+        night(tmp_path, DAYS[1], listing("wxa", put="Go1"))
+        monkeypatch.setattr("tcb_async.inventory.database._LOCK_SECONDS", 0.1)
+        with closing(sqlite3.connect(tmp_path / "inventory.sqlite")) as writer:
+            writer.execute("BEGIN IMMEDIATE")
+            with opened(tmp_path) as store:
+                assert len(list(store.changes())) == 2
+
+    def test_other_programs_find_every_view_in_the_file(self, store):
+        names = "SELECT name FROM {} WHERE type = 'view'"
+        ours = store._database.execute(names.format("sqlite_temp_master"))
+        assert {*select(store, names.format("sqlite_master"))} == {*map(tuple, ours)} != set()
 
 
 class TestCopies:
