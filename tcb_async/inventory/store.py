@@ -26,8 +26,9 @@ from datetime import date, datetime
 from operator import itemgetter
 from os import PathLike
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
+import attrs
 import msgspec
 
 from tcb_async._arguments import check_instance
@@ -35,6 +36,7 @@ from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory.accounts import Account, AccountListing, iterate_accounts
 from tcb_async.inventory.database import Database, make_damage_error
 from tcb_async.inventory.records import (
+    ComparedEnvironment,
     MissingAccount,
     RunProgress,
     StoredAccount,
@@ -49,6 +51,43 @@ _log = logging.getLogger("tcb_async.inventory")
 
 _NOT_SAVED = "no listing of it was saved: run the inventory again"
 _MAX_NAMED = 20  # accounts in a message
+
+# Environments that the last finished run could not list are in other views. An environment of older
+# runs alone is compared only if it had functions.
+_COMPARED = """
+SELECT
+    compared.appid, compared.env, compared.run, since, is_known,
+    was.run IS NOT NULL AS was_here,
+    now.run IS NOT NULL AS is_here,
+    (
+        SELECT max(run) FROM runs WHERE run < compared.run AND finished_at IS NOT NULL
+    ) AS previous,
+    (
+        SELECT count(DISTINCT name) FROM functions
+        WHERE functions.appid = compared.appid AND functions.env = compared.env AND (
+            was.run BETWEEN first_seen_run AND last_seen_run
+            OR now.run BETWEEN first_seen_run AND last_seen_run
+        )
+    ) AS number
+FROM compared
+LEFT JOIN accounts AS was ON was.run = since AND was.appid = compared.appid
+LEFT JOIN accounts AS now ON now.run = compared.run AND now.appid = compared.appid
+WHERE coalesce(now.status, 'complete') = 'complete'
+    AND (compared.env IS NULL OR now.run IS NULL
+         OR compared.env NOT IN (SELECT key FROM json_each(now.unavailable)))
+    AND (is_recent OR is_known AND number > 0)
+ORDER BY compared.appid, compared.env
+"""
+_WHY_NOT_KNOWN = """
+SELECT
+    status, message, (SELECT value FROM json_each(unavailable) WHERE key = ?2),
+    EXISTS (
+        SELECT 1 FROM accounts AS earlier JOIN runs USING (run)
+        WHERE appid = ?1 AND earlier.status = 'complete' AND run < ?3
+        AND runs.finished_at IS NOT NULL
+    )
+FROM accounts WHERE run = ?3 AND appid = ?1
+"""
 
 
 def china_now() -> datetime:
@@ -241,6 +280,46 @@ class InventoryStore:
             except (TypeError, ValueError):
                 raise make_damage_error(self.path) from None
             yield StoredChange(change, before, after, appid, env)
+
+    def compared(self) -> Iterator[ComparedEnvironment]:
+        """Return what `changes` compares, and what it cannot compare, by appid and environment.
+
+        These are the environments of the last two finished runs, without those that are in
+        `missing` or `unavailable`.
+
+        Raises:
+            ConfigurationError: The file is damaged.
+        """
+        for row in self._database.rows(_COMPARED):
+            yield self._make_compared(row)
+
+    def _make_compared(self, row: sqlite3.Row) -> ComparedEnvironment:
+        appid, env, previous, is_here = row["appid"], row["env"], row["previous"], row["is_here"]
+        since: str | None = row["since"] if row["is_known"] else None
+        movement: Literal["joined", "left", ""] = ""
+        if since is not None and is_here != row["was_here"]:
+            movement = "joined" if is_here else "left"
+        found = ComparedEnvironment(appid, env, since, row["number"], movement)
+        if not row["is_known"]:
+            return attrs.evolve(found, reason=f"run {row['run']} was not to list it")
+        if previous is None:
+            return attrs.evolve(found, reason="there is no earlier finished run")
+        if since == previous:
+            return found
+        (visit,) = self._database.rows(_WHY_NOT_KNOWN, appid, env, previous)
+        status, message, problem, was_complete = visit
+        if status == "complete":
+            reason = f"run {previous} was not to list it"
+            if problem:
+                reason = f"it was {problem} in run {previous}"
+            return attrs.evolve(found, reason=reason)
+        return attrs.evolve(
+            found,
+            reason=f"run {previous} could not list it: {message}",
+            is_of_account=True,
+            # The functions of an account that left are known: it has none.
+            is_missing=not was_complete and (since is None or is_here),
+        )
 
 
 class InventoryRun:
