@@ -31,7 +31,7 @@ from typing import Literal, Self
 import attrs
 import msgspec
 
-from tcb_async._arguments import check_instance
+from tcb_async._arguments import check_instance, check_items
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory.accounts import Account, AccountListing, iterate_accounts
 from tcb_async.inventory.database import Database, make_damage_error
@@ -342,7 +342,10 @@ class InventoryRun:
         return f"<InventoryRun {self.run} in {str(self._database.path)!r}>"
 
     async def unfinished(
-        self, accounts: Iterable[Account] | AsyncIterable[Account]
+        self,
+        accounts: Iterable[Account] | AsyncIterable[Account],
+        *,
+        again: Collection[str] = (),
     ) -> AsyncGenerator[Account, None]:
         """Store the planned accounts of the run, then yield those that are not complete in it.
 
@@ -351,20 +354,35 @@ class InventoryRun:
         listed is missing. An account of an earlier list that this list omits leaves the run, also
         if it was listed; the log names it.
 
+        Args:
+            accounts: All accounts of the run.
+            again: Appids of accounts to list again: what this run has of them is forgotten first.
+                A changed token is no reason for the store to list an account again.
+
         Raises:
             ConfigurationError: There are no accounts; all accounts of the store would count as
-                departed; or two accounts have the same appid.
+                departed; two accounts have the same appid; or ``again`` names an account that is
+                not in the list.
         """
+        check_items("again", again, str)
         found = await _read_accounts(accounts)
         definitions = {appid: _format_definition(account) for appid, account in found.items()}
-        appids = await asyncio.to_thread(self._plan, definitions)
+        appids = await asyncio.to_thread(self._plan, definitions, again)
         unfinished = collections.deque(map(found.pop, appids))
         del found
         while unfinished:  # an account and its token are released after their listing
             yield unfinished.popleft()
 
-    def _plan(self, definitions: Mapping[str, str | None]) -> list[str]:
+    def _plan(
+        self, definitions: Mapping[str, str | None], again: Collection[str] = ()
+    ) -> list[str]:
         """Store planned accounts by their definitions; return those not complete in this run."""
+        for appid in again:
+            if appid not in definitions:
+                raise ConfigurationError(
+                    f"again={appid!r}: is not in the list of accounts: name one of them",
+                    argument="again",
+                )
         database = self._database
         query = "SELECT appid, requested, status = 'complete' FROM accounts WHERE run = ?"
         with database.transaction():
@@ -373,9 +391,14 @@ class InventoryRun:
             complete = {
                 appid: requested for appid, requested, is_complete in planned if is_complete
             }
-            unfinished = [each[0] for each in definitions.items() if each not in complete.items()]
+            as_defined = complete.items() & definitions.items()
+            unfinished = [
+                each[0]
+                for each in definitions.items()
+                if each not in as_defined or each[0] in again
+            ]
             omitted = sorted(appid for appid, *_ in planned if appid not in definitions)
-            for appid in (*complete.keys() & unfinished, *omitted):
+            for appid in {*again, *omitted, *complete.keys() & unfinished}:
                 self._discard(appid)
             if omitted:  # no longer the run that was finished
                 database.execute(

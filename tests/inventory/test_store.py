@@ -610,25 +610,6 @@ class TestChanges:
             ("wxshop", DAYS[0], 3, ""),
         ]
 
-    def test_on_the_first_night_nothing_is_compared(self, tmp_path, store):
-        assert list(store.compared()) == []
-        night(tmp_path, DAYS[0], listing(get="Go1"))
-        (found,) = store.compared()
-        assert (found.appid, found.env, found.since) == ("wxshop", "test-1", None)
-        assert found.reason == "there is no earlier finished run"
-
-    def test_a_function_on_both_nights_is_counted_once(self, tmp_path, store):
-        night(tmp_path, DAYS[0], listing(get="Go1", put="Go1"), listing("wxleft", get="Go1"))
-        night(tmp_path, DAYS[1], listing(get="Java8", pay="Go1"), listing("wxnew"))
-        compared = [
-            (each.appid, each.since, each.functions, each.movement) for each in store.compared()
-        ]
-        assert compared == [
-            ("wxleft", DAYS[0], 1, "left"),
-            ("wxnew", DAYS[0], 0, "joined"),
-            ("wxshop", DAYS[0], 3, ""),
-        ]
-
     def test_an_environment_deleted_over_a_failed_night(self, tmp_path):
         night(tmp_path, DAYS[0], listing(get="Go1"))
         night(tmp_path, DAYS[1], failure())
