@@ -142,6 +142,28 @@ def test_a_damaged_or_different_document_is_refused(text, said):
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize("use", ["node", "next", "nuxt", "nuxt@1.2.3"])
+@pytest.mark.parametrize("inputs", [{"name": "shop-ssr"}, {"platform": "function"}, {}, None])
+def test_a_plugin_that_deploys_a_function_is_refused(use, inputs):
+    plugin = {"use": f"@cloudbase/framework-plugin-{use}", "inputs": inputs}
+    document = {"functions": [LOGIN], "framework": {"plugins": {"server": plugin}}}
+    with pytest.raises(ConfigurationError, match="the framework plugin 'server'") as caught:
+        read(json.dumps(document))
+    name = (inputs or {}).get("name", "without a name")
+    assert f"-{use.partition('@')[0]}) deploys a function, {name}, that" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("use", "inputs"),
+    [("website", {"outputPath": "dist"}), ("container", {"serviceName": "a"}), ("database", {}),
+     ("node", {"name": "shop", "platform": "container"})],
+)  # fmt: skip
+def test_a_plugin_that_deploys_no_function_is_ignored(use, inputs):
+    plugin = {"use": f"@cloudbase/framework-plugin-{use}", "inputs": inputs}
+    document = {"functions": [LOGIN], "framework": {"plugins": {"server": plugin}}}
+    assert [*read(json.dumps(document)).functions] == ["login"]
+
+
 def test_a_document_that_is_not_utf_8_is_refused():
     with pytest.raises(ConfigurationError, match="save it as UTF-8"):
         parse_document('[{"name": "登录"}]'.encode("gbk"), "x.json")
