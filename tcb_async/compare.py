@@ -158,7 +158,9 @@ def _keep_common_fields(
         # A time that could not be read is None, and may differ from any other.
         if any(known.get(time) is None or its.get(time) is None for time in _TIMES & fields):
             raise ConfigurationError(
-                f"times=True: one side does not know the times of {name}", argument="times"
+                f"times: one side does not know the times of {name}: leave it out, or compare two "
+                "lists with add_time and mod_time, such as exports of tcb-async list",
+                argument="times",
             )
         known = {field: known[field] for field in fields & known.keys() & its.keys()}
     # An empty value equals an absent one.
@@ -306,7 +308,7 @@ def _parse_rows(
         except ValueError as error:
             raise ValueError(f"item {number}: {error}") from None
         if not name:
-            raise ValueError(f"item {number} has no name")
+            raise ValueError(f'item {number} has no name: an item is such as {{"name": "login"}}')
         if name in found:
             raise ValueError(f"it has the function {name!r} twice: remove one")
         found[name] = known

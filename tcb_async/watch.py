@@ -7,6 +7,7 @@ Both judge the rows of one complete listing, as they were at one moment.
 from __future__ import annotations
 
 import asyncio
+import difflib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Literal
@@ -171,6 +172,8 @@ async def wait_until_active(
                 except TcbError as error:
                     _log_or_raise(error, interval)
                 else:
+                    if not is_listed:
+                        await asyncio.to_thread(_name_similar, names or (), functions)
                     is_listed = True
                     if names is None:
                         statuses = dict.fromkeys(functions, "Active") | statuses
@@ -182,6 +185,13 @@ async def wait_until_active(
         if not scope.expired():
             raise
     raise _make_timeout_error(statuses, env, timeout, is_listed=is_listed)
+
+
+def _name_similar(names: Collection[str], functions: Collection[str]) -> None:
+    """Log similar names of functions that do not exist: one may be a typing error."""
+    for name in names:
+        if name not in functions and (similar := difflib.get_close_matches(name, functions, 1)):
+            _log.info("there is no %r yet: did you mean %r?", name, similar[0])
 
 
 def _update_statuses(

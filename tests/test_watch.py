@@ -233,6 +233,16 @@ class TestWait:
 
         assert asyncio.get_running_loop().time() == 60
 
+    async def test_a_similar_name_is_shown_once(self, caplog):
+        caplog.set_level(logging.INFO)
+        login = CloudFunction("logni", "Active")
+
+        found = await self.wait(Listings([LOGIN], [LOGIN], [LOGIN, login]), "logni")
+
+        assert found == [login]
+        messages = [line.getMessage() for line in caplog.records]
+        assert messages.count("there is no 'logni' yet: did you mean 'login'?") == 1
+
     async def test_a_transient_failure_is_waited_out(self):
         listings = Listings(TransportError("reset"), DriftError("changing"), [LOGIN])
 

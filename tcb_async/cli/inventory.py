@@ -275,10 +275,12 @@ class InventoryJob:
         )
         self.missing = self.screen.say_each(sentences, "… and {} more in the view missing")
         if progress.departed:
-            departed = plural(progress.departed, "account")
-            self.screen.say(
-                f"{departed} of the last run were not in this list and are recorded as departed"
+            departed = plural(
+                progress.departed,
+                "account of the last run was not in this list and is",
+                "accounts of the last run were not in this list and are",
             )
+            self.screen.say(f"{departed} recorded as departed")
         if not self.is_quiet:
             environments = plural(progress.environments, "environment")
             without = f", without {progress.unavailable:,} unavailable" * bool(progress.unavailable)

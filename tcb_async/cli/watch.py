@@ -138,7 +138,9 @@ def wait_for_functions(
                     f"ENV {env!r}: --demo has its own environment: name a function, or nothing"
                 )
             env, names = None, (env or demo.PENDING_FUNCTION,)
-        elif env is None or bool(names) == every:
+        elif names and every:
+            raise CycloptsError("NAME and --all: name the functions, or pass --all, not both")
+        elif env is None or not (names or every):
             missing = "NAME" if env else "ENV and NAME"
             raise CycloptsError(f"{missing}: name the environment, and the functions or --all")
         service = choose_service(env, access)

@@ -173,9 +173,11 @@ class InventoryStore:
                 "SELECT max(run), source, EXISTS (SELECT 1 FROM accounts) FROM runs"
             ).fetchone()
             if run < (latest or run):
+                advice = "continue the later one, or name a different file if its date is wrong"
+                if latest > today:  # which no run may continue
+                    advice = f"today is {today} in China: correct the clock, or name a new file"
                 raise ConfigurationError(
-                    f"run {run}: {self.path} contains a later run, {latest}: continue the later "
-                    "one, or name a different file if its date is wrong"
+                    f"run {run}: {self.path} contains a later run, {latest}: {advice}"
                 )
             if has_accounts and source != its_source:
                 raise ConfigurationError(

@@ -103,6 +103,23 @@ async def test_the_exit_code_does_not_depend_on_the_reader(path):
         assert (ended.code, ended.err.count("\n")) == (7, 1)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("all.json", "is not an SQLite database, or its header is damaged: name the .sqlite file"),
+        ("folder", ": it is a folder: name the SQLite file of an inventory"),
+        ("missing.sqlite", ": it does not exist: name the SQLite file of an inventory"),
+    ],
+)
+async def test_what_is_no_store_is_named_with_the_fix(tmp_path, name, said):
+    (tmp_path / "all.json").write_text("[]" * 100)
+    (tmp_path / "folder").mkdir()
+    ended = await run("changes", str(tmp_path / name))
+    assert (ended.code, ended.out, ended.err.count("\n")) == (3, "", 1)
+    assert ended.err.startswith(f"tcb-async: {tmp_path / name}")
+    assert said in ended.err
+
+
 class TestWhatCannotBeCompared:
     """It is named, with its reason and its night."""
 

@@ -109,7 +109,7 @@ DAMAGED = "it is damaged, or is not JSON"
         ('[{"name": "a", "name": "b"}]', "the key 'name' twice"),
         ('[{"name": 1}]', "item 1: its name must be text"),
         ('[{"name": ""}]', "item 1 has no name"),
-        ("[1]", "item 1 has no name"),
+        ('["login"]', 'item 1 has no name: an item is such as {"name": "login"}'),
         ('[{"name": "login", "status": 1}]', "item 1: its status must be text"),
         ('[{"name": "login", "add_time": "yesterday"}]', "item 1: it has an invalid time"),
         ('[{"name": "login", "add_time": 5}]', "item 1: its add_time must be text"),

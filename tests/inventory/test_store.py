@@ -171,9 +171,16 @@ class TestRuns:
             store.begin()
         for run in (None, DAYS[0]):
             with opened(tmp_path, DAYS[0]) as store:
-                with pytest.raises(ConfigurationError, match="name a different file if its date"):
+                with pytest.raises(ConfigurationError, match="or name a new file"):
                     store.begin(run)
                 assert len(select(store, "SELECT * FROM runs")) == 1
+
+    def test_a_store_from_the_future_is_not_to_be_continued(self, tmp_path):
+        night(tmp_path, DAYS[1])
+        with opened(tmp_path, DAYS[0]) as store:
+            said = f"today is {DAYS[0]} in China: correct the clock, or name a new file"
+            with pytest.raises(ConfigurationError, match=said):
+                store.begin()
 
     def test_yesterdays_run_may_be_resumed(self, tmp_path):
         night(tmp_path, DAYS[0], listing("wxa", get="Go1"), finishes=False)
@@ -718,6 +725,38 @@ class TestOneFile:
         with InventoryStore(tmp_path / "copy.sqlite", read_only=True) as copy:
             assert whole(copy) == {"wxa": {"get": "Go1"}}
 
+    @pytest.mark.parametrize("suffixes", [[""], ["", "-wal"]], ids=repr)
+    def test_a_copy_of_a_running_inventory_is_read_anywhere(self, tmp_path, suffixes):
+        with opened(tmp_path) as store:
+            run = store.begin()
+            run.save(listing("wxa", get="Go1"))
+            (tmp_path / "elsewhere").mkdir()
+            for suffix in suffixes:
+                shutil.copy(f"{store.path}{suffix}", f"{tmp_path}/elsewhere/copy.sqlite{suffix}")
+        names = {file.name for file in (tmp_path / "elsewhere").iterdir()}
+        with InventoryStore(tmp_path / "elsewhere" / "copy.sqlite", read_only=True) as copy:
+            assert whole(copy) == ({"wxa": {"get": "Go1"}} if "-wal" in suffixes else {})
+        assert {file.name for file in (tmp_path / "elsewhere").iterdir()} == names
+        # As on a read-only mount, SQLite cannot make the file that every reader of a WAL needs.
+        (tmp_path / "elsewhere" / "copy.sqlite-shm").mkdir()
+        with InventoryStore(tmp_path / "elsewhere" / "copy.sqlite", read_only=True) as copy:
+            assert len(whole(copy)) == len(suffixes) - 1
+
+    def test_a_copy_that_changes_while_it_is_read_is_read_again(self, tmp_path, monkeypatch):
+        with opened(tmp_path) as store:
+            store.begin().save(listing("wxa", get="Go1"))
+            shutil.copy(store.path, tmp_path / "copy.sqlite")
+            copy_file = shutil.copyfile
+
+            def copy_and_write(source, target):
+                monkeypatch.undo()
+                shutil.copy(f"{store.path}-wal", tmp_path / "copy.sqlite-wal")
+                return copy_file(source, target)
+
+            monkeypatch.setattr(shutil, "copyfile", copy_and_write)
+            with InventoryStore(tmp_path / "copy.sqlite", read_only=True) as copy:
+                assert whole(copy) == {"wxa": {"get": "Go1"}}
+
     def test_a_reader_does_not_wait_indefinitely(self, tmp_path, monkeypatch):
         night(tmp_path, DAYS[0], listing("wxa", get="Go1"))
         monkeypatch.setattr("tcb_async.inventory.database._LOCK_SECONDS", 0.1)
@@ -747,7 +786,7 @@ class TestReadOnly:
                 reader.begin()
 
     def test_a_missing_or_empty_file_is_refused(self, tmp_path):
-        with pytest.raises(OSError, match="cannot be opened"):
+        with pytest.raises(FileNotFoundError, match="it does not exist: name the SQLite file"):
             InventoryStore(tmp_path / "a?b.sqlite", read_only=True)
         assert list(tmp_path.iterdir()) == []
         (tmp_path / "inventory.sqlite").touch()
@@ -898,6 +937,11 @@ class TestBadFiles:
         with opened(tmp_path) as store:
             store.begin().save(listing("wxlarge", **large))
             assert len(select(store, CURRENT)) == 2001
+
+    @pytest.mark.parametrize("read_only", [False, True])
+    def test_a_folder_is_refused(self, tmp_path, read_only):
+        with pytest.raises(IsADirectoryError, match="it is a folder: name the SQLite file"):
+            InventoryStore(tmp_path, read_only=read_only)
 
     def test_a_file_that_cannot_be_created_is_an_error(self, tmp_path):
         with pytest.raises(OSError, match="cannot be opened"):
