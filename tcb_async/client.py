@@ -7,6 +7,7 @@ a refused token, for example, are decided in `tcb_async.tokens.refresh`.
 # ruff: noqa: ASYNC109 - callers expect a timeout argument; its scope is in `tcb_async.watch`
 from __future__ import annotations
 
+import logging
 import os
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
@@ -84,9 +85,17 @@ from tcb_async.tokens import ComponentToken, StableToken, TokenProvider
 from tcb_async.tokens.kinds import check_kind, choose_token_key
 from tcb_async.tokens.providers import StaticToken, as_provider
 from tcb_async.tokens.refresh import call_with_token
-from tcb_async.watch import FunctionChange, check_settled, index_by_name, wait_until_active, watch
+from tcb_async.watch import (
+    FunctionChange,
+    collect_settled,
+    index_by_name,
+    wait_until_active,
+    watch,
+)
 
 __all__ = ["ClientOptions", "FunctionPager", "TcbClient", "WalkOptions"]
+
+_log = logging.getLogger("tcb_async")
 
 Names: TypeAlias = list[str] | tuple[str, ...]
 Token: TypeAlias = str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider
@@ -494,8 +503,20 @@ class TcbClient:
     async def list_functions(
         self, env: str, *_unexpected: Never, **options: Unpack[WalkOptions]
     ) -> list[CloudFunction]:
-        """List all functions of an environment, as they were at one moment: see `Pager.collect`."""
-        return await self.functions(env, *_unexpected, **options).collect()
+        """List all functions of an environment, as they were at one moment: see `Pager.collect`.
+
+        If there is no such moment, because the list changed during each pass, a warning is logged:
+        `functions` has `WalkStats.unsettled`.
+        """
+        pager = self.functions(env, *_unexpected, **options)
+        functions = await pager.collect()
+        if pager.stats.unsettled:
+            _log.warning(
+                "%s: the list changed while it was read, so some functions may be deleted: "
+                "see unsettled in the stats of client.functions(env)",
+                env,
+            )
+        return functions
 
     async def function_page(
         self, env: str, *, limit: int = DEFAULT_PAGE_SIZE, offset: int = 0
@@ -610,7 +631,8 @@ class TcbClient:
             env: The environment's id.
             interval: Seconds between two walks.
             since: The functions to compare the first walk with; None to start from the first walk,
-                which then must not fail.
+                which then must not fail. Only if the list changed during each pass is it read
+                again.
 
         Raises:
             ConfigurationError: An argument is invalid; raised immediately.
@@ -619,7 +641,9 @@ class TcbClient:
         check_env(env)
         seconds = check_seconds("interval", interval)
         before = None if since is None else index_by_name("since", since).values()
-        return watch(lambda: self.list_functions(env), interval=seconds, since=before)
+        return watch(
+            lambda: collect_settled(self.functions(env), env), interval=seconds, since=before
+        )
 
     @overload
     async def wait_until_active(
@@ -657,15 +681,8 @@ class TcbClient:
             TcbError: A listing failed with an error that is not transient.
         """
         check_env(env)
-
-        async def list_settled() -> list[CloudFunction]:
-            pager = self.functions(env)
-            functions = await pager.collect()
-            check_settled(pager.stats, env)
-            return functions
-
         active = await wait_until_active(
-            list_settled,
+            lambda: collect_settled(self.functions(env), env),
             env,
             None if name is None else check_names(name),
             timeout=check_seconds("timeout", timeout),

@@ -1,12 +1,13 @@
 """Changes between two complete listings, and waiting for a change.
 
 Rule: `changes` is pure; `watch` and `wait_until_active` know no client, only a function that lists.
-Both judge the rows of one complete listing; only `watch` accepts one that did not settle.
+Both judge the rows of one complete listing, as they were at one moment.
 """
 
 from __future__ import annotations
 
 import asyncio
+import difflib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Literal
@@ -24,6 +25,7 @@ from tcb_async.exceptions import (
 )
 from tcb_async.models import CloudFunction, Value
 from tcb_async.observer import WalkStats
+from tcb_async.pagination import Pager
 from tcb_async.retry import is_retryable
 
 __all__ = ["FunctionChange", "changes"]
@@ -95,10 +97,38 @@ def index_by_name(argument: str, functions: Iterable[CloudFunction]) -> dict[str
     return index
 
 
+def find_unsettled(stats: WalkStats, env: str | None) -> DriftError | None:
+    """Return the error of a collected list that is the list of no moment: see `WalkStats`."""
+    if not stats.unsettled:
+        return None
+    return DriftError("the list changed during each pass: try again", env=env)
+
+
 def check_settled(stats: WalkStats, env: str) -> None:
-    """Refuse to judge a collected list that is the list of no moment: see `WalkStats`."""
-    if stats.unsettled:
-        raise DriftError("the list changed during each pass: try again", env=env)
+    """Refuse to judge a collected list that is the list of no moment."""
+    if (error := find_unsettled(stats, env)) is not None:
+        raise error
+
+
+async def collect_settled(pager: Pager[CloudFunction], env: str) -> list[CloudFunction]:
+    """Collect a list as it was at one moment; raise `DriftError` if it is the list of no moment."""
+    functions = await pager.collect()
+    check_settled(pager.stats, env)
+    return functions
+
+
+async def list_first(list_functions: ListFunctions, *, interval: float) -> Iterable[CloudFunction]:
+    """List the functions that the next listing is compared with.
+
+    Only a list that changes all the time is read again: any other error is raised, so that a
+    program that cannot list at all does not wait in vain.
+    """
+    while True:
+        try:
+            return await list_functions()
+        except DriftError as error:
+            _log_or_raise(error, interval)
+        await asyncio.sleep(interval)
 
 
 async def watch(
@@ -107,7 +137,7 @@ async def watch(
     """Yield the changes from one listing to the next: see `TcbClient.watch_functions`."""
     before = since
     if before is None:
-        before = await list_functions()
+        before = await list_first(list_functions, interval=interval)
         await asyncio.sleep(interval)
     while True:
         try:
@@ -143,6 +173,8 @@ async def wait_until_active(
                 except TcbError as error:
                     _log_or_raise(error, interval)
                 else:
+                    if not is_listed:
+                        await asyncio.to_thread(_name_similar, names or (), functions)
                     is_listed = True
                     if names is None:
                         statuses = dict.fromkeys(functions, "Active") | statuses
@@ -154,6 +186,13 @@ async def wait_until_active(
         if not scope.expired():
             raise
     raise _make_timeout_error(statuses, env, timeout, is_listed=is_listed)
+
+
+def _name_similar(names: Collection[str], functions: Collection[str]) -> None:
+    """Log similar names of functions that do not exist: one may be a typing error."""
+    for name in names:
+        if name not in functions and (similar := difflib.get_close_matches(name, functions, 1)):
+            _log.info("there is no %r yet: did you mean %r?", name, similar[0])
 
 
 def _update_statuses(

@@ -124,6 +124,17 @@ class TestWatch:
         warnings = [line.getMessage() for line in caplog.records]
         assert warnings == [f"{error}; retrying in 30 s"] * 2
 
+    async def test_a_first_list_that_changed_is_read_again(self, caplog):
+        changed = DriftError("it changed")
+        listings = Listings(changed, changed, [LOGIN], [LOGIN, PAY])
+
+        async with aclosing(watch(listings, interval=30)) as found:
+            assert await anext(found) == FunctionChange("added", None, PAY)
+
+        assert listings.times == [0, 30, 60, 90]
+        warnings = [line.getMessage() for line in caplog.records]
+        assert warnings == ["it changed; retrying in 30 s"] * 2
+
     @pytest.mark.parametrize(
         "results", [([LOGIN], TokenError("refused")), (TransportError("refused"),)]
     )
@@ -234,6 +245,16 @@ class TestWait:
 
         assert asyncio.get_running_loop().time() == 60
 
+    async def test_a_similar_name_is_shown_once(self, caplog):
+        caplog.set_level(logging.INFO)
+        login = CloudFunction("logni", "Active")
+
+        found = await self.wait(Listings([LOGIN], [LOGIN], [LOGIN, login]), "logni")
+
+        assert found == [login]
+        messages = [line.getMessage() for line in caplog.records]
+        assert messages.count("there is no 'logni' yet: did you mean 'login'?") == 1
+
     async def test_a_transient_failure_is_waited_out(self):
         listings = Listings(TransportError("reset"), DriftError("changing"), [LOGIN])
 
@@ -279,3 +300,22 @@ class TestClient:
             client.watch_functions(ENV, since=[LOGIN, UPDATING])
 
         assert emulator.requests == ()
+
+    @pytest.mark.parametrize("is_changing", [False, True])
+    async def test_list_functions_warns_once_of_an_unsettled_list(
+        self, emulator, caplog, is_changing
+    ):
+        emulator.deploy(ENV, count=60)
+
+        @emulator.on_request
+        def change(_request):
+            if is_changing:
+                emulator.delete(ENV, emulator.functions(ENV)[-1].name)
+                emulator.deploy(ENV, index=0)
+
+        async with TcbClient(emulator.token, base_url=emulator.url, concurrency=1) as client:
+            await client.list_functions(ENV)
+
+        warnings = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+        assert len(warnings) == is_changing
+        assert all("some functions may be deleted" in warning for warning in warnings)

@@ -125,7 +125,7 @@ def flush() -> None:
 
 def _stdout() -> TextIO:
     if sys.stdout is None:
-        raise ConfigurationError("stdout is closed: pass -o FILE, or leave stdout open")
+        raise ConfigurationError("stdout is closed: leave it open, or redirect it to a file")
     return sys.stdout
 
 

@@ -27,6 +27,7 @@ from tcb_async.cli.formats import FORMATS
 from tcb_async.cli.options import FORMAT, Access, Credentials, Env, Seconds, seconds
 from tcb_async.cli.screen import Screen, plural
 from tcb_async.compare import describe_change
+from tcb_async.watch import collect_settled, list_first
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient
@@ -74,7 +75,9 @@ def watch_functions(
 async def _show_changes(
     client: TcbClient, screen: Screen, env: str, interval: float, output_format: WatchFormat
 ) -> NoReturn:
-    functions = await client.list_functions(env)
+    functions = [
+        *await list_first(lambda: collect_settled(client.functions(env), env), interval=interval)
+    ]
     screen.say(
         f"{env}: {plural(len(functions), 'function')}; polling every {interval:g} s, until Ctrl-C"
     )
@@ -143,7 +146,9 @@ def wait_for_functions(
                     f"ENV {env!r}: --demo has its own environment: name a function, or nothing"
                 )
             env, names = None, (env or demo.PENDING_FUNCTION,)
-        elif env is None or bool(names) == every:
+        elif names and every:
+            raise CycloptsError("NAME and --all: name the functions, or pass --all, not both")
+        elif env is None or not (names or every):
             missing = "NAME" if env else "ENV and NAME"
             raise CycloptsError(f"{missing}: name the environment, and the functions or --all")
         service = choose_service(env, access)

@@ -43,6 +43,7 @@ from tcb_async.inventory.accounts import (
 from tcb_async.models import CloudFunction
 from tcb_async.observer import InventoryObserver, WorkObserver, WorkSummary
 from tcb_async.pagination.options import check_page_size
+from tcb_async.watch import collect_settled
 
 Outcome: TypeAlias = AccountListing | BaseException | None
 """The result of a task: None if all accounts have started."""
@@ -113,8 +114,8 @@ async def list_account(
         page_size: As for `TcbClient.functions`.
 
     Returns:
-        Every function of the account, or its error, as a value. An exception of your code (the
-        token, or an `Observer`) is a `TokenError`.
+        Every function of the account, or its error, as a value; a `DriftError` if a list changed
+        during each pass. An exception of your code (the token, or an `Observer`) is a `TokenError`.
 
     Raises:
         ConfigurationError: An argument is invalid.
@@ -193,7 +194,7 @@ async def _list_functions(
     pager = client.functions(
         env, page_size=page_size, concurrency=max_in_flight(), on_progress=adapt
     )
-    return tuple(await pager.collect())
+    return tuple(await collect_settled(pager, env))
 
 
 class Inventory(IteratedOnce):
