@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin
 
 import pytest
+from doc_examples import commands_in
 from programs import needs, needs_package
 
 ROOT = Path(__file__).parents[2]
@@ -168,17 +169,33 @@ def test_chinese_columns_are_wider_than_one_character(site, address, browser):
     assert broken == []
 
 
-def test_only_blocks_that_can_be_pasted_have_a_copy_button(address, browser):
-    page = browser.new_page()
-    page.goto(f"{address}/how-to/terminal.html", wait_until="networkidle")
-    shown = page.evaluate(
-        """() => [...document.querySelectorAll(".highlight")].filter((block) =>
-            block.querySelector(".md-code__nav")?.getClientRects().length
-        ).map((block) => block.className.split(" ")[0])"""
-    )
-    page.close()
-    assert "language-shell" in shown or "language-python" in shown
-    assert not {"language-console", "language-output"} & set(shown)
+@pytest.mark.parametrize("name", ["tutorial", "how-to/call", "how-to/terminal", "zh/compare"])
+def test_copy_buttons_copy_what_is_typed(site, address, browser, name):
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.goto(f"{address}/{name}.html", wait_until="networkidle")
+    copied = []
+    for button in page.locator(".highlight:visible .md-code__button:visible").all():
+        button.click()
+        copied.append(page.evaluate("navigator.clipboard.readText()"))
+    context.close()
+    blocks = blocks_in(ROOT / "docs" / f"{name}.md")
+    assert [lines_of(text) for text in copied] == [lines_of(text) for text in blocks]
+
+
+def blocks_in(page):
+    """What a reader types of each block of a page, which has no button if that is nothing."""
+    text = page.read_text(encoding="utf-8")
+    for language, block in re.findall(r"^```(\w+)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        if language == "console":
+            yield "\n".join(command for command, _ in commands_in(block))
+        elif language != "output":
+            yield block
+
+
+def lines_of(text):
+    """The lines of a text. Empty lines are left out: they are the places of the output."""
+    return [line for line in text.splitlines() if line]
 
 
 def test_drawings_show_all_their_words(address, browser):
