@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _PLAIN = (".txt",)
 _ADVICE = "pass --format, or choose from"
+_LEAST_IMPORTANT = ("mod_time", "add_time", "runtime", "status")
 _UNSETTLED = "the list changed while it was read: some of these functions may be deleted"
 
 list_command: App = App(
@@ -69,7 +70,7 @@ def list_functions(
 
     Args:
         output_format: ndjson is one object per line. Default: by the suffix of --output, or table.
-        columns: Which columns, in which order.
+        columns: Which columns, in which order. Default: all that fit the terminal.
         output: Write a file, which appears when it is complete. - is stdout.
     """
     with run_command(verbose=access.verbose) as screen:
@@ -88,7 +89,8 @@ def list_functions(
             )
             seconds, functions = time.monotonic() - started, selection.select(listed)
             if target is None:
-                write_rows(screen, functions, columns or FIELDS, name)
+                optional = () if columns else _LEAST_IMPORTANT
+                write_rows(screen, functions, columns or FIELDS, name, optional)
             else:
                 with open_output(target) as file:
                     file.write(format_rows(functions, columns or FIELDS, name, file.isatty()))
