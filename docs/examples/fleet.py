@@ -1,22 +1,21 @@
 """An inventory of a platform's merchants on several machines, any of which may die.
 
-    pgq install              once: the tables of pgqueuer, https://pgqueuer.readthedocs.io
-    python fleet.py plan     every night: a job for each merchant that is not in today's run
-    python fleet.py work     on every machine, always, under a supervisor that starts it again
+    pgq install                once: the tables of pgqueuer, https://pgqueuer.readthedocs.io
+    python fleet.py merchants  once, and after new authorisations: the platform's merchants
+    python fleet.py plan       every night: a job for each merchant that is not in today's run
+    python fleet.py work       on every machine, always, under a supervisor that starts it again
     python fleet.py store inventory.sqlite
-                             when the night is over: a file for tcb-async diff and changes
+                               when the night is over: a file for tcb-async diff and changes
 
 Postgres stores the queue, your merchants and the result. Redis shares the platform's token between
 the machines, and stores the ticket that WeChat pushes (see ``ticket_callback.py``). The settings
 are environment variables: ``PGHOST``, ``PGUSER`` …, ``REDIS_URL``, ``TCB_COMPONENT_APPID``,
 ``TCB_COMPONENT_SECRET``.
 
-To try it without an account, paste the lines that ``tcb-async emulator --platform`` prints, run
-``plan`` to create the tables, add the ticket and the merchant, and run ``plan`` again:
+To try it without an account, paste the lines that ``tcb-async emulator --platform`` prints, and
+store the ticket before the first command:
 
     redis-cli set tickets:$TCB_COMPONENT_APPID $TCB_COMPONENT_TICKET
-    psql -c "INSERT INTO merchants VALUES
-             ('$TCB_AUTHORIZER_APPID', '$TCB_AUTHORIZER_REFRESH_TOKEN')"
 """
 
 import asyncio
@@ -62,9 +61,38 @@ CREATE TABLE IF NOT EXISTS functions (
 """
 
 
+def platform_of(redis: Redis) -> ComponentToken:
+    async def ticket() -> str:
+        return (await redis.get(f"tickets:{os.environ['TCB_COMPONENT_APPID']}")).decode()
+
+    return ComponentToken(
+        os.environ["TCB_COMPONENT_APPID"],
+        os.environ["TCB_COMPONENT_SECRET"],
+        ticket=ticket,
+        store=RedisStore(redis),
+    )
+
+
+async def add_merchants(pool: asyncpg.Pool) -> None:
+    """Store each merchant that is not in the table yet. Repeating it is harmless."""
+    async with (
+        Redis.from_url(os.environ["REDIS_URL"]) as redis,
+        TcbClient.from_env(token=platform_of(redis)) as client,
+    ):
+        merchants = [
+            (merchant.authorizer_appid, merchant.refresh_token.reveal())
+            async for merchant in client.authorizers()
+            if merchant.refresh_token is not None
+        ]
+    # A refresh token in the table may be later than the one in the list, so it stays.
+    await pool.executemany(
+        "INSERT INTO merchants VALUES ($1, $2) ON CONFLICT DO NOTHING", merchants
+    )
+    print(f"{len(merchants)} merchants have authorised the platform")
+
+
 async def plan(pool: asyncpg.Pool) -> None:
     """Queue each merchant that is not in today's run. Repeating it is harmless."""
-    await pool.execute(SCHEMA)
     run = datetime.now(CHINA_STANDARD_TIME).date()
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(
@@ -97,16 +125,7 @@ async def work(pool: asyncpg.Pool) -> int:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, queuer.shutdown.set)
     refused: list[TcbError] = []
     async with Redis.from_url(os.environ["REDIS_URL"]) as redis:
-
-        async def ticket() -> str:
-            return (await redis.get(f"tickets:{platform.appid}")).decode()
-
-        platform = ComponentToken(
-            os.environ["TCB_COMPONENT_APPID"],
-            os.environ["TCB_COMPONENT_SECRET"],
-            ticket=ticket,
-            store=RedisStore(redis),
-        )
+        platform = platform_of(redis)
         async with TcbClient.from_env(token=platform, concurrency=CONCURRENT_ACCOUNTS) as client:
 
             @queuer.entrypoint("account", concurrency_limit=CONCURRENT_ACCOUNTS, on_failure="hold")
@@ -229,15 +248,22 @@ async def read(
 
 async def main(command: str, *files: str) -> int:
     async with asyncpg.create_pool() as pool:
+        await pool.execute(SCHEMA)
         if command == "work":
             return await work(pool)
-        await (plan(pool) if command == "plan" else store(pool, *files))
+        match command:
+            case "merchants":
+                await add_merchants(pool)
+            case "plan":
+                await plan(pool)
+            case _:
+                await store(pool, *files)
         return 0
 
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["plan"] | ["work"] | ["store", _]:
+        case ["merchants"] | ["plan"] | ["work"] | ["store", _]:
             sys.exit(asyncio.run(main(*sys.argv[1:])))
         case _:
-            sys.exit("usage: fleet.py plan | work | store FILE")
+            sys.exit("usage: fleet.py merchants | plan | work | store FILE")

@@ -6,7 +6,7 @@ A part stands between ``<!-- generated: KIND WORDS -->`` and ``<!-- /generated -
 kind and words                  content
 ==============================  ==================================================================
 ``api MODULE NAME …``           signatures and docstrings of public names
-``commands``                    the commands of ``tcb-async``
+``commands``                    the commands of ``tcb-async``; with ``chinese``, in Chinese
 ``errcodes``, ``token-errcodes``  the tables of errcodes; with ``chinese``, in Chinese
 ``tcb-codes``                   the table of TcbCodes; with ``chinese``, in Chinese
 ``core PROGRAM NAME …``         functions and classes of an example program
@@ -33,7 +33,7 @@ from contextlib import redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
 from textwrap import dedent
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from unittest.mock import patch
 
 if __name__ == "__main__":  # the checkout, which `reference` reads, and no installed package
@@ -116,25 +116,28 @@ def _order(row: Errcode | TcbCode) -> tuple[bool, int, str]:
     return False, 0, row.prefix.lower()
 
 
-def _translated(table: str, code: int | str) -> tuple[str, str]:
-    """Return meaning and remedy of a code in Chinese."""
+def _translated(table: str, key: int | str) -> tuple[str, ...]:
+    """Return the Chinese words of a code (meaning and remedy) or of a command (its purpose)."""
     try:
-        return getattr(chinese, table)[code]
+        return cast("tuple[str, ...]", getattr(chinese, table)[key])
     except KeyError:
         raise SystemExit(
-            f"{code} has no Chinese words: add its meaning and remedy to {table} in "
-            "docs/generate/chinese.py"
+            f"{key} has no Chinese words: add them to {table} in docs/generate/chinese.py"
         ) from None
 
 
-def _commands() -> str:
+def _commands(language: str = "") -> str:
     """Tabulate the commands, from the help of a terminal so wide that no line is broken."""
     shown = io.StringIO()
     settings = {"COLUMNS": "200", "TERM": "dumb"}
     with patch.dict(os.environ, settings, clear=True), redirect_stdout(shown), suppress(SystemExit):
         run(["--help"])
     rows = re.findall(r"^│ (\w+) +(.+?) +│$", shown.getvalue(), re.MULTILINE)
-    return _table(("command", "purpose"), *((f"`{name}`", purpose) for name, purpose in rows))
+    head = ("command", "purpose")
+    if language == "chinese":
+        head = chinese.COMMAND_HEADS
+        rows = [(name, *_translated("COMMANDS", name)) for name, _ in rows]
+    return _table(head, *((f"`{name}`", purpose) for name, purpose in rows))
 
 
 def _schema() -> str:

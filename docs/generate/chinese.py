@@ -1,8 +1,35 @@
-"""The tables of errcodes and TcbCodes in Chinese: meaning and remedy of each."""
+"""Generated tables in Chinese: the commands, and the meaning and remedy of each code."""
 
 from __future__ import annotations
 
-__all__ = ["AT_TOKEN_ENDPOINTS", "EVERYWHERE", "HANDLED", "HEADS", "SCOPES", "TCB_CODES"]
+__all__ = [
+    "AT_TOKEN_ENDPOINTS",
+    "COMMANDS",
+    "COMMAND_HEADS",
+    "EVERYWHERE",
+    "HANDLED",
+    "HEADS",
+    "SCOPES",
+    "TCB_CODES",
+]
+
+COMMAND_HEADS = ("命令", "用途")
+COMMANDS = {
+    "list": ("列出环境中的云函数",),
+    "count": ("显示环境中云函数的总数",),
+    "watch": ("持续显示新增、更新和删除的云函数，按 Ctrl-C 结束",),
+    "wait": ("等待云函数变为 Active，例如在部署之后",),
+    "diff": ("比较预期的云函数和实际的云函数",),
+    "environments": ("列出账号的环境",),
+    "merchants": ("列出第三方平台的商家",),
+    "inventory": ("列出许多账号的全部云函数，存入 SQLite",),
+    "changes": ("显示盘点与前一晚相比的变化",),
+    "token": ("检查 access_token：它的账号和有效期，以及微信是否接受",),
+    "doctor": ("检查微信的行为是否与本库的假设一致",),
+    "call": ("调用微信任何接收 JSON 的 POST 接口，原样输出返回的内容",),
+    "explain": ("离线解释错误码、TcbCode 或粘贴的报错",),
+    "emulator": ("启动微信模拟器，按 Ctrl-C 结束",),
+}
 
 _COLUMNS = ("异常", "影响范围", "怎么办")
 HEADS = (

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin
 
 import pytest
+from doc_examples import commands_in
 from programs import needs, needs_package
 
 ROOT = Path(__file__).parents[2]
@@ -168,17 +169,33 @@ def test_chinese_columns_are_wider_than_one_character(site, address, browser):
     assert broken == []
 
 
-def test_only_blocks_that_can_be_pasted_have_a_copy_button(address, browser):
-    page = browser.new_page()
-    page.goto(f"{address}/how-to/terminal.html", wait_until="networkidle")
-    shown = page.evaluate(
-        """() => [...document.querySelectorAll(".highlight")].filter((block) =>
-            block.querySelector(".md-code__nav")?.getClientRects().length
-        ).map((block) => block.className.split(" ")[0])"""
-    )
-    page.close()
-    assert "language-shell" in shown or "language-python" in shown
-    assert not {"language-console", "language-output"} & set(shown)
+@pytest.mark.parametrize("name", ["tutorial", "how-to/call", "how-to/terminal", "zh/compare"])
+def test_copy_buttons_copy_what_is_typed(site, address, browser, name):
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.goto(f"{address}/{name}.html", wait_until="networkidle")
+    copied = []
+    for button in page.locator(".highlight:visible .md-code__button:visible").all():
+        button.click()
+        copied.append(page.evaluate("navigator.clipboard.readText()"))
+    context.close()
+    blocks = blocks_in(ROOT / "docs" / f"{name}.md")
+    assert [lines_of(text) for text in copied] == [lines_of(text) for text in blocks]
+
+
+def blocks_in(page):
+    """What a reader types of each block of a page, which has no button if that is nothing."""
+    text = page.read_text(encoding="utf-8")
+    for language, block in re.findall(r"^```(\w+)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        if language == "console":
+            yield "\n".join(command for command, _ in commands_in(block))
+        elif language != "output":
+            yield block
+
+
+def lines_of(text):
+    """The lines of a text. Empty lines are left out: they are the places of the output."""
+    return [line for line in text.splitlines() if line]
 
 
 def test_drawings_show_all_their_words(address, browser):
@@ -220,26 +237,63 @@ def cut_off(page):
     )
 
 
-@pytest.mark.parametrize(
-    ("words", "place"),
-    [
+SEARCHES = {
+    "en": [
+        ("ticket", "how-to/service-provider.html#receive-the-ticket"),
+        ("install", "how-to/installation.html"),
+        ("access token", "how-to/tokens.html"),
+        ("exit code", "reference/cli.html#exit-codes"),
+        ("40001", "how-to/troubleshooting.html#40001-40014-42001-the-access-token-is-refused"),
         ("iter_functions", "reference/client.html#tcbclientiter_functions"),
-        ("40001", "reference/errcodes.html"),
-        ("40001", "how-to/troubleshooting.html"),
-        ("45009", "how-to/troubleshooting.html"),
-        ("-501007", "reference/errcodes.html"),
-        ("40164", "how-to/troubleshooting.html"),
-        ("unclosed TcbClient", "how-to/troubleshooting.html"),
-        ("第三方平台", "zh/service-provider.html"),
-        ("白名单", "zh/troubleshooting.html"),
-        ("盘点", "zh/inventory.html"),
+        ("proxy", "how-to/troubleshooting.html#behind-a-proxy"),
+        ("retries", "how-to/retries.html"),
+        ("notebook", "how-to/sync.html#notebooks"),
+        ("pagination", "explanation/pagination.html"),
     ],
+    "zh": [
+        ("过期", "zh/troubleshooting.html#400014001442001access_token-无效或已过期"),
+        ("云函数", "zh/pagination.html"),
+        ("第三方平台", "zh/service-provider.html"),
+        ("白名单", "zh/troubleshooting.html#4016461004ip-不在白名单中"),
+        ("盘点", "zh/inventory.html"),
+        ("重试", "zh/retries.html"),
+        ("接口调用凭证", "zh/tokens.html"),
+        ("45009", "zh/troubleshooting.html#45009当天的调用次数已用完"),
+        ("退出码", "zh/cli.html#退出码"),
+        ("ticket", "zh/service-provider.html#接收-ticket"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("language", "words", "place"),
+    [(language, *search) for language, searches in SEARCHES.items() for search in searches],
 )
-def test_search_finds_pages(address, browser, words, place):
+def test_search_finds_the_right_page_of_its_language_first(
+    address, browser, language, words, place
+):
     page = browser.new_page()
-    page.goto(f"{address}/index.html", wait_until="networkidle")
+    start = "zh/index.html" if language == "zh" else "index.html"
+    page.goto(f"{address}/{start}", wait_until="networkidle")
     page.keyboard.press("Control+k")
     page.locator("input:focus").fill(words)
-    found = page.locator(f'a[href^="{address}/{place}"]:not(.md-nav__link, .md-tabs__link)')
-    found.first.wait_for(state="attached")
+    results = page.locator("dialog ol a")
+    results.first.wait_for(state="attached")
+    found = [
+        unquote(link).removeprefix(f"{address}/")
+        for link in results.evaluate_all("links => links.map((link) => link.href)")
+    ]
+    page.close()
+    assert found[0] == place
+    assert {name.startswith("zh/") for name in found} == {language == "zh"}
+
+
+def test_search_results_open_their_page(address, browser):
+    page = browser.new_page()
+    page.goto(f"{address}/zh/index.html", wait_until="networkidle")
+    page.keyboard.press("Control+k")
+    page.locator("input:focus").fill("盘点")
+    page.locator("dialog ol a").first.click()
+    page.wait_for_url(f"{address}/zh/inventory.html*")
+    assert page.locator("h1").inner_text().startswith("盘点")
     page.close()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tcb_async.client import TcbClient
 
 _ENVIRONMENT_COLUMNS = ("env", "alias", "status", "package_name", "create_time", "update_time")
+_LEAST_IMPORTANT = ("update_time", "create_time", "package_name", "alias", "status")
 _MERCHANT_COLUMNS = ("authorizer_appid", "auth_time")
 _UNKNOWN_ENV = "token-check"
 
@@ -43,9 +44,8 @@ def list_environments(*, output_format: OutputFormat = TABLE, access: Access = A
     with run_command(verbose=access.verbose) as screen:
 
         async def work(client: TcbClient) -> None:
-            write_rows(
-                screen, await client.list_environments(), _ENVIRONMENT_COLUMNS, output_format
-            )
+            rows = await client.list_environments()
+            write_rows(screen, rows, _ENVIRONMENT_COLUMNS, output_format, _LEAST_IMPORTANT)
 
         choose_service(None, access, needs_env=False).run(work)
 
@@ -77,7 +77,7 @@ def list_merchants(*, output_format: OutputFormat = TABLE, access: Platform = Pl
             walk = client.authorizers()
             rows = await walk.collect()
             with raise_afterwards(find_unsettled(walk.stats, None)):
-                write_rows(screen, rows, _MERCHANT_COLUMNS, output_format)
+                write_rows(screen, rows, _MERCHANT_COLUMNS, output_format, ("auth_time",))
                 if walk.stats.unsettled:
                     screen.say(UNSETTLED.format("merchants may have left"))
 

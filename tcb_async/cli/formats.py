@@ -2,7 +2,8 @@
 
 Rule: output is UTF-8. A format is one class in `FORMATS`, and every command can write it. A file
 contains the server's text unchanged; on a terminal, control characters are escaped. A table never
-cuts a name: on a narrow terminal, it shortens times first, and then wraps names.
+cuts a name: on a narrow terminal, it shortens times first, then leaves out the columns that are
+least important, and wraps names only if that is not enough.
 
 CSV has one exception, because spreadsheets open it: a value that a spreadsheet would run as a
 formula gets a ``'`` in front, whichever of ``,``, ``;`` and tab separates its columns. WeChat's
@@ -162,11 +163,18 @@ def _to_json_value(value: Any) -> Any:  # noqa: ANN401 - a JSON value
 
 
 def write_rows(
-    screen: Screen, rows: Sequence[object], columns: Sequence[str], output_format: Format
+    screen: Screen,
+    rows: Sequence[object],
+    columns: Sequence[str],
+    output_format: Format,
+    optional: Sequence[str] = (),
 ) -> None:
-    """Write all rows to stdout, a table as wide as the terminal."""
+    """Write all rows to stdout, a table as wide as the terminal.
+
+    A table leaves out ``optional`` columns, the first of them first, if the terminal is too narrow.
+    """
     if output_format == TABLE:
-        _print_table(screen, rows, columns)
+        _print_table(screen, rows, columns, optional)
     else:
         screen.write(format_rows(rows, columns, output_format, screen.out.is_terminal))
 
@@ -187,7 +195,6 @@ _TIMES = {
     "update_time": "updated",
     "auth_time": "authorised",
 }
-# The first format with which a table fits the terminal is used.
 _TIME_FORMATS = (_SECONDS, _MINUTES, _DAYS) = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 
 _EMPTY_CELL = "–"
@@ -195,7 +202,9 @@ _GAP = 2
 _NARROWEST_NAME = 8
 
 
-def _print_table(screen: Screen, rows: Sequence[object], columns: Sequence[str]) -> None:
+def _print_table(
+    screen: Screen, rows: Sequence[object], columns: Sequence[str], optional: Sequence[str]
+) -> None:
     """Print a table that fits the terminal; as text in a pipe, which may not be UTF-8."""
     console = screen.out
     if not console.is_terminal:
@@ -203,9 +212,22 @@ def _print_table(screen: Screen, rows: Sequence[object], columns: Sequence[str])
         console.file.flush()
         return
     width = console.width - _GAP
-    layouts = [_format_columns(rows, columns, time_format) for time_format in _TIME_FORMATS]
-    layout = next((each for each in layouts if _missing_width(each, width) <= 0), layouts[-1])
+    layout: dict[str, list[str]] = {}
+    for layout in _generate_layouts(rows, columns, optional):
+        if _missing_width(layout, width) <= 0:
+            break
     console.print(_draw_table(layout, width))
+
+
+def _generate_layouts(
+    rows: Sequence[object], columns: Sequence[str], optional: Sequence[str]
+) -> Iterator[dict[str, list[str]]]:
+    """Yield the texts of each column, wide tables first."""
+    for time_format in _TIME_FORMATS:
+        yield _format_columns(rows, columns, time_format)
+    for number in range(1, len(optional) + 1):
+        shown = [column for column in columns if column not in optional[:number]]
+        yield _format_columns(rows, shown, _DAYS)
 
 
 def _format_table(rows: Sequence[object], columns: Sequence[str]) -> str:

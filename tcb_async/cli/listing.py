@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _PLAIN = (".txt",)
 _ADVICE = "pass --format, or choose from"
+_LEAST_IMPORTANT = ("mod_time", "add_time", "runtime", "status")
 
 list_command: App = App(
     name="list",
@@ -69,7 +70,7 @@ def list_functions(
 
     Args:
         output_format: ndjson is one object per line. Default: by the suffix of --output, or table.
-        columns: Which columns, in which order.
+        columns: Which columns, in which order. Default: all that fit the terminal.
         output: Write a file, which appears when it is complete. - is stdout.
     """
     with run_command(verbose=access.verbose) as screen:
@@ -94,7 +95,8 @@ def list_functions(
                 raise error
             with raise_afterwards(error):
                 if target is None:
-                    write_rows(screen, functions, columns or FIELDS, name)
+                    optional = () if columns else _LEAST_IMPORTANT
+                    write_rows(screen, functions, columns or FIELDS, name, optional)
                 else:
                     with open_output(target) as file:
                         file.write(format_rows(functions, columns or FIELDS, name, file.isatty()))

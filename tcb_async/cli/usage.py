@@ -7,7 +7,7 @@ option or a command, or the value of an option that takes no secret.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import get_args
 
@@ -30,6 +30,16 @@ _SUGGESTIONS = {
     "--appsecret": _SET_SECRET,
 }
 """Options of other programs that users try."""
+_OUTPUT = ("--output", "-o")
+
+
+_INSTEAD_OF_COMMANDS = {
+    "help": "`tcb-async --help`, or `tcb-async COMMAND --help`",
+    "version": "`tcb-async --version`",
+    "-v": "`tcb-async COMMAND -v` to see its requests, or `tcb-async --version`",
+    "-V": "`tcb-async --version`",
+}
+"""Words of other programs that users type in place of a command."""
 
 
 def explain(error: cyclopts.CycloptsError, commands: Sequence[str]) -> str:
@@ -39,7 +49,8 @@ def explain(error: cyclopts.CycloptsError, commands: Sequence[str]) -> str:
             message = _explain_command(error.unused_tokens or [], commands)
         case cyclopts.UnknownOptionError():
             names = (name for argument in error.argument_collection for name in argument.names)
-            message = _explain_option(error.token.keyword or error.token.value, names)
+            command = " ".join(("tcb-async", *(error.command_chain or ())))
+            message = _explain_option(error.token.keyword or error.token.value, [*names], command)
         case cyclopts.UnusedCliTokensError():
             message = _explain_extra((error.unused_tokens or [""])[0])
         case cyclopts.MissingArgumentError(argument=cyclopts.Argument() as argument):
@@ -62,9 +73,14 @@ def _explain_command(words: Sequence[str], commands: Sequence[str]) -> str:
     """Suggest a command: the command that follows, or a command with a similar name."""
     unknown = words[0].partition("=")[0]
     kind, option = ("option", f" {unknown}") if unknown.startswith("-") else ("command", "")
-    if found := [word for word in words if word in commands]:
+    found = [word for word in words if word in commands]
+    if found and unknown == "help":
+        return f"there is no {kind} {unknown!r}: write `tcb-async {found[0]} --help`"
+    if found:
         command = f"tcb-async {found[0]}{option}"
         return f"there is no {kind} {unknown!r} before the command: write `{command}`"
+    if unknown in _INSTEAD_OF_COMMANDS:
+        return f"there is no {kind} {unknown!r}: write {_INSTEAD_OF_COMMANDS[unknown]}"
     if similar := get_close_matches(unknown, commands, n=1, cutoff=0.7):
         return f"there is no {kind} {unknown!r}: did you mean {similar[0]!r}?"
     return f"there is no {kind} {unknown!r}: choose from {', '.join(commands)}"
@@ -76,11 +92,15 @@ def _explain_extra(word: str) -> str:
     return f"there is an extra argument{name}: leave it out"
 
 
-def _explain_option(typed: str, names: Iterable[str]) -> str:
+def _explain_option(typed: str, names: Sequence[str], command: str) -> str:
     # The rest, as in --token=VALUE or -tVALUE, may be a secret.
     option = typed.partition("=")[0] if typed.startswith("--") else typed[:2]
-    similar = get_close_matches(option, list(names), n=1, cutoff=0.7)
-    advice = _SUGGESTIONS.get(option) or (f"did you mean {similar[0]}?" if similar else "")
+    similar = get_close_matches(option, names, n=1, cutoff=0.7)
+    if option in _OUTPUT:
+        format_option = " -f csv" if "--format" in names else ""
+        advice = f"redirect the output, as in `{command}{format_option} > FILE`"
+    else:
+        advice = _SUGGESTIONS.get(option) or (f"did you mean {similar[0]}?" if similar else "")
     return f"there is no option {option}{': ' if advice else ''}{advice}"
 
 

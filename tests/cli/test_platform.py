@@ -1,6 +1,7 @@
 """``tcb-async environments`` and ``merchants``: the terminal of a service provider."""
 
 import json
+import re
 
 import pytest
 from hand_clock import HandClock
@@ -41,6 +42,27 @@ async def test_environments_are_a_table(wechat):
         "test2-4a89da  test2  NORMAL  基础版 1      2019-05-16 17:56:47  2019-05-16 17:56:47\n"
         "shop-1        shop   HALTED  基础版 1      2019-05-16 17:56:47  2020-01-01 00:00:00\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        (120, ["env", "alias", "status", "package_name", "created (UTC+8)", "updated (UTC+8)"]),
+        (70, ["env", "alias", "status", "package_name", "created"]),
+        (60, ["env", "alias", "status", "package_name"]),
+        (40, ["env", "alias", "status"]),
+        (20, ["env"]),
+    ],
+)
+async def test_a_narrow_terminal_breaks_no_environment_id(wechat, columns, shown):
+    wechat.add_environment("demo-3f6b2a-17c0")
+    terminal = {"TERM": "xterm", "FORCE_COLOR": "1", "NO_COLOR": "1", "COLUMNS": str(columns)}
+
+    ended = await run("environments", env=env_for(wechat, **terminal))
+
+    heading, _, row = [line.strip() for line in plain(ended.out).splitlines() if line.strip()]
+    assert re.split("  +", heading) == shown
+    assert re.split("  +", row)[0] == "demo-3f6b2a-17c0"
 
 
 async def test_the_demo_has_one_environment_and_60_merchants():

@@ -92,6 +92,17 @@ async def test_times_are_shorter_on_a_narrow_terminal(emulator, columns, time):
     assert [re.findall(r"2024-01-02(?: 03:04(?::05)?)?", row)[0] for row in rows] == [time]
 
 
+@pytest.mark.parametrize(("columns", "number"), [(80, 5), (54, 4), (44, 3), (32, 2), (20, 1)])
+async def test_default_columns_are_left_out_before_a_name_breaks(emulator, columns, number):
+    emulator.deploy(ENV, "a-name-of-18-chars", runtime="Go1", add_time="2024-01-02 03:04:05")
+
+    ended = await run("list", ENV, env=env_for(emulator, COLUMNS=str(columns), **LOCAL, **PLAIN))
+
+    row = plain(ended.out).splitlines()[3].split()
+    assert row[0] == "a-name-of-18-chars"
+    assert len([word for word in row if ":" not in word]) == number
+
+
 @pytest.mark.parametrize("columns", [24, 33])  # the second lacks one column
 async def test_requested_columns_are_all_shown_in_any_width(emulator, columns):
     emulator.deploy(ENV, "a-name-of-20-letters", add_time="2024-01-01 00:00:00")

