@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal
 
 import attrs
 
@@ -23,6 +22,7 @@ from tcb_async.exceptions import (
     PermissionDeniedError,
     QuotaError,
     RateLimitError,
+    Scope,
     SystemBusyError,
     TcbError,
     TokenError,
@@ -32,19 +32,6 @@ __all__ = [
     "ERRCODES", "TCB_CODES", "TOKEN_ENDPOINT_ERRCODES", "Errcode", "Explanation", "Scope",
     "TcbCode", "find_cause", "find_tcb_code", "look_up", "look_up_tcb_code",
 ]  # fmt: skip
-
-Scope = Literal["merchant", "platform", "request", "service"]
-"""Scope of a code: the other calls that fail too.
-
-``merchant``
-    Calls for the same account or environment. Other accounts may succeed.
-``platform``
-    All calls: the caller's credentials, address or quota are refused.
-``request``
-    The same request, until its arguments change.
-``service``
-    All calls, until WeChat has recovered.
-"""
 
 
 @attrs.frozen

@@ -306,7 +306,7 @@ class TransportApi:
     ) -> Mapping[str, object]:
         query, body = wrap_secrets(query or {}), body and wrap_secrets(body)
         sent_body = None if body is None else Hidden(encode_object(body))
-        target = self.transport.target(path, query, find_secrets(body))
+        target = self.transport.target(path, query, find_secrets([query, body]))
         request = ApiRequest(target, sent_body, repeatable=repeatable)
         return (await call_endpoint(self.transport, request)).reveal()
 

@@ -14,14 +14,22 @@ from server_faults import FAULTS
 from tcb_async import (
     ApiError,
     ConfigurationError,
+    DailyQuotaError,
+    ParameterError,
+    PermissionDeniedError,
+    QuotaError,
+    RateLimitError,
     RetryPolicy,
+    SystemBusyError,
     TcbClient,
     TcbError,
     TokenError,
     TransportError,
 )
 from tcb_async.emulator import token_id
+from tcb_async.errcodes import look_up
 from tcb_async.pagination import Page, Pager
+from tcb_async.retry import is_retryable
 from tcb_async.tokens import Secret, StableToken
 
 NEW = "/tcb/anything"
@@ -331,6 +339,59 @@ SECRETS = {
 }
 BODY = {"app_secret": SECRETS["secret"], "more": [{"apiToken": SECRETS["nested"]}]}
 QUERY = {"env": ENV, "name": "calculateMonthlyStatistics", "ticket": SECRETS["query"]}
+
+
+RID = "67a1f2e3-0e49c378-5b6d7a8c"
+REFUSALS = {
+    SystemBusyError: (-1, "system error"),
+    TokenError: (40014, "invalid access_token"),
+    ParameterError: (-501000, "env not exists TcbCode: [INVALID_ENV]"),
+    PermissionDeniedError: (-501000, "no TcbCode: [ResourceUnavailable.InsufficientBalance]"),
+    DailyQuotaError: (45009, "reach max api daily quota limit"),
+    QuotaError: (-501000, "no TcbCode: [LimitExceeded.Request.OfTheDay]"),
+    RateLimitError: (-501000, "no TcbCode: [EXCEED_RATELIMIT]"),
+    ApiError: (-501000, "function not found TcbCode: [FUTURE_CODE.OfTomorrow]"),
+}
+"""One refusal for each class of errors."""
+FIELDS = {
+    "token": lambda letter: ({"token": letter}, {}),
+    "secret": lambda letter: ({"appSecret": letter}, {}),
+    "ticket": lambda letter: ({"ticketId": letter}, {}),
+    "nested": lambda letter: ({"more": [{"tokens": {"a": [letter, "1234567"]}}]}, {}),
+    "query": lambda letter: ({}, {"ticketId": letter}),
+    "a Secret": lambda letter: ({"pin": Secret(letter)}, {"pin": Secret(letter)}),
+}
+
+
+@pytest.mark.parametrize("error", REFUSALS)
+@pytest.mark.parametrize("field", FIELDS)
+async def test_short_value_does_not_change_the_error(serve, error, field):
+    code, said = REFUSALS[error]
+    _, client = await serve(errcode(code, f"{said} rid: {RID}"), token="\u2603", retry=QUICK)
+
+    async def describe_error(body, query):
+        with pytest.raises(ApiError) as caught:
+            await client.call(NEW, body, query=query, repeatable=True)
+        return type(caught.value), str(caught.value), vars(caught.value)
+
+    expected = await describe_error({}, {})
+    assert (expected[0], expected[2]["rid"], expected[2]["errmsg"]) == (error, RID, said)
+    for letter in "Aanet6":
+        assert await describe_error(*FIELDS[field](letter)) == expected
+
+
+@pytest.mark.parametrize("error", REFUSALS)
+async def test_secret_does_not_change_what_went_wrong(serve, error):
+    """Only what is shown may change, even if the whole reply is a secret."""
+    code, said = REFUSALS[error]
+    _, client = await serve(errcode(code, f"{said} rid: {RID}"), retry=QUICK)
+    for token in ("a", "E", "[", "TcbCode:", RID):
+        with pytest.raises(ApiError) as caught:
+            await client.with_token(token).call(NEW, {"token": said}, repeatable=True)
+
+        assert type(caught.value) is error
+        assert caught.value.attempts == (3 if is_retryable(error("")) else 1)
+        assert caught.value.scope == look_up(code, errmsg=said).scope
 
 
 WORDS = " ".join(SECRETS.values())
