@@ -641,9 +641,12 @@ class TcbClient:
             TcbError: A listing failed with an error that is not transient.
         """
         check_env(env)
+        stats = WalkStats()  # of the latest listing
 
         async def list_settled() -> list[CloudFunction]:
+            nonlocal stats
             pager = self.functions(env)
+            stats = pager.stats
             functions = await pager.collect()
             check_settled(pager.stats, env)
             return functions
@@ -654,6 +657,7 @@ class TcbClient:
             None if name is None else check_names(name),
             timeout=check_seconds("timeout", timeout),
             interval=check_seconds("interval", interval),
+            get_retried=lambda: stats.last_error,
         )
         return active[0] if isinstance(name, str) else active
 

@@ -131,6 +131,11 @@ class TcbError(Exception):
         return f"{type(self).__name__}({str(self)!r})"
 
 
+def name_error(error: TcbError) -> str:
+    """Return the class and the text of an error, for an error that ends the repetitions."""
+    return f"{type(error).__name__}: {error}"
+
+
 class ApiError(TcbError):
     """WeChat replied with an errcode.
 
