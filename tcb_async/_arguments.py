@@ -188,11 +188,13 @@ def check_path(path: Hidden[object]) -> str:
     shown, right = value, "must be a path such as '/tcb/listfunctions', without host and fragment"
     if isinstance(value, str):
         endpoint, question_mark, _ = value.partition("?")
+        advice = "pass the query as query={'env': env}; the token is added"
         if not _PATH.fullmatch(endpoint):
             shown = hide_all_like_a_token(value)
+            right += f"; {advice}" if question_mark else ""
         elif question_mark:
             shown = f"{endpoint}?…"
-            right = "pass the query as query={'env': env}; the token is added"
+            right = advice
         else:
             return value
     raise _make_error("path", shown, right)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, cast
 
 import msgspec
 
@@ -68,10 +69,29 @@ def encode_body(fields: Hidden[dict[str, Any]]) -> Hidden[bytes]:
             separators=(",", ":"),
             default=_reveal,
         )
+        _check_keys(fields.reveal())
         return Hidden(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
         reason = describe(error)
+        if str(error).startswith("Exceeds the limit"):  # Python's advice is for its programmer
+            reason = f"a number has more than {sys.get_int_max_str_digits()} digits"
     raise ConfigurationError(f"body cannot be encoded as JSON ({reason})", argument="body")
+
+
+def _check_keys(fields: object) -> None:
+    """Refuse keys that are not text: JSON would write 1 and "1" as the same key."""
+    found = [fields]
+    while found:
+        value = found.pop()
+        if isinstance(value, dict):
+            entries = cast("dict[object, object]", value)
+            for key in entries:
+                if not isinstance(key, str):
+                    kind = type(key).__name__
+                    raise TypeError(f"a key is of type {kind}: every key must be a str")
+            found += entries.values()
+        elif isinstance(value, (list, tuple)):
+            found += cast("Sequence[object]", value)
 
 
 def _reveal(value: object) -> str:

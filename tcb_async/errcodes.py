@@ -87,7 +87,11 @@ _BUSY = "try again later; if it lasts, contact WeChat's support with the rid"
 _SLOWER = "lower concurrency, or spread the calls out"
 _A_DAY = "wait until midnight in China, or clear the quota with WeChat's clear_quota"
 _PROXY = "check the base URL and any proxy"
-_ARGUMENTS = "check env, limit and offset"
+_ARGUMENTS = (
+    "compare the arguments with WeChat's page of the endpoint; those of a list are env, limit and "
+    "offset"
+)
+_OWN_REQUEST = "send a request of your own, with the token that client.get_token() returns"
 _ENV = "check the environment id"
 _BAD_ENV = "there is no such environment, or it cannot be used"
 _ENV_CAUSES = (  # docs.cloudbase.net/error-code/basic, INVALID_ENV
@@ -117,6 +121,8 @@ _SHARED = (
     *_make_rows(
         ParameterError, "request",
         (40066, "there is no such endpoint", "check the base URL (the host alone) and the path"),
+        (41005, "the uploaded file is missing", _OWN_REQUEST),
+        (43001, "the endpoint requires GET", _OWN_REQUEST),
         (43002, "the call must be a POST", _PROXY),
         (44002, "the request body is empty", _PROXY),
         (47001, "the request body cannot be parsed", "check any proxy in between"),

@@ -171,6 +171,10 @@ class TestRefusedBeforeAnyRequest:
             ([], "is of type list"),
             ("{}", "is of type str"),
             ({1: "a"}, "is of type dict.*str keys"),
+            ({"a": [{1: "a", "1": "b"}]}, "a key is of type int: every key must be a str"),
+            ({"a": {None: 1}}, "a key is of type NoneType"),
+            ({"a": ({True: 1},)}, "a key is of type bool"),
+            ({"a": 10**5000}, r"a number has more than 4300 digits\)$"),
             ({"a": {1, 2}}, "a set is not a JSON value"),
             ({"a": float("nan")}, "ValueError"),
             ({"a": "\ud800"}, "UnicodeEncodeError"),
@@ -212,6 +216,11 @@ class TestRefusedBeforeAnyRequest:
             await client.call(f"{INVOKE}?access_token=abc&env={ENV}")
 
         assert str(caught.value).startswith(f"path='{INVOKE}?…': pass the query as query=")
+
+    async def test_url_is_shown_with_all_that_is_wrong(self, client):
+        right = r"without host and fragment; pass the query as query="
+        with pytest.raises(ConfigurationError, match=right):
+            await client.call(f"https://api.weixin.qq.com{INVOKE}?env={ENV}")
 
 
 async def test_errcode_raises_its_class_with_the_path(emulator, client):
