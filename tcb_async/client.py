@@ -29,7 +29,7 @@ from tcb_async._arguments import (
     DEFAULT_WATCH_INTERVAL,
     SECRET,
     WalkOptions,
-    advise_on_precedence,
+    advise_on_variable,
     check_appid,
     check_base_url,
     check_count,
@@ -94,7 +94,7 @@ Token: TypeAlias = str | Secret | Callable[[], Awaitable[str | Secret]] | TokenP
 def _read_token_from_environment() -> StaticToken | StableToken:
     token = Secret(os.environ.get(ACCESS_TOKEN, ""))
     if token.reveal():
-        return StaticToken(check_secret(ACCESS_TOKEN, token), advice=advise_on_precedence())
+        return StaticToken(check_secret(ACCESS_TOKEN, token), advice=advise_on_variable(token))
     appid = Secret(os.environ.get(APPID, ""))
     secret = Secret(os.environ.get(SECRET, ""))
     missing = [name for name, value in ((APPID, appid), (SECRET, secret)) if not value.reveal()]

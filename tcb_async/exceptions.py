@@ -120,6 +120,10 @@ class TcbError(Exception):
         """The problem and the next step."""
         return str(self.args[0])
 
+    @message.setter
+    def message(self, message: str) -> None:
+        self.args = (message,)
+
     def __str__(self) -> str:
         env = f"env {self.env!r}" if self.env is not None else ""
         offset = f"offset {self.offset}" if self.offset is not None else ""

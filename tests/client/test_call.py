@@ -464,6 +464,39 @@ async def test_refused_argument_shows_no_secret(client):
         assert leaks_of(SECRETS.values(), shown_by(error)) == []
 
 
+LIKE_AN_APPSECRET = "0123456789abcdef" * 2
+
+
+async def give_appsecret():
+    return LIKE_AN_APPSECRET
+
+
+@pytest.mark.parametrize("token", [LIKE_AN_APPSECRET, LIKE_AN_APPSECRET.upper(), give_appsecret])
+async def test_appsecret_in_place_of_a_token_is_named(emulator, token):
+    async with TcbClient(token, base_url=emulator.url) as client:
+        for call in (client.call(LIST), client.count_functions(ENV)):
+            with pytest.raises(TokenError, match=r"looks like an appsecret.*StableToken\(appid"):
+                await call
+
+
+async def test_gateways_own_token_may_have_the_form_of_an_appsecret(serve):
+    _, client = await serve(OK, token=LIKE_AN_APPSECRET)
+
+    assert (await client.call(NEW))["errmsg"] == "ok"
+
+
+@pytest.mark.parametrize("others", [{}, {"TCB_APPID": APPID, "TCB_SECRET": APPSECRET}])
+async def test_appsecret_in_the_variable_of_the_token_is_named(emulator, monkeypatch, others):
+    variables = {"TCB_ACCESS_TOKEN": LIKE_AN_APPSECRET, "TCB_BASE_URL": emulator.url, **others}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    right = "; TCB_ACCESS_TOKEN looks like an appsecret: unset it, and set TCB_APPID and TCB_SECRET"
+    async with TcbClient.from_env() as client:
+        with pytest.raises(TokenError, match=right):
+            await client.count_functions(ENV)
+
+
 async def test_env_token_names_what_it_hides(emulator, monkeypatch):
     variables = {"TCB_ACCESS_TOKEN": "old", "TCB_APPID": APPID, "TCB_SECRET": APPSECRET}
     for name, value in {**variables, "TCB_BASE_URL": emulator.url}.items():
