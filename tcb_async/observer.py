@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Literal, Protocol, TypeVar, runtime_checkable
+from typing import Literal, Protocol, TypeVar
 
 import attrs
 
@@ -109,9 +109,8 @@ class Observer(Protocol):
         ...
 
 
-@runtime_checkable
 class InventoryObserver(Protocol):
-    """An `Observer` that observes inventories too: these methods are optional.
+    """An `Observer` that observes inventories too: each of these methods is optional.
 
     Their exceptions stop the inventory.
     """
