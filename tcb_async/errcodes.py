@@ -63,6 +63,7 @@ class TcbCode(Explanation):
 
 
 CLOUD = range(-699_999, -500_999)  # the errcodes that wrap a reply of the cloud backend
+_CLOUD_PAGE = range(-699_999, -399_999)  # and those of the SDKs, which are on the same page
 
 _GLOBAL = "https://developers.weixin.qq.com/doc/oplatform/developers/errCode/errCode.html"
 _WXCLOUD = "https://developers.weixin.qq.com/miniprogram/dev/wxcloud/reference/errcode.html"
@@ -80,7 +81,7 @@ def _make_rows(
 
 
 def _find_page(errcode: int) -> str:
-    return _WXCLOUD if errcode in CLOUD else _GLOBAL
+    return _WXCLOUD if errcode in _CLOUD_PAGE else _GLOBAL
 
 
 _BUSY = "try again later; if it lasts, contact WeChat's support with the rid"
@@ -398,7 +399,7 @@ def look_up(errcode: int, endpoint: str = "", errmsg: str = "") -> Explanation:
         return cause
     issues_tokens = endpoint.endswith("token")  # …/stable_token, …
     special = TOKEN_ENDPOINT_ERRCODES.get(errcode) if issues_tokens else None
-    table = "table of cloud errcodes" if errcode in CLOUD else "global return codes"
+    table = "table of cloud errcodes" if errcode in _CLOUD_PAGE else "global return codes"
     return special or ERRCODES.get(errcode) or Explanation(
         ApiError, None, "an errcode that this library does not know",
         f"look it up in WeChat's {table}", _find_page(errcode),
