@@ -158,11 +158,13 @@ def check_path(path: Hidden[object]) -> str:
     shown, right = value, "must be a path such as '/tcb/listfunctions', without host and fragment"
     if isinstance(value, str):
         endpoint, question_mark, _ = value.partition("?")
+        advice = "pass the query as query={'env': env}; the token is added"
         if not _PATH.fullmatch(endpoint):
             shown = hide_all_like_a_token(value)
+            right += f"; {advice}" if question_mark else ""
         elif question_mark:
             shown = f"{endpoint}?…"
-            right = "pass the query as query={'env': env}; the token is added"
+            right = advice
         else:
             return value
     raise make_argument_error("path", shown, right)
@@ -266,6 +268,7 @@ _MEANT = {
     "appid secret": "pass StableToken(appid, secret) as the token",
 }
 _APPID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_APPSECRET = re.compile("[0-9a-fA-F]{32}")
 AsyncCallable = TypeVar("AsyncCallable", bound="Callable[..., Awaitable[object]]")
 
 
@@ -302,8 +305,16 @@ def check_appid(name: str, value: Secret) -> str:
     return value.reveal()
 
 
-def advise_on_precedence() -> str:
-    """Return the advice for a refused `ACCESS_TOKEN` that hides an app; empty without one."""
+def is_like_an_appsecret(token: Secret) -> bool:
+    """Whether a token has the form of an appsecret."""
+    # It is sent all the same: the tokens of a gateway may have this form.
+    return _APPSECRET.fullmatch(token.reveal()) is not None
+
+
+def advise_on_variable(token: Secret) -> str:
+    """Return the advice for a refused `ACCESS_TOKEN`: an appsecret, or one that hides an app."""
+    if is_like_an_appsecret(token):
+        return f"{ACCESS_TOKEN} looks like an appsecret: unset it, and set {APPID} and {SECRET}"
     if not (os.environ.get(APPID) and os.environ.get(SECRET)):
         return ""
     return f"{ACCESS_TOKEN} takes precedence over {APPID}: unset it, or set a fresh token"

@@ -29,7 +29,7 @@ from tcb_async._arguments import (
     DEFAULT_WAIT_TIMEOUT,
     DEFAULT_WATCH_INTERVAL,
     SECRET,
-    advise_on_precedence,
+    advise_on_variable,
     check_appid,
     check_base_url,
     check_count,
@@ -55,7 +55,7 @@ from tcb_async._listings import (
     FUNCTIONS,
     ListEndpoint,
 )
-from tcb_async._redact import Hidden, Secret, find_secrets, forget_frames, wrap
+from tcb_async._redact import PIECE, Hidden, Secret, find_secrets, forget_frames, wrap
 from tcb_async._transport import (
     ApiRequest,
     Call,
@@ -104,7 +104,7 @@ Token: TypeAlias = str | Secret | Callable[[], Awaitable[str | Secret]] | TokenP
 def _read_token_from_environment() -> StaticToken | StableToken:
     token = Secret(os.environ.get(ACCESS_TOKEN, ""))
     if token.reveal():
-        return StaticToken(check_secret(ACCESS_TOKEN, token), advice=advise_on_precedence())
+        return StaticToken(check_secret(ACCESS_TOKEN, token), advice=advise_on_variable(token))
     appid = Secret(os.environ.get(APPID, ""))
     secret = Secret(os.environ.get(SECRET, ""))
     missing = [name for name, value in ((APPID, appid), (SECRET, secret)) if not value.reveal()]
@@ -423,13 +423,13 @@ class TcbClient:
         path: str,
         token: Secret,
         query: Mapping[str, str | Secret] | None = None,
-        more_secrets: Iterable[Secret] = (),
+        secrets: Iterable[Secret] = (),
     ) -> Target:
         if self._is_closed:  # while the token was fetched
             raise ClientClosedError
         check_secret("the token that the provider returned", token)
         key = choose_token_key(path, getattr(self._provider, "kind", None))
-        return self._transport.target(path, {key: token, **(query or {})}, more_secrets)
+        return self._transport.target(path, {key: token, **(query or {})}, (token, *secrets))
 
     async def call(
         self,
@@ -454,6 +454,11 @@ class TcbClient:
         failure that proves the contrary: no connection, a refused token, errcode 45011, HTTP 429 or
         503.
 
+        An error hides the token, and the values of body and query under names with ``token``,
+        ``secret`` or ``ticket``, or in a `Secret`, if they have eight characters or more. To hide
+        them takes up to 20 ms of the event loop for 10,000 such values of 1 MiB in all, as encoding
+        the body does, and in proportion more beyond.
+
         Args:
             path: Such as ``/tcb/databasecollectionget``: without host, query and fragment.
             body: The fields of the request, sent as a JSON object; None sends ``{}``.
@@ -475,7 +480,10 @@ class TcbClient:
             del path, body, query
             endpoint, fields = check_path(hidden[0]), check_fields("body", hidden[1])
             arguments, encoded = check_query(hidden[2]), encode_body(fields)
-            secrets = [*find_secrets(fields.reveal())]
+            secrets = (
+                *find_secrets(fields.reveal(), min_length=PIECE),
+                *find_secrets(arguments.reveal(), min_length=PIECE),
+            )
             env = (fields.reveal() | arguments.reveal()).get("env")
             env = env if isinstance(env, str) else None
 
@@ -681,12 +689,21 @@ class TcbClient:
             TcbError: A listing failed with an error that is not transient.
         """
         check_env(env)
+        stats = WalkStats()  # of the latest listing
+
+        async def list_settled() -> list[CloudFunction]:
+            nonlocal stats
+            pager = self.functions(env)
+            stats = pager.stats
+            return await collect_settled(pager, env)
+
         active = await wait_until_active(
-            lambda: collect_settled(self.functions(env), env),
+            list_settled,
             env,
             None if name is None else check_names(name),
             timeout=check_seconds("timeout", timeout),
             interval=check_seconds("interval", interval),
+            get_retried=lambda: stats.last_error,
         )
         return active[0] if isinstance(name, str) else active
 

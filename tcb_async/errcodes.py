@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal
 
 import attrs
 
@@ -23,6 +22,7 @@ from tcb_async.exceptions import (
     PermissionDeniedError,
     QuotaError,
     RateLimitError,
+    Scope,
     SystemBusyError,
     TcbError,
     TokenError,
@@ -32,19 +32,6 @@ __all__ = [
     "ERRCODES", "TCB_CODES", "TOKEN_ENDPOINT_ERRCODES", "Errcode", "Explanation", "Scope",
     "TcbCode", "find_cause", "find_tcb_code", "look_up", "look_up_tcb_code",
 ]  # fmt: skip
-
-Scope = Literal["merchant", "platform", "request", "service"]
-"""Scope of a code: the other calls that fail too.
-
-``merchant``
-    Calls for the same account or environment. Other accounts may succeed.
-``platform``
-    All calls: the caller's credentials, address or quota are refused.
-``request``
-    The same request, until its arguments change.
-``service``
-    All calls, until WeChat has recovered.
-"""
 
 
 @attrs.frozen
@@ -76,6 +63,7 @@ class TcbCode(Explanation):
 
 
 CLOUD = range(-699_999, -500_999)  # the errcodes that wrap a reply of the cloud backend
+_CLOUD_PAGE = range(-699_999, -399_999)  # and those of the SDKs, which are on the same page
 
 _GLOBAL = "https://developers.weixin.qq.com/doc/oplatform/developers/errCode/errCode.html"
 _WXCLOUD = "https://developers.weixin.qq.com/miniprogram/dev/wxcloud/reference/errcode.html"
@@ -93,14 +81,18 @@ def _make_rows(
 
 
 def _find_page(errcode: int) -> str:
-    return _WXCLOUD if errcode in CLOUD else _GLOBAL
+    return _WXCLOUD if errcode in _CLOUD_PAGE else _GLOBAL
 
 
 _BUSY = "try again later; if it lasts, contact WeChat's support with the rid"
 _SLOWER = "lower concurrency, or spread the calls out"
 _A_DAY = "wait until midnight in China, or clear the quota with WeChat's clear_quota"
 _PROXY = "check the base URL and any proxy"
-_ARGUMENTS = "check env, limit and offset"
+_ARGUMENTS = (
+    "compare the arguments with WeChat's page of the endpoint; those of a list are env, limit and "
+    "offset"
+)
+_OWN_REQUEST = "send a request of your own, with the token that client.get_token() returns"
 _ENV = "check the environment id"
 _BAD_ENV = "there is no such environment, or it cannot be used"
 _ENV_CAUSES = (  # docs.cloudbase.net/error-code/basic, INVALID_ENV
@@ -130,6 +122,8 @@ _SHARED = (
     *_make_rows(
         ParameterError, "request",
         (40066, "there is no such endpoint", "check the base URL (the host alone) and the path"),
+        (41005, "the uploaded file is missing", _OWN_REQUEST),
+        (43001, "the endpoint requires GET", _OWN_REQUEST),
         (43002, "the call must be a POST", _PROXY),
         (44002, "the request body is empty", _PROXY),
         (47001, "the request body cannot be parsed", "check any proxy in between"),
@@ -405,7 +399,7 @@ def look_up(errcode: int, endpoint: str = "", errmsg: str = "") -> Explanation:
         return cause
     issues_tokens = endpoint.endswith("token")  # …/stable_token, …
     special = TOKEN_ENDPOINT_ERRCODES.get(errcode) if issues_tokens else None
-    table = "table of cloud errcodes" if errcode in CLOUD else "global return codes"
+    table = "table of cloud errcodes" if errcode in _CLOUD_PAGE else "global return codes"
     return special or ERRCODES.get(errcode) or Explanation(
         ApiError, None, "an errcode that this library does not know",
         f"look it up in WeChat's {table}", _find_page(errcode),

@@ -19,7 +19,7 @@ from tcb_async._arguments import (
     is_number,
     make_validator,
 )
-from tcb_async.errcodes import CLOUD, MINUTE_QUOTA, look_up
+from tcb_async.errcodes import CLOUD, MINUTE_QUOTA
 from tcb_async.exceptions import (
     ApiError,
     DriftError,
@@ -68,8 +68,8 @@ def may_refuse_size(error: BaseException) -> bool:
     """Whether the error may be a refusal of the number of rows: a smaller page might succeed."""
     if isinstance(error, ApiError):
         # The reason is the account, its environment, or how often it is called.
-        scope = look_up(error.errcode or 0, error.endpoint, error.errmsg).scope
-        return scope in {"request", "service", None} and not isinstance(error, QuotaError)
+        is_accounts = error.scope in {"merchant", "platform"}
+        return not is_accounts and not isinstance(error, QuotaError)
     return isinstance(error, ResponseError | TransportError) and error.sent
 
 

@@ -22,6 +22,7 @@ from tcb_async.exceptions import (
     FunctionFailedError,
     TcbError,
     WaitTimeoutError,
+    name_error,
 )
 from tcb_async.models import CloudFunction, Value
 from tcb_async.observer import WalkStats
@@ -151,41 +152,53 @@ async def watch(
         await asyncio.sleep(interval)
 
 
-async def wait_until_active(
+async def wait_until_active(  # noqa: PLR0913 - keyword-only settings
     list_functions: ListFunctions,
     env: str,
     names: Collection[str] | None,
     *,
     timeout: float,  # noqa: ASYNC109 - callers expect this argument; its scope is right below
     interval: float,
+    get_retried: Callable[[], str] = str,
 ) -> list[CloudFunction]:
-    """Poll until all are ``Active``: see `TcbClient.wait_until_active`. New statuses are logged."""
+    """Poll until all are ``Active``: see `TcbClient.wait_until_active`. New statuses are logged.
+
+    ``get_retried`` returns the last error that the latest listing met, and tried to overcome.
+    """
     # Without names, every function that a listing has shown is awaited.
     statuses = dict.fromkeys(names or (), "never seen")
     is_listed = False
+    is_listing = False
+    last_error = ""  # since the last listing that succeeded
     # The listing may raise a `TimeoutError` too: only the scope knows whether its time is over.
     scope = asyncio.timeout(timeout)
     try:
         async with scope:
             while True:
+                is_listing = True
                 try:
                     functions = {function.name: function for function in await list_functions()}
                 except TcbError as error:
                     _log_or_raise(error, interval)
+                    last_error = name_error(error)
                 else:
                     if not is_listed:
                         await asyncio.to_thread(_name_similar, names or (), functions)
                     is_listed = True
+                    last_error = ""
                     if names is None:
                         statuses = dict.fromkeys(functions, "Active") | statuses
                     _update_statuses(functions, statuses, env)
                     if {*statuses.values()} == {"Active"}:  # no function is not a deployment
                         return [functions[name] for name in names or functions]
+                is_listing = False
                 await asyncio.sleep(interval)
     except TimeoutError:
         if not scope.expired():
             raise
-    raise _make_timeout_error(statuses, env, timeout, is_listed=is_listed)
+    if is_listing:  # it was cancelled, and raised no error
+        last_error = get_retried() or last_error
+    raise _make_timeout_error(statuses, env, timeout, last_error, is_listed=is_listed)
 
 
 def _name_similar(names: Collection[str], functions: Collection[str]) -> None:
@@ -214,21 +227,26 @@ def _update_statuses(
 
 
 def _make_timeout_error(
-    statuses: Mapping[str, str], env: str, timeout: float, *, is_listed: bool
+    statuses: Mapping[str, str],
+    env: str,
+    timeout: float,
+    last_error: str,
+    *,
+    is_listed: bool,
 ) -> WaitTimeoutError:
     late = {name: status for name, status in statuses.items() if status != "Active"}
     parts = [f"function {name!r} was {status}" for name, status in late.items()]
     if len(parts) > _MAX_NAMED:
         parts[_MAX_NAMED:] = [f"{len(parts) - _MAX_NAMED} more were not Active"]
-    problem, place = ", ".join(parts) or f"{env} had no functions", "deployment"
+    problem = ", ".join(parts) or f"{env} had no functions"
+    advice = "check the deployment, or wait longer"
     if not is_listed:
-        problem, place = f"no listing of {env} was complete", "network"
+        problem = f"no listing of {env} was complete"
+        advice = "wait longer" if last_error else "check the network, or wait longer"
+    cause = f"; the last error was {last_error}" if last_error else ""
     name, status = next(iter(late.items()), ("", "never seen"))
     return WaitTimeoutError(
-        f"{problem} after {timeout:g} s: check the {place}, or wait longer",
-        name=name,
-        status=status,
-        env=env,
+        f"{problem} after {timeout:g} s: {advice}{cause}", name=name, status=status, env=env
     )
 
 

@@ -61,6 +61,22 @@ def test_token_is_accepted_if_something_else_was_refused():
     assert not any(is_token_accepted(errors[code]) for code in (40001, 40234, 61004, 45009, -1))
 
 
+@pytest.mark.parametrize("code", [40097, 40101, -501020])
+def test_advice_on_arguments_fits_every_endpoint(code):
+    advice = look_up(code, "/tcb/invokecloudfunction").advice
+
+    assert advice.startswith("compare the arguments with WeChat's page of the endpoint; those of a")
+
+
+@pytest.mark.parametrize(("code", "meaning"), [(43001, "requires GET"), (41005, "uploaded file")])
+def test_requests_that_call_cannot_send_have_a_remedy(code, meaning):
+    row = look_up(code)
+
+    assert (row.error, row.scope) == (ParameterError, "request")
+    assert meaning in row.meaning
+    assert "client.get_token()" in row.advice
+
+
 def test_tcb_code_applies_to_cloud_errcodes_only():
     said = "Environment not found TcbCode: [INVALID_ENV]"
 

@@ -87,7 +87,10 @@ class ScriptedTransport(Transport):
 
 
 FIRST, SECOND = SystemBusyError("first", errcode=-1), SystemBusyError("second", errcode=-1)
-REFUSED, CUT = TokenError("refused", errcode=40014), TransportError("no complete reply")
+REFUSED, CUT = (
+    TokenError("refused", errcode=40014, scope="merchant"),
+    TransportError("no complete reply"),
+)
 ANSWERED = TransportError("HTTP 503", status=503)
 TOO_LATE = "the deadline of 10 s passed"
 CROSSES = "the next wait would cross the deadline of 10 s"
@@ -173,7 +176,7 @@ async def test_attempts_are_cut_to_the_deadline():
 
 NOT_SENT = TransportError("connection refused", sent=False)
 REFUSED_SIZE = ParameterError("too many", errcode=40097)
-NO_ENV = ParameterError("no env", errcode=-501000, errmsg="TcbCode: [INVALID_ENV]")
+NO_ENV = ParameterError("no env", errcode=-501000, scope="merchant")
 LIMITED = RateLimitError("slow down", errcode=45011)
 LATER = TransportError("HTTP 503", status=503, retry_after=20.0)
 LARGE, SMALL = b"100", b"20"

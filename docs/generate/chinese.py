@@ -46,7 +46,8 @@ SCOPES = {"merchant": "商家", "platform": "调用方", "request": "请求本�
 _BUSY = "稍后再试；如果一直这样，带上 rid 联系微信客服"
 _SLOW_DOWN = "减小 concurrency，或者把调用分散开"
 _CHECK_ENV = "检查环境 ID"
-_CHECK_ARGUMENTS = "检查 env、limit 和 offset"
+_CHECK_ARGUMENTS = "对照微信的接口文档检查参数；列表接口的参数是 env、limit 和 offset"
+_OWN_REQUEST = "用 client.get_token() 返回的 access_token 自己发送请求"
 _CHECK_PROXY = "检查 base URL 和中间的代理"
 _FRESH = "传入有效的 access_token，或者能自动刷新的 provider"
 _APPSECRET = "在小程序管理后台核对 AppSecret，它可能已经重置过"
@@ -76,6 +77,8 @@ EVERYWHERE = {
     -604103: ("调用云服务出错", _BUSY),
     45011: ("调用过于频繁（每分钟）", _SLOW_DOWN),
     40066: ("没有这个接口", "检查 base URL（只写主机，不带路径）和接口的路径"),
+    41005: ("缺少上传的文件", _OWN_REQUEST),
+    43001: ("该接口要求 GET", _OWN_REQUEST),
     43002: ("必须使用 POST", _CHECK_PROXY),
     44002: ("请求体为空", _CHECK_PROXY),
     47001: ("无法解析请求体", "检查中间的代理"),

@@ -23,7 +23,7 @@ from tcb_async._codec import decode_reply, encode_object
 from tcb_async._redact import Hidden, Secret, find_secrets, forget_frames, wrap_secrets
 from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.transport import Transport
-from tcb_async.exceptions import ApiError, TcbError, TransportError
+from tcb_async.exceptions import ApiError, TcbError, TransportError, name_error
 from tcb_async.observer import Attempt, Observer
 from tcb_async.retry import (
     choose_wait,
@@ -42,6 +42,7 @@ _log.addHandler(logging.NullHandler())
 
 _UNOBSERVED = None, nullcontext()
 _TICK = 0.001  # seconds by which an event loop's timer may be early
+_LONG_WAIT = 10.0  # seconds: a user should learn why nothing happens
 _MAX_LARGE = 2  # attempts before a transient error may mean that the server refuses the size
 
 
@@ -301,7 +302,8 @@ class Call(Generic[Result]):
             size = " with fewer rows"
         # Stored without its frames, which would stay in memory during the wait.
         self.last = error.with_traceback(None)
-        level = logging.INFO if self.attempt == 1 else logging.WARNING
+        is_long = self.decision.wait >= _LONG_WAIT
+        level = logging.WARNING if self.attempt > 1 or is_long else logging.INFO
         _log.log(
             level,
             "%s attempt=%d failed (%s), trying again%s in %.2f s",
@@ -309,6 +311,7 @@ class Call(Generic[Result]):
         )  # fmt: skip
         if self.request.count is not None:
             self.request.count.retries += 1
+            self.request.count.last_error = name_error(error)
 
 
 def _get_retry_after(error: TcbError) -> float:
@@ -354,7 +357,7 @@ class TransportApi:
         query = wrap_secrets(query or {})
         body = body and wrap_secrets(body)
         sent_body = None if body is None else Hidden(encode_object(body))
-        target = self.transport.target(path, query, find_secrets(body))
+        target = self.transport.target(path, query, find_secrets([query, body]))
         request = ApiRequest(target, sent_body, repeatable=repeatable)
         return (await call_endpoint(self.transport, request)).reveal()
 

@@ -124,7 +124,7 @@ _POSITIONAL = {"env": "ENV", "name": "NAME", "path": "PATH", "body": "JSON"}
 
 def describe_error(error: TcbError) -> str:
     """Return the sentence for an error, with the option in place of the library's argument."""
-    sentence = "; ".join([str(error), *getattr(error, "__notes__", ())])
+    sentence = str(error)
     argument = error.argument if isinstance(error, ConfigurationError) else ""
     if not argument or not sentence.startswith(argument):
         return sentence

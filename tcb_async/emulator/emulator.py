@@ -575,7 +575,7 @@ class Emulator:
 
     async def _reply(self, exchange: Exchange, record: RecordedRequest) -> web.StreamResponse:
         if record.path not in self._endpoints.by_path:
-            return exchange.send(exchange.refuse(wire.BAD_URL, None))
+            return exchange.send(exchange.refuse(wire.BAD_URL, wire.NOT_EMULATED))
         if self.capacity is not None and self.in_flight > self.capacity:  # with this request
             return exchange.send(exchange.refuse(wire.BUSY, None))
         # Chosen before the delay, so that scripts are used up in the order of arrival.

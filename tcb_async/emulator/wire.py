@@ -35,6 +35,7 @@ ERRMSG: dict[int, str] = {
     (TOKEN_MISSING := 41001): "access_token missing",
     (APPID_MISSING := 41002): "appid missing",
     (SECRET_MISSING := 41004): "appsecret missing",
+    41005: "media data missing",
     (COMPONENT_APPID_MISSING := 41018): "missing component_appid",
     (TOKEN_EXPIRED := 42001): "access_token expired",
     (NEEDS_GET := 43001): "require GET method",
@@ -92,6 +93,11 @@ ERRMSG: dict[int, str] = {
     -604104: "illegal source of invocation",
 }
 """The errcodes whose text the emulator knows. A fault sends any other one with the text "error"."""
+
+NOT_EMULATED = (
+    f"{ERRMSG[BAD_URL]}: the emulator does not have this endpoint, which WeChat may have; "
+    "add its reply with Emulator.on_reply"
+)
 
 
 class Refused(Exception):  # noqa: N818 - a reply, not an error of the emulator

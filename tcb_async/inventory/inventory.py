@@ -41,7 +41,7 @@ from tcb_async.inventory.accounts import (
     iterate_accounts,
 )
 from tcb_async.models import CloudFunction
-from tcb_async.observer import InventoryObserver, WorkObserver, WorkSummary
+from tcb_async.observer import WorkObserver, WorkSummary
 from tcb_async.pagination.options import check_page_size
 from tcb_async.watch import collect_settled
 
@@ -244,7 +244,14 @@ class Inventory(IteratedOnce):
         self._summary = InventorySummary()
         # The clock, and the transport's counts of requests and retries, when the iteration began.
         self._baseline = 0.0, 0, 0
-        self._observer: InventoryObserver | None = None
+        # Each of these methods of the observer is optional.
+        observer = self._transport.observer
+        self._observe: Callable[[], WorkObserver[WorkSummary]] | None = getattr(
+            observer, "inventory_started", None
+        )
+        self._observe_account: Callable[[str], WorkObserver[WorkSummary]] | None = getattr(
+            observer, "account_started", None
+        )
         self._work_observer: WorkObserver[WorkSummary] | None = None
         self._tasks: set[asyncio.Task[AccountListing | None]] = set()
         # Slots in use: by an account being listed, or by a listing until it is consumed.
@@ -288,12 +295,10 @@ class Inventory(IteratedOnce):
     async def _iterate(self) -> AsyncGenerator[AccountListing, None]:
         if self._state != "walking":
             raise _make_closed_error()
-        observer = self._transport.observer
         fetching: AbstractContextManager[object] = nullcontext()
         try:
-            if isinstance(observer, InventoryObserver):
-                self._observer = observer
-                self._work_observer = observer.inventory_started()
+            if self._observe is not None:
+                self._work_observer = self._observe()
                 fetching = self._work_observer.fetching()
             with fetching:  # the tasks made here inherit its context
                 self._spawn(self._start_accounts())
@@ -340,9 +345,9 @@ class Inventory(IteratedOnce):
         self._all_started = True
 
     async def _list_one(self, account: Account) -> AccountListing:
-        if self._observer is None:
+        if self._observe_account is None:
             return await self._list(account)
-        observer = self._observer.account_started(account.appid)
+        observer = self._observe_account(account.appid)
         error: BaseException | None = ClientClosedError("the inventory was closed")
         status = "failed"
         try:

@@ -388,13 +388,13 @@ class AuthorizerToken(ManagedToken):
             if failure.errcode == BAD_REFRESH_TOKEN:
                 return failure
             if failure.errcode in STALE_TOKEN:
-                text = (
+                request_id = f" [rid {failure.rid}]" if failure.rid else ""
+                failure.message = (
                     f"{AUTHORIZER} returned errcode {failure.errcode} for the component access "
                     f"token, and a fresh token did not help ({failure.errmsg}): check whether a "
                     "second system requests tokens of this platform, and share one store between "
-                    "both"
+                    f"both{request_id}"
                 )
-                failure.args = (text,)
         raise failure
 
     async def _send_request(

@@ -431,6 +431,24 @@ def test_no_other_missing_module_is_blamed_on_the_extra(monkeypatch):
         main()
 
 
+LIKE_AN_APPSECRET = "0123456789abcdef" * 2
+
+
+@pytest.mark.parametrize("source", ["variable", "file"])
+async def test_an_appsecret_in_place_of_the_token_is_named(emulator, tmp_path, source):
+    (tmp_path / "token").write_text(LIKE_AN_APPSECRET)
+    env = env_for(emulator) | {"TCB_ACCESS_TOKEN": LIKE_AN_APPSECRET}
+    words = ["--token-file", str(tmp_path / "token")] if source == "file" else []
+
+    ended = await run("count", ENV, *words, env=env)
+
+    assert (ended.code, is_one_sentence(ended.err)) == (3, True)
+    assert "looks like an appsecret" in ended.err
+    assert "set TCB_APPID and TCB_SECRET" in ended.err
+    assert "StableToken" not in ended.err
+    assert LIKE_AN_APPSECRET[:8] not in ended.err
+
+
 PROXY = "http://127.0.0.1:9"
 
 

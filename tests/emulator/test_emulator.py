@@ -97,8 +97,20 @@ class TestListing:
         for path in ("/tcb/nothing", "/", "/tcb/listfunctions/"):
             reply = await wechat.ask(path, {})
             assert (reply["errcode"], reply["errmsg"][:11]) == (40066, "invalid url")
+            assert "the emulator does not have this endpoint" in reply["errmsg"]
+            assert "add its reply with Emulator.on_reply" in reply["errmsg"]
         assert wechat.emulator.requests[0].errcode == 40066
         assert (await wechat.list())["errcode"] == -1, "it must not have used the script up"
+
+    async def test_reply_of_an_unknown_path_may_be_given(self, wechat):
+        @wechat.emulator.on_reply
+        def add_endpoint(request, reply):
+            if request.path == "/tcb/new":
+                reply.clear()
+                reply.update(errcode=0, count=7)
+
+        assert await wechat.ask("/tcb/new", {}) == {"errcode": 0, "count": 7}
+        assert wechat.emulator.requests[-1].errcode == 0
 
 
 class TestEnvironments:

@@ -254,6 +254,24 @@ class TestOneBrokenAccount:
         assert found["wxgood"].status == "complete"
         assert "(LookupError: test-1): see the code that" in str(found["wxbad"].error)
 
+    @pytest.mark.parametrize("method", ["inventory_started", "account_started"])
+    async def test_each_method_of_an_observer_of_accounts_is_optional(self, emulator, method):
+        ended: list[object] = []
+
+        def started(*_):
+            return SimpleNamespace(
+                fetching=contextlib.nullcontext, ended=lambda cost, _: ended.append(cost)
+            )
+
+        observer = SimpleNamespace(
+            attempting=lambda _: contextlib.nullcontext(), walk_started=started, **{method: started}
+        )
+        async with TcbClient("a-token", base_url=emulator.url, observer=observer) as client:
+            await found_in(client, [Account("wxa", "a-token", [])])
+
+        (cost,) = ended
+        assert ("accounts" in cost) == (method == "inventory_started")
+
     @pytest.mark.parametrize("method", ["inventory_started", "account_started", "fetching"])
     async def test_an_observer_of_accounts_that_raises_stops_the_inventory(self, emulator, method):
         def fail(*_):

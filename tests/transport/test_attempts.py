@@ -110,6 +110,11 @@ def test_unreadable_retry_after_is_none(value):
     assert read_retry_after(value) is None
 
 
+@pytest.mark.parametrize("value", ["1e300", "9" * 300])
+def test_retry_after_is_a_number_that_a_header_can_repeat(value):
+    assert read_retry_after(value) == 2**31
+
+
 async def test_retry_after_is_limited_to_a_day(clock, serve):
     later = http_reply(b"", 503, {"Retry-After": "1e9"})
     _, client = await serve(later, retry=RetryPolicy(deadline=float("inf")), timing=clock.timing)
