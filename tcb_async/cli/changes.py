@@ -42,7 +42,7 @@ changes_command: App = App(
 
 @attrs.define
 class Compared:
-    """What was compared, and what is to be named, by the sentence about it."""
+    """The counts of what was compared, and the sentences about what was not."""
 
     environments: int = 0
     functions: int = 0
@@ -68,6 +68,11 @@ class Compared:
             self.left.add(found.appid)
         if found.reason:
             self.sentences[_describe(found)] = None
+
+    def exit_code(self, missing: int, changes: int) -> int:
+        if missing or self.incomplete or not self.appids:
+            return MISSING
+        return DIFFERENT if changes or self.joined or self.left else DONE
 
     def name_all(self, screen: Screen) -> None:
         screen.say_each(self.sentences, "… and {:,} more in the view compared")
@@ -111,10 +116,7 @@ def show_changes(
         ]
         details = ("before", "after") if output_format in {"json", "ndjson"} else ("what",)
         columns = ("appid", "env", "kind", "name", *details)
-        code = DIFFERENT if rows or compared.joined or compared.left else DONE
-        if missing or compared.incomplete or not compared.appids:
-            code = MISSING
-        with exit_afterwards(screen, code):
+        with exit_afterwards(screen, compared.exit_code(missing, len(rows))):
             if is_first:
                 screen.say(f"run {run.run} is the first that finished: nothing can be compared")
             else:

@@ -356,6 +356,7 @@ class TestWhoseAccountsAStoreHas:
         result = await shop.run("-o", str(shop.store), "--summary", "-")
         assert (result.code, json.loads(result.out)["departed"]) == (0, 1)
         assert f"not in this list, so removed from run {TODAY}: {departed}\n" in result.err
+        assert "1 account of the last run was not in this list and is recorded" in result.err
         assert shop.listed() == shop.deployed()
 
     async def test_a_trailing_slash_is_the_same_service(self, shop):
