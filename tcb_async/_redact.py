@@ -33,12 +33,13 @@ _NAMED = re.compile(
     r"((?:access_token|refresh_token|secret|ticket)[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,}]+",
     re.IGNORECASE,
 )
-# Chinese punctuation ends a URL: the @ of a mail address after it does not belong to the URL.
-_NOT_SLASH = r"[^\s/\u3000-\u303f\uff00-\uffef]"
-_NOT_AT = r"[^\s@\u3000-\u303f\uff00-\uffef]"
-# The second form has a / in the password, and no port before the first /.
+# A URL ends before Chinese punctuation, and before a quote that ends a value of JSON or HTML: the @
+# of a mail address behind it does not belong to the URL.
+_IN_URL = r"(?![\u3000-\u303f\uff00-\uffef]|[\"'][,:;)>\]}])"
 _USER = re.compile(
-    rf"(?<=//)(?:{_NOT_SLASH}+|[^\s/:@]{{0,64}}:(?!\d{{1,5}}/){_NOT_AT}{{1,128}})(?=@)"
+    rf"(?<=//)(?:(?:{_IN_URL}[^\s/])+"
+    # Or with a / in the password; a port before the first / means that there is none.
+    rf"|(?:{_IN_URL}[^\s/:@]){{0,64}}:(?!\d{{1,5}}/)(?:{_IN_URL}[^\s@]){{1,128}})(?=@)"
 )
 _ESCAPE = r"%([0-9a-f]{2})|\\u([0-9a-f]{4})|\\(.)"  # as in a URL or in JSON
 _ESCAPED = re.compile(_ESCAPE, re.IGNORECASE | re.DOTALL)

@@ -103,6 +103,8 @@ _ITS_ENV = "check the environment id, and that it belongs to the account of the 
 _ACCESS = "check that the account of the token owns the environment, or may use it"
 _PERMISSIONS = "check the permissions of the account of the token"
 _SUSPENDED = "check in the console whether it is suspended, for example for an unpaid bill"
+_NOT_READY = "the environment is not ready yet"
+_UNTIL_NORMAL = "wait until its status is NORMAL"
 _UNPAID = "pay the bill or top up the account in Tencent Cloud's console"
 _RAISE_QUOTA = "raise it in the console"
 _SHARED = (
@@ -141,7 +143,6 @@ _SHARED = (
         ParameterError, "merchant",
         (-501005, _BAD_ENV, _ENV_CAUSES),
         (-501008, "the source of the request is not valid", _ACCESS, _SERVER_SDK),
-        (-501009, "the resource does not exist or is not valid", _ITS_ENV),
         (-601027, _BAD_ENV, _ENV_CAUSES,
          f"{_COMMUNITY}/personal/oCJUsw4fZFqp95DARyW-f6jIUFgE/answer"),
     ),
@@ -153,7 +154,7 @@ _SHARED = (
     *_make_rows(
         PermissionDeniedError, "merchant",
         (48001, "the account may not call this",
-         "check that the account has cloud development opened and may call this endpoint"),
+         "check in the account's administration that it may call this endpoint"),
         (48004, "the endpoint is blocked for this account",
          "check for a penalty notice in the account's administration"),
         (50002, "the user or account is restricted",
@@ -167,6 +168,7 @@ _SHARED = (
          f"{_COMMUNITY}/develop/doc/0002a40ddb0a384a6d9cf270a56c00"),
         (85088, "the mini program has no cloud development",
          "open cloud development for this mini program first"),
+        (-501009, _NOT_READY, _UNTIL_NORMAL, _SERVER_SDK),  # RESOURCE_NOT_INITIAL there
         (-501018, "the environment's resources are not available", _SUSPENDED),
         (-501019, "the account has no access to the environment", _ACCESS),
         (-601004, "the account may not call this", _PERMISSIONS),
@@ -181,7 +183,8 @@ _SHARED = (
         ),
         (-601016, "the environment has no authorisation for this account", _ACCESS),
         (-601018, "the account may not call this", _PERMISSIONS),
-        (-604101, "the account lacks the permission", _PERMISSIONS),
+        (-604101, "the cloud function lacks the permission for this call",
+         "add the endpoint to permissions.openapi in the function's config.json, and deploy it"),
         (-604104, "the source of the call is not allowed", _PERMISSIONS),
     ),
     *_make_rows(
@@ -217,6 +220,7 @@ _CREDENTIALS = (
         (40002, "the grant type is wrong", "this is a bug: please report it"),
         (40013, "the appid is not valid", "check the appid for typing errors"),
         (40125, "the appsecret is not valid", _SECRET),
+        # WeChat's page says that mini programs need no whitelist, yet they get this errcode.
         (40164, "this machine's IP address is not whitelisted",
          "add the address that WeChat names to the account's IP whitelist"),
         (40234, "the signature of the call was refused", _SIGNING),
@@ -346,8 +350,7 @@ TCB_CODES: tuple[TcbCode, ...] = (
         ("INVALID_THIRDAPP_STATUS", _CLOUDBASE),
     ),
     *_make_tcb_rows(
-        PermissionDeniedError, "merchant", "the environment is not ready yet",
-        "wait until its status is NORMAL",
+        PermissionDeniedError, "merchant", _NOT_READY, _UNTIL_NORMAL,
         ("ENV_NOT_READY", _CLOUDBASE),
         ("RESOURCE_NOT_INITIAL", _CLOUDBASE),
     ),

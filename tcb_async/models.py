@@ -121,8 +121,10 @@ class CloudFunction(Value):
     Attributes:
         name: Its name, unique in the environment.
         status: ``Active``, ``Creating``, ``CreateFailed``, ``Updating``, … An open set: an
-            unknown status is left unchanged.
-        runtime: ``Nodejs16.13``, ``Python3.10``, …: an open set. None if it is missing.
+            unknown status is left unchanged. Tencent Cloud documents nine, WeChat's page none
+            (https://cloud.tencent.com/document/product/583/115197).
+        runtime: ``Nodejs16.13``, ``Python3.10``, ``CustomImage`` for an image, …: an open set. None
+            if it is missing.
         add_time: The time of its creation: aware, UTC+08:00 unless the client has a different
             zone. None if it is missing in the reply. ISO 8601 text is accepted too; without a zone
             it is read as UTC+08:00.

@@ -108,6 +108,7 @@ def test_text_like_a_token_is_hidden():
         (r'{"url":"mysql:\/\/root:hunter2@10.0.0.1\/db"}', "root:hunter2"),
         ("url=mysql%3A%2F%2Froot%3Ahunter2%40h%2Fdb", "root%3Ahunter2"),
         ("https://token@example.org", "token"),
+        ('{"url":"mysql://root:hun\\"ter2%22@h"}', 'root:hun\\"ter2%22'),
     ],
 )
 def test_user_and_password_of_a_url_are_hidden(hide, text, user):
@@ -123,6 +124,8 @@ def test_user_and_password_of_a_url_are_hidden(hide, text, user):
         "请访问 https://example.org。请联系 me@example.org",
         "请访问https://example.org。请联系me@example.org",
         "/var//user and user@host:/var//user",
+        '{"url":"https://example.org","mail":"me@example.org"}',
+        '<a href="https://example.org">me@example.org</a>',
     ],
 )
 def test_rest_of_a_url_is_shown(hide, text):

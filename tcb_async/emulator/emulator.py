@@ -595,7 +595,7 @@ class Emulator:
             try:
                 return Reply(0, self._endpoints.by_path[call.path](call))
             except Refused as refused:
-                return self._make_refusal(refused.errcode)
+                return self._make_refusal(refused.errcode, refused.errmsg)
 
     def _reply_with_errcode(self, call: ReceivedCall, errcode: int, errmsg: str | None) -> Reply:
         with self._lock:

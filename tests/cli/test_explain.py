@@ -34,10 +34,7 @@ REPLY = (
         ("failed -1 after 3 s, then 45009", ["code     45009"]),
         # github.com/wuhou123/wxxcx/issues/5
         (
-            (
-                "errCode: -501000  | errMsg: Environment not found "
-                "(callId: 1640257458052-0.8953485546)"
-            ),
+            "errCode: -501000  | errMsg: Environment not found (callId: 1640257458052-0.895)",
             ["code     INVALID_ENV"],
         ),
         ("errCode: -504002 errMsg: x {'errcode': 40097, 'hint'", ["code     40097"]),

@@ -112,8 +112,8 @@ async def test_filters_then_order_then_number(shop, options, names, form):
 
 
 STATUSES = (
-    "; WeChat's statuses are Active, Creating, CreateFailed, Updating, UpdateFailed, Publishing, "
-    "PublishFailed, Deleting, DeleteFailed"
+    "; the documented statuses are Active, Creating, CreateFailed, Updating, UpdateFailed, "
+    "Publishing, PublishFailed, Deleting, DeleteFailed"
 )
 
 
