@@ -36,7 +36,14 @@ def nothing_blocks_the_loop_of_a_service():
 
 @pytest.fixture
 async def emulator():
-    """A WeChat server on a socket, with pages of 20 functions."""
+    """A WeChat server on a socket, with pages of 20 functions.
+
+    ``deploy`` and ``delete`` change its functions, ``script`` assigns a fault to each of the next
+    requests (``Fault.ok()`` is a normal reply), and ``requests`` has what it received::
+
+        emulator.deploy("test-777bb9", count=45)  # fn-0001 to fn-0045
+        emulator.script([Fault.ok(), Fault.errcode(-1), Fault.reset()])
+    """
     async with Emulator(max_page=20) as emulator:
         yield emulator
 
@@ -83,7 +90,10 @@ def client_of(stack):
 
 @pytest.fixture
 def leap(monkeypatch):
-    """Move the clocks of all event loops forward: a time-out is due, however busy the machine."""
+    """Move the clocks of all event loops forward: a time-out is due, however busy the machine.
+
+    ``leap(10.0)`` moves them by ten seconds. To skip every sleep, mark the test ``looptime``.
+    """
     leaps, own = [0.0], asyncio.BaseEventLoop.time
     monkeypatch.setattr(asyncio.BaseEventLoop, "time", lambda loop: own(loop) + sum(leaps))
     return leaps.append

@@ -1,8 +1,8 @@
 """The one clock that tests move by hand.
 
 Used as WeChat's time (`token_fixtures.wechat`, emulator, inventory and platform tests) and as the
-time of a client's calls (fixture `clock` in `tests/transport`). Schedules of several tasks use the
-loop's virtual time instead (`looptime`).
+time of a client's calls (fixture `clock` in `tests/transport`: ``timing=clock.timing``). Schedules
+of several tasks use the loop's virtual time instead (`looptime`).
 """
 
 from tcb_async._transport.timing import Timing

@@ -30,7 +30,10 @@ def run_strictly(code):
 
 
 async def eventually(condition, *, seconds=1.0):
-    """Wait until a condition is true; raise ``TimeoutError`` after ``seconds``."""
+    """Wait until a condition is true; raise ``TimeoutError`` after ``seconds``.
+
+    For what happens elsewhere: ``await eventually(lambda: emulator.in_flight == 1)``.
+    """
     for _ in range(round(seconds * 1000)):
         if condition():
             return
@@ -40,7 +43,7 @@ async def eventually(condition, *, seconds=1.0):
 
 @asynccontextmanager
 async def no_leaks():
-    """Fail if the block leaves a task running or a file descriptor open."""
+    """Fail if the ``async with`` block leaves a task running or a file descriptor open."""
     tasks, descriptors = _others(), _open_descriptors()
     yield
     with suppress(TimeoutError):

@@ -33,7 +33,10 @@ def path_of(program):
 
 
 def needs(program):
-    """The path of a program; without it, skips the test with the package to install."""
+    """The path of a program, as of ``needs("redis-server")``.
+
+    Without it, skips the test with the package to install.
+    """
     path = path_of(program)
     if path is None:
         pytest.skip(

@@ -57,7 +57,13 @@ def retry_at_once(monkeypatch):
 
 
 async def run(*words, env=None, stdin="", stdout=None):
-    """Run the command in a thread of this process, where an emulator may run on the loop."""
+    """Run the command in a thread of this process, where an emulator may run on the loop.
+
+    ::
+
+        completed = await run("count", ENV, env=env_for(emulator))
+        assert (completed.code, completed.out.strip()) == (0, "45")
+    """
     return await asyncio.to_thread(run_here, words, env or {}, stdin, stdout)
 
 
@@ -119,7 +125,14 @@ async def start(
     program=(sys.executable, "-m", "tcb_async"),
     cwd=None,
 ):
-    """Start the command in a process of its own, and see that it is gone afterwards."""
+    """Start the command in a process of its own, and see that it is gone afterwards.
+
+    ::
+
+        async with start("watch", ENV, env=env_for(emulator)) as command:
+            await command.line()
+            ended = await command.end(signal.SIGINT)
+    """
     ours = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
     process = await asyncio.create_subprocess_exec(
         *program,
