@@ -64,9 +64,10 @@ class Screen:
 
     def say(self, sentence: str) -> None:
         """Write a sentence to stderr, as one line."""
-        self._say_lines([sentence])
+        self.say_lines([sentence])
 
-    def _say_lines(self, lines: Iterable[str]) -> None:
+    def say_lines(self, lines: Iterable[str]) -> None:
+        """Write lines to stderr, such as a record of the log with its traceback."""
         if sys.stderr is not None:
             # A token may have been typed in the place of any word.
             shown = [escape_unprintable(hide_misplaced(line)) + "\n" for line in lines]
@@ -106,7 +107,7 @@ class _LogOnScreen(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         time = datetime.fromtimestamp(record.created, CHINA_STANDARD_TIME)
         text = f"{time:%H:%M:%S}+08:00 {self.format(record)}"
-        self._screen._say_lines(text.split("\n"))  # noqa: SLF001 - a class of this module
+        self._screen.say_lines(text.split("\n"))
 
 
 def flush() -> None:

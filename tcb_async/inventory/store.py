@@ -30,7 +30,7 @@ from typing import Self
 
 import msgspec
 
-from tcb_async._arguments import check_instance
+from tcb_async._arguments import check_file, check_instance
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory.accounts import (
     Account,
@@ -94,7 +94,7 @@ class InventoryStore:
         read_only: bool = False,
         clock: Callable[[], datetime] = china_now,
     ) -> None:
-        self.path: Path = Path(path)
+        self.path: Path = Path(check_file("path", path))
         self._clock = clock
         self._has_begun = False
         self._database = Database(self.path, read_only=read_only)
@@ -126,6 +126,7 @@ class InventoryStore:
                 the accounts in the file have a different source.
             OSError: The file cannot be written.
         """
+        check_instance("source", source, str, "in any words")
         if self._has_begun:
             raise ConfigurationError(
                 f"a run of {self.path} was begun already: use it, or open the file again"
