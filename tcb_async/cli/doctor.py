@@ -26,6 +26,8 @@ from tcb_async.client import TcbClient
 from tcb_async.doctor import MAX_REQUESTS, Finding, Record, Report, examine, judge
 from tcb_async.models import CHINA_STANDARD_TIME
 
+ReportFormat = Literal["table", "json", "markdown"]
+
 _WIDE = 80  # columns from which on the observations have a column of their own
 _MARKS = {"ok": ("✔", "green"), "differs": ("✘", "bold red"), "unknown": ("?", "yellow")}
 _ARROW = "→"
@@ -56,7 +58,7 @@ def diagnose(
     env: Env = None,
     /,
     *,
-    output_format: Annotated[Literal["table", "json", "markdown"], FORMAT] = "table",
+    output_format: Annotated[ReportFormat, FORMAT] = "table",
     access: Access = Access(),
 ) -> None:
     """Check whether WeChat behaves as this library assumes."""
@@ -80,7 +82,7 @@ def diagnose(
         report = judge(record)
         with exit_afterwards(screen, _choose_exit_code(report)):
             _print_report(screen, report, service.address, output_format)
-            screen.say(f"Send this report, also one without a ✘: {_find_address()}")
+            screen.say(f"Send this report, even if nothing differs: {_find_address()}")
 
 
 def _choose_exit_code(report: Report) -> int:
@@ -93,7 +95,7 @@ def _find_address() -> str:
     """Return the address for reports, of the installed package."""
     urls = importlib.metadata.metadata("tcb-async").get_all("Project-URL") or []
     addresses = dict(url.split(", ", 1) for url in urls)
-    issues = "an issue in the repository of this code, form “Report of tcb-async doctor”"
+    issues = "an issue in the repository of this code, form 'Report of tcb-async doctor'"
     return addresses.get("Report") or addresses.get("Issues") or issues
 
 
@@ -101,7 +103,7 @@ def _print_report(
     screen: Screen,
     report: Report,
     address: str,
-    output_format: Literal["table", "json", "markdown"],
+    output_format: ReportFormat,
 ) -> None:
     host = re.match(r"https?://([\w.-]+\.weixin\.qq\.com)(?![\w.-])", address)
     facts: dict[str, Any] = {
@@ -126,8 +128,8 @@ def _print_report(
 
 def _count(report: Report) -> str:
     verdicts = [finding.verdict for finding in report.findings]
-    number = {verdict: verdicts.count(verdict) for verdict in _MARKS}
-    return f"{number['ok']} as assumed, {number['differs']} differ, {number['unknown']} unknown"
+    right, wrong = verdicts.count("ok"), verdicts.count("differs")
+    return f"{right} as assumed, {wrong} differ, {verdicts.count('unknown')} unknown"
 
 
 def _print_table(screen: Screen, report: Report) -> None:

@@ -114,18 +114,20 @@ def _is_documented(name: str, row: Mapping[str, Any]) -> bool:
     return isinstance(row.get(name), (str, int, float) if is_time else str)
 
 
+_KINDS = {
+    "NoneType": "null",
+    "str": "text",
+    "bool": "a boolean",
+    "list": "a list",
+    "dict": "an object",
+}
+
+
 def _name_difference(fields: Mapping[str, Any], name: str) -> str:
     if name not in fields:
         return f"missing `{name}`"
     value: object = fields[name]
-    kinds = {
-        "NoneType": "null",
-        "str": "text",
-        "bool": "a boolean",
-        "list": "a list",
-        "dict": "an object",
-    }
-    return f"`{name}` is {kinds.get(type(value).__name__, 'a number')}"
+    return f"`{name}` is {_KINDS.get(type(value).__name__, 'a number')}"
 
 
 def check_environments(record: Record) -> Verdict:

@@ -52,7 +52,7 @@ CHECKS = (
     ),
     Check("page_size", "a page has up to 100 functions", lists.check_page_size, ("walk",)),
     Check("end", "a page beyond the end is empty", lists.check_end, ("end", "beyond")),
-    Check("offset", "an offset may be any row", lists.check_offset, ("offset", "walk")),
+    Check("offset", "an offset may be any number", lists.check_offset, ("offset", "walk")),
     Check(
         "same_request",
         "the order is stable",
