@@ -23,6 +23,9 @@ from tcb_async.doctor.verdicts import (
     compare_equal_requests,
     follow,
     has_changed,
+    has_changed_names,
+    has_changed_order,
+    has_changed_total,
     is_final,
     is_refusal,
     right,
@@ -62,10 +65,10 @@ def _judge_walk(record: Record, walk: Walk) -> Verdict:
         requests = len([each for each in record.exchanges if each.probe == "walk"])
         number = len(walk.names)
         return right(f"all {number} functions, in {requests} request{'s' * (requests != 1)}")
-    if has_changed(record):
-        return CHANGED
-    if missing:
+    if missing and not has_changed_names(record):
         return wrong(f"it lacks {len(missing)} functions of other replies", _MISSING)
+    if missing or has_changed(record):
+        return CHANGED
     return wrong("its replies contradict each other", _MISSING)
 
 
@@ -94,7 +97,7 @@ def check_count(record: Record) -> Verdict:
         return NO_REPLY
     if record.total is None or count == record.total:
         return right("limit 1 has the same total")
-    if has_changed(record):
+    if has_changed_total(record):
         return CHANGED
     totals = f"total {count} with limit 1, {record.total} with limit {SMALL}"
     return wrong(totals, f"`tcb-async count` is wrong: {SEND}")
@@ -109,14 +112,20 @@ def check_total(record: Record) -> Verdict:
     total = totals[-1]
     seen = len(record.names())
     has_gap = any(it.offset < total and it.limit <= SMALL and not it.rows for it in readings)
+    beyond = {name for it in record.readings(*_BEYOND) for name in it.names}
+    known = {name for it in _get_pages(record) for name in it.names}
+    is_walked = isinstance(record.results.get("walk"), Walk)
     problem = ""
     if len(totals) > 1:
         problem = f"totals {', '.join(map(str, totals))}"
-    elif seen > total:
-        problem = f"{seen} functions, total {total}"
+    elif seen > total or beyond - known:
+        problem = f"more functions than the total, {total}"
     elif has_gap:
         problem = f"total {total}, but no function just before it"
-    if problem and has_changed(record):
+    elif seen < total and is_walked:
+        problem = f"the whole list has {seen} functions, total {total}"
+    is_explained = has_changed_total(record) or (seen > total and has_changed_names(record))
+    if problem and is_explained:
         return CHANGED
     if problem:
         return wrong(problem, f"lists are incomplete, or fail: {SEND}")
@@ -131,6 +140,8 @@ def check_values(record: Record) -> Verdict:
     for reading in record.readings():
         for row in reading.rows:
             values[row.name].append(row)
+    if any(len({*reading.names}) < len(reading.names) for reading in record.readings()):
+        return wrong("a reply has a name twice", _MISSING)
     repeated = [rows for rows in values.values() if len(rows) > 1]
     different = [rows for rows in repeated if len({*rows}) > 1]
     if not repeated:
@@ -160,6 +171,11 @@ def check_page_size(record: Record) -> Verdict:
         if is_large and isinstance(error, ApiError) and is_refusal(error):
             return wrong(f"limit {LARGE}: {describe(error)}", smaller)
     rows = {it.limit: len(it.rows) for it in record.readings() if it.offset == 0}
+    longer = [limit for limit, number in rows.items() if number > limit]
+    if longer:
+        return wrong(
+            f"limit {longer[0]}: {rows[longer[0]]} rows", "nothing to do if it can be read"
+        )
     if LARGE not in rows:
         return NO_REPLY
     sizes = [limit for limit in (SMALL, LARGE, HUGE) if limit in rows]
@@ -168,7 +184,7 @@ def check_page_size(record: Record) -> Verdict:
         return right(observed)
     if rows[LARGE] == len(record.names()):
         return unclear(observed, "nothing to do: a list of 100 functions would show it")
-    return CHANGED if has_changed(record) else wrong(observed, smaller)
+    return CHANGED if has_changed_names(record) else wrong(observed, smaller)
 
 
 def _get_pages(record: Record) -> list[Reading]:
@@ -216,7 +232,7 @@ def check_end(record: Record) -> Verdict:
     pages = record.readings(*_BEYOND)
     if not any(page.rows for page in pages):
         return right("no rows") if pages else NO_REPLY
-    if has_changed(record):
+    if has_changed_names(record):
         return CHANGED
     if _find_shifted(record):
         return _SHIFTED
@@ -250,7 +266,7 @@ def check_offset(record: Record) -> Verdict:
     is_stable = all(len(names) == 1 for names in known.values())
     different = [page for page in unaligned if _is_elsewhere(page, known)] if is_stable else []
     offsets = sorted({page.offset for page in _find_shifted(record) or different})
-    if offsets and has_changed(record):
+    if offsets and has_changed_order(record):
         return CHANGED
     if offsets:
         return wrong(f"offset {_join(offsets)}: rows of a different offset", fails)
@@ -298,7 +314,7 @@ def check_page_order(record: Record) -> Verdict:
     known = _get_positions(pages)
     moved = len([row for row, names in known.items() if len(names) > 1])
     courses = compare_equal_requests(record, lambda reading: tuple(reading.names))
-    if moved and has_changed(record):
+    if moved and has_changed_order(record):
         return CHANGED
     if moved and Course.VARIES in courses:
         return _UNSTABLE

@@ -158,10 +158,9 @@ async def _probe_token(doctor: _Doctor) -> object:
 
 PROBES: Mapping[str, Callable[[_Doctor], Awaitable[object]]] = {
     "first": _probe_first,
+    "huge": _probe_huge,
     "concurrency": _probe_concurrency,
     "walk": _probe_walk,
-    "again": _probe_again,
-    "huge": _probe_huge,
     "end": _probe_end,
     "beyond": _probe_beyond,
     "offset": _probe_offset,
@@ -170,6 +169,7 @@ PROBES: Mapping[str, Callable[[_Doctor], Awaitable[object]]] = {
     "missing_limit": _probe_missing_limit,
     "unknown_path": _probe_unknown_path,
     "environments": _probe_environments,
+    "again": _probe_again,
     "last": _probe_last,
     "token": _probe_token,
 }

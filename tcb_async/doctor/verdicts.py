@@ -106,5 +106,22 @@ def compare_equal_requests(record: Record, value_of: Callable[[Reading], Hashabl
 
 
 def has_changed(record: Record) -> bool:
-    """Whether equal requests show a change of the list, which explains other differences."""
+    """Whether equal requests show a change of any kind."""
     return Course.CHANGED in compare_equal_requests(record, lambda it: (it.total, it.rows))
+
+
+def has_changed_total(record: Record) -> bool:
+    """Whether equal requests show that functions were deployed or deleted."""
+    return Course.CHANGED in compare_equal_requests(record, lambda it: it.total)
+
+
+def has_changed_names(record: Record) -> bool:
+    """Whether equal requests show that there are other functions, in any order."""
+    return Course.CHANGED in compare_equal_requests(
+        record, lambda it: (it.total, frozenset(it.names))
+    )
+
+
+def has_changed_order(record: Record) -> bool:
+    """Whether equal requests show that functions are at other rows."""
+    return Course.CHANGED in compare_equal_requests(record, lambda it: tuple(it.names))

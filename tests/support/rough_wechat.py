@@ -83,7 +83,7 @@ class World:
         reply = self._make_reply(path, fields, token)
         for deviation in self._with("change"):
             # A different deviation may have removed what this one changes.
-            with suppress(AttributeError, KeyError, TypeError, ValueError):
+            with suppress(AttributeError, LookupError, TypeError, ValueError):
                 deviation.change(self, path, fields, reply)
         for deviation in self._with("encode"):
             body = deviation.encode(self, path, fields, reply)
@@ -143,7 +143,6 @@ class World:
                 await exchange.send(http_reply(self.reply(path, fields, token)))
         finally:
             self.in_flight -= 1
-
 
     async def _hang(self):
         """Send nothing; once the concurrent requests have their replies, move the clock."""
@@ -355,6 +354,21 @@ def literal(old, new):
     return step
 
 
+def hide_row(number):
+    """Leave out a row that counts in the total and in offsets."""
+
+    def step(world, path, _fields, reply):
+        if path == LIST and number < len(world.rows):
+            name = world.rows[number]["name"]
+            reply["functions"] = [row for row in reply["functions"] if row["name"] != name]
+
+    return step
+
+
+def repeat_row(_world, _fields, reply):
+    reply["functions"].append(reply["functions"][0])
+
+
 def D(check, **steps):  # noqa: N802 - a short name for a long table
     return Deviation(check, **steps)
 
@@ -505,6 +519,30 @@ DEVIATIONS = {
         2,
     ),
     "offsets ignored": (D("offset", window=lambda _, __, limit, ___: (0, limit)), 2),
+    "a row less per page": (D("total", window=lambda _, at, limit, __: (at, limit - 1)), 1),
+    "a row more per page": (D("page_size", window=lambda _, at, limit, __: (at, limit + 1)), 2),
+    "offsets above 50 refused": (
+        D("list", refuse=refuse_if(lambda _, fields: fields["offset"] > 50)),
+        101,
+    ),
+    "a hidden row": (D("list", change=hide_row(1)), 2),
+    "a hidden row in the middle": (D("list", change=hide_row(40)), 41),
+    "a row twice": (D("values", change=each_list(repeat_row)), 1),
+    "a row twice in long pages": (
+        D(
+            "values",
+            change=each_list(lambda w, it, reply: it["limit"] > 50 and repeat_row(w, it, reply)),
+        ),
+        1,
+    ),
+    "a total that grows": (
+        D("total", change=total_of(lambda w, *_: len(w.rows) + len(w.requests))),
+        0,
+    ),
+    "a total of a fraction": (D("fields", change=total_of(lambda w, *_: len(w.rows) + 0.5)), 0),
+    "a total that is true": (D("fields", change=total_of(lambda *_: True)), 0),
+    "empty names": (D("values", change=each_row(set_fields(name=""))), 2),
+    "equal names": (D("values", change=each_row(set_fields(name="planted"))), 2),
     # the order
     "an order by request": (D("same_request", arrange=shuffled(lambda w, _: len(w.requests))), 8),
     "an order by page": (
