@@ -75,10 +75,12 @@ def _judge_walk(record: Record, walk: Walk) -> Verdict:
 def _judge_part(record: Record) -> Verdict:
     """Judge a walk that used up its requests: the list is long, or the walk gets nowhere."""
     pages = record.readings("walk")
-    total = max([page.total for page in pages], default=0)
-    length = max([len(page.rows) for page in pages], default=0)
+    if not pages:
+        return NO_REPLY
+    total = max(page.total for page in pages)
+    length = max(len(page.rows) for page in pages)
     read = len({name for page in pages for name in page.names})
-    if pages and length == 1 < total:
+    if length == 1 < total:
         return wrong("a page has one function", _FAILS)
     if total > len(pages) * length:
         reach = f"{read} of {total} functions were read, as far as the requests reach"

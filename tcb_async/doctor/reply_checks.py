@@ -37,7 +37,7 @@ from tcb_async.doctor.words import (
     show_shape,
 )
 from tcb_async.errcodes import MISSING_ARGUMENT, NO_SUCH_ENDPOINT, is_environments_fault
-from tcb_async.exceptions import ApiError, ResponseError, TcbError
+from tcb_async.exceptions import ApiError, ResponseError, TcbError, TokenError
 from tcb_async.models import CHINA_STANDARD_TIME, Environment
 
 _SLOW = 10.0  # seconds of a reply
@@ -201,11 +201,11 @@ def check_words(record: Record) -> Verdict:
 
 def check_concurrency(record: Record) -> Verdict:
     """Eight requests at a time get their replies."""
-    group = [each for each in record.exchanges if each.probe == "concurrency"]
+    group = [each for each in record.list_exchanges() if each.probe == "concurrency"]
     together = group[:CONCURRENT]
-    if not together:
-        return NO_REPLY
     reads = [each.reading for each in together]
+    if not together or any(isinstance(read, TokenError) for read in reads):
+        return NO_REPLY
     refused = [read for read in reads if not isinstance(read, Reading | ResponseError)]
     answered = len(together) - len(refused)
     observed = f"{answered} of {len(together)} replies"
