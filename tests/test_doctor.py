@@ -128,7 +128,10 @@ class TestUnknown:
 
         report = await report_of(World(rows))
 
-        assert observed(report, "sort_key") == "unknown: add_time, ascending or mod_time, ascending"
+        assert (
+            observed(report, "sort_key")
+            == "unknown: sorted by add_time, ascending or mod_time, ascending"
+        )
 
     @pytest.mark.parametrize(("change", "verdict"), [("mod_time", "ok"), (None, "unknown")])
     async def test_zone_needs_a_recent_time(self, change, verdict):

@@ -1,7 +1,7 @@
 """The laws of ``doctor`` at every position: `tests/test_doctor.py` has a part of them.
 
-Pairs of deviations, with lists of 17 sizes; one and two failures at every request; and a server that
-fails, hangs or kills the token from any request on.
+Pairs of deviations, with lists of 17 sizes; one and two failures at every request; and a server
+that fails, hangs or kills the token from any request on.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def _find_address() -> str:
     """Return the address for reports, of the installed package."""
     urls = importlib.metadata.metadata("tcb-async").get_all("Project-URL") or []
     addresses = dict(url.split(", ", 1) for url in urls)
-    issues = "an issue in the repository of this code, form 'Report of tcb-async doctor'"
+    issues = "open an issue where you got this code, form 'Report of tcb-async doctor'"
     return addresses.get("Report") or addresses.get("Issues") or issues
 
 
@@ -123,13 +123,13 @@ def _print_report(
         screen.write(summary.encode() + b"\n\n" + table)
     else:
         _print_table(screen, report)
-        screen.out.print(f"{_count(report)}\n{summary}")
+        screen.out.print(f"\n{_count(report)}\n{summary}")
 
 
 def _count(report: Report) -> str:
     verdicts = [finding.verdict for finding in report.findings]
     right, wrong = verdicts.count("ok"), verdicts.count("differs")
-    return f"{right} as assumed, {wrong} differ, {verdicts.count('unknown')} unknown"
+    return f"{right} as assumed, {wrong} different, {verdicts.count('unknown')} unknown"
 
 
 def _print_table(screen: Screen, report: Report) -> None:
@@ -148,7 +148,7 @@ def _print_table(screen: Screen, report: Report) -> None:
         if is_wide:
             table.add_row(shown, Text(finding.check), observed)
         else:
-            table.add_row(shown, Text(f"{finding.check}: ", "bold") + observed)
+            table.add_row(shown, Text.assemble(finding.check, ": ", observed))
     screen.out.print(table)
 
 

@@ -98,7 +98,7 @@ def check_count(record: Record) -> Verdict:
     if not isinstance(count, int):
         return NO_REPLY
     if record.total is None or count == record.total:
-        return right("limit 1 has the same total")
+        return right("a request for one function has the same total")
     if has_changed_total(record):
         return CHANGED
     totals = f"total {count} with limit 1, {record.total} with limit {SMALL}"
@@ -220,7 +220,7 @@ def _find_shifted(record: Record) -> list[Reading]:
     return shifted
 
 
-_SHIFTED = unclear("offsets are not rows", "see the line about offsets")
+_SHIFTED = unclear("offsets are wrong", "see the line: an offset may be any number")
 _UNSTABLE = unclear("the order is not stable", "see the lines about the order")
 
 
@@ -240,7 +240,7 @@ def check_end(record: Record) -> Verdict:
         return _SHIFTED
     if repeated := _count_repeated(record, pages):
         return wrong(f"{repeated} functions that were read before", costs)
-    return unclear("functions after the total", "see the line about the total")
+    return unclear("functions after the total", "see the line: the total is the number of rows")
 
 
 def _count_repeated(record: Record, pages: list[Reading]) -> int:
@@ -271,12 +271,12 @@ def check_offset(record: Record) -> Verdict:
     if offsets and has_changed_order(record):
         return CHANGED
     if offsets:
-        return wrong(f"offset {_join(offsets)}: rows of a different offset", fails)
+        return wrong(f"offset {_join(offsets)} gets the rows of a different one", fails)
     if not is_stable:
         return _UNSTABLE
     if not unaligned:
         return unclear("fewer than 3 functions", DEPLOY)
-    return right(f"offset {_join(sorted({page.offset for page in unaligned}))}")
+    return right(f"such as {_join(sorted({page.offset for page in unaligned}))}")
 
 
 def _join(numbers: list[int]) -> str:
@@ -337,7 +337,7 @@ def check_sort_key(record: Record) -> Verdict:
         return unclear(f"fewer than {_FEW_ROWS} functions", DEPLOY)
     orders = [order for key in ("add_time", "mod_time", "name") for order in _get_orders(rows, key)]
     moves_down = "mod_time, ascending"
-    observed = " or ".join(orders)
+    observed = f"sorted by {' or '.join(orders)}"
     if not orders:
         return unclear("no field explains the order", "compare with the console")
     if moves_down not in orders:

@@ -90,7 +90,7 @@ def _check_rows(
             advice.update(f"`{name}` is missing in lists, too" for name in different)
         if unknown:
             differences.update(f"unknown {name}" for name in show(unknown))
-            advice.add(f"`tcb-async call {listing.path}` prints unknown fields")
+            advice.add("nothing to do: `tcb-async call` prints unknown fields")
     return sorted(differences), sorted(advice)
 
 

@@ -79,13 +79,13 @@ CHECKS = (
     ),
     Check(
         "missing_limit",
-        "a missing limit is 40101",
+        "a missing limit is refused with 40101",
         replies.check_missing_limit,
         ("missing_limit",),
     ),
     Check(
         "unknown_path",
-        "an unknown path is 40066",
+        "an unknown path is refused with 40066",
         replies.check_unknown_path,
         ("unknown_path",),
     ),

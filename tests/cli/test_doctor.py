@@ -56,7 +56,7 @@ class TestExitCode:
         ended = await diagnose(World(make_rows(ROWS), faults={17: BUSY, 18: BUSY}), "-f", "json")
 
         assert ended.code == 5
-        assert verdicts(ended)["a missing limit is 40101"] == "unknown"
+        assert verdicts(ended)["a missing limit is refused with 40101"] == "unknown"
 
     @pytest.mark.parametrize(
         ("errcode", "code", "said"),
@@ -157,7 +157,7 @@ class TestFormats:
         ended = await diagnose(World(make_rows(ROWS)))
 
         assert "Report of tcb-async doctor" in ended.err.splitlines()[-1]
-        assert re.search(r"^\d+ as assumed, 0 differ, \d+ unknown$", ended.out, re.MULTILINE)
+        assert re.search(r"^\d+ as assumed, 0 different, \d+ unknown$", ended.out, re.MULTILINE)
 
     @pytest.mark.parametrize(
         "urls", [["Report, https://a.test/new"], ["Issues, https://a.test/new", "Code, https://b"]]
