@@ -464,8 +464,8 @@ def _lines(field):
 
 
 def _differences(out):
-    """What a report accuses the server of. A fault may leave a check unknown, with its exit code."""
-    checks = json.loads(out)["checks"]
+    """What a report accuses the server of: a fault may leave a check unknown, with an exit code."""
+    checks = json.loads(out)["checks"] if out else []
     return [check["check"] for check in checks if check["verdict"] == "differs"]
 
 
