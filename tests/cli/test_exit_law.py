@@ -26,12 +26,11 @@ ENVS = ["dev-1", "prod-2"]
 EXPECTED = {"get", "pay", "put"}
 RESTLESS, REFUSED, BUSY_ONCE = "restless", "refused", "busy once"
 
-# Mostly the expected functions, so that exit code 0 is common.
 FUNCTIONS = st.sampled_from([EXPECTED] * 5 + [EXPECTED - {"put"}, EXPECTED | {"new"}, set()])
 ENVIRONMENT = st.tuples(
     st.sampled_from(["NORMAL"] * 4 + ["HALTED"]),
     FUNCTIONS,
-    st.sampled_from([""] * 8 + [RESTLESS, REFUSED, BUSY_ONCE]),
+    st.sampled_from([""] * 3 + [RESTLESS, REFUSED, BUSY_ONCE]),
 )
 """An environment: its status, its functions, and what happens when they are listed."""
 
@@ -61,14 +60,19 @@ class Merchant:
         return None if self.is_denied else (listed, unavailable)
 
 
-MERCHANT = st.builds(
+AS_EXPECTED = Merchant(
+    None, {"dev-1": ("NORMAL", EXPECTED, "")}, is_denied=False, shares_token=False
+)
+ANY_MERCHANT = st.builds(
     Merchant,
     st.sampled_from([None, None, None, ["dev-1"], ["dev-1", "prod-2"]]),
     st.dictionaries(st.sampled_from(ENVS), ENVIRONMENT, min_size=1)
     | st.dictionaries(st.sampled_from(ENVS), ENVIRONMENT),
-    st.sampled_from([False] * 9 + [True]),
-    st.sampled_from([False] * 4 + [True]),
+    st.sampled_from([False] * 6 + [True]),
+    st.sampled_from([False] * 3 + [True]),
 )
+# Mostly without a fault, so that exit code 0 is common.
+MERCHANT = st.one_of(*[st.just(AS_EXPECTED)] * 2, ANY_MERCHANT)
 
 
 @attrs.frozen
@@ -92,7 +96,7 @@ SESSION = st.builds(
     Session,
     st.fixed_dictionaries({APPIDS[0]: MERCHANT}, optional=dict.fromkeys(APPIDS[1:], MERCHANT)),
     st.sampled_from([True, True, False]),
-    st.sampled_from([False] * 6 + [True]),
+    st.sampled_from([False] * 9 + [True]),
     st.sets(st.sampled_from(APPIDS), max_size=1),
 )
 
