@@ -413,7 +413,7 @@ class InventoryRun:
                 if each not in as_defined or each[0] in again
             ]
             omitted = sorted(appid for appid, *_ in planned if appid not in definitions)
-            for appid in {*again, *omitted, *complete.keys() & unfinished}:
+            for appid in (*complete.keys() & unfinished, *omitted):
                 self._discard(appid)
             if omitted:  # no longer the run that was finished
                 database.execute(
