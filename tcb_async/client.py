@@ -478,8 +478,10 @@ class TcbClient:
         with forget_frames():  # of this call, whose arguments may contain a secret
             hidden = Hidden(path), Hidden(body), Hidden(query)
             del path, body, query
-            endpoint, fields = check_path(hidden[0]), check_fields("body", hidden[1])
-            arguments, encoded = check_query(hidden[2]), encode_body(fields)
+            endpoint = check_path(hidden[0])
+            fields = check_fields("body", hidden[1])
+            arguments = check_query(hidden[2])
+            encoded = encode_body(fields)
             secrets = (
                 *find_secrets(fields.reveal(), min_length=PIECE),
                 *find_secrets(arguments.reveal(), min_length=PIECE),
