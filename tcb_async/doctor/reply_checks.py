@@ -283,6 +283,8 @@ def check_token(record: Record) -> Verdict:
 def check_duration(record: Record) -> Verdict:
     """Replies arrive long before the time-out."""
     seconds = [each.seconds for each in record.exchanges if each.is_answered]
+    if not seconds:
+        return NO_REPLY
     observed = f"median {median(seconds):.2f} s, slowest {max(seconds):.2f} s"
     if max(seconds) >= _SLOW:
         return wrong(observed, "pass a larger --timeout than 30")
