@@ -37,8 +37,8 @@ SIZES = (0, 1, 2, 3, 4, 5, 7, 19, 20, 21, 40, 57, 99, 100, 101, 250, 1500)
 ROWS = 57
 TIMEOUT = 30.0
 OF_THE_LIST = {
-    "list", "count", "fields", "values", "total", "page_size", "end", "offset", "same_request",
-    "page_order", "sort_key", "times",
+    "list", "count", "fields", "values", "total", "page_size", "after_last", "offset",
+    "same_request", "page_order", "sort_key", "times",
 }  # fmt: skip
 NAMES = {check.name for check in CHECKS}
 FAULTS = {

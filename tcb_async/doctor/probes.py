@@ -101,7 +101,7 @@ async def _probe_huge(doctor: _Doctor) -> object:
     return await doctor.page(HUGE)
 
 
-async def _probe_end(doctor: _Doctor) -> object:
+async def _probe_after_last(doctor: _Doctor) -> object:
     # Offsets that are no multiple of the limit are a question of their own.
     total = doctor.record.total or 0
     limits = [limit for limit in range(1, SMALL + 1) if total % limit == 0]
@@ -164,7 +164,7 @@ PROBES: Mapping[str, Callable[[_Doctor], Awaitable[object]]] = {
     "huge": _probe_huge,
     "concurrency": _probe_concurrency,
     "walk": _probe_walk,
-    "end": _probe_end,
+    "after_last": _probe_after_last,
     "beyond": _probe_beyond,
     "offset": _probe_offset,
     "count": _probe_count,
@@ -178,7 +178,7 @@ PROBES: Mapping[str, Callable[[_Doctor], Awaitable[object]]] = {
 }
 
 
-NEED_A_PAGE = {"concurrency", "again", "huge", "end", "beyond", "offset", "last"}
+NEED_A_PAGE = {"concurrency", "again", "huge", "after_last", "beyond", "offset", "last"}
 
 
 async def examine(client: TcbClient, record: Record, *, may_repeat_token: bool = False) -> None:

@@ -537,13 +537,16 @@ DEVIATIONS = {
         D("page_size", window=lambda _, at, limit, __: (at, limit if limit <= 20 else 0)),
         21,
     ),
-    "rows repeated beyond the end": (D("end", window=repeat_last_page), 1),
+    "rows repeated beyond the end": (D("after_last", window=repeat_last_page), 1),
     "an error at the end": (
-        D("end", refuse=refuse_if(lambda world, it: it["offset"] >= max(1, len(world.rows)))),
+        D(
+            "after_last",
+            refuse=refuse_if(lambda world, it: it["offset"] >= max(1, len(world.rows))),
+        ),
         1,
     ),
     "an error far beyond the end": (
-        D("end", refuse=refuse_if(lambda world, it: it["offset"] > len(world.rows))),
+        D("after_last", refuse=refuse_if(lambda world, it: it["offset"] > len(world.rows))),
         0,
     ),
     "offsets rounded down": (
