@@ -3,6 +3,7 @@
 `nightly/tests/test_doctor_laws.py` has every position and more pairs.
 """
 
+import asyncio
 import itertools
 from datetime import datetime
 from random import Random
@@ -28,15 +29,18 @@ from rough_wechat import (
     set_fields,
 )
 
-from tcb_async import TcbError, TokenError, TransportError
-from tcb_async.doctor import CHECKS, MAX_REQUESTS, Record, diagnose, examine, judge
+from tcb_async import DriftError, TcbClient, TcbError, TokenError, TransportError
+from tcb_async.doctor import diagnose
+from tcb_async.doctor.probes import examine
+from tcb_async.doctor.record import MAX_REQUESTS, NoRequestsLeftError, Record, Walk
+from tcb_async.doctor.report import CHECKS, judge
 
 SIZES = (0, 1, 2, 3, 4, 5, 7, 19, 20, 21, 40, 57, 99, 100, 101, 250, 1500)
 ROWS = 57
 TIMEOUT = 30.0
 OF_THE_LIST = {
-    "list", "count", "fields", "values", "total", "page_size", "end", "offset", "same_request",
-    "page_order", "sort_key", "times",
+    "list", "count", "fields", "values", "total", "page_size", "after_last", "offset",
+    "same_request", "page_order", "sort_key", "times",
 }  # fmt: skip
 NAMES = {check.name for check in CHECKS}
 FAULTS = {
@@ -302,6 +306,74 @@ class TestAlwaysAReport:
 
         assert observed(report, "environments") == "unknown: not sent: interrupted"
         assert observed(report, "list").startswith("ok")
+
+
+class TestVerdicts:
+    """Results that no server gives at will."""
+
+    async def record_of(self, walk, *, is_changed):
+        events = {12: lambda world: world.rows.pop(3)} if is_changed else {}
+        record = await examine_world(World(make_rows(ROWS), events=events))
+        record.results["walk"] = walk
+        return judge(record)
+
+    @pytest.mark.parametrize(
+        ("walk", "is_changed", "expected"),
+        [
+            (DriftError("it changed"), True, "unknown: the list changed during the check"),
+            (DriftError("it changed"), False, "differs: it changed"),
+            (NoRequestsLeftError(""), True, "unknown: the list changed during the check"),
+            (NoRequestsLeftError(""), False, "differs: not finished after 1 pages"),
+        ],
+    )
+    async def test_walk_that_fails(self, walk, is_changed, expected):
+        report = await self.record_of(walk, is_changed=is_changed)
+
+        assert observed(report, "list").startswith(expected)
+
+    @pytest.mark.parametrize(
+        ("is_changed", "expected"),
+        [
+            (True, "unknown: the list changed during the check"),
+            (False, "differs: its replies contradict each other"),
+        ],
+    )
+    async def test_unsettled_walk(self, is_changed, expected):
+        names = tuple(row["name"] for row in make_rows(ROWS))
+
+        report = await self.record_of(Walk(names, is_unsettled=True), is_changed=is_changed)
+
+        assert observed(report, "list") == expected
+
+    async def test_refused_second_token(self):
+        def refuse(world, path, _fields, reply):
+            if path == STABLE and len(world.requests) > 1:
+                reply.clear()
+                reply.update(error(48001, "no"))
+
+        report = await report_of(World(make_rows(ROWS), [Deviation("", change=refuse)]))
+
+        assert observed(report, "token").startswith("differs: errcode 48001")
+
+    async def test_runtime_may_be_null(self):
+        null = Deviation("", change=each_row(set_fields(runtime=None)))
+
+        assert names_of(await report_of(World(make_rows(ROWS), [null])), "differs") == set()
+
+    async def test_empty_record(self):
+        report = judge(Record(ENV))
+
+        assert names_of(report, "unknown") == NAMES
+        assert not report.is_complete
+
+    async def test_token_that_never_arrives(self, leap):
+        async def hang():
+            leap(5 * TIMEOUT)
+            await asyncio.sleep(1e9)
+
+        async with serve(World([])) as server, TcbClient(hang, base_url=server.url) as client:
+            with pytest.raises(TransportError, match="no reply within 150 s"):
+                await diagnose(client, ENV)
 
 
 class TestPrivacy:

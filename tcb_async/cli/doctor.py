@@ -23,7 +23,10 @@ from tcb_async.cli.formats import format_rows
 from tcb_async.cli.options import FORMAT, Access, Env
 from tcb_async.cli.screen import Screen
 from tcb_async.client import TcbClient
-from tcb_async.doctor import MAX_REQUESTS, Finding, Record, Report, examine, judge
+from tcb_async.doctor import Finding, Report
+from tcb_async.doctor.probes import examine
+from tcb_async.doctor.record import MAX_REQUESTS, Record
+from tcb_async.doctor.report import judge
 from tcb_async.models import CHINA_STANDARD_TIME
 
 ReportFormat = Literal["table", "json", "markdown"]

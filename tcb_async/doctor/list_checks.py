@@ -37,7 +37,7 @@ from tcb_async.exceptions import ApiError, DriftError, TcbError, TransportError
 from tcb_async.models import CloudFunction
 
 _FEW_ROWS = 4  # fewer rows show no order
-_BEYOND = ("end", "beyond")  # the probes that request no row of the list
+_BEYOND = ("after_last", "beyond")  # the probes that request no row of the list
 _MISSING = f"`tcb-async list` is incomplete: {SEND}"
 _FAILS = f"`tcb-async list` fails: {SEND}"
 
@@ -46,7 +46,7 @@ _FAILS = f"`tcb-async list` fails: {SEND}"
 
 
 def check_list(record: Record) -> Verdict:
-    """The walk of `list` reads the list to its end."""
+    """The walk of `list` reads the whole list."""
     walk = record.results.get("walk")
     if isinstance(walk, Walk):
         return _judge_walk(record, walk)
@@ -190,7 +190,7 @@ def check_page_size(record: Record) -> Verdict:
 
 
 def _get_pages(record: Record) -> list[Reading]:
-    """Return the pages of the list, without those beyond its end."""
+    """Return the pages of the list, without those after its last row."""
     return [reading for reading in record.readings() if reading.probe not in _BEYOND]
 
 
@@ -224,8 +224,8 @@ _SHIFTED = unclear("offsets are wrong", "see the line: an offset may be any numb
 _UNSTABLE = unclear("the order is not stable", "see the lines about the order")
 
 
-def check_end(record: Record) -> Verdict:
-    """A request beyond the last row gets an empty page."""
+def check_after_last(record: Record) -> Verdict:
+    """A request for rows after the last one gets an empty page."""
     costs = "lists that shrink take more requests, or fail: run the command again"
     for probe in _BEYOND:
         error = record.results.get(probe)
@@ -244,7 +244,7 @@ def check_end(record: Record) -> Verdict:
 
 
 def _count_repeated(record: Record, pages: list[Reading]) -> int:
-    """Count the functions of pages beyond the end that are at other rows of the list."""
+    """Count the functions of these pages that are at other rows of the list."""
     known = _get_positions(_get_pages(record))
     names = {name for row in known.values() for name in row}
     repeated = [
@@ -331,7 +331,7 @@ def check_page_order(record: Record) -> Verdict:
 
 
 def check_sort_key(record: Record) -> Verdict:
-    """The list is not sorted by the last update, the latest at the end."""
+    """The list is not sorted by the last update, the latest below the others."""
     rows = max([reading.rows for reading in record.readings()], key=len, default=())
     if len(rows) < _FEW_ROWS:
         return unclear(f"fewer than {_FEW_ROWS} functions", DEPLOY)

@@ -45,6 +45,12 @@ class _Doctor:
     async def page(self, limit: int, offset: int = 0) -> FunctionPage:
         return await self.client.function_page(self.record.env, limit=limit, offset=offset)
 
+    async def try_once(self, limit: int, offset: int) -> FunctionPage | TcbError:
+        try:
+            return await self.once.function_page(self.record.env, limit=limit, offset=offset)
+        except TcbError as error:
+            return error.with_traceback(None)
+
     async def call(self, path: str, **body: object) -> dict[str, Any]:
         return await self.client.call(path, body, repeatable=True)
 
@@ -66,18 +72,12 @@ async def _probe_concurrency(doctor: _Doctor) -> object:
     pages = max(1, total // limit)
     requests = [(limit, limit * (at % pages)) for at in range(CONCURRENT - 1)]
     requests.append((1, max(0, total - 1)))  # the last row
-    replies = await asyncio.gather(
-        *(doctor.once.function_page(record.env, limit=some, offset=at) for some, at in requests),
-        return_exceptions=True,
-    )
+    replies = await asyncio.gather(*(doctor.try_once(*request) for request in requests))
     failed = [at for at, reply in enumerate(replies) if isinstance(reply, TcbError)]
     if len(failed) < MANY_FAILURES:
         for at in failed:
-            replies[at] = await doctor.page(*requests[at])
-    for reply in replies:
-        if isinstance(reply, BaseException) and not isinstance(reply, TcbError):
-            raise reply
-    return None
+            await doctor.page(*requests[at])
+    return len(failed)
 
 
 async def _probe_walk(doctor: _Doctor) -> object:
@@ -101,7 +101,7 @@ async def _probe_huge(doctor: _Doctor) -> object:
     return await doctor.page(HUGE)
 
 
-async def _probe_end(doctor: _Doctor) -> object:
+async def _probe_after_last(doctor: _Doctor) -> object:
     # Offsets that are no multiple of the limit are a question of their own.
     total = doctor.record.total or 0
     limits = [limit for limit in range(1, SMALL + 1) if total % limit == 0]
@@ -164,7 +164,7 @@ PROBES: Mapping[str, Callable[[_Doctor], Awaitable[object]]] = {
     "huge": _probe_huge,
     "concurrency": _probe_concurrency,
     "walk": _probe_walk,
-    "end": _probe_end,
+    "after_last": _probe_after_last,
     "beyond": _probe_beyond,
     "offset": _probe_offset,
     "count": _probe_count,
@@ -178,7 +178,7 @@ PROBES: Mapping[str, Callable[[_Doctor], Awaitable[object]]] = {
 }
 
 
-NEED_A_PAGE = {"concurrency", "again", "huge", "end", "beyond", "offset", "last"}
+NEED_A_PAGE = {"concurrency", "again", "huge", "after_last", "beyond", "offset", "last"}
 
 
 async def examine(client: TcbClient, record: Record, *, may_repeat_token: bool = False) -> None:

@@ -92,7 +92,7 @@ class Reading:
 
 @attrs.frozen
 class Walk:
-    """A walk that reached the end of the list."""
+    """A walk that read the whole list."""
 
     names: tuple[str, ...]
     is_unsettled: bool

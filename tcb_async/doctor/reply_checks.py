@@ -151,7 +151,7 @@ def check_environments(record: Record) -> Verdict:
         follows = "; ".join(advice) or "nothing to do: `tcb-async environments` prints it"
         return wrong(", ".join(dict.fromkeys(differences)), follows)
     if record.env not in {each.env for each in environments}:
-        return unclear("ENV is not among them", "nothing to do if another account shares it")
+        return unclear("ENV is not among them", "nothing to do if a different account shares it")
     return right("as documented")
 
 
@@ -207,8 +207,7 @@ def check_concurrency(record: Record) -> Verdict:
     if not together or any(isinstance(read, TokenError) for read in reads):
         return NO_REPLY
     refused = [read for read in reads if not isinstance(read, Reading | ResponseError)]
-    answered = len(together) - len(refused)
-    observed = f"{answered} of {len(together)} replies"
+    observed = f"{len(together) - len(refused)} of {len(together)} replies"
     peak = max(each.in_flight for each in together)
     if len(refused) >= MANY_FAILURES:
         reasons = {describe(read) for read in refused if read is not None}
@@ -283,6 +282,8 @@ def check_token(record: Record) -> Verdict:
 def check_duration(record: Record) -> Verdict:
     """Replies arrive long before the time-out."""
     seconds = [each.seconds for each in record.exchanges if each.is_answered]
+    if not seconds:
+        return NO_REPLY
     observed = f"median {median(seconds):.2f} s, slowest {max(seconds):.2f} s"
     if max(seconds) >= _SLOW:
         return wrong(observed, "pass a larger --timeout than 30")

@@ -45,10 +45,15 @@ CHECKS = (
         "total",
         "the total is the number of rows",
         lists.check_total,
-        ("walk", "end", "concurrency"),
+        ("walk", "after_last", "concurrency"),
     ),
     Check("page_size", "a page has up to 100 functions", lists.check_page_size, ("walk",)),
-    Check("end", "a page beyond the end is empty", lists.check_end, ("end", "beyond")),
+    Check(
+        "after_last",
+        "a page after the last row is empty",
+        lists.check_after_last,
+        ("after_last", "beyond"),
+    ),
     Check("offset", "an offset may be any number", lists.check_offset, ("offset", "walk")),
     Check(
         "same_request",
@@ -67,7 +72,7 @@ CHECKS = (
     Check("words", "statuses and runtimes are documented", replies.check_words, ("walk",)),
     Check(
         "concurrency",
-        "8 requests at a time are answered",
+        "8 requests at a time get replies",
         replies.check_concurrency,
         ("concurrency",),
     ),
@@ -118,7 +123,7 @@ class Report:
     """The findings about one environment.
 
     Attributes:
-        findings: One for each check, the most important first.
+        findings: One for each check, in the order of importance.
         requests: The number of requests that were sent.
         is_complete: Whether every probe got a reply.
     """

@@ -20,7 +20,7 @@ from rough_wechat import (
 from terminal import env_for, run, run_here, start
 
 from tcb_async.cli import doctor
-from tcb_async.doctor import CHECKS
+from tcb_async.doctor.report import CHECKS
 from tcb_async.emulator import Emulator
 
 ROWS = 57

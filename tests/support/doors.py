@@ -585,6 +585,7 @@ NOT_DOORS = {
     "used by the door `TcbClient.functions`": {"FunctionPager", "TcbClient"},
     "used by the door `InventoryStore`": {"InventoryRun"},
     "used by the door `compare`": {"read_functions"},
+    "probes of the door `$ doctor`: tests/test_doctor.py": {"Finding", "Report", "diagnose"},
     "used by the door `fastapi`": {
         "ClientDep", "client", "error_handler", "lifespan", "problem_of", "status_of",
     },

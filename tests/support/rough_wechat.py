@@ -18,7 +18,9 @@ from constants import APPID, APPSECRET, ENV, ENVIRONMENTS, LIST, STABLE
 from raw_server import RawServer, http_reply
 
 from tcb_async import RetryPolicy, StableToken, TcbClient
-from tcb_async.doctor import MAX_REQUESTS, Record, examine, judge
+from tcb_async.doctor.probes import examine
+from tcb_async.doctor.record import MAX_REQUESTS, Record
+from tcb_async.doctor.report import judge
 
 BEIJING = timezone(timedelta(hours=8))
 _FEW = 7
@@ -537,13 +539,16 @@ DEVIATIONS = {
         D("page_size", window=lambda _, at, limit, __: (at, limit if limit <= 20 else 0)),
         21,
     ),
-    "rows repeated beyond the end": (D("end", window=repeat_last_page), 1),
+    "rows repeated beyond the end": (D("after_last", window=repeat_last_page), 1),
     "an error at the end": (
-        D("end", refuse=refuse_if(lambda world, it: it["offset"] >= max(1, len(world.rows)))),
+        D(
+            "after_last",
+            refuse=refuse_if(lambda world, it: it["offset"] >= max(1, len(world.rows))),
+        ),
         1,
     ),
     "an error far beyond the end": (
-        D("end", refuse=refuse_if(lambda world, it: it["offset"] > len(world.rows))),
+        D("after_last", refuse=refuse_if(lambda world, it: it["offset"] > len(world.rows))),
         0,
     ),
     "offsets rounded down": (
