@@ -26,8 +26,8 @@ _NAMES = {
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 _SUBJECTS = frozenset({
-    "client", "compare", "cursor", "doctor", "emulator", "errcodes", "exceptions", "fastapi", "inventory",
-    "models", "observer", "otel", "pagination", "retry", "tokens", "watch",
+    "client", "compare", "cursor", "doctor", "emulator", "errcodes", "exceptions", "fastapi",
+    "inventory", "models", "observer", "otel", "pagination", "retry", "tokens", "watch",
 })  # fmt: skip
 
 __all__ = list(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll] - it reads `__init__.pyi`
