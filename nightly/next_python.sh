@@ -23,8 +23,10 @@ mount --make-rslave "$root/dev"
 # Packages are fetched here, where pip is configured; the folder has no network.
 python3 -m venv "$root/fetch"
 fetch="$root/fetch/bin/pip --disable-pip-version-check"
-$fetch download -q --only-binary=:all: --python-version "$python" -d "$root/wheels" \
-  -r requirements-test.txt
+$fetch download -q --no-deps --python-version "$python" -d "$root/wheels" -r requirements-test.txt
+for source in "$root"/wheels/*.tar.gz; do  # of pure Python: compiled packages have wheels
+  $fetch wheel -q --no-deps -w "$root/wheels" "$source"
+done
 $fetch wheel -q --no-deps -w "$root/wheels" .
 rm -rf "$root/fetch"
 
