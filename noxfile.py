@@ -20,8 +20,11 @@ OLDEST, WIDESPREAD = PYTHONS[0], "3.13"
 # `python -m pytest` would import the checkout instead of the installed wheel. The order is fixed,
 # so that CI gives the same result for the same commit.
 PYTEST = ("pytest", "-n", "4", "-p", "no:randomly")
-LOCKED, LOCKED_NIGHTLY = "requirements-dev.txt", "requirements-nightly.txt"
-EVERYTHING = ("-e", ".", "-r", "pyproject.toml", "--all-extras", "--group", "dev")
+# The tools of a contributor; these and the examples of the documentation; all that a night needs.
+LOCKED_DEV, LOCKED = "requirements-dev.txt", "requirements-examples.txt"
+LOCKED_NIGHTLY = "requirements-nightly.txt"
+GROUPS = ("--group", "dev", "--group", "examples")
+EVERYTHING = ("-e", ".", "-r", "pyproject.toml", "--all-extras", *GROUPS)
 COMPILE = ("uv", "pip", "compile", "--quiet", "pyproject.toml", "--all-extras")
 
 
@@ -30,7 +33,7 @@ PUBLISHER = ("twine==6.1.0", "packaging==25.0")
 
 
 def install(session: nox.Session, *requirements: str, locked: str = LOCKED) -> None:
-    """Install the locked versions; without requirements, the package, its extras and `dev`."""
+    """Install the locked versions; without requirements, the package with everything for tests."""
     requirements = requirements or EVERYTHING
     session.install("--constraint", locked, "--build-constraint", locked, *requirements)
 
@@ -88,7 +91,7 @@ def lowest(session: nox.Session) -> None:
     versions = f"{session.virtualenv.location}/lowest.txt"
     session.run(*COMPILE, "--no-deps", "--resolution", "lowest-direct", "-o", versions)
     # With the group, uv replaces tools that do not work with the lowest versions.
-    session.install("-r", versions, "--group", "dev")
+    session.install("-r", versions, *GROUPS)
     session.run(*PYTEST, *session.posargs)
 
 
@@ -147,13 +150,14 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def lock(session: nox.Session) -> None:
-    """Write the latest versions of all packages: for contributors, for a night, for the tests."""
+    """Write the latest versions of all packages, in one file for each purpose."""
     session.install("uv")
     plain = ("--no-emit-index-url", "--no-annotate", "--no-header")
     pin = (*COMPILE, "--universal", "--python-version", OLDEST, *plain)
     for groups, locked in (
-        (("dev",), LOCKED),
-        (("dev", "nightly"), LOCKED_NIGHTLY),
+        (("dev", "examples"), LOCKED),
+        (("dev",), LOCKED_DEV),
+        (("dev", "examples", "nightly"), LOCKED_NIGHTLY),
         (("test",), "requirements-test.txt"),
     ):
         chosen = [word for group in groups for word in ("--group", group)]

@@ -36,8 +36,8 @@ _LONGEST_RID = 96  # characters, fewer than an access token has
 # No credential matches: an appsecret is 32 hexadecimal digits, and a ticket has an @.
 _RID = re.compile(
     r"(?:\brid:\s*(?P<rid>[0-9a-f]{1,16}(?:-[0-9a-f]{1,16})*)"
-    r"|\bhints?:\s*\[\s*(?:req_id:\s*)?(?![0-9a-f]{32}\s*\])"
-    rf"(?P<hint>[^\]@]{{0,{_LONGEST_RID}}}?)\s*\])$",
+    r"|\bhints?:\s*+\[\s*+(?:req_id:\s*+)?(?![0-9a-f]{32}\s*+\])"
+    rf"(?P<hint>[^\]@]{{0,{_LONGEST_RID}}})\])$",
     re.IGNORECASE,
 )
 _RID_ENDS = 2 * _LONGEST_RID  # characters at the end of an errmsg: the id and its label
@@ -171,7 +171,7 @@ def _split_rid(errmsg: str) -> tuple[str, str]:
     if match is None:
         return errmsg, ""
     text = errmsg[: start + match.start()].rstrip(" ,")
-    return text, match["rid"] or match["hint"]
+    return text, match["rid"] or match["hint"].rstrip()
 
 
 def _show_tcb_code(tcb_code: str | None, pieces: Collection[str]) -> str | None:

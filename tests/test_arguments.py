@@ -108,14 +108,6 @@ def test_unknown_keyword_names_the_right_one(name, right):
         assert "planted" not in "".join(shown)
 
 
-async def test_page_refuses_a_bad_limit_and_offset():
-    async with TcbClient("T") as client:
-        with pytest.raises(ConfigurationError, match=r"limit=0: .* 1 or more"):
-            await client.function_page("test-1", limit=0)
-        with pytest.raises(ConfigurationError, match=r"offset=-1: .* 0 or more"):
-            await client.function_page("test-1", offset=-1)
-
-
 @pytest.mark.parametrize(
     "base_url",
     [
@@ -220,15 +212,3 @@ def test_client_refuses_wrong_types_and_values_out_of_range(argument, value, rig
 
     assert str(caught.value).startswith(argument)
     assert right in str(caught.value)
-
-
-async def nothing():
-    return
-    yield
-
-
-@pytest.mark.parametrize("since", [5, "login", [{"name": "login"}], ["login"], nothing()])
-async def test_watch_refuses_a_since_that_is_not_a_listing(since):
-    async with TcbClient("T") as client:
-        with pytest.raises(ConfigurationError, match=r"since=.* a list of CloudFunctions"):
-            client.watch_functions("test-1", since=since)  # type: ignore[arg-type]

@@ -532,7 +532,7 @@ WRONG = {
     "offset": [-1, "20", 2.5, True, 10**400, None],
     "interval": SECONDS,
     "timeout": SECONDS,
-    "since": [5, "login", ["login"]],
+    "since": [5, "login", ["login"], [{"name": "login"}]],
     "component_appid": ["", " ", 5],
     "searchkey": ["", 5],
     "page_size": [*NUMBERS, 1],

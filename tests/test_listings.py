@@ -6,6 +6,8 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from raw_server import http_reply
 
 import tcb_async
@@ -226,3 +228,29 @@ def test_time_in_unix_seconds_is_understood(seconds):
 def test_reply_that_is_not_as_documented_is_a_response_error(listing, reply):
     with pytest.raises(ResponseError, match=listing.path):
         decode(reply, listing)
+
+
+@pytest.mark.parametrize("text", ["", "x", "0", "2026-13-01 00:00:00", "2026-1-1", "15:34:59"])
+def test_unreadable_time_costs_no_exception(text, monkeypatch):
+    """In a reply of 60,000 rows, exceptions would occupy the event loop."""
+
+    class NeverParsed(datetime):
+        @classmethod
+        def fromisoformat(cls, text):
+            raise AssertionError(text)
+
+    monkeypatch.setattr(_listings, "datetime", NeverParsed)
+    assert _listings._read_time(text, UTC) is None
+
+
+@given(st.datetimes(timezones=st.none() | st.just(UTC)), st.sampled_from(["T", " ", "x"]))
+def test_every_iso_time_is_read(time, separator):
+    week = "{}-W{:02}-{}".format(*time.isocalendar())
+    for text in (
+        time.isoformat(separator),
+        time.isoformat(separator, "minutes"),
+        time.strftime(f"{time.year:04}%m%d{separator}%H%M%S"),
+        time.date().isoformat(),
+        *([f"{week}T10:00", week] if len(week) == 10 else []),
+    ):
+        assert _listings._read_time(text, UTC) == datetime.fromisoformat(text)

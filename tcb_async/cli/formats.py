@@ -39,6 +39,7 @@ TABLE: Format = "table"
 STORES = (".sqlite", ".sqlite3", ".db")  # suffixes of an inventory's SQLite file
 
 _FORMULA = re.compile("(?:^|(?<=[,;\t\r\n]))(?=[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
+_MARKUP = re.compile(r"([\\|`*_<\[])")
 _NEEDS_QUOTES = re.compile('[,;"\t\r\n]')
 
 
@@ -115,7 +116,7 @@ class _Markdown(Document):
 
     def _cell(self, value: str | int | None) -> str:
         text = escape_unprintable("" if value is None else str(value), json.dumps)
-        return re.sub(r"([\\|`*_<\[])", r"\\\1", text)
+        return _MARKUP.sub(r"\\\1", text)
 
 
 def _format_line(cells: Iterable[str]) -> bytes:

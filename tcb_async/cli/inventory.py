@@ -24,7 +24,7 @@ from rich.progress import TimeRemainingColumn
 from tcb_async.cli.account_sources import choose_accounts
 from tcb_async.cli.exits import MISSING, run_command
 from tcb_async.cli.files import check_file, open_output, output_path
-from tcb_async.cli.formats import FORMATS, STORES, TABLE, Format, choose_format
+from tcb_async.cli.formats import FIELDS, FORMATS, STORES, TABLE, Format, choose_format
 from tcb_async.cli.options import (
     ACCOUNTS,
     OUTPUT,
@@ -49,10 +49,7 @@ if TYPE_CHECKING:
         RunProgress,
     )
 
-_COLUMNS = (
-    "appid", "env", "name", "status", "runtime", "add_time", "mod_time", "first_seen_run",
-    "last_seen_run", "stale",
-)  # fmt: skip
+_COLUMNS = ("appid", "env", *FIELDS, "first_seen_run", "last_seen_run", "stale")
 
 inventory_command: App = App(
     name="inventory",

@@ -42,6 +42,10 @@ _INSTEAD_OF_COMMANDS = {
 """Words of other programs that users type in place of a command."""
 
 
+# Tokens and appsecrets are longer than the names of functions and environments usually are.
+_SHORT_NAME = re.compile(r"[\w.*-]{1,24}")
+
+
 def explain(error: cyclopts.CycloptsError, commands: Sequence[str]) -> str:
     """Name the problem, and the words to type instead."""
     match error:
@@ -87,8 +91,7 @@ def _explain_command(words: Sequence[str], commands: Sequence[str]) -> str:
 
 
 def _explain_extra(word: str) -> str:
-    # Tokens and appsecrets are longer than the names of functions and environments usually are.
-    name = f" {word!r}" if re.fullmatch(r"[\w.*-]{1,24}", word) else ""
+    name = f" {word!r}" if _SHORT_NAME.fullmatch(word) else ""
     return f"there is an extra argument{name}: leave it out"
 
 

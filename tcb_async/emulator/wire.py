@@ -110,9 +110,13 @@ class Refused(Exception):  # noqa: N818 - a reply, not an error of the emulator
         self.errmsg = errmsg
 
 
+_REQUEST_ID = re.compile(r"(?:rid: [0-9a-f-]+|hints?: \[[^\[\]]*\])$")
+_LONGEST_ID = 192  # characters, with its label
+
+
 def has_request_id(errmsg: str) -> bool:
     """Whether a text has a request id of its own at its end: ``rid: …`` or ``hint: […]``."""
-    return re.search(r"(?:rid: [0-9a-f-]+|hints?: \[[^\]]*\])\s*$", errmsg) is not None
+    return _REQUEST_ID.search(errmsg.rstrip()[-_LONGEST_ID:]) is not None
 
 
 _CHINA = timezone(timedelta(hours=8))

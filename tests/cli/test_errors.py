@@ -1,6 +1,5 @@
 """Every error is one sentence on stderr, and an exit code."""
 
-import itertools
 import os
 import re
 import sys
@@ -62,18 +61,6 @@ async def test_a_busy_service_and_a_blocking_proxy_exit_with_5(emulator, fault, 
     assert (ended.code, ended.out) == (5, "")
     assert is_one_sentence(ended.err)
     assert re.findall(r"\w+ \w+ (?:attempts|tries)", ended.err) == attempts, "said once"
-
-
-@pytest.mark.parametrize("words", [["count", ENV], ["list", ENV], ["environments"]])
-async def test_text_of_the_server_stays_in_the_sentence(emulator, words):
-    errmsg = "no\r\ntcb-async: done\x1b[2J\u2028hint: [a\nb]"
-    emulator.script(itertools.repeat(Fault.errcode(-604101, errmsg)))
-
-    ended = await run(*words, env=env_for(emulator))
-
-    assert is_one_sentence(ended.err)
-    assert ended.err[:-1].isprintable()
-    assert r"no\r\ntcb-async: done\x1b[2J" in ended.err
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from terminal import ENV, Screen, env_for, rows_in, run, start
 from tcb_async import CloudFunction
 from tcb_async.cli import files as output_files
 from tcb_async.cli import formats
-from tcb_async.cli.formats import FIELDS, FORMATS
+from tcb_async.cli.formats import FIELDS, FORMATS, format_rows
 from tcb_async.emulator import Fault
 
 DOCUMENTS = ["csv", "json", "ndjson"]
@@ -369,3 +369,10 @@ def test_table_shows_numbers():
     shown = formats.format_rows(rows, ["name", "rows"], formats.TABLE, is_escaped=False)
 
     assert shown.decode().split() == ["name", "rows", "a", "0", "b", "–"]
+
+
+def test_markdown_of_a_name_is_escaped():
+    name = r"\a|b`c*d_e<f>[g](h)"
+    rows = format_rows([CloudFunction(name, "Active")], ["name"], "markdown", is_escaped=False)
+
+    assert rows.decode().splitlines()[-1] == r"| \\a\|b\`c\*d\_e\<f>\[g](h) |"

@@ -8,6 +8,7 @@ import re
 import socket
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
@@ -247,6 +248,12 @@ class TestRecord:
             assert [asked.number for asked in asker.emulator.requests] == [4, 5, 6]
             assert asker.emulator.counts == {LIST: 1, CLASSIC: 5}
             assert asker.emulator.counts[STABLE] == 0
+
+    def test_ten_thousand_requests_are_stored(self):
+        emulator = Emulator()
+        for number in range(10_002):
+            emulator._journal.begin(SimpleNamespace(number=number, path=LIST))
+        assert [each.number for each in emulator.requests] == list(range(2, 10_002))
 
     async def test_no_secret_shows_in_record_repr_or_log(self, wechat, caplog):
         caplog.set_level(logging.DEBUG)

@@ -13,7 +13,6 @@ from constants import APPSECRET, AUTHORIZER, COMPONENT, ENVIRONMENTS, LIST, PLAT
 from hand_clock import HandClock
 from leaks import eventually, no_leaks
 from merchants import Platform
-from token_fixtures import never
 
 from tcb_async import (
     Account,
@@ -611,30 +610,6 @@ class TestEnds:
 
 
 class TestArguments:
-    @pytest.mark.parametrize("accounts", ["wx0123456789abcdef", 3, None])
-    def test_accounts_of_the_wrong_type_are_refused(self, accounts):
-        client = TcbClient("unused-token")
-        with pytest.raises(ConfigurationError, match="accounts is of type"):
-            Inventory(client, accounts)  # type: ignore[arg-type]
-
-    @pytest.mark.parametrize("page_size", [0, 1, "20"])
-    async def test_a_wrong_page_size_is_refused_by_the_call(self, page_size):
-        async with TcbClient("unused-token", base_url="http://127.0.0.1:1") as client:
-            with pytest.raises(ConfigurationError, match=r"^page_size="):
-                Inventory(client, [], page_size=page_size)
-            with pytest.raises(ConfigurationError, match=r"^page_size="):
-                await list_account(client, Account(APPID, "a-token"), page_size=page_size)
-
-    @pytest.mark.parametrize("client", [None, "a-token", TcbClient])
-    async def test_a_client_that_is_none_is_named(self, client):
-        is_no_client = pytest.raises(ConfigurationError, match=r"^client is .* such as TcbClient")
-        with is_no_client:
-            Inventory(client, [])
-        with is_no_client:
-            await list_account(client, Account(APPID, "a-token"))
-        with is_no_client:
-            platform_accounts(client, on_rotate=never)
-
     async def test_other_objects_are_refused(self):
         async with TcbClient("unused-token") as client:
             accounts = iter([Account(APPID, "unused-token", envs=[]), "wx0123456789abcdef"])

@@ -551,11 +551,6 @@ class TestDefinitions:
             await self.unfinished(tmp_path, *accounts)
         assert [run.planned_at for run in store.runs()] == [None]
 
-    @pytest.mark.parametrize("accounts", [None, 5, "wx1"])
-    def test_no_list_at_all_is_refused_by_the_call(self, run, accounts):
-        with pytest.raises(ConfigurationError, match=r"^accounts is of type"):
-            run.unfinished(accounts)
-
     async def test_reading_accounts_does_not_block_the_loop(self, run):
         turns = []
 

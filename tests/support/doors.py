@@ -39,7 +39,7 @@ from tcb_async import (
     platform_accounts,
 )
 from tcb_async.compare import compare, read_functions
-from tcb_async.emulator import Emulator
+from tcb_async.emulator import Emulator, state
 from tcb_async.emulator.state import AccessTokens
 from tcb_async.inventory import InventoryStore
 from tcb_async.otel import Telemetry
@@ -697,14 +697,18 @@ def with_timing(make, timing):
 
 @pytest.fixture
 def issued(monkeypatch):
-    """Every token that an emulator issues, and the other secrets."""
-    secrets, issue = [SECRET, TICKET], AccessTokens.issue
+    """Every secret that an emulator issues, and those of the app and the platform."""
+    secrets = [SECRET, TICKET]
 
-    def note(tokens, *args, **kwargs):
-        secrets.append(issue(tokens, *args, **kwargs))
-        return secrets[-1]
+    def note(make):
+        def made(*args, **kwargs):
+            secrets.append(make(*args, **kwargs))
+            return secrets[-1]
 
-    monkeypatch.setattr(AccessTokens, "issue", note)
+        return made
+
+    monkeypatch.setattr(AccessTokens, "issue", note(AccessTokens.issue))
+    monkeypatch.setattr(state, "make_secret", note(state.make_secret))  # refresh tokens
     return secrets
 
 

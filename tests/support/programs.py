@@ -46,7 +46,7 @@ def needs(program):
 
 
 def needs_package(module):
-    """Import a module of the group ``dev``; skips the test if its package is not installed."""
+    """Import a module that ``test`` lacks; skips the test if its package is not installed."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -54,7 +54,7 @@ def needs_package(module):
 
 
 def lacking(package):
-    files = "requirements-dev.txt (for nightly/: requirements-nightly.txt)"
+    files = "requirements-examples.txt (for nightly/: requirements-nightly.txt)"
     return f"{package} is not installed: pip install -r {files}"
 
 

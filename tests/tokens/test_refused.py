@@ -9,6 +9,7 @@ from leaks import eventually
 from token_fixtures import PlainStore, a_turn, open_api, stable, stored_key, walk, wechat
 
 from tcb_async import (
+    ClientClosedError,
     RateLimitError,
     SystemBusyError,
     TcbClient,
@@ -316,3 +317,12 @@ class TestForced:
             assert [len(functions) for functions in await listings] == [57] * 3
 
         assert emulator.counts[STABLE] == 2
+
+    async def test_closed_copy_sends_no_forced_refresh(self, emulator, client, provider):
+        copy = client.with_token(provider)
+        await copy.aclose()
+
+        with pytest.raises(ClientClosedError):
+            await copy.force_refresh_token()
+
+        assert emulator.requests == ()

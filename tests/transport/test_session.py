@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import itertools
+import os
 import warnings
 from weakref import ref
 
@@ -294,3 +295,24 @@ async def test_client_may_be_closed_by_its_own_task():
     await asyncio.wait_for(client._transport.spawn(client.aclose()), 60)
 
     assert client.closed
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+async def test_a_forked_child_leaves_the_connections_of_its_parent(
+    emulator, is_closed, monkeypatch
+):
+    """Whether the child closes the client or forgets it."""
+    emulator.deploy(ENV)
+    client = TcbClient(emulator.token, base_url=emulator.url)
+    await client.count_functions(ENV)
+    session = client._transport.get_session()
+    with monkeypatch.context() as child:
+        child.setattr(os, "getpid", lambda: -1)
+        if is_closed:
+            await client.aclose()
+        del client
+        gc.collect()
+
+        assert not session.closed
+        assert len(session.connector._conns) == 1
+    await session.close()
