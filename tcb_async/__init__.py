@@ -25,17 +25,25 @@ _NAMES = {
     "watch": "FunctionChange changes",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
+_SUBJECTS = frozenset({
+    "client", "compare", "cursor", "emulator", "errcodes", "exceptions", "fastapi", "inventory",
+    "models", "observer", "otel", "pagination", "retry", "tokens", "watch",
+})  # fmt: skip
 
 __all__ = list(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll] - it reads `__init__.pyi`
 
 
 def __getattr__(name: str) -> object:
+    value: object
     if name in _MODULES:
-        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    if name in {module.partition(".")[0] for module in _NAMES}:
-        return import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    elif name in _SUBJECTS:
+        value = import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value  # a second access does not call this function
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, *_SUBJECTS, "__version__"])

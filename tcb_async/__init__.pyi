@@ -1,5 +1,20 @@
 # The public names, for type checkers: `tcb_async` loads each at its first use.
 
+from tcb_async import client as client
+from tcb_async import compare as compare
+from tcb_async import cursor as cursor
+from tcb_async import emulator as emulator
+from tcb_async import errcodes as errcodes
+from tcb_async import exceptions as exceptions
+from tcb_async import fastapi as fastapi
+from tcb_async import inventory as inventory
+from tcb_async import models as models
+from tcb_async import observer as observer
+from tcb_async import otel as otel
+from tcb_async import pagination as pagination
+from tcb_async import retry as retry
+from tcb_async import tokens as tokens
+from tcb_async import watch as watch
 from tcb_async.client import ClientOptions as ClientOptions
 from tcb_async.client import FunctionPager as FunctionPager
 from tcb_async.client import TcbClient as TcbClient

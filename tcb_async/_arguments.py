@@ -15,13 +15,22 @@ import re
 import sys
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Literal, TypedDict, TypeGuard, TypeVar, cast
+from datetime import timedelta, timezone
+from typing import Any, TypeGuard, TypeVar, cast
 from urllib.parse import urlsplit
 
 import attrs
 
-from tcb_async._redact import MASK, Hidden, Secret, hide_all_like_a_token, wrap_secrets
-from tcb_async.exceptions import ConfigurationError, ResumePoint
+from tcb_async._redact import (
+    MASK,
+    Hidden,
+    Secret,
+    hide_all_like_a_token,
+    hide_misplaced,
+    is_like_a_secret,
+    wrap_secrets,
+)
+from tcb_async.exceptions import ConfigurationError
 
 DEFAULT_BASE_URL = "https://api.weixin.qq.com"
 DEFAULT_CONCURRENCY = 8
@@ -37,6 +46,7 @@ DEFAULT_DEADLINE = 60.0
 DEFAULT_WATCH_INTERVAL = 30.0
 DEFAULT_WAIT_INTERVAL = 2.0
 DEFAULT_WAIT_TIMEOUT = 300.0
+CHINA_STANDARD_TIME = timezone(timedelta(hours=8))  # the zone in which WeChat's times are read
 
 # The variables that `TcbClient.from_env` and the command line read.
 BASE_URL = "TCB_BASE_URL"
@@ -53,16 +63,24 @@ T = TypeVar("T")
 
 
 def check_env(env: object) -> str:
+    if isinstance(env, str) and is_like_a_secret(env):
+        raise ConfigurationError(
+            "env looks like a token or an appsecret, which is not shown: must be the id of an "
+            "environment, such as 'test-777bb9'",
+            argument="env",
+        )
     if isinstance(env, str) and env and env == env.strip() and env.isprintable():
         return env
     around = isinstance(env, str) and env.strip() not in ("", env)
     more = "; it has white space around it" if around else ""
-    raise _make_error("env", env, f"must be the id of an environment, such as 'test-777bb9'{more}")
+    raise make_argument_error(
+        "env", env, f"must be the id of an environment, such as 'test-777bb9'{more}"
+    )
 
 
 def check_text(name: str, value: object) -> str:
     if not isinstance(value, str) or not value:
-        raise _make_error(name, value, "must be a str, and not empty")
+        raise make_argument_error(name, value, "must be a str, and not empty")
     return value
 
 
@@ -73,7 +91,7 @@ def check_count(name: str, value: object, *, minimum: int, maximum: int | None =
         if value > sys.maxsize:
             maximum = maximum or sys.maxsize
     bounds = f", {minimum} or more" if maximum is None else f" from {minimum} to {maximum}"
-    raise _make_error(name, value, f"must be a whole number{bounds}")
+    raise make_argument_error(name, value, f"must be a whole number{bounds}")
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -83,7 +101,7 @@ def is_number(value: object) -> TypeGuard[float]:
 def check_seconds(name: str, value: object) -> float:
     if is_number(value) and 0 < value <= sys.float_info.max:
         return float(value)
-    raise _make_error(name, value, "must be a number of seconds above 0")
+    raise make_argument_error(name, value, "must be a number of seconds above 0")
 
 
 def check_instance(name: str, value: object, kind: type, example: str) -> None:
@@ -96,7 +114,7 @@ def check_instance(name: str, value: object, kind: type, example: str) -> None:
 def check_methods(name: str, value: object, *methods: str) -> None:
     if isinstance(value, type) or not all(callable(getattr(value, each, None)) for each in methods):
         right = f"must be an object with the methods {' and '.join(methods)}"
-        raise _make_error(name, value, right)
+        raise make_argument_error(name, value, right)
 
 
 def make_validator(
@@ -118,12 +136,12 @@ def check_names(name: str | list[str] | tuple[str, ...]) -> tuple[str, ...]:
     if names and all(isinstance(name, str) and name and name == name.strip() for name in names):
         return names
     right = "must be the name of a function, such as 'login', or a list of names"
-    raise _make_error("name", name, right)
+    raise make_argument_error("name", name, right)
 
 
 def check_callback(name: str, value: object) -> None:
     if not callable(value) or inspect.iscoroutinefunction(value):
-        raise _make_error(name, value, "must be a function that is not async")
+        raise make_argument_error(name, value, "must be a function that is not async")
 
 
 def check_items(name: str, value: Iterable[T], kind: type[T]) -> tuple[T, ...]:
@@ -131,55 +149,7 @@ def check_items(name: str, value: Iterable[T], kind: type[T]) -> tuple[T, ...]:
         items = tuple(value)
         if all(isinstance(item, kind) for item in items):
             return items
-    raise _make_error(name, value, f"must be a list of {kind.__name__}s")
-
-
-OnDrift = Literal["repair", "raise"]
-"""The reaction to a list that changes during the walk."""
-
-
-class WalkOptions(TypedDict, total=False):
-    """The keyword arguments of every walk."""
-
-    page_size: int | None
-    """Rows per request, 2 or more, because pages overlap by one row. None, the default, requests
-    100 rows first, then as many as the server returned; the client remembers this number. If a
-    request for more than 20 rows fails, a later attempt requests 20, and the client requests 100
-    again after a few full pages. For merchants, None means 500."""
-
-    max_items: int | None
-    """Limit of the items; None for no limit."""
-
-    concurrency: int | None
-    """Limit of this walk's requests in flight; None for the client's limit, or 8 without one."""
-
-    on_drift: OnDrift
-    """Reaction to a list that changes during the walk: ``"repair"``, the default, reads again;
-    ``"raise"`` raises `DriftError`."""
-
-    resume: ResumePoint | str | None
-    """The cursor of an earlier walk over the same list, or its string."""
-
-    on_progress: Callable[[int, int], None] | None
-    """Called after each page with the number of items yielded and the number in all."""
-
-
-def check_page_size(value: object, *, maximum: int | None = None) -> int:
-    """Check the number of rows per request: pages overlap by one row, so one row is no page."""
-    return check_count("page_size", value, minimum=2, maximum=maximum)
-
-
-def check_walk_options(options: Mapping[str, object], allowed: Iterable[str]) -> None:
-    """Refuse keyword arguments that no walk takes, and show the call that was probably meant."""
-    for name in options.keys() - set(allowed):
-        advice = (
-            "all pages are read: pass page_size to set the rows per request, or max_items to limit "
-            "the rows in all; one page alone is function_page(env, limit=…, offset=…)"
-            if name in {"limit", "offset"}
-            else f"not an argument of a walk, which takes {', '.join(allowed)}; to select "
-            "functions, filter the result: [f for f in functions if f.status == 'Active']"
-        )
-        raise _make_error(name, options[name], advice)
+    raise make_argument_error(name, value, f"must be a list of {kind.__name__}s")
 
 
 def check_path(path: Hidden[object]) -> str:
@@ -188,14 +158,16 @@ def check_path(path: Hidden[object]) -> str:
     shown, right = value, "must be a path such as '/tcb/listfunctions', without host and fragment"
     if isinstance(value, str):
         endpoint, question_mark, _ = value.partition("?")
+        advice = "pass the query as query={'env': env}; the token is added"
         if not _PATH.fullmatch(endpoint):
             shown = hide_all_like_a_token(value)
+            right += f"; {advice}" if question_mark else ""
         elif question_mark:
             shown = f"{endpoint}?…"
-            right = "pass the query as query={'env': env}; the token is added"
+            right = advice
         else:
             return value
-    raise _make_error("path", shown, right)
+    raise make_argument_error("path", shown, right)
 
 
 def check_fields(name: str, fields: Hidden[object]) -> Hidden[dict[str, Any]]:
@@ -274,7 +246,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _make_error(name: str, value: object, right: str) -> ConfigurationError:
+def make_argument_error(name: str, value: object, right: str) -> ConfigurationError:
     return ConfigurationError(f"{name}={_show(value)}: {right}", argument=name)
 
 
@@ -283,6 +255,7 @@ def _show(value: object) -> str:
         text = repr(value)
     except Exception:  # noqa: BLE001 - the caller's own code, or a number of 5,000 digits
         text = f"<{type(value).__name__}>"
+    text = hide_misplaced(text)
     return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "…"
 
 
@@ -295,6 +268,7 @@ _MEANT = {
     "appid secret": "pass StableToken(appid, secret) as the token",
 }
 _APPID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_APPSECRET = re.compile("[0-9a-fA-F]{32}")
 AsyncCallable = TypeVar("AsyncCallable", bound="Callable[..., Awaitable[object]]")
 
 
@@ -331,11 +305,33 @@ def check_appid(name: str, value: Secret) -> str:
     return value.reveal()
 
 
-def advise_on_precedence() -> str:
-    """Return the advice for a refused `ACCESS_TOKEN` that hides an app; empty without one."""
+def is_like_an_appsecret(token: Secret) -> bool:
+    """Whether a token has the form of an appsecret."""
+    # It is sent all the same: the tokens of a gateway may have this form.
+    return _APPSECRET.fullmatch(token.reveal()) is not None
+
+
+def advise_on_variable(token: Secret) -> str:
+    """Return the advice for a refused `ACCESS_TOKEN`: an appsecret, or one that hides an app."""
+    if is_like_an_appsecret(token):
+        return f"{ACCESS_TOKEN} looks like an appsecret: unset it, and set {APPID} and {SECRET}"
     if not (os.environ.get(APPID) and os.environ.get(SECRET)):
         return ""
     return f"{ACCESS_TOKEN} takes precedence over {APPID}: unset it, or set a fresh token"
+
+
+def hide_from_help(function: Callable[..., object], *, required: Collection[str] = ()) -> None:
+    """Hide from `help` the parameters of type `Never`, and the defaults of required parameters.
+
+    They exist only to explain a mistake, such as a second positional argument.
+    """
+    signature = inspect.signature(function)
+    shown = [
+        each.replace(default=each.empty) if each.name in required else each
+        for each in signature.parameters.values()
+        if each.annotation != "Never"
+    ]
+    function.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
 
 
 def refuse_unknown(names: Collection[str], allowed: Iterable[str]) -> None:

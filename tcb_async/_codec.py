@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, cast
 
 import msgspec
 
@@ -17,10 +18,12 @@ from tcb_async._redact import (
     Hidden,
     Secret,
     describe,
+    escape_unprintable,
+    find_pieces,
     hide_all_like_a_token,
-    hide_known,
+    hide_pieces,
 )
-from tcb_async.errcodes import find_tcb_code, look_up
+from tcb_async.errcodes import find_tcb_code, look_up, look_up_tcb_code
 from tcb_async.exceptions import ApiError, ConfigurationError, ResponseError
 
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
@@ -38,6 +41,7 @@ _RID = re.compile(
     re.IGNORECASE,
 )
 _RID_ENDS = 2 * _LONGEST_RID  # characters at the end of an errmsg: the id and its label
+_END = 2 * _RID_ENDS  # the same, with a TcbCode before the id
 
 
 class _Status(msgspec.Struct, frozen=True, gc=False):
@@ -66,10 +70,29 @@ def encode_body(fields: Hidden[dict[str, Any]]) -> Hidden[bytes]:
             separators=(",", ":"),
             default=_reveal,
         )
+        _check_keys(fields.reveal())
         return Hidden(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
         reason = describe(error)
+        if str(error).startswith("Exceeds the limit"):  # Python's advice is for its programmer
+            reason = f"a number has more than {sys.get_int_max_str_digits()} digits"
     raise ConfigurationError(f"body cannot be encoded as JSON ({reason})", argument="body")
+
+
+def _check_keys(fields: object) -> None:
+    """Refuse keys that are not text: JSON would write 1 and "1" as the same key."""
+    found = [fields]
+    while found:
+        value = found.pop()
+        if isinstance(value, dict):
+            entries = cast("dict[object, object]", value)
+            for key in entries:
+                if not isinstance(key, str):
+                    kind = type(key).__name__
+                    raise TypeError(f"a key is of type {kind}: every key must be a str")
+            found += entries.values()
+        elif isinstance(value, (list, tuple)):
+            found += cast("Sequence[object]", value)
 
 
 def _reveal(value: object) -> str:
@@ -116,29 +139,47 @@ def _make_api_error(
             status=200,
             excerpt=excerpt,
         )
-    errmsg, rid = _split_rid((status.errmsg or "").strip(), secrets)
-    text = hide_known(errmsg[:MAX_EXAMINED], secrets)[:_ERRMSG]
-    row = look_up(code, endpoint, text)
+    errmsg = _cut_middle((status.errmsg or "").strip())
+    # First it is understood, then it is hidden: a secret may be any word, such as a part of a code.
+    row = look_up(code, endpoint, errmsg)
+    text, rid = _split_rid(errmsg)
+    pieces = find_pieces(errmsg, secrets)
+    text = hide_pieces(text[:MAX_EXAMINED], pieces)[:_ERRMSG]
+    rid = escape_unprintable(hide_pieces(rid, pieces))
     quoted = f" ({text})" if text else ""
     request_id = f" [rid {rid}]" if rid else ""
     return row.error(
         f"{endpoint} returned errcode {code}: {row.meaning}{quoted}: {row.advice}{request_id}",
         errcode=code,
         errmsg=text,
-        rid=rid,
-        tcb_code=find_tcb_code(text),
+        rid=rid or None,
+        tcb_code=_show_tcb_code(find_tcb_code(errmsg), pieces),
+        scope=row.scope,
         endpoint=endpoint,
     )
 
 
-def _split_rid(errmsg: str, secrets: Collection[Secret]) -> tuple[str, str | None]:
+def _cut_middle(errmsg: str) -> str:
+    """Cut the middle of a long text: WeChat adds the TcbCode and the request id at its end."""
+    return errmsg[:MAX_EXAMINED] + errmsg[MAX_EXAMINED:][-_END:]
+
+
+def _split_rid(errmsg: str) -> tuple[str, str]:
     """Split the request id off the end of WeChat's text."""
     start = max(0, len(errmsg) - _RID_ENDS)
     match = _RID.search(errmsg[start:])
     if match is None:
-        return errmsg, None
+        return errmsg, ""
     text = errmsg[: start + match.start()].rstrip(" ,")
-    return text, hide_known(match["rid"] or match["hint"], secrets) or None
+    return text, match["rid"] or match["hint"]
+
+
+def _show_tcb_code(tcb_code: str | None, pieces: Collection[str]) -> str | None:
+    """Return a TcbCode; if it contains a secret, only the part that our table contains."""
+    if tcb_code is None or hide_pieces(tcb_code, pieces) == tcb_code:
+        return tcb_code
+    row = look_up_tcb_code(tcb_code)
+    return None if row is None else row.prefix
 
 
 def make_unreadable_error(

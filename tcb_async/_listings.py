@@ -5,6 +5,7 @@ Rule: a row is data. Any reply becomes a page or a `TcbError`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, tzinfo
 from functools import cached_property
@@ -187,11 +188,19 @@ def _make_decoder(listing: ListEndpoint[Any, Any], row: type) -> Callable[[bytes
     return msgspec.json.Decoder(msgspec.defstruct("Reply", fields), dec_hook=decode_secret).decode
 
 
+# The beginning of every text that `datetime.fromisoformat` reads. An exception takes ten times as
+# long, which matters in a reply of 60,000 rows.
+_DATE = re.compile(
+    r"\d{4}-?(?:(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01])|W\d\d(?:-?[1-7])?)(?:$|[\D\d][0-2]\d)",
+    re.ASCII,
+)
+
+
 def _read_time(value: object, zone: tzinfo) -> object:
     """Read a time that is not as documented; return None if the text is not a time."""
     try:
         if isinstance(value, str):
-            return datetime.fromisoformat(value)
+            return datetime.fromisoformat(value) if _DATE.match(value) else None
         if isinstance(value, (int, float)):
             return datetime.fromtimestamp(value, zone)
     except (ValueError, OverflowError, OSError):

@@ -1,8 +1,9 @@
 """Keep secrets out of everything that is printed.
 
 Rule: a value that may contain a secret is a `Secret`, or passes a `hide_…` function before it is
-shown. WeChat's own text can only repeat what was sent, so only the secrets that were sent are
-hidden in it. Any other text may contain an unknown secret.
+shown. WeChat's own text repeats what was sent, or what an invoked function raised. So the secrets
+that were sent are hidden in it, and the users of URLs, which may have a password; nothing else.
+Any other text may contain an unknown secret.
 
 **Raise after the block.** An error that is raised inside an ``except`` block refers to the caught
 error by ``__context__``, and so to aiohttp's URL with the token; ``from None`` only hides it from
@@ -32,13 +33,27 @@ _NAMED = re.compile(
     r"((?:access_token|refresh_token|secret|ticket)[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,}]+",
     re.IGNORECASE,
 )
-_USER = re.compile(r"(?<=//)[^/\s]+@")
-# One character, which may be escaped as in a URL or in JSON.
-_CHARACTER = re.compile(r"%([0-9a-f]{2})|\\u([0-9a-f]{4})|\\?(.)", re.IGNORECASE | re.DOTALL)
-_PIECE = 8  # any 8 consecutive characters of a secret are hidden
+# A URL ends before Chinese punctuation, and before a quote that ends a value of JSON or HTML: the @
+# of a mail address behind it does not belong to the URL.
+_IN_URL = r"(?![\u3000-\u303f\uff00-\uffef]|[\"'][,:;)>\]}])"
+_USER = re.compile(
+    rf"(?<=//)(?:(?:{_IN_URL}[^\s/])+"
+    # Or with a / in the password; a port before the first / means that there is none.
+    rf"|(?:{_IN_URL}[^\s/:@]){{0,64}}:(?!\d{{1,5}}/)(?:{_IN_URL}[^\s@]){{1,128}})(?=@)"
+)
+_ESCAPE = r"%([0-9a-f]{2})|\\u([0-9a-f]{4})|\\(.)"  # as in a URL or in JSON
+_ESCAPED = re.compile(_ESCAPE, re.IGNORECASE | re.DOTALL)
+_CHARACTER = re.compile(f"{_ESCAPE}|(.)", re.IGNORECASE | re.DOTALL)
 MAX_EXAMINED = 2**12  # characters of a text: to search more for secrets would only take time
 
-_SECRET_KEYS = ("secret", "token", "ticket")
+PIECE = 8
+"""Any 8 consecutive characters of a secret are hidden. A caller's shorter value is an ordinary
+word, and no secret; a shorter token or appsecret is hidden as a whole."""
+
+_BLOCK = 4  # characters: every piece contains a whole block that begins at a multiple of four
+_CHUNK = 2**14  # characters, a multiple of a block
+
+_SECRET_KEY = re.compile("secret|token|ticket", re.IGNORECASE)
 
 T = TypeVar("T")
 Value_co = TypeVar("Value_co", covariant=True)
@@ -142,22 +157,27 @@ def wrap_secrets(fields: Mapping[str, T]) -> dict[str, T | Secret]:
     return {key: wrap(value) if _is_secret(key) else value for key, value in fields.items()}
 
 
-def find_secrets(value: object) -> Iterator[Secret]:
-    """Find each `Secret` and each text of a secret field in a JSON value."""
+def find_secrets(value: object, *, min_length: int = 0) -> Iterator[Secret]:
+    """Find each `Secret` and each text of a secret field in a JSON value, unless it is shorter."""
     found = [(value, False)]
     while found:  # not recursively: JSON may be nested deeper than calls
         value, is_secret = found.pop()
-        if isinstance(value, Mapping):
+        # Texts first: a caller may send ten thousand.
+        if isinstance(value, str):
+            if is_secret and len(value) >= min_length:
+                yield Secret(value)
+        elif isinstance(value, Secret):
+            if len(value.reveal()) >= min_length:
+                yield value
+        elif isinstance(value, (list, tuple)):
+            found += [(each, is_secret) for each in cast("Sequence[object]", value)]
+        elif isinstance(value, Mapping):
             fields = cast("Mapping[object, object]", value)
             found += [(each, is_secret or _is_secret(key)) for key, each in fields.items()]
-        elif isinstance(value, list | tuple):
-            found += [(each, is_secret) for each in cast("Sequence[object]", value)]
-        elif isinstance(value, Secret) or (isinstance(value, str) and is_secret):
-            yield Secret(value)
 
 
 def _is_secret(key: object) -> bool:
-    return any(word in str(key).lower() for word in _SECRET_KEYS)
+    return _SECRET_KEY.search(str(key)) is not None
 
 
 def decode_secret(kind: type, value: object) -> object:
@@ -186,35 +206,113 @@ def describe(
     """Describe an error raised by the caller's code, without the secrets in its text."""
     text = ""
     with suppress(Exception):  # its `__str__` may fail
-        text = hide(str(error), secrets)[:200]
-    return f"{type(error).__name__}: {text}".removesuffix(": ")
+        text = hide(str(error)[:MAX_EXAMINED], secrets)[:200]
+    return f"{type(error).__name__}: {escape_unprintable(text)}".removesuffix(": ")
 
 
 def hide_named(text: str, secrets: Collection[Secret]) -> str:
-    """Hide what `hide_known` hides, values after the names of secrets, and the users of URLs."""
-    return _USER.sub(f"{MASK}@", _NAMED.sub(rf"\1{MASK}", hide_known(text, secrets)))
+    """Hide what `hide_known` hides, and values after the names of secrets."""
+    return _NAMED.sub(rf"\1{MASK}", hide_known(text, secrets))
 
 
 def hide_known(text: str, secrets: Collection[Secret]) -> str:
-    """Hide the given secrets, also escaped, divided by a line break or cut off."""
+    """Hide the given secrets, also escaped, divided by a line break or cut off, and users of URLs.
+
+    Only `MAX_EXAMINED` characters should be passed.
+    """
+    return hide_pieces(text, find_pieces(text, secrets))
+
+
+def find_pieces(text: str, secrets: Collection[Secret]) -> set[str]:
+    """Find the parts of a text that are pieces of secrets, or whole short secrets."""
+    plain = _ESCAPED.sub(_unescape, text)
+    wholes = [secret.reveal() for secret in secrets]
+    # A secret may look escaped itself. It was sent as it is, or was escaped once more.
+    wholes += [_ESCAPED.sub(_unescape, each) for each in wholes if "%" in each or "\\" in each]
+    found = {whole for whole in wholes if len(whole) < PIECE and whole in plain}
+    pieces = {plain[at : at + PIECE] for at in range(len(plain) - PIECE + 1)}
+    joined = "\0".join(wholes)
+    for place in _find_blocks(joined, plain):
+        for start in range(max(0, place + _BLOCK - PIECE), place + 1):
+            piece = joined[start : start + PIECE]
+            if piece in pieces:
+                found.add(piece)
+    return found - {""}
+
+
+def _find_blocks(secrets: str, text: str) -> Iterator[int]:
+    """Find the multiples of four where secrets have four characters that a text may have, too.
+
+    There may be much more of the secrets than of the text. So they are read as numbers of four
+    bytes, which sets compare much faster than Python can slice.
+    """
+    sought = _take_low_bytes(text)
+    starts = range(len(sought) - _BLOCK + 1)
+    blocks = {int.from_bytes(sought[at : at + _BLOCK], sys.byteorder) for at in starts}
+    searched = memoryview(_take_low_bytes(secrets) + b"\0" * (-len(secrets) % _BLOCK))
+    for first in range(0, len(searched), _CHUNK):
+        chunk = searched[first : first + _CHUNK].cast("I")
+        if not blocks.isdisjoint(chunk):
+            for number, block in enumerate(chunk):
+                if block in blocks:
+                    yield first + number * _BLOCK
+
+
+def _take_low_bytes(text: str) -> bytes:
+    """Return the lowest byte of each character."""
+    return text.encode("utf-32", "surrogatepass")[4::4]  # after the mark of the byte order
+
+
+def hide_pieces(text: str, pieces: Collection[str]) -> str:
+    """Hide the pieces that `find_pieces` found in a text, or in a longer one, and users of URLs."""
     characters = [*_CHARACTER.finditer(text)]
     plain = "".join(map(_unescape, characters))
-    pieces: set[str] = set()
-    for secret in secrets:
-        for whole in {secret.reveal(), _CHARACTER.sub(_unescape, secret.reveal())}:
-            starts = range(max(1, len(whole) - _PIECE + 1))
-            pieces.update(whole[at : at + _PIECE] for at in starts)
-    lengths = {*map(len, pieces)} - {0}
-    shown, end = "", 0
-    for at, character in enumerate(characters):
-        for length in lengths:
-            if plain[at : at + length] in pieces and at + length <= len(plain):
-                if character.start() >= end:
-                    shown += text[end : character.start()] + MASK
-                end = max(end, characters[at + length - 1].end())
-    return shown + text[end:]
+    spans = [match.span() for match in _USER.finditer(plain)]
+    for length in {*map(len, pieces)}:
+        starts = range(len(plain) - length + 1)
+        spans += [(at, at + length) for at in starts if plain[at : at + length] in pieces]
+    shown: list[str] = []
+    end = 0
+    for first, beyond in sorted(spans):
+        start = characters[first].start()
+        if start >= end:
+            shown += (text[end:start], MASK)
+        end = max(end, characters[beyond - 1].end())
+    return "".join([*shown, text[end:]])
+
+
+# A word, and not a number: 64 or more characters, 32 hexadecimal digits, or a ticket. It is tried
+# once for each word.
+_MISPLACED = re.compile(
+    r"(?<![\w@+=-])(?!\d+(?![\w@+=-]))"
+    r"(?:[\w@+=-]{64,}|[0-9a-f]{32}(?![\w@+=-])|[a-z]++@@@[\w-]+)",
+    re.ASCII,
+)
+
+
+def is_like_a_secret(word: str) -> bool:
+    """Whether a token, an appsecret or a ticket was probably typed in the wrong place.
+
+    No environment, function, option or usual file name has 64 letters and digits, or is 32
+    hexadecimal digits.
+    """
+    return _MISPLACED.search(word) is not None
+
+
+def hide_misplaced(text: str) -> str:
+    """Hide the words of a sentence that are like a secret."""
+    return _MISPLACED.sub(MASK, text)
+
+
+def escape_unprintable(text: str, quote: Callable[[str], str] = ascii) -> str:
+    """Escape control characters and line breaks, so that text from a server stays in its line."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else quote(character)[1:-1] for character in text
+    )
 
 
 def _unescape(character: re.Match[str]) -> str:
     code = character[1] or character[2]
-    return chr(int(code, 16)) if code else character[3]
+    return chr(int(code, 16)) if code else character[character.lastindex or 0]

@@ -116,7 +116,8 @@ def compare(
         ConfigurationError: A list has a function twice or an unknown field, one list does not know
             the times to compare, or ``ignore`` is not a list or set of fields.
     """
-    if isinstance(ignore, str) or not {*ignore} <= {*FIELDS}:
+    is_collection = isinstance(ignore, Collection) and not isinstance(ignore, str)
+    if not (is_collection and all(field in FIELDS for field in ignore)):
         raise ConfigurationError(
             f"ignore={ignore!r}: must be a list or set of fields: {', '.join(FIELDS)}"
         )
@@ -158,7 +159,9 @@ def _keep_common_fields(
         # A time that could not be read is None, and may differ from any other.
         if any(known.get(time) is None or its.get(time) is None for time in _TIMES & fields):
             raise ConfigurationError(
-                f"times=True: one side does not know the times of {name}", argument="times"
+                f"times: one side does not know the times of {name}: leave it out, or compare two "
+                "lists with add_time and mod_time, such as exports of tcb-async list",
+                argument="times",
             )
         known = {field: known[field] for field in fields & known.keys() & its.keys()}
     # An empty value equals an absent one.
@@ -168,9 +171,19 @@ def _keep_common_fields(
 
 # Reading
 
-_STRING = r'("(?:\\.|[^"\\])*")'
-_STRING_OR_COMMENT = re.compile(rf"{_STRING}|//[^\n\r\u2028\u2029]*|/\*.*?\*/", re.DOTALL)
-_STRING_OR_LAST_COMMA = re.compile(rf"{_STRING}|(?<![\[{{,:\s])\s*,(?=\s*[}}\]])", re.DOTALL)
+# What is not closed matches to the end of the text, and is refused as it is: otherwise, each quote
+# in it would be tried as the start of a string, which takes quadratic time.
+_STRING = r'"(?:\\.|[^"\\])*+["\\]?'
+_COMMENT = r"//[^\n\r\u2028\u2029]*|/\*.*?\*/"
+_STRING_OR_COMMENT = re.compile(rf"{_COMMENT}|({_STRING}|/\*.*)", re.DOTALL)
+_STRING_OR_LAST_COMMA = re.compile(rf"(?<![\[{{,:\s])\s*,(?=\s*[}}\]])|({_STRING})", re.DOTALL)
+# Each deploys its application as one function, with inputs.name; -node to a container on request.
+# Source: their READMEs, https://github.com/Tencent/cloudbase-framework/tree/master/packages
+_PLUGINS_WITH_A_FUNCTION = {
+    "@cloudbase/framework-plugin-next",
+    "@cloudbase/framework-plugin-node",
+    "@cloudbase/framework-plugin-nuxt",
+}
 _EXPORT = "export the complete list with tcb-async list -f json"
 _INVENTORY = (
     "it is an export of an inventory, which lacks accounts that failed: name the inventory's "
@@ -245,12 +258,9 @@ def _parse(document: object) -> FunctionDocument:
         raise ValueError(f"it is a reply of WeChat, perhaps one page of many: {_EXPORT}")
     if fields.keys() & {"appid", "current"}:
         raise ValueError(_INVENTORY)
-    for plugin, settings in _get_object(fields, "framework", "plugins").items():
-        if _get_object({plugin: settings}, plugin, "inputs").get("functions"):
-            raise ValueError(
-                f"the functions of the framework plugin {plugin!r} are not read: move them to "
-                '"functions" at the top level'
-            )
+    plugins = _get_object(fields, "framework", "plugins")
+    for plugin in plugins:
+        _check_plugin(plugin, _get_object(plugins, plugin))
     functions = cast("list[object]", fields.get("functions"))
     if not isinstance(functions, list):
         raise ValueError(  # noqa: TRY004 - the document is wrong, not the program
@@ -260,6 +270,24 @@ def _parse(document: object) -> FunctionDocument:
     has_default = bool(_get_object(fields, "functionDefaultConfig").get("runtime"))
     parse = partial(_parse_declared, has_default=has_default)
     return FunctionDocument(_parse_rows(functions, parse), is_declaration=True)
+
+
+def _check_plugin(plugin: str, settings: Mapping[str, object]) -> None:
+    """Refuse a plugin that deploys functions."""
+    inputs = _get_object(settings, "inputs")
+    if inputs.get("functions"):
+        raise ValueError(
+            f"the functions of the framework plugin {plugin!r} are not read: move them to "
+            '"functions" at the top level'
+        )
+    scope, _, rest = str(settings.get("use")).partition("/")
+    use = f"{scope}/{rest.partition('@')[0]}"  # without a version
+    if use in _PLUGINS_WITH_A_FUNCTION and inputs.get("platform") != "container":
+        raise ValueError(
+            f"the framework plugin {plugin!r} ({use}) deploys a function, "
+            f"{inputs.get('name') or 'without a name'}, that is not read: {_EXPORT}, and compare "
+            "with it"
+        )
 
 
 def _get_object(value: Mapping[str, object], *keys: str) -> Mapping[str, object]:
@@ -284,7 +312,7 @@ def _parse_rows(
         except ValueError as error:
             raise ValueError(f"item {number}: {error}") from None
         if not name:
-            raise ValueError(f"item {number} has no name")
+            raise ValueError(f'item {number} has no name: an item is such as {{"name": "login"}}')
         if name in found:
             raise ValueError(f"it has the function {name!r} twice: remove one")
         found[name] = known

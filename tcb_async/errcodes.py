@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal
 
 import attrs
 
@@ -23,6 +22,7 @@ from tcb_async.exceptions import (
     PermissionDeniedError,
     QuotaError,
     RateLimitError,
+    Scope,
     SystemBusyError,
     TcbError,
     TokenError,
@@ -32,19 +32,6 @@ __all__ = [
     "ERRCODES", "TCB_CODES", "TOKEN_ENDPOINT_ERRCODES", "Errcode", "Explanation", "Scope",
     "TcbCode", "find_cause", "find_tcb_code", "look_up", "look_up_tcb_code",
 ]  # fmt: skip
-
-Scope = Literal["merchant", "platform", "request", "service"]
-"""Scope of a code: the other calls that fail too.
-
-``merchant``
-    Calls for the same account or environment. Other accounts may succeed.
-``platform``
-    All calls: the caller's credentials, address or quota are refused.
-``request``
-    The same request, until its arguments change.
-``service``
-    All calls, until WeChat has recovered.
-"""
 
 
 @attrs.frozen
@@ -76,6 +63,7 @@ class TcbCode(Explanation):
 
 
 CLOUD = range(-699_999, -500_999)  # the errcodes that wrap a reply of the cloud backend
+_CLOUD_PAGE = range(-699_999, -399_999)  # and those of the SDKs, which are on the same page
 
 _GLOBAL = "https://developers.weixin.qq.com/doc/oplatform/developers/errCode/errCode.html"
 _WXCLOUD = "https://developers.weixin.qq.com/miniprogram/dev/wxcloud/reference/errcode.html"
@@ -93,14 +81,18 @@ def _make_rows(
 
 
 def _find_page(errcode: int) -> str:
-    return _WXCLOUD if errcode in CLOUD else _GLOBAL
+    return _WXCLOUD if errcode in _CLOUD_PAGE else _GLOBAL
 
 
 _BUSY = "try again later; if it lasts, contact WeChat's support with the rid"
 _SLOWER = "lower concurrency, or spread the calls out"
 _A_DAY = "wait until midnight in China, or clear the quota with WeChat's clear_quota"
 _PROXY = "check the base URL and any proxy"
-_ARGUMENTS = "check env, limit and offset"
+_ARGUMENTS = (
+    "compare the arguments with WeChat's page of the endpoint; those of a list are env, limit and "
+    "offset"
+)
+_OWN_REQUEST = "send a request of your own, with the token that client.get_token() returns"
 _ENV = "check the environment id"
 _BAD_ENV = "there is no such environment, or it cannot be used"
 _ENV_CAUSES = (  # docs.cloudbase.net/error-code/basic, INVALID_ENV
@@ -111,6 +103,8 @@ _ITS_ENV = "check the environment id, and that it belongs to the account of the 
 _ACCESS = "check that the account of the token owns the environment, or may use it"
 _PERMISSIONS = "check the permissions of the account of the token"
 _SUSPENDED = "check in the console whether it is suspended, for example for an unpaid bill"
+_NOT_READY = "the environment is not ready yet"
+_UNTIL_NORMAL = "wait until its status is NORMAL"
 _UNPAID = "pay the bill or top up the account in Tencent Cloud's console"
 _RAISE_QUOTA = "raise it in the console"
 _SHARED = (
@@ -130,6 +124,8 @@ _SHARED = (
     *_make_rows(
         ParameterError, "request",
         (40066, "there is no such endpoint", "check the base URL (the host alone) and the path"),
+        (41005, "the uploaded file is missing", _OWN_REQUEST),
+        (43001, "the endpoint requires GET", _OWN_REQUEST),
         (43002, "the call must be a POST", _PROXY),
         (44002, "the request body is empty", _PROXY),
         (47001, "the request body cannot be parsed", "check any proxy in between"),
@@ -147,7 +143,6 @@ _SHARED = (
         ParameterError, "merchant",
         (-501005, _BAD_ENV, _ENV_CAUSES),
         (-501008, "the source of the request is not valid", _ACCESS, _SERVER_SDK),
-        (-501009, "the resource does not exist or is not valid", _ITS_ENV),
         (-601027, _BAD_ENV, _ENV_CAUSES,
          f"{_COMMUNITY}/personal/oCJUsw4fZFqp95DARyW-f6jIUFgE/answer"),
     ),
@@ -159,7 +154,7 @@ _SHARED = (
     *_make_rows(
         PermissionDeniedError, "merchant",
         (48001, "the account may not call this",
-         "check that the account has cloud development opened and may call this endpoint"),
+         "check in the account's administration that it may call this endpoint"),
         (48004, "the endpoint is blocked for this account",
          "check for a penalty notice in the account's administration"),
         (50002, "the user or account is restricted",
@@ -173,6 +168,7 @@ _SHARED = (
          f"{_COMMUNITY}/develop/doc/0002a40ddb0a384a6d9cf270a56c00"),
         (85088, "the mini program has no cloud development",
          "open cloud development for this mini program first"),
+        (-501009, _NOT_READY, _UNTIL_NORMAL, _SERVER_SDK),  # RESOURCE_NOT_INITIAL there
         (-501018, "the environment's resources are not available", _SUSPENDED),
         (-501019, "the account has no access to the environment", _ACCESS),
         (-601004, "the account may not call this", _PERMISSIONS),
@@ -187,7 +183,8 @@ _SHARED = (
         ),
         (-601016, "the environment has no authorisation for this account", _ACCESS),
         (-601018, "the account may not call this", _PERMISSIONS),
-        (-604101, "the account lacks the permission", _PERMISSIONS),
+        (-604101, "the cloud function lacks the permission for this call",
+         "add the endpoint to permissions.openapi in the function's config.json, and deploy it"),
         (-604104, "the source of the call is not allowed", _PERMISSIONS),
     ),
     *_make_rows(
@@ -223,6 +220,7 @@ _CREDENTIALS = (
         (40002, "the grant type is wrong", "this is a bug: please report it"),
         (40013, "the appid is not valid", "check the appid for typing errors"),
         (40125, "the appsecret is not valid", _SECRET),
+        # WeChat's page says that mini programs need no whitelist, yet they get this errcode.
         (40164, "this machine's IP address is not whitelisted",
          "add the address that WeChat names to the account's IP whitelist"),
         (40234, "the signature of the call was refused", _SIGNING),
@@ -352,8 +350,7 @@ TCB_CODES: tuple[TcbCode, ...] = (
         ("INVALID_THIRDAPP_STATUS", _CLOUDBASE),
     ),
     *_make_tcb_rows(
-        PermissionDeniedError, "merchant", "the environment is not ready yet",
-        "wait until its status is NORMAL",
+        PermissionDeniedError, "merchant", _NOT_READY, _UNTIL_NORMAL,
         ("ENV_NOT_READY", _CLOUDBASE),
         ("RESOURCE_NOT_INITIAL", _CLOUDBASE),
     ),
@@ -389,7 +386,7 @@ _NAMES_MISSING_ENV = re.compile("environment not found|env not exists|环境不�
 _MISSING_ENV = next(row for row in TCB_CODES if row.prefix == "INVALID_ENV")
 
 _BAD_APPID = 40013
-_COMPONENT = "/cgi-bin/component/"
+COMPONENT = "/cgi-bin/component/"  # the start of the paths that a platform calls for itself
 
 
 def look_up(errcode: int, endpoint: str = "", errmsg: str = "") -> Explanation:
@@ -405,7 +402,7 @@ def look_up(errcode: int, endpoint: str = "", errmsg: str = "") -> Explanation:
         return cause
     issues_tokens = endpoint.endswith("token")  # …/stable_token, …
     special = TOKEN_ENDPOINT_ERRCODES.get(errcode) if issues_tokens else None
-    table = "table of cloud errcodes" if errcode in CLOUD else "global return codes"
+    table = "table of cloud errcodes" if errcode in _CLOUD_PAGE else "global return codes"
     return special or ERRCODES.get(errcode) or Explanation(
         ApiError, None, "an errcode that this library does not know",
         f"look it up in WeChat's {table}", _find_page(errcode),
@@ -442,7 +439,7 @@ def is_environments_fault(error: TcbError) -> bool:
 
 def is_platforms_fault(errcode: int, endpoint: str) -> bool:
     """Whether every merchant of the platform would get the same error."""
-    if not endpoint.startswith(_COMPONENT):
+    if not endpoint.startswith(COMPONENT):
         return False
     if errcode == _BAD_APPID and endpoint.endswith("authorizer_token"):
         return False  # the merchant's appid: with a wrong one the platform would have no token

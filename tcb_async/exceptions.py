@@ -26,7 +26,22 @@ token, a secret or a URL with a query.
 
 from __future__ import annotations
 
-from typing import Protocol, TypedDict, Unpack
+from typing import Literal, Protocol, TypedDict, Unpack
+
+from tcb_async._redact import escape_unprintable
+
+Scope = Literal["merchant", "platform", "request", "service"]
+"""Scope of a code: the other calls that fail too.
+
+``merchant``
+    Calls for the same account or environment. Other accounts may succeed.
+``platform``
+    All calls: the caller's credentials, address or quota are refused.
+``request``
+    The same request, until its arguments change.
+``service``
+    All calls, until WeChat has recovered.
+"""
 
 
 class ResumePoint(Protocol):
@@ -104,8 +119,12 @@ class TcbError(Exception):
 
     @property
     def message(self) -> str:
-        """The problem and the next step."""
-        return str(self.args[0])
+        """The problem and the next step, in one line: text of the server in it is escaped."""
+        return escape_unprintable(str(self.args[0]))
+
+    @message.setter
+    def message(self, message: str) -> None:
+        self.args = (message,)
 
     def __str__(self) -> str:
         env = f"env {self.env!r}" if self.env is not None else ""
@@ -118,6 +137,11 @@ class TcbError(Exception):
         return f"{type(self).__name__}({str(self)!r})"
 
 
+def name_error(error: TcbError) -> str:
+    """Return the class and the text of an error, for an error that ends the repetitions."""
+    return f"{type(error).__name__}: {error}"
+
+
 class ApiError(TcbError):
     """WeChat replied with an errcode.
 
@@ -127,6 +151,7 @@ class ApiError(TcbError):
         rid: WeChat's request id, for its support; None if the reply had none.
         tcb_code: The code of WeChat's cloud backend, such as ``INVALID_ENV``; WeChat adds it
             to -501000 and similar errcodes as ``TcbCode: […]``. None if the reply had none.
+        scope: The other calls that fail too: see `tcb_async.errcodes.Scope`. None if unknown.
         endpoint: The path that was called, such as ``/tcb/listfunctions``.
         retry_after: Seconds to wait before the next attempt, as the server requested, or None.
     """
@@ -139,6 +164,7 @@ class ApiError(TcbError):
         errmsg: str = "",
         rid: str | None = None,
         tcb_code: str | None = None,
+        scope: Scope | None = None,
         endpoint: str = "",
         retry_after: float | None = None,
         **context: Unpack[ErrorContext],
@@ -148,6 +174,7 @@ class ApiError(TcbError):
         self.errmsg = errmsg
         self.rid = rid
         self.tcb_code = tcb_code
+        self.scope: Scope | None = scope
         self.endpoint = endpoint
         self.retry_after = retry_after
 

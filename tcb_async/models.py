@@ -6,21 +6,19 @@ Rule: plain attrs classes. WeChat writes times without a zone; users get aware t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast, get_args, get_type_hints
 
 import attrs
 import msgspec
 
+from tcb_async._arguments import CHINA_STANDARD_TIME as CHINA_STANDARD_TIME  # noqa: PLC0414 - public
 from tcb_async._redact import Secret
 from tcb_async.pagination.page import Page
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
-
-CHINA_STANDARD_TIME = timezone(timedelta(hours=8))
-"""UTC+08:00, in which WeChat's times are read unless the client has a different zone."""
 
 
 @attrs.frozen
@@ -123,8 +121,10 @@ class CloudFunction(Value):
     Attributes:
         name: Its name, unique in the environment.
         status: ``Active``, ``Creating``, ``CreateFailed``, ``Updating``, … An open set: an
-            unknown status is left unchanged.
-        runtime: ``Nodejs16.13``, ``Python3.10``, …: an open set. None if it is missing.
+            unknown status is left unchanged. Tencent Cloud documents nine, WeChat's page none
+            (https://cloud.tencent.com/document/product/583/115197).
+        runtime: ``Nodejs16.13``, ``Python3.10``, ``CustomImage`` for an image, …: an open set. None
+            if it is missing.
         add_time: The time of its creation: aware, UTC+08:00 unless the client has a different
             zone. None if it is missing in the reply. ISO 8601 text is accepted too; without a zone
             it is read as UTC+08:00.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Literal, Protocol, TypeVar, runtime_checkable
+from typing import Literal, Protocol, TypeVar
 
 import attrs
 
@@ -53,6 +53,8 @@ class WalkStats:
         resumed: Whether it began from the cursor of an earlier run.
         unsettled: Whether `collect` returned the rows of several moments, because the list changed
             during each pass: every item that stayed, and perhaps some that were deleted.
+        last_error: The class and the text of the last error after which a request was to be sent
+            again; empty without one.
     """
 
     requests: int = 0
@@ -61,6 +63,7 @@ class WalkStats:
     drift: bool = False
     resumed: bool = False
     unsettled: bool = False
+    last_error: str = attrs.field(default="", eq=False, repr=False)
 
 
 Cost_contra = TypeVar("Cost_contra", contravariant=True)
@@ -106,9 +109,8 @@ class Observer(Protocol):
         ...
 
 
-@runtime_checkable
 class InventoryObserver(Protocol):
-    """An `Observer` that observes inventories too: these methods are optional.
+    """An `Observer` that observes inventories too: each of these methods is optional.
 
     Their exceptions stop the inventory.
     """

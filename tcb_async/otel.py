@@ -32,6 +32,7 @@ Attributes = dict[str, AttributeValue]
 
 _SCHEMA = "https://opentelemetry.io/schemas/1.29.0"
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+_WORK_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)  # up to an inventory
 _FIRST_ERROR_STATUS = 400
 
 
@@ -136,7 +137,10 @@ class _Instruments:
         )
         self.durations = {
             kind: meter.create_histogram(
-                f"tcb.{kind}.duration", "s", f"Duration of each {kind}, with its consumer's time."
+                f"tcb.{kind}.duration",
+                "s",
+                f"Duration of each {kind}, with its consumer's time.",
+                explicit_bucket_boundaries_advisory=_WORK_BUCKETS,
             )
             for kind in ("walk", "account", "inventory")
         }

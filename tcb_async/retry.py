@@ -6,11 +6,7 @@ that a client's calls share.
 
 from __future__ import annotations
 
-import asyncio
 import math
-import random
-import time
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 import attrs
@@ -23,7 +19,7 @@ from tcb_async._arguments import (
     is_number,
     make_validator,
 )
-from tcb_async.errcodes import CLOUD, MINUTE_QUOTA, look_up
+from tcb_async.errcodes import CLOUD, MINUTE_QUOTA
 from tcb_async.exceptions import (
     ApiError,
     DriftError,
@@ -36,7 +32,8 @@ from tcb_async.exceptions import (
 )
 
 _DAY_SECONDS = 86_400.0
-_COST, _COST_IF_THROTTLED = 14, 5
+_COST = 14
+_COST_IF_THROTTLED = 5
 _THROTTLED = (RateLimitError, SystemBusyError)
 
 
@@ -71,8 +68,8 @@ def may_refuse_size(error: BaseException) -> bool:
     """Whether the error may be a refusal of the number of rows: a smaller page might succeed."""
     if isinstance(error, ApiError):
         # The reason is the account, its environment, or how often it is called.
-        scope = look_up(error.errcode or 0, error.endpoint, error.errmsg).scope
-        return scope in {"request", "service", None} and not isinstance(error, QuotaError)
+        is_accounts = error.scope in {"merchant", "platform"}
+        return not is_accounts and not isinstance(error, QuotaError)
     return isinstance(error, ResponseError | TransportError) and error.sent
 
 
@@ -141,9 +138,6 @@ class RetryPolicy:
         deadline: Seconds that a call may take in all, including its wait for a permit of the
             client's window. No wait begins that would cross it, and the timeout of each attempt is
             cut to the time left. The last error before the deadline is raised.
-        clock: Replaces `time.monotonic` in tests.
-        sleep: Replaces `asyncio.sleep` in tests.
-        random: Replaces `random.random` in tests.
 
     Raises:
         ConfigurationError: A value is out of range.
@@ -153,28 +147,38 @@ class RetryPolicy:
     base: float = attrs.field(default=DEFAULT_BACKOFF, validator=_seconds)
     cap: float = attrs.field(default=DEFAULT_BACKOFF_CAP, validator=_seconds)
     deadline: float = attrs.field(default=DEFAULT_DEADLINE, validator=_positive_seconds)
-    clock: Callable[[], float] = attrs.field(default=time.monotonic, repr=False)
-    sleep: Callable[[float], Awaitable[None]] = attrs.field(default=asyncio.sleep, repr=False)
-    random: Callable[[], float] = attrs.field(default=random.random, repr=False)
 
-    def wait(self, attempt: int, error: BaseException | None) -> float:
-        """Return the seconds to wait after an attempt, counted from 1, failed with this error."""
-        if attempt == 1 and is_dropped(error):
-            return 0.0
-        # The exponent is bounded, because a float overflows at 2 ** 1024.
-        maximum, chance = min(self.cap, self.base * 2.0 ** min(attempt - 1, 62)), self.random()
-        minimum: float = getattr(error, "retry_after", None) or 0.0
-        if self.base and getattr(error, "errcode", None) == MINUTE_QUOTA:
-            minimum = max(minimum, 15.0 + 5.0 * chance)
-        return max(chance * maximum, minimum)
 
-    def stop_reason(self, attempt: int, wait: float, seconds_left: float) -> str | None:
-        """Return the reason to stop after an attempt and before a wait; None to go on."""
-        if attempt >= self.attempts:
-            return "the retry policy allows no more" if self.attempts > 1 else ""
-        if wait >= seconds_left:
-            return f"the next wait would cross the deadline of {self.deadline:g} s"
-        # A `Retry-After` of years is a mistake, and a call without a deadline would wait for it.
-        if wait > max(_DAY_SECONDS, self.cap):
-            return f"the server requests a wait of {wait:.3g} s"
-        return None
+def choose_wait(
+    policy: RetryPolicy, attempt: int, error: BaseException | None, chance: float
+) -> float:
+    """Return the seconds to wait after an attempt that failed with this error.
+
+    Args:
+        policy: The policy of the client.
+        attempt: The number of the attempt, counted from 1.
+        error: Its error.
+        chance: A random number from 0 to 1.
+    """
+    if attempt == 1 and is_dropped(error):
+        return 0.0
+    # The exponent is bounded, because a float overflows at 2 ** 1024.
+    maximum = min(policy.cap, policy.base * 2.0 ** min(attempt - 1, 62))
+    minimum: float = getattr(error, "retry_after", None) or 0.0
+    if policy.base and getattr(error, "errcode", None) == MINUTE_QUOTA:
+        minimum = max(minimum, 15.0 + 5.0 * chance)
+    return max(chance * maximum, minimum)
+
+
+def find_stop_reason(
+    policy: RetryPolicy, attempt: int, wait: float, seconds_left: float
+) -> str | None:
+    """Return the reason to stop after an attempt and before a wait; None to go on."""
+    if attempt >= policy.attempts:
+        return "the retry policy allows no more" if policy.attempts > 1 else ""
+    if wait >= seconds_left:
+        return f"the next wait would cross the deadline of {policy.deadline:g} s"
+    # A `Retry-After` of years is a mistake, and a call without a deadline would wait for it.
+    if wait > max(_DAY_SECONDS, policy.cap):
+        return f"the server requests a wait of {wait:.3g} s"
+    return None

@@ -1,12 +1,13 @@
 """Changes between two complete listings, and waiting for a change.
 
 Rule: `changes` is pure; `watch` and `wait_until_active` know no client, only a function that lists.
-Both judge the rows of one complete listing; only `watch` accepts one that did not settle.
+Both judge the rows of one complete listing, as they were at one moment.
 """
 
 from __future__ import annotations
 
 import asyncio
+import difflib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Literal
@@ -14,15 +15,18 @@ from typing import Literal
 import attrs
 
 from tcb_async._arguments import check_items
+from tcb_async._redact import escape_unprintable
 from tcb_async.exceptions import (
     ConfigurationError,
     DriftError,
     FunctionFailedError,
     TcbError,
     WaitTimeoutError,
+    name_error,
 )
 from tcb_async.models import CloudFunction, Value
 from tcb_async.observer import WalkStats
+from tcb_async.pagination import Pager
 from tcb_async.retry import is_retryable
 
 __all__ = ["FunctionChange", "changes"]
@@ -94,10 +98,38 @@ def index_by_name(argument: str, functions: Iterable[CloudFunction]) -> dict[str
     return index
 
 
+def find_unsettled(stats: WalkStats, env: str | None) -> DriftError | None:
+    """Return the error of a collected list that is the list of no moment: see `WalkStats`."""
+    if not stats.unsettled:
+        return None
+    return DriftError("the list changed during each pass: try again", env=env)
+
+
 def check_settled(stats: WalkStats, env: str) -> None:
-    """Refuse to judge a collected list that is the list of no moment: see `WalkStats`."""
-    if stats.unsettled:
-        raise DriftError("the list changed during each pass: try again", env=env)
+    """Refuse to judge a collected list that is the list of no moment."""
+    if (error := find_unsettled(stats, env)) is not None:
+        raise error
+
+
+async def collect_settled(pager: Pager[CloudFunction], env: str) -> list[CloudFunction]:
+    """Collect a list as it was at one moment; raise `DriftError` if it is the list of no moment."""
+    functions = await pager.collect()
+    check_settled(pager.stats, env)
+    return functions
+
+
+async def list_first(list_functions: ListFunctions, *, interval: float) -> Iterable[CloudFunction]:
+    """List the functions that the next listing is compared with.
+
+    Only a list that changes all the time is read again: any other error is raised, so that a
+    program that cannot list at all does not wait in vain.
+    """
+    while True:
+        try:
+            return await list_functions()
+        except DriftError as error:
+            _log_or_raise(error, interval)
+        await asyncio.sleep(interval)
 
 
 async def watch(
@@ -106,7 +138,7 @@ async def watch(
     """Yield the changes from one listing to the next: see `TcbClient.watch_functions`."""
     before = since
     if before is None:
-        before = await list_functions()
+        before = await list_first(list_functions, interval=interval)
         await asyncio.sleep(interval)
     while True:
         try:
@@ -120,39 +152,60 @@ async def watch(
         await asyncio.sleep(interval)
 
 
-async def wait_until_active(
+async def wait_until_active(  # noqa: PLR0913 - keyword-only settings
     list_functions: ListFunctions,
     env: str,
     names: Collection[str] | None,
     *,
     timeout: float,  # noqa: ASYNC109 - callers expect this argument; its scope is right below
     interval: float,
+    get_retried: Callable[[], str] = str,
 ) -> list[CloudFunction]:
-    """Poll until all are ``Active``: see `TcbClient.wait_until_active`. New statuses are logged."""
+    """Poll until all are ``Active``: see `TcbClient.wait_until_active`. New statuses are logged.
+
+    ``get_retried`` returns the last error that the latest listing met, and tried to overcome.
+    """
     # Without names, every function that a listing has shown is awaited.
     statuses = dict.fromkeys(names or (), "never seen")
     is_listed = False
+    is_listing = False
+    last_error = ""  # since the last listing that succeeded
     # The listing may raise a `TimeoutError` too: only the scope knows whether its time is over.
     scope = asyncio.timeout(timeout)
     try:
         async with scope:
             while True:
+                is_listing = True
                 try:
                     functions = {function.name: function for function in await list_functions()}
                 except TcbError as error:
                     _log_or_raise(error, interval)
+                    last_error = name_error(error)
                 else:
+                    if not is_listed:
+                        await asyncio.to_thread(_name_similar, names or (), functions)
                     is_listed = True
+                    last_error = ""
                     if names is None:
                         statuses = dict.fromkeys(functions, "Active") | statuses
                     _update_statuses(functions, statuses, env)
                     if {*statuses.values()} == {"Active"}:  # no function is not a deployment
                         return [functions[name] for name in names or functions]
+                is_listing = False
                 await asyncio.sleep(interval)
     except TimeoutError:
         if not scope.expired():
             raise
-    raise _make_timeout_error(statuses, env, timeout, is_listed=is_listed)
+    if is_listing:  # it was cancelled, and raised no error
+        last_error = get_retried() or last_error
+    raise _make_timeout_error(statuses, env, timeout, last_error, is_listed=is_listed)
+
+
+def _name_similar(names: Collection[str], functions: Collection[str]) -> None:
+    """Log similar names of functions that do not exist: one may be a typing error."""
+    for name in names:
+        if name not in functions and (similar := difflib.get_close_matches(name, functions, 1)):
+            _log.info("there is no %r yet: did you mean %r?", name, similar[0])
 
 
 def _update_statuses(
@@ -162,7 +215,7 @@ def _update_statuses(
     for name, before in statuses.items():
         statuses[name] = status = functions[name].status if name in functions else "missing"
         if status != before:
-            _log.info("%s is %s", name, status)
+            _log.info("%s is %s", escape_unprintable(name), escape_unprintable(status))
         if status.endswith("Failed"):
             raise FunctionFailedError(
                 f"function {name!r} is {status}: check its deployment in the console, then "
@@ -174,21 +227,26 @@ def _update_statuses(
 
 
 def _make_timeout_error(
-    statuses: Mapping[str, str], env: str, timeout: float, *, is_listed: bool
+    statuses: Mapping[str, str],
+    env: str,
+    timeout: float,
+    last_error: str,
+    *,
+    is_listed: bool,
 ) -> WaitTimeoutError:
     late = {name: status for name, status in statuses.items() if status != "Active"}
     parts = [f"function {name!r} was {status}" for name, status in late.items()]
     if len(parts) > _MAX_NAMED:
         parts[_MAX_NAMED:] = [f"{len(parts) - _MAX_NAMED} more were not Active"]
-    problem, place = ", ".join(parts) or f"{env} had no functions", "deployment"
+    problem = ", ".join(parts) or f"{env} had no functions"
+    advice = "check the deployment, or wait longer"
     if not is_listed:
-        problem, place = f"no listing of {env} was complete", "network"
+        problem = f"no listing of {env} was complete"
+        advice = "wait longer" if last_error else "check the network, or wait longer"
+    cause = f"; the last error was {last_error}" if last_error else ""
     name, status = next(iter(late.items()), ("", "never seen"))
     return WaitTimeoutError(
-        f"{problem} after {timeout:g} s: check the {place}, or wait longer",
-        name=name,
-        status=status,
-        env=env,
+        f"{problem} after {timeout:g} s: {advice}{cause}", name=name, status=status, env=env
     )
 
 

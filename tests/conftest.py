@@ -9,8 +9,10 @@ from blockbuster import blockbuster_ctx
 from raw_server import RawServer
 
 from tcb_async import RetryPolicy, TcbClient
+from tcb_async._transport.timing import Timing
 from tcb_async.emulator import Emulator
 
+SYSTEM_TIME = Timing()
 LIBRARY = [
     "tcb_async.client", "tcb_async.pagination", "tcb_async._transport",
     "tcb_async.retry", "tcb_async.watch", "tcb_async.fastapi",
@@ -65,9 +67,10 @@ async def stack():
 def serve(stack):
     """Start a RawServer with this reply, and a client for it."""
 
-    async def serve(reply, **options):
+    async def serve(reply, *, timing=SYSTEM_TIME, **options):
         server = await stack.enter_async_context(RawServer(reply))
         client = TcbClient(**{"token": "TOKEN", "base_url": server.url, **options})
+        client._transport.timing = timing
         return server, await stack.enter_async_context(client)
 
     return serve
@@ -77,8 +80,9 @@ def serve(stack):
 def client_of(stack):
     """Make a client for an emulator."""
 
-    async def make(emulator, *, base_url=None, **options):
+    async def make(emulator, *, base_url=None, timing=SYSTEM_TIME, **options):
         client = TcbClient(emulator.token, base_url=base_url or emulator.url, **options)
+        client._transport.timing = timing
         return await stack.enter_async_context(client)
 
     return make

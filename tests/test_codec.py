@@ -15,7 +15,15 @@ from tcb_async import exceptions
 from tcb_async._codec import decode_reply, encode_object, raise_for_errcode
 from tcb_async._listings import FUNCTIONS
 from tcb_async._redact import Secret
-from tcb_async.exceptions import ApiError, ResponseError, SystemBusyError, TcbError, TokenError
+from tcb_async.exceptions import (
+    ApiError,
+    ParameterError,
+    RateLimitError,
+    ResponseError,
+    SystemBusyError,
+    TcbError,
+    TokenError,
+)
 from tcb_async.models import FunctionPage
 from tcb_async.retry import is_retryable
 from tcb_async.tokens.refresh import read_token_reply
@@ -120,7 +128,7 @@ def test_reported_errors_keep_every_word(seen):
         "Cannot find module '/var/user/node_modules/lodash/fp/_mapping'",
         "more at https://developers.weixin.qq.com/miniprogram/dev/wxcloud/basis/getting-started",
         "Cannot read property 'token' of undefined; secret: not set, access_token=",
-        "redis://user:password@host refused the connection",
+        "see http://10.0.0.1:8080/users/me@example.org, or ask admin@example.org",
     ],
 )
 def test_errmsg_is_shown_as_it_is(errmsg):
@@ -174,6 +182,38 @@ def test_secret_in_place_of_a_tcb_code_is_hidden():
 
     assert caught.value.tcb_code is None
     assert "InvalidToken" not in f"{caught.value!r}{vars(caught.value)}"
+
+
+@pytest.mark.parametrize("rest", ["", ".t0ken.of.16.chars"])
+def test_known_tcb_code_is_shown_without_a_secret(rest):
+    with pytest.raises(ParameterError) as caught:
+        decode(
+            {"errcode": -501000, "errmsg": f"no TcbCode: [INVALID_ENV{rest}]"},
+            secrets=[Secret("E"), Secret("t0ken.of.16.chars")],
+        )
+
+    assert caught.value.tcb_code == "INVALID_ENV"
+    assert "t0ken" not in f"{caught.value!r}{vars(caught.value)}"
+
+
+@pytest.mark.parametrize("length", [0, 400, 4_000, 100_000])
+def test_code_at_the_end_of_a_long_errmsg_decides(length):
+    errmsg = f"Error: {'at /var/user/index.js ' * length} TcbCode: [EXCEED_RATELIMIT] rid: 1-2-3"
+    with pytest.raises(RateLimitError) as caught:
+        decode({"errcode": -501000, "errmsg": errmsg})
+
+    assert (caught.value.tcb_code, caught.value.rid) == ("EXCEED_RATELIMIT", "1-2-3")
+    assert len(caught.value.errmsg) <= 500
+
+
+def test_password_in_a_url_of_an_errmsg_is_hidden():
+    errmsg = "functions execute fail: connect failed mysql://root:hunter2@10.0.0.1/db rid: 1-2-3"
+    with pytest.raises(ApiError) as caught:
+        decode({"errcode": -504002, "errmsg": errmsg})
+
+    shown = "functions execute fail: connect failed mysql://[hidden]@10.0.0.1/db"
+    assert caught.value.errmsg == shown
+    assert "hunter2" not in f"{caught.value!r}{vars(caught.value)}"
 
 
 def test_hostile_errmsg_is_parsed_fast():

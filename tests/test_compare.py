@@ -48,7 +48,7 @@ def test_times_are_compared_on_request(declared):
 
 def test_a_misspelt_ignored_field_is_refused(declared):
     assert compare(declared, [SYNC, LOGIN, PAY], ignore={"status", "runtime"})[2:] == []
-    for ignore in ("status", {"state"}):
+    for ignore in ("status", {"state"}, 5, None, [["status"]]):
         with pytest.raises(ConfigurationError, match="a list or set of fields: status, runtime"):
             compare(declared, [PAY], ignore=ignore)
 

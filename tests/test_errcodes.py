@@ -19,6 +19,7 @@ from tcb_async.errcodes import (
 from tcb_async.exceptions import (
     ApiError,
     ParameterError,
+    PermissionDeniedError,
     TokenError,
 )
 
@@ -61,6 +62,22 @@ def test_token_is_accepted_if_something_else_was_refused():
     assert not any(is_token_accepted(errors[code]) for code in (40001, 40234, 61004, 45009, -1))
 
 
+@pytest.mark.parametrize("code", [40097, 40101, -501020])
+def test_advice_on_arguments_fits_every_endpoint(code):
+    advice = look_up(code, "/tcb/invokecloudfunction").advice
+
+    assert advice.startswith("compare the arguments with WeChat's page of the endpoint; those of a")
+
+
+@pytest.mark.parametrize(("code", "meaning"), [(43001, "requires GET"), (41005, "uploaded file")])
+def test_requests_that_call_cannot_send_have_a_remedy(code, meaning):
+    row = look_up(code)
+
+    assert (row.error, row.scope) == (ParameterError, "request")
+    assert meaning in row.meaning
+    assert "client.get_token()" in row.advice
+
+
 def test_tcb_code_applies_to_cloud_errcodes_only():
     said = "Environment not found TcbCode: [INVALID_ENV]"
 
@@ -77,6 +94,29 @@ def test_invalid_environment_has_one_advice_with_all_causes(code):
     assert (row.error, row.scope) == (ParameterError, "merchant")
     for cause in ("is given", "exists", "unpaid bills", "bound to the mini program"):
         assert cause in row.advice
+
+
+def test_uninitialised_resource_has_one_class_and_one_advice():
+    row = look_up(-501009)
+    (by_name,) = (each for each in TCB_CODES if each.prefix == "RESOURCE_NOT_INITIAL")
+
+    assert row.error is by_name.error is PermissionDeniedError
+    assert (row.meaning, row.advice) == (by_name.meaning, by_name.advice)
+    assert row.advice == "wait until its status is NORMAL"
+
+
+def test_permission_of_a_function_is_in_its_config():
+    row = look_up(-604101)
+
+    assert row.meaning.startswith("the cloud function lacks")
+    assert "permissions.openapi in the function's config.json" in row.advice
+
+
+def test_only_85088_advises_to_open_cloud_development():
+    advised = [code for code in ERRCODES if "open cloud development" in look_up(code).advice]
+
+    assert advised == [85088]
+    assert "cloud development" not in look_up(48001).advice
 
 
 def test_no_prefix_is_listed_twice():

@@ -413,6 +413,9 @@ async def test_inventory_is_a_span_and_each_account_one_within_it(emulator, watc
     assert failed.attributes["error.type"] == f"{OURS}PermissionDeniedError"
     assert watched.total("tcb.inventory.accounts", status="complete") == 5
     assert watched.total("tcb.inventory.accounts", status="denied") == 1
+    for kind in ("walk", "account", "inventory"):
+        bounds = {one.explicit_bounds for one in watched.points(f"tcb.{kind}.duration")}
+        assert {(each[0], each[-1]) for each in bounds} == {(0.05, 3600)}, "in seconds"
     assert sum(one.count for one in watched.points("tcb.account.duration")) == 6
     assert sum(one.count for one in watched.points("tcb.inventory.duration")) == 1
 

@@ -25,7 +25,7 @@ from tcb_async.exceptions import (
 )
 from tcb_async.limits import Window
 from tcb_async.observer import WalkStats
-from tcb_async.retry import RetryPolicy, RetryQuota
+from tcb_async.retry import RetryPolicy, RetryQuota, choose_wait
 
 BUSY = SystemBusyError("busy", errcode=-1)
 
@@ -55,8 +55,14 @@ class Story:
 
     async def run(self, **settings):
         """Make the call, by a policy of these settings."""
-        policy = self.clock.policy(**settings)
-        transport = Told("http://127.0.0.1:9", Window(8), policy, self.quota, story=self)
+        transport = ScriptedTransport(
+            "http://127.0.0.1:9",
+            Window(8),
+            RetryPolicy(**settings),
+            self.quota,
+            timing=self.clock.timing,
+            story=self,
+        )
         target = transport.target("/tcb/listfunctions", {})
 
         def prepare(body):
@@ -67,7 +73,7 @@ class Story:
 
 
 @attrs.define(eq=False)
-class Told(Transport):
+class ScriptedTransport(Transport):
     """A transport without a network."""
 
     story: Story = attrs.field(kw_only=True)
@@ -81,7 +87,10 @@ class Told(Transport):
 
 
 FIRST, SECOND = SystemBusyError("first", errcode=-1), SystemBusyError("second", errcode=-1)
-REFUSED, CUT = TokenError("refused", errcode=40014), TransportError("no complete reply")
+REFUSED, CUT = (
+    TokenError("refused", errcode=40014, scope="merchant"),
+    TransportError("no complete reply"),
+)
 ANSWERED = TransportError("HTTP 503", status=503)
 TOO_LATE = "the deadline of 10 s passed"
 CROSSES = "the next wait would cross the deadline of 10 s"
@@ -89,7 +98,7 @@ PATIENT = {"attempts": 20, "deadline": 10.0}
 
 
 @pytest.mark.parametrize(
-    ("errors", "takes", "settings", "ending"),
+    ("errors", "times", "settings", "ending"),
     [
         pytest.param([REFUSED], {}, {}, (1, "", []), id="a final error is raised immediately"),
         pytest.param([FIRST, REFUSED], {}, {}, (2, "", [1]), id="a final error after a retry"),
@@ -120,8 +129,8 @@ PATIENT = {"attempts": 20, "deadline": 10.0}
         ),
     ],
 )  # fmt: skip
-async def test_last_error_has_attempts_and_the_stop_reason(errors, takes, settings, ending):
-    story, (tries, stop_reason, waits) = Story(errors, **takes), ending
+async def test_last_error_has_attempts_and_the_stop_reason(errors, times, settings, ending):
+    story, (tries, stop_reason, waits) = Story(errors, **times), ending
 
     with pytest.raises(type(errors[tries - 1])) as caught:
         await story.run(**settings)
@@ -167,7 +176,7 @@ async def test_attempts_are_cut_to_the_deadline():
 
 NOT_SENT = TransportError("connection refused", sent=False)
 REFUSED_SIZE = ParameterError("too many", errcode=40097)
-NO_ENV = ParameterError("no env", errcode=-501000, errmsg="TcbCode: [INVALID_ENV]")
+NO_ENV = ParameterError("no env", errcode=-501000, scope="merchant")
 LIMITED = RateLimitError("slow down", errcode=45011)
 LATER = TransportError("HTTP 503", status=503, retry_after=20.0)
 LARGE, SMALL = b"100", b"20"
@@ -293,12 +302,12 @@ class TestFallback:
 
 
 async def test_waits_double_up_to_the_cap_with_full_jitter():
-    high = RetryPolicy(random=lambda: 1.0)
-    low = RetryPolicy(random=lambda: 0.0)
+    policy = RetryPolicy()
 
-    assert [high.wait(n, BUSY) for n in range(1, 8)] == [1, 2, 4, 8, 16, 20, 20]
-    assert high.wait(10_000, BUSY) == 20
-    assert low.wait(5, BUSY) == 0
+    waits = [choose_wait(policy, attempt, BUSY, 1.0) for attempt in range(1, 8)]
+    assert waits == [1, 2, 4, 8, 16, 20, 20]
+    assert choose_wait(policy, 10_000, BUSY, 1.0) == 20
+    assert choose_wait(policy, 5, BUSY, 0.0) == 0
 
 
 @given(asked=st.floats(0, 1e12), draw=st.floats(0, 1))
@@ -306,17 +315,17 @@ def test_retry_after_is_honoured_as_a_minimum(asked, draw):
     error = RateLimitError("slow down")
     error.retry_after = asked
 
-    assert RetryPolicy(random=lambda: draw).wait(1, error) >= asked
+    assert choose_wait(RetryPolicy(), 1, error, draw) >= asked
 
 
 @given(draw=st.floats(0, 1), attempt=st.integers(1, 9), cap=st.floats(0, 10))
 def test_wait_for_the_minute_quota_is_15_to_20_seconds(draw, attempt, cap):
-    policy = RetryPolicy(cap=cap, random=lambda: draw)
+    policy = RetryPolicy(cap=cap)
 
-    assert policy.wait(attempt, LIMITED) == 15 + 5 * draw
+    assert choose_wait(policy, attempt, LIMITED, draw) == 15 + 5 * draw
     for error in (RateLimitError("too much", errcode=-501004), RateLimitError("HTTP 429")):
-        assert policy.wait(attempt, error) <= cap
-    assert RetryPolicy(base=0.0).wait(attempt, LIMITED) == 0
+        assert choose_wait(policy, attempt, error, draw) <= cap
+    assert choose_wait(RetryPolicy(base=0.0), attempt, LIMITED, draw) == 0
 
 
 async def test_wait_for_the_minute_quota_does_not_pass_the_deadline():

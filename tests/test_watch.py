@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+import re
 from contextlib import aclosing
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from leaks import no_leaks
+from leaks import eventually, no_leaks
 
 from tcb_async import (
     CloudFunction,
@@ -15,6 +16,8 @@ from tcb_async import (
     DriftError,
     FunctionChange,
     FunctionFailedError,
+    RateLimitError,
+    RetryPolicy,
     TcbClient,
     TokenError,
     TransportError,
@@ -22,6 +25,8 @@ from tcb_async import (
     changes,
 )
 from tcb_async._arguments import check_names
+from tcb_async._transport.timing import Timing
+from tcb_async.emulator import Fault
 from tcb_async.watch import wait_until_active, watch
 
 ENV = "test-777bb9"
@@ -124,6 +129,17 @@ class TestWatch:
         warnings = [line.getMessage() for line in caplog.records]
         assert warnings == [f"{error}; retrying in 30 s"] * 2
 
+    async def test_a_first_list_that_changed_is_read_again(self, caplog):
+        changed = DriftError("it changed")
+        listings = Listings(changed, changed, [LOGIN], [LOGIN, PAY])
+
+        async with aclosing(watch(listings, interval=30)) as found:
+            assert await anext(found) == FunctionChange("added", None, PAY)
+
+        assert listings.times == [0, 30, 60, 90]
+        warnings = [line.getMessage() for line in caplog.records]
+        assert warnings == ["it changed; retrying in 30 s"] * 2
+
     @pytest.mark.parametrize(
         "results", [([LOGIN], TokenError("refused")), (TransportError("refused"),)]
     )
@@ -150,6 +166,18 @@ class TestWait:
             "login is Updating",
             "login is Active",
         ]
+
+    async def test_text_of_the_server_stays_in_one_line(self, caplog):
+        caplog.set_level(logging.INFO)
+        status = "Up\n2026-01-01 ERROR \x1b[31mdating\u2028"
+        broken = TransportError("errmsg: a\r\nb")
+        listings = Listings(broken, [CloudFunction("a\nb", status)])
+        with pytest.raises(WaitTimeoutError) as caught:
+            await self.wait(listings)
+
+        shown = [*(line.getMessage() for line in caplog.records), str(caught.value)]
+        assert shown[1].startswith(r"a\nb is Up\n2026-01-01 ERROR \x1b[31mdating\u2028")
+        assert all(line.isprintable() for line in shown)
 
     @pytest.mark.parametrize("status", ["CreateFailed", "UpdateFailed", "PublishFailed"])
     async def test_a_failed_function_is_an_error(self, status):
@@ -222,6 +250,32 @@ class TestWait:
 
         assert asyncio.get_running_loop().time() == 60
 
+    async def test_a_similar_name_is_shown_once(self, caplog):
+        caplog.set_level(logging.INFO)
+        login = CloudFunction("logni", "Active")
+
+        found = await self.wait(Listings([LOGIN], [LOGIN], [LOGIN, login]), "logni")
+
+        assert found == [login]
+        messages = [line.getMessage() for line in caplog.records]
+        assert messages.count("there is no 'logni' yet: did you mean 'login'?") == 1
+
+    async def test_a_time_out_names_the_last_error(self):
+        error = RateLimitError("errcode 45011 [rid 1-2-3]", errcode=45011, rid="1-2-3")
+        said = f"after 60 s: wait longer; the last error was RateLimitError: {error}"
+
+        for listings in (Listings(error), Listings(TransportError("reset"), error)):
+            with pytest.raises(WaitTimeoutError, match=re.escape(said)):
+                await self.wait(listings, "login")
+        with pytest.raises(WaitTimeoutError, match=r"check the deployment.*last error was Rate"):
+            await self.wait(Listings([UPDATING], error), "login")
+
+    async def test_an_error_before_a_complete_listing_is_not_named(self):
+        with pytest.raises(WaitTimeoutError) as caught:
+            await self.wait(Listings(TransportError("reset"), [UPDATING]), "login")
+
+        assert "last error" not in str(caught.value)
+
     async def test_a_transient_failure_is_waited_out(self):
         listings = Listings(TransportError("reset"), DriftError("changing"), [LOGIN])
 
@@ -241,6 +295,44 @@ class TestWait:
 
 class TestClient:
     """Both as methods of a client, over a real socket."""
+
+    async def test_wait_that_meets_a_quota_names_it(self, emulator, leap, caplog):
+        """Also while the client waits for the next minute."""
+
+        async def sleep(seconds):
+            assert 15 <= seconds <= 20
+            leap(12.0)
+            await asyncio.sleep(seconds)
+
+        emulator.deploy(ENV, "login")
+        emulator.fail_next(45011, errmsg="api minute-quota reach limit rid: 1-2-3")
+        async with TcbClient(emulator.token, base_url=emulator.url) as client:
+            client._transport.timing = Timing(sleep=sleep)
+            with pytest.raises(WaitTimeoutError) as caught:
+                await client.wait_until_active(ENV, "login", timeout=12)
+
+        said = str(caught.value)
+        assert "the last error was RateLimitError: /tcb/listfunctions returned" in said
+        assert "errcode 45011" in said
+        assert "[rid 1-2-3]" in said
+        assert "network" not in said
+        assert [
+            (record.levelname, "45011" in record.getMessage()) for record in caplog.records
+        ] == [("WARNING", True)]
+
+    async def test_error_of_an_earlier_listing_is_not_named(self, emulator, leap, caplog):
+        caplog.set_level(logging.INFO)
+        emulator.deploy(ENV, "login", status="Updating")
+        emulator.script([Fault.errcode(-1)])
+        retry = RetryPolicy(base=0.0)
+        async with TcbClient(emulator.token, base_url=emulator.url, retry=retry) as client:
+            waiting = asyncio.ensure_future(client.wait_until_active(ENV, "login", interval=99))
+            await eventually(lambda: "login is Updating" in caplog.text)
+            leap(300.0)
+            with pytest.raises(WaitTimeoutError, match="'login' was Updating") as caught:
+                await waiting
+
+        assert "last error" not in str(caught.value)
 
     async def test_wait_until_active_takes_several_names(self, emulator):
         emulator.deploy(ENV, count=45)
@@ -267,3 +359,22 @@ class TestClient:
             client.watch_functions(ENV, since=[LOGIN, UPDATING])
 
         assert emulator.requests == ()
+
+    @pytest.mark.parametrize("is_changing", [False, True])
+    async def test_list_functions_warns_once_of_an_unsettled_list(
+        self, emulator, caplog, is_changing
+    ):
+        emulator.deploy(ENV, count=60)
+
+        @emulator.on_request
+        def change(_request):
+            if is_changing:
+                emulator.delete(ENV, emulator.functions(ENV)[-1].name)
+                emulator.deploy(ENV, index=0)
+
+        async with TcbClient(emulator.token, base_url=emulator.url, concurrency=1) as client:
+            await client.list_functions(ENV)
+
+        warnings = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+        assert len(warnings) == is_changing
+        assert all("some functions may be deleted" in warning for warning in warnings)

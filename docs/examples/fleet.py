@@ -4,6 +4,8 @@
     python fleet.py merchants  once, and after new authorisations: the platform's merchants
     python fleet.py plan       every night: a job for each merchant that is not in today's run
     python fleet.py work       on every machine, always, under a supervisor that starts it again
+    python fleet.py store inventory.sqlite
+                               when the night is over: a file for tcb-async diff and changes
 
 Postgres stores the queue, your merchants and the result. Redis shares the platform's token between
 the machines, and stores the ticket that WeChat pushes (see ``ticket_callback.py``). The settings
@@ -21,6 +23,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import aclosing
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -29,8 +32,16 @@ from pgqueuer.errors import RetryRequested
 from pgqueuer.models import Job
 from redis.asyncio import Redis
 
-from tcb_async import Account, AccountListing, ApiError, ClientClosedError, TcbClient, TcbError
-from tcb_async.inventory import list_account
+from tcb_async import (
+    Account,
+    AccountListing,
+    ApiError,
+    ClientClosedError,
+    CloudFunction,
+    TcbClient,
+    TcbError,
+)
+from tcb_async.inventory import InventoryStore, list_account
 from tcb_async.models import CHINA_STANDARD_TIME
 from tcb_async.tokens import AuthorizerToken, ComponentToken, RedisStore
 
@@ -40,9 +51,13 @@ CREATE TABLE IF NOT EXISTS merchants (appid text PRIMARY KEY, refresh_token text
 CREATE TABLE IF NOT EXISTS accounts (
     run date, appid text, status text NOT NULL, errcode int, rid text, message text,
     PRIMARY KEY (run, appid));
+CREATE TABLE IF NOT EXISTS environments (  -- unavailable: such as HALTED, or null if it was listed
+    run date, appid text, env text, unavailable text, PRIMARY KEY (run, appid, env),
+    FOREIGN KEY (run, appid) REFERENCES accounts ON DELETE CASCADE);
 CREATE TABLE IF NOT EXISTS functions (
     run date, appid text, env text, name text, status text NOT NULL, runtime text,
-    add_time timestamptz, mod_time timestamptz, PRIMARY KEY (run, appid, env, name));
+    add_time timestamptz, mod_time timestamptz, PRIMARY KEY (run, appid, env, name),
+    FOREIGN KEY (run, appid) REFERENCES accounts ON DELETE CASCADE);
 """
 
 
@@ -79,11 +94,20 @@ async def add_merchants(pool: asyncpg.Pool) -> None:
 async def plan(pool: asyncpg.Pool) -> None:
     """Queue each merchant that is not in today's run. Repeating it is harmless."""
     run = datetime.now(CHINA_STANDARD_TIME).date()
-    missing = await pool.fetch(
-        "SELECT appid FROM merchants WHERE appid NOT IN "
-        "(SELECT appid FROM accounts WHERE run = $1 AND status = 'complete')",
-        run,
-    )
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(
+            "DELETE FROM accounts WHERE run = $1 AND appid NOT IN (SELECT appid FROM merchants)",
+            run,
+        )
+        # A merchant that no worker lists is missing in the result, not forgotten.
+        await connection.execute(
+            "INSERT INTO accounts (run, appid, status) SELECT $1, appid, 'waiting' FROM merchants "
+            "ON CONFLICT DO NOTHING",
+            run,
+        )
+        missing = await connection.fetch(
+            "SELECT appid FROM accounts WHERE run = $1 AND status <> 'complete'", run
+        )
     jobs = [json.dumps({"run": str(run), "appid": appid}) for (appid,) in missing]
     await PgQueuer.from_asyncpg_pool(pool).queries.enqueue(
         ["account"] * len(jobs),
@@ -142,6 +166,13 @@ async def save(pool: asyncpg.Pool, run: datetime, found: AccountListing) -> None
     async with pool.acquire() as connection, connection.transaction():
         if await record(connection, run, appid, found.status, *facts):
             await connection.copy_records_to_table(
+                "environments",
+                records=[
+                    *((run, appid, env, None) for env in found.functions),
+                    *((run, appid, env, status) for env, status in found.unavailable.items()),
+                ],
+            )
+            await connection.copy_records_to_table(
                 "functions",
                 records=[
                     (run, appid, env, row.name, row.status, row.runtime, row.add_time, row.mod_time)
@@ -162,16 +193,77 @@ async def record(executor: asyncpg.Pool | asyncpg.Connection, *row: object) -> b
     )
 
 
-async def main(command: str) -> int:
+async def store(pool: asyncpg.Pool, path: str) -> None:
+    """Write the latest run into an inventory's file. Repeating it adds what was missing."""
+    async with (
+        pool.acquire() as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        run = await connection.fetchval("SELECT max(run) FROM accounts")
+        rows = await connection.fetch("SELECT * FROM accounts WHERE run = $1 ORDER BY appid", run)
+        saved = {row["appid"]: row for row in rows}
+        with InventoryStore(path) as file:
+            begun = file.begin(str(run), source="fleet")
+            accounts = [Account(appid, no_token) for appid in saved]
+            async with aclosing(begun.unfinished(accounts)) as unfinished:
+                async for account in unfinished:
+                    if saved[account.appid]["status"] != "waiting":  # it stays missing
+                        begun.save(await read(connection, account, saved[account.appid]))
+            begun.finish()
+            progress = file.progress()
+    print(f"run {run}: {progress.complete} of {progress.accounts} merchants are complete in {path}")
+
+
+async def no_token() -> str:
+    raise RuntimeError("a stored account is not listed")
+
+
+async def read(
+    connection: asyncpg.Connection, account: Account, saved: asyncpg.Record
+) -> AccountListing:
+    """Read the listing of an account as `save` has stored it."""
+    if saved["status"] != "complete":
+        error = ApiError(saved["message"], errcode=saved["errcode"], rid=saved["rid"])
+        return AccountListing(account, error=error)
+    key = saved["run"], account.appid
+    functions: dict[str, list[CloudFunction]] = {}
+    unavailable: dict[str, str] = {}
+    for row in await connection.fetch(
+        "SELECT env, unavailable FROM environments WHERE (run, appid) = ($1, $2)", *key
+    ):
+        if row["unavailable"] is None:
+            functions[row["env"]] = []
+        else:
+            unavailable[row["env"]] = row["unavailable"]
+    for env, *texts, added, modified in await connection.fetch(
+        "SELECT env, name, status, runtime, add_time, mod_time FROM functions "
+        "WHERE (run, appid) = ($1, $2)",
+        *key,
+    ):
+        times = (time and time.astimezone(CHINA_STANDARD_TIME) for time in (added, modified))
+        functions[env].append(CloudFunction(*texts, *times))
+    listed = {env: tuple(each) for env, each in functions.items()}
+    return AccountListing(account, listed, unavailable=unavailable)
+
+
+async def main(command: str, *files: str) -> int:
     async with asyncpg.create_pool() as pool:
         await pool.execute(SCHEMA)
         if command == "work":
             return await work(pool)
-        await (add_merchants if command == "merchants" else plan)(pool)
+        match command:
+            case "merchants":
+                await add_merchants(pool)
+            case "plan":
+                await plan(pool)
+            case _:
+                await store(pool, *files)
         return 0
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] not in (["merchants"], ["plan"], ["work"]):
-        sys.exit("usage: fleet.py merchants | plan | work")
-    sys.exit(asyncio.run(main(sys.argv[1])))
+    match sys.argv[1:]:
+        case ["merchants"] | ["plan"] | ["work"] | ["store", _]:
+            sys.exit(asyncio.run(main(*sys.argv[1:])))
+        case _:
+            sys.exit("usage: fleet.py merchants | plan | work | store FILE")

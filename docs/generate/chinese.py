@@ -46,7 +46,8 @@ SCOPES = {"merchant": "商家", "platform": "调用方", "request": "请求本�
 _BUSY = "稍后再试；如果一直这样，带上 rid 联系微信客服"
 _SLOW_DOWN = "减小 concurrency，或者把调用分散开"
 _CHECK_ENV = "检查环境 ID"
-_CHECK_ARGUMENTS = "检查 env、limit 和 offset"
+_CHECK_ARGUMENTS = "对照微信的接口文档检查参数；列表接口的参数是 env、limit 和 offset"
+_OWN_REQUEST = "用 client.get_token() 返回的 access_token 自己发送请求"
 _CHECK_PROXY = "检查 base URL 和中间的代理"
 _FRESH = "传入有效的 access_token，或者能自动刷新的 provider"
 _APPSECRET = "在小程序管理后台核对 AppSecret，它可能已经重置过"
@@ -62,6 +63,7 @@ _PERMISSIONS = "检查 access_token 对应账号的权限"
 _THIS_ENV = "检查环境 ID，以及它是否属于 access_token 对应的账号"
 _SUSPENDED = "在控制台查看环境是否已停用（例如欠费）"
 _MORE_QUOTA = "在控制台提高配额"
+_NOT_READY = ("环境尚未准备好", "等到环境状态变为 NORMAL")
 _CONFIRM = ("需要管理员确认本次调用", "请管理员在微信中确认，然后重新调用")
 
 EVERYWHERE = {
@@ -76,6 +78,8 @@ EVERYWHERE = {
     -604103: ("调用云服务出错", _BUSY),
     45011: ("调用过于频繁（每分钟）", _SLOW_DOWN),
     40066: ("没有这个接口", "检查 base URL（只写主机，不带路径）和接口的路径"),
+    41005: ("缺少上传的文件", _OWN_REQUEST),
+    43001: ("该接口要求 GET", _OWN_REQUEST),
     43002: ("必须使用 POST", _CHECK_PROXY),
     44002: ("请求体为空", _CHECK_PROXY),
     47001: ("无法解析请求体", "检查中间的代理"),
@@ -90,10 +94,10 @@ EVERYWHERE = {
     -604100: ("没有这个接口", "检查 base URL 和接口"),
     -501005: ("环境不存在或无法使用", _ENV_CAUSES),
     -501008: ("请求来源不合法", _OWNER),
-    -501009: ("资源不存在或不合法", _THIS_ENV),
+    -501009: _NOT_READY,
     -601027: ("环境不存在或无法使用", _ENV_CAUSES),
     -501000: ("底层的云服务拒绝了请求", "根据微信返回的文字或其中的 TcbCode 查阅云开发的错误码"),
-    48001: ("账号没有调用该接口的权限", "确认账号已开通云开发，并且可以调用该接口"),
+    48001: ("账号没有调用该接口的权限", "在管理后台确认账号可以调用该接口"),
     48004: ("该接口对此账号已被封禁", "在管理后台查看处罚通知"),
     50002: ("用户或账号受限", "在管理后台查看账号状态"),
     61003: ("商家没有授权给该第三方平台", "请商家授权"),
@@ -113,7 +117,10 @@ EVERYWHERE = {
     ),
     -601016: ("环境没有对该账号的授权信息", _OWNER),
     -601018: ("账号没有调用该接口的权限", _PERMISSIONS),
-    -604101: ("账号没有该权限", _PERMISSIONS),
+    -604101: (
+        "云函数没有调用该接口的权限",
+        "在云函数的 config.json 中把该接口加入 permissions.openapi，然后重新部署",
+    ),
     -604104: ("调用来源不合法", _PERMISSIONS),
     -501003: ("环境的配额已用完", _MORE_QUOTA),
     -501015: ("环境的读请求配额已用完", _MORE_QUOTA),
@@ -215,7 +222,7 @@ TCB_CODES = {
     ),
     **dict.fromkeys(
         ("ENV_NOT_READY", "RESOURCE_NOT_INITIAL"),
-        ("环境尚未准备好", "等到环境状态变为 NORMAL"),
+        _NOT_READY,
     ),
     **dict.fromkeys(
         (

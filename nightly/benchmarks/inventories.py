@@ -1,4 +1,4 @@
-"""Costs of an inventory: CPU beside a program written by hand, time, memory, a large account.
+"""Costs of an inventory: CPU beside a program written by hand, time, memory, the store's views.
 
 ``python nightly/benchmarks/inventories.py [--quick]``; `run.py` shows the CPU alone.
 
@@ -24,7 +24,7 @@ import aiohttp
 import psutil
 from tables import Promise, Table, markdown
 
-from tcb_async import Account, TcbClient
+from tcb_async import Account, AccountListing, CloudFunction, TcbClient
 from tcb_async.emulator import Emulator
 from tcb_async.inventory import Inventory, InventoryStore
 from tcb_async.tokens import AuthorizerToken, ComponentToken
@@ -226,12 +226,50 @@ def scale(share):
     )
 
 
+VIEWS = {
+    "changes": 7_500, "compared": 750, "current": 1_500, "departed": 30, "incomplete": 15,
+    "lost": 500, "missing": 15, "progress": 120, "unavailable": 40,
+}  # fmt: skip
+"""The most steps of SQLite that each view may take for an account with 50 functions."""
+
+
+def _count_steps(store, view):
+    steps = itertools.count()
+    with InventoryStore(store, read_only=True) as opened:
+        connection = opened._database._connection
+        connection.set_progress_handler(lambda: next(steps) and None, 1)
+        connection.execute(f"SELECT * FROM {view}").fetchall()  # noqa: S608 - of `VIEWS`
+    return next(steps)
+
+
+def views(accounts):
+    """Count the steps of each view after two nights; on the second, one function is new."""
+    names, promises, rows = [f"function{number:02}" for number in range(50)], [], []
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder, "steps.sqlite")
+        for day, first in (("2026-01-01", 0), ("2026-01-02", 1)):
+            functions = tuple(CloudFunction(name, "Active", "Go1") for name in names[first:])
+            noon = datetime.fromisoformat(f"{day}T12:00:00+08:00")
+            with InventoryStore(store, clock=lambda noon=noon: noon) as opened:
+                run = opened.begin()
+                for number in range(accounts):
+                    account = Account(f"wx{number}", "a-token")
+                    run.save(AccountListing(account, {"test-1": functions}))
+                run.finish()
+        for view, limit in VIEWS.items():
+            steps = _count_steps(store, view) / accounts
+            rows.append((view, steps))
+            promises.append(Promise(f"steps of the view {view}, an account", steps, limit))
+    about = f"Steps of SQLite for {accounts:,} accounts with 50 functions, on the second night."
+    return Table(about, ("view", "steps, an account"), rows, promises)
+
+
 def main():
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer accounts")
     share = 10 if parser.parse_args().quick else 1
-    for table in (compare(500 // share, 5 // share or 1), scale(share)):
+    for table in (views(1000 // share), compare(500 // share, 5 // share or 1), scale(share)):
         print(markdown(table), *table.promises, "", sep="\n")
 
 

@@ -15,6 +15,7 @@ from model import IDENTITY, Change, ChangingList, Pages, Row, fault_of
 from tcb_async.cursor import Cursor
 from tcb_async.pagination.page import Page, PageSize, Request
 from tcb_async.pagination.plan import Mode, Plan
+from tcb_async.pagination.snapshot import Snapshot
 
 START = Cursor("")
 
@@ -42,7 +43,7 @@ class Manner(NamedTuple):
     def plan(self, start=START):
         size = PageSize(self.page_size, None if self.above is None else 2)
         plan = Plan(IDENTITY, start=start, size=size)
-        plan.stores_rows = self.is_collected
+        plan.snapshot = Snapshot(plan.identity) if self.is_collected else None
         return plan
 
 

@@ -88,6 +88,17 @@ async def any_call(client):
     return await client.call(LIST, body(), query=query(), repeatable=True)
 
 
+def many_secrets():
+    """10,000 secrets of 1 MiB in all, the first of which are planted, under a telling name."""
+    others = (f"{number:0104x}" for number in range(10_000 - len(PLANTED.texts)))
+    known = (text for name, text in PLANTED.texts.items() if name != "untold")
+    return {"deviceTokens": [*known, *others]}
+
+
+async def call_with_many_secrets(client):
+    return await client.call(LIST, body() | many_secrets(), query=query())
+
+
 async def call_of_a_bad_path(client):
     return await client.call(bad_path(), body(), query=query())
 
@@ -288,7 +299,7 @@ async def interrupt(call, client, ending, interruption, errors):
 ENDINGS = ("caller's timeout", "caller's cancellation", "client closed")
 
 
-def every_cell(redis):
+def every_cell(redis):  # noqa: C901 - a list
     """Every way to fail, as a function of nothing."""
     for kind in ("token of 512", "classic", "authorizer"):
         yield partial(faults_of_a_server, kind)
@@ -306,6 +317,9 @@ def every_cell(redis):
     ):
         for faults in (faults_of_a_server, refusals, faults_of_the_network):
             yield partial(faults, kind, call)
+    for kind in ("token of 512", "stable", "classic", "component"):
+        for faults in (faults_of_a_server, refusals):
+            yield partial(faults, kind, call_with_many_secrets)
     for ending in ENDINGS:
         for kind in ("callable", "token of 512", "stable", "classic", "authorizer"):
             yield partial(step_by_step, kind, one_page, ending)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import signal
 import sys
 from contextlib import asynccontextmanager
@@ -17,12 +18,14 @@ from merchants import Platform
 from postgres_server import queue_in, running_postgres
 from redis.asyncio import Redis
 from redis_server import running_redis
-from terminal import CompletedCommand, start
+from terminal import CompletedCommand, run, start
 
+from tcb_async import CloudFunction
 from tcb_async.emulator import Emulator, Fault
+from tcb_async.inventory import InventoryStore
 
 AT_ONCE = 8
-USAGE = "usage: fleet.py merchants | plan | work\n"
+USAGE = "usage: fleet.py merchants | plan | work | store FILE\n"
 PROGRAM = (sys.executable, str(Path(__file__).parents[2] / "docs" / "examples" / "fleet.py"))
 
 
@@ -34,15 +37,16 @@ class Fleet:
     pool: Any
     environment: dict[str, str]
 
-    def start(self, command):
-        return start(command, program=PROGRAM, env=self.environment)
+    def start(self, *command):
+        return start(*command, program=PROGRAM, env=self.environment)
 
-    async def run(self, command):
-        async with self.start(command) as program:
+    async def run(self, *command):
+        async with self.start(*command) as program:
             return await ended(program)
 
     async def done(self):
-        return int(await self.pool.fetchval("SELECT count(*) FROM accounts"))
+        query = "SELECT count(*) FROM accounts WHERE status <> 'waiting'"
+        return int(await self.pool.fetchval(query))
 
     async def until_done(self, number):
         async with asyncio.timeout(60):
@@ -116,6 +120,54 @@ async def test_a_killed_machine_loses_and_repeats_no_account(emulator, merchants
         assert "1 merchants" in (await fleet.run("plan")).out
 
 
+async def test_the_nights_are_judged_by_diff_and_changes(emulator, tmp_path):
+    """A machine is killed; one merchant is denied, one has a halted and an empty environment."""
+    platform = Platform(emulator, 12, functions=0)
+    odd, denied, *others = platform.appids
+    for appid in others:
+        (info,) = emulator.environments(appid)
+        emulator.deploy(info.env, "login")
+    (info,) = emulator.environments(odd)
+    emulator.update_environment(info.env, status="HALTED")
+    emulator.add_environment("empty-1", owner=odd)
+    file, expected = str(tmp_path / "i.sqlite"), tmp_path / "cloudbaserc.json"
+    expected.write_text(json.dumps({"functions": [{"name": "login"}]}))
+    emulator.script(itertools.repeat(Fault.delay(0.02)))
+    async with running_fleet(emulator, platform) as fleet:
+        emulator.remove_authorizer(PLATFORM, denied)
+        await fleet.run("plan")
+        early = await fleet.run("store", file)
+        assert (early.code, "0 of 12 merchants are complete" in early.out) == (0, True)
+        async with fleet.start("work") as one, fleet.start("work") as other:
+            await fleet.until_done(2)
+            await ended(one, signal.SIGKILL)
+            await fleet.until_done(12)
+            await ended(other, signal.SIGTERM)
+        stored = await fleet.run("store", file)
+        assert (stored.code, "11 of 12 merchants are complete" in stored.out) == (0, True)
+
+    ended_diff = await run("diff", str(expected), file)
+    assert ended_diff.code == 6
+    assert f"{denied} is not compared: " in ended_diff.err
+    assert (
+        f"{info.env} of {odd} is not compared: WeChat reports that it is HALTED" in ended_diff.err
+    )
+    assert ended_diff.out == f"{odd} empty-1\n  missing   login\n"
+    assert "compared, run " in ended_diff.err
+    ended_changes = await run("changes", file)
+    assert (ended_changes.code, "is the first that finished" in ended_changes.err) == (6, True)
+    with InventoryStore(file, read_only=True) as store:
+        (missing,) = store.missing()
+        assert (missing.appid, missing.status, missing.errcode) == (denied, "denied", 61003)
+        found = {account.appid: account for account in store.complete_accounts()}
+    assert found[odd].unavailable == {info.env: "HALTED"}
+    assert found[odd].functions == {"empty-1": ()}
+    for appid in others:
+        (row,) = emulator.functions(emulator.environments(appid)[0].env)
+        ((login,),) = found[appid].functions.values()
+        assert login == CloudFunction("login", row.status, row.runtime, row.add_time, row.mod_time)
+
+
 async def test_a_refused_platform_stops_the_machines_and_loses_no_job(emulator):
     platform = Platform(emulator, 30, functions=5)
     emulator.fail_next(61004, times=None, path=AUTHORIZER)
@@ -155,7 +207,7 @@ async def test_an_account_that_cannot_be_saved_is_named_as_failed(emulator):
         assert await fleet.pool.fetchval("SELECT count(*) FROM pgqueuer") == 0
 
 
-@pytest.mark.parametrize("arguments", [[], ["plan", "work"]])
+@pytest.mark.parametrize("arguments", [[], ["plan", "work"], ["store"]])
 async def test_usage(arguments):
     async with start(*arguments, program=PROGRAM) as program:
         assert await program.end() == CompletedCommand(1, "", USAGE)

@@ -28,6 +28,7 @@ from network_faults import (
 )
 
 from tcb_async import RetryPolicy, TcbClient, TransportError
+from tcb_async._transport.timing import Timing
 from tcb_async.emulator import Emulator
 
 ENV = "test-777bb9"
@@ -142,8 +143,9 @@ async def test_a_walk_survives_a_short_outage(upstream, proxy, names, way):
         if way == "port closed" and len(waits) % 3 == 0:
             proxy.listen()
 
-    retry = RetryPolicy(attempts=8, random=lambda: 1.0, sleep=until_it_is_back)
+    retry = RetryPolicy(attempts=8)
     async with TcbClient(upstream.token, base_url=proxy.url, retry=retry) as client:
+        client._transport.timing = Timing(random=lambda: 1.0, sleep=until_it_is_back)
         async for function in client.iter_functions(ENV, page_size=10, concurrency=1):
             seen.append(function.name)
             if len(seen) in {10, 28}:

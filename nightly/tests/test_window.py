@@ -11,6 +11,7 @@ import pytest
 
 from tcb_async import RateLimitError, RetryPolicy, TcbError, TransportError
 from tcb_async._transport import ApiRequest, Call, Transport
+from tcb_async._transport.timing import Timing
 from tcb_async.limits import Window
 from tcb_async.retry import RetryQuota
 
@@ -39,10 +40,10 @@ class Peer(Transport):
 
 def calls_to(reply, *, concurrency, deadline=60.0):
     """Returns a function that calls a peer."""
-    clock, chance = asyncio.get_running_loop().time, random.Random(7).random
-    retry = RetryPolicy(clock=clock, random=chance, deadline=deadline)
+    timing = Timing(clock=asyncio.get_running_loop().time, random=random.Random(7).random)
+    retry = RetryPolicy(deadline=deadline)
     quota = RetryQuota.for_window(concurrency)
-    peer = Peer("http://127.0.0.1:9", Window(concurrency), retry, quota, reply=reply)
+    peer = Peer("http://127.0.0.1:9", Window(concurrency), retry, quota, timing=timing, reply=reply)
     request = ApiRequest(peer.target("/tcb/listfunctions", {}), None)
     return lambda: Call(peer, request, bytes).run()
 

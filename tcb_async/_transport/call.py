@@ -23,9 +23,17 @@ from tcb_async._codec import decode_reply, encode_object
 from tcb_async._redact import Hidden, Secret, find_secrets, forget_frames, wrap_secrets
 from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.transport import Transport
-from tcb_async.exceptions import ApiError, TcbError, TransportError
+from tcb_async.exceptions import ApiError, TcbError, TransportError, name_error
 from tcb_async.observer import Attempt, Observer
-from tcb_async.retry import is_dropped, is_overload, is_refusal, is_retryable, may_refuse_size
+from tcb_async.retry import (
+    choose_wait,
+    find_stop_reason,
+    is_dropped,
+    is_overload,
+    is_refusal,
+    is_retryable,
+    may_refuse_size,
+)
 
 Result = TypeVar("Result")
 
@@ -34,6 +42,7 @@ _log.addHandler(logging.NullHandler())
 
 _UNOBSERVED = None, nullcontext()
 _TICK = 0.001  # seconds by which an event loop's timer may be early
+_LONG_WAIT = 10.0  # seconds: a user should learn why nothing happens
 _MAX_LARGE = 2  # attempts before a transient error may mean that the server refuses the size
 
 
@@ -45,6 +54,17 @@ Decode = Callable[[bytes], Result]
 Fallback = Callable[[], tuple[ApiRequest, Decode[Result]]]
 
 
+@attrs.frozen
+class Decision:
+    """What follows a failed attempt: a retry, or its error."""
+
+    retries: bool
+    stop_reason: str = ""  # why a transient error is not retried
+    wait: float = 0.0  # seconds before the next attempt
+    is_smaller: bool = False  # whether the next attempt requests fewer rows
+    needs_new_connection: bool = False  # the connection was dropped
+
+
 @attrs.define(repr=False)  # a tool may show this when some of it has been deleted
 class Call(Generic[Result]):
     """The attempts of one request."""
@@ -52,38 +72,42 @@ class Call(Generic[Result]):
     transport: Transport
     request: ApiRequest
     decode: Decode[Result]
-    # Makes a request for fewer rows, for the attempts after an error that may refuse the number of
-    # rows, at least one; None without one, or when it has been made.
+    # Makes a request for fewer rows, for the case that the server refuses the number of rows. None
+    # after use.
     fallback: Fallback[Result] | None = None
-    deadline: float = attrs.field(init=False)  # by the policy's clock
+    deadline: float = attrs.field(init=False)  # by the transport's clock
     attempt: int = 0  # number of attempts begun
     spent: int = 0  # cost of its retries, taken from the quota
+    decision: Decision = Decision(retries=False)  # after the latest attempt that failed
     # The last error that says something about the server. An attempt that the deadline cut short,
     # or prevented, says nothing.
     last: TcbError | None = None
-    stop_reason: str = ""  # why no further attempt is made
-    needs_new_connection: bool = False  # the last attempt's connection was dropped
-    reduces: bool = False  # the next attempt is the first with fewer rows
 
     def __attrs_post_init__(self) -> None:
-        retry = self.transport.retry
-        self.deadline = retry.clock() + retry.deadline
+        self.deadline = self.transport.timing.clock() + self.transport.retry.deadline
 
     async def run(self) -> Result:
         """Return the decoded reply, or raise the last error that tells about the server."""
         try:
             result = await self._attempt_repeatedly()
         except _OutOfTimeError:
-            failure = self._choose_error(None)
+            self.attempt -= 1  # it was about to begin, and was never sent
+            failure = self.last or self._make_unsent_error()
+            stop_reason = self._deadline_reason
         except TcbError as error:
-            failure = self._choose_error(error)
+            failure = error
+            stop_reason = self.decision.stop_reason
+            if self._was_cut_short(error):
+                failure = self.last or error
+                stop_reason = self._deadline_reason
         else:
             self.transport.quota.put_back(self.spent or 1)
             return result
         # Add the context in one place, whichever error the call raises.
-        failure.env, failure.offset = self.request.env, self.request.offset
+        failure.env = self.request.env
+        failure.offset = self.request.offset
         failure.attempts = self.attempt
-        failure.stop_reason = self.stop_reason if is_retryable(failure) else ""
+        failure.stop_reason = stop_reason if is_retryable(failure) else ""
         try:
             # Without the frames of the attempts: aiohttp's contain the URL.
             raise failure.with_traceback(None)
@@ -100,16 +124,20 @@ class Call(Generic[Result]):
             first_error = error
 
         async def attempt_again() -> Result:
-            if self.last is None:  # tenacity has not seen the first error: `_note_retry` sets it
-                raise first_error
-            return await self._attempt()
+            try:
+                if self.last is None:  # tenacity has not seen the first error
+                    raise first_error
+                return await self._attempt()
+            except TcbError as error:
+                self.decision = self._decide(error)
+                raise
 
+        # The decision is made once after each attempt; these functions only read it.
         retrying = AsyncRetrying(
-            retry=retry_if_exception(self._may_help),
-            wait=self._wait,
-            stop=self._should_stop,
-            before_sleep=self._note_retry,
-            sleep=self.transport.retry.sleep,
+            retry=retry_if_exception(self._is_retried),
+            wait=lambda _: self.decision.wait,
+            before_sleep=self._prepare_next_attempt,
+            sleep=self.transport.timing.sleep,
             reraise=True,
         )
         # Call it, do not iterate it: iterated, it refers to the last error, and so to the frames of
@@ -118,11 +146,14 @@ class Call(Generic[Result]):
 
     async def _attempt(self) -> Result:
         self.attempt += 1
-        transport, request, window = self.transport, self.request, self.transport.window
+        transport = self.transport
+        request = self.request
+        window = transport.window
         epoch = window.take()  # nearly always succeeds, without the cost of a timer and a future
         if epoch is None:
             epoch = await self._wait_for_permit()
-        clean = overload = False
+        clean = False
+        overload = False
         try:
             session = transport.get_session()
             seconds_left = self._get_time_left()
@@ -141,14 +172,13 @@ class Call(Generic[Result]):
                     request,
                     seconds_left,
                     is_first=self.attempt == 1,
-                    on_new_connection=self.needs_new_connection,
+                    on_new_connection=self.decision.needs_new_connection,
                     observed=observed,
                 )
                 result = self.decode(reply)
             clean = True
         except TcbError as error:
             overload = is_overload(error)
-            self.needs_new_connection = is_dropped(error)
             _log.debug("%s attempt=%d: %s", request, self.attempt, _describe_outcome(error))
             raise
         finally:
@@ -158,9 +188,15 @@ class Call(Generic[Result]):
         return result
 
     def _observe(self, observer: Observer) -> tuple[Attempt, AbstractContextManager[object]]:
-        transport, request, path = self.transport, self.request, self.request.target.path
-        facts = path, self.attempt, transport.window.size, request.env, request.offset
-        observed = Attempt(request.method, transport.base_url, *facts)
+        observed = Attempt(
+            self.request.method,
+            self.transport.base_url,
+            self.request.target.path,
+            self.attempt,
+            self.transport.window.size,
+            self.request.env,
+            self.request.offset,
+        )
         return observed, observer.attempting(observed)
 
     async def _wait_for_permit(self) -> int:
@@ -174,84 +210,78 @@ class Call(Generic[Result]):
             raise _OutOfTimeError from None
 
     def _get_time_left(self) -> float:
-        return self.deadline - self.transport.retry.clock()
+        return self.deadline - self.transport.timing.clock()
 
-    def _choose_error(self, error: TcbError | None) -> TcbError:
-        """Return the error to raise: the server's, if the deadline cut the last attempt short."""
-        if error is None:
-            self.attempt -= 1  # it was about to begin, and was never sent
-        else:
-            is_silent = isinstance(error, TransportError) and error.status is None
-            if not (is_silent and self._get_time_left() < _TICK):
-                return error
-        self.stop_reason = f"the deadline of {self.transport.retry.deadline:g} s passed"
-        return self.last or error or self._make_unsent_error()
+    @property
+    def _deadline_reason(self) -> str:
+        return f"the deadline of {self.transport.retry.deadline:g} s passed"
+
+    def _was_cut_short(self, error: TcbError) -> bool:
+        """Whether the deadline stopped the last attempt, so that its error tells nothing."""
+        is_silent = isinstance(error, TransportError) and error.status is None
+        return is_silent and self._get_time_left() < _TICK
 
     def _make_unsent_error(self) -> TransportError:
-        path, window = self.request.target.path, self.transport.window
+        path = self.request.target.path
+        in_flight = self.transport.window.in_flight
         return TransportError(
-            f"{path}: nothing was sent, because {window.in_flight} other requests of this client "
+            f"{path}: nothing was sent, because {in_flight} other requests of this client "
             "were in flight until the deadline; make fewer concurrent calls, or allow more time",
             endpoint=path,
             sent=False,
         )
 
-    # tenacity calls these four after a failure, in this order.
-
-    def _may_help(self, error: BaseException) -> bool:
-        """Whether a further attempt may help, with as many rows or with fewer."""
-        seconds_left = self._get_time_left() - _get_retry_after(error)  # at the next attempt
-        self.reduces = (
-            self.fallback is not None
-            and may_refuse_size(error)
-            and (
-                not is_retryable(error)
-                or self.attempt >= min(_MAX_LARGE, self.transport.retry.attempts - 1)
-                or 2 * seconds_left <= self.transport.retry.deadline < math.inf
-            )
+    def _decide(self, error: TcbError) -> Decision:
+        """Decide what follows an attempt that failed, and take the cost of a retry."""
+        is_transient = is_retryable(error)
+        is_smaller = self._may_need_fewer_rows(error)
+        if not (is_transient or is_smaller):
+            return Decision(retries=False)
+        wait = self._choose_wait(error, is_smaller=is_smaller)
+        reason = self._find_stop_reason(error, wait, is_smaller=is_smaller)
+        # The quota is asked last: a retry that the policy forbids must not take anything out of it.
+        # An error that is not transient does not mean that the server has too much to do.
+        if reason is None and is_transient and not self._pay(error):
+            reason = "the client's retry quota is used up: too many calls fail"
+        if reason is not None:
+            return Decision(retries=False, stop_reason=reason)
+        return Decision(
+            retries=True,
+            wait=wait,
+            is_smaller=is_smaller,
+            needs_new_connection=is_dropped(error),
         )
-        return self.reduces or is_retryable(error)
 
-    def _wait(self, state: RetryCallState) -> float:
-        error = _get_error(state)
+    def _may_need_fewer_rows(self, error: TcbError) -> bool:
+        """Whether the next attempt should request fewer rows: the server may refuse more."""
+        if self.fallback is None or not may_refuse_size(error):
+            return False
+        if not is_retryable(error):
+            return True
+        policy = self.transport.retry
+        # The attempts after this one, and half of the time, are for the smaller request.
+        is_late = self.attempt >= min(_MAX_LARGE, policy.attempts - 1)
+        seconds_left = self._get_time_left() - _get_retry_after(error)
+        is_half_over = 2 * seconds_left <= policy.deadline < math.inf
+        return is_late or is_half_over
+
+    def _choose_wait(self, error: TcbError, *, is_smaller: bool) -> float:
         if not is_retryable(error):
             return 0.0
-        wait = self.transport.retry.wait(self.attempt, error)
-        if self.reduces:  # the smaller request needs time, too; the server's minimum is kept
-            wait = max(_get_retry_after(error), min(wait, self._get_time_left() / 2))
-        return wait
+        chance = self.transport.timing.random()
+        wait = choose_wait(self.transport.retry, self.attempt, error, chance)
+        if not is_smaller:
+            return wait
+        # The smaller request needs time, too; but the server's minimum is respected.
+        return max(_get_retry_after(error), min(wait, self._get_time_left() / 2))
 
-    def _should_stop(self, state: RetryCallState) -> bool:
-        # The policy first: a retry that it forbids must not take anything out of the quota.
-        policy, error = self.transport.retry, _get_error(state)
-        # A request for fewer rows is allowed even if the policy allows a single attempt.
-        attempt = self.attempt - (self.reduces and policy.attempts == 1)
-        reason = policy.stop_reason(attempt, state.upcoming_sleep, self._get_time_left())
+    def _find_stop_reason(self, error: TcbError, wait: float, *, is_smaller: bool) -> str | None:
         if not (self.request.repeatable or is_refusal(error)):
-            reason = "it may have been carried out, so only a repeatable call is sent again"
-        if reason is None:
-            # An error that is not retried does not mean that the server has too much to do.
-            if not is_retryable(error) or self._pay(error):
-                return False
-            reason = "the client's retry quota is used up: too many calls fail"
-        self.stop_reason = reason
-        return True
-
-    def _note_retry(self, state: RetryCallState) -> None:
-        error, size = _get_error(state), ""
-        if self.reduces and self.fallback is not None:
-            (self.request, self.decode), self.fallback = self.fallback(), None
-            size = " with fewer rows"
-        # Stored without its frames, which would stay in memory during the wait.
-        self.last = error.with_traceback(None)
-        level = logging.INFO if self.attempt == 1 else logging.WARNING
-        _log.log(
-            level,
-            "%s attempt=%d failed (%s), trying again%s in %.2f s",
-            self.request, self.attempt, _describe_outcome(error), size, state.upcoming_sleep,
-        )  # fmt: skip
-        if self.request.count is not None:
-            self.request.count.retries += 1
+            return "it may have been carried out, so only a repeatable call is sent again"
+        policy = self.transport.retry
+        # A request for fewer rows is sent even if the policy allows a single attempt.
+        attempts = 0 if is_smaller and policy.attempts == 1 else self.attempt
+        return find_stop_reason(policy, attempts, wait, self._get_time_left())
 
     def _pay(self, error: TcbError) -> bool:
         """Take the cost of a retry after this error out of the quota, if it is enough."""
@@ -259,14 +289,32 @@ class Call(Generic[Result]):
         self.spent += cost
         return cost > 0
 
+    def _is_retried(self, error: BaseException) -> bool:
+        return isinstance(error, TcbError) and self.decision.retries
 
-def _get_error(state: RetryCallState) -> TcbError:
-    error = state.outcome.exception() if state.outcome else None
-    assert isinstance(error, TcbError)  # noqa: S101 - the predicate accepts nothing else
-    return error
+    def _prepare_next_attempt(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        assert isinstance(error, TcbError)  # noqa: S101 - `_is_retried` accepts nothing else
+        size = ""
+        if self.decision.is_smaller and self.fallback is not None:
+            self.request, self.decode = self.fallback()
+            self.fallback = None
+            size = " with fewer rows"
+        # Stored without its frames, which would stay in memory during the wait.
+        self.last = error.with_traceback(None)
+        is_long = self.decision.wait >= _LONG_WAIT
+        level = logging.WARNING if self.attempt > 1 or is_long else logging.INFO
+        _log.log(
+            level,
+            "%s attempt=%d failed (%s), trying again%s in %.2f s",
+            self.request, self.attempt, _describe_outcome(error), size, self.decision.wait,
+        )  # fmt: skip
+        if self.request.count is not None:
+            self.request.count.retries += 1
+            self.request.count.last_error = name_error(error)
 
 
-def _get_retry_after(error: BaseException) -> float:
+def _get_retry_after(error: TcbError) -> float:
     return getattr(error, "retry_after", None) or 0.0
 
 
@@ -280,10 +328,12 @@ def call_endpoint(
     transport: Transport, request: ApiRequest
 ) -> Coroutine[object, object, Hidden[dict[str, Any]]]:
     """Send a request to any endpoint; return the JSON object of the reply."""
-    path, secrets = request.target.path, request.target.secrets
-    return Call(
-        transport, request, lambda reply: Hidden(decode_reply(reply, path, secrets=secrets))
-    ).run()
+    target = request.target
+
+    def decode(reply: bytes) -> Hidden[dict[str, Any]]:
+        return Hidden(decode_reply(reply, target.path, secrets=target.secrets))
+
+    return Call(transport, request, decode).run()
 
 
 @attrs.frozen
@@ -304,9 +354,10 @@ class TransportApi:
         body: Mapping[str, object] | None = None,
         repeatable: bool = True,
     ) -> Mapping[str, object]:
-        query, body = wrap_secrets(query or {}), body and wrap_secrets(body)
+        query = wrap_secrets(query or {})
+        body = body and wrap_secrets(body)
         sent_body = None if body is None else Hidden(encode_object(body))
-        target = self.transport.target(path, query, find_secrets(body))
+        target = self.transport.target(path, query, find_secrets([query, body]))
         request = ApiRequest(target, sent_body, repeatable=repeatable)
         return (await call_endpoint(self.transport, request)).reveal()
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
+import socket
 import ssl
 import sys
 import traceback
@@ -23,12 +25,13 @@ import attrs
 from aiohttp.http_exceptions import HttpProcessingError
 
 from tcb_async._codec import make_unreadable_error, raise_for_errcode
-from tcb_async._redact import describe, hide_all_like_a_token, hide_known, hide_named
+from tcb_async._redact import describe, hide_known, hide_named
 from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.session import QueryError
 from tcb_async.exceptions import RateLimitError, ResponseError, TcbError, TransportError
 
 _log = logging.getLogger("tcb_async")
+_MAX_RETRY_AFTER = 2.0**31  # seconds, as in RFC 9111 (1.2.2): a header may repeat the number
 
 
 def read_retry_after(value: str | None) -> float | None:
@@ -44,7 +47,7 @@ def read_retry_after(value: str | None) -> float | None:
             return None
         # A date without a zone is in UTC: the standard knows no other.
         seconds = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+    return min(max(0.0, seconds), _MAX_RETRY_AFTER) if math.isfinite(seconds) else None
 
 
 @attrs.frozen
@@ -63,6 +66,7 @@ class _ErrorKind:
 _LIBRARIES = (sys.stdlib_module_names - {"unittest"}) | {
     "tcb_async", "aiohttp", "aiohappyeyeballs", "idna", "uvloop", "yarl",
 }  # fmt: skip
+_ERRNO = re.compile(r"\[Errno (\d{1,5})\]")
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "ws_proxy", "wss_proxy")
 
 _INVALID_PROXY = _ErrorKind(
@@ -216,9 +220,15 @@ def translate(  # noqa: PLR0913 - the error, and facts that it does not contain
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return _make_proxy_error(error, request)
     if isinstance(error, (aiohttp.ClientResponseError, HttpProcessingError)):
+        # Only the text tells: aiohttp cannot decode br and zstd without a further package.
+        is_compressed = "content-encoding" in str(error.message).lower()
+        problem = (
+            "a compressed reply, which was not requested"
+            if is_compressed
+            else "something that is not HTTP"
+        )
         return ResponseError(
-            f"{path} sent something that is not HTTP; check the base URL and any proxy in between",
-            endpoint=path,
+            f"{path} sent {problem}; check the base URL and any proxy in between", endpoint=path
         )
     packages = _find_packages(error)
     kind = _classify(error, packages, request)
@@ -290,5 +300,17 @@ def _explain(error: Exception, request: ApiRequest) -> str:
         return getattr(cause, "reason", "").replace("_", " ").lower()
     if isinstance(error, aiohttp.ServerFingerprintMismatch):
         return "its fingerprint does not match that of the session's connector"
-    text = str(getattr(error, "strerror", ""))
-    return hide_all_like_a_token(text, request.target.secrets, length=200)
+    if isinstance(cause, OSError):
+        return _explain_system_error(cause)
+    return type(cause).__name__
+
+
+def _explain_system_error(error: OSError) -> str:
+    """Return the words of the system: asyncio's text names the address in place of the reason."""
+    if isinstance(error, socket.gaierror):
+        return "its name could not be resolved"
+    if isinstance(error.errno, int):
+        return os.strerror(error.errno)
+    if codes := dict.fromkeys(_ERRNO.findall(str(error))):  # of several addresses
+        return ", ".join(os.strerror(int(code)) for code in codes)
+    return "it closed the connection during the TLS handshake"

@@ -18,9 +18,10 @@ import attrs
 from yarl import URL
 
 from tcb_async._arguments import DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT
-from tcb_async._redact import Hidden, Secret, find_secrets
+from tcb_async._redact import Hidden, Secret
 from tcb_async._transport.request import ApiRequest, Target
 from tcb_async._transport.session import HEADERS, QueryError, SessionKeeper, add_query
+from tcb_async._transport.timing import Timing
 from tcb_async._transport.translation import make_status_error, translate
 from tcb_async.exceptions import ClientClosedError, ResponseError, TcbError
 from tcb_async.limits import Window
@@ -47,6 +48,7 @@ class Transport:
     trust_env: bool = False
     ssl_context: ssl.SSLContext | None = None
     observer: Observer | None = None
+    timing: Timing = attrs.field(factory=Timing)
     base_url_setting: str = "the base URL"  # the name of its setting, for errors
     _session: aiohttp.ClientSession | None = attrs.field(default=None, repr=False, alias="session")
     sent: int = attrs.field(init=False, default=0)  # how many requests were sent, retries included
@@ -70,12 +72,12 @@ class Transport:
         return self._keeper.is_closed
 
     def target(
-        self, path: str, query: Mapping[str, str | Secret], more_secrets: Iterable[Secret] = ()
+        self, path: str, query: Mapping[str, str | Secret], secrets: Iterable[Secret] = ()
     ) -> Target:
         """Build the target of requests; it can be used again while the query stays the same."""
-        url, secrets = URL(self.base_url + path), (*find_secrets(query), *more_secrets)
+        url = URL(self.base_url + path)
         full = Hidden(url.with_query({key: Secret(value).reveal() for key, value in query.items()}))
-        return Target(path, url, full, secrets)
+        return Target(path, url, full, tuple(secrets))
 
     def spawn(self, work: Coroutine[object, object, Result]) -> asyncio.Task[Result]:
         """Run a coroutine in the background, at most until the client is closed."""

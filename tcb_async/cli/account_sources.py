@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 from cyclopts import CycloptsError
@@ -33,7 +33,8 @@ from tcb_async.cli.credentials import (
 from tcb_async.cli.files import read_input
 from tcb_async.cli.options import Platform
 from tcb_async.exceptions import ConfigurationError
-from tcb_async.tokens import ComponentToken, StableToken, StaticToken, TokenProvider, TokenStore
+from tcb_async.tokens import ComponentToken, StableToken, TokenProvider, TokenStore
+from tcb_async.tokens.providers import StaticToken
 
 if TYPE_CHECKING:
     from tcb_async.inventory import Account
@@ -122,6 +123,7 @@ def read_accounts(path: str) -> list[Account]:
     text = Hidden(read_input(path))
     accounts: list[Account] = []
     line_numbers: dict[str, int] = {}
+    lines_by_token: dict[TokenProvider, list[int]] = {}
     # A file may begin with a byte order mark: Notepad and PowerShell write one.
     lines = map(Hidden, text.reveal().removeprefix(BOM_UTF8).split(b"\n"))
     for number, line in enumerate(lines, start=1):
@@ -134,11 +136,26 @@ def read_accounts(path: str) -> list[Account]:
                 "write one line, with the envs of both"
             )
         accounts.append(account)
+        lines_by_token.setdefault(account.token, []).append(number)
     if not accounts:
         raise ConfigurationError(
             f"--accounts {path}: the file contains no accounts: write one JSON object per line"
         )
-    return accounts
+    return [_refuse_shared(path, each, lines_by_token[each.token]) for each in accounts]
+
+
+def _refuse_shared(path: str, account: Account, lines: Sequence[int]) -> Account:
+    """Return an account that fails if several lines have its token: one would list another's."""
+    if len(lines) == 1:
+        return account
+    numbers = f"{', '.join(map(str, lines[:-1]))} and {lines[-1]}"
+
+    async def fail() -> NoReturn:
+        raise ConfigurationError(
+            f"{path}: lines {numbers} have the same access_token: write each account's own"
+        )
+
+    return tcb_async.Account(account.appid, fail, account.envs)
 
 
 def _parse_account(path: str, number: int, text: Hidden[bytes]) -> Account:

@@ -6,15 +6,17 @@ Rule: the reply is printed as it was sent, with any token in it. Errors show no 
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Annotated, Any, cast
+from urllib.parse import parse_qsl
 
 from cyclopts import App, CycloptsError, Parameter
 
+from tcb_async._redact import escape_unprintable
 from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.files import read_input
 from tcb_async.cli.options import Access
-from tcb_async.cli.screen import sanitize
 from tcb_async.compare import make_object
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ call_command: App = App(
     '{"env": "test-777bb9", "limit": 2, "offset": 0}'
   tcb-async call /tcb/getenvinfo - < request.json""",
 )
+_ENDPOINT = re.compile(r"(?:/[a-z0-9_]{1,40})+")
 _EXAMPLE = """a JSON object in quotes, such as '{"env": "test-777bb9"}', or - for stdin"""
 
 
@@ -53,21 +56,42 @@ def call_endpoint(
         repeatable: Send it again although WeChat may have carried it out: for calls that only read.
     """
     with run_command(verbose=access.verbose) as screen:
-        endpoint, has_query, _ = path.partition("?")
-        if has_query:
-            raise CycloptsError(f"PATH {endpoint}?…: pass the query as --query NAME=VALUE")
+        _check_path(path)
         arguments, fields = _read_query(query), _read_fields(body, access)
 
         async def work(client: TcbClient) -> None:
             reply = await client.call(path, fields, query=arguments, repeatable=repeatable)
             if screen.out.is_terminal:
                 lines = json.dumps(reply, ensure_ascii=False, indent=2).split("\n")
-                text = "\n".join(map(sanitize, lines))
+                text = "\n".join(map(escape_unprintable, lines))
             else:
                 text = json.dumps(reply, ensure_ascii=False)
             screen.write(f"{text}\n".encode())
 
         choose_service(None, access, needs_env=False).run(work)
+
+
+def _check_path(path: str) -> None:
+    """Refuse a URL and a query, and show the whole command to write instead."""
+    url, has_query, query = path.partition("?")
+    _, is_url, rest = url.rpartition("://")
+    problems: list[str] = []
+    shown = url
+    if is_url:
+        shown = f"/{rest.partition('/')[2]}"
+        problems.append("leave out the host")
+    if has_query:
+        problems.append("pass the query as --query NAME=VALUE")
+    if not problems:
+        return
+    # Only names, since a value may be a secret. The client adds the token.
+    names = [name for name, _ in parse_qsl(query) if name.isidentifier()]
+    options = [f" --query {name}=…" for name in names if not name.endswith("access_token")]
+    shown = shown if _ENDPOINT.fullmatch(shown) else "/…"
+    raise CycloptsError(
+        f"PATH {shown}{'?…' if has_query else ''}: {' and '.join(problems)}: "
+        f"write `tcb-async call {shown}{''.join(options)}`"
+    )
 
 
 def _read_query(arguments: list[str]) -> dict[str, str]:

@@ -15,10 +15,11 @@ from typing import Annotated
 import attrs
 from cyclopts import App, Parameter, Token
 
+from tcb_async._redact import escape_unprintable
 from tcb_async.cli import options
 from tcb_async.cli.exits import DIFFERENT, DONE, MISSING, exit_afterwards, run_command
 from tcb_async.cli.formats import FORMATS, TABLE, Format
-from tcb_async.cli.screen import Screen, plural, sanitize
+from tcb_async.cli.screen import Screen, plural
 from tcb_async.cli.sides import EXPECTED, FOUND, Side, read_sides
 from tcb_async.compare import Field, Functions, compare
 from tcb_async.exceptions import ConfigurationError
@@ -132,7 +133,10 @@ def _format_lines(rows: Iterable[dict[str, object]], has_accounts: bool) -> Iter
         if has_accounts:
             yield f"{appid} {env or '(no environment)'}\n".encode()
         for row in group:
-            name, details = sanitize(str(row["name"])), sanitize(str(row["what"]))
+            name, details = (
+                escape_unprintable(str(row["name"])),
+                escape_unprintable(str(row["what"])),
+            )
             yield f"{indent}{row['kind']:8}  {name:24}  {details}".rstrip().encode() + b"\n"
 
 

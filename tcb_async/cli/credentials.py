@@ -29,16 +29,18 @@ from tcb_async._arguments import (
     DEFAULT_CONCURRENCY,
     DEFAULT_TIMEOUT,
     SECRET,
-    advise_on_precedence,
+    advise_on_variable,
     check_appid,
     check_base_url,
     check_secret,
+    is_like_an_appsecret,
 )
 from tcb_async._redact import Secret
 from tcb_async.cli import signals
 from tcb_async.cli.options import Connection, Credentials, Timeout
 from tcb_async.exceptions import ConfigurationError, TransportError
-from tcb_async.tokens import RedisStore, StableToken, StaticToken, TokenProvider, TokenStore
+from tcb_async.tokens import RedisStore, StableToken, TokenProvider, TokenStore
+from tcb_async.tokens.providers import StaticToken
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient
@@ -50,6 +52,7 @@ _NO_TOKEN = (
     "`tcb-async list --demo` needs none"
 )
 _NO_APPID = f"{SECRET} is set, but {APPID} is not: set it, or pass --appid APPID"
+_APPSECRET_ADVICE = f"the token looks like an appsecret: set {APPID} and {SECRET} in its place"
 _NO_SECRET = f"{SECRET} is not set: set it to the appsecret of {{appid}}"
 
 
@@ -145,7 +148,7 @@ async def open_client(
             url = urlsplit(access.base_url)
             has_proxy = url.scheme in getproxies() and not proxy_bypass(url.hostname or "")
             if error.status is None and has_proxy and not access.trust_env:
-                error.add_note(f"the {url.scheme} proxy is not used: pass --trust-env to use it")
+                error.message += f"; the {url.scheme} proxy is not used: pass --trust-env to use it"
             raise
 
 
@@ -156,11 +159,11 @@ def _choose_token(access: Credentials, resources: AsyncExitStack) -> tuple[str, 
     a prompt.
     """
     if (path := access.token_file) is not None:
-        return f"the token in {path}", StaticToken(_read_token(path))
+        return f"the token in {path}", _make_static_token(_read_token(path))
     token, appsecret = read_variable(ACCESS_TOKEN), read_variable(SECRET)
     if not access.appid and token is not None:
         return f"the token in {ACCESS_TOKEN}", StaticToken(
-            check_secret(ACCESS_TOKEN, token), advice=advise_on_precedence()
+            check_secret(ACCESS_TOKEN, token), advice=advise_on_variable(token)
         )
     if appid := read_appid(access.appid):
         if appsecret is not None:
@@ -171,7 +174,11 @@ def _choose_token(access: Credentials, resources: AsyncExitStack) -> tuple[str, 
         shared = "" if store is None else ", shared through Redis"
         return f"app {appid}{shared}", StableToken(appid, appsecret, store=store)
     error_message = _NO_TOKEN if appsecret is None else _NO_APPID
-    return "the typed token", StaticToken(prompt_for_secret("Access token", error_message))
+    return "the typed token", _make_static_token(prompt_for_secret("Access token", error_message))
+
+
+def _make_static_token(token: Secret) -> StaticToken:
+    return StaticToken(token, advice=_APPSECRET_ADVICE if is_like_an_appsecret(token) else "")
 
 
 def read_appid(option: str | None) -> str | None:

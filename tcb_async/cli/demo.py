@@ -15,7 +15,8 @@ from typing import Any
 
 from tcb_async.client import TcbClient
 from tcb_async.emulator import DEMO_ENV, Emulator, Fault, RecordedRequest
-from tcb_async.tokens import ComponentToken, StaticToken, TokenProvider
+from tcb_async.tokens import ComponentToken, TokenProvider
+from tcb_async.tokens.providers import StaticToken
 
 ENV = DEMO_ENV
 NAME = "the demonstration"

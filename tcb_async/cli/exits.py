@@ -36,7 +36,8 @@ EXIT_CODES = """\
        an invalid file
     4  the service refused: an unknown environment, no
        permission, over quota
-    5  the service or the network failed, after retries
+    5  the service or the network failed, after retries,
+       or the list changed each time it was read
     6  an inventory is finished, but accounts are missing
     7  the compared sides differ
   130  interrupted (Ctrl-C)
@@ -65,6 +66,18 @@ def exit_afterwards(screen: Screen, code: int) -> Generator[None]:
         screen.say(f"tcb-async: stdout: {error.strerror}")
         code = code or CONFIGURATION
     sys.exit(code)
+
+
+@contextlib.contextmanager
+def raise_afterwards(error: TcbError | None) -> Generator[None]:
+    """Raise the error, if any, after the block, even if the reader of stdout left early."""
+    try:
+        yield
+    except BrokenPipeError:
+        if error is None:
+            raise
+    if error is not None:
+        raise error
 
 
 @contextlib.contextmanager
@@ -111,7 +124,7 @@ _POSITIONAL = {"env": "ENV", "name": "NAME", "path": "PATH", "body": "JSON"}
 
 def describe_error(error: TcbError) -> str:
     """Return the sentence for an error, with the option in place of the library's argument."""
-    sentence = "; ".join([str(error), *getattr(error, "__notes__", ())])
+    sentence = str(error)
     argument = error.argument if isinstance(error, ConfigurationError) else ""
     if not argument or not sentence.startswith(argument):
         return sentence

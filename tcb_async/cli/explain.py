@@ -2,6 +2,8 @@
 
 import re
 import sys
+import unicodedata
+from collections.abc import Sequence
 from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
@@ -18,8 +20,14 @@ explain_command: App = App(
   tcb-async explain -501000
   tcb-async explain '{"errcode": 40001, "errmsg": "…"}'""",
 )
-_NAMED = re.compile(r"errcode\W{0,4}?(-?\d{1,9})\b", re.IGNORECASE)
-_NUMBER, _WORD = re.compile(r"(?<![\w.-])-?\d{1,9}(?![\w-]|\.\d)"), re.compile(r"[A-Za-z][\w.]+")
+# ASCII: Chinese has no spaces, and its characters must not belong to the number beside them.
+_NAMED = re.compile(r"errcode\W{0,8}?(-?\d{1,9})\b", re.IGNORECASE | re.ASCII)
+_NUMBER = re.compile(r"(?<![\w.-])-?\d{1,9}(?![\w-]|\.\d)", re.ASCII)
+_WORD = re.compile(r"[A-Za-z][\w.]+", re.ASCII)
+_MINUS = re.compile("[\u2212\u2013](?=[0-9])")  # the sign, and the dash that word processors write
+_GENERAL = -1
+# The SDK of mini programs spells it errCode; its -1 is any error, and not WeChat's "busy".
+_OTHER_GENERAL = re.compile(r"(?:errCode|[Ee]xit\W?(?:[Cc]ode|[Ss]tatus))\W{0,8}?-1\b", re.ASCII)
 _ENDPOINT = re.compile(r"/(?:cgi-bin|tcb|componenttcb)/[\w/]+")
 _BOTH_KINDS = ("/tcb/listfunctions", "/cgi-bin/stable_token")  # a few codes differ for tokens
 _RETRIED = {"retries": "yes", "replays": "once, with a fresh token", "raises": "no"}
@@ -31,14 +39,18 @@ def explain_text(*text: Annotated[str, Parameter("CODE|TEXT", allow_leading_hyph
     with run_command(verbose=False) as screen:
         if not (pasted := " ".join(text)):
             raise CycloptsError("CODE|TEXT: name a code, or paste an error in quotes")
-        named = _NAMED.search(pasted)
-        codes = [int(code) for code in ([named[1]] if named else _NUMBER.findall(pasted))]
-        if (code := next(filter(ERRCODES.__contains__, codes), None)) is not None:
-            paths = _ENDPOINT.findall(pasted)[:1] or _BOTH_KINDS
-            rows = tuple(look_up(code, path, pasted) for path in paths)
-        else:
+        pasted = _MINUS.sub("-", unicodedata.normalize("NFKC", pasted))  # digits of full width, too
+        codes = _find_codes(pasted)
+        code = next((code for code in codes if code in ERRCODES and code != _GENERAL), None)
+        rows: tuple[errcodes.Explanation, ...] = ()
+        if code is None:
             words = (errcodes.find_cause(pasted), *map(look_up_tcb_code, _WORD.findall(pasted)))
             rows = tuple(filter(None, words))[:1]
+            if not rows and _GENERAL in codes:
+                code = _GENERAL
+        if code is not None:
+            paths = _ENDPOINT.findall(pasted)[:1] or _BOTH_KINDS
+            rows = tuple(look_up(code, path, pasted) for path in paths)
         for row in dict.fromkeys(rows):
             screen.write(
                 f"code     {row.prefix if isinstance(row, TcbCode) else code}\n"
@@ -46,9 +58,21 @@ def explain_text(*text: Annotated[str, Parameter("CODE|TEXT", allow_leading_hyph
                 f"retried  {_RETRIED[handling(row)]}\nsource   {row.source}\n".encode()
             )
         if not rows:
-            unknown = look_up(codes[0] if codes else 0)
-            screen.say(f"tcb-async: the code is not known: {unknown.advice}: {unknown.source}")
+            screen.say(f"tcb-async: {_describe_unknown(pasted, codes)}")
             sys.exit(REFUSED)
+
+
+def _find_codes(text: str) -> list[int]:
+    """Find the named codes of a text, or its numbers, if it names none."""
+    text = _OTHER_GENERAL.sub(" ", text)
+    return [int(code) for code in (_NAMED.findall(text) or _NUMBER.findall(text))]
+
+
+def _describe_unknown(text: str, codes: Sequence[int]) -> str:
+    if not codes and _OTHER_GENERAL.search(text):
+        return "this -1 is any error of an SDK or a program: the text beside it names the reason"
+    unknown = look_up(codes[0] if codes else 0)
+    return f"the code is not known: {unknown.advice}: {unknown.source}"
 
 
 def handling(row: errcodes.Explanation) -> str:

@@ -27,7 +27,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.table import Table
 from rich.text import Text
 
-from tcb_async.cli.screen import Screen, sanitize
+from tcb_async._redact import escape_unprintable
+from tcb_async.cli.screen import Screen
 from tcb_async.models import CloudFunction
 
 Field = Literal["name", "status", "runtime", "add_time", "mod_time"]
@@ -70,7 +71,7 @@ class _Ndjson(Document):
 
     def row(self, row: object) -> bytes:
         text = json.dumps(_get_values(row, self.columns), ensure_ascii=False)
-        return (sanitize(text, json.dumps) if self.is_escaped else text).encode() + b"\n"
+        return (escape_unprintable(text, json.dumps) if self.is_escaped else text).encode() + b"\n"
 
 
 class _Json(_Ndjson):
@@ -98,7 +99,7 @@ class _Csv(Document):
     def _cell(self, value: str | int | None) -> str:
         text = "" if value is None else _FORMULA.sub("'", str(value))
         if self.is_escaped:
-            text = sanitize(text, json.dumps)
+            text = escape_unprintable(text, json.dumps)
         return '"' + text.replace('"', '""') + '"' if _NEEDS_QUOTES.search(text) else text
 
 
@@ -113,7 +114,7 @@ class _Markdown(Document):
         return _format_line(map(self._cell, _get_values(row, self.columns).values()))
 
     def _cell(self, value: str | int | None) -> str:
-        text = sanitize("" if value is None else str(value), json.dumps)
+        text = escape_unprintable("" if value is None else str(value), json.dumps)
         return re.sub(r"([\\|`*_<\[])", r"\\\1", text)
 
 
@@ -249,7 +250,7 @@ def _format_column(rows: Sequence[object], field: str, time_format: str) -> list
     values = [_get_value(row, field) for row in rows]
     if field not in _TIMES:
         shown = (_EMPTY_CELL if value in {None, ""} else str(value) for value in values)
-        return [field, *map(sanitize, shown)]
+        return [field, *map(escape_unprintable, shown)]
     heading = _TIMES[field] + ("" if time_format == _DAYS else " (UTC+8)")
     return [heading, *(time.strftime(time_format) if time else _EMPTY_CELL for time in values)]
 

@@ -12,7 +12,7 @@ import json
 import logging
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,7 +25,15 @@ from tcb_async.cli.account_sources import choose_accounts
 from tcb_async.cli.exits import MISSING, run_command
 from tcb_async.cli.files import check_file, open_output, output_path
 from tcb_async.cli.formats import FORMATS, STORES, TABLE, Format, choose_format
-from tcb_async.cli.options import OUTPUT, File, FileOrStream, ManyAccounts, Quiet, Requests
+from tcb_async.cli.options import (
+    ACCOUNTS,
+    OUTPUT,
+    File,
+    FileOrStream,
+    ManyAccounts,
+    Quiet,
+    Requests,
+)
 from tcb_async.cli.progress import progress_bar
 from tcb_async.cli.screen import Screen, plural
 from tcb_async.exceptions import ConfigurationError, DailyQuotaError, TcbError
@@ -75,6 +83,7 @@ def list_inventory(
     output: Annotated[File, Parameter(("--output", "-o"), group=OUTPUT)] = None,
     summary: Annotated[FileOrStream, Parameter(group=OUTPUT)] = None,
     run: Annotated[str | None, Parameter(group=OUTPUT, metavar="DATE")] = None,
+    again: Annotated[list[str] | None, Parameter(group=ACCOUNTS, metavar="APPID")] = None,
     quiet: Quiet = False,
     requests: Requests = Requests(),
     access: ManyAccounts = ManyAccounts(),
@@ -85,12 +94,14 @@ def list_inventory(
         output: The SQLite file. Or .csv, .ndjson or .json: an export of the .sqlite file beside it.
         summary: Write the counts to a file, as JSON. - is stdout.
         run: The run to continue, such as 2026-01-31. Default: today in China.
+        again: List this account again, for instance after its token was corrected. May be repeated.
     """
     with run_command(verbose=access.verbose, level=logging.WARNING) as screen:
         if output is None and not access.demo:
             raise CycloptsError("--output: name a file, such as inventory.sqlite")
         files = Files.choose(output, summary)
         files.check(access)
+        _check_run(run)
         # Taken before the file is read, so that a change during the read is noticed.
         was_rewritten = partial(_was_rewritten, access.accounts, _last_written(access.accounts))
         service, known = choose_accounts(access, file=access.accounts, app=access.appid)
@@ -100,6 +111,7 @@ def list_inventory(
             source=service.owner,
             accounts=known,
             run=run,
+            again=again or (),
             page_size=requests.page_size,
             was_rewritten=was_rewritten,
             is_quiet=quiet,
@@ -107,6 +119,14 @@ def list_inventory(
         service.run(job.work, requests.concurrency)
         if job.missing:
             sys.exit(MISSING)
+
+
+def _check_run(run: str | None) -> None:
+    if run is not None:
+        # SQLite: most runs have no --run.
+        from tcb_async.inventory.store import check_run, china_now  # noqa: PLC0415
+
+        check_run(run, china_now().date().isoformat())
 
 
 def _last_written(path: str | None) -> tuple[int, ...]:
@@ -175,6 +195,7 @@ class InventoryJob:
     source: str
     accounts: Sequence[Account] | None
     run: str | None
+    again: Collection[str]
     page_size: int | None
     was_rewritten: Callable[[], bool]
     is_quiet: bool
@@ -191,7 +212,7 @@ class InventoryJob:
         ):
             begun = store.begin(self.run, source=self.source)
             accounts = self.accounts or platform_accounts(client, on_rotate=_ignore_rotation)
-            unfinished = begun.unfinished(accounts)
+            unfinished = begun.unfinished(accounts, again=self.again)
             inventory = Inventory(client, unfinished, page_size=self.page_size)
             async with contextlib.aclosing(unfinished), inventory:
                 await self._list(inventory, begun)
@@ -263,10 +284,12 @@ class InventoryJob:
         )
         self.missing = self.screen.say_each(sentences, "… and {} more in the view missing")
         if progress.departed:
-            departed = plural(progress.departed, "account")
-            self.screen.say(
-                f"{departed} of the last run were not in this list and are recorded as departed"
+            departed = plural(
+                progress.departed,
+                "account of the last run was not in this list and is",
+                "accounts of the last run were not in this list and are",
             )
+            self.screen.say(f"{departed} recorded as departed")
         if not self.is_quiet:
             environments = plural(progress.environments, "environment")
             without = f", without {progress.unavailable:,} unavailable" * bool(progress.unavailable)

@@ -1,7 +1,7 @@
 """``tcb-async list`` and ``count``.
 
 Rule: contradictory options are refused before any request, and a list is written when it is
-complete.
+complete. A file never contains a list that changed during each pass; stdout does, with exit code 5.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from tcb_async.cli.credentials import choose_service
-from tcb_async.cli.exits import EXIT_CODES, run_command
+from tcb_async.cli.exits import EXIT_CODES, raise_afterwards, run_command
 from tcb_async.cli.files import open_output, output_path
 from tcb_async.cli.formats import (
     FIELDS,
@@ -24,9 +24,10 @@ from tcb_async.cli.formats import (
     write_rows,
 )
 from tcb_async.cli.options import FORMAT, OUTPUT, Access, Env, FileOrStream, Quiet, Requests, choose
-from tcb_async.cli.progress import read_list
+from tcb_async.cli.progress import UNSETTLED, read_list
 from tcb_async.cli.screen import plural
 from tcb_async.cli.selection import Selection
+from tcb_async.watch import find_unsettled
 
 if TYPE_CHECKING:
     from tcb_async.client import FunctionPager, TcbClient
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 _PLAIN = (".txt",)
 _ADVICE = "pass --format, or choose from"
 _LEAST_IMPORTANT = ("mod_time", "add_time", "runtime", "status")
-_UNSETTLED = "the list changed while it was read: some of these functions may be deleted"
 
 list_command: App = App(
     name="list",
@@ -77,31 +77,37 @@ def list_functions(
         service, target = choose_service(env, access), output_path(output)
         name = output_format or (target and choose_format(target, _PLAIN, _ADVICE)) or TABLE
 
+        # Filters and the order are applied here: with them, the first rows are not enough.
+        needs_all = bool(selection.filters or selection.sort)
+        max_items = None if needs_all else selection.max_items
+
         async def work(client: TcbClient) -> None:
             started = time.monotonic()
             walk, listed = await read_list(
-                client,
-                service.env,
-                screen,
-                page_size=requests.page_size,
-                # Filters and the order are applied here: with them, the first rows are not enough.
-                max_items=None if selection.filters or selection.sort else selection.max_items,
+                client, service.env, screen, page_size=requests.page_size, max_items=max_items
             )
-            seconds, functions = time.monotonic() - started, selection.select(listed)
-            if target is None:
-                optional = () if columns else _LEAST_IMPORTANT
-                write_rows(screen, functions, columns or FIELDS, name, optional)
-            else:
-                with open_output(target) as file:
-                    file.write(format_rows(functions, columns or FIELDS, name, file.isatty()))
-            if selection.filters and not functions:
-                number = plural(len(listed), "function")
-                matches = f"match {selection.filters}{selection.advice}"
-                screen.say(f"none of {number} in {service.env} {matches}")
-            if walk.stats.unsettled:
-                screen.say(_UNSETTLED)
-            if not quiet and (screen.is_watched or target is not None):
-                screen.say(_summarize(walk, service.env, len(functions), seconds))
+            seconds = time.monotonic() - started
+            functions = selection.select(listed)
+            # A walk that stops at the first N functions cannot settle: they are no list.
+            is_list = max_items is None or len(listed) < max_items
+            error = find_unsettled(walk.stats, service.env) if is_list else None
+            if error is not None and target is not None:
+                raise error
+            with raise_afterwards(error):
+                if target is None:
+                    optional = () if columns else _LEAST_IMPORTANT
+                    write_rows(screen, functions, columns or FIELDS, name, optional)
+                else:
+                    with open_output(target) as file:
+                        file.write(format_rows(functions, columns or FIELDS, name, file.isatty()))
+                if selection.filters and not functions:
+                    number = plural(len(listed), "function")
+                    matches = f"match {selection.filters}{selection.advice}"
+                    screen.say(f"none of {number} in {service.env} {matches}")
+                if walk.stats.unsettled:
+                    screen.say(UNSETTLED.format("functions may be deleted"))
+                if not quiet and (screen.is_watched or target is not None):
+                    screen.say(_summarize(walk, service.env, len(functions), seconds))
 
         service.run(work, requests.concurrency)
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tcb_async.client import FunctionPager, TcbClient
     from tcb_async.models import CloudFunction
 
+UNSETTLED = "the list changed while it was read: some of these {}"
+
 
 def progress_bar(screen: Screen, time: ProgressColumn) -> Progress:
     """Make a bar with a description, a count, the field ``facts`` of its task, and this column."""

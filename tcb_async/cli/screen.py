@@ -17,8 +17,9 @@ from typing import TextIO
 import attrs
 from rich.console import Console
 
+from tcb_async._arguments import CHINA_STANDARD_TIME
+from tcb_async._redact import escape_unprintable, hide_misplaced
 from tcb_async.exceptions import ConfigurationError
-from tcb_async.models import CHINA_STANDARD_TIME
 
 _MAX_SENTENCES = 20
 
@@ -62,12 +63,16 @@ class Screen:
         stdout.buffer.flush()
 
     def say(self, sentence: str) -> None:
-        """Write a sentence to stderr."""
+        """Write a sentence to stderr, as one line."""
+        self.say_lines([sentence])
+
+    def say_lines(self, lines: Iterable[str]) -> None:
         if sys.stderr is not None:
-            lines = [sanitize(line) for line in sentence.split("\n")]
+            # A token may have been typed in the place of any word.
+            shown = [escape_unprintable(hide_misplaced(line)) + "\n" for line in lines]
             with contextlib.suppress(OSError):  # its reader has exited, or its disk is full
                 # Not through the console: a progress bar replaces `sys.stderr`.
-                sys.stderr.write("\n".join(lines) + "\n")
+                sys.stderr.writelines(shown)
                 sys.stderr.flush()
 
     def say_each(self, sentences: Iterable[str], rest: str) -> int:
@@ -100,7 +105,8 @@ class _LogOnScreen(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         time = datetime.fromtimestamp(record.created, CHINA_STANDARD_TIME)
-        self._screen.say(f"{time:%H:%M:%S}+08:00 {self.format(record)}")
+        text = f"{time:%H:%M:%S}+08:00 {self.format(record)}"
+        self._screen.say_lines(text.split("\n"))
 
 
 def flush() -> None:
@@ -119,17 +125,8 @@ def flush() -> None:
 
 def _stdout() -> TextIO:
     if sys.stdout is None:
-        raise ConfigurationError("stdout is closed: pass -o FILE, or leave stdout open")
+        raise ConfigurationError("stdout is closed: leave it open, or redirect it to a file")
     return sys.stdout
-
-
-def sanitize(text: str, quote: Callable[[str], str] = ascii) -> str:
-    """Escape control characters, so that text from a server cannot control the terminal."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else quote(character)[1:-1] for character in text
-    )
 
 
 def plural(number: int, noun: str, nouns: str = "") -> str:

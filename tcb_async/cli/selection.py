@@ -17,6 +17,7 @@ Sort = Literal[
     "name", "status", "runtime", "add_time", "mod_time",
     "-name", "-status", "-runtime", "-add_time", "-mod_time",
 ]  # fmt: skip
+# Tencent Cloud's: https://cloud.tencent.com/document/product/583/115197. WeChat's page lists none.
 STATUSES = [
     "Active", "Creating", "CreateFailed", "Updating", "UpdateFailed", "Publishing",
     "PublishFailed", "Deleting", "DeleteFailed",
@@ -61,7 +62,7 @@ class Selection:
         """Reasons why the filters may match nothing."""
         reasons = ["names are case-sensitive"] if self.name else []
         if self.status:
-            reasons.append(f"WeChat's statuses are {', '.join(STATUSES)}")
+            reasons.append(f"the documented statuses are {', '.join(STATUSES)}")
         return "".join(f"; {reason}" for reason in reasons)
 
     def select(self, functions: Sequence[CloudFunction]) -> list[CloudFunction]:

@@ -161,7 +161,10 @@ def _name_missing(store: InventoryStore, run: str, screen: Screen) -> int:
     )
     progress = store.progress(run)
     has_lists = progress is not None and progress.environments > 0
-    return incomplete + (unavailable > 0 and not has_lists)  # a run without lists is not complete
+    if has_lists or not unavailable:
+        return incomplete
+    screen.say(f"no account of run {run} has an environment in service")
+    return incomplete + 1  # a run without lists is not complete
 
 
 def _choose_run(store: InventoryStore) -> tuple[StoredRun, list[StoredRun]]:

@@ -8,14 +8,14 @@ SIGINT ignored, so SIGTERM is not turned into a SIGINT.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
 
-INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+INTERRUPTED = 128 + signal.SIGINT
+TERMINATED = 128 + signal.SIGTERM
 
 
 class Terminated(BaseException):
@@ -49,10 +49,13 @@ class _Executor(ThreadPoolExecutor):
 
 def run(work: Callable[[], Coroutine[object, object, None]]) -> None:
     """Run a coroutine until it returns, or until a signal cancels it."""
+    import asyncio  # noqa: PLC0415 - --help does not need it
+
     is_terminated = False
 
     async def main() -> None:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
         assert task is not None  # noqa: S101 - the runner has made one
         loop.set_default_executor(_Executor())
 

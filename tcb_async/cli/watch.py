@@ -14,14 +14,20 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 from rich.text import Text
 
-from tcb_async._arguments import DEFAULT_WAIT_INTERVAL, DEFAULT_WAIT_TIMEOUT, DEFAULT_WATCH_INTERVAL
+from tcb_async._arguments import (
+    CHINA_STANDARD_TIME,
+    DEFAULT_WAIT_INTERVAL,
+    DEFAULT_WAIT_TIMEOUT,
+    DEFAULT_WATCH_INTERVAL,
+)
+from tcb_async._redact import escape_unprintable
 from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import FORMATS
 from tcb_async.cli.options import FORMAT, Access, Credentials, Env, Seconds, seconds
-from tcb_async.cli.screen import Screen, plural, sanitize
+from tcb_async.cli.screen import Screen, plural
 from tcb_async.compare import describe_change
-from tcb_async.models import CHINA_STANDARD_TIME
+from tcb_async.watch import collect_settled, list_first
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient
@@ -69,7 +75,9 @@ def watch_functions(
 async def _show_changes(
     client: TcbClient, screen: Screen, env: str, interval: float, output_format: WatchFormat
 ) -> NoReturn:
-    functions = await client.list_functions(env)
+    functions = [
+        *await list_first(lambda: collect_settled(client.functions(env), env), interval=interval)
+    ]
     screen.say(
         f"{env}: {plural(len(functions), 'function')}; polling every {interval:g} s, until Ctrl-C"
     )
@@ -85,7 +93,10 @@ def _format_line(change: FunctionChange, output_format: WatchFormat, is_escaped:
         functions = {"before": change.before, "after": change.after}
         row = {"time": now, "change": change.kind, "name": change.name, **functions}
         return FORMATS["ndjson"](tuple(row), is_escaped).row(row)
-    name, details = sanitize(change.name), sanitize(describe_change(change.before, change.after))
+    name, details = (
+        escape_unprintable(change.name),
+        escape_unprintable(describe_change(change.before, change.after)),
+    )
     return f"{now} {change.kind} {name} {details}\n".encode()
 
 
@@ -135,7 +146,9 @@ def wait_for_functions(
                     f"ENV {env!r}: --demo has its own environment: name a function, or nothing"
                 )
             env, names = None, (env or demo.PENDING_FUNCTION,)
-        elif env is None or bool(names) == every:
+        elif names and every:
+            raise CycloptsError("NAME and --all: name the functions, or pass --all, not both")
+        elif env is None or not (names or every):
             missing = "NAME" if env else "ENV and NAME"
             raise CycloptsError(f"{missing}: name the environment, and the functions or --all")
         service = choose_service(env, access)
@@ -146,6 +159,6 @@ def wait_for_functions(
             )
 
         awaited = "every function" if every else ", ".join(names)
-        waiting = Text(sanitize(f"waiting for {awaited} in {service.env}"))
+        waiting = Text(escape_unprintable(f"waiting for {awaited} in {service.env}"))
         with screen.err.status(waiting) if screen.is_watched else nullcontext():
             service.run(work)

@@ -14,6 +14,7 @@ import random
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Self
+from urllib.parse import quote
 
 import attrs
 from aiohttp import web
@@ -574,7 +575,7 @@ class Emulator:
 
     async def _reply(self, exchange: Exchange, record: RecordedRequest) -> web.StreamResponse:
         if record.path not in self._endpoints.by_path:
-            return exchange.send(exchange.refuse(wire.BAD_URL, None))
+            return exchange.send(exchange.refuse(wire.BAD_URL, wire.NOT_EMULATED))
         if self.capacity is not None and self.in_flight > self.capacity:  # with this request
             return exchange.send(exchange.refuse(wire.BUSY, None))
         # Chosen before the delay, so that scripts are used up in the order of arrival.
@@ -594,7 +595,7 @@ class Emulator:
             try:
                 return Reply(0, self._endpoints.by_path[call.path](call))
             except Refused as refused:
-                return self._make_refusal(refused.errcode)
+                return self._make_refusal(refused.errcode, refused.errmsg)
 
     def _reply_with_errcode(self, call: ReceivedCall, errcode: int, errmsg: str | None) -> Reply:
         with self._lock:
@@ -651,8 +652,9 @@ class Emulator:
         )
         with self._lock:
             self._journal.finish(done)
-        outcome = (done.status, done.errcode, done.fault)
-        _log.info("%s %s -> status %s, errcode %s, fault %s", done.method, done.path, *outcome)
+        # The path is escaped as in a URL: a line break in it makes no line of its own.
+        line = (done.method, quote(done.path), done.status, done.errcode, done.fault)
+        _log.info("%s %s -> status %s, errcode %s, fault %s", *line)
 
 
 async def _read_body(request: web.BaseRequest) -> bytes:

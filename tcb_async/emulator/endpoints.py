@@ -172,7 +172,7 @@ class Endpoints:
         body = call.read_json()
         env, name = get_text(call.query, "env"), get_text(call.query, "name")
         if name not in {row.name for row in self._find_environment(env, owner).functions}:
-            raise Refused(wire.UNKNOWN_FUNCTION)
+            raise Refused(*wire.UNKNOWN_FUNCTION)
         return encode_reply(errcode=0, errmsg="ok", resp_data=json.dumps(body, ensure_ascii=False))
 
     def _list_batch_environments(self, call: ReceivedCall) -> bytes:

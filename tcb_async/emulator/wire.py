@@ -35,6 +35,7 @@ ERRMSG: dict[int, str] = {
     (TOKEN_MISSING := 41001): "access_token missing",
     (APPID_MISSING := 41002): "appid missing",
     (SECRET_MISSING := 41004): "appsecret missing",
+    41005: "media data missing",
     (COMPONENT_APPID_MISSING := 41018): "missing component_appid",
     (TOKEN_EXPIRED := 42001): "access_token expired",
     (NEEDS_GET := 43001): "require GET method",
@@ -55,7 +56,7 @@ ERRMSG: dict[int, str] = {
     (NO_CLOUD_DEVELOPMENT := 85088): "no qbase privilege",
     # Cloud errcodes, with the texts of wx-server-sdk where it has one.
     (INVALID_ENV := -501000): "Environment not found TcbCode: [INVALID_ENV]",
-    (UNKNOWN_FUNCTION := -501009): "FunctionName parameter could not be found.",
+    -501009: "resource not initialized",
     -501001: "resource system error",
     -501002: "resource server timeout",
     -501003: "exceed request limit",
@@ -93,13 +94,20 @@ ERRMSG: dict[int, str] = {
 }
 """The errcodes whose text the emulator knows. A fault sends any other one with the text "error"."""
 
+NOT_EMULATED = (
+    f"{ERRMSG[BAD_URL]}: the emulator does not have this endpoint, which WeChat may have; "
+    "add its reply with Emulator.on_reply"
+)
+UNKNOWN_FUNCTION = INVALID_ENV, "FunctionName parameter could not be found."
+
 
 class Refused(Exception):  # noqa: N818 - a reply, not an error of the emulator
-    """Raised by an endpoint to reply with an errcode."""
+    """Raised by an endpoint to reply with an errcode, and its usual text or a different one."""
 
-    def __init__(self, errcode: int) -> None:
+    def __init__(self, errcode: int, errmsg: str | None = None) -> None:
         super().__init__(errcode)
         self.errcode = errcode
+        self.errmsg = errmsg
 
 
 def has_request_id(errmsg: str) -> bool:

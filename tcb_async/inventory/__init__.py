@@ -6,6 +6,7 @@ Rule: an account is whole or failed, never half; and a failed account stops no o
 from tcb_async.inventory.accounts import Account, AccountListing, AccountStatus, platform_accounts
 from tcb_async.inventory.inventory import Inventory, InventorySummary, list_account
 from tcb_async.inventory.records import (
+    ComparedEnvironment,
     MissingAccount,
     RunProgress,
     StoredAccount,
@@ -16,7 +17,8 @@ from tcb_async.inventory.records import (
 from tcb_async.inventory.store import InventoryRun, InventoryStore
 
 __all__ = [
-    "Account", "AccountListing", "AccountStatus", "Inventory", "InventoryRun", "InventoryStore",
-    "InventorySummary", "MissingAccount", "RunProgress", "StoredAccount", "StoredChange",
-    "StoredRun", "UnavailableEnvironment", "list_account", "platform_accounts",
+    "Account", "AccountListing", "AccountStatus", "ComparedEnvironment", "Inventory",
+    "InventoryRun", "InventoryStore", "InventorySummary", "MissingAccount", "RunProgress",
+    "StoredAccount", "StoredChange", "StoredRun", "UnavailableEnvironment", "list_account",
+    "platform_accounts",
 ]  # fmt: skip

@@ -24,13 +24,14 @@ from tcb_async.exceptions import (
     TokenError,
 )
 from tcb_async.models import Authorizer, CloudFunction
-from tcb_async.tokens import AuthorizerToken, ComponentToken, TokenProvider, as_provider
-from tcb_async.tokens.providers import COMPONENT
+from tcb_async.tokens import AuthorizerToken, ComponentToken, TokenProvider
+from tcb_async.tokens.providers import COMPONENT, as_provider
 
 AccountStatus = Literal["complete", "failed", "denied"]
 """``denied``: the merchant, or WeChat, does not allow the caller to list the account."""
 
 ACCOUNT_EXAMPLE = "such as Account(appid, token)"
+CLIENT_EXAMPLE = "such as TcbClient(token)"
 
 
 @attrs.frozen(init=False, eq=False, repr=False)
@@ -70,9 +71,11 @@ class Account:
 
 
 def _check_envs(envs: Iterable[str] | None) -> tuple[str, ...] | None:
-    if isinstance(envs, str):
+    if envs is None:
+        return None
+    if isinstance(envs, str) or not isinstance(envs, Iterable):
         raise ConfigurationError(f"envs={envs!r}: must be a list of environment ids, or None")
-    return None if envs is None else tuple(map(check_env, envs))
+    return tuple(map(check_env, envs))
 
 
 @attrs.frozen
@@ -128,6 +131,15 @@ def is_fatal(error: TcbError) -> bool:
     return error.errcode is not None and is_platforms_fault(error.errcode, error.endpoint)
 
 
+def check_accounts(accounts: Iterable[Account] | AsyncIterable[Account]) -> None:
+    """Refuse what cannot be iterated; each account is checked when it is taken."""
+    if isinstance(accounts, str) or not isinstance(accounts, Iterable | AsyncIterable):
+        raise ConfigurationError(
+            f"accounts is of type {type(accounts).__name__}: must be an iterable, or an "
+            "asynchronous iterable, of Account"
+        )
+
+
 async def iterate_accounts(
     accounts: Iterable[Account] | AsyncIterable[Account],
 ) -> AsyncGenerator[Account, None]:
@@ -163,10 +175,11 @@ def platform_accounts(
         An account for each merchant. An account without a refresh token in WeChat's list fails.
 
     Raises:
-        ConfigurationError: The client's token is not a `ComponentToken`, or ``on_rotate`` is not
-            an async callable of two arguments; raised by the call itself.
+        ConfigurationError: ``client`` is no client, its token is not a `ComponentToken`, or
+            ``on_rotate`` is not an async callable of two arguments; raised by the call itself.
         TcbError: The list of merchants could not be read; raised during the iteration.
     """
+    check_instance("client", client, TcbClient, CLIENT_EXAMPLE)
     component = client.provider
     if not isinstance(component, ComponentToken):
         raise ConfigurationError(

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
+import shutil
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Callable, Generator
 from importlib import resources
@@ -19,6 +22,8 @@ from tcb_async.exceptions import ConfigurationError
 
 _APPLICATION = 0x74636269  # "tcbi": identifies the file
 _VERSION = 5
+_VIEW = "CREATE VIEW IF NOT EXISTS"
+_WAL, _INDEX = "-wal", "-shm"  # the suffixes of the files that SQLite makes in WAL mode
 _LOCK_SECONDS = 10.0  # seconds to wait for a transaction of a different program
 
 
@@ -34,6 +39,7 @@ class Database:
         # A service makes its calls in threads, which continue when it is cancelled: `close` waits
         # for their transaction.
         self._mutex = threading.Lock()
+        self._check_path()
         with self._translate_errors(), contextlib.ExitStack() as cleanup:
             self._connection = self._connect()
             cleanup.callback(self._connection.close)
@@ -43,6 +49,15 @@ class Database:
             self._file = self._resolved_path.stat()
             self._prepare()
             cleanup.pop_all()
+
+    def _check_path(self) -> None:
+        # SQLite names neither of these.
+        if self._resolved_path.is_dir():
+            problem = "it is a folder: name the SQLite file of an inventory"
+            raise IsADirectoryError(errno.EISDIR, problem, str(self.path))
+        if self._is_read_only and not self._resolved_path.exists():
+            problem = "it does not exist: name the SQLite file of an inventory"
+            raise FileNotFoundError(errno.ENOENT, problem, str(self.path))
 
     def close(self) -> None:
         """Close the file. A second call does nothing."""
@@ -117,13 +132,19 @@ class Database:
             self.execute("PRAGMA journal_mode = WAL")  # from now on, no writer waits for a reader
 
     def _connect(self) -> sqlite3.Connection:
-        # A full path, because SQLite reads a name that begins with "file:" as a URI.
-        is_uri = self._is_read_only
-        name = f"{self._resolved_path.as_uri()}?mode=ro" if is_uri else self._resolved_path
-        connection = sqlite3.connect(
-            name, timeout=_LOCK_SECONDS, isolation_level=None, uri=is_uri, check_same_thread=False
-        )
-        return _copy(connection) if self._is_read_only else connection
+        if self._is_read_only:
+            connection = _read(self._resolved_path)
+        else:
+            # A full path, because SQLite reads a name that begins with "file:" as a URI.
+            connection = _open(self._resolved_path)
+        with contextlib.ExitStack() as cleanup:
+            cleanup.callback(connection.close)
+            for statement in _read_schema():
+                if _VIEW in statement:
+                    # It hides the view of the file, which an older version may have made.
+                    connection.execute(statement.replace(_VIEW, "CREATE TEMPORARY VIEW", 1))
+            cleanup.pop_all()
+        return connection
 
     def _prepare(self) -> None:
         # One statement, so that a second process makes its tables before it or after it.
@@ -144,9 +165,8 @@ class Database:
             return
         self.execute("PRAGMA synchronous = NORMAL")  # survives kill -9
         if not tables:
-            schema = resources.files("tcb_async.inventory").joinpath("schema.sql")
             with self.transaction():
-                for statement in schema.read_text("utf-8").split("\n\n"):
+                for statement in _read_schema():
                     self.execute(statement)
                 self.execute(f"PRAGMA user_version = {_VERSION}")
                 self.execute(f"PRAGMA application_id = {_APPLICATION}")
@@ -160,7 +180,12 @@ class Database:
 
     def _explain(self, error: sqlite3.Error | UnicodeDecodeError, path: Path) -> Exception:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the other bits add details
-        if code in _NO_DATABASE or "decode" in str(error):  # sqlite3 gives that one no code
+        if code == sqlite3.SQLITE_NOTADB:
+            return ConfigurationError(
+                f"{path} is not an SQLite database, or its header is damaged: name the .sqlite "
+                "file of an inventory, or put a backup in its place"
+            )
+        if code == sqlite3.SQLITE_CORRUPT or "decode" in str(error):  # that one has no code
             return make_damage_error(path)
         if code == sqlite3.SQLITE_BUSY:
             return ConfigurationError(
@@ -171,18 +196,63 @@ class Database:
         return OSError(number, problem, str(path))
 
 
+@functools.cache
+def _read_schema() -> list[str]:
+    """Return the statements that create the tables and views."""
+    schema = resources.files("tcb_async.inventory").joinpath("schema.sql")
+    return schema.read_text("utf-8").split("\n\n")
+
+
 def make_damage_error(path: Path) -> ConfigurationError:
-    """Make the error of a file that lacks rows, or is no database."""
+    """Make the error of a file that lacks rows."""
     return ConfigurationError(
-        f"{path} is not an SQLite database, or is damaged: put a backup in its place, or name "
-        "a different file"
+        f"{path} is damaged: put a backup in its place, or name a different file"
     )
+
+
+def _open(name: str | Path, *, is_uri: bool = False) -> sqlite3.Connection:
+    return sqlite3.connect(
+        name, timeout=_LOCK_SECONDS, isolation_level=None, uri=is_uri, check_same_thread=False
+    )
+
+
+def _read(path: Path) -> sqlite3.Connection:
+    """Copy a file as it is now to a temporary database; leave nothing beside the file."""
+    if not _needs_index(path):
+        return _copy(_open(f"{path.as_uri()}?mode=ro", is_uri=True))
+    # SQLite would create the index beside the file: on a read-only mount it cannot, and elsewhere
+    # it would stay. No program has the file open, because there would be an index.
+    before = _describe_files(path)
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in ("", _WAL):
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copyfile(f"{path}{suffix}", f"{folder}/copy{suffix}")
+        if _describe_files(path) == before:
+            return _copy(_open(f"{folder}/copy"))
+    return _read(path)  # a program has opened the file since
+
+
+def _needs_index(path: Path) -> bool:
+    """Whether SQLite needs an index of the -wal file that is not there."""
+    with path.open("rb") as file:
+        header = file.read(20)
+    is_in_wal_mode = header[18:20] == b"\2\2"
+    return is_in_wal_mode and not Path(f"{path}{_INDEX}").is_file()
+
+
+def _describe_files(path: Path) -> list[tuple[int, int] | None]:
+    """Return the size and the time of the file, and of the two beside it that exist."""
+    states = (
+        Path(f"{path}{suffix}").stat() if Path(f"{path}{suffix}").is_file() else None
+        for suffix in ("", _WAL, _INDEX)
+    )
+    return [state and (state.st_size, state.st_mtime_ns) for state in states]
 
 
 def _copy(connection: sqlite3.Connection) -> sqlite3.Connection:
     """Copy a file as it is now, and close it: no run waits for the reader of a copy."""
     with contextlib.closing(connection), contextlib.ExitStack() as cleanup:
-        copy = sqlite3.connect("", isolation_level=None, check_same_thread=False)  # a temporary one
+        copy = _open("")  # a temporary one
         cleanup.callback(copy.close)
         # Lock the file first: `backup` would wait for a writer indefinitely.
         connection.execute("BEGIN")
@@ -192,7 +262,6 @@ def _copy(connection: sqlite3.Connection) -> sqlite3.Connection:
         return copy
 
 
-_NO_DATABASE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 _OS_ERRORS = {
     sqlite3.SQLITE_FULL: (errno.ENOSPC, "the disk is full, or a quota is used up"),
     sqlite3.SQLITE_READONLY: (errno.EACCES, "the file cannot be written"),

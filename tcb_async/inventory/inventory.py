@@ -28,19 +28,22 @@ from tcb_async.errcodes import NO_CLOUD_DEVELOPMENT, is_environments_fault
 from tcb_async.exceptions import (
     ApiError,
     ClientClosedError,
-    ConfigurationError,
     TcbError,
     TokenError,
 )
 from tcb_async.inventory.accounts import (
     ACCOUNT_EXAMPLE,
+    CLIENT_EXAMPLE,
     Account,
     AccountListing,
+    check_accounts,
     is_fatal,
     iterate_accounts,
 )
 from tcb_async.models import CloudFunction
-from tcb_async.observer import InventoryObserver, WorkObserver, WorkSummary
+from tcb_async.observer import WorkObserver, WorkSummary
+from tcb_async.pagination.options import check_page_size
+from tcb_async.watch import collect_settled
 
 Outcome: TypeAlias = AccountListing | BaseException | None
 """The result of a task: None if all accounts have started."""
@@ -111,20 +114,24 @@ async def list_account(
         page_size: As for `TcbClient.functions`.
 
     Returns:
-        Every function of the account, or its error, as a value. An exception of your code (the
-        token, or an `Observer`) is a `TokenError`.
+        Every function of the account, or its error, as a value; a `DriftError` if a list changed
+        during each pass. An exception of your code (the token, or an `Observer`) is a `TokenError`.
 
     Raises:
+        ConfigurationError: An argument is invalid.
         TcbError: The platform itself is refused (its secret, ticket, IP address or quota), or the
             client was closed: every other account would fail in the same way.
     """
+    check_instance("client", client, TcbClient, CLIENT_EXAMPLE)
+    check_instance("account", account, Account, ACCOUNT_EXAMPLE)
+    if page_size is not None:
+        check_page_size(page_size)
     return await _list_account(client, account, page_size, lambda: 1)
 
 
 async def _list_account(
     client: TcbClient, account: Account, page_size: int | None, max_in_flight: Callable[[], int]
 ) -> AccountListing:
-    check_instance("account", account, Account, ACCOUNT_EXAMPLE)
     failure: TcbError
     try:
         own = client.with_token(account.token)
@@ -187,7 +194,7 @@ async def _list_functions(
     pager = client.functions(
         env, page_size=page_size, concurrency=max_in_flight(), on_progress=adapt
     )
-    return tuple(await pager.collect())
+    return tuple(await collect_settled(pager, env))
 
 
 class Inventory(IteratedOnce):
@@ -213,7 +220,8 @@ class Inventory(IteratedOnce):
         page_size: As for `TcbClient.functions`.
 
     Raises:
-        ConfigurationError: ``accounts`` is not an iterable.
+        ConfigurationError: ``client`` is no client, ``accounts`` is not an iterable, or
+            ``page_size`` is below 2.
     """
 
     def __init__(
@@ -224,12 +232,10 @@ class Inventory(IteratedOnce):
         page_size: int | None = None,
     ) -> None:
         super().__init__()
-        check_instance("client", client, TcbClient, "such as TcbClient(token)")
-        if not isinstance(accounts, Iterable | AsyncIterable) or isinstance(accounts, str):
-            raise ConfigurationError(
-                f"accounts is of type {type(accounts).__name__}: must be an iterable, or an "
-                "asynchronous iterable, of Account"
-            )
+        check_instance("client", client, TcbClient, CLIENT_EXAMPLE)
+        check_accounts(accounts)
+        if page_size is not None:
+            check_page_size(page_size)
         self._client = client
         self._accounts = accounts
         self._transport = client._transport  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
@@ -238,7 +244,14 @@ class Inventory(IteratedOnce):
         self._summary = InventorySummary()
         # The clock, and the transport's counts of requests and retries, when the iteration began.
         self._baseline = 0.0, 0, 0
-        self._observer: InventoryObserver | None = None
+        # Each of these methods of the observer is optional.
+        observer = self._transport.observer
+        self._observe: Callable[[], WorkObserver[WorkSummary]] | None = getattr(
+            observer, "inventory_started", None
+        )
+        self._observe_account: Callable[[str], WorkObserver[WorkSummary]] | None = getattr(
+            observer, "account_started", None
+        )
         self._work_observer: WorkObserver[WorkSummary] | None = None
         self._tasks: set[asyncio.Task[AccountListing | None]] = set()
         # Slots in use: by an account being listed, or by a listing until it is consumed.
@@ -282,12 +295,10 @@ class Inventory(IteratedOnce):
     async def _iterate(self) -> AsyncGenerator[AccountListing, None]:
         if self._state != "walking":
             raise _make_closed_error()
-        observer = self._transport.observer
         fetching: AbstractContextManager[object] = nullcontext()
         try:
-            if isinstance(observer, InventoryObserver):
-                self._observer = observer
-                self._work_observer = observer.inventory_started()
+            if self._observe is not None:
+                self._work_observer = self._observe()
                 fetching = self._work_observer.fetching()
             with fetching:  # the tasks made here inherit its context
                 self._spawn(self._start_accounts())
@@ -334,9 +345,9 @@ class Inventory(IteratedOnce):
         self._all_started = True
 
     async def _list_one(self, account: Account) -> AccountListing:
-        if self._observer is None:
+        if self._observe_account is None:
             return await self._list(account)
-        observer = self._observer.account_started(account.appid)
+        observer = self._observe_account(account.appid)
         error: BaseException | None = ClientClosedError("the inventory was closed")
         status = "failed"
         try:

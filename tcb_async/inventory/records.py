@@ -6,6 +6,7 @@ Rule: a record has only what a run stored; it never contains a token.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import attrs
 
@@ -95,6 +96,31 @@ class StoredAccount:
     appid: str
     functions: Mapping[str, tuple[CloudFunction, ...]]
     unavailable: Mapping[str, str]
+
+
+@attrs.frozen
+class ComparedEnvironment:
+    """An environment in the last finished run, and the earlier run that it is compared with.
+
+    Attributes:
+        appid: Its account.
+        env: Its id; None for an account without environments.
+        since: The earlier run; None if the environment is not compared.
+        functions: The number of functions that are compared: those of either run.
+        movement: ``"joined"`` or ``"left"`` if only one of the two runs has the account.
+        reason: Why it is not compared, or not with the last finished run before; else empty.
+        is_of_account: Whether the reason is true of the whole account.
+        is_missing: Whether no earlier run listed the account completely, though one was to list it.
+    """
+
+    appid: str
+    env: str | None
+    since: str | None
+    functions: int
+    movement: Literal["joined", "left", ""]
+    reason: str = ""
+    is_of_account: bool = False
+    is_missing: bool = False
 
 
 @attrs.frozen

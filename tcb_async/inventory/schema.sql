@@ -1,4 +1,5 @@
--- The tables contain observations; the views contain conclusions.
+-- The tables contain observations; the views contain conclusions. The file has views for other
+-- programs; this one makes temporary ones on each connection, so that an older file has them too.
 
 -- One inventory. planned_at is null until the accounts that it is to list are stored, finished_at
 -- until each of them was listed or has failed. accounts is their number when it finished.
@@ -65,43 +66,82 @@ FROM functions JOIN latest USING (appid)
 WHERE last_seen_run = complete
     AND NOT EXISTS (SELECT 1 FROM runs WHERE run > planned AND finished_at IS NOT NULL);
 
--- What was added, removed and updated until the last finished run, since the last finished run
--- before it that knows the environment: a run does not if the account failed in it, the environment
--- was unavailable, or the definition did not name it. A run without the account knows that it has no
--- functions.
-CREATE VIEW IF NOT EXISTS changes AS
+-- Each environment in the last finished run and in the last finished run before it that knows the
+-- environment (since; null if there is none). A run does not know an environment if the account
+-- failed in it, the environment was unavailable, or the definition did not name it: is_known is 0 if
+-- this is true of the last one. A run without the account knows that it has no functions. is_recent
+-- is 0 for an environment of older runs alone. env is null for an account without environments.
+CREATE VIEW IF NOT EXISTS compared AS
 WITH latest AS (
-    SELECT max(run) AS new FROM runs WHERE finished_at IS NOT NULL
+    SELECT run, (
+        SELECT max(run) FROM runs AS earlier WHERE run < latest.run AND finished_at IS NOT NULL
+    ) AS before
+    FROM (SELECT max(run) AS run FROM runs WHERE finished_at IS NOT NULL) AS latest
 ),
-pair AS (  -- each environment, and the two runs to compare
-    SELECT appid, env, new, (
-        SELECT max(run) FROM runs
-        WHERE run < new AND finished_at IS NOT NULL AND NOT EXISTS (
+visit AS (
+    SELECT accounts.* FROM latest JOIN accounts ON accounts.run IN (latest.run, before)
+),
+place AS (
+    SELECT appid, env, max(is_recent) AS is_recent FROM (
+        SELECT appid, value AS env, 1 AS is_recent FROM visit JOIN json_each(visit.environments)
+        UNION ALL
+        SELECT appid, key, 1 FROM visit JOIN json_each(visit.unavailable)
+        UNION ALL
+        SELECT DISTINCT appid, env, 0 FROM functions
+        UNION ALL
+        SELECT appid, NULL, 1 FROM visit
+        GROUP BY appid
+        HAVING sum(environments != '[]' OR unavailable != '{}') = 0
+    )
+    GROUP BY appid, env
+)
+SELECT
+    appid, env, latest.run, (
+        SELECT max(runs.run) FROM runs
+        WHERE runs.run < latest.run AND finished_at IS NOT NULL AND NOT EXISTS (
             SELECT 1 FROM accounts AS visit
-            WHERE visit.run = runs.run AND visit.appid = environment.appid AND (
+            WHERE visit.run = runs.run AND visit.appid = place.appid AND (
                 visit.status != 'complete'
-                OR env IN (SELECT key FROM json_each(visit.unavailable))
-                OR env NOT IN (SELECT value FROM json_each(coalesce(requested, json_array(env))))
+                OR unavailable != '{}' AND env IN (SELECT key FROM json_each(unavailable))
+                OR env IS NOT NULL AND requested IS NOT NULL
+                AND env NOT IN (SELECT value FROM json_each(requested))
             )
         )
-    ) AS old
-    FROM (SELECT DISTINCT appid, env FROM functions) AS environment JOIN latest
-    WHERE NOT EXISTS (
+    ) AS since,
+    NOT EXISTS (
         SELECT 1 FROM accounts AS visit
-        WHERE visit.run = new AND visit.appid = environment.appid AND (
+        WHERE visit.run = latest.run AND visit.appid = place.appid AND (
             visit.status != 'complete'
-            OR env IN (SELECT key FROM json_each(visit.unavailable))
-            OR env NOT IN (SELECT value FROM json_each(coalesce(requested, json_array(env))))
+            OR unavailable != '{}' AND env IN (SELECT key FROM json_each(unavailable))
+            OR env IS NOT NULL AND requested IS NOT NULL
+            AND env NOT IN (SELECT value FROM json_each(requested))
         )
-    )
+    ) AS is_known,
+    is_recent
+FROM place JOIN latest ON latest.run IS NOT NULL;
+
+-- What was added, removed and updated from the run since of the view compared to the last finished
+-- run.
+CREATE VIEW IF NOT EXISTS changes AS
+WITH pair AS (  -- LIMIT -1: otherwise SQLite evaluates it again for each function
+    SELECT appid, env, run AS new, since AS old FROM compared
+    WHERE is_known AND since IS NOT NULL AND env IS NOT NULL
+    LIMIT -1
 ),
-seen AS (
-    SELECT run = new AS is_new, functions.*
-    FROM pair JOIN functions USING (appid, env) JOIN accounts USING (appid)
-    WHERE old IS NOT NULL AND run IN (old, new) AND run BETWEEN first_seen_run AND last_seen_run
+was AS (
+    SELECT functions.*
+    FROM pair JOIN accounts ON accounts.run = old AND accounts.appid = pair.appid
+    JOIN functions ON functions.appid = pair.appid AND functions.env = pair.env
+    WHERE old BETWEEN first_seen_run AND last_seen_run
+    LIMIT -1
 ),
-was AS (SELECT * FROM seen WHERE NOT is_new),
-now AS (SELECT * FROM seen WHERE is_new)
+now AS (
+    SELECT functions.*
+    FROM pair JOIN accounts ON accounts.run = new AND accounts.appid = pair.appid
+    JOIN functions ON functions.appid = pair.appid AND functions.env = pair.env
+    WHERE new BETWEEN first_seen_run AND last_seen_run
+    LIMIT -1
+)
 SELECT
     appid, env, name, CASE WHEN now.name IS NULL THEN 'removed' ELSE 'updated' END AS change,
     was.status AS old_status, now.status AS new_status,

@@ -26,15 +26,22 @@ from datetime import date, datetime
 from operator import itemgetter
 from os import PathLike
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
+import attrs
 import msgspec
 
-from tcb_async._arguments import check_instance
+from tcb_async._arguments import check_instance, check_items
 from tcb_async.exceptions import ConfigurationError
-from tcb_async.inventory.accounts import Account, AccountListing, iterate_accounts
+from tcb_async.inventory.accounts import (
+    Account,
+    AccountListing,
+    check_accounts,
+    iterate_accounts,
+)
 from tcb_async.inventory.database import Database, make_damage_error
 from tcb_async.inventory.records import (
+    ComparedEnvironment,
     MissingAccount,
     RunProgress,
     StoredAccount,
@@ -43,12 +50,49 @@ from tcb_async.inventory.records import (
     UnavailableEnvironment,
 )
 from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction
-from tcb_async.tokens import StaticToken
+from tcb_async.tokens.providers import StaticToken
 
 _log = logging.getLogger("tcb_async.inventory")
 
 _NOT_SAVED = "no listing of it was saved: run the inventory again"
 _MAX_NAMED = 20  # accounts in a message
+
+# Environments that the last finished run could not list are in other views. An environment of older
+# runs alone is compared only if it had functions.
+_COMPARED = """
+SELECT
+    compared.appid, compared.env, compared.run, since, is_known,
+    was.run IS NOT NULL AS was_here,
+    now.run IS NOT NULL AS is_here,
+    (
+        SELECT max(run) FROM runs WHERE run < compared.run AND finished_at IS NOT NULL
+    ) AS previous,
+    (
+        SELECT count(DISTINCT name) FROM functions
+        WHERE functions.appid = compared.appid AND functions.env = compared.env AND (
+            was.run BETWEEN first_seen_run AND last_seen_run
+            OR now.run BETWEEN first_seen_run AND last_seen_run
+        )
+    ) AS number
+FROM compared
+LEFT JOIN accounts AS was ON was.run = since AND was.appid = compared.appid
+LEFT JOIN accounts AS now ON now.run = compared.run AND now.appid = compared.appid
+WHERE coalesce(now.status, 'complete') = 'complete'
+    AND (compared.env IS NULL OR now.run IS NULL
+         OR compared.env NOT IN (SELECT key FROM json_each(now.unavailable)))
+    AND (is_recent OR is_known AND number > 0)
+ORDER BY compared.appid, compared.env
+"""
+_WHY_NOT_KNOWN = """
+SELECT
+    status, message, (SELECT value FROM json_each(unavailable) WHERE key = ?2),
+    EXISTS (
+        SELECT 1 FROM accounts AS earlier JOIN runs USING (run)
+        WHERE appid = ?1 AND earlier.status = 'complete' AND run < ?3
+        AND runs.finished_at IS NOT NULL
+    )
+FROM accounts WHERE run = ?3 AND appid = ?1
+"""
 
 
 def china_now() -> datetime:
@@ -126,7 +170,7 @@ class InventoryStore:
                 f"a run of {self.path} was begun already: use it, or open the file again"
             )
         today = self._clock().date().isoformat()
-        run = today if run is None else _check_run(run, today)
+        run = today if run is None else check_run(run, today)
         database = self._database
         database.lock()
         with database.transaction():
@@ -134,9 +178,11 @@ class InventoryStore:
                 "SELECT max(run), source, EXISTS (SELECT 1 FROM accounts) FROM runs"
             ).fetchone()
             if run < (latest or run):
+                advice = "continue the later one, or name a different file if its date is wrong"
+                if latest > today:  # which no run may continue
+                    advice = f"today is {today} in China: correct the clock, or name a new file"
                 raise ConfigurationError(
-                    f"run {run}: {self.path} contains a later run, {latest}: continue the later "
-                    "one, or name a different file if its date is wrong"
+                    f"run {run}: {self.path} contains a later run, {latest}: {advice}"
                 )
             if has_accounts and source != its_source:
                 raise ConfigurationError(
@@ -242,6 +288,46 @@ class InventoryStore:
                 raise make_damage_error(self.path) from None
             yield StoredChange(change, before, after, appid, env)
 
+    def compared(self) -> Iterator[ComparedEnvironment]:
+        """Return what `changes` compares, and what it cannot compare, by appid and environment.
+
+        These are the environments of the last two finished runs, without those that are in
+        `missing` or `unavailable`.
+
+        Raises:
+            ConfigurationError: The file is damaged.
+        """
+        for row in self._database.rows(_COMPARED):
+            yield self._make_compared(row)
+
+    def _make_compared(self, row: sqlite3.Row) -> ComparedEnvironment:
+        appid, env, previous, is_here = row["appid"], row["env"], row["previous"], row["is_here"]
+        since: str | None = row["since"] if row["is_known"] else None
+        movement: Literal["joined", "left", ""] = ""
+        if since is not None and is_here != row["was_here"]:
+            movement = "joined" if is_here else "left"
+        found = ComparedEnvironment(appid, env, since, row["number"], movement)
+        if not row["is_known"]:
+            return attrs.evolve(found, reason=f"run {row['run']} was not to list it")
+        if previous is None:
+            return attrs.evolve(found, reason="there is no earlier finished run")
+        if since == previous:
+            return found
+        (visit,) = self._database.rows(_WHY_NOT_KNOWN, appid, env, previous)
+        status, message, problem, was_complete = visit
+        if status == "complete":
+            reason = f"run {previous} was not to list it"
+            if problem:
+                reason = f"it was {problem} in run {previous}"
+            return attrs.evolve(found, reason=reason)
+        return attrs.evolve(
+            found,
+            reason=f"run {previous} could not list it: {message}",
+            is_of_account=True,
+            # The functions of an account that left are known: it has none.
+            is_missing=not was_complete and (since is None or is_here),
+        )
+
 
 class InventoryRun:
     """One run of an inventory in a store: see `InventoryStore.begin`.
@@ -262,8 +348,11 @@ class InventoryRun:
     def __repr__(self) -> str:
         return f"<InventoryRun {self.run} in {str(self._database.path)!r}>"
 
-    async def unfinished(
-        self, accounts: Iterable[Account] | AsyncIterable[Account]
+    def unfinished(
+        self,
+        accounts: Iterable[Account] | AsyncIterable[Account],
+        *,
+        again: Collection[str] = (),
     ) -> AsyncGenerator[Account, None]:
         """Store the planned accounts of the run, then yield those that are not complete in it.
 
@@ -272,20 +361,42 @@ class InventoryRun:
         listed is missing. An account of an earlier list that this list omits leaves the run, also
         if it was listed; the log names it.
 
+        Args:
+            accounts: All accounts of the run.
+            again: Appids of accounts to list again: what this run has of them is forgotten first.
+                A changed token is no reason for the store to list an account again.
+
         Raises:
-            ConfigurationError: There are no accounts; all accounts of the store would count as
-                departed; or two accounts have the same appid.
+            ConfigurationError: ``accounts`` is not an iterable, or ``again`` not a list of texts,
+                both raised by the call itself; there are no accounts; all accounts of the store
+                would count as departed; two accounts have the same appid; or ``again`` names an
+                account that is not in the list.
         """
+        check_accounts(accounts)
+        check_items("again", again, str)
+        return self._iterate_unfinished(accounts, again)
+
+    async def _iterate_unfinished(
+        self, accounts: Iterable[Account] | AsyncIterable[Account], again: Collection[str]
+    ) -> AsyncGenerator[Account, None]:
         found = await _read_accounts(accounts)
         definitions = {appid: _format_definition(account) for appid, account in found.items()}
-        appids = await asyncio.to_thread(self._plan, definitions)
+        appids = await asyncio.to_thread(self._plan, definitions, again)
         unfinished = collections.deque(map(found.pop, appids))
         del found
         while unfinished:  # an account and its token are released after their listing
             yield unfinished.popleft()
 
-    def _plan(self, definitions: Mapping[str, str | None]) -> list[str]:
+    def _plan(
+        self, definitions: Mapping[str, str | None], again: Collection[str] = ()
+    ) -> list[str]:
         """Store planned accounts by their definitions; return those not complete in this run."""
+        for appid in again:
+            if appid not in definitions:
+                raise ConfigurationError(
+                    f"again={appid!r}: is not in the list of accounts: name one of them",
+                    argument="again",
+                )
         database = self._database
         query = "SELECT appid, requested, status = 'complete' FROM accounts WHERE run = ?"
         with database.transaction():
@@ -294,9 +405,14 @@ class InventoryRun:
             complete = {
                 appid: requested for appid, requested, is_complete in planned if is_complete
             }
-            unfinished = [each[0] for each in definitions.items() if each not in complete.items()]
+            as_defined = complete.items() & definitions.items()
+            unfinished = [
+                each[0]
+                for each in definitions.items()
+                if each not in as_defined or each[0] in again
+            ]
             omitted = sorted(appid for appid, *_ in planned if appid not in definitions)
-            for appid in (*complete.keys() & unfinished, *omitted):
+            for appid in {*again, *omitted, *complete.keys() & unfinished}:
                 self._discard(appid)
             if omitted:  # no longer the run that was finished
                 database.execute(
@@ -509,7 +625,8 @@ def _get_columns(env: str, function: CloudFunction) -> tuple[str | None, ...]:
     return (env, function.name, function.status, function.runtime, *times)
 
 
-def _check_run(run: str, today: str) -> str:
+def check_run(run: str, today: str) -> str:
+    """Return the date of a run, which is today in China at the latest."""
     is_date = False
     with contextlib.suppress(TypeError, ValueError):
         is_date = date.fromisoformat(run).isoformat() == run

@@ -36,10 +36,8 @@ def _as_items(items: Sequence[T]) -> Sequence[T]:
 
     So the walk depends on no other class, which may count, slice and iterate in its own way.
     """
-    if type(items) is tuple or type(items) is list:
-        return items
     check_instance("items", items, Sequence, "such as a list or tuple")
-    return tuple(items)
+    return items if type(items) in {list, tuple} else tuple(items)
 
 
 @attrs.frozen
@@ -138,7 +136,7 @@ class PageSize:
     # Consecutive replies that were shorter than expected.
     _short: int = attrs.field(init=False, default=0)
     # What concurrent and later walks start with, and what it has in common with this walk.
-    _shared: SharedPageSize | None = attrs.field(default=None, kw_only=True)
+    _shared: SharedPageSize | None = attrs.field(default=None, kw_only=True, alias="shared")
     _common: Facts = attrs.field(
         init=False, default=attrs.Factory(lambda self: self.facts, takes_self=True)
     )

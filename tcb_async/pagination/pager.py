@@ -13,31 +13,36 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iter
 from contextlib import nullcontext
 from inspect import iscoroutinefunction
 from operator import length_hint
-from typing import Generic, TypeVar, Unpack, cast, get_args
+from typing import Generic, TypeAlias, TypeVar, Unpack, cast, get_args
 
 import attrs
 
 from tcb_async._arguments import (
     DEFAULT_CONCURRENCY,
     DEFAULT_MAX_REPAIRS,
-    OnDrift,
-    WalkOptions,
     check_callback,
     check_count,
     check_instance,
-    check_page_size,
-    check_walk_options,
 )
 from tcb_async._once import IteratedOnce
 from tcb_async.cursor import Cursor, read_start
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
 from tcb_async.observer import Observer, WalkStats, WorkObserver
 from tcb_async.pagination.memory import Identity
+from tcb_async.pagination.options import (
+    OnDrift,
+    WalkOptions,
+    check_page_size,
+    check_walk_options,
+)
 from tcb_async.pagination.page import FALLBACK, LARGEST, Page, Request, SharedPageSize
 from tcb_async.pagination.plan import CAUSE_UNSTABLE, Plan
+from tcb_async.pagination.snapshot import Snapshot
 from tcb_async.retry import may_refuse_size
 
 T = TypeVar("T")
+# Items to yield, with the request and the page in which they were.
+Received: TypeAlias = tuple[Request, Page[T], Sequence[T]]
 
 _log = logging.getLogger("tcb_async")
 _NO_OBSERVER = nullcontext()
@@ -48,13 +53,15 @@ _NEW_PAGER = (
 
 @attrs.frozen(eq=False)
 class Surroundings:
-    """What a pager of a client shares with this client, and knows of its items."""
+    """Settings and shared objects of a client, which its pagers get besides their arguments."""
 
     live: set[asyncio.Task[object]] = attrs.field(factory=set["asyncio.Task[object]"])
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     env: str | None = None  # for errors
     size: SharedPageSize = attrs.field(factory=lambda: SharedPageSize(LARGEST, FALLBACK))
+    stats: WalkStats = attrs.field(factory=WalkStats)  # in which `fetch` counts its retries
     has_frozen_items: bool = False  # they cannot be changed, and compare field by field
+    fetch_reduces: bool = False  # after a refusal, `fetch` itself requests fewer rows
 
 
 class Pager(IteratedOnce, Generic[T]):
@@ -103,9 +110,11 @@ class Pager(IteratedOnce, Generic[T]):
     ) -> None:
         super().__init__()
         check_walk_options({**options}, WalkOptions.__annotations__)
-        page_size, max_items = options.get("page_size"), options.get("max_items")
-        concurrency, on_progress = options.get("concurrency"), options.get("on_progress")
+        page_size = options.get("page_size")
+        max_items = options.get("max_items")
+        concurrency = options.get("concurrency")
         on_drift = options.get("on_drift", "repair")
+        on_progress = options.get("on_progress")
         if not callable(fetch):
             raise ConfigurationError(f"fetch={fetch!r:.80}: must be async def fetch(offset, limit)")
         check_callback("identify", identify)
@@ -114,13 +123,14 @@ class Pager(IteratedOnce, Generic[T]):
             check_callback("on_progress", on_progress)
         if on_drift not in get_args(OnDrift):
             raise ConfigurationError(f"on_drift={on_drift!r}: must be one of {get_args(OnDrift)}")
-        given = _surroundings or Surroundings()
-        self._live, self._sleep, self._env = given.live, given.sleep, given.env
-        self._shared_size = given.size
-        if page_size is not None:
+        self._surroundings = _surroundings or Surroundings()
+        self._sleep = self._surroundings.sleep
+        if page_size is None:
+            self._shared_size = self._surroundings.size
+        else:
             self._shared_size = SharedPageSize(check_page_size(page_size))
         self._plan: Plan[T] = Plan(
-            Identity(identify, value, frozen=given.has_frozen_items),
+            Identity(identify, value, frozen=self._surroundings.has_frozen_items),
             start=read_start(scope, options.get("resume")),
             size=self._shared_size.for_walk(),
             max_items=check_count(
@@ -128,6 +138,7 @@ class Pager(IteratedOnce, Generic[T]):
             ),
             on_drift=on_drift,
             max_repairs=check_count("max_repairs", max_repairs, minimum=0),
+            stats=self._surroundings.stats,
         )
         self._fetch = fetch
         # A coroutine function's result becomes a task directly; others go through `_fetch_page`.
@@ -137,11 +148,11 @@ class Pager(IteratedOnce, Generic[T]):
         self._observer = observer
         self._walk_observer: WorkObserver[WalkStats] | None = None
         self._fetches: deque[tuple[Request, asyncio.Task[Page[T]]]] = deque()
-        # Items of the current page not yet yielded.
+        # The items that the plan has yielded and the consumer has not received. The iterator of a
+        # list or tuple knows how many are left, at no cost for each item.
         self._unread: Iterator[T] = iter(())
         # Whether `collect` is walking, or has failed: its caller receives all items at the end.
         self._returns_at_end = False
-        self._reply: tuple[Request, Page[T]]
 
     @property
     def concurrency(self) -> int:
@@ -172,19 +183,20 @@ class Pager(IteratedOnce, Generic[T]):
         The first access computes a digest of every name that was yielded: a million in 0.6 s. So a
         service that walks so far uses a thread, between two items.
         """
-        # For the plan, a page is yielded when it is received. `_items` yields its items from the
-        # iterator `_unread`, which knows its remaining length, wherever the consumer stops.
         if self._returns_at_end:
             return self._plan.start
+        # For the plan, a page is yielded when it is received.
         return self._plan.cursor(length_hint(self._unread))
 
     def __repr__(self) -> str:
-        plan, state = self._plan, str(self._state)
+        plan = self._plan
         scope = f" {plan.start.scope!r}" if plan.start.scope else ""
+        progress = ""
         if self._state != "new":
-            yielded = plan.yielded.count - length_hint(self._unread)
-            state += f" {yielded} of {'?' if plan.total is None else plan.total}"
-        return f"<{type(self).__name__}{scope}: {state}>"
+            total = "?" if plan.total is None else plan.total
+            received = plan.yielded.count - length_hint(self._unread)
+            progress = f" {received} of {total}"
+        return f"<{type(self).__name__}{scope}: {self._state}{progress}>"
 
     def __aiter__(self) -> AsyncGenerator[T, None]:  # noqa: PYI058 - to be closed by its caller
         return self._start(self._items(), _NEW_PAGER)
@@ -209,7 +221,7 @@ class Pager(IteratedOnce, Generic[T]):
         items: list[T] = []
         async with self:
             pages = self.by_page()  # fails if the pager has walked, and then changes no cursor
-            self._plan.stores_rows = True
+            self._plan.snapshot = Snapshot(self._plan.identity)
             self._returns_at_end = True
             async for page in pages:
                 items.extend(page.items)
@@ -219,7 +231,7 @@ class Pager(IteratedOnce, Generic[T]):
 
     async def _items(self) -> AsyncGenerator[T, None]:
         try:
-            while await self._advance():
+            while await self._receive_next() is not None:
                 for item in self._unread:
                     yield item
                 self._report_progress()
@@ -228,30 +240,26 @@ class Pager(IteratedOnce, Generic[T]):
 
     async def _pages(self) -> AsyncGenerator[Page[T], None]:
         try:
-            while await self._advance():
-                batch = tuple(self._unread)
-                self._unread = iter(batch)  # until the page is made
-                request, page = self._reply
-                # By identity: equal items need not compare equal, and different items may.
-                rows = (row for row, item in enumerate(page.items) if item is batch[0])
-                offset, limit = request.offset + next(rows, 0), page.limit or request.limit
-                made = attrs.evolve(page, items=batch, offset=offset, limit=limit)
-                self._unread = iter(())
-                yield made
+            while (received := await self._receive_next()) is not None:
+                page = _make_page(*received)
+                self._unread = iter(())  # not before: a page that cannot be made is not received
+                yield page
                 self._report_progress()
         finally:
             await self._finish()
 
     def _report_progress(self) -> None:
         if self._on_progress is not None:
-            done, total = self._plan.yielded.count, self._plan.total or 0
-            self._on_progress(done, max(done, min(total, self._plan.max_items)))
+            yielded = self._plan.yielded
+            expected = min(self._plan.total or 0, yielded.maximum)
+            self._on_progress(yielded.count, max(yielded.count, expected))
 
-    async def _advance(self) -> bool:
-        """Get the next items to yield; False at the end."""
-        plan, fetches = self._plan, self._fetches
+    async def _receive_next(self) -> Received[T] | None:
+        """Get the next items to yield; None at the end."""
+        plan = self._plan
+        fetches = self._fetches
         if plan.total is None:
-            # Walks that began after this pager was made may have learned.
+            # The walk begins. Walks that began after this pager was made may have learned.
             plan.size = self._shared_size.for_walk()
             self._refill()
         while fetches:
@@ -260,17 +268,17 @@ class Pager(IteratedOnce, Generic[T]):
                 # Not `await head`: its cancellation is not the consumer's.
                 await asyncio.wait((head,))
             fetches.popleft()
-            self._live.discard(head)
+            self._surroundings.live.discard(head)
             if head.cancelled():  # by the client, or by `aclose`
                 break
             generation = plan.generation
-            items = self._receive(request, head)
-            if plan.generation != generation:
+            received = self._receive(request, head)
+            if plan.generation != generation:  # the plan has discarded what is in flight
                 await self._cancel()
                 fetches.clear()
             self._refill()
-            if items:
-                return True
+            if received is not None:
+                return received
         if plan.failure is not None:
             raise self._add_context(plan.failure, plan.failure.offset)
         if not plan.done:
@@ -280,25 +288,26 @@ class Pager(IteratedOnce, Generic[T]):
             )
             raise self._add_context(closed, None)
         self._state = "done"
-        return False
+        return None
 
     def _refill(self) -> None:
-        fetches, next_request, fetch = self._fetches, self._plan.next_request, self._fetch
+        fetches = self._fetches
         while (
             len(fetches) < self._concurrency
             and self._state == "walking"
-            and (request := next_request()) is not None
+            and (request := self._plan.next_request()) is not None
         ):
             if self._observer is not None and self._walk_observer is None:
                 self._walk_observer = self._observer.walk_started(self._plan.start.scope)
             if self._is_async and self._walk_observer is None and not request.pause:
                 fetching = cast(
-                    "Coroutine[object, object, Page[T]]", fetch(request.offset, request.limit)
+                    "Coroutine[object, object, Page[T]]",
+                    self._fetch(request.offset, request.limit),
                 )
             else:
                 fetching = self._fetch_page(request)
             task = asyncio.create_task(fetching)
-            self._live.add(task)
+            self._surroundings.live.add(task)
             fetches.append((request, task))
 
     async def _fetch_page(self, request: Request) -> Page[T]:
@@ -309,30 +318,24 @@ class Pager(IteratedOnce, Generic[T]):
             check_instance("the result of fetch", fetched, Awaitable, "made by async def")
             return await fetched
 
-    def _receive(self, request: Request, head: asyncio.Task[Page[T]]) -> Sequence[T]:
-        """Give a fetched page to the plan, and store the items that it yields."""
+    def _receive(self, request: Request, head: asyncio.Task[Page[T]]) -> Received[T] | None:
+        """Give a fetched page to the plan; return the items that it yields, None without any."""
         plan = self._plan
         try:
             page = head.result()
             check_instance("the result of fetch", page, Page, "such as Page(rows, total)")
-            self._reply = request, page
             items = plan.receive(request, page)
         except BaseException as error:
-            if self.refuses_size(error) and plan.receive_refusal(request):
-                return ()
+            may_request_fewer = not self._surroundings.fetch_reduces and may_refuse_size(error)
+            if may_request_fewer and plan.receive_refusal(request):
+                return None
             self._add_context(error, request.offset)
             raise
+        if not items:
+            return None
+        plan.size.share()  # what an accepted page has shown, not a refused one
         self._unread = iter(items)
-        if items:  # an accepted page, not a refused one
-            plan.size.share()
-        return items
-
-    def refuses_size(self, error: BaseException) -> bool:
-        """Whether an error of ``fetch`` may mean that the server returns fewer rows per reply.
-
-        Most of this library's errors may. A subclass that knows its server overrides this.
-        """
-        return may_refuse_size(error)
+        return request, page, items
 
     def _add_context(self, error: BaseException, offset: int | None) -> BaseException:
         """Attach the cursor, the environment and the offset to the error that stops the walk."""
@@ -340,8 +343,10 @@ class Pager(IteratedOnce, Generic[T]):
             self._state = "failed"
         if isinstance(error, TcbError):
             error.cursor = self.cursor
-            error.env = self._env if error.env is None else error.env
-            error.offset = offset if error.offset is None else error.offset
+            if error.env is None:
+                error.env = self._surroundings.env
+            if error.offset is None:
+                error.offset = offset
         return error
 
     async def _finish(self) -> None:
@@ -370,4 +375,16 @@ class Pager(IteratedOnce, Generic[T]):
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
-            self._live.difference_update(tasks)
+            self._surroundings.live.difference_update(tasks)
+
+
+def _make_page(request: Request, page: Page[T], items: Sequence[T]) -> Page[T]:
+    """Return the page that contains only the items to yield."""
+    # By identity: equal items need not compare equal, and different items may.
+    rows = (row for row, item in enumerate(page.items) if item is items[0])
+    return attrs.evolve(
+        page,
+        items=tuple(items),
+        offset=request.offset + next(rows, 0),
+        limit=page.limit or request.limit,
+    )

@@ -11,87 +11,88 @@ with a failure.
 # that is unchanged since this pass read it. A pass is *joined* if each page joined. It is *quiet*
 # if, besides, every reply had the same total, every page joined at the expected row, and no name
 # appeared twice. A walk finishes after a quiet pass, or after a joined pass and a check. After any
-# other pass, a new pass yields only new names.
+# other pass, a new pass yields only new names. (`_finish_pass`)
 #
 # Claim 1: a joined pass contains every row x that was there throughout and was not updated, once.
 # Let y be the row at which a page joins. By (2), x is on the same side of y in this reply and in
 # the reply that showed y before: x was read above y, or is read below it, and never both.
+# (`Pass.find_position`, `_rejoin`)
 #
 # Claim 2: after a joined pass, a *check* finishes the walk: one reply from row 0 to a row z that is
 # unchanged since the pass read it. A row that was updated after the pass missed it has moved to the
 # head (3), so above z. A row that is updated later was unchanged when the pass read it. If the list
 # changes between the pages of a check, these pages extend the pass above z, and the next check is
 # usually one page. Changes that cancel out exactly can hide a row that was updated, but no other.
+# (`_finish_check`, `KnownRows.put_above`)
 #
 # A list without a stable order breaks (2). There are two signs: unchanged rows in a different
 # order, and, after a check, fewer rows read by all passes than the list counts (the first time, a
 # change may be the cause: only a new pass starts). A list that does not change is complete without
 # a sign. After a sign, and after `max_repairs` passes without progress, rows are *collected*.
+# (`_keeps_order`, `_finish_check`, `_begin`)
 #
 # Claim 3: suppose every reply since the start of a pass p has the total T, and these contain T
 # different rows, each unchanged since it was seen before p. Then the list was exactly these rows
 # when the first reply of p was served: a row that is unchanged before and after a moment is in the
 # list at that moment (a double collect: Afek et al., Atomic Snapshots of Shared Memory, 1993).
-# Equal requests may hide the same rows each time, so the first pages of collecting passes have
-# different lengths, spread evenly by the golden ratio.
+# (`DoubleCollect`) Equal requests may hide the same rows each time, so the first pages of
+# collecting passes have different lengths, spread evenly by the golden ratio. (`_limit`)
 #
 # A lagging replica breaks the order of the states: replies come from two of them, and a mixture may
 # have T rows, too. A joined pass contains each row of both: the proof of claim 1 needs only (2). So
 # a mixture without such a row lacks a row that was seen before. Such a count, as after a deletion,
 # finishes the walk, but `last_rows` needs a quiet pass; or, after a sign that the order is not
-# stable, a second count of the same rows.
+# stable, a second count of the same rows. (`DoubleCollect.prove`, `_choose_next_step`)
 #
-# The list that is returned (`last_rows`) is a *snapshot*: after a change, passes that collect rows
+# The list that is returned by `last_rows` is a *snapshot*: after a change, passes that collect rows
 # follow the walk, until one is quiet or proved by claim 3. If the list changes during each of them,
-# the result is unsettled: all items of the walk, as they were last seen.
+# the result is unsettled: all items of the walk, as they were last seen. (`Snapshot`,
+# `_finish_walk`)
 #
 # Bounds: each pass reads to the end, so a consumer that deletes its items finishes. A pass or check
 # without progress (a new name, or more rows collected) uses up one of 2 * `max_repairs` attempts. A
-# walk makes at most 64 + 48 * (pages of its rows) requests.
+# walk makes at most 64 + 48 * (pages of its rows) requests. (`Bounds`)
 
 from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import Enum, auto
-from itertools import pairwise
 from typing import Generic, TypeVar
 
-import attrs
-
-from tcb_async._arguments import OnDrift
+from tcb_async._arguments import DEFAULT_MAX_REPAIRS
 from tcb_async.cursor import Cursor, split_digests
 from tcb_async.exceptions import DriftError, ResponseError, TcbError
 from tcb_async.observer import WalkStats
-from tcb_async.pagination.memory import DoubleCollect, Identity, Keys, Pass, YieldedNames
+from tcb_async.pagination.bounds import MAX_REQUESTS, Bounds
+from tcb_async.pagination.memory import Identity, Reply, YieldedNames
+from tcb_async.pagination.options import OnDrift
 from tcb_async.pagination.page import FALLBACK, Page, PageSize, Request
+from tcb_async.pagination.passes import Pass
+from tcb_async.pagination.snapshot import DoubleCollect, Snapshot
 
 T = TypeVar("T")
 
-_MAX_REQUESTS, _MAX_REQUESTS_PER_PAGE = 64, 48  # of a walk, and in addition per page
-_MAX_CONTRADICTIONS = 3  # repeated requests after a reply that contradicts itself
-_MAX_STALLED = 32  # consecutive replies without a row below the overlap, before the walk fails
-_MAX_SEARCHES = 2  # repeated requests, each further up, before a pass has lost its position
-_SEARCHED_ROWS = 3  # rows that the first search goes up, besides the overlap and the deleted rows
-_MAX_OVERLAP = 4  # at most a quarter of a page
-_MAX_SNAPSHOT_PASSES = 4  # after the walk, for `last_rows`
 _GOLDEN_RATIO = (5**0.5 - 1) / 2
+_BEGINNING = Cursor("")
 CAUSE_CHANGED = "the list changed during the walk"
 CAUSE_UNSTABLE = "the order of the list is not stable"
 CAUSE_UNKNOWN = f"{CAUSE_CHANGED}, or {CAUSE_UNSTABLE}"
 
 
 class Mode(Enum):
-    """What is read: a pass, a check, a pass that collects rows, or nothing more."""
+    """What is read."""
 
-    PASS = auto()
-    CHECK = auto()
-    COLLECT = auto()
-    DONE = auto()
+    PASS = auto()  # the list to its end, from row 0 or the cursor
+    CHECK = auto()  # the list from row 0 to a row that the latest pass has read
+    COLLECT = auto()  # the list to its end, in any order
+    DONE = auto()  # nothing more
 
 
-@attrs.define(eq=False)
+# It has more fields and methods than other classes: it alone decides what is read next, after each
+# kind of reply. What it decides from is stored elsewhere: a `Pass` knows its position and whether a
+# page joins, `Bounds` counts what made no progress, `DoubleCollect` and `Snapshot` contain rows.
 class Plan(Generic[T]):
     """Walk a list by offset and limit without losing an item that stays.
 
@@ -100,56 +101,59 @@ class Plan(Generic[T]):
     next request, the walk is `done` or there is a `failure`. The arguments are those of `Pager`.
     """
 
-    identity: Identity[T]
-    start: Cursor = attrs.field(kw_only=True, default=Cursor(""))
-    size: PageSize = attrs.field(kw_only=True, factory=lambda: PageSize(FALLBACK))
-    max_items: int = attrs.field(kw_only=True, default=sys.maxsize)
-    on_drift: OnDrift = attrs.field(kw_only=True, default="repair")
-    max_repairs: int = attrs.field(kw_only=True, default=8)
-    stats: WalkStats = attrs.field(kw_only=True, factory=WalkStats)
-    stores_rows: bool = attrs.field(init=False, default=False)  # for `last_rows`
-    total: int | None = attrs.field(init=False, default=None)  # by the latest reply
-    mode: Mode = attrs.field(init=False, default=Mode.PASS)
-    failure: TcbError | None = attrs.field(init=False, default=None)
-    cause: str = attrs.field(init=False, default=CAUSE_CHANGED)  # of the latest sign of a change
-    yielded: YieldedNames = attrs.field(init=False)
-    collection: DoubleCollect[T] = attrs.field(init=False, factory=DoubleCollect[T])
-    # The requests without a reply, oldest first; and how often all of them were discarded.
-    outstanding: deque[Request] = attrs.field(init=False, factory=deque[Request])
-    generation: int = attrs.field(init=False, default=0)
-    # The latest pass, and what is read now: this pass, or a check after it.
-    _pass: Pass[T] = attrs.field(init=False)
-    _current: Pass[T] = attrs.field(init=False)
-    # Rows by which the list grew since the latest pass started: they may be above its position.
-    _grown: int = attrs.field(init=False, default=0)
-    # Whether a pass finished with fewer rows read than the list counts, as a change can cause, too.
-    _is_suspect: bool = attrs.field(init=False, default=False)
-    _is_unstable: bool = attrs.field(init=False, default=False)  # whether there was a sign of it
-    # Consecutive replies that contradicted themselves, replies without a row below the overlap, and
-    # passes and checks without progress.
-    _contradictions: int = attrs.field(init=False, default=0)
-    _stalled: int = attrs.field(init=False, default=0)
-    _idle: int = attrs.field(init=False, default=0)
-    _pause: float = attrs.field(init=False, default=0.0)  # seconds before the next request
-    # Passes after the walk, and every row as an earlier pass last showed it, for `last_rows`.
-    _snapshot_passes: int = attrs.field(init=False, default=0)
-    _seen: dict[str, T] = attrs.field(init=False, factory=dict[str, T])
-    # The bound on requests: the first total, and the pages that the yielded rows fill.
-    _first_total: int = attrs.field(init=False, default=0)
-    _pages: int = attrs.field(init=False, default=0)
+    # With slots, a misspelt setting is an error.
+    __slots__ = (
+        "_bounds", "_current", "_fails_on_drift", "_is_suspect", "_pass", "cause", "collection",
+        "failure", "generation", "identity", "mode", "outstanding", "size", "snapshot", "start",
+        "stats", "total", "yielded",
+    )  # fmt: skip
 
-    def __attrs_post_init__(self) -> None:
-        start = self.start
-        self.yielded = YieldedNames(frozenset(split_digests(start.names)))
+    def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
+        self,
+        identity: Identity[T],
+        *,
+        start: Cursor = _BEGINNING,
+        size: PageSize | None = None,
+        max_items: int = sys.maxsize,
+        on_drift: OnDrift = "repair",
+        max_repairs: int = DEFAULT_MAX_REPAIRS,
+        stats: WalkStats | None = None,
+    ) -> None:
+        self.identity = identity
+        self.start = start
+        self.size = PageSize(FALLBACK) if size is None else size
+        self.stats = WalkStats() if stats is None else stats
+        self._fails_on_drift = on_drift == "raise"
+        self._bounds = Bounds(max_repairs)
+
+        self.mode = Mode.PASS
+        self.failure: TcbError | None = None
+        self.cause = CAUSE_CHANGED  # of the latest sign of a change
+        self.total: int | None = None  # by the latest reply
+        # The requests without a reply, oldest first; and how often all of them were discarded.
+        self.outstanding = deque[Request]()
+        self.generation = 0
+
+        self.yielded = YieldedNames(frozenset(split_digests(start.names)), max_items)
+        self.collection = DoubleCollect[T]()
+        self.snapshot: Snapshot[T] | None = None  # set before the walk by a caller of `last_rows`
+        self._pass = self._make_first_pass()  # the latest pass
+        self._current = self._pass  # what is read now: the latest pass, or a check after it
+        # Whether a check found fewer rows read than the list counts. A change can be the cause, so
+        # only the second time is a sign of an unstable order.
+        self._is_suspect = False
+
         self.stats.resumed = start != Cursor(start.scope)
-        self._pass = self._current = Pass()
-        if not start.drift:  # otherwise a pass over all rows, most of which were yielded
-            self._pass.names = None
-            if start.last:
-                self._pass.end, self._pass.total = start.offset + 1, start.total
-                self._pass.tail = (start.last,)
-        if self.max_items == 0:
+        if self.yielded.is_full:  # max_items=0
             self._finish()
+
+    def _make_first_pass(self) -> Pass[T]:
+        if self.start.drift:  # the pass reads all rows, most of which were yielded
+            return Pass(self.identity, self.yielded)
+        first_pass = Pass(self.identity, self.yielded, is_first=True)
+        if self.start.last:
+            first_pass.start_below(self.start)
+        return first_pass
 
     @property
     def done(self) -> bool:
@@ -161,38 +165,36 @@ class Plan(Generic[T]):
         """Whether a change was noticed, in this run or in an earlier run."""
         return self.stats.drift or self.start.drift
 
+    @property
+    def _is_walk_over(self) -> bool:
+        """Whether all items were yielded, and passes follow only for the snapshot."""
+        return self.snapshot is not None and self.snapshot.passes > 0
+
     def cursor(self, unread: int = 0) -> Cursor:
         """Return the resume point before the last `unread` items."""
-        scope, names = self.start.scope, self.start.names + self.yielded.digests(unread)
+        scope = self.start.scope
+        names = self.start.names + self.yielded.digests(unread)
         if self.has_drifted:
             return Cursor(scope, names=names, drift=True)
-        row, tail = self._pass.end - 1 - unread, self._pass.tail
-        if len(tail) <= unread:
+        tail = self._pass.tail
+        if unread >= len(tail):  # no row of the latest page was read
             return Cursor(scope, names=names)
+        row = self._pass.end - 1 - unread
         last = self.identity.digest(tail[-1 - unread])
         return Cursor(scope, row, self._pass.total or 0, last, names)
 
     def last_rows(self, items: list[T]) -> list[T]:
         """Return the snapshot, out of all yielded items; if unsettled, these items as last seen."""
-        if not self.has_drifted:
+        if self.snapshot is None or not self.has_drifted:
             return items
-        names = self.identity.names(items)
         if self.stats.unsettled:
-            self._note_seen()
-            return [self._seen.get(name, item) for name, item in zip(names, items, strict=True)]
+            return self.snapshot.as_last_seen(items)
         if self.collection.is_proved:
             rows = self.collection.count
         else:
-            self._seen.clear()
-            self._note_seen()
-            rows = self._seen
-        new = set(names)
-        return [row for name, row in rows.items() if name in new]
-
-    def _note_seen(self) -> None:
-        for page in self._pass.replies:
-            self._seen.update(zip(self.identity.names(page.items), page.items, strict=True))
-        self._pass.replies.clear()
+            rows = self.snapshot.rows_of_last_pass()
+        names = set(self.identity.names(items))
+        return [row for name, row in rows.items() if name in names]
 
     # Requests
 
@@ -200,23 +202,26 @@ class Plan(Generic[T]):
         """Plan one more request; None if none is possible now."""
         if self.mode is Mode.DONE:
             return None
-        current, waiting = self._current, self.outstanding
-        planned = current.end
+        current = self._current
+        waiting = self.outstanding
         if waiting:
-            planned = waiting[-1].offset + min(waiting[-1].limit, self.size.expected)
+            last = waiting[-1]
+            planned = last.offset + min(last.limit, self.size.expected)
             if planned >= (self.total or 0) or len(waiting) >= self.size.max_outstanding:
                 return None
+        else:
+            planned = current.end
         overlap = current.overlap if planned and current.is_joined else 0
         limit = self._limit(planned, overlap)
         if limit <= 0:
             return None
-        if self.stats.requests >= _MAX_REQUESTS and self._is_overspent():
+        if self.stats.requests >= MAX_REQUESTS and (reason := self._check_requests()):
             if not waiting:
-                self._give_up(f"{self.stats.requests} requests did not reach the end of the list")
+                self._give_up(reason)
             return None
-        request = Request(max(0, planned - overlap), limit, self._pause)
+        request = Request(max(0, planned - overlap), limit, self._bounds.pause)
         self.size.note_request(limit)
-        self._pause = 0.0
+        self._bounds.pause = 0.0
         self.stats.requests += 1
         waiting.append(request)
         return request
@@ -228,13 +233,12 @@ class Plan(Generic[T]):
             return self.size.expected - int(self.size.expected * share)
         if self.has_drifted:
             return self.size.limit
-        needed = self.max_items - self.yielded.count - (planned - self._current.end)
+        needed = self.yielded.maximum - self.yielded.count - (planned - self._current.end)
         return min(self.size.limit, needed + overlap) if needed > 0 else 0
 
-    def _is_overspent(self) -> bool:
-        rows = min(self._first_total, self.start.count + self.yielded.count)
-        self._pages = max(self._pages, rows // max(1, self.size.expected - 1))
-        return self.stats.requests >= _MAX_REQUESTS + _MAX_REQUESTS_PER_PAGE * self._pages
+    def _check_requests(self) -> str | None:
+        yielded = self.start.count + self.yielded.count
+        return self._bounds.check_requests(self.stats.requests, yielded, self.size.expected)
 
     # Replies
 
@@ -252,188 +256,179 @@ class Plan(Generic[T]):
         self.outstanding.popleft()
         if 0 < page.limit < request.limit:  # `fetch` requested fewer rows after a refusal
             self.receive_refusal(request)
-        items, total = page.items, page.total
-        if self._is_doubtful(request.offset + len(items), page):
-            return self._repeat(request, page)
-        if not total == self.total == self._current.total:
-            self._note_total(total)
+        if self._is_doubtful(request, page):
+            self._repeat(request, page)
+            return ()
+        if not page.total == self.total == self._current.total:
+            self._note_total(page.total)
         if self.mode is Mode.DONE:
             return ()
-        if self.stores_rows:
-            self._pass.replies.append(page)
+        if self.snapshot is not None:
+            self.snapshot.add(page)
         # The caller's code runs before anything is noted as yielded, because it may fail.
-        keys = names, _ = self.identity.names(items), self.identity.values(items)
-        first = self._find_position(request.offset, items)
-        wanted = self.max_items - self.yielded.count
-        is_next = first is not None and first <= 1 and len(items) - first <= wanted
-        if is_next and self._current.names is None and self.yielded.add_if_new(names[first:]):
-            return self._accept(request, page, keys, first or 0, items[first:])  # nearly always
-        if first is None or self._appear_again(names[first:]):
-            first = self._rejoin(request, page, names, first)
-            if first is None:
-                return ()
-        new = self.yielded.add_unknown(names, items, wanted)
-        return self._accept(request, page, keys, first, new)
+        return self._join(self.identity.read(request, page))
 
-    def _is_doubtful(self, end: int, page: Page[T]) -> bool:
+    def _is_doubtful(self, request: Request, page: Page[T]) -> bool:
         """Whether a reply contradicts itself, or, once, that the list had any rows before."""
-        if page.items or page.total:
-            return end > page.total if page.items else end < page.total
-        return bool(self.total) and not self._contradictions
+        end = request.offset + len(page.items)
+        if page.items:
+            return end > page.total
+        if page.total:
+            return end < page.total
+        return bool(self.total) and self._bounds.contradictions == 0
 
-    def _repeat(self, request: Request, page: Page[T]) -> Sequence[T]:
+    def _repeat(self, request: Request, page: Page[T]) -> None:
         """Repeat a request, after rows beyond the total, no rows before it, or no rows at all."""
-        if (page.items or page.total) and self.receive_refusal(request):
-            return ()
+        is_empty_list = not page.items and page.total == 0
+        if not is_empty_list and self.receive_refusal(request):
+            return
         self._discard_outstanding()
-        self._pause = _growing_pause(self._contradictions)
-        self._contradictions += 1
-        if self._contradictions > _MAX_CONTRADICTIONS:
-            problem = "times: rows or total are wrong, so items may be missing"
-            self._fail(request, page, f"{self._contradictions} consecutive {problem}")
-        return ()
+        if reason := self._bounds.note_contradiction():
+            self._fail(request, page, reason)
 
     def _note_total(self, total: int) -> None:
         """Note the first total of a pass or check, or a different total, which is drift."""
-        current, before = self._current, self.total
-        if before is None:
+        if self.total is None:  # the first reply of the walk
             self.stats.passes = 1
-            self._first_total = before = total
+            self._bounds.first_total = total
+            self.total = total
+        growth = max(0, total - self.total)
         self.total = total
-        if current.total is None and current is self._pass:
-            self._grown = 0
+        expected = self._current.total
+        if expected is None and self._current is self._pass:  # the first reply of a pass
             return
-        self._grown += max(0, total - before)
-        if current.total not in {None, total}:
-            self._note_drift(f"it had {current.total} rows and now has {total}")
+        self._pass.grown += growth
+        if expected is not None and expected != total:
+            self._note_drift(f"it had {expected} rows and now has {total}")
 
     def _note_drift(self, sign: str, cause: str = CAUSE_CHANGED) -> None:
         """Note a sign of a change or of disorder, at which on_drift="raise" fails."""
-        self.stats.drift, self._current.is_quiet, self.cause = True, False, cause
-        self._is_unstable |= cause == CAUSE_UNSTABLE
-        if self.on_drift == "raise":
+        self.stats.drift = True
+        self._current.is_quiet = False
+        self.cause = cause
+        if cause == CAUSE_UNSTABLE:
+            self.collection.is_unstable = True
+        if self._fails_on_drift:
             self._give_up(sign)
 
     # Joining
 
-    def _find_position(self, offset: int, items: Sequence[T]) -> int | None:
-        """Return the index of the first item below the expected row; None without this row."""
+    def _join(self, reply: Reply[T]) -> Sequence[T]:
+        """Add a page to what is read now; return the items to yield."""
         current = self._current
-        if not (current.tail and current.is_joined):
-            return 0
-        index = current.end - 1 - offset
-        if 0 <= index < len(items) and self.identity.is_same(current.tail[-1], items[index]):
-            return index + 1
-        return None
+        first = current.find_position(reply)
+        # Nearly always, all rows are new, except the one by which pages overlap.
+        if (
+            first is not None
+            and first <= 1
+            and current.is_first
+            and self.yielded.add_all(reply.names[first:])
+        ):
+            new = reply.page.items[first:]
+            self._accept(reply, first, new)
+            return new
+        if first is None or current.has_read(reply.names[first:]):
+            first = self._rejoin(reply, first)
+        if first is None:
+            return ()
+        new = self.yielded.add_unknown(reply.names, reply.page.items)
+        self._accept(reply, first, new)
+        return new
 
-    def _appear_again(self, names: Sequence[str]) -> bool:
-        """Whether a name was read before in this pass."""
-        read = self._current.names
-        was_read = self.yielded.knows if read is None else read.__contains__
-        return len(set(names)) < len(names) or any(map(was_read, names))
+    def _rejoin(self, reply: Reply[T], position: int | None) -> int | None:
+        """Return the index of the first row below the latest unchanged row; None to read again.
 
-    def _rejoin(
-        self, request: Request, page: Page[T], names: Sequence[str], position: int | None
-    ) -> int | None:
-        """Return the index of the first item below the latest unchanged row; None to read again."""
+        The page does not continue the pass as expected: the expected row is not in it (`position`
+        is None), or a name below this row was read before.
+        """
         current = self._current
-        if not current.is_joined or self.mode is Mode.COLLECT:
-            current.is_joined = False
+        if self.mode is Mode.COLLECT or not current.is_joined:
+            current.give_position_up()
             return 0
-        sign = f"row {request.offset} is not the row that was there"
-        self._note_drift(sign if position is None else "a name appeared twice", CAUSE_UNKNOWN)
-        known = current.known
-        found = self.identity.unchanged(known, page.items)
-        if self.mode is Mode.DONE or self._is_disorder(known, found):
+        if position is None:
+            sign = f"row {reply.request.offset} is not the row that was there"
+        else:
+            sign = "a name appeared twice"
+        self._note_drift(sign, CAUSE_UNKNOWN)
+        if self.mode is Mode.DONE:
             return None
-        if found:
-            return names.index(found[-1]) + 1
-        return self._search(request, page.total) if position is None else position
+        unchanged = current.find_unchanged(reply)
+        if not self._keeps_order(current, unchanged):
+            return None
+        if unchanged:
+            return reply.names.index(unchanged[-1]) + 1
+        return self._search(reply) if position is None else position
 
-    def _search(self, request: Request, total: int) -> int | None:
+    def _search(self, reply: Reply[T]) -> int | None:
         """Repeat a request further up, where an unchanged row may be; or give the position up."""
         current = self._current
-        current.searches += 1
-        if not current.known:  # a resumed walk that has read nothing yet
+        if not current.known.by_name():  # a resumed walk that has read nothing yet
             self._begin(Mode.PASS)
-        elif request.offset and current.searches <= _MAX_SEARCHES:
-            further = current.overlap + _SEARCHED_ROWS + max(0, (current.total or 0) - total)
-            current.overlap += further if current.searches == 1 else request.limit
+        elif current.search_further_up(reply):
             self.size.max_outstanding = 1
             self._discard_outstanding()
         elif self.mode is Mode.CHECK:
             self._begin(Mode.CHECK)
         else:
-            current.is_joined, self.size.max_outstanding = False, sys.maxsize
+            current.give_position_up()
+            self.size.max_outstanding = sys.maxsize
             return 0
         return None
 
-    def _is_disorder(self, known: Iterable[str], names: Sequence[str]) -> bool:
-        """Whether unchanged rows are in a different order than before; then, collect."""
-        order = {name: row for row, name in enumerate(known)}
-        if all(order[above] < order[below] for above, below in pairwise(names)):
-            return False
+    def _keeps_order(self, read: Pass[T], names: Sequence[str]) -> bool:
+        """Whether unchanged rows are in the same order as before; if not, collect."""
+        if read.is_in_order(names):
+            return True
         self._note_drift("known rows were in a different order", CAUSE_UNSTABLE)
         self._begin(Mode.COLLECT)
-        return True
+        return False
 
-    def _accept(
-        self, request: Request, page: Page[T], keys: Keys[T], first: int, new: Sequence[T]
-    ) -> Sequence[T]:
-        """Add a page to the pass, from its item `first` on; return the items to yield."""
-        current, items, (names, values) = self._current, page.items, keys
-        is_counted = self.mode is Mode.COLLECT and self.collection.add(names, values, page)
+    def _accept(self, reply: Reply[T], first: int, new: Sequence[T]) -> None:
+        """Add a page to the pass, from its row `first` on; its items `new` are yielded."""
+        current = self._current
+        is_counted = self.mode is Mode.COLLECT and self.collection.add(reply)
         if is_counted or new:
-            self._idle = 0
-        self._contradictions = 0
-        end = request.offset + len(items)
-        self._stalled = 0 if end > current.end else self._stalled + 1
-        current.end, current.total = end, page.total
-        if self.yielded.count == self.max_items:  # the cursor is after the last item
-            current.end -= len(items) - first - len(new)
-            values = values[: first + len(new)]
-        if values:
-            current.tail = values
-        current.add(names, values, first)
-        if current.names is not None:
-            current.names.update(names[first:])
+            self._bounds.note_progress()
+        self._bounds.note_page(is_further_down=reply.end > current.end)
+        current.add(reply, first)
+        if self.yielded.is_full:  # the cursor is below the last item
+            current.cut_off(first + len(new))
         if not current.is_quiet:
-            if page.total - end < current.fewest_below:
-                current.fewest_below, current.searches = page.total - end, 0
-            widest = min(self.size.expected // _MAX_OVERLAP, len(items) - 1)
-            current.overlap = max(1, min(current.overlap, widest))
-        self._choose_next_step(request, page)
-        return new
+            current.narrow_overlap(reply, self.size.expected)
+        self._choose_next_step(reply)
 
-    def _choose_next_step(self, request: Request, page: Page[T]) -> None:
+    def _choose_next_step(self, reply: Reply[T]) -> None:
         """Decide the next step after a page."""
-        current, items = self._current, page.items
-        is_check, is_end = self.mode is Mode.CHECK, current.end >= page.total
-        is_expected = self.size.receive(len(items), request.limit, is_last=is_end)
-        found = self.identity.unchanged(self._pass.known, items) if is_check else []
-        is_complete = self.mode is Mode.COLLECT and self.collection.is_complete
-        if is_snapshot := is_end and request.offset == 0:  # one reply has all rows
-            self._pass.replies = [page]
-        if self.yielded.count == self.max_items:
+        is_end = self._current.end >= reply.page.total
+        is_expected = self.size.receive(len(reply.names), reply.request.limit, is_last=is_end)
+        has_whole_list = is_end and reply.request.offset == 0
+        is_counted = self.collection.is_complete
+        is_check = self.mode is Mode.CHECK
+        # A check may stop at the first row that is unchanged since the pass read it (claim 2).
+        unchanged = self._pass.find_unchanged(reply) if is_check else []
+        if has_whole_list and self.snapshot is not None:
+            self.snapshot.add_whole_list(reply.page)
+        if self.yielded.is_full:
             self._finish()
-        elif is_snapshot or (is_complete and self.collection.prove(is_unstable=self._is_unstable)):
+        elif has_whole_list or (is_counted and self.collection.prove()):
             self._finish(is_settled=True)
-        elif is_complete and not self._snapshot_passes:
+        elif is_counted and not self._is_walk_over:
             self._finish_walk()
-        elif found or (is_check and is_end):
-            self._finish_check(found, is_one_reply=request.offset == 0)
+        elif is_check and (unchanged or is_end):
+            self._finish_check(unchanged, is_one_reply=reply.request.offset == 0)
         elif is_end:
             self._finish_pass()
         elif not is_expected:
-            self._discard_outstanding()
-            self._check_progress(request, page)
+            self._discard_outstanding()  # they were planned for pages of a different length
+            self._check_stalled(reply)
 
-    def _check_progress(self, request: Request, page: Page[T]) -> None:
+    def _check_stalled(self, reply: Reply[T]) -> None:
         """Fail if the server returns no row below the overlap, again and again."""
-        if self._stalled and self.mode is Mode.COLLECT:
-            self._current.is_joined = False  # it needs no overlap
-        elif self._stalled >= _MAX_STALLED and self._current.is_joined:
-            self._fail(request, page, "repeatedly: a page needs two rows, because pages overlap")
+        current = self._current
+        if self.mode is Mode.COLLECT and self._bounds.stalled:
+            current.give_position_up()  # rows in any order need no overlap
+        elif current.is_joined and (reason := self._bounds.check_stalled()):
+            self._fail(reply.request, reply.page, reason)
 
     # Passes
 
@@ -442,21 +437,25 @@ class Plan(Generic[T]):
         current = self._current
         if current.is_quiet and current.is_joined:
             self._finish(is_settled=True)
-        elif self._snapshot_passes:
+        elif self._is_walk_over:
             self._finish_walk()
+        elif current.is_joined:
+            # Each row that stayed was read, unless it was updated: then it may have moved from
+            # below the position to the head (claim 2).
+            self._begin(Mode.CHECK)
         else:
-            self._begin(Mode.CHECK if current.is_joined else Mode.PASS)
+            self._begin(Mode.PASS)  # rows may be missing where a page did not join
 
-    def _finish_check(self, found: Sequence[str], *, is_one_reply: bool) -> None:
+    def _finish_check(self, unchanged: Sequence[str], *, is_one_reply: bool) -> None:
         """Finish the walk, or check again if something changed between the pages of this check."""
-        check, base = self._current, self._pass
-        if self._is_disorder(base.known, found):
+        check = self._current
+        if not self._keeps_order(self._pass, unchanged):
             return
-        base.put_above(check.known)
+        self._pass.known.put_above(check.known.by_name())
         read = self.start.count + self.yielded.count
         if not (is_one_reply or check.is_quiet):
             self._begin(Mode.CHECK)
-        elif read + self._grown < (self.total or 0):
+        elif read + self._pass.grown < (self.total or 0):
             self._note_drift("the list counts more rows than were read", CAUSE_UNSTABLE)
             self._begin(Mode.COLLECT if self._is_suspect else Mode.PASS)
             self._is_suspect = True
@@ -465,39 +464,33 @@ class Plan(Generic[T]):
 
     def _finish_walk(self) -> None:
         """Finish, or read the list again for `last_rows`, unless it changed during each pass."""
-        if not self.stores_rows or self._snapshot_passes == _MAX_SNAPSHOT_PASSES:
+        if self.snapshot is None or self.snapshot.is_given_up:
             self._finish()
             return
-        self._snapshot_passes += 1
+        self.snapshot.passes += 1
         self._begin(Mode.COLLECT)
 
     def _begin(self, mode: Mode) -> None:
         """Start a pass or check at row 0, unless the attempts are used up."""
-        used = self._idle
-        if used >= 2 * self.max_repairs:
-            reason = f"it was read again {used} times without progress"
-            no_repairs = "its rows must be read again, and max_repairs=0 forbids it"
-            self._give_up(reason if used else no_repairs)
-            return
-        if used >= self.max_repairs or self.mode is Mode.COLLECT:
+        if self.mode is Mode.COLLECT or self._bounds.must_collect:
             mode = Mode.COLLECT
-        if used:
-            self._pause = _growing_pause(used - 1)
-        self._idle += 1
+        if reason := self._bounds.note_attempt():
+            self._give_up(reason)
+            return
         self._discard_outstanding()
         self.mode = mode
-        self._current = current = Pass[T]()
-        # Usually, one page is enough for a check.
-        self.size.max_outstanding = 1 if mode is Mode.CHECK else sys.maxsize
+        self._current = Pass(self.identity, self.yielded)
         if mode is Mode.CHECK:
+            self.size.max_outstanding = 1  # usually, one page is enough
             return
-        self._note_seen()
-        self._pass = current
+        self.size.max_outstanding = sys.maxsize
+        if self.snapshot is not None:
+            self.snapshot.finish_pass()
+        self._pass = self._current
         self.stats.passes += 1
         if mode is Mode.COLLECT:
-            if not self.collection.rows:
-                values = self.identity.values(list(self._seen.values()))
-                self.collection.rows = dict(zip(self._seen, values, strict=True))
+            if self.snapshot is not None and not self.collection.rows:
+                self.collection.rows = self.snapshot.values()
             self.collection.begin_pass()
 
     def _discard_outstanding(self) -> None:
@@ -509,7 +502,8 @@ class Plan(Generic[T]):
         """Stop the walk; settled: `last_rows` can return the rows of the last pass."""
         self.mode = Mode.DONE
         self._discard_outstanding()
-        self.stats.unsettled = self.stores_rows and self.has_drifted and not is_settled
+        must_be_settled = self.snapshot is not None and self.has_drifted
+        self.stats.unsettled = must_be_settled and not is_settled
 
     def _fail(self, request: Request, page: Page[T], problem: str) -> None:
         message = (
@@ -528,9 +522,5 @@ class Plan(Generic[T]):
 
     def _stop(self, failure: TcbError) -> None:
         self._finish()
-        if not self._snapshot_passes:  # otherwise the walk was complete before them
+        if not self._is_walk_over:
             self.failure = failure
-
-
-def _growing_pause(times: int) -> float:
-    return min(2.0, 0.1 * 2.0**times)  # seconds

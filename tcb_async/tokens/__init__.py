@@ -21,17 +21,14 @@ from tcb_async.tokens.protocols import (
 )
 from tcb_async.tokens.providers import (
     AuthorizerToken,
-    CallableToken,
     ClassicToken,
     ComponentToken,
     StableToken,
-    StaticToken,
-    as_provider,
 )
 from tcb_async.tokens.stores import MemoryStore, RedisStore
 
 __all__ = [
-    "AuthorizerToken", "CallableToken", "ClassicToken", "ComponentToken", "LeasingStore",
-    "MemoryStore", "RedisStore", "Secret", "StableToken", "StaticToken", "StoredToken", "TokenApi",
-    "TokenKind", "TokenProvider", "TokenStore", "as_provider",
+    "AuthorizerToken", "ClassicToken", "ComponentToken", "LeasingStore", "MemoryStore",
+    "RedisStore", "Secret", "StableToken", "StoredToken", "TokenApi", "TokenKind",
+    "TokenProvider", "TokenStore",
 ]  # fmt: skip

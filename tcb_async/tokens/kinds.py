@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from tcb_async.errcodes import COMPONENT
 from tcb_async.exceptions import ConfigurationError
 
 TokenKind = Literal["access", "component", "authorizer"]
@@ -17,7 +18,6 @@ _KINDS: dict[str, str] = {
     "authorizer": "a merchant's access token (AuthorizerToken)",
     "component": "a platform's access token (ComponentToken)",
 }
-_COMPONENT = "/cgi-bin/component/"
 
 
 def check_kind(provider: object, kinds: Sequence[TokenKind], path: str) -> None:
@@ -34,5 +34,5 @@ def check_kind(provider: object, kinds: Sequence[TokenKind], path: str) -> None:
 def choose_token_key(path: str, kind: object = None) -> str:
     """Return the name of the token's query parameter."""
     # Some endpoints of platforms are called for a merchant, with the merchant's token.
-    is_component = path.startswith(_COMPONENT) and kind not in ("access", "authorizer")
+    is_component = path.startswith(COMPONENT) and kind not in ("access", "authorizer")
     return "component_access_token" if is_component else "access_token"

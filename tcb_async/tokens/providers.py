@@ -7,7 +7,6 @@ Impossible tokens and secrets are refused before any I/O, without being shown.
 from __future__ import annotations
 
 import inspect
-import math
 import random
 import time
 from abc import abstractmethod
@@ -26,7 +25,7 @@ from tcb_async._arguments import (
 )
 from tcb_async._redact import Hidden, Secret, describe
 from tcb_async.errcodes import BAD_REFRESH_TOKEN, STALE_TOKEN
-from tcb_async.exceptions import ConfigurationError, RateLimitError, TokenError
+from tcb_async.exceptions import ConfigurationError, RateLimitError, TcbError, TokenError
 from tcb_async.models import Authorizer
 from tcb_async.tokens.guarded_store import GuardedStore
 from tcb_async.tokens.kinds import TokenKind, choose_token_key
@@ -151,7 +150,6 @@ class _AppToken(ManagedToken):
         appid = check_appid("appid", hidden_appid)
         store = MemoryStore() if store is None else store
         super().__init__(appid, GuardedStore(store, clock, random))
-        self._forced_at = -math.inf  # of a `StableToken`
 
     @abstractmethod
     async def _request_token(self, api: TokenApi) -> TokenReply:
@@ -184,8 +182,9 @@ class StableToken(_AppToken):
 
     async def force_refresh(self, api: TokenApi) -> None:
         """Replace the token: see `TcbClient.force_refresh_token`, which calls this method."""
-        now = self._store.clock()
-        since = now - self._forced_at
+        token, now = self._get_token_at(api), self._store.clock()
+        before = token.forced_at
+        since = now - before
         if 0 <= since < _FORCED_SECONDS:  # WeChat would reply without replacing the token
             wait = _FORCED_SECONDS - since
             raise RateLimitError(
@@ -195,8 +194,13 @@ class StableToken(_AppToken):
                 retry_after=wait,
             )
         # Noted before the request: if its reply is lost, WeChat may have replaced the token.
-        self._forced_at = now
-        await self._get_token_at(api).force(api, partial(self._request_token, force_refresh=True))
+        token.forced_at = now
+        try:
+            await token.force(api, partial(self._request_token, force_refresh=True))
+        except TcbError as error:
+            if not error.sent:
+                token.forced_at = before
+            raise
 
     async def _request_token(self, api: TokenApi, *, force_refresh: bool = False) -> TokenReply:
         body = {
@@ -384,13 +388,13 @@ class AuthorizerToken(ManagedToken):
             if failure.errcode == BAD_REFRESH_TOKEN:
                 return failure
             if failure.errcode in STALE_TOKEN:
-                text = (
+                request_id = f" [rid {failure.rid}]" if failure.rid else ""
+                failure.message = (
                     f"{AUTHORIZER} returned errcode {failure.errcode} for the component access "
                     f"token, and a fresh token did not help ({failure.errmsg}): check whether a "
                     "second system requests tokens of this platform, and share one store between "
-                    "both"
+                    f"both{request_id}"
                 )
-                failure.args = (text,)
         raise failure
 
     async def _send_request(

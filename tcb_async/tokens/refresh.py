@@ -52,7 +52,7 @@ from urllib.parse import quote, urlsplit
 
 import attrs
 
-from tcb_async._arguments import is_number, why_not_a_secret
+from tcb_async._arguments import is_like_an_appsecret, is_number, why_not_a_secret
 from tcb_async._redact import Hidden, Secret, describe, forget_frames
 from tcb_async.errcodes import STALE_TOKEN
 from tcb_async.exceptions import ResponseError, TcbError, TokenError
@@ -81,6 +81,10 @@ _MAX_REFUSED = 8  # tokens to remember: a lagging store may return an earlier to
 # Seconds that a closing client waits for `on_rotate`. A lost refresh token costs a merchant's
 # authorisation; but a callback that hangs must not keep the process alive.
 _SAVING_SECONDS = 10.0
+_APPSECRET_ADVICE = (
+    "the token looks like an appsecret: for an appid and its appsecret, write "
+    "TcbClient(StableToken(appid, secret))"
+)
 _MAX_LIFE = 30 * 86_400.0  # seconds; a longer life is a mistake, such as milliseconds
 
 _log = logging.getLogger("tcb_async")
@@ -112,8 +116,11 @@ async def call_with_token(
         refused.append(token)
         token = Secret(await provider.get_token(api))
         if token in refused:
-            if advice := getattr(provider, "advice", ""):
-                failure.args = (f"{failure.message}; {advice}",)
+            advice = getattr(provider, "advice", "")
+            if not advice and is_like_an_appsecret(token):
+                advice = _APPSECRET_ADVICE
+            if advice:
+                failure.message += f"; {advice}"
             raise failure
 
 
@@ -224,6 +231,8 @@ class RefreshingToken:
     _reissued_at: float = attrs.field(init=False, default=-math.inf)
     # Tokens refused by WeChat, oldest first: they are not taken from the store again.
     _refused: tuple[Secret, ...] = attrs.field(init=False, default=())
+    # The time at which the last forced refresh was sent.
+    forced_at: float = attrs.field(init=False, default=-math.inf)
     # The last token that WeChat itself returned, not the store.
     last_requested: Secret | None = attrs.field(init=False, default=None)
     flight: SingleFlight = attrs.field(init=False, factory=SingleFlight)

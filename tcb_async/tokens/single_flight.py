@@ -27,6 +27,7 @@ class SingleFlight:
     # log an exception that was never retrieved.
     _task: asyncio.Task[TcbError | None] | None = None
     _api: TokenApi | None = None
+    _is_alone: bool = False  # whether the running work was started by `run_alone`
 
     @property
     def is_running(self) -> bool:
@@ -42,25 +43,26 @@ class SingleFlight:
         """Wait for the running work, or start this work and wait for it.
 
         Closing the client that started the work stops it. If this was not the caller's client, the
-        caller starts the work again with its own. Each caller gets a copy of the error.
+        caller starts the work again with its own. It does so too if work that had to run alone
+        failed: the caller's work may succeed. Each caller gets a copy of the error.
         """
         while True:
             task = self._get_running_task() or self._launch(api, work)
-            owner = self._api
-            # Not `await shield(task)`: it cannot tell a cancelled refresh from a cancelled caller.
-            await asyncio.wait((task,))
-            error = ClientClosedError() if task.cancelled() else task.result()
-            if not (isinstance(error, ClientClosedError) and owner is not api):
+            owner, was_alone = self._api, self._is_alone
+            error = await _wait_for_error(task)
+            is_closed = isinstance(error, ClientClosedError)
+            is_of_others = owner is not api if is_closed else was_alone
+            if error is None or not is_of_others:
                 break
-        # A copy: each caller's traceback is added to the error that it raises.
-        if error is not None:
-            raise copy.copy(error)
+        _raise_copy(error)
 
     async def run_alone(self, api: TokenApi, work: Work) -> None:
-        """Wait until no work is running, then run this work."""
+        """Wait until no work is running, then run this work; its error is for this caller alone."""
         while (task := self._get_running_task()) is not None:
             await asyncio.wait((task,))
-        await self.join(api, work)
+        task = self._launch(api, work)
+        self._is_alone = True
+        _raise_copy(await _wait_for_error(task))
 
     def _get_running_task(self) -> asyncio.Task[TcbError | None] | None:
         task = self._task
@@ -72,7 +74,7 @@ class SingleFlight:
 
     def _launch(self, api: TokenApi, work: Work) -> asyncio.Task[TcbError | None]:
         task = api.spawn(work(api))
-        self._task, self._api = task, api
+        self._task, self._api, self._is_alone = task, api, False
         task.add_done_callback(self._forget)
         return task
 
@@ -80,6 +82,18 @@ class SingleFlight:
         """Drop the reference to the client: a provider may outlive many clients."""
         if self._task is task:
             self._task = self._api = None
+
+
+async def _wait_for_error(task: asyncio.Task[TcbError | None]) -> TcbError | None:
+    # Not `await shield(task)`: it cannot tell a cancelled refresh from a cancelled caller.
+    await asyncio.wait((task,))
+    return ClientClosedError() if task.cancelled() else task.result()
+
+
+def _raise_copy(error: TcbError | None) -> None:
+    # A copy: each caller's traceback is added to the error that it raises.
+    if error is not None:
+        raise copy.copy(error)
 
 
 async def call_user_code(call: Callable[[], Awaitable[Result]]) -> Result:

@@ -5,13 +5,14 @@ from contextlib import closing
 
 import attrs
 import pytest
-from nights import failed, listed, stored
+from nights import active, failed, listed, stored, suspended
 from terminal import run, without_a_reader
 
-from tcb_async import CloudFunction
+from tcb_async import Account, AccountListing, CloudFunction
 
-DAYS = ["2026-11-24", "2026-11-25"]
+DAYS = ["2026-11-24", "2026-11-25", "2026-11-26"]
 BEFORE = listed("wx1", dev=["login", "pay"]), listed("wx2", dev=["login"])
+FAILURE = "it failed: pass trust_env=True"
 AFTER = listed("wx1", dev=["login", "sync"]), listed("wx2", dev=["login"])
 
 
@@ -29,7 +30,10 @@ async def test_changes_exit_with_7(path):
         ["wx1", "dev", "removed", "pay", "Active", "Nodejs16.13"],
         ["wx1", "dev", "added", "sync", "Active", "Nodejs16.13"],
     ]
-    assert ended.err == f"2 changes from run {DAYS[0]} to run {DAYS[1]}\n"
+    assert ended.err == (
+        f"2 changes from run {DAYS[0]} to run {DAYS[1]}; "
+        "4 functions of 2 environments of 2 accounts compared\n"
+    )
 
 
 async def test_every_format_has_the_fields_of_a_change(path):
@@ -64,14 +68,23 @@ async def test_no_change_exits_with_0(path):
     stored(path, *BEFORE, day=DAYS[1])
     ended = await run("changes", str(path), "-f", "json")
     assert (ended.code, ended.out) == (0, "[\n]\n")
-    assert ended.err == f"0 changes from run {DAYS[0]} to run {DAYS[1]}\n"
+    assert ended.err == (
+        f"0 changes from run {DAYS[0]} to run {DAYS[1]}; "
+        "3 functions of 2 environments of 2 accounts compared\n"
+    )
 
 
-async def test_without_an_earlier_night_it_exits_with_3(path):
+async def test_on_the_first_night_it_exits_with_6(path):
+    ended = await run("changes", str(path), "-f", "json")
+    assert (ended.code, ended.out) == (6, "[\n]\n")
+    assert ended.err == f"run {DAYS[0]} is the first that finished: nothing can be compared\n"
+
+
+async def test_a_run_that_is_not_finished_is_named(path):
     stored(path, *BEFORE, day=DAYS[1], finishes=False)
     ended = await run("changes", str(path))
-    assert (ended.code, ended.out) == (3, "")
-    assert "has one finished run: wait for the next night" in ended.err
+    assert ended.code == 6
+    assert f"run {DAYS[1]} of {path} is not finished\n" in ended.err
 
 
 @pytest.mark.parametrize("found", [AFTER[0], BEFORE[0]])
@@ -88,3 +101,147 @@ async def test_the_exit_code_does_not_depend_on_the_reader(path):
         with without_a_reader() as pipe:
             ended = await run("changes", str(path), "-f", form, stdout=pipe)
         assert (ended.code, ended.err.count("\n")) == (7, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("all.json", "is not an SQLite database, or its header is damaged: name the .sqlite file"),
+        ("folder", ": it is a folder: name the SQLite file of an inventory"),
+        ("missing.sqlite", ": it does not exist: name the SQLite file of an inventory"),
+    ],
+)
+async def test_what_is_no_store_is_named_with_the_fix(tmp_path, name, said):
+    (tmp_path / "all.json").write_text("[]" * 100)
+    (tmp_path / "folder").mkdir()
+    ended = await run("changes", str(tmp_path / name))
+    assert (ended.code, ended.out, ended.err.count("\n")) == (3, "", 1)
+    assert ended.err.startswith(f"tcb-async: {tmp_path / name}")
+    assert said in ended.err
+
+
+class TestWhatCannotBeCompared:
+    """It is named, with its reason and its night."""
+
+    async def changes_after(self, path, *nights):
+        for day, found in zip(DAYS, nights, strict=False):
+            stored(path, *found, day=day)
+        return await run("changes", str(path), "-f", "csv")
+
+    async def test_accounts_that_were_never_complete_before(self, tmp_path):
+        ended = await self.changes_after(
+            tmp_path / "i.sqlite", [failed("wx1"), failed("wx2")], [*AFTER]
+        )
+        assert ended.code == 6
+        assert ended.err == (
+            f"wx1 is not compared: run {DAYS[0]} could not list it: {FAILURE}\n"
+            f"wx2 is not compared: run {DAYS[0]} could not list it: {FAILURE}\n"
+            f"nothing was compared with run {DAYS[1]}\n"
+        )
+
+    @pytest.mark.parametrize("found", [AFTER[0], BEFORE[0]], ids=["changed", "equal"])
+    async def test_one_such_account_beside_others(self, tmp_path, found):
+        ended = await self.changes_after(
+            tmp_path / "i.sqlite", [BEFORE[0], failed("wx2")], [found, BEFORE[1]]
+        )
+        assert ended.code == 6
+        assert f"wx2 is not compared: run {DAYS[0]} could not list it" in ended.err
+        assert " of 1 environment of 1 account compared\n" in ended.err
+
+    async def test_an_account_that_joined_on_a_night_without_its_list(self, tmp_path):
+        ended = await self.changes_after(
+            tmp_path / "i.sqlite", [BEFORE[0]], [BEFORE[0], failed("wx2")], [*BEFORE]
+        )
+        assert (ended.code, ended.out.count("wx2,dev,added,login")) == (6, 1)
+        assert f"wx2 is compared with run {DAYS[0]}: run {DAYS[1]} could not list it" in ended.err
+
+    async def test_an_account_that_failed_and_then_left(self, tmp_path):
+        ended = await self.changes_after(
+            tmp_path / "i.sqlite", [BEFORE[0], failed("wx2")], [BEFORE[0]], [BEFORE[0]]
+        )
+        assert (ended.code, "wx2" in ended.err) == (0, False)
+        (tmp_path / "i.sqlite").unlink()
+        ended = await self.changes_after(
+            tmp_path / "i.sqlite", [BEFORE[0], failed("wx2")], [BEFORE[0]]
+        )
+        assert (ended.code, "wx2 is not compared: run" in ended.err) == (6, True)
+
+    async def test_each_account_names_the_night_it_is_compared_with(self, tmp_path):
+        ended = await self.changes_after(
+            tmp_path / "i.sqlite", BEFORE, [BEFORE[0], failed("wx2")], BEFORE
+        )
+        assert ended.code == 0
+        assert ended.err == (
+            f"wx2 is compared with run {DAYS[0]}: run {DAYS[1]} could not list it: "
+            f"{FAILURE}\n"
+            f"0 changes from runs {DAYS[0]} and {DAYS[1]} to run {DAYS[2]}; "
+            "3 functions of 2 environments of 2 accounts compared\n"
+        )
+
+    async def test_an_environment_that_was_halted_and_is_back(self, tmp_path):
+        halted = attrs.evolve(BEFORE[1], functions={}, unavailable={"dev": "HALTED"})
+        ended = await self.changes_after(tmp_path / "i.sqlite", [BEFORE[0], halted], BEFORE)
+        assert ended.code == 0
+        assert f"dev of wx2 is not compared: it was HALTED in run {DAYS[0]}\n" in ended.err
+        assert " of 1 environment of 1 account compared\n" in ended.err
+
+    async def test_nothing_compared_exits_with_6(self, tmp_path):
+        ended = await self.changes_after(tmp_path / "i.sqlite", [suspended("wx2")], [BEFORE[1]])
+        assert ended.code == 6
+        assert f"nothing was compared with run {DAYS[1]}\n" in ended.err
+
+    async def test_a_halted_environment_hides_no_change(self, tmp_path):
+        halted = [attrs.evolve(each, unavailable={"old": "HALTED"}) for each in (*BEFORE, *AFTER)]
+        ended = await self.changes_after(tmp_path / "i.sqlite", halted[:2], halted[2:])
+        assert (ended.code, ended.out.count("wx")) == (7, 2)
+        assert "old of wx1 is not compared: WeChat reports that it is HALTED\n" in ended.err
+
+    async def test_a_night_without_any_environment_in_service(self, tmp_path):
+        ended = await self.changes_after(tmp_path / "i.sqlite", BEFORE[1:], [suspended("wx2")])
+        assert ended.code == 6
+        assert f"no account of run {DAYS[1]} has an environment in service\n" in ended.err
+
+    async def test_environments_that_narrow_and_widen(self, tmp_path):
+        whole = listed("wx1", dev=["login"], prod=["login"])
+        narrow = AccountListing(Account("wx1", "a-token", ["dev"]), {"dev": (active("login"),)})
+        ended = await self.changes_after(tmp_path / "i.sqlite", [whole], [narrow])
+        assert (ended.code, ended.err.count("\n")) == (0, 2)
+        assert f"prod of wx1 is not compared: run {DAYS[1]} was not to list it\n" in ended.err
+        (tmp_path / "i.sqlite").unlink()
+        ended = await self.changes_after(tmp_path / "i.sqlite", [narrow], [whole])
+        assert (ended.code, ended.err.count("\n")) == (0, 2)
+        assert f"prod of wx1 is not compared: run {DAYS[0]} was not to list it\n" in ended.err
+
+    async def test_at_most_twenty_are_named(self, tmp_path):
+        appids = [f"wx{number:02}" for number in range(25)]
+        ended = await self.changes_after(
+            tmp_path / "i.sqlite", map(failed, appids), [listed(appid, dev=[]) for appid in appids]
+        )
+        assert ended.code == 6
+        assert ended.err.count(" is not compared: ") == 20
+        assert "… and 5 more in the view compared\n" in ended.err
+
+
+class TestAccountsThatJoinAndLeave:
+    @pytest.mark.parametrize("functions", [{}, {"dev": []}, {"dev": ["login"]}], ids=repr)
+    async def test_it_is_a_change(self, tmp_path, functions):
+        path = tmp_path / "i.sqlite"
+        for day, found in zip(
+            DAYS, ([BEFORE[0]], [BEFORE[0], listed("wx2", **functions)], [BEFORE[0]]), strict=True
+        ):
+            stored(path, *found, day=day)
+            ended = await run("changes", str(path), "-f", "csv")
+            if day == DAYS[0]:
+                continue
+            movement, kind = ("joined", "added") if day == DAYS[1] else ("left", "removed")
+            assert ended.code == 7
+            assert f"wx2 has {movement}\n" in ended.err
+            assert ended.out.count(f"wx2,dev,{kind},login") == len(functions.get("dev", ()))
+
+
+async def test_accounts_without_environments_are_compared(tmp_path):
+    for day in DAYS[:2]:
+        stored(tmp_path / "i.sqlite", listed("wx1"), day=day)
+    ended = await run("changes", str(tmp_path / "i.sqlite"))
+    assert ended.code == 0
+    assert ended.err.endswith("; 0 functions of 0 environments of 1 account compared\n")

@@ -107,6 +107,14 @@ async def test_times_show_redeployments_since_an_export(emulator):
     ended = await run(*words, "--times", env=env_for(emulator))
     assert ended.code == 7
     assert "mod_time 2026-11-24 10:00:00+08:00 → 2026-11-25 10:00:00+08:00" in ended.out
+    unknown = await run(
+        "diff", "-", ENV, "--times", env=env_for(emulator), stdin='[{"name": "login"}]'
+    )
+    assert (unknown.code, unknown.out) == (3, "")
+    assert unknown.err == (
+        "tcb-async: --times: one side does not know the times of login: leave it out, or compare "
+        "two lists with add_time and mod_time, such as exports of tcb-async list\n"
+    )
     ended = await run(*words, "--times", "--ignore", "mod_time", env=env_for(emulator))
     assert ended.code == 0
 

@@ -139,8 +139,10 @@ class TestDocs:
         add_documented_environments(emulator, "wxplatform")
         async with TcbClient(emulator.token, base_url=emulator.url) as client:
             for _ in range(2):
+                pages = client.iter_pages("quota-777bb9", page_size=20)
+                assert len((await anext(pages)).functions) == 20
                 with pytest.raises(DailyQuotaError) as caught:
-                    await client.list_functions("quota-777bb9", page_size=20)
+                    await anext(pages)
                 cursor = caught.value.cursor
                 assert len(await client.list_functions("quota-777bb9", resume=cursor)) == 28
 

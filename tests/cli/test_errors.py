@@ -1,5 +1,6 @@
 """Every error is one sentence on stderr, and an exit code."""
 
+import itertools
 import os
 import re
 import sys
@@ -9,7 +10,7 @@ from constants import LIST
 from terminal import ENV, env_for, run
 
 from tcb_async.__main__ import main
-from tcb_async._arguments import _make_error
+from tcb_async._arguments import make_argument_error
 from tcb_async.cli import credentials, files, listing
 from tcb_async.cli.exits import describe_error, exit_code
 from tcb_async.emulator import Fault
@@ -61,6 +62,18 @@ async def test_a_busy_service_and_a_blocking_proxy_exit_with_5(emulator, fault, 
     assert (ended.code, ended.out) == (5, "")
     assert is_one_sentence(ended.err)
     assert re.findall(r"\w+ \w+ (?:attempts|tries)", ended.err) == attempts, "said once"
+
+
+@pytest.mark.parametrize("words", [["count", ENV], ["list", ENV], ["environments"]])
+async def test_text_of_the_server_stays_in_the_sentence(emulator, words):
+    errmsg = "no\r\ntcb-async: done\x1b[2J\u2028hint: [a\nb]"
+    emulator.script(itertools.repeat(Fault.errcode(-604101, errmsg)))
+
+    ended = await run(*words, env=env_for(emulator))
+
+    assert is_one_sentence(ended.err)
+    assert ended.err[:-1].isprintable()
+    assert r"no\r\ntcb-async: done\x1b[2J" in ended.err
 
 
 @pytest.mark.parametrize(
@@ -119,7 +132,8 @@ def test_the_exit_code_tells_the_kind_of_error(error, code):
         (["watch", ENV, "--interval", "soon"], "not a number of seconds"),
         (["wait", ENV], "NAME"),
         (["wait"], "ENV and NAME"),
-        (["wait", ENV, "login", "--all"], "name the environment, and the functions or --all"),
+        (["wait", ENV, "login", "--all"], "NAME and --all: name the functions, or pass --all"),
+        (["wait", ENV], "NAME: name the environment, and the functions or --all"),
         (["wait", "--all"], "name the environment, and the functions or --all"),
         (["call"], "PATH is missing"),
         (["call", LIST, "[]"], "JSON: must be a JSON object in quotes"),
@@ -417,6 +431,24 @@ def test_no_other_missing_module_is_blamed_on_the_extra(monkeypatch):
         main()
 
 
+LIKE_AN_APPSECRET = "0123456789abcdef" * 2
+
+
+@pytest.mark.parametrize("source", ["variable", "file"])
+async def test_an_appsecret_in_place_of_the_token_is_named(emulator, tmp_path, source):
+    (tmp_path / "token").write_text(LIKE_AN_APPSECRET)
+    env = env_for(emulator) | {"TCB_ACCESS_TOKEN": LIKE_AN_APPSECRET}
+    words = ["--token-file", str(tmp_path / "token")] if source == "file" else []
+
+    ended = await run("count", ENV, *words, env=env)
+
+    assert (ended.code, is_one_sentence(ended.err)) == (3, True)
+    assert "looks like an appsecret" in ended.err
+    assert "set TCB_APPID and TCB_SECRET" in ended.err
+    assert "StableToken" not in ended.err
+    assert LIKE_AN_APPSECRET[:8] not in ended.err
+
+
 PROXY = "http://127.0.0.1:9"
 
 
@@ -458,8 +490,8 @@ async def test_with_trust_env_the_proxy_is_used(emulator):
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (_make_error("base_url", "x", "must be a str"), "--base-url 'x': must be a str"),
-        (_make_error("env", "", "must be the id"), "ENV '': must be the id"),
+        (make_argument_error("base_url", "x", "must be a str"), "--base-url 'x': must be a str"),
+        (make_argument_error("env", "", "must be the id"), "ENV '': must be the id"),
         (ConfigurationError("body is of type int", argument="body"), "JSON is of type int"),
         (ConfigurationError("page_size=1: too few"), "page_size=1: too few"),
         (ResponseError("env='' is unexpected", env="a"), "env='' is unexpected (env 'a')"),

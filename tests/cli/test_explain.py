@@ -1,5 +1,7 @@
 """``tcb-async explain``: codes and pasted errors, offline."""
 
+# ruff: noqa: RUF001 - users paste Chinese
+
 import pytest
 from terminal import run_here
 
@@ -22,6 +24,25 @@ REPLY = (
         ("FunctionName not found, errcode=-501000", ["code     -501000", "ApiError"]),
         ("after 30 s: LimitExceeded.Request", ["code     LimitExceeded.Request"]),
         ("云函数报错 环境不存在", ["code     INVALID_ENV"]),
+        ("错误代码40001，说明access_token无效", ["code     40001", "retried  once"]),
+        ("接口返回45011怎么办", ["code     45011", "retried  yes"]),
+        ("错误码：４５００９", ["code     45009"]),
+        ("云开发报错\u2212501000 TcbCode:[INVALID_ENV]", ["code     INVALID_ENV"]),
+        ("errcode：\uff0d601012", ["code     -601012"]),
+        ("it exits with \u2013501003", ["code     -501003"]),
+        ("返回 -1, TcbCode: [EXCEED_RATELIMIT]", ["code     EXCEED_RATELIMIT"]),
+        ("failed -1 after 3 s, then 45009", ["code     45009"]),
+        # github.com/wuhou123/wxxcx/issues/5
+        (
+            "errCode: -501000  | errMsg: Environment not found (callId: 1640257458052-0.895)",
+            ["code     INVALID_ENV"],
+        ),
+        ("errCode: -504002 errMsg: x {'errcode': 40097, 'hint'", ["code     40097"]),
+        ("errcode: -1 first, errcode: 45011 later", ["code     45011"]),
+        ("errCode: -1 | errcode: 40164 invalid ip", ["code     40164"]),
+        ("process exit code -1: errcode: 48001", ["code     48001"]),
+        ("微信一直返回-1", ["code     -1", "retried  yes"]),
+        ('{"errcode":-1,"errmsg":"system error"}', ["code     -1", "retried  yes"]),
     ],
 )
 def test_pasted_error_is_explained(text, said):
@@ -54,6 +75,16 @@ def test_every_code_is_explained():
         (["errcode: 123456 -1"], 4, "global return codes: https://"),
         (["9" * 5000], 4, "global return codes: https://"),
         (["-601999"], 4, "table of cloud errcodes: https://"),
+        # github.com/guren-cloud/v-request/issues/7
+        (
+            ["errCode: -404011 cloud function execution error | errMsg: … error code -504002"],
+            4,
+            "table of cloud errcodes: https://developers.weixin.qq.com/miniprogram/dev/wxcloud",
+        ),
+        # github.com/Spade-sec/First/issues/2, as pasted and as translated
+        (["errCode: -1 | errMsg: Cloud API isn't enabled"], 4, "this -1 is any error of an SDK"),
+        (["errCode： -1 |errMsg： Cloud API 未启用"], 4, "this -1 is any error of an SDK"),
+        (["the process ended with exit code -1"], 4, "the text beside it names the reason"),
         ([], 2, "paste an error in quotes"),
     ],
 )

@@ -153,7 +153,7 @@ LONG = f"tcb-async list {ENV} --page-size 1000"
 SUMMARY = "tcb-async inventory --demo --summary -"
 LEFT = ">&2; echo ${PIPESTATUS[0]}"
 FULL = "tcb-async: No space left on device"
-CLOSED = "tcb-async: stdout is closed: pass -o FILE, or leave stdout open"
+CLOSED = "tcb-async: stdout is closed: leave it open, or redirect it to a file"
 
 
 @pytest.mark.parametrize(

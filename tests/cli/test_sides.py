@@ -109,7 +109,7 @@ DAMAGED = "it is damaged, or is not JSON"
         ('[{"name": "a", "name": "b"}]', "the key 'name' twice"),
         ('[{"name": 1}]', "item 1: its name must be text"),
         ('[{"name": ""}]', "item 1 has no name"),
-        ("[1]", "item 1 has no name"),
+        ('["login"]', 'item 1 has no name: an item is such as {"name": "login"}'),
         ('[{"name": "login", "status": 1}]', "item 1: its status must be text"),
         ('[{"name": "login", "add_time": "yesterday"}]', "item 1: it has an invalid time"),
         ('[{"name": "login", "add_time": 5}]', "item 1: its add_time must be text"),
@@ -140,6 +140,28 @@ def test_a_damaged_or_different_document_is_refused(text, said):
     with pytest.raises(ConfigurationError, match=r"^x\.json: ") as caught:
         read(text)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("use", ["node", "next", "nuxt", "nuxt@1.2.3"])
+@pytest.mark.parametrize("inputs", [{"name": "shop-ssr"}, {"platform": "function"}, {}, None])
+def test_a_plugin_that_deploys_a_function_is_refused(use, inputs):
+    plugin = {"use": f"@cloudbase/framework-plugin-{use}", "inputs": inputs}
+    document = {"functions": [LOGIN], "framework": {"plugins": {"server": plugin}}}
+    with pytest.raises(ConfigurationError, match="the framework plugin 'server'") as caught:
+        read(json.dumps(document))
+    name = (inputs or {}).get("name", "without a name")
+    assert f"-{use.partition('@')[0]}) deploys a function, {name}, that" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("use", "inputs"),
+    [("website", {"outputPath": "dist"}), ("container", {"serviceName": "a"}), ("database", {}),
+     ("node", {"name": "shop", "platform": "container"})],
+)  # fmt: skip
+def test_a_plugin_that_deploys_no_function_is_ignored(use, inputs):
+    plugin = {"use": f"@cloudbase/framework-plugin-{use}", "inputs": inputs}
+    document = {"functions": [LOGIN], "framework": {"plugins": {"server": plugin}}}
+    assert [*read(json.dumps(document)).functions] == ["login"]
 
 
 def test_a_document_that_is_not_utf_8_is_refused():

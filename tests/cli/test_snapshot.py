@@ -1,5 +1,6 @@
 """Commands judge one state of a list: at rest in any order, and while it changes."""
 
+import asyncio
 import itertools
 import json
 import math
@@ -9,8 +10,10 @@ from contextlib import closing
 from datetime import datetime, timedelta
 
 import pytest
-from constants import LIST
-from terminal import ENV, env_for, rows_in, run
+from constants import APPSECRET, LIST, PLATFORM
+from leaks import eventually
+from merchants import Platform
+from terminal import ENV, env_for, rows_in, run, without_a_reader
 
 from tcb_async.emulator import Fault
 from tcb_async.inventory import InventoryStore
@@ -18,10 +21,11 @@ from tcb_async.inventory import InventoryStore
 NOON = datetime.fromisoformat("2026-11-25T12:00:00+08:00")
 NOTE = "the list changed while it was read: some of these functions may be deleted\n"
 UNSETTLED = f"the list changed during each pass: try again (env '{ENV}')"
+MERCHANTS = "/cgi-bin/component/api_get_authorizer_list"
 LOST = "fn-0197"  # a tie of row 198, by which pages 2 and 3 overlap
 
 
-def before_each_reply(emulator, change):
+def before_each_reply(emulator, change, path=LIST):
     """Call `change` with the body of each list request: concurrent requests differ too."""
 
     async def act(exchange):
@@ -29,7 +33,7 @@ def before_each_reply(emulator, change):
         return exchange.send(exchange.make_reply())
 
     emulator.clear_faults()
-    emulator.script(itertools.repeat(Fault("change", act)), path=LIST)
+    emulator.script(itertools.repeat(Fault("change", act)), path=path)
 
 
 def deploy_at_rest(emulator):
@@ -75,7 +79,7 @@ def names(emulator):
 
 @pytest.fixture
 def spend_night(emulator, tmp_path, monkeypatch):
-    """Run an inventory of the environment; return the function that queries its store."""
+    """Run an inventory of the environment; return its end, and the function to query its store."""
     account = {"appid": "wx1", "access_token": emulator.token, "envs": [ENV]}
     accounts, store = tmp_path / "accounts.ndjson", tmp_path / "inventory.sqlite"
     accounts.write_text(json.dumps(account), encoding="utf-8")
@@ -88,9 +92,7 @@ def spend_night(emulator, tmp_path, monkeypatch):
         now = NOON + timedelta(days=number)
         monkeypatch.setitem(InventoryStore.__init__.__kwdefaults__, "clock", lambda: now)
         words = ("inventory", "--accounts", str(accounts), "-o", str(store), "--quiet")
-        ended = await run(*words, env=env_for(emulator))
-        assert ended.code == 0
-        return select
+        return await run(*words, env=env_for(emulator)), select
 
     return spend_night
 
@@ -121,9 +123,10 @@ class TestAtRest:
 
     async def test_an_inventory_stores_no_change(self, emulator, spend_night):
         deploy_at_rest(emulator)
-        await spend_night(1)
+        first, _ = await spend_night(1)
         sort_by_time(emulator, ties=0)
-        select = await spend_night(2)
+        second, select = await spend_night(2)
+        assert (first.code, second.code) == (0, 0)
         assert sorted(select("SELECT name FROM current")) == names(emulator)
         assert select("SELECT name FROM changes") == []
 
@@ -131,12 +134,68 @@ class TestAtRest:
 class TestChangesDuringEachPass:
     """The list is different at each request."""
 
-    async def test_list_prints_a_note_even_if_quiet(self, emulator):
+    async def test_list_prints_all_with_a_note_and_exits_with_5(self, emulator):
         deploy_and_change(emulator)
         ended = await run("list", ENV, "-f", "ndjson", "--quiet", env=env_for(emulator))
         listed = {row["name"] for row in rows_in(ended.out, "ndjson")}
-        assert (ended.code, ended.err) == (0, NOTE)
+        assert (ended.code, ended.err) == (5, f"{NOTE}tcb-async: {UNSETTLED}\n")
         assert "fn-0001" in listed
+
+    async def test_the_exit_code_of_list_does_not_depend_on_its_reader(self, emulator):
+        deploy_and_change(emulator)
+        with without_a_reader() as pipe:
+            ended = await run("list", ENV, "-f", "csv", env=env_for(emulator), stdout=pipe)
+        assert (ended.code, ended.err) == (5, f"tcb-async: {UNSETTLED}\n")
+
+    async def test_list_writes_no_file_and_keeps_the_old_one(self, emulator, tmp_path):
+        deploy_and_change(emulator)
+        path = tmp_path / "all.json"
+        for content in (None, "[]"):
+            if content is not None:
+                path.write_text(content)
+            ended = await run("list", ENV, "-o", str(path), env=env_for(emulator))
+            assert (ended.code, ended.err) == (5, f"tcb-async: {UNSETTLED}\n")
+            assert [file.read_text() for file in tmp_path.iterdir()] == [content] * bool(content)
+
+    @pytest.mark.parametrize(
+        ("options", "code"), [([], 0), (["--sort", "name"], 5), (["--name", "fn-*"], 5)]
+    )
+    async def test_the_first_functions_need_no_settled_list(self, emulator, options, code):
+        deploy_and_change(emulator)
+        ended = await run("list", ENV, "-n", "50", "-f", "csv", *options, env=env_for(emulator))
+        error = f"tcb-async: {UNSETTLED}\n" if code else ""
+        assert (ended.code, ended.err) == (code, NOTE + error)
+        assert len(rows_in(ended.out, "csv")) == 50
+
+    async def test_a_limit_beyond_the_list_is_no_excuse(self, emulator):
+        deploy_and_change(emulator)
+        ended = await run("list", ENV, "-n", "5000", "-f", "csv", env=env_for(emulator))
+        assert (ended.code, UNSETTLED in ended.err) == (5, True)
+
+    async def test_merchants_are_printed_with_a_note_and_exit_code_5(self, emulator):
+        words = ("merchants", "-f", "csv")
+        env = {
+            "TCB_BASE_URL": emulator.url,
+            "TCB_COMPONENT_APPID": PLATFORM,
+            "TCB_COMPONENT_SECRET": APPSECRET,
+            "TCB_COMPONENT_TICKET": Platform(emulator, 700, functions=0).ticket,
+        }
+        emulator.max_page = 100
+        at_rest = await run(*words, env=env)
+        assert (at_rest.code, at_rest.err, len(rows_in(at_rest.out, "csv"))) == (0, "", 700)
+
+        def change(_body):
+            emulator.remove_authorizer(PLATFORM, emulator.authorizers(PLATFORM)[0])
+            emulator.add_merchants(PLATFORM, 1, functions=0)
+
+        before_each_reply(emulator, change, path=MERCHANTS)
+        ended = await run(*words, env=env)
+        assert ended.code == 5
+        assert ended.err == (
+            "the list changed while it was read: some of these merchants may have left\n"
+            "tcb-async: the list changed during each pass: try again\n"
+        )
+        assert len(rows_in(ended.out, "csv")) >= 700
 
     @pytest.mark.parametrize("options", [[], ["--name", "fn-000*"]], ids=["different", "equal"])
     async def test_diff_judges_nothing(self, emulator, options):
@@ -164,8 +223,27 @@ class TestChangesDuringEachPass:
         ended = await run("wait", ENV, "--all", "--interval", "0.1", env=env_for(emulator))
         assert (ended.code, f"{UNSETTLED}; retrying in 0.1 s\n" in ended.err) == (0, True)
 
-    async def test_an_inventory_stores_each_function_that_stayed(self, emulator, spend_night):
+    async def test_watch_reads_again_before_it_compares(self, emulator):
+        deploy_and_change(emulator, replies=60)
+        words = ("watch", ENV, "--interval", "0.1")
+        running = asyncio.ensure_future(run(*words, env=env_for(emulator)))
+        walks = 60 + 2 * 4
+        await eventually(lambda: emulator.counts[LIST] >= walks, seconds=60)
+        emulator.expire_tokens()
+        ended = await running
+        assert (ended.code, ended.out) == (3, "")
+        assert f"{UNSETTLED}; retrying in 0.1 s\n" in ended.err
+        assert "60 functions; polling every 0.1 s" in ended.err
+
+    async def test_an_account_of_an_inventory_is_missing_until_it_settles(
+        self, emulator, spend_night
+    ):
         deploy_and_change(emulator)
-        before = names(emulator)
-        select = await spend_night()
-        assert {*before} & {*names(emulator)} <= {*select("SELECT name FROM current")}
+        ended, select = await spend_night()
+        assert (ended.code, ended.out) == (6, "")
+        assert ended.err == f"wx1 is missing (failed): {UNSETTLED}\n"
+        assert select("SELECT name FROM current") == []
+        emulator.clear_faults()
+        ended, select = await spend_night()
+        assert (ended.code, ended.err) == (0, "")
+        assert sorted(select("SELECT name FROM current")) == names(emulator)

@@ -14,14 +14,23 @@ from server_faults import FAULTS
 from tcb_async import (
     ApiError,
     ConfigurationError,
+    DailyQuotaError,
+    ParameterError,
+    PermissionDeniedError,
+    QuotaError,
+    RateLimitError,
     RetryPolicy,
+    SystemBusyError,
     TcbClient,
     TcbError,
     TokenError,
     TransportError,
 )
+from tcb_async._transport.timing import Timing
 from tcb_async.emulator import token_id
+from tcb_async.errcodes import look_up
 from tcb_async.pagination import Page, Pager
+from tcb_async.retry import is_retryable
 from tcb_async.tokens import Secret, StableToken
 
 NEW = "/tcb/anything"
@@ -32,7 +41,7 @@ INVOKE = "/tcb/invokecloudfunction"
 async def skip(_seconds): ...
 
 
-QUICK = RetryPolicy(attempts=3, sleep=skip)
+QUICK = {"retry": RetryPolicy(attempts=3), "timing": Timing(sleep=skip)}
 
 
 async def test_reply_has_every_field(emulator, client):
@@ -77,7 +86,7 @@ async def test_function_is_invoked_with_its_input(emulator, client):
     reply = await client.call(INVOKE, {"云": [1]}, query={"env": ENV, "name": "login"})
 
     assert reply == {"errcode": 0, "errmsg": "ok", "resp_data": '{"云": [1]}'}
-    with pytest.raises(ApiError, match="-501009") as caught:
+    with pytest.raises(ApiError, match=r"-501000: .*FunctionName parameter could not") as caught:
         await client.call(INVOKE, {"env": "of-the-input"}, query={"env": ENV, "name": "logout"})
     assert caught.value.env == ENV
 
@@ -163,6 +172,10 @@ class TestRefusedBeforeAnyRequest:
             ([], "is of type list"),
             ("{}", "is of type str"),
             ({1: "a"}, "is of type dict.*str keys"),
+            ({"a": [{1: "a", "1": "b"}]}, "a key is of type int: every key must be a str"),
+            ({"a": {None: 1}}, "a key is of type NoneType"),
+            ({"a": ({True: 1},)}, "a key is of type bool"),
+            ({"a": 10**5000}, r"a number has more than 4300 digits\)$"),
             ({"a": {1, 2}}, "a set is not a JSON value"),
             ({"a": float("nan")}, "ValueError"),
             ({"a": "\ud800"}, "UnicodeEncodeError"),
@@ -204,6 +217,11 @@ class TestRefusedBeforeAnyRequest:
             await client.call(f"{INVOKE}?access_token=abc&env={ENV}")
 
         assert str(caught.value).startswith(f"path='{INVOKE}?…': pass the query as query=")
+
+    async def test_url_is_shown_with_all_that_is_wrong(self, client):
+        right = r"without host and fragment; pass the query as query="
+        with pytest.raises(ConfigurationError, match=right):
+            await client.call(f"https://api.weixin.qq.com{INVOKE}?env={ENV}")
 
 
 async def test_errcode_raises_its_class_with_the_path(emulator, client):
@@ -269,7 +287,7 @@ async def test_how_often_a_call_is_sent(serve, leap, fault, *, repeatable):
         leap(10.0)
 
     answer = until_time_out if "time-out" in fault else reply
-    server, client = await serve(answer, retry=QUICK, timeout=10.0)
+    server, client = await serve(answer, timeout=10.0, **QUICK)
     with pytest.raises(TcbError) as caught:
         await client.call(NEW, {"name": "x"}, repeatable=repeatable)
 
@@ -281,7 +299,7 @@ async def test_how_often_a_call_is_sent(serve, leap, fault, *, repeatable):
 @pytest.mark.parametrize(("repeatable", "sent"), [(False, 2), (True, 3)])
 async def test_call_on_a_dropped_connection(serve, sent, *, repeatable):
     refusal = nullcontext() if repeatable else pytest.raises(TransportError, match="dropped")
-    server, client = await serve(FAULTS["dropped_keep_alive"], retry=QUICK)
+    server, client = await serve(FAULTS["dropped_keep_alive"], **QUICK)
     await client.call(NEW, repeatable=repeatable)
     with refusal:
         await client.call(NEW, repeatable=repeatable)
@@ -291,7 +309,8 @@ async def test_call_on_a_dropped_connection(serve, sent, *, repeatable):
 
 async def test_call_without_a_connection_is_retried(unused_tcp_port):
     url = f"http://127.0.0.1:{unused_tcp_port}"
-    async with TcbClient("TOKEN", base_url=url, retry=QUICK) as client:
+    retry = RetryPolicy(attempts=3, base=0.0)
+    async with TcbClient("TOKEN", base_url=url, retry=retry) as client:
         with pytest.raises(TransportError, match="could not connect") as caught:
             await client.call(NEW)
 
@@ -301,7 +320,7 @@ async def test_call_without_a_connection_is_retried(unused_tcp_port):
 @pytest.mark.parametrize(("forced", "sent"), [(False, 3), (True, 1)])
 async def test_forced_refresh_is_sent_once(serve, sent, *, forced):
     token = StableToken(APPID, APPSECRET)
-    server, client = await serve(FAULTS["closed"], token=token, retry=QUICK)
+    server, client = await serve(FAULTS["closed"], token=token, **QUICK)
     with pytest.raises(TransportError):
         await (client.force_refresh_token() if forced else client.get_token())
 
@@ -333,6 +352,59 @@ BODY = {"app_secret": SECRETS["secret"], "more": [{"apiToken": SECRETS["nested"]
 QUERY = {"env": ENV, "name": "calculateMonthlyStatistics", "ticket": SECRETS["query"]}
 
 
+RID = "67a1f2e3-0e49c378-5b6d7a8c"
+REFUSALS = {
+    SystemBusyError: (-1, "system error"),
+    TokenError: (40014, "invalid access_token"),
+    ParameterError: (-501000, "env not exists TcbCode: [INVALID_ENV]"),
+    PermissionDeniedError: (-501000, "no TcbCode: [ResourceUnavailable.InsufficientBalance]"),
+    DailyQuotaError: (45009, "reach max api daily quota limit"),
+    QuotaError: (-501000, "no TcbCode: [LimitExceeded.Request.OfTheDay]"),
+    RateLimitError: (-501000, "no TcbCode: [EXCEED_RATELIMIT]"),
+    ApiError: (-501000, "function not found TcbCode: [FUTURE_CODE.OfTomorrow]"),
+}
+"""One refusal for each class of errors."""
+FIELDS = {
+    "token": lambda letter: ({"token": letter}, {}),
+    "secret": lambda letter: ({"appSecret": letter}, {}),
+    "ticket": lambda letter: ({"ticketId": letter}, {}),
+    "nested": lambda letter: ({"more": [{"tokens": {"a": [letter, "1234567"]}}]}, {}),
+    "query": lambda letter: ({}, {"ticketId": letter}),
+    "a Secret": lambda letter: ({"pin": Secret(letter)}, {"pin": Secret(letter)}),
+}
+
+
+@pytest.mark.parametrize("error", REFUSALS)
+@pytest.mark.parametrize("field", FIELDS)
+async def test_short_value_does_not_change_the_error(serve, error, field):
+    code, said = REFUSALS[error]
+    _, client = await serve(errcode(code, f"{said} rid: {RID}"), token="\u2603", **QUICK)
+
+    async def describe_error(body, query):
+        with pytest.raises(ApiError) as caught:
+            await client.call(NEW, body, query=query, repeatable=True)
+        return type(caught.value), str(caught.value), vars(caught.value)
+
+    expected = await describe_error({}, {})
+    assert (expected[0], expected[2]["rid"], expected[2]["errmsg"]) == (error, RID, said)
+    for letter in "Aanet6":
+        assert await describe_error(*FIELDS[field](letter)) == expected
+
+
+@pytest.mark.parametrize("error", REFUSALS)
+async def test_secret_does_not_change_what_went_wrong(serve, error):
+    """Only what is shown may change, even if the whole reply is a secret."""
+    code, said = REFUSALS[error]
+    _, client = await serve(errcode(code, f"{said} rid: {RID}"), **QUICK)
+    for token in ("a", "E", "[", "TcbCode:", RID):
+        with pytest.raises(ApiError) as caught:
+            await client.with_token(token).call(NEW, {"token": said}, repeatable=True)
+
+        assert type(caught.value) is error
+        assert caught.value.attempts == (3 if is_retryable(error("")) else 1)
+        assert caught.value.scope == look_up(code, errmsg=said).scope
+
+
 WORDS = " ".join(SECRETS.values())
 SENT = " ".join([QUERY["name"], *list(SECRETS.values())[:4]])
 LEAKY = {
@@ -361,7 +433,7 @@ async def test_no_error_and_no_log_shows_a_secret(serve, reply, caplog):
     caplog.set_level(logging.DEBUG)
     token = Secret(SECRETS["token"])
     timeout = 0.1 if reply == "hang" else 10.0
-    _, client = await serve(LEAKY[reply], token=token, retry=QUICK, timeout=timeout)
+    _, client = await serve(LEAKY[reply], token=token, timeout=timeout, **QUICK)
     error = await fail(client)
 
     assert leaks_of(SECRETS.values(), [*shown_by(error), *logged(caplog.records)]) == []
@@ -392,6 +464,39 @@ async def test_refused_argument_shows_no_secret(client):
         await fail(client, more={"key": SECRETS["nested"], "bad": {1}}),
     ):
         assert leaks_of(SECRETS.values(), shown_by(error)) == []
+
+
+LIKE_AN_APPSECRET = "0123456789abcdef" * 2
+
+
+async def give_appsecret():
+    return LIKE_AN_APPSECRET
+
+
+@pytest.mark.parametrize("token", [LIKE_AN_APPSECRET, LIKE_AN_APPSECRET.upper(), give_appsecret])
+async def test_appsecret_in_place_of_a_token_is_named(emulator, token):
+    async with TcbClient(token, base_url=emulator.url) as client:
+        for call in (client.call(LIST), client.count_functions(ENV)):
+            with pytest.raises(TokenError, match=r"looks like an appsecret.*StableToken\(appid"):
+                await call
+
+
+async def test_gateways_own_token_may_have_the_form_of_an_appsecret(serve):
+    _, client = await serve(OK, token=LIKE_AN_APPSECRET)
+
+    assert (await client.call(NEW))["errmsg"] == "ok"
+
+
+@pytest.mark.parametrize("others", [{}, {"TCB_APPID": APPID, "TCB_SECRET": APPSECRET}])
+async def test_appsecret_in_the_variable_of_the_token_is_named(emulator, monkeypatch, others):
+    variables = {"TCB_ACCESS_TOKEN": LIKE_AN_APPSECRET, "TCB_BASE_URL": emulator.url, **others}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    right = "; TCB_ACCESS_TOKEN looks like an appsecret: unset it, and set TCB_APPID and TCB_SECRET"
+    async with TcbClient.from_env() as client:
+        with pytest.raises(TokenError, match=right):
+            await client.count_functions(ENV)
 
 
 async def test_env_token_names_what_it_hides(emulator, monkeypatch):

@@ -16,6 +16,7 @@ from tcb_async import (
     ConfigurationError,
     FunctionPage,
     ParameterError,
+    ResponseError,
     RetryPolicy,
     SystemBusyError,
     TcbClient,
@@ -84,6 +85,16 @@ async def test_function_page_is_exactly_one_page(emulator, client):
 async def test_count_functions_requests_one_row(emulator, client):
     assert await client.count_functions(ENV) == 57
     assert emulator.requests[-1].body == {"env": ENV, "limit": 1, "offset": 0}
+
+
+@pytest.mark.parametrize(("rows", "total"), [(1, 0), (0, 3)])
+async def test_count_that_its_rows_contradict_is_refused(emulator, client, rows, total):
+    def contradict(_, reply):
+        reply.update(functions=reply["functions"][:rows], total_count=total)
+
+    emulator.on_reply(contradict)
+    with pytest.raises(ResponseError, match=f"sent {rows} rows and a total of {total}"):
+        await client.count_functions(ENV)
 
 
 async def test_times_are_in_the_zone_of_the_client(emulator):

@@ -6,6 +6,7 @@ import importlib.metadata
 import inspect
 import json
 import pickle
+import pydoc
 import sys
 from pathlib import Path
 from typing import get_type_hints
@@ -13,7 +14,7 @@ from typing import get_type_hints
 import pytest
 
 import tcb_async
-from tcb_async import _MODULES
+from tcb_async import _MODULES, _SUBJECTS, TcbClient
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,8 +68,22 @@ def test_public_names_are_importable_listed_and_pickle():
     assert names.keys() - {"__builtins__"} == {*tcb_async.__all__} < {*dir(tcb_async)}
     for name in tcb_async.__all__:
         assert pickle.loads(pickle.dumps(names[name])) is names[name]  # noqa: S301
+    assert {*dir(tcb_async)} == {*tcb_async.__all__, *_SUBJECTS, "__version__"}
     with pytest.raises(AttributeError, match="no attribute 'TcbClent'"):
         tcb_async.TcbClent  # noqa: B018
+
+
+@pytest.mark.parametrize("subject", sorted(_SUBJECTS))
+def test_each_subject_is_an_attribute(pytester, subject):
+    code = f"import tcb_async; tcb_async.{subject}; assert {subject!r} in vars(tcb_async)"
+    assert pytester.runpython_c(code).ret == 0
+
+
+def test_help_shows_a_signature_for_people():
+    assert str(inspect.signature(TcbClient)).startswith("(token: 'Token', *, base_url: 'str' = ")
+    shown = pydoc.plain(pydoc.render_doc(TcbClient))
+    assert "Never" not in shown
+    assert "[hidden]" not in shown
 
 
 def test_type_checkers_see_the_same_names():
@@ -76,7 +91,8 @@ def test_type_checkers_see_the_same_names():
     imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
     exported = {alias.asname: f"{node.module}" for node in imports for alias in node.names}
 
-    assert exported == {name: f"tcb_async.{_MODULES[name]}" for name in tcb_async.__all__}
+    names = {name: f"tcb_async.{_MODULES[name]}" for name in tcb_async.__all__}
+    assert exported == names | dict.fromkeys(_SUBJECTS, "tcb_async")
 
 
 def test_types_of_public_names_can_be_read():

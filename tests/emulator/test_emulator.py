@@ -97,8 +97,20 @@ class TestListing:
         for path in ("/tcb/nothing", "/", "/tcb/listfunctions/"):
             reply = await wechat.ask(path, {})
             assert (reply["errcode"], reply["errmsg"][:11]) == (40066, "invalid url")
+            assert "the emulator does not have this endpoint" in reply["errmsg"]
+            assert "add its reply with Emulator.on_reply" in reply["errmsg"]
         assert wechat.emulator.requests[0].errcode == 40066
         assert (await wechat.list())["errcode"] == -1, "it must not have used the script up"
+
+    async def test_reply_of_an_unknown_path_may_be_given(self, wechat):
+        @wechat.emulator.on_reply
+        def add_endpoint(request, reply):
+            if request.path == "/tcb/new":
+                reply.clear()
+                reply.update(errcode=0, count=7)
+
+        assert await wechat.ask("/tcb/new", {}) == {"errcode": 0, "count": 7}
+        assert wechat.emulator.requests[-1].errcode == 0
 
 
 class TestEnvironments:
@@ -252,6 +264,14 @@ class TestRecord:
         shown += repr(vars(wechat.emulator))
         for secret in (merchants, "hush-hush", APPSECRET, TICKET, REFRESH):
             assert secret not in shown
+
+    async def test_a_request_is_one_line_of_the_log(self, wechat, caplog):
+        caplog.set_level(logging.INFO)
+        raw = b"POST /tcb%0A12:00%20ERROR%1b[31m HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        await send_raw(wechat.emulator, raw)
+
+        (line,) = (each.getMessage() for each in caplog.records if "POST" in each.getMessage())
+        assert line.startswith("POST /tcb%0A12%3A00%20ERROR%1B%5B31m -> status 200")
 
     async def test_each_json_reply_may_be_changed(self, wechat):
         wechat.emulator.fail_next(-1)

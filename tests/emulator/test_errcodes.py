@@ -24,9 +24,9 @@ from tcb_async.errcodes import CLOUD, ERRCODES, find_tcb_code, look_up
 RID = re.compile(r" rid: [0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}$")
 
 
-def test_library_explains_all_but_two_which_it_never_meets():
-    """It always names the platform, and never sends a POST where WeChat requires a GET."""
-    assert ERRMSG.keys() - ERRCODES.keys() == {41018, 43001}
+def test_library_explains_all_but_one_which_it_never_meets():
+    """It always names the platform."""
+    assert ERRMSG.keys() - ERRCODES.keys() == {41018}
 
 
 async def test_each_cloud_errcode_has_its_text_and_reaches_the_client(wechat):

@@ -40,16 +40,16 @@ class TestLoad:
         assert (emulator.in_flight, emulator.peak_in_flight) == (0, 0)
         emulator.capacity = 3
         emulator.script([Fault("gate", wait_at_the_gate)] * 4)
-        borne = [asyncio.create_task(wechat.list()) for _ in range(3)]
+        answered = [asyncio.create_task(wechat.list()) for _ in range(3)]
         await eventually(lambda: emulator.in_flight == 3)
         assert (await wechat.list())["errcode"] == (await wechat.list())["errcode"] == -1
         assert (emulator.in_flight, emulator.peak_in_flight) == (3, 4)
         emulator.capacity = 4
-        borne.append(asyncio.create_task(wechat.list()))
+        answered.append(asyncio.create_task(wechat.list()))
         await eventually(lambda: emulator.in_flight == 4)
         assert (await wechat.list())["errcode"] == -1
         gate.set()
-        assert [(await task)["errcode"] for task in borne] == [0, 0, 0, 0]
+        assert [(await task)["errcode"] for task in answered] == [0, 0, 0, 0]
         assert (await wechat.list())["errcode"] == 0
         assert emulator.in_flight == 0
         assert [asked.fault for asked in emulator.requests].count("gate") == 4

@@ -18,6 +18,7 @@ from merchants import Platform
 from redis_server import running_redis
 from terminal import CompletedCommand, Screen, env_for, run, start
 
+from tcb_async import Account
 from tcb_async._redact import Secret
 from tcb_async.emulator import Fault
 from tcb_async.exceptions import ConfigurationError
@@ -280,6 +281,58 @@ class TestMissingAccounts:
         assert result.err.count(" is missing ") == (20 if fails else 0)
 
 
+class TestAgain:
+    """``--again`` forgets what the run of the day has of an account."""
+
+    @pytest.fixture
+    async def listed(self, shop):
+        shop.platform.appids[5:] = []
+        path = await shop.write_accounts()
+        words = ("--accounts", str(path), "-o", str(shop.store))
+        assert (await shop.run(*words)).code == 0
+        shop.emulator.forget_requests()
+        for appid in shop.platform.appids:
+            (info,) = shop.emulator.environments(appid)
+            shop.emulator.deploy(info.env, "new")
+        return words
+
+    async def test_the_named_accounts_are_listed_again(self, shop, listed):
+        one, two, *others = shop.platform.appids
+        assert (await shop.run(*listed, "--again", one, "--again", two)).code == 0
+        assert shop.emulator.counts[LIST] == 2 * 2  # pages
+        assert {appid: shop.deployed()[appid] for appid in (one, two)}.items() <= (
+            shop.listed().items()
+        )
+        assert all(len(shop.listed()[appid]) == 25 for appid in others)
+
+    async def test_after_a_failure_it_is_missing_until_the_next_run(self, shop, listed):
+        appid = shop.platform.appids[0]
+        shop.emulator.fail_next(48001, path=LIST)
+        result = await shop.run(*listed, "--again", appid)
+        assert (result.code, f"{appid} is missing (denied)" in result.err) == (6, True)
+        assert await shop.run(*listed) == CompletedCommand(0, "", "")
+        assert len(shop.listed()[appid]) == 26
+
+    async def test_after_a_kill_the_next_run_lists_it(self, shop, listed):
+        appid = shop.platform.appids[0]
+        with InventoryStore(shop.store) as store:
+            run = store.begin(source=shop.select("SELECT source FROM runs")[0][0])
+            accounts = [Account(each, "a-token") for each in shop.platform.appids]
+            async with contextlib.aclosing(run.unfinished(accounts, again=[appid])) as rest:
+                assert (await anext(rest)).appid == appid
+        assert shop.select("SELECT appid, status FROM missing") == [(appid, "waiting")]
+        assert await shop.run(*listed) == CompletedCommand(0, "", "")
+        assert shop.emulator.counts[LIST] == 2  # pages
+        assert len(shop.listed()[appid]) == 26
+
+    async def test_an_account_that_is_not_in_the_list_is_refused(self, shop, listed):
+        result = await shop.run(*listed, "--again", "wxnobody")
+        assert (result.code, shop.emulator.counts[LIST]) == (3, 0)
+        assert result.err == (
+            "tcb-async: --again 'wxnobody': is not in the list of accounts: name one of them\n"
+        )
+
+
 class TestWhoseAccountsAStoreHas:
     """No account counts as departed because a different list was given."""
 
@@ -303,6 +356,7 @@ class TestWhoseAccountsAStoreHas:
         result = await shop.run("-o", str(shop.store), "--summary", "-")
         assert (result.code, json.loads(result.out)["departed"]) == (0, 1)
         assert f"not in this list, so removed from run {TODAY}: {departed}\n" in result.err
+        assert "1 account of the last run was not in this list and is recorded" in result.err
         assert shop.listed() == shop.deployed()
 
     async def test_a_trailing_slash_is_the_same_service(self, shop):
@@ -407,6 +461,7 @@ class TestBadInput:
         assert said in result.err
         assert len(result.err.splitlines()) == 1
         assert sum(shop.emulator.counts.values()) == 0
+        assert not shop.store.exists()
 
     @pytest.mark.parametrize(
         ("one", "other"),
@@ -452,18 +507,28 @@ class TestBadInput:
         result = await run("inventory", "-o", "i.sqlite", env={"TCB_BASE_URL": emulator.url})
         assert (result.code, "pass --component-appid" in result.err) == (2, True)
 
-    async def test_two_accounts_with_one_token_are_named(self, shop):
-        shop.platform.appids[3:] = []
+    @pytest.mark.parametrize(("sharing", "said"), [(2, "1 and 3"), (3, "1, 2 and 3")])
+    async def test_accounts_with_one_token_fail_without_a_request(self, shop, sharing, said):
+        """The token of one account would list the functions of another as its own."""
+        shop.platform.appids[4:] = []
         path = await shop.write_accounts()
-        first, *others = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-        others[1]["access_token"] = first["access_token"]
-        lines = [json.dumps(line) for line in (first, *others)]
-        path.write_text("\n".join(lines), encoding="utf-8")
-        result = await shop.run("--accounts", str(path), "-o", str(shop.store))
-        assert result.code == 0
-        assert f"{first['appid']} and {others[1]['appid']} have the same token" in result.err
-        assert first["access_token"] not in result.err
-        assert len(result.err.splitlines()) == 1
+        right = path.read_text(encoding="utf-8")
+        lines = [json.loads(line) for line in right.splitlines()]
+        for line in lines[3 - sharing + 1 : 3]:
+            line["access_token"] = lines[0]["access_token"]
+        path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+        words = ("--accounts", str(path), "-o", str(shop.store))
+        result = await shop.run(*words)
+        named = [line.split()[0] for line in result.err.splitlines()]
+        assert result.code == 6
+        assert f"merchants.ndjson: lines {said} have the same access_token" in result.err
+        assert lines[0]["access_token"] not in result.err
+        assert {*named} | shop.listed().keys() == {*shop.platform.appids}
+        assert len(named) == sharing
+        assert shop.emulator.counts[LIST] == 2 * (4 - sharing)  # two pages each
+        path.write_text(right, encoding="utf-8")
+        assert await shop.run(*words) == CompletedCommand(0, "", "")
+        assert shop.listed().items() <= shop.deployed().items()
 
     async def test_a_pipe_of_accounts_is_read_once(self, shop):
         path = await shop.write_accounts()

@@ -13,6 +13,7 @@ from constants import APPSECRET, AUTHORIZER, COMPONENT, ENVIRONMENTS, LIST, PLAT
 from hand_clock import HandClock
 from leaks import eventually, no_leaks
 from merchants import Platform
+from token_fixtures import never
 
 from tcb_async import (
     Account,
@@ -252,6 +253,24 @@ class TestOneBrokenAccount:
             found = await found_in(client, accounts)
         assert found["wxgood"].status == "complete"
         assert "(LookupError: test-1): see the code that" in str(found["wxbad"].error)
+
+    @pytest.mark.parametrize("method", ["inventory_started", "account_started"])
+    async def test_each_method_of_an_observer_of_accounts_is_optional(self, emulator, method):
+        ended: list[object] = []
+
+        def started(*_):
+            return SimpleNamespace(
+                fetching=contextlib.nullcontext, ended=lambda cost, _: ended.append(cost)
+            )
+
+        observer = SimpleNamespace(
+            attempting=lambda _: contextlib.nullcontext(), walk_started=started, **{method: started}
+        )
+        async with TcbClient("a-token", base_url=emulator.url, observer=observer) as client:
+            await found_in(client, [Account("wxa", "a-token", [])])
+
+        (cost,) = ended
+        assert ("accounts" in cost) == (method == "inventory_started")
 
     @pytest.mark.parametrize("method", ["inventory_started", "account_started", "fetching"])
     async def test_an_observer_of_accounts_that_raises_stops_the_inventory(self, emulator, method):
@@ -598,6 +617,24 @@ class TestArguments:
         with pytest.raises(ConfigurationError, match="accounts is of type"):
             Inventory(client, accounts)  # type: ignore[arg-type]
 
+    @pytest.mark.parametrize("page_size", [0, 1, "20"])
+    async def test_a_wrong_page_size_is_refused_by_the_call(self, page_size):
+        async with TcbClient("unused-token", base_url="http://127.0.0.1:1") as client:
+            with pytest.raises(ConfigurationError, match=r"^page_size="):
+                Inventory(client, [], page_size=page_size)
+            with pytest.raises(ConfigurationError, match=r"^page_size="):
+                await list_account(client, Account(APPID, "a-token"), page_size=page_size)
+
+    @pytest.mark.parametrize("client", [None, "a-token", TcbClient])
+    async def test_a_client_that_is_none_is_named(self, client):
+        is_no_client = pytest.raises(ConfigurationError, match=r"^client is .* such as TcbClient")
+        with is_no_client:
+            Inventory(client, [])
+        with is_no_client:
+            await list_account(client, Account(APPID, "a-token"))
+        with is_no_client:
+            platform_accounts(client, on_rotate=never)
+
     async def test_other_objects_are_refused(self):
         async with TcbClient("unused-token") as client:
             accounts = iter([Account(APPID, "unused-token", envs=[]), "wx0123456789abcdef"])
@@ -614,6 +651,7 @@ class TestArguments:
             (APPID, "", None, "token is empty"),
             (APPID, 7, None, "token is of type int"),
             (APPID, "a-token", "test-1", "envs='test-1'"),
+            (APPID, "a-token", 5, "envs=5: must be a list of environment ids"),
             (APPID, "a-token", [" "], "env=' '"),
         ],
     )

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import itertools
 import re
 import shutil
 import sqlite3
@@ -170,9 +171,16 @@ class TestRuns:
             store.begin()
         for run in (None, DAYS[0]):
             with opened(tmp_path, DAYS[0]) as store:
-                with pytest.raises(ConfigurationError, match="name a different file if its date"):
+                with pytest.raises(ConfigurationError, match="or name a new file"):
                     store.begin(run)
                 assert len(select(store, "SELECT * FROM runs")) == 1
+
+    def test_a_store_from_the_future_is_not_to_be_continued(self, tmp_path):
+        night(tmp_path, DAYS[1])
+        with opened(tmp_path, DAYS[0]) as store:
+            said = f"today is {DAYS[0]} in China: correct the clock, or name a new file"
+            with pytest.raises(ConfigurationError, match=said):
+                store.begin()
 
     def test_yesterdays_run_may_be_resumed(self, tmp_path):
         night(tmp_path, DAYS[0], listing("wxa", get="Go1"), finishes=False)
@@ -543,6 +551,11 @@ class TestDefinitions:
             await self.unfinished(tmp_path, *accounts)
         assert [run.planned_at for run in store.runs()] == [None]
 
+    @pytest.mark.parametrize("accounts", [None, 5, "wx1"])
+    def test_no_list_at_all_is_refused_by_the_call(self, run, accounts):
+        with pytest.raises(ConfigurationError, match=r"^accounts is of type"):
+            run.unfinished(accounts)
+
     async def test_reading_accounts_does_not_block_the_loop(self, run):
         turns = []
 
@@ -591,12 +604,70 @@ class TestChanges:
         assert (change.appid, change.env, change.kind) == ("wxshop", "prod-1", "removed")
         assert (change.before, change.after) == (CloudFunction("get", "Active", "Go1"), None)
 
+    def test_on_the_first_night_nothing_is_compared(self, tmp_path, store):
+        assert list(store.compared()) == []
+        night(tmp_path, DAYS[0], listing(get="Go1"))
+        (found,) = store.compared()
+        assert (found.appid, found.env, found.since) == ("wxshop", "test-1", None)
+        assert found.reason == "there is no earlier finished run"
+
+    def test_a_function_on_both_nights_is_counted_once(self, tmp_path, store):
+        night(tmp_path, DAYS[0], listing(get="Go1", put="Go1"), listing("wxleft", get="Go1"))
+        night(tmp_path, DAYS[1], listing(get="Java8", pay="Go1"), listing("wxnew"))
+        assert [
+            (each.appid, each.since, each.functions, each.movement) for each in store.compared()
+        ] == [
+            ("wxleft", DAYS[0], 1, "left"),
+            ("wxnew", DAYS[0], 0, "joined"),
+            ("wxshop", DAYS[0], 3, ""),
+        ]
+
     def test_an_environment_deleted_over_a_failed_night(self, tmp_path):
         night(tmp_path, DAYS[0], listing(get="Go1"))
         night(tmp_path, DAYS[1], failure())
         night(tmp_path, DAYS[2], AccountListing(account(), {"test-2": ()}))
         with opened(tmp_path, DAYS[2]) as store:
             assert select(store, CHANGES) == [("wxshop", "get", "removed", "Go1", None)]
+            assert [(each.env, each.since, each.functions) for each in store.compared()] == [
+                ("test-1", DAYS[0], 1), ("test-2", DAYS[0], 0),
+            ]  # fmt: skip
+
+
+SLOW_VIEW = "CREATE VIEW changes AS SELECT f.* FROM functions AS f, functions AS g, functions AS h"
+
+
+class TestViews:
+    """Views belong to the program: an older file has the current ones, and is not changed."""
+
+    @pytest.mark.parametrize("read_only", [False, True])
+    def test_an_older_file_has_the_current_views(self, tmp_path, read_only):
+        for day, runtime in zip(DAYS, ("Go1", "Java8"), strict=False):
+            night(tmp_path, day, *(listing(f"wx{n}", get=runtime, put="Go1") for n in range(50)))
+        path = tmp_path / "inventory.sqlite"
+        with closing(sqlite3.connect(path)) as database:
+            database.executescript(f"DROP VIEW changes; DROP VIEW compared; {SLOW_VIEW}")
+        before, steps = path.read_bytes(), itertools.count()
+        with InventoryStore(path, read_only=read_only) as store:
+            connection = store._database._connection
+            connection.set_progress_handler(lambda: next(steps) and None, 1)
+            assert {each.name for each in store.changes()} == {"get"}
+            connection.set_progress_handler(None, 0)
+        assert next(steps) < 50 * 1000
+        assert path.read_bytes() == before
+
+    def test_it_opens_beside_a_writer(self, tmp_path, monkeypatch):
+        night(tmp_path, DAYS[0], listing("wxa", get="Go1"))
+        night(tmp_path, DAYS[1], listing("wxa", put="Go1"))
+        monkeypatch.setattr("tcb_async.inventory.database._LOCK_SECONDS", 0.1)
+        with closing(sqlite3.connect(tmp_path / "inventory.sqlite")) as writer:
+            writer.execute("BEGIN IMMEDIATE")
+            with opened(tmp_path) as store:
+                assert len(list(store.changes())) == 2
+
+    def test_other_programs_find_every_view_in_the_file(self, store):
+        names = "SELECT name FROM {} WHERE type = 'view'"
+        ours = store._database.execute(names.format("sqlite_temp_master"))
+        assert {*select(store, names.format("sqlite_master"))} == {*map(tuple, ours)} != set()
 
 
 class TestCopies:
@@ -659,6 +730,38 @@ class TestOneFile:
         with InventoryStore(tmp_path / "copy.sqlite", read_only=True) as copy:
             assert whole(copy) == {"wxa": {"get": "Go1"}}
 
+    @pytest.mark.parametrize("suffixes", [[""], ["", "-wal"]], ids=repr)
+    def test_a_copy_of_a_running_inventory_is_read_anywhere(self, tmp_path, suffixes):
+        with opened(tmp_path) as store:
+            run = store.begin()
+            run.save(listing("wxa", get="Go1"))
+            (tmp_path / "elsewhere").mkdir()
+            for suffix in suffixes:
+                shutil.copy(f"{store.path}{suffix}", f"{tmp_path}/elsewhere/copy.sqlite{suffix}")
+        names = {file.name for file in (tmp_path / "elsewhere").iterdir()}
+        with InventoryStore(tmp_path / "elsewhere" / "copy.sqlite", read_only=True) as copy:
+            assert whole(copy) == ({"wxa": {"get": "Go1"}} if "-wal" in suffixes else {})
+        assert {file.name for file in (tmp_path / "elsewhere").iterdir()} == names
+        # As on a read-only mount, SQLite cannot make the file that every reader of a WAL needs.
+        (tmp_path / "elsewhere" / "copy.sqlite-shm").mkdir()
+        with InventoryStore(tmp_path / "elsewhere" / "copy.sqlite", read_only=True) as copy:
+            assert len(whole(copy)) == len(suffixes) - 1
+
+    def test_a_copy_that_changes_while_it_is_read_is_read_again(self, tmp_path, monkeypatch):
+        with opened(tmp_path) as store:
+            store.begin().save(listing("wxa", get="Go1"))
+            shutil.copy(store.path, tmp_path / "copy.sqlite")
+            copy_file = shutil.copyfile
+
+            def copy_and_write(source, target):
+                monkeypatch.undo()
+                shutil.copy(f"{store.path}-wal", tmp_path / "copy.sqlite-wal")
+                return copy_file(source, target)
+
+            monkeypatch.setattr(shutil, "copyfile", copy_and_write)
+            with InventoryStore(tmp_path / "copy.sqlite", read_only=True) as copy:
+                assert whole(copy) == {"wxa": {"get": "Go1"}}
+
     def test_a_reader_does_not_wait_indefinitely(self, tmp_path, monkeypatch):
         night(tmp_path, DAYS[0], listing("wxa", get="Go1"))
         monkeypatch.setattr("tcb_async.inventory.database._LOCK_SECONDS", 0.1)
@@ -688,7 +791,7 @@ class TestReadOnly:
                 reader.begin()
 
     def test_a_missing_or_empty_file_is_refused(self, tmp_path):
-        with pytest.raises(OSError, match="cannot be opened"):
+        with pytest.raises(FileNotFoundError, match="it does not exist: name the SQLite file"):
             InventoryStore(tmp_path / "a?b.sqlite", read_only=True)
         assert list(tmp_path.iterdir()) == []
         (tmp_path / "inventory.sqlite").touch()
@@ -839,6 +942,11 @@ class TestBadFiles:
         with opened(tmp_path) as store:
             store.begin().save(listing("wxlarge", **large))
             assert len(select(store, CURRENT)) == 2001
+
+    @pytest.mark.parametrize("read_only", [False, True])
+    def test_a_folder_is_refused(self, tmp_path, read_only):
+        with pytest.raises(IsADirectoryError, match="it is a folder: name the SQLite file"):
+            InventoryStore(tmp_path, read_only=read_only)
 
     def test_a_file_that_cannot_be_created_is_an_error(self, tmp_path):
         with pytest.raises(OSError, match="cannot be opened"):

@@ -23,6 +23,7 @@ from tcb_async import (
     TcbClient,
     TcbError,
 )
+from tcb_async._transport.timing import Timing
 from tcb_async.emulator import FAULTS as EMULATED
 from tcb_async.emulator import Emulator, Fault
 from tcb_async.errcodes import ERRCODES
@@ -273,8 +274,9 @@ async def connect(client_of, emulator):
     """Make a client that retries without waiting."""
 
     async def connect(**settings):
-        retry = RetryPolicy(base=0.0, sleep=lambda _: asyncio.sleep(0), **settings)
-        return await client_of(emulator, retry=retry)
+        retry = RetryPolicy(base=0.0, **settings)
+        timing = Timing(sleep=lambda _: asyncio.sleep(0))
+        return await client_of(emulator, retry=retry, timing=timing)
 
     return connect
 
@@ -513,17 +515,3 @@ class TestOwnPager:
 
         assert len(await Pager(fetch, identify=str, page_size=20).collect()) == 57
         assert limits == [20, 20, 20]
-
-    async def test_own_pager_decides_which_errors_refuse_a_size(self):
-        class Shop(Pager[str]):
-            def refuses_size(self, error):
-                return isinstance(error, ValueError)
-
-        async def fetch(offset, limit):
-            if limit > 20:
-                raise ValueError("too many")
-            return Page([f"f{row}" for row in range(offset, min(57, offset + limit))], 57)
-
-        assert len(await Shop(fetch, identify=str).collect()) == 57
-        with pytest.raises(ValueError, match="too many"):
-            await Pager(fetch, identify=str).collect()

@@ -36,9 +36,10 @@ from strategies import (
 
 from tcb_async.cursor import DIGEST, Cursor, digest
 from tcb_async.exceptions import DriftError, ResponseError
-from tcb_async.pagination.memory import DoubleCollect, Identity
+from tcb_async.pagination.memory import Identity
 from tcb_async.pagination.page import Page, PageSize, Request
 from tcb_async.pagination.plan import Mode, Plan
+from tcb_async.pagination.snapshot import DoubleCollect, Snapshot
 
 STILL = st.sampled_from(["insert", "delete", "redeploy", "update"])
 BLURRED = st.sampled_from(["insert", "delete", "redeploy", "lift", "update", "touch"])
@@ -335,7 +336,7 @@ class TestLaws:
         self, replies, page_size, concurrency, on_drift, stores_rows
     ):
         walked = plan(page_size, on_drift=on_drift)
-        walked.stores_rows = stores_rows
+        walked.snapshot = Snapshot(walked.identity) if stores_rows else None
 
         outcome = carry_out_with(walked, replies, concurrency)
 
@@ -752,7 +753,7 @@ class TestResume:
 
     def test_it_collects_a_snapshot_of_the_rows_not_yielded_before(self, listing, start):
         collecting = plan(5, start=start)
-        collecting.stores_rows = True
+        collecting.snapshot = Snapshot(collecting.identity)
 
         outcome = walk(collecting, listing, changes=[at(5, "delete", 38)])
 
@@ -986,10 +987,11 @@ def emptied(listing, *, times, offset=19):
 
 
 def test_only_more_rows_than_ever_are_progress_of_a_collection():
-    collection, page = DoubleCollect[Row](), Page([Row("a")], 1)
+    collection = DoubleCollect[Row]()
+    reply = IDENTITY.read(Request(0, 1), Page([Row("a")], 1))
     progress = []
     for _ in range(3):
         collection.begin_pass()
-        progress.append(collection.add(["a"], page.items, page))
+        progress.append(collection.add(reply))
 
     assert progress == [False, True, False], "new, seen again, and counted already"

@@ -34,6 +34,7 @@ from tcb_async import RetryPolicy
 from tcb_async.pagination.page import Page, PageSize, Request
 from tcb_async.pagination.pager import Pager, Surroundings
 from tcb_async.pagination.plan import Mode, Plan
+from tcb_async.pagination.snapshot import Snapshot
 
 ENV = "test-777bb9"
 IN_ORDER, LAST_FIRST = Manner(2, 2), Manner(2, 2, last_first=True)
@@ -44,7 +45,7 @@ ties = st.builds(Ties, st.integers(2, 60), st.integers(0, 2**32), st.booleans())
 
 def collecting(size, **settings):
     plan = Plan(IDENTITY, size=size if isinstance(size, PageSize) else PageSize(size), **settings)
-    plan.stores_rows = True
+    plan.snapshot = Snapshot(plan.identity)
     return plan
 
 
@@ -116,7 +117,7 @@ class TestChanges:
             passes = []
             for stores_rows in (False, True):
                 plan = collecting(20)
-                plan.stores_rows = stores_rows
+                plan.snapshot = Snapshot(plan.identity) if stores_rows else None
                 outcome = walk(plan, ChangingList.of(300), concurrency=ahead, changes=storm)
                 passes.append(plan.stats.passes)
                 assert plan.done

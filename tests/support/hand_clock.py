@@ -1,11 +1,11 @@
 """The one clock that tests move by hand.
 
 Used as WeChat's time (`token_fixtures.wechat`, emulator, inventory and platform tests) and as the
-time of a retry policy (fixture `clock` in `tests/transport`: ``retry=clock.policy()``). Schedules
+time of a client's calls (fixture `clock` in `tests/transport`: ``timing=clock.timing``). Schedules
 of several tasks use the loop's virtual time instead (`looptime`).
 """
 
-from tcb_async import RetryPolicy
+from tcb_async._transport.timing import Timing
 from tcb_async.emulator import EmulatorClock
 
 
@@ -20,6 +20,7 @@ class HandClock(EmulatorClock):
         self.waits.append(seconds)
         self.advance(seconds)
 
-    def policy(self, **settings):
-        """A retry policy that waits on this clock, each time for the longest possible wait."""
-        return RetryPolicy(clock=self, sleep=self.sleep, random=lambda: 1.0, **settings)
+    @property
+    def timing(self):
+        """The time of a client whose waits move this clock, each the longest possible."""
+        return Timing(clock=self, sleep=self.sleep, random=lambda: 1.0)

@@ -310,7 +310,7 @@ def carry_out(  # noqa: C901 - one loop, as in the pager
         else:
             number = max(1, plan.stats.passes)  # 0 before the first reply
             items = plan.receive(head, page)
-            if plan.stores_rows:
+            if plan.snapshot is not None:
                 outcome.pages.append((number, page))
                 outcome.items += items
         names = [row.name for row in items]

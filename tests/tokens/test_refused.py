@@ -6,9 +6,15 @@ import json
 import pytest
 from constants import APPID, APPSECRET, CLASSIC, ENV, LIFE, LIST, STABLE
 from leaks import eventually
-from token_fixtures import PlainStore, a_turn, stable, stored_key, walk
+from token_fixtures import PlainStore, a_turn, open_api, stable, stored_key, walk, wechat
 
-from tcb_async import RateLimitError, TcbClient, TokenError
+from tcb_async import (
+    RateLimitError,
+    SystemBusyError,
+    TcbClient,
+    TokenError,
+    TransportError,
+)
 from tcb_async.emulator import Fault, token_id
 from tcb_async.tokens import ClassicToken, MemoryStore, StoredToken
 
@@ -259,4 +265,54 @@ class TestForced:
         await provider.force_refresh(api)
 
         assert await provider.get_token(api) != await ordinary
+        assert emulator.counts[STABLE] == 2
+
+    async def test_forced_refresh_whose_reply_is_lost_counts(self, emulator, api, provider):
+        emulator.script([Fault.reset()], path=STABLE)
+        with pytest.raises(TransportError):
+            await provider.force_refresh(api)
+
+        with pytest.raises(RateLimitError, match="wait 30 s"):
+            await provider.force_refresh(api)
+
+        assert emulator.counts[STABLE] == 1
+
+    async def test_time_of_a_forced_refresh_is_that_of_its_request(self, emulator, api, provider):
+        emulator.on_request(lambda _: emulator.clock.advance(10))
+        await provider.force_refresh(api)
+
+        with pytest.raises(RateLimitError, match="wait 20 s"):
+            await provider.force_refresh(api)
+
+    async def test_forced_refresh_that_was_not_sent_does_not_count(self, emulator, api, provider):
+        await emulator.stop()
+        with pytest.raises(TransportError, match="connect") as caught:
+            await provider.force_refresh(api)
+        assert not caught.value.sent
+        await emulator.start()
+
+        await provider.force_refresh(api)
+
+        assert emulator.counts[STABLE] == 1
+
+    async def test_forced_refreshes_of_two_hosts_are_independent(self, emulator, api, provider):
+        await provider.force_refresh(api)
+        async with wechat(emulator.clock) as other, open_api(other) as api_of_other:
+            await provider.force_refresh(api_of_other)
+
+            assert other.counts[STABLE] == 1
+
+    async def test_listings_outlive_a_forced_refresh_that_fails(self, emulator):
+        provider = stable(emulator, store=PlainStore())
+        emulator.script([Fault.errcode(-1), Fault.ok()], path=STABLE)
+        emulator.latency = 0.05
+        async with TcbClient(provider, base_url=emulator.url) as client:
+            forced = asyncio.create_task(client.force_refresh_token())
+            await eventually(lambda: emulator.in_flight == 1)
+            listings = asyncio.gather(*(client.list_functions(ENV) for _ in range(3)))
+
+            with pytest.raises(SystemBusyError):
+                await forced
+            assert [len(functions) for functions in await listings] == [57] * 3
+
         assert emulator.counts[STABLE] == 2

@@ -10,14 +10,8 @@ from secret_leaks import shown_by
 from token_fixtures import a_turn, never, stable
 
 from tcb_async import Account, ConfigurationError, RetryPolicy, TcbClient, TcbError
-from tcb_async.tokens import (
-    AuthorizerToken,
-    ClassicToken,
-    ComponentToken,
-    MemoryStore,
-    StableToken,
-    StaticToken,
-)
+from tcb_async.tokens import AuthorizerToken, ClassicToken, ComponentToken, MemoryStore, StableToken
+from tcb_async.tokens.providers import StaticToken
 
 TOKEN = "planted-access-token-0123456789abcdef"
 

@@ -11,15 +11,13 @@ from tcb_async import ConfigurationError, ResponseError, TcbClient, TokenError
 from tcb_async.emulator import Fault, token_id
 from tcb_async.tokens import (
     AuthorizerToken,
-    CallableToken,
     ClassicToken,
     ComponentToken,
     RedisStore,
     Secret,
     StableToken,
-    StaticToken,
-    as_provider,
 )
+from tcb_async.tokens.providers import CallableToken, StaticToken, as_provider
 
 NOT_ASKED = None
 

@@ -171,3 +171,37 @@ async def test_text_of_a_library_is_in_no_error_and_no_log(serve, caplog, shown)
     log = "\n".join(record.getMessage() for record in caplog.records)
     assert re.search(rf"failed unexpectedly \({shown}\)(.|\n)* in fail\n", log)
     assert leaks_of([SECRET], [*shown_by(caught.value), log]) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ConnectionRefusedError(111, f"Connect call failed ('{SECRET}', 1)"), "Connection refused"),
+        (OSError(113, f"Connect call failed ('{SECRET}', 1)"), "No route to host"),
+        (
+            OSError(
+                f"Multiple exceptions: [Errno 111] Connect call failed ('{SECRET}', 1), "
+                "[Errno 101] Network is unreachable, [Errno 111] Connect call failed ('x', 1)"
+            ),
+            "Connection refused, Network is unreachable",
+        ),
+        (ConnectionResetError(), "it closed the connection during the TLS handshake"),
+    ],
+    ids=repr,
+)
+async def test_connection_error_names_the_systems_reason(mocked_http, error, reason):
+    ours = await raised(mocked_http, aiohttp.ClientConnectorError(KEY, error))
+
+    assert f"could not connect to api.weixin.qq.com ({reason}); check" in ours.message
+    assert leaks_of([SECRET], shown_by(ours)) == []
+
+
+@pytest.mark.parametrize("encoding", ["brotli (br)", "zstandard (zstd)"])
+async def test_compressed_reply_is_named(mocked_http, encoding):
+    """As aiohttp reports it without the packages for these encodings."""
+    text = f"Can not decode content-encoding: {encoding}. Please install `it`"
+    error = aiohttp.ClientResponseError(REQUEST, (), status=400, message=text)
+    ours = await raised(mocked_http, error)
+
+    assert isinstance(ours, ResponseError)
+    assert "sent a compressed reply, which was not requested; check the base URL and" in str(ours)

@@ -22,7 +22,7 @@ from tcb_async.retry import is_dropped, is_overload
 
 
 async def test_connection_dropped_on_reuse_is_replaced(clock, serve):
-    server, client = await serve(FAULTS["dropped_keep_alive"], retry=clock.policy())
+    server, client = await serve(FAULTS["dropped_keep_alive"], timing=clock.timing)
     await asyncio.gather(*(client.count_functions(ENV) for _ in range(4)))
     assert server.accepted == 4
 
@@ -40,7 +40,7 @@ async def test_replacement_connection_is_not_reused(clock, serve):
         if exchange.request.nth > 0 or exchange.request.headers.get("connection") == "close":
             await exchange.close()
 
-    _, client = await serve(drop_on_reuse, retry=clock.policy())
+    _, client = await serve(drop_on_reuse, timing=clock.timing)
     for _call in range(6):
         assert await client.count_functions(ENV) == 1
 
@@ -48,7 +48,7 @@ async def test_replacement_connection_is_not_reused(clock, serve):
 
 
 async def test_only_the_first_dropped_connection_is_replaced_immediately(clock, serve):
-    _, client = await serve(FAULTS["closed"], retry=clock.policy(attempts=4))
+    _, client = await serve(FAULTS["closed"], retry=RetryPolicy(attempts=4), timing=clock.timing)
     with pytest.raises(NoAnswer, match="dropped the connection") as caught:
         await client.count_functions(ENV)
 
@@ -59,7 +59,7 @@ async def test_only_the_first_dropped_connection_is_replaced_immediately(clock, 
 
 
 async def test_broken_reply_is_not_a_dropped_connection(clock, serve):
-    _, client = await serve(once(FAULTS["reset_in_body"]), retry=clock.policy())
+    _, client = await serve(once(FAULTS["reset_in_body"]), timing=clock.timing)
     await client.count_functions(ENV)
 
     assert clock.waits == [1.0]
@@ -67,7 +67,7 @@ async def test_broken_reply_is_not_a_dropped_connection(clock, serve):
 
 @pytest.mark.parametrize("fault", ["status_403", "status_500"])
 async def test_error_has_no_frames_of_attempts_and_is_freed(clock, serve, fault):
-    _, client = await serve(FAULTS[fault], retry=clock.policy())
+    _, client = await serve(FAULTS[fault], timing=clock.timing)
     gc.collect()
     gc.disable()  # it would free a cycle
     try:
@@ -85,7 +85,7 @@ async def test_error_has_no_frames_of_attempts_and_is_freed(clock, serve, fault)
 @pytest.mark.parametrize(("value", "waited"), [("7", 7), ("0.5", 1), ("nan", 1)])
 async def test_sensible_retry_after_is_a_minimum(clock, value, waited, serve):
     later = http_reply(b"", 503, {"Retry-After": value})
-    _, client = await serve(once(later), retry=clock.policy())
+    _, client = await serve(once(later), timing=clock.timing)
     await client.count_functions(ENV)
 
     assert clock.waits == [waited]
@@ -110,9 +110,14 @@ def test_unreadable_retry_after_is_none(value):
     assert read_retry_after(value) is None
 
 
+@pytest.mark.parametrize("value", ["1e300", "9" * 300])
+def test_retry_after_is_a_number_that_a_header_can_repeat(value):
+    assert read_retry_after(value) == 2**31
+
+
 async def test_retry_after_is_limited_to_a_day(clock, serve):
     later = http_reply(b"", 503, {"Retry-After": "1e9"})
-    _, client = await serve(later, retry=clock.policy(deadline=float("inf")))
+    _, client = await serve(later, retry=RetryPolicy(deadline=float("inf")), timing=clock.timing)
     with pytest.raises(NoAnswer, match=r"the server requests a wait of 1e\+09 s"):
         await client.count_functions(ENV)
 
@@ -136,7 +141,7 @@ async def test_levels_of_logged_attempts(emulator, clock, caplog, client_of):
     caplog.set_level(logging.DEBUG, logger="tcb_async")
     emulator.deploy(ENV)
     emulator.script([Fault.errcode(-1), Fault.status(502)])
-    client = await client_of(emulator, retry=clock.policy())
+    client = await client_of(emulator, timing=clock.timing)
     await client.function_page(ENV, offset=40)
 
     lines = [

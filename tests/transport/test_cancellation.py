@@ -12,6 +12,7 @@ from constants import ENV
 from leaks import eventually
 
 from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TransportError
+from tcb_async._transport.timing import Timing
 from tcb_async.emulator import Fault
 
 
@@ -53,8 +54,8 @@ async def test_closed_client_sends_no_pending_retry(emulator):
         await waited.wait()
 
     async with aiohttp.ClientSession() as session:
-        policy = RetryPolicy(sleep=wait)
-        client = TcbClient(emulator.token, base_url=emulator.url, session=session, retry=policy)
+        client = TcbClient(emulator.token, base_url=emulator.url, session=session)
+        client._transport.timing = Timing(sleep=wait)
         task = asyncio.ensure_future(client.count_functions(ENV))
         await waits.wait()
         await client.aclose()

@@ -30,16 +30,18 @@ async def upstream():
 def client(monkeypatch, upstream):
     """Makes a client that goes through a proxy."""
 
-    def make(proxy, base_url, retry, observer=None):
+    def make(proxy, base_url, timing=None, **options):
         use_proxy(monkeypatch, proxy)
-        return TcbClient(
+        client = TcbClient(
             upstream.token,
             base_url=base_url,
-            retry=retry,
             trust_env=True,
             ssl_context=knows_our_ca(),
-            observer=observer,
+            **options,
         )
+        if timing is not None:
+            client._transport.timing = timing
+        return client
 
     return make
 
@@ -57,7 +59,7 @@ async def test_transient_refusals_are_retried(upstream, client, clock, refusals,
     async with (
         over_tls(upstream) as port,
         ConnectProxy(port, refusals) as proxy,
-        client(proxy.url, f"https://127.0.0.1:{port}", clock.policy()) as calling,
+        client(proxy.url, f"https://127.0.0.1:{port}", clock.timing) as calling,
     ):
         assert await calling.count_functions(ENV) == 45
 
@@ -92,7 +94,8 @@ async def test_error_is_the_same_by_http_and_by_connect(client, status):
         errors: list[TcbError] = []
         for scheme in ("http", "https"):
             url = f"{scheme}://127.0.0.1:9"
-            async with client(proxy.url, url, RetryPolicy(attempts=1), observer) as calling:
+            once = RetryPolicy(attempts=1)
+            async with client(proxy.url, url, retry=once, observer=observer) as calling:
                 with pytest.raises(TcbError) as caught:
                     await calling.count_functions(ENV)
             errors.append(caught.value)

@@ -30,9 +30,10 @@ from tcb_async import (
     TcbError,
     TransportError,
 )
+from tcb_async._transport.timing import Timing
 
 ONCE = RetryPolicy(attempts=1)
-AT_ONCE = RetryPolicy(sleep=lambda _: asyncio.sleep(0))
+DEFAULT = RetryPolicy()
 
 
 @attrs.frozen
@@ -94,9 +95,11 @@ def client(
     outcome=A_PAGE,
     token="T",  # noqa: S107 - for servers that ignore it
 ):
-    """A client with enough patience for every fault that stops by itself."""
+    """A client that retries without waiting, and is patient with faults that stop by themselves."""
     timeout = 0.2 if outcome is NO_REPLY_IN_TIME else 10.0
-    return TcbClient(token, base_url=url, retry=retry, timeout=timeout, max_reply_bytes=2**20)
+    calling = TcbClient(token, base_url=url, retry=retry, timeout=timeout, max_reply_bytes=2**20)
+    calling._transport.timing = Timing(sleep=lambda _: asyncio.sleep(0))
+    return calling
 
 
 def assert_clean(error, expected):
@@ -137,7 +140,7 @@ async def test_only_transient_faults_are_retried(fault):
     outcome = TOLD_APART.get(fault, NOT_AS_PROMISED)
     async with (
         RawServer(once(EVERY[fault])) as server,
-        client(server.url, AT_ONCE, outcome) as calling,
+        client(server.url, DEFAULT, outcome) as calling,
     ):
         if outcome is not None and not outcome.retried:
             with pytest.raises(TcbError):
@@ -151,7 +154,7 @@ async def test_only_transient_faults_are_retried(fault):
 
 @pytest.mark.parametrize("fault", sorted(ON_REUSE))
 async def test_spoilt_idle_connection_costs_one_retry(fault):
-    async with RawServer(FAULTS[fault]) as server, client(server.url, AT_ONCE) as calling:
+    async with RawServer(FAULTS[fault]) as server, client(server.url, DEFAULT) as calling:
         await spoiled(calling, fault)
         page = await calling.function_page(ENV)
 
@@ -162,7 +165,7 @@ async def test_truncated_reply_is_requested_again():
     def cut_then_whole(_, n):
         return OK if n % 2 else http_reply(LISTING[: n // 2])
 
-    async with RawServer(cut_then_whole) as server, client(server.url, AT_ONCE) as calling:
+    async with RawServer(cut_then_whole) as server, client(server.url, DEFAULT) as calling:
         for _ in LISTING:
             assert (await calling.function_page(ENV)).total_count == 1
 

@@ -1,12 +1,13 @@
 """TLS is verified, by the caller's own context too, before a token is sent."""
 
+import asyncio
 import re
 
 import pytest
 from constants import ENV
 from tls_emulator import knows_our_ca, over_tls
 
-from tcb_async import TcbClient, TransportError
+from tcb_async import RetryPolicy, TcbClient, TransportError
 from tcb_async.emulator import Emulator, Fault
 
 
@@ -72,3 +73,15 @@ async def test_https_to_a_plain_port_is_a_clear_error(emulator):
             await client.count_functions(ENV)
 
     assert caught.value.attempts == 1
+
+
+async def test_closed_handshake_is_a_clear_error():
+    async def close(reader, writer):
+        await reader.read(2**16)
+        writer.close()
+
+    async with await asyncio.start_server(close, "127.0.0.1", 0) as server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with TcbClient("T", base_url=url, retry=RetryPolicy(attempts=1)) as client:
+            with pytest.raises(TransportError, match=r"\(it closed the .* during the TLS handsh"):
+                await client.count_functions(ENV)

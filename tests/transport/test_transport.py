@@ -31,8 +31,8 @@ ONCE = RetryPolicy(attempts=1)
 # Time
 
 
-@pytest.mark.parametrize(("left", "limit"), [(50.0, 30.0), (29.3, 29.3), (7.6, 7.6)])
-async def test_attempt_has_one_time_limit(mocked_http, clock, left, limit):
+@pytest.mark.parametrize(("left", "limit"), [(60.0, 30.0), (22.0, 22.0), (14.0, 14.0)])
+async def test_attempt_has_one_time_limit(mocked_http, left, limit):
     limits = []
 
     def note(_url, **sent):
@@ -42,11 +42,13 @@ async def test_attempt_has_one_time_limit(mocked_http, clock, left, limit):
         limits.append((seconds, sent["timeout"]))
 
     mocked_http.post(re.compile(".*"), exception=ConnectionResetError(), callback=note)
-    async with TcbClient("T", retry=clock.policy(deadline=left, attempts=1)) as client:
+    async with TcbClient("T", retry=RetryPolicy(deadline=left, attempts=1)) as client:
         with pytest.raises(NoAnswer):
             await client.count_functions(ENV)
 
-    assert limits == [(pytest.approx(limit, abs=0.2), ClientTimeout(None))]
+    ((seconds, given),) = limits
+    assert limit - 6.0 < seconds <= limit  # some time has passed
+    assert given == ClientTimeout(None)
 
 
 async def test_deadline_covers_the_wait_for_a_permit(emulator, client_of):
@@ -70,8 +72,8 @@ async def test_deadline_covers_the_wait_for_a_permit(emulator, client_of):
 
 async def test_deadline_covers_a_retrys_wait_for_a_permit(emulator, client_of, clock):
     emulator.script([Fault.errcode(-1)])
-    retry = clock.policy(deadline=10.0, base=9.9)  # after the wait, 0.1 s is left for the permit
-    client = await client_of(emulator, retry=retry, concurrency=2)
+    retry = RetryPolicy(deadline=10.0, base=9.9)  # after the wait, 0.1 s is left for the permit
+    client = await client_of(emulator, retry=retry, timing=clock.timing, concurrency=2)
     await client._transport.window.acquire()  # as a walk beside does; -1 halves it
     with pytest.raises(SystemBusyError, match="the deadline of 10 s passed") as caught:
         await client.count_functions(ENV)

@@ -9,7 +9,7 @@ import pytest
 from constants import ENV
 from leaks import eventually
 
-from tcb_async import RetryPolicy
+from tcb_async._transport.timing import Timing
 from tcb_async.emulator import Fault
 
 PAGES, PAGE_SIZE, CEILING = 79, 20, 16
@@ -30,9 +30,9 @@ async def client(emulator, client_of, sizes):
 
     emulator.deploy(ENV, count=ROWS)
     emulator.latency = 0.001
-    retry = RetryPolicy(sleep=lambda _: asyncio.sleep(0.005))
+    timing = Timing(sleep=lambda _: asyncio.sleep(0.005))
     observer = MagicMock(attempting=attempting)
-    return await client_of(emulator, concurrency=CEILING, retry=retry, observer=observer)
+    return await client_of(emulator, concurrency=CEILING, timing=timing, observer=observer)
 
 
 async def walk(client):
@@ -98,8 +98,8 @@ async def test_cancelled_calls_do_not_grow_it(emulator, client, sizes):
 async def test_retry_precedes_waiting_first_attempts(emulator, client_of):
     emulator.deploy(ENV)
     emulator.script([Fault.errcode(-1)])
-    retry = RetryPolicy(sleep=lambda _: asyncio.sleep(0))
-    client = await client_of(emulator, concurrency=1, retry=retry)
+    timing = Timing(sleep=lambda _: asyncio.sleep(0))
+    client = await client_of(emulator, concurrency=1, timing=timing)
 
     await asyncio.gather(*(client.function_page(ENV, offset=offset) for offset in range(4)))
 

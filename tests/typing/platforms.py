@@ -11,7 +11,7 @@ from tcb_async import (
     StatusReason,
     TcbClient,
 )
-from tcb_async.client import ListingPager
+from tcb_async.pagination import Pager
 from tcb_async.tokens import AuthorizerToken, ComponentToken
 
 
@@ -19,7 +19,7 @@ async def save(refresh_token: str) -> None: ...
 
 
 async def list_merchants(client: TcbClient, component: ComponentToken) -> None:
-    assert_type(client.authorizers(page_size=100), ListingPager[Authorizer])
+    assert_type(client.authorizers(page_size=100), Pager[Authorizer])
     assert_type(await client.authorizers().collect(), list[Authorizer])
     async for merchant in client.authorizers(component_appid="wxplatform"):
         assert_type(merchant.authorizer_appid, str)
@@ -38,7 +38,7 @@ async def list_environments(client: TcbClient) -> None:
 
 async def list_batch_functions(client: TcbClient) -> None:
     walk = client.batch_functions("own-1", searchkey="pay", max_items=9)
-    assert_type(walk, ListingPager[BatchFunction])
+    assert_type(walk, Pager[BatchFunction])
     async for function in walk:
         assert_type(function.name, str)
         assert_type(function.status_reason, tuple[StatusReason, ...])

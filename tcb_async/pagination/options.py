@@ -1,0 +1,62 @@
+"""The options of a walk, and their checks.
+
+Rule: every walk takes the same options, whichever list it reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, TypedDict
+
+from tcb_async._arguments import check_count, make_argument_error
+from tcb_async.exceptions import ResumePoint
+
+OnDrift = Literal["repair", "raise"]
+"""The reaction to a list that changes during the walk."""
+
+
+class WalkOptions(TypedDict, total=False):
+    """The keyword arguments of every walk."""
+
+    page_size: int | None
+    """Rows per request, 2 or more, because pages overlap by one row. None, the default, requests
+    100 rows first, then as many as the server returned; the client remembers this number. If a
+    request for more than 20 rows fails, a later attempt requests 20, and the client requests 100
+    again after a few full pages. For merchants, None means 500."""
+
+    max_items: int | None
+    """Limit of the items; None for no limit."""
+
+    concurrency: int | None
+    """Limit of this walk's requests in flight; None for the client's limit, or 8 without one."""
+
+    on_drift: OnDrift
+    """Reaction to a list that changes during the walk: ``"repair"``, the default, reads again;
+    ``"raise"`` raises `DriftError`."""
+
+    resume: ResumePoint | str | None
+    """The cursor of an earlier walk over the same list, or its string."""
+
+    on_progress: Callable[[int, int], None] | None
+    """Called after each page with the number of items yielded and the number in all."""
+
+
+def check_page_size(value: object, *, maximum: int | None = None) -> int:
+    """Check the number of rows per request: pages overlap by one row, so one row is no page."""
+    return check_count("page_size", value, minimum=2, maximum=maximum)
+
+
+def check_walk_options(options: Mapping[str, object], allowed: Iterable[str]) -> None:
+    """Refuse keyword arguments that no walk takes, and show the call that was probably meant."""
+    for name in options.keys() - set(allowed):
+        if name in {"limit", "offset"}:
+            advice = (
+                "all pages are read: pass page_size to set the rows per request, or max_items to "
+                "limit the rows in all; one page alone is function_page(env, limit=…, offset=…)"
+            )
+        else:
+            advice = (
+                f"not an argument of a walk, which takes {', '.join(allowed)}; to select "
+                "functions, filter the result: [f for f in functions if f.status == 'Active']"
+            )
+        raise make_argument_error(name, options[name], advice)
