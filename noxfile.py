@@ -120,7 +120,11 @@ def build(session: nox.Session) -> None:
 def nightly(session: nox.Session) -> None:
     """`nightly/tests`, and the laws of the walk with 20,000 examples each."""
     install(session, *EVERYTHING, "--group", "nightly", locked=LOCKED_NIGHTLY)
-    tests = session.posargs or ["nightly/tests", "tests/pagination/test_plan.py"]
+    tests = session.posargs or [
+        "nightly/tests",
+        "tests/pagination/test_plan.py",
+        "tests/test_laws.py",
+    ]
     env = {"HYPOTHESIS_PROFILE": "nightly"}
     session.run(*PYTEST, "--everything", "--timeout=0", *tests, env=env)
 

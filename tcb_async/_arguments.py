@@ -84,6 +84,13 @@ def check_text(name: str, value: object) -> str:
     return value
 
 
+def check_file(name: str, value: str | os.PathLike[str]) -> str:
+    """Return the path of a file as text."""
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        raise make_argument_error(name, value, "must be the path of a file, as a str or a Path")
+    return os.fspath(value)
+
+
 def check_count(name: str, value: object, *, minimum: int, maximum: int | None = None) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         if minimum <= value <= (sys.maxsize if maximum is None else maximum):
@@ -145,7 +152,7 @@ def check_callback(name: str, value: object) -> None:
 
 
 def check_items(name: str, value: Iterable[T], kind: type[T]) -> tuple[T, ...]:
-    if isinstance(value, Iterable):
+    if isinstance(value, Iterable) and not isinstance(value, str):
         items = tuple(value)
         if all(isinstance(item, kind) for item in items):
             return items

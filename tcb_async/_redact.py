@@ -285,7 +285,7 @@ def hide_pieces(text: str, pieces: Collection[str]) -> str:
 # once for each word.
 _MISPLACED = re.compile(
     r"(?<![\w@+=-])(?!\d+(?![\w@+=-]))"
-    r"(?:[\w@+=-]{64,}|[0-9a-f]{32}(?![\w@+=-])|[a-z]++@@@[\w-]+)",
+    r"(?:[\w@+=-]{64,}|-*+[0-9a-f]{32}(?![\w@+=-])|[a-z]++@@@[\w-]+)",
     re.ASCII,
 )
 

@@ -19,6 +19,7 @@ from typing import Any, Literal, cast, get_args
 import attrs
 import msgspec
 
+from tcb_async._arguments import check_file
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.models import CloudFunction
 from tcb_async.watch import changes, index_by_name
@@ -213,7 +214,8 @@ def read_functions(path: str | os.PathLike[str]) -> Functions:
         ConfigurationError: The file is damaged, incomplete, or a different document.
         OSError: It cannot be read.
     """
-    return parse_document(Path(path).read_bytes(), os.fspath(path)).functions
+    name = check_file("path", path)
+    return parse_document(Path(name).read_bytes(), name).functions
 
 
 def parse_document(data: bytes, name: str) -> FunctionDocument:

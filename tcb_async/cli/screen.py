@@ -67,6 +67,7 @@ class Screen:
         self.say_lines([sentence])
 
     def say_lines(self, lines: Iterable[str]) -> None:
+        """Write lines to stderr, such as a record of the log with its traceback."""
         if sys.stderr is not None:
             # A token may have been typed in the place of any word.
             shown = [escape_unprintable(hide_misplaced(line)) + "\n" for line in lines]

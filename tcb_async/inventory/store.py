@@ -31,7 +31,7 @@ from typing import Literal, Self
 import attrs
 import msgspec
 
-from tcb_async._arguments import check_instance, check_items
+from tcb_async._arguments import check_file, check_instance, check_items
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory.accounts import (
     Account,
@@ -133,7 +133,7 @@ class InventoryStore:
         read_only: bool = False,
         clock: Callable[[], datetime] = china_now,
     ) -> None:
-        self.path: Path = Path(path)
+        self.path: Path = Path(check_file("path", path))
         self._clock = clock
         self._has_begun = False
         self._database = Database(self.path, read_only=read_only)
@@ -165,6 +165,7 @@ class InventoryStore:
                 the accounts in the file have a different source.
             OSError: The file cannot be written.
         """
+        check_instance("source", source, str, "in any words")
         if self._has_begun:
             raise ConfigurationError(
                 f"a run of {self.path} was begun already: use it, or open the file again"

@@ -23,6 +23,7 @@ from tcb_async._arguments import (
     check_callback,
     check_count,
     check_instance,
+    check_methods,
 )
 from tcb_async._once import IteratedOnce
 from tcb_async.cursor import Cursor, read_start
@@ -121,6 +122,8 @@ class Pager(IteratedOnce, Generic[T]):
         check_callback("value", value)
         if on_progress is not None:
             check_callback("on_progress", on_progress)
+        if observer is not None:
+            check_methods("observer", observer, "walk_started")
         if on_drift not in get_args(OnDrift):
             raise ConfigurationError(f"on_drift={on_drift!r}: must be one of {get_args(OnDrift)}")
         self._surroundings = _surroundings or Surroundings()

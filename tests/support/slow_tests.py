@@ -14,6 +14,7 @@ LONGEST_FIRST = (
     "tests/pagination/test_plan.py",
     "tests/pagination/test_snapshot.py",
     "tests/pagination/test_page_size.py",
+    "tests/test_laws.py",
     "tests/cli/test_terminal.py",
     "tests/inventory/test_command.py",
     "tests/cli/test_output.py",

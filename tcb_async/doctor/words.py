@@ -1,0 +1,68 @@
+"""What a report shows of WeChat's texts: documented words.
+
+Rule: any other word may be the user's, and is hidden.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+
+from tcb_async.errcodes import look_up, look_up_tcb_code
+from tcb_async.exceptions import ApiError, ResponseError, TcbError, TransportError
+
+STATUSES = (
+    "Active", "Creating", "CreateFailed", "Updating", "UpdateFailed", "Publishing",
+    "PublishFailed", "Deleting", "DeleteFailed",
+)  # fmt: skip
+ENVIRONMENT_STATUSES = ("NORMAL", "HALTED", "UNAVAILABLE")
+RUNTIME = re.compile(
+    r"(Nodejs|Python|Php|Java|Go|Golang)\d{1,2}(\.\d{1,2})?|CustomRuntime|CustomImage"
+)
+# Other words of Tencent Cloud's documentation of functions and environments: a server may send
+# them here one day, and none of them is a user's.
+_DOCUMENTED = frozenset(
+    """
+    AddTime AsyncRunEnable AvailableStatus CodeSize Description EipConfig FunctionId FunctionName
+    FunctionVersion Functions Handler ImageConfig L5Enable MemorySize ModTime Namespace Qualifier
+    Region RequestId Role Runtime Status StatusDesc StatusReasons Tags Timeout Total TotalCount
+    TraceEnable Triggers Type Type VpcConfig VpcInfo requestId request_id rid resp_data hint pager
+    total limit offset status_reason status_desc function_id memory_size namespace description
+    tags type handler timeout region EnvId Source Alias CreateTime UpdateTime PackageId
+    PackageName Databases Storages LogServices StaticStorages IsAutoDegrade EnvChannel PayMode
+    IsDefault EnvType PackageType dbinstance_id bucket_id update_ime Inactive Deleted Event HTTP
+    ISOLATED ABNORMAL errcode errmsg data list count
+    """.split()  # noqa: SIM905 - words
+)
+
+
+def show(words: Iterable[str], known: Collection[str] = ()) -> list[str]:
+    """Return the words that may be shown, sorted; all others as one that is hidden."""
+    return sorted({f"`{it}`" if it in known or it in _DOCUMENTED else "[hidden]" for it in words})
+
+
+def describe(error: TcbError) -> str:
+    """Describe an error without text of WeChat's."""
+    if isinstance(error, ApiError) and error.errcode is not None:
+        row = look_up_tcb_code(error.tcb_code or "")
+        code = f", TcbCode {row.prefix}" if row is not None else ""
+        return f"errcode {error.errcode}{code}: {look_up(error.errcode, error.endpoint).meaning}"
+    if isinstance(error, TransportError | ApiError):
+        status = getattr(error, "status", None)
+        return f"HTTP {status}" if status else "no reply"
+    if isinstance(error, ResponseError) and error.excerpt:
+        sentence, _, _ = error.message.partition(f": {error.excerpt!r}")
+        reason = re.search(r"\((.*)\)$", sentence, re.DOTALL)
+        return reason[1] if reason else "an errcode that is not a number"
+    return error.message
+
+
+TIME = "0000-00-00 00:00:00"
+
+
+def show_shape(value: object) -> str:
+    """Return the format of a time, with 0 for each digit; hide what is no time."""
+    if not isinstance(value, str):
+        return "a number" if isinstance(value, int | float) else "no text"
+    shape = re.sub(r"[0-9]", "0", value)
+    return shape if re.fullmatch(r"[0T:Z .+/-]{1,30}", shape) else "[hidden]"

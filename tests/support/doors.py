@@ -1,0 +1,738 @@
+"""Every way into the library, as rows: a law of `tests/test_laws.py` is tested for each of them.
+
+Rule: a door does the least that a user does, and returns what the user gets, without times and ids.
+``python tests/support/doors.py`` prints the table of doors and laws.
+"""
+
+import functools
+import json
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import attrs
+import pytest
+from constants import APPID, BATCH_FUNCTIONS, ENV, LIST, MERCHANTS, PLATFORM
+from hand_clock import HandClock
+from nights import active, stored
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from planted_secrets import PLANTED
+from terminal import run, without_a_reader
+
+from tcb_async import (
+    Account,
+    AccountListing,
+    CloudFunction,
+    Inventory,
+    StableToken,
+    TcbClient,
+    TcbError,
+    fastapi,
+    list_account,
+    platform_accounts,
+)
+from tcb_async.compare import compare, read_functions
+from tcb_async.emulator import Emulator
+from tcb_async.emulator.state import AccessTokens
+from tcb_async.inventory import InventoryStore
+from tcb_async.otel import Telemetry
+from tcb_async.pagination import Pager
+from tcb_async.tokens import ComponentToken
+
+SECRET, TICKET = PLANTED.texts["appsecret"], PLANTED.texts["ticket"]
+OWN = "plat-1"  # the platform's own environment
+TIME = "2026-01-01 00:00:00"
+FUNCTIONS, ROWS_OF_OWN, MERCHANTS_OF_PLATFORM = 57, 30, 3
+PAGE = 20
+MEANS_NO = "the list changed"
+
+# What each law says
+
+LAWS = {
+    "complete": "a result is a state of the list, or says that it may not be",
+    "resume": "after an error, the rest can be had, and nothing twice",
+    "one fault": "a transient fault of any request changes no result",
+    "bounded": "requests and time are limited, whatever the server does",
+    "secrets": "no output contains a secret",
+    "refused": "a wrong argument is refused by its name, before any request",
+    "cancelled": "a cancellation at any request leaves nothing",
+    "text": "text of the server stays in its line, and is unchanged in files",
+    "closed": "a closed client, and a second event loop, are refused",
+}
+
+Law = str
+Reads = Literal["functions", "own functions", "merchants"]
+
+
+@attrs.define
+class Visit:
+    """One use of a door by a user.
+
+    Attributes:
+        received: The rows that the user received before an error.
+        is_doubted: Whether the result said that it may be no state of the list.
+        shown: Everything that was printed, traced or written.
+        err: What a command printed on stderr.
+    """
+
+    emulator: Emulator
+    folder: Path
+    clock: HandClock
+    resume: object = None  # the cursor to resume from
+    options: dict[str, Any] = attrs.field(factory=dict)  # of the client
+    received: list[str] = attrs.field(factory=list)
+    is_doubted: bool = False
+    shown: list[str] = attrs.field(factory=list)
+    err: str = ""
+    error: TcbError | None = None
+
+    def app(self):
+        return self.client(StableToken(APPID, SECRET, clock=self.clock))
+
+    def platform(self):
+        token = ComponentToken(PLATFORM, SECRET, ticket=_ticket, clock=self.clock)
+        return self.client(token)
+
+    def client(self, token):
+        return TcbClient(token, base_url=self.emulator.url, **self.options)
+
+    async def iterate(self, rows):
+        async for row in rows:
+            self.received.append(row.name)
+        return self.received
+
+    async def collect(self, pager, name="name"):
+        rows = await pager.collect()
+        self.is_doubted = pager.stats.unsettled
+        return [getattr(row, name) for row in rows]
+
+
+async def _ticket():
+    return TICKET
+
+
+async def _save(*_):
+    pass
+
+
+@attrs.frozen
+class Door:
+    """A way into the library.
+
+    Attributes:
+        use: Uses it, and returns what the user gets.
+        reads: The list that it returns as a whole, if any.
+        fails_with: What a user has after an error: a cursor to resume from, a store, or nothing.
+        exempt: The laws that do not apply or are tested elsewhere, with the reason.
+    """
+
+    use: Callable[[Visit], Awaitable[object]]
+    reads: Reads | None = None
+    fails_with: Literal["cursor", "store"] | None = None
+    exempt: dict[Law, str] = attrs.field(factory=dict)
+
+
+DOORS: dict[str, Door] = {}
+
+# Why a law is not tested at a door
+
+WHOLE = "it returns everything or an error"
+ENDLESS = "it is endless by design"
+OF_CLIENT = "it is the law of its client"
+ITERATED = {"complete": "it iterates, and no row that stays is lost: tests/pagination"}
+ONE_REPLY = {"complete": "its result is one reply", "resume": WHOLE}
+NO_LIST = {"complete": "it returns no list", "resume": WHOLE}
+POLLS = {"bounded": "it polls until its timeout; each poll is a `list_functions`"}
+BY_INVENTORY = {"complete": "each account is listed by `Inventory`"}
+BY_STORE = {"resume": "the accounts of a run are resumed by `InventoryStore`"}
+NO_REQUEST = dict.fromkeys(
+    ("complete", "resume", "one fault", "bounded", "cancelled", "closed"), "it makes no request"
+)
+COMMAND = {
+    "resume": WHOLE,
+    "refused": "options are parsed for all commands: tests/cli/test_errors.py",
+    "cancelled": "signals need a process: tests/cli/test_signals.py",
+    "closed": "a command makes its own client, and closes it",
+}
+
+
+def door(name, **facts):
+    """Declare a door by a function that uses it."""
+
+    def declare(use):
+        DOORS[name] = Door(use, **facts)
+        return use
+
+    return declare
+
+
+# The client's methods
+
+
+@door(
+    "TcbClient.iter_functions",
+    fails_with="cursor",
+    exempt=ITERATED,
+)
+async def _iter_functions(visit):
+    async with visit.app() as client:
+        return await visit.iterate(client.iter_functions(ENV, resume=visit.resume))
+
+
+@door(
+    "TcbClient.iter_pages",
+    fails_with="cursor",
+    exempt=ITERATED,
+)
+async def _iter_pages(visit):
+    async with visit.app() as client:
+        async for page in client.iter_pages(ENV, resume=visit.resume):
+            visit.received += [row.name for row in page.items]
+    return visit.received
+
+
+@door("TcbClient.functions", reads="functions", fails_with="cursor")
+async def _functions(visit):
+    async with visit.app() as client, client.functions(ENV, resume=visit.resume) as pager:
+        return await visit.collect(pager)
+
+
+@door("TcbClient.list_functions", reads="functions", fails_with="cursor")
+async def _list_functions(visit):
+    async with visit.app() as client:
+        rows = await client.list_functions(ENV, resume=visit.resume)
+    return [row.name for row in rows]
+
+
+@door("TcbClient.function_page", exempt=ONE_REPLY)
+async def _function_page(visit):
+    async with visit.app() as client:
+        return [row.name for row in (await client.function_page(ENV)).items]
+
+
+@door("TcbClient.count_functions", exempt=ONE_REPLY)
+async def _count_functions(visit):
+    async with visit.app() as client:
+        return await client.count_functions(ENV)
+
+
+@door("TcbClient.list_environments", exempt=ONE_REPLY)
+async def _list_environments(visit):
+    async with visit.app() as client:
+        return [environment.env for environment in await client.list_environments()]
+
+
+@door("TcbClient.authorizers", reads="merchants", fails_with="cursor")
+async def _authorizers(visit):
+    async with visit.platform() as client:
+        pager = client.authorizers(page_size=2, resume=visit.resume)
+        return await visit.collect(pager, "authorizer_appid")
+
+
+@door("TcbClient.batch_functions", reads="own functions", fails_with="cursor")
+async def _batch_functions(visit):
+    async with visit.platform() as client:
+        return await visit.collect(client.batch_functions(OWN, resume=visit.resume))
+
+
+@door("TcbClient.list_batch_environments", exempt=ONE_REPLY)
+async def _list_batch_environments(visit):
+    async with visit.platform() as client:
+        return [environment.env for environment in await client.list_batch_environments()]
+
+
+@door(
+    "TcbClient.watch_functions",
+    exempt={
+        "complete": "its lists are those of `list_functions`",
+        "resume": "the next listing shows it",
+    },
+)
+async def _watch_functions(visit):
+    async with visit.app() as client:
+        known = (await client.list_functions(ENV))[1:]
+        changes = client.watch_functions(ENV, interval=0.001, since=known)
+        async with aclosing(changes):
+            return (await anext(changes)).name
+
+
+@door(
+    "TcbClient.wait_until_active",
+    reads="functions",
+    exempt={"resume": WHOLE, **POLLS},
+)
+async def _wait_until_active(visit):
+    async with visit.app() as client:
+        return [row.name for row in await client.wait_until_active(ENV, None, interval=0.001)]
+
+
+@door("TcbClient.call", exempt=NO_LIST)
+async def _call(visit):
+    async with visit.app() as client:
+        fields = {"env": ENV, "limit": 1, "offset": 0}
+        return (await client.call(LIST, fields, repeatable=True))["total_count"]
+
+
+@door("TcbClient.get_token", exempt={**NO_LIST})
+async def _get_token(visit):
+    async with visit.app() as client:
+        return len(await client.get_token())
+
+
+@door(
+    "TcbClient.force_refresh_token",
+    exempt={**NO_LIST, "one fault": "it is not repeated: a second forced refresh is refused"},
+)
+async def _force_refresh_token(visit):
+    async with visit.app() as client:
+        return await client.force_refresh_token()
+
+
+@door("TcbClient.with_token", exempt=ONE_REPLY)
+async def _with_token(visit):
+    async with visit.app() as client:
+        return await client.with_token(client.provider).count_functions(ENV)
+
+
+@door("TcbClient.from_env", exempt=ONE_REPLY)
+async def _from_env(visit):
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in app_variables(visit.emulator).items():
+            patch.setenv(name, value)
+        patch.delenv("TCB_ACCESS_TOKEN", raising=False)
+        client = TcbClient.from_env(**visit.options)
+    async with client:
+        return await client.count_functions(ENV)
+
+
+# Pagers, inventories and stores
+
+
+@door("Pager", reads="functions", fails_with="cursor", exempt={"closed": OF_CLIENT})
+async def _pager(visit):
+    async with visit.app() as client:
+
+        async def fetch(offset, limit):
+            return await client.function_page(ENV, offset=offset, limit=limit)
+
+        pager = Pager(fetch, identify=lambda row: row.name, page_size=PAGE, resume=visit.resume)
+        return await visit.collect(pager)
+
+
+@door("list_account", reads="functions", exempt={"resume": WHOLE})
+async def _list_account(visit):
+    async with visit.app() as client:
+        found = await list_account(client, Account(APPID, client.provider))
+    return _rows_of(visit, [found])
+
+
+def _rows_of(visit, listings):
+    """The rows of all accounts; an account without rows is named, which is no silent loss."""
+    rows = []
+    for found in listings:
+        visit.shown.append(repr(found))
+        if found.error is not None:
+            visit.error = found.error
+            visit.is_doubted = True
+        rows += [row.name for functions in found.functions.values() for row in functions]
+    return rows
+
+
+@door("Inventory", reads="functions", exempt=BY_STORE)
+async def _inventory(visit):
+    async with visit.app() as client:
+        accounts = [Account(APPID, client.provider)]
+        async with Inventory(client, accounts) as inventory:
+            return _rows_of(visit, [found async for found in inventory])
+
+
+@door(
+    "platform_accounts",
+    exempt={
+        "complete": "no merchant that stays is lost",
+        "resume": "a store resumes: InventoryStore",
+    },
+)
+async def _platform_accounts(visit):
+    async with visit.platform() as client:
+        accounts = platform_accounts(client, on_rotate=_save)
+        return [account.appid async for account in accounts]
+
+
+@door("InventoryStore", fails_with="store", exempt=BY_INVENTORY)
+async def _inventory_store(visit):
+    with InventoryStore(visit.folder / "i.sqlite") as store:
+        begun = store.begin()
+        async with visit.platform() as client:
+            accounts = begun.unfinished(platform_accounts(client, on_rotate=_save))
+            async with aclosing(accounts), Inventory(client, accounts) as inventory:
+                async for found in inventory:
+                    begun.save(found)
+                    _rows_of(visit, [found])
+        begun.finish()
+        return sorted(f"{row['appid']} {row['name']}" for row in store.functions())
+
+
+# Files, FastAPI, OpenTelemetry
+
+
+@door("compare", exempt=NO_REQUEST)
+async def _compare(visit):
+    path = visit.folder / "cloudbaserc.json"
+    path.write_text('{"functions": [{"name": "login"}]}', encoding="utf-8")
+    found = [CloudFunction(row.name, row.status) for row in visit.emulator.functions(ENV)[:1]]
+    return [each.name for each in compare(read_functions(path), found)]
+
+
+@door(
+    "fastapi",
+    reads="functions",
+    fails_with="cursor",
+    exempt={"refused": "its arguments are FastAPI's: tests/test_fastapi.py", "closed": OF_CLIENT},
+)
+async def _fastapi(visit):
+    async with fastapi.lifespan(visit.app)(None) as state:
+        client = await fastapi.client(SimpleNamespace(state=SimpleNamespace(**state)))
+        try:
+            return await visit.collect(client.functions(ENV, resume=visit.resume))
+        except TcbError as error:
+            problem = fastapi.problem_of(error)
+            response = await fastapi.error_handler(None, error)
+            visit.shown += [json.dumps(problem, ensure_ascii=False), response.body.decode()]
+            visit.shown += map(str, response.headers.values())
+            raise
+
+
+@door(
+    "Telemetry",
+    reads="functions",
+    exempt={"resume": OF_CLIENT, "refused": "tests/test_otel.py", "closed": OF_CLIENT},
+)
+async def _telemetry(visit):
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    visit.options["observer"] = Telemetry(tracer_provider=provider)
+    try:
+        async with visit.app() as client:
+            return await visit.collect(client.functions(ENV))
+    finally:
+        visit.shown += [span.to_json() for span in exporter.get_finished_spans()]
+        provider.shutdown()
+
+
+# Commands
+
+
+def app_variables(emulator):
+    return {"TCB_BASE_URL": emulator.url, "TCB_APPID": APPID, "TCB_SECRET": SECRET}
+
+
+def platform_variables(emulator):
+    return {
+        "TCB_BASE_URL": emulator.url,
+        "TCB_COMPONENT_APPID": PLATFORM,
+        "TCB_COMPONENT_SECRET": SECRET,
+        "TCB_COMPONENT_TICKET": TICKET,
+    }
+
+
+def _command(name, *words, variables=app_variables, read=str, exempt=None, **facts):
+    """Declare a command: ``read`` makes what the user gets from its output."""
+
+    async def use(visit):
+        arguments = [word.format(folder=visit.folder) for word in words]
+        ended = await run(name, *arguments, env=variables(visit.emulator))
+        files = [each for each in visit.folder.iterdir() if each.suffix == ".ndjson"]
+        visit.err = ended.err
+        visit.shown += [ended.out, ended.err, *(file.read_text("utf-8") for file in files)]
+        visit.is_doubted = ended.code != 0 or MEANS_NO in ended.err
+        out = files[0].read_text("utf-8") if files else ended.out
+        return ended.code, read(out)
+
+    DOORS[f"$ {name}"] = Door(use, exempt={**COMMAND, **(exempt or {})}, **facts)
+
+
+def _lines(field):
+    return lambda out: [json.loads(line)[field] for line in out.split("\n")[:-1]]
+
+
+def _checks(out):
+    return [check["check"] for check in json.loads(out)["checks"]] if out else []
+
+
+def _nothing(_):
+    return ""
+
+
+_command("list", ENV, "-f", "ndjson", read=_lines("name"), reads="functions")
+_command("count", ENV, exempt=ONE_REPLY)
+_command(
+    "wait",
+    ENV,
+    "--all",
+    "--interval",
+    "0.1",
+    reads="functions",
+    read=_nothing,
+    exempt=POLLS,
+)
+_command(
+    "diff", ENV, ENV, exempt={"complete": "it exits with 0 only for two settled and equal lists"}
+)
+_command("environments", "-f", "ndjson", read=_lines("env"), exempt=ONE_REPLY)
+_command(
+    "merchants",
+    "-f",
+    "ndjson",
+    variables=platform_variables,
+    read=_lines("authorizer_appid"),
+    reads="merchants",
+)
+_command(
+    "inventory",
+    "-o",
+    "{folder}/i.ndjson",
+    "-q",
+    variables=platform_variables,
+    read=_lines("name"),
+    exempt=BY_INVENTORY,
+)
+_command("token", ENV, read=_nothing, exempt=NO_LIST)
+_command("doctor", ENV, "-f", "json", read=_checks, exempt=NO_LIST)
+_command("call", "/tcb/getenvinfo", "--repeatable", read=_nothing, exempt=NO_LIST)
+
+
+@door(
+    "$ watch",
+    exempt={**COMMAND, **dict.fromkeys(("complete", "resume", "one fault", "bounded"), ENDLESS)},
+)
+async def _watch(visit):
+    """Watch until a change cannot be printed, because the reader has left."""
+    listings = []
+
+    @visit.emulator.on_request
+    def change(request):
+        if request.path == LIST and request.offset == 0:
+            listings.append(request)
+            if len(listings) > 1:
+                visit.emulator.deploy(ENV)
+
+    with without_a_reader() as pipe:
+        ended = await run(
+            "watch", ENV, "--interval", "0.1", env=app_variables(visit.emulator), stdout=pipe
+        )
+    visit.err = ended.err
+    visit.shown.append(ended.err)
+    return ended.code
+
+
+@door("$ changes", exempt={**COMMAND, **NO_REQUEST})
+async def _changes(visit):
+    path = visit.folder / "nights.sqlite"
+    rows = tuple(active(row.name) for row in visit.emulator.functions(ENV)[:2])
+    account = Account(APPID, "a-token")
+    stored(path, AccountListing(account, {ENV: rows}), day="2026-11-24")
+    stored(path, AccountListing(account, {ENV: rows[1:]}), day="2026-11-25")
+    ended = await run("changes", str(path), "-f", "ndjson")
+    visit.err = ended.err
+    visit.shown += [ended.out, ended.err]
+    return ended.code, _lines("name")(ended.out)
+
+
+@door("$ explain", exempt={**COMMAND, **NO_REQUEST})
+async def _explain(visit):
+    ended = await run("explain", "40001")
+    visit.err = ended.err
+    visit.shown += [ended.out, ended.err]
+    return ended.code
+
+
+NOT_DOORS = {
+    "it is a value": {
+        "Account", "AccountListing", "AccountStatus", "Authorizer", "BatchEnvironment",
+        "BatchFunction", "CloudFunction", "Cursor", "Difference", "Environment", "Field",
+        "ComparedEnvironment", "FunctionChange", "FunctionPage", "Functions", "InventorySummary",
+        "KnownFields",
+        "MissingAccount", "Page", "RunProgress", "StatusReason", "StoredAccount", "StoredChange",
+        "StoredRun", "StoredToken", "Secret", "TokenKind", "UnavailableEnvironment", "WalkStats",
+        "Attempt", "ClientOptions", "WalkOptions",
+    },
+    "an interface of the caller's": {
+        "InventoryObserver", "LeasingStore", "Observer", "TokenApi", "TokenProvider", "TokenStore",
+        "WorkObserver",
+    },
+    "part of every client: tests/tokens, tests/test_retry.py": {
+        "AuthorizerToken", "ClassicToken", "ComponentToken", "MemoryStore", "RedisStore",
+        "RetryPolicy", "StableToken",
+    },
+    "a server for tests: tests/emulator": {
+        "Emulator", "DEMO_ENV", "FAULTS", "DeployedFunction", "EmulatorClock", "EnvironmentInfo",
+        "Exchange", "Fault", "RecordedRequest", "token_id", "$ emulator",
+    },
+    "a table that is looked up without a request: tests/test_errcodes.py": {
+        "ERRCODES", "TCB_CODES", "TOKEN_ENDPOINT_ERRCODES", "Errcode", "Explanation", "Scope",
+        "TcbCode", "find_cause", "find_tcb_code", "look_up", "look_up_tcb_code",
+    },
+    "used by the door `TcbClient.functions`": {"FunctionPager", "TcbClient"},
+    "used by the door `InventoryStore`": {"InventoryRun"},
+    "used by the door `compare`": {"read_functions"},
+    "used by the door `fastapi`": {
+        "ClientDep", "client", "error_handler", "lifespan", "problem_of", "status_of",
+    },
+    "compares two lists that the caller has: tests/test_watch.py": {"changes"},
+    "tells the state of a client": {"TcbClient.provider", "TcbClient.closed", "TcbClient.aclose"},
+}  # fmt: skip
+"""Names that are no way into the library, by the reason."""
+
+BROKEN: dict[tuple[Law, str], int] = {}
+"""Cells that are known to be broken, and the issue that cures them: a cured cell fails here."""
+
+
+# One visit
+
+
+def furnish(emulator):
+    """Give an emulator what each door lists."""
+    emulator.deploy(ENV, count=FUNCTIONS, add_time=TIME)
+    emulator.add_app(APPID, SECRET)
+    emulator.add_component(PLATFORM, SECRET, TICKET)
+    emulator.add_merchants(PLATFORM, MERCHANTS_OF_PLATFORM, functions=5)
+    emulator.add_environment(OWN, owner=PLATFORM)
+    emulator.deploy(OWN, count=ROWS_OF_OWN, add_time=TIME)
+
+
+LISTS = {"functions": LIST, "own functions": BATCH_FUNCTIONS, "merchants": MERCHANTS}
+"""The endpoint of each list."""
+
+
+class Records(logging.Handler):
+    """Stores what the package logs, as a handler formats it."""
+
+    def __init__(self):
+        super().__init__(logging.DEBUG)
+        self.records = []
+
+    def emit(self, record):
+        self.records.append(record)
+
+
+@attrs.frozen
+class Result:
+    """What a user got from a door."""
+
+    value: object
+    error: TcbError | None
+    received: list[str]
+    is_doubted: bool
+    shown: list[str]  # by the library, a command, a trace or a file
+    err: str
+    log: list[logging.LogRecord]
+    waits: list[float]  # seconds
+    requests: int
+
+
+async def visit(name, prepare=lambda _: None, **facts):
+    """Use a door with a server of its own; ``prepare`` makes the server misbehave."""
+    async with Emulator(max_page=PAGE) as emulator:
+        furnish(emulator)
+        prepare(emulator)
+        return await visit_at(emulator, name, **facts)
+
+
+async def visit_at(emulator, name, *, folder=None, resume=None):
+    """Use a door with a server that others may have used."""
+    clock, handler, logger = HandClock(), Records(), logging.getLogger("tcb_async")
+    before, value, level = sum(emulator.counts.values()), None, logger.level
+    with TemporaryDirectory() as temporary, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TcbClient, "__init__", with_timing(TcbClient.__init__, clock.timing))
+        use = Visit(emulator, Path(folder or temporary), clock, resume)
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
+        try:
+            value = await DOORS[name].use(use)
+        except TcbError as error:
+            use.error = error
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+    log = handler.records
+    warnings = [line.getMessage() for line in log if line.levelno == logging.WARNING]
+    return Result(
+        value,
+        use.error,
+        use.received,
+        is_doubted=use.is_doubted or any(MEANS_NO in warning for warning in warnings),
+        shown=[*use.shown, repr(value)],
+        err=use.err,
+        log=log,
+        waits=clock.waits,
+        requests=sum(emulator.counts.values()) - before,
+    )
+
+
+def with_timing(make, timing):
+    """A constructor of clients, also of those that a command makes, whose waits a clock skips."""
+
+    @functools.wraps(make)
+    def make_with_timing(client, *args, **kwargs):
+        make(client, *args, **kwargs)
+        client._transport.timing = timing
+
+    return make_with_timing
+
+
+@pytest.fixture
+def issued(monkeypatch):
+    """Every token that an emulator issues, and the other secrets."""
+    secrets, issue = [SECRET, TICKET], AccessTokens.issue
+
+    def note(tokens, *args, **kwargs):
+        secrets.append(issue(tokens, *args, **kwargs))
+        return secrets[-1]
+
+    monkeypatch.setattr(AccessTokens, "issue", note)
+    return secrets
+
+
+# The table
+
+
+def cells(law):
+    """The doors to which a law applies, for parametrization; a broken cell must fail."""
+    return [
+        pytest.param(
+            name,
+            marks=[pytest.mark.xfail(reason=f"issue {BROKEN[law, name]}", strict=True)]
+            if (law, name) in BROKEN
+            else [],
+        )
+        for name, each in DOORS.items()
+        if law not in each.exempt
+    ]
+
+
+def table():
+    """The doors and laws as Markdown: T is tested, X is broken, a number is the reason why not."""
+    reasons = {}
+    lines = [f"| door | {' | '.join(LAWS)} |", "| --- |" + " --- |" * len(LAWS)]
+    for name, each in DOORS.items():
+        shown = []
+        for law in LAWS:
+            if reason := each.exempt.get(law):
+                shown.append(str(reasons.setdefault(reason, len(reasons) + 1)))
+            else:
+                issue = BROKEN.get((law, name))
+                shown.append("T" if issue is None else f"X (issue {issue})")
+        lines.append(f"| {name} | {' | '.join(shown)} |")
+    return "\n".join([*lines, "", *(f"{number}. {reason}" for reason, number in reasons.items())])
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table() + "\n")

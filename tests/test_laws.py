@@ -1,0 +1,659 @@
+"""What holds for every way into the library: one test a law, over the table of doors.
+
+The table is `tests/support/doors.py`; ``python tests/support/doors.py`` prints which law is tested
+at which door, and the reason where it is not.
+"""
+
+import asyncio
+import importlib
+import inspect
+import itertools
+import json
+import math
+import pkgutil
+from functools import partial
+
+import pytest
+from aiohttp import web
+from constants import APPID, ENV, LIST, PLATFORM
+from doors import (
+    BROKEN,
+    DOORS,
+    FUNCTIONS,
+    LAWS,
+    LISTS,
+    NOT_DOORS,
+    OWN,
+    SECRET,
+    cells,
+    furnish,
+    issued,
+    table,
+    visit,
+    visit_at,
+)
+from leaks import no_leaks
+from planted_secrets import PLANTED
+from secret_leaks import shown_by
+from terminal import run
+
+import tcb_async
+from tcb_async import (
+    Account,
+    AccountListing,
+    ClientClosedError,
+    ClientOptions,
+    CloudFunction,
+    ConfigurationError,
+    Inventory,
+    TcbClient,
+    TcbError,
+    WalkOptions,
+    list_account,
+    platform_accounts,
+)
+from tcb_async.cli.app import COMMANDS, app
+from tcb_async.compare import compare, read_functions
+from tcb_async.emulator import Emulator, Fault
+from tcb_async.inventory import InventoryStore
+from tcb_async.pagination import Pager
+from tcb_async.tokens import ComponentToken
+
+pytestmark = pytest.mark.usefixtures(issued.__name__)
+TOKENS = "/cgi-bin/"  # the endpoints of tokens begin with this
+
+
+def positions(first=3):
+    """The requests to disturb: the first three in the default run, all others at night."""
+    rest = pytest.param(range(first, 40), marks=pytest.mark.slow, id="later")
+    return pytest.mark.parametrize("numbers", [pytest.param(range(first), id="first"), rest])
+
+
+def at(number, fault, *, except_tokens=False):
+    """Make a server send a fault as its reply to one request, counted from 0."""
+
+    def prepare(emulator):
+        numbers = itertools.count()
+
+        def is_due(request):
+            if except_tokens and request.path.startswith(TOKENS):
+                return False
+            return next(numbers) == number
+
+        emulator.script(itertools.repeat(fault), when=is_due)
+
+    return prepare
+
+
+def test_every_way_in_is_a_door_or_is_listed():
+    modules = [
+        importlib.import_module(f"tcb_async.{each.name}")
+        for each in pkgutil.iter_modules(tcb_async.__path__)
+        if not each.name.startswith("_")
+    ]
+    public = {
+        name
+        for module in (tcb_async, *modules)
+        for name in getattr(module, "__all__", ())
+        if not is_error(getattr(module, name))
+    }
+    methods = {f"TcbClient.{name}" for name in vars(TcbClient) if not name.startswith("_")}
+    commands = {f"$ {name}" for name in COMMANDS}
+    listed = {*DOORS}.union(*NOT_DOORS.values())
+
+    assert public | methods | commands == listed - {"fastapi"}
+    assert not {law for each in DOORS.values() for law in each.exempt} - {*LAWS}
+    assert {law for law, _ in BROKEN} <= {*LAWS}
+
+
+def is_error(value):
+    return isinstance(value, type) and issubclass(value, TcbError)
+
+
+def test_every_cell_is_tested_or_has_a_reason():
+    rows = table().splitlines()
+
+    assert len(LAWS) * len(DOORS) == sum(line.count("|") - 2 for line in rows[2 : 2 + len(DOORS)])
+
+
+# Complete
+
+
+class FunctionsOf:
+    """The list of functions of an environment, as a test changes it."""
+
+    def __init__(self, emulator, env):
+        self.emulator, self.env = emulator, env
+
+    @property
+    def names(self):
+        return [row.name for row in self.emulator.functions(self.env)]
+
+    def remove(self, name):
+        self.emulator.delete(self.env, name)
+
+    def add(self, index):
+        self.emulator.deploy(self.env, index=index)
+
+
+class Merchants:
+    """The list of merchants, to whose end new ones are added."""
+
+    def __init__(self, emulator):
+        self.emulator, self.numbers = emulator, itertools.count()
+        for index in range(FUNCTIONS):
+            self.add(index)
+
+    @property
+    def names(self):
+        return list(self.emulator.authorizers(PLATFORM))
+
+    def remove(self, name):
+        self.emulator.remove_authorizer(PLATFORM, name)
+
+    def add(self, index):  # noqa: ARG002 - WeChat appends new merchants
+        self.emulator.add_authorizer(PLATFORM, f"wxnew{next(self.numbers):012}")
+
+
+def roll(rows):
+    """The oldest five are replaced by five new ones."""
+    for name in rows.names[:5]:
+        rows.remove(name)
+    for _ in range(5):
+        rows.add(len(rows.names))
+
+
+def grow(rows):
+    """The first is replaced by six new ones."""
+    rows.remove(rows.names[0])
+    for _ in range(6):
+        rows.add(0)
+
+
+def replace_one(rows):
+    rows.remove(rows.names[0])
+    rows.add(len(rows.names) // 2)
+
+
+MADE = {
+    "functions": lambda emulator: FunctionsOf(emulator, ENV),
+    "own functions": lambda emulator: FunctionsOf(emulator, OWN),
+    "merchants": Merchants,
+}
+
+
+@pytest.mark.parametrize("name", cells("complete"))
+async def test_a_result_is_a_state_of_the_list(name):
+    reads = DOORS[name].reads
+    unsaid = []
+    for change, every in itertools.product((roll, grow, replace_one), (1, 2)):
+        states = []
+
+        def prepare(emulator, change=change, every=every, states=states):
+            rows, numbers = MADE[reads](emulator), itertools.count(1)
+            states.append({*rows.names})
+
+            @emulator.on_request
+            def change_the_list(request):
+                is_last = len(states) > 200  # who waits for a settled list gets one
+                if request.path == LISTS[reads] and next(numbers) % every == 0 and not is_last:
+                    change(rows)
+                    states.append({*rows.names})
+
+        result = await visit(name, prepare)
+        rows = result.value[1] if name.startswith("$") else result.value
+        is_said = result.error is not None or result.is_doubted
+        if not is_said and rows != "" and {*rows} not in states:
+            unsaid.append((change.__name__, every))
+    assert unsaid == []
+
+
+# Resume
+
+
+@positions()
+@pytest.mark.parametrize("name", cells("resume"))
+async def test_the_rest_of_a_failed_use_can_be_had(name, numbers, tmp_path):
+    whole = await visit(name)
+    broken = {}
+    for number in numbers[: whole.requests]:
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        async with Emulator(max_page=20) as emulator:
+            furnish(emulator)
+            at(number, Fault.errcode(48001))(emulator)
+            failed = await visit_at(emulator, name, folder=folder)
+            assert failed.error is not None
+            resume = failed.error.cursor if DOORS[name].fails_with == "cursor" else None
+            rest = await visit_at(emulator, name, folder=folder, resume=resume)
+        if failed.received + rest.value != whole.value:
+            broken[number] = failed.received, rest.value
+    assert broken == {}
+
+
+# One fault
+
+TRANSIENT = {
+    "-1": Fault.errcode(-1),
+    "45011": Fault.errcode(45011),
+    "502": Fault.status(502),
+    "429": Fault.status(429),
+    "reset": Fault.reset(),
+    "truncated": Fault.truncated(),
+    "40001": Fault.errcode(40001),
+}
+
+
+@positions()
+@pytest.mark.parametrize("name", cells("one fault"))
+async def test_one_transient_fault_changes_no_result(name, numbers):
+    whole = await visit(name)
+    broken = {}
+    for number, fault in itertools.product(numbers[: whole.requests], TRANSIENT):
+        # For the endpoints of tokens, 40001 means a wrong appsecret.
+        prepare = at(number, TRANSIENT[fault], except_tokens=fault == "40001")
+        result = await visit(name, prepare)
+        if result.value != whole.value or repr(result.error) != repr(whole.error):
+            broken[number, fault] = repr(result.error or result.value)
+    assert broken == {}
+
+
+# Bounded
+
+
+def always(fault):
+    return lambda emulator: emulator.script(itertools.repeat(fault))
+
+
+def later(fault):
+    """After the token and one page."""
+    ok = [Fault.ok()] * 2
+    return lambda emulator: emulator.script(itertools.chain(ok, itertools.repeat(fault)))
+
+
+def replies_with(change):
+    """Change the rows and the total of each list of functions."""
+
+    def prepare(emulator):
+        @emulator.on_reply
+        def change_reply(_, reply):
+            if reply.get("functions"):
+                change(reply)
+
+    return prepare
+
+
+def grow_by_one(emulator):
+    emulator.on_request(lambda request: request.path == LIST and emulator.deploy(ENV))
+
+
+RETRY_AFTER = 30
+HOSTILE = {
+    "always -1": always(Fault.errcode(-1)),
+    "always 45011": always(Fault.errcode(45011)),
+    "always 502": always(Fault.status(502)),
+    "later -1": later(Fault.errcode(-1)),
+    "later 45011": later(Fault.errcode(45011)),
+    "later 502": later(Fault.status(502)),
+    "later 40001": later(Fault.errcode(40001)),
+    "Retry-After": later(Fault.status(503, headers={"Retry-After": str(RETRY_AFTER)})),
+    "the list grows": grow_by_one,
+    "pages of 2": replies_with(lambda reply: reply.update(functions=reply["functions"][:2])),
+    "empty pages": replies_with(lambda reply: reply.update(functions=[])),
+    "a huge total": replies_with(lambda reply: reply.update(total_count=10**12)),
+}
+
+
+@pytest.mark.parametrize("name", cells("bounded"))
+async def test_requests_and_time_are_limited(name):
+    unlimited = {}
+    for server, prepare in HOSTILE.items():
+        result = await visit(name, prepare)
+        seconds = sum(result.waits)
+        is_impatient = server == "Retry-After" and any(
+            0 < wait < RETRY_AFTER for wait in result.waits
+        )
+        if result.requests > 200 or seconds > 300 or is_impatient:
+            unlimited[server] = result.requests, seconds, result.waits
+    assert unlimited == {}
+
+
+# Secrets
+
+
+def says_back(status, text):
+    """A reply that contains the request: its query with the token, and its body."""
+
+    async def send(exchange):
+        body = (await exchange.request.read()).decode(errors="replace")
+        said = f"{exchange.request.path_qs} {body}"
+        reply = text(said)
+        return exchange.send(
+            web.Response(status=status, body=reply.encode(), content_type="text/html")
+        )
+
+    return Fault("says back", send)
+
+
+def as_errmsg(errcode):
+    return lambda said: json.dumps({"errcode": errcode, "errmsg": said})
+
+
+INDISCREET = {
+    "an errmsg": says_back(200, as_errmsg(48001)),
+    "a transient errmsg": says_back(200, as_errmsg(-1)),
+    "a refused token": says_back(200, as_errmsg(40001)),
+    "a page": says_back(200, lambda said: f"<html>{said}</html>"),
+    "an error page": says_back(502, lambda said: f"<html>{said}</html>"),
+    "a row": says_back(
+        200,
+        lambda said: json.dumps({"total_count": said, "functions": [{"name": said, "status": 5}]}),
+    ),
+    "half a reply": says_back(200, lambda said: json.dumps({"errcode": 0, "errmsg": said})[:-1]),
+}
+
+
+@pytest.mark.parametrize("name", cells("secrets"))
+async def test_no_output_contains_a_secret(name, issued):
+    leaks = {}
+    for number, fault in itertools.product((0, 1), INDISCREET):
+        result = await visit(name, at(number, INDISCREET[fault]))
+        if found := leaked(issued, result):
+            leaks[number, fault] = found
+    assert leaks == {}
+
+
+def leaked(secrets, result):
+    """The texts that show 20 characters of a secret."""
+    pieces = {secret[at : at + 10] for secret in secrets for at in range(0, len(secret) - 9, 10)}
+    shown = [
+        *result.shown,
+        *(text for line in result.log for text in (line.getMessage(), repr(vars(line)))),
+    ]
+    if result.error is not None:
+        shown += shown_by(result.error)
+    return [text for text in shown if any(piece in text for piece in pieces)]
+
+
+def options_of(command):
+    """The options of a command, by which a value may be given."""
+    return [
+        argument.name
+        for argument in app[command].assemble_argument_collection()
+        if argument.name.startswith("--") and argument.hint is not bool
+    ]
+
+
+@pytest.mark.parametrize("secret", [PLANTED.texts["token of 136"], SECRET], ids=len)
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+async def test_no_secret_in_the_wrong_place_is_shown(command, secret):
+    words = [command] if command else []
+    typed = [[*words, secret], [*words, ENV, secret], [*words, f"--{secret}"], [secret, *words]]
+    if command:
+        typed += [[command, option, secret] for option in options_of(command)]
+        typed += [[command, ENV, option, secret] for option in options_of(command)]
+    shown = {}
+    async with Emulator() as emulator:
+        variables = {"TCB_BASE_URL": emulator.url, "TCB_ACCESS_TOKEN": emulator.token}
+        for arguments in typed:
+            ended = await run(*arguments, env=variables)
+            said = (ended.out + ended.err).lower()
+            if any(secret[at : at + 10].lower() in said for at in range(0, len(secret) - 9, 10)):
+                shown[" ".join(arguments).replace(secret, "SECRET")] = ended.err
+    assert shown == {}
+
+
+# Cancelled
+
+
+@positions()
+@pytest.mark.parametrize("name", cells("cancelled"))
+async def test_a_cancellation_leaves_nothing(name, numbers):
+    requests = (await visit(name)).requests
+    for number in numbers[:requests]:
+        async with no_leaks():
+            tasks = []
+
+            def prepare(emulator, number=number, tasks=tasks):
+                arrivals = itertools.count()
+                emulator.on_request(lambda _: next(arrivals) == number and tasks[0].cancel())
+
+            tasks.append(asyncio.ensure_future(visit(name, prepare)))
+            await asyncio.wait(tasks)
+            assert tasks[0].cancelled()
+
+
+# Text
+
+PLAIN = "plain"
+NASTY = "=1+1\r\n12:00 tcb-async: ERROR \x1b[31m,\u2028<b>|`"
+
+
+def deploy_named(text):
+    def prepare(emulator):
+        for env in (ENV, OWN):
+            emulator.deploy(env, name=text, runtime=text, index=0)
+
+    return prepare
+
+
+SAYS = {
+    "a row": deploy_named,
+    "an error": lambda text: always(Fault.errcode(48001, text)),
+    "a transient error": lambda text: at(1, Fault.errcode(-1, text)),
+}
+
+
+@pytest.mark.parametrize("name", cells("text"))
+async def test_text_of_the_server_stays_in_its_line(name):
+    for prepare in SAYS.values():
+        plain, nasty = await visit(name, prepare(PLAIN)), await visit(name, prepare(NASTY))
+
+        assert nasty.value == spoil(plain.value)
+        lines = [line.getMessage() for line in nasty.log]
+        assert [line for line in lines if not line.isprintable()] == []
+        assert nasty.error is None or str(nasty.error).isprintable()
+        assert nasty.err.replace("\n", "").isprintable()
+        assert nasty.err.count("\n") == plain.err.count("\n")
+
+
+def spoil(value):
+    """The same value with the text that the server sent instead."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(spoil, value))
+    return NASTY if value == PLAIN else value
+
+
+# Closed
+
+
+@pytest.mark.parametrize("name", cells("closed"))
+async def test_a_closed_client_is_refused(name, monkeypatch):
+    async def close_first(client):
+        await client.aclose()
+        return client
+
+    monkeypatch.setattr(TcbClient, "__aenter__", close_first)
+    result = await visit(name)
+
+    assert isinstance(result.error, ClientClosedError)
+    assert "make a new" in str(result.error)
+    assert result.requests == 0
+
+
+@pytest.mark.parametrize("name", cells("closed"))
+async def test_a_second_event_loop_is_refused(name, monkeypatch):
+    first = asyncio.get_running_loop()
+
+    def on_the_first_loop(work):
+        return asyncio.run_coroutine_threadsafe(work, first).result()
+
+    async def use_on_the_first_loop(client):
+        on_the_first_loop(client.get_token())
+        return client
+
+    async def close(client, *_):
+        on_the_first_loop(client.aclose())
+
+    monkeypatch.setattr(TcbClient, "__aenter__", use_on_the_first_loop)
+    monkeypatch.setattr(TcbClient, "__aexit__", close)
+    async with Emulator(max_page=20) as emulator:
+        furnish(emulator)
+        result = await asyncio.to_thread(asyncio.run, visit_at(emulator, name))
+
+        # A token that is cached needs no connection.
+        if name != "TcbClient.get_token":
+            assert isinstance(result.error, ClientClosedError)
+            assert "event loop" in str(result.error)
+        assert sum(emulator.counts.values()) == 1
+
+
+# Refused
+
+
+def run_sync(*_): ...
+
+
+async def run_async(*_): ...
+
+
+TEXTS = ["", " ", 5, None]
+NUMBERS = [0, -1, "20", 2.5, True, 10**400]
+SECONDS = [0, -1, math.nan, math.inf, "2", None, True]
+TRUTH = []  # of any value
+WRONG = {
+    "env": [*TEXTS, "test\n1", SECRET],
+    "name": ["", [], [""], 5],
+    "path": [*TEXTS, "tcb", "https://x/y", "/tcb/x?access_token=y"],
+    "body": [5, [1], {1: 2}, {"a": math.nan}, {"a": object()}],
+    "query": [5, {"a": 1}, {"access_token": "x"}],
+    "repeatable": TRUTH,
+    "limit": [*NUMBERS, None],
+    "offset": [-1, "20", 2.5, True, 10**400, None],
+    "interval": SECONDS,
+    "timeout": SECONDS,
+    "since": [5, "login", ["login"]],
+    "component_appid": ["", " ", 5],
+    "searchkey": ["", 5],
+    "page_size": [*NUMBERS, 1],
+    "max_items": [-1, "20", 2.5, True],
+    "concurrency": NUMBERS[:-1],
+    "on_drift": ["ignore", None, 5],
+    "resume": [5, "x"],
+    "on_progress": [5, run_async],
+    "token": ["", " ", 5, object(), TcbClient, run_sync],
+    "base_url": [*TEXTS, "x", "ftp://x", "http://example.com"],
+    "session": [5, "x"],
+    "retry": [5, None],
+    "allow_http": TRUTH,
+    "trust_env": TRUTH,
+    "max_reply_bytes": NUMBERS[:-1],
+    "ssl_context": [5],
+    "time_zone": [5, None, "Asia/Shanghai"],
+    "observer": [5],
+    "fetch": [5, None],
+    "identify": [5, None],
+    "value": [5, None],
+    "max_repairs": [-1, "1", 1.5],
+    "scope": [5, None],
+    "client": [None, "x", TcbClient],
+    "account": [None, "x"],
+    "again": [None, 5, "x", [5]],
+    "accounts": [None, 5, "x"],
+    "on_rotate": [None, 5, run_sync],
+    "found": [None, 5, "x"],
+    "expected": [None, 5, "x"],
+    "times": TRUTH,
+    "ignore": [None, 5, "status", ["x"], [[]]],
+    "run": ["x", 5, "2999-01-01"],
+    "source": [5, None],
+    "read_only": TRUTH,
+    "clock": TRUTH,
+}
+"""For each name of a parameter, values that are refused."""
+
+
+WRONG_FILES = ["", 5, None]
+
+
+def callables(name, client, store):
+    """What a user calls at a door, with the arguments that are right."""
+    right = {"env": ENV, "name": "login", "path": LIST, "token": "a-token"}
+    if name.startswith("TcbClient."):
+        call = getattr(client, name.removeprefix("TcbClient."))
+        return [(partial(call, token="a-token") if name.endswith("from_env") else call, right)]
+    account, functions = Account(APPID, "a-token"), [CloudFunction("login", "Active")]
+    right = {"client": client, "account": account, "accounts": [account], "on_rotate": run_async}
+    run = store.begin()
+    return {
+        "list_account": [(list_account, right)],
+        "Inventory": [(Inventory, right)],
+        "platform_accounts": [(platform_accounts, right)],
+        "Pager": [(Pager, {"fetch": run_async, "identify": run_sync})],
+        "compare": [
+            (compare, {"expected": functions, "found": functions}),
+            (read_functions, {}),
+        ],
+        "InventoryStore": [
+            (InventoryStore, {}),
+            (store.begin, {}),
+            (run.unfinished, right),
+            (run.save, {"found": AccountListing(account)}),
+        ],
+    }[name]
+
+
+def parameters_of(call):
+    """The names of the parameters, and of the keyword arguments."""
+    for parameter in inspect.signature(call).parameters.values():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            options = str(parameter.annotation)
+            if "Options" in options:
+                yield from (WalkOptions if "Walk" in options else ClientOptions).__annotations__
+        elif not parameter.name.startswith("_"):
+            yield parameter.name
+
+
+@pytest.mark.parametrize("name", cells("refused"))
+async def test_a_wrong_argument_is_refused_by_its_name(name, tmp_path):
+    accepted = []
+    async with Emulator() as emulator:
+        is_platforms = "authorizers" in name or name == "platform_accounts"
+        token = ComponentToken(PLATFORM, SECRET, ticket=run_async) if is_platforms else "a-token"
+        with InventoryStore(tmp_path / "i.sqlite") as store:
+            async with TcbClient(token, base_url=emulator.url) as client:
+                for call, right in callables(name, client, store):
+                    for parameter in parameters_of(call):
+                        is_file = parameter == "path" and not name.startswith("TcbClient")
+                        for value in WRONG_FILES if is_file else WRONG[parameter]:
+                            arguments = {**needed_by(call, right), parameter: value}
+                            if not await is_refused(call, arguments, parameter):
+                                accepted.append((str(call)[:60], parameter, repr(value)[:40]))
+        assert sum(emulator.counts.values()) == 0
+    assert accepted == []
+
+
+def needed_by(call, right):
+    names = [
+        each.name
+        for each in inspect.signature(call).parameters.values()
+        if each.default is inspect.Parameter.empty
+        and each.kind in {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+    ]
+    return {name: right.get(name) for name in names}
+
+
+async def is_refused(call, arguments, parameter):
+    try:
+        made = call(**arguments)
+        if inspect.isawaitable(made):
+            await made
+        elif hasattr(made, "__next__"):
+            next(made)
+    except ConfigurationError as error:
+        return parameter in str(error) and SECRET not in str(error)
+    except Exception:  # noqa: BLE001 - Python's own errors are no refusal
+        return False
+    if hasattr(made, "aclose"):
+        await made.aclose()
+    return False
