@@ -162,7 +162,8 @@ def check_items(name: str, value: Iterable[T], kind: type[T]) -> tuple[T, ...]:
 def check_path(path: Hidden[object]) -> str:
     """Return the path of an endpoint. It is wrapped: a token may have been put into it."""
     value = path.reveal()
-    shown, right = value, "must be a path such as '/tcb/listfunctions', without host and fragment"
+    shown = value
+    right = "must be a path such as '/tcb/listfunctions', without host and fragment"
     if isinstance(value, str):
         endpoint, question_mark, _ = value.partition("?")
         advice = "pass the query as query={'env': env}; the token is added"
@@ -227,7 +228,8 @@ def check_base_url(
         # yarl also checks the port and international names.
         host = parts.hostname if URL(base_url).host else None
     except ValueError:
-        parts, host = urlsplit(""), None
+        parts = urlsplit("")
+        host = None
     has_spaces = not base_url.isprintable() or " " in base_url
     if host is None or has_spaces or parts.scheme not in {"http", "https"}:
         shown = _show(hide_all_like_a_token(base_url))  # a token may have been put in its place

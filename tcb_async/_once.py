@@ -41,7 +41,8 @@ class IteratedOnce(ABC):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        generator, self._generator = self._generator, None
+        generator = self._generator
+        self._generator = None
         try:
             await self.aclose()
         finally:

@@ -17,10 +17,10 @@ from __future__ import annotations
 import hmac
 import re
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Generic, NoReturn, Self, SupportsIndex, TypeVar, cast
+from typing import AnyStr, Generic, NoReturn, Self, SupportsIndex, TypeVar, cast
 
 MASK = "[hidden]"
 
@@ -51,7 +51,7 @@ PIECE = 8
 word, and no secret; a shorter token or appsecret is hidden as a whole."""
 
 _BLOCK = 4  # characters: every piece contains a whole block that begins at a multiple of four
-_CHUNK = 2**14  # characters, a multiple of a block
+_CHUNK = 2**12  # blocks that are compared at a time
 
 _SECRET_KEY = re.compile("secret|token|ticket", re.IGNORECASE)
 
@@ -224,38 +224,45 @@ def hide_known(text: str, secrets: Collection[Secret]) -> str:
 
 
 def find_pieces(text: str, secrets: Collection[Secret]) -> set[str]:
-    """Find the parts of a text that are pieces of secrets, or whole short secrets."""
+    """Find the parts of a text that are pieces of secrets, or whole short secrets.
+
+    There may be much more of the secrets than of the text. So the blocks of the secrets are read as
+    numbers, which sets compare much faster than Python can slice.
+    """
     plain = _ESCAPED.sub(_unescape, text)
-    wholes = [secret.reveal() for secret in secrets]
+    wholes = [*dict.fromkeys(secret.reveal() for secret in secrets)]
     # A secret may look escaped itself. It was sent as it is, or was escaped once more.
     wholes += [_ESCAPED.sub(_unescape, each) for each in wholes if "%" in each or "\\" in each]
     found = {whole for whole in wholes if len(whole) < PIECE and whole in plain}
-    pieces = {plain[at : at + PIECE] for at in range(len(plain) - PIECE + 1)}
+    sought = {*_cut(plain, PIECE)}
+    blocks = _make_blocks([plain])
     joined = "\0".join(wholes)
-    for place in _find_blocks(joined, plain):
-        for start in range(max(0, place + _BLOCK - PIECE), place + 1):
-            piece = joined[start : start + PIECE]
-            if piece in pieces:
-                found.add(piece)
+    padded = _take_low_bytes(joined) + b"\0" * (-len(joined) % _BLOCK)
+    numbers = memoryview(padded).cast("I")
+    for first in range(0, len(numbers), _CHUNK):
+        chunk = numbers[first : first + _CHUNK]
+        if not sought or blocks.isdisjoint(chunk):
+            continue
+        starts = [_BLOCK * at for at, number in enumerate(chunk, first) if number in blocks]
+        # A set, since thousands of secrets may begin alike.
+        contexts = {joined[max(0, at + _BLOCK - PIECE) : at + PIECE] for at in starts}
+        known = {piece for context in contexts for piece in _cut(context, PIECE)} & sought
+        if known:
+            found |= known
+            sought -= known
+            blocks = _make_blocks(sought)
     return found - {""}
 
 
-def _find_blocks(secrets: str, text: str) -> Iterator[int]:
-    """Find the multiples of four where secrets have four characters that a text may have, too.
+def _make_blocks(texts: Iterable[str]) -> set[int]:
+    """Return the numbers of all blocks that texts contain."""
+    parts = {part for text in texts for part in _cut(_take_low_bytes(text), _BLOCK)}
+    return {int.from_bytes(part, sys.byteorder) for part in parts}
 
-    There may be much more of the secrets than of the text. So they are read as numbers of four
-    bytes, which sets compare much faster than Python can slice.
-    """
-    sought = _take_low_bytes(text)
-    starts = range(len(sought) - _BLOCK + 1)
-    blocks = {int.from_bytes(sought[at : at + _BLOCK], sys.byteorder) for at in starts}
-    searched = memoryview(_take_low_bytes(secrets) + b"\0" * (-len(secrets) % _BLOCK))
-    for first in range(0, len(searched), _CHUNK):
-        chunk = searched[first : first + _CHUNK].cast("I")
-        if not blocks.isdisjoint(chunk):
-            for number, block in enumerate(chunk):
-                if block in blocks:
-                    yield first + number * _BLOCK
+
+def _cut(text: AnyStr, length: int) -> list[AnyStr]:
+    """Return all parts of a text that have this length."""
+    return [text[at : at + length] for at in range(len(text) - length + 1)]
 
 
 def _take_low_bytes(text: str) -> bytes:

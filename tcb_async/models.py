@@ -40,7 +40,8 @@ class Value:
         """Describe the fields; pydantic calls this for a class that appears in a model."""
         from pydantic_core import core_schema  # noqa: PLC0415 - pydantic is installed
 
-        hints, fields = _get_hints(cls), _list_json_fields(cls)
+        hints = _get_hints(cls)
+        fields = _list_json_fields(cls)
         description = (cls.__doc__ or "").partition("\n")[0]
 
         def make_dict_schema(*, all_required: bool) -> CoreSchema:

@@ -171,7 +171,8 @@ class _AttemptSpan:
         )
 
     def __enter__(self) -> None:
-        instruments, attempt = self._instruments, self._attempt
+        instruments = self._instruments
+        attempt = self._attempt
         current = trace.set_span_in_context(self._span)
         self._token = context.attach(context.set_value(_NO_OTHER_HTTP_SPANS, True, current))  # noqa: FBT003 - OpenTelemetry's API
         instruments.active.add(1, self._common)

@@ -144,7 +144,8 @@ class SessionKeeper:
         loop = asyncio.get_running_loop()
         if getattr(self._session, "_loop", loop) is not loop:
             raise ClientClosedError(f"the session that was passed in {_OTHER_LOOP}")
-        self._loop, self._pid = loop, os.getpid()
+        self._loop = loop
+        self._pid = os.getpid()
 
     def _make_session(self) -> aiohttp.ClientSession:
         tls = True if self.ssl_context is None else self.ssl_context

@@ -260,7 +260,9 @@ def translate(  # noqa: PLR0913 - the error, and facts that it does not contain
 def _note(
     error: TransportError, *, dropped: bool = False, overload: bool = False
 ) -> TransportError:
-    error._dropped, error._overload = dropped, overload  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - for `tcb_async.retry`
+    # For `tcb_async.retry` alone: the attributes of an error that users see are facts for users.
+    error._dropped = dropped  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    error._overload = overload  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return error
 
 

@@ -159,7 +159,8 @@ class Transport:
     ) -> Awaitable[aiohttp.ClientResponse]:
         # The pool's key includes `server_hostname`: with it, no pooled connection is found, and a
         # new one is opened. No later request would find this one, so the server must close it.
-        target, is_callers = request.target, self._keeper.is_callers_session
+        target = request.target
+        is_callers = self._keeper.is_callers_session
         # A new object for each request: Elastic's agent writes into it.
         headers = {**(HEADERS if is_callers else {})}
         if on_new_connection:

@@ -52,7 +52,8 @@ def choose_accounts(
         from tcb_async.cli import demo  # noqa: PLC0415 - the emulator
 
         return Service(demo.NAME, demo.NAME, "", demo.open_demo_merchants), None
-    url, resources = check_url(access), AsyncExitStack()
+    url = check_url(access)
+    resources = AsyncExitStack()
     store = open_redis(access.redis, resources)
     source, provider, known = _choose_source(access, file, app, store)
     client = partial(open_client, access, provider, resources)

@@ -57,7 +57,8 @@ def call_endpoint(
     """
     with run_command(verbose=access.verbose) as screen:
         _check_path(path)
-        arguments, fields = _read_query(query), _read_fields(body, access)
+        arguments = _read_query(query)
+        fields = _read_fields(body, access)
 
         async def work(client: TcbClient) -> None:
             reply = await client.call(path, fields, query=arguments, repeatable=repeatable)

@@ -119,7 +119,8 @@ def _format_differences(
     comparison: Comparison, output_format: Format, is_escaped: bool
 ) -> Iterator[bytes]:
     """Format differences one by one: all of thousands of accounts may not fit into memory."""
-    rows, has_accounts = comparison.differences(), comparison.side.run is not None
+    rows = comparison.differences()
+    has_accounts = comparison.side.run is not None
     if output_format == TABLE:
         return _format_lines(rows, has_accounts)
     accounts = ("appid", "env") if has_accounts else ()
@@ -133,10 +134,8 @@ def _format_lines(rows: Iterable[dict[str, object]], has_accounts: bool) -> Iter
         if has_accounts:
             yield f"{appid} {env or '(no environment)'}\n".encode()
         for row in group:
-            name, details = (
-                escape_unprintable(str(row["name"])),
-                escape_unprintable(str(row["what"])),
-            )
+            name = escape_unprintable(str(row["name"]))
+            details = escape_unprintable(str(row["what"]))
             yield f"{indent}{row['kind']:8}  {name:24}  {details}".rstrip().encode() + b"\n"
 
 

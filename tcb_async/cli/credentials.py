@@ -160,7 +160,8 @@ def _choose_token(access: Credentials, resources: AsyncExitStack) -> tuple[str, 
     """
     if (path := access.token_file) is not None:
         return f"the token in {path}", _make_static_token(_read_token(path))
-    token, appsecret = read_variable(ACCESS_TOKEN), read_variable(SECRET)
+    token = read_variable(ACCESS_TOKEN)
+    appsecret = read_variable(SECRET)
     if not access.appid and token is not None:
         return f"the token in {ACCESS_TOKEN}", StaticToken(
             check_secret(ACCESS_TOKEN, token), advice=advise_on_variable(token)

@@ -22,7 +22,8 @@ ENV = DEMO_ENV
 NAME = "the demonstration"
 PENDING_FUNCTION = "webhookRelay"
 CHANGING_ENV = "live-777bb9"
-_STEADY, _OVER_QUOTA = ("test-777bb9", "prod-1a2b3c"), "quota-777bb9"
+_STEADY = ("test-777bb9", "prod-1a2b3c")
+_OVER_QUOTA = "quota-777bb9"
 _REFUSED = {"busy-777bb9": -1, "denied-777bb9": 48001}
 
 
@@ -51,7 +52,8 @@ async def open_demo(
 @asynccontextmanager
 async def open_demo_merchants(concurrency: int) -> AsyncGenerator[TcbClient]:
     """Open the demonstration's platform, which is busy at first."""
-    appid, secret = "wx00112233445566aa", secrets.token_hex(16)
+    appid = "wx00112233445566aa"
+    secret = secrets.token_hex(16)
     async with Emulator(latency=0.02) as emulator:
         ticket = emulator.add_component(appid, secret)
         emulator.add_demo_merchants(appid)

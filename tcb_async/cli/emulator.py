@@ -27,8 +27,11 @@ if TYPE_CHECKING:
     from tcb_async.emulator import Emulator
 
 _ENV = "test-777bb9"
-_APPID, _MERCHANT, _PLATFORM = "wx0123456789abcdef", "wxfedcba9876543210", "wx00112233445566aa"
-_TOP_PORT, _BUSY_RATE = 65535, 0.2
+_APPID = "wx0123456789abcdef"
+_MERCHANT = "wxfedcba9876543210"
+_PLATFORM = "wx00112233445566aa"
+_TOP_PORT = 65535
+_BUSY_RATE = 0.2
 
 emulator_command: App = App(
     name="emulator",
@@ -84,7 +87,8 @@ def run_emulator(
 
         server = tcb_async.Emulator.demo(port=port) if demo else tcb_async.Emulator(port=port)
         if latency is not None:
-            server.latency, server.jitter = latency, 0.0
+            server.latency = latency
+            server.jitter = 0.0
         if busy:
             server.busy_rate = _BUSY_RATE
         settings = add_app(server)

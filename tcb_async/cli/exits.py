@@ -96,20 +96,26 @@ def handle_errors(screen: Screen) -> Generator[None]:
     except CycloptsError:
         raise
     except BrokenPipeError:  # the reader, such as `head`, has read enough
-        code, message = DONE, ""
+        code = DONE
+        message = ""
     except KeyboardInterrupt:
-        code, message = INTERRUPTED, "interrupted"
+        code = INTERRUPTED
+        message = "interrupted"
     except Terminated:
-        code, message = TERMINATED, "terminated"
+        code = TERMINATED
+        message = "terminated"
     except TcbError as error:
-        code, message = exit_code(error), describe_error(error)
+        code = exit_code(error)
+        message = describe_error(error)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        code, message = CONFIGURATION, f"{where}{error.strerror or type(error).__name__}"
+        code = CONFIGURATION
+        message = f"{where}{error.strerror or type(error).__name__}"
     except Exception as error:  # noqa: BLE001 - the edge of the process: no traceback for users
         _log.debug("a bug", exc_info=True)
         kind = type(error).__name__
-        code, message = BUG, f"a bug in tcb-async ({kind}): run it with --verbose, and report it"
+        code = BUG
+        message = f"a bug in tcb-async ({kind}): run it with --verbose, and report it"
     else:
         return
     if message:

@@ -74,7 +74,8 @@ def list_functions(
         output: Write a file, which appears when it is complete. - is stdout.
     """
     with run_command(verbose=access.verbose) as screen:
-        service, target = choose_service(env, access), output_path(output)
+        service = choose_service(env, access)
+        target = output_path(output)
         name = output_format or (target and choose_format(target, _PLAIN, _ADVICE)) or TABLE
 
         # Filters and the order are applied here: with them, the first rows are not enough.
@@ -113,7 +114,8 @@ def list_functions(
 
 
 def _summarize(walk: FunctionPager, env: str, listed: int, seconds: float) -> str:
-    stats, total = walk.stats, max(listed, walk.total or 0)
+    stats = walk.stats
+    total = max(listed, walk.total or 0)
     facts = [plural(stats.requests, "request")]
     if stats.retries:
         facts.append(plural(stats.retries, "retry", "retries"))

@@ -88,7 +88,8 @@ class Screen:
 
     @contextlib.contextmanager
     def show_log(self, level: int) -> Generator[None]:
-        logger, handler = logging.getLogger("tcb_async"), _LogOnScreen(self)
+        logger = logging.getLogger("tcb_async")
+        handler = _LogOnScreen(self)
         previous_level = logger.level
         logger.addHandler(handler)
         logger.setLevel(level)
@@ -119,7 +120,8 @@ def flush() -> None:
             stream.flush()
         except OSError:
             with contextlib.suppress(io.UnsupportedOperation):
-                number, devnull = stream.fileno(), os.open(os.devnull, os.O_WRONLY)
+                number = stream.fileno()
+                devnull = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(devnull, number)
                 os.close(devnull)
 

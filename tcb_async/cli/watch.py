@@ -93,10 +93,8 @@ def _format_line(change: FunctionChange, output_format: WatchFormat, is_escaped:
         functions = {"before": change.before, "after": change.after}
         row = {"time": now, "change": change.kind, "name": change.name, **functions}
         return FORMATS["ndjson"](tuple(row), is_escaped).row(row)
-    name, details = (
-        escape_unprintable(change.name),
-        escape_unprintable(describe_change(change.before, change.after)),
-    )
+    name = escape_unprintable(change.name)
+    details = escape_unprintable(describe_change(change.before, change.after))
     return f"{now} {change.kind} {name} {details}\n".encode()
 
 
@@ -145,7 +143,8 @@ def wait_for_functions(
                 raise CycloptsError(
                     f"ENV {env!r}: --demo has its own environment: name a function, or nothing"
                 )
-            env, names = None, (env or demo.PENDING_FUNCTION,)
+            names = (env or demo.PENDING_FUNCTION,)
+            env = None
         elif names and every:
             raise CycloptsError("NAME and --all: name the functions, or pass --all, not both")
         elif env is None or not (names or every):

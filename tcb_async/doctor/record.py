@@ -175,6 +175,7 @@ class Recorder(Transport):
             timeout=transport.timeout,
             max_reply_bytes=transport.max_reply_bytes,
             observer=transport.observer,
+            timing=transport.timing,
             base_url_setting=transport.base_url_setting,
             record=record,
         )

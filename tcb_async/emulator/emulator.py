@@ -34,7 +34,8 @@ _log = logging.getLogger("tcb_async.emulator")
 _log.addHandler(logging.NullHandler())
 _OWN_APPID = "wx0000000000000000"
 _MAX_RECORDED_REQUESTS = 10_000
-_NO_FAULT, _BUSY = Fault.ok(), Fault.errcode(wire.BUSY)
+_NO_FAULT = Fault.ok()
+_BUSY = Fault.errcode(wire.BUSY)
 _UNREADABLE = b"(a body that was too long or could not be decoded)"
 
 
@@ -225,7 +226,8 @@ class Emulator:
         if count < 0 or (name is not None and count != 1):
             raise ValueError(f"count={count!r}: must be 0 or more, and 1 with a name")
         with self._lock:
-            times, reasons = self._check_times(add_time, mod_time), tuple(status_reason)
+            times = self._check_times(add_time, mod_time)
+            reasons = tuple(status_reason)
             if env not in self._world.environments:
                 self.add_environment(env)
             environment = self._world.environments[env]

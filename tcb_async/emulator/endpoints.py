@@ -118,7 +118,8 @@ class Endpoints:
         component = self._authenticate_platform(call)
         body = call.read_json()
         # Not clamped like functions: WeChat refuses a page of merchants that is too long.
-        offset, count = get_count(body, "offset"), get_count(body, "count")
+        offset = get_count(body, "offset")
+        count = get_count(body, "count")
         if count > _MAX_AUTHORIZERS:
             raise Refused(wire.TOO_MANY_ROWS)
         page = [*component.authorizers.items()][offset : offset + count]
@@ -129,7 +130,8 @@ class Endpoints:
         owner = self._authenticate_account(call)
         body = call.read_json()
         env = get_text(body, "env")
-        limit, offset = get_count(body, "limit"), get_count(body, "offset")
+        limit = get_count(body, "limit")
+        offset = get_count(body, "offset")
         size = self._choose_page_size(limit)
         rows = self._find_environment(env, owner).functions
         return _encode_functions(len(rows), [row.wire for row in rows[offset : offset + size]])
@@ -138,7 +140,8 @@ class Endpoints:
         owner = self._authenticate_account(call, component=True)
         body = call.read_json()
         env = get_text(body, "env")
-        limit, offset = get_count(body, "limit", default=20), get_count(body, "offset", default=0)
+        limit = get_count(body, "limit", default=20)
+        offset = get_count(body, "offset", default=0)
         searchkey = get_text(body, "searchkey") if body.get("searchkey") else ""
         size = self._choose_page_size(limit)
         functions = self._find_environment(env, owner).functions
@@ -157,7 +160,8 @@ class Endpoints:
         owner = self._authenticate_account(call)
         body = call.read_json()
         env = get_text(body, "env")
-        limit, offset = get_count(body, "limit", default=10), get_count(body, "offset", default=0)
+        limit = get_count(body, "limit", default=10)
+        offset = get_count(body, "offset", default=0)
         names = self._find_environment(env, owner).collections
         return encode_reply(
             errcode=0,
@@ -170,7 +174,8 @@ class Endpoints:
         """Return the input of the function as its result."""
         owner = self._authenticate_account(call)
         body = call.read_json()
-        env, name = get_text(call.query, "env"), get_text(call.query, "name")
+        env = get_text(call.query, "env")
+        name = get_text(call.query, "name")
         if name not in {row.name for row in self._find_environment(env, owner).functions}:
             raise Refused(*wire.UNKNOWN_FUNCTION)
         return encode_reply(errcode=0, errmsg="ok", resp_data=json.dumps(body, ensure_ascii=False))
@@ -180,7 +185,8 @@ class Endpoints:
         return _encode_environments(self._world.list_infos(owner), for_platforms=True)
 
     def _choose_page_size(self, limit: int) -> int:
-        max_page, above_max_page = self._settings.max_page, self._settings.above_max_page
+        max_page = self._settings.max_page
+        above_max_page = self._settings.above_max_page
         if max_page is None or limit <= max_page:
             return limit
         if above_max_page == "refuse":

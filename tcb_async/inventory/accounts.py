@@ -59,14 +59,16 @@ class Account:
     ) -> None:
         # Not by converters: the frame of a generated __init__ would contain the token, and tools
         # that show tracebacks show its variables.
-        hidden_appid, hidden_token = Secret(appid), wrap(token)
+        hidden_appid = Secret(appid)
+        hidden_token = wrap(token)
         del appid, token
         fields = check_appid("appid", hidden_appid), as_provider(hidden_token), _check_envs(envs)
         self.__attrs_init__(*fields)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] - made by attrs
 
     def __repr__(self) -> str:
         # A traceback with locals shows an account after a refused argument: it has no fields yet.
-        appid, envs = getattr(self, "appid", None), getattr(self, "envs", None)
+        appid = getattr(self, "appid", None)
+        envs = getattr(self, "envs", None)
         return f"Account(appid={appid!r}, envs={envs!r})"
 
 

@@ -23,7 +23,9 @@ from tcb_async.exceptions import ConfigurationError
 _APPLICATION = 0x74636269  # "tcbi": identifies the file
 _VERSION = 5
 _VIEW = "CREATE VIEW IF NOT EXISTS"
-_WAL, _INDEX = "-wal", "-shm"  # the suffixes of the files that SQLite makes in WAL mode
+# The suffixes of the files that SQLite makes in WAL mode.
+_WAL = "-wal"
+_INDEX = "-shm"
 _LOCK_SECONDS = 10.0  # seconds to wait for a transaction of a different program
 
 

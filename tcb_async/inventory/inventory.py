@@ -268,13 +268,15 @@ class Inventory(IteratedOnce):
         return self._summary
 
     def _measure(self) -> None:
-        summary, (start, requests, retries) = self._summary, self._baseline
+        summary = self._summary
+        start, requests, retries = self._baseline
         summary.seconds = time.monotonic() - start
         summary.requests = self._transport.sent - requests
         summary.retries = self._transport.retried - retries
 
     def __repr__(self) -> str:
-        summary, state = self.summary, str(self._state)
+        summary = self.summary
+        state = str(self._state)
         counts = f"{summary.accounts} accounts, {summary.failed + summary.denied} without a listing"
         if state == "walking":
             state = f"{self._used} of {self._slots} slots in use"
@@ -353,7 +355,8 @@ class Inventory(IteratedOnce):
         try:
             with observer.fetching():
                 found = await self._list(account)
-            error, status = found.error, found.status
+            error = found.error
+            status = found.status
         except Exception as raised:
             error = raised
             raise

@@ -302,7 +302,10 @@ class InventoryStore:
             yield self._make_compared(row)
 
     def _make_compared(self, row: sqlite3.Row) -> ComparedEnvironment:
-        appid, env, previous, is_here = row["appid"], row["env"], row["previous"], row["is_here"]
+        appid = row["appid"]
+        env = row["env"]
+        previous = row["previous"]
+        is_here = row["is_here"]
         since: str | None = row["since"] if row["is_known"] else None
         movement: Literal["joined", "left", ""] = ""
         if since is not None and is_here != row["was_here"]:
@@ -413,7 +416,7 @@ class InventoryRun:
                 if each not in as_defined or each[0] in again
             ]
             omitted = sorted(appid for appid, *_ in planned if appid not in definitions)
-            for appid in {*again, *omitted, *complete.keys() & unfinished}:
+            for appid in (*complete.keys() & unfinished, *omitted):
                 self._discard(appid)
             if omitted:  # no longer the run that was finished
                 database.execute(
@@ -454,7 +457,8 @@ class InventoryRun:
             OSError: The file cannot be written.
         """
         check_instance("found", found, AccountListing, "as an inventory yields it")
-        appid, definition = found.account.appid, _format_definition(found.account)
+        appid = found.account.appid
+        definition = _format_definition(found.account)
         with self._database.transaction():
             last, last_definition = self._find_last_complete(appid)
             if last == self.run:
@@ -474,7 +478,8 @@ class InventoryRun:
             ConfigurationError: The file was damaged during the run.
             OSError: The file cannot be written.
         """
-        now, database = self._clock().isoformat(), self._database
+        now = self._clock().isoformat()
+        database = self._database
         # Checked in the transaction that marks the run, so that nothing can be written in between.
         with database.transaction():
             database.check()
@@ -513,7 +518,8 @@ class InventoryRun:
         self, appid: str, functions: Mapping[str, tuple[CloudFunction, ...]], last: str | None
     ) -> int:
         """Save the functions of an account; return their number."""
-        execute, execute_many = self._database.execute, self._database.execute_many
+        execute = self._database.execute
+        execute_many = self._database.execute_many
         rows = [_get_columns(env, each) for env, found in functions.items() for each in found]
         rows.sort(key=_IDENTITY)
         query = (
@@ -528,7 +534,8 @@ class InventoryRun:
             (self.run, appid, last),
         )
         if rows != known:
-            gone, new = set(known).difference(rows), set(rows).difference(known)
+            gone = set(known).difference(rows)
+            new = set(rows).difference(known)
             execute_many(
                 "UPDATE functions SET last_seen_run = ? "
                 "WHERE appid = ? AND env = ? AND name = ? AND last_seen_run = ?",

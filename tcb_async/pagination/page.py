@@ -78,7 +78,8 @@ class Page(Generic[T]):
 # are returned costs nothing if the next pages are planned for the expected length. So after a few
 # full pages, one page requests the maximum; after each further refusal, four times as many. The
 # full pages of concurrent walks add up, and one of these walks requests the maximum.
-LARGEST, FALLBACK = DEFAULT_FIRST_PAGE_SIZE, DEFAULT_PAGE_SIZE
+LARGEST = DEFAULT_FIRST_PAGE_SIZE
+FALLBACK = DEFAULT_PAGE_SIZE
 _FULL_PAGES = 3
 
 
@@ -179,7 +180,9 @@ class PageSize:
             self.refusals = 0
         if is_last:
             if rows > self.expected:  # the next page shows how many rows the server returns
-                self.expected, self.is_confirmed, self.is_learned = limit, False, True
+                self.expected = limit
+                self.is_confirmed = False
+                self.is_learned = True
             return True
         if rows == 1 and self.reduce(limit):
             return False
@@ -208,7 +211,8 @@ class PageSize:
         if rows != self.expected:
             if not self.is_learned:
                 self.max_outstanding = sys.maxsize
-            self.expected, self.is_learned = rows, True
+            self.expected = rows
+            self.is_learned = True
 
     def share(self) -> None:
         """Tell the concurrent and later walks what this walk has learned since the last call."""

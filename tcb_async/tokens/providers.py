@@ -144,7 +144,8 @@ class _AppToken(ManagedToken):
         random: Callable[[], float] = random.random,
     ) -> None:
         # If a caller swaps the two, the appid is the secret, and tracebacks show local variables.
-        secret, hidden_appid = Secret(secret), Secret(appid)
+        secret = Secret(secret)
+        hidden_appid = Secret(appid)
         del appid
         self._secret = check_secret("secret", secret)
         appid = check_appid("appid", hidden_appid)
@@ -182,7 +183,8 @@ class StableToken(_AppToken):
 
     async def force_refresh(self, api: TokenApi) -> None:
         """Replace the token: see `TcbClient.force_refresh_token`, which calls this method."""
-        token, now = self._get_token_at(api), self._store.clock()
+        token = self._get_token_at(api)
+        now = self._store.clock()
         before = token.forced_at
         since = now - before
         if 0 <= since < _FORCED_SECONDS:  # WeChat would reply without replacing the token
@@ -268,7 +270,8 @@ class ComponentToken(_AppToken):
         clock: Callable[[], float] = time.time,
         random: Callable[[], float] = random.random,
     ) -> None:
-        secret, hidden_appid = Secret(secret), Secret(component_appid)
+        secret = Secret(secret)
+        hidden_appid = Secret(component_appid)
         del component_appid  # as in `_AppToken`
         self._ticket = check_async("ticket", ticket)
         appid = check_appid("component_appid", hidden_appid)
@@ -333,7 +336,8 @@ class AuthorizerToken(ManagedToken):
         on_rotate: Callable[[str], Awaitable[object]],
         store: TokenStore | None = None,
     ) -> None:
-        refresh_token, hidden_appid = Secret(refresh_token), Secret(authorizer_appid)
+        refresh_token = Secret(refresh_token)
+        hidden_appid = Secret(authorizer_appid)
         del authorizer_appid  # as in `_AppToken`
         self._initial = check_secret("refresh_token", refresh_token)
         check_instance("component", component, ComponentToken, "one for all its merchants")
@@ -361,7 +365,8 @@ class AuthorizerToken(ManagedToken):
                 invalid.
         """
         check_instance("authorizer", authorizer, Authorizer, "from client.authorizers()")
-        appid, refresh_token = authorizer.authorizer_appid, authorizer.refresh_token
+        appid = authorizer.authorizer_appid
+        refresh_token = authorizer.refresh_token
         if refresh_token is None:
             raise ConfigurationError(
                 f"WeChat shows no refresh token for {appid}: use your saved refresh token, or have "
@@ -370,8 +375,10 @@ class AuthorizerToken(ManagedToken):
         return cls(component, appid, refresh_token, on_rotate=on_rotate, store=store)
 
     def _make_token(self, host: str) -> RefreshingToken:
-        store, saved = self._store, (self._on_rotate, self._initial)
-        key, refresh_key = self._make_key("authorizer", host), self._make_key("refresh", host)
+        store = self._store
+        saved = (self._on_rotate, self._initial)
+        key = self._make_key("authorizer", host)
+        refresh_key = self._make_key("refresh", host)
         rotating = RotatingToken(refresh_key, store, self._request_with, *saved)
         return RefreshingToken(key, store, rotating.request_token, rotating.save_unsaved)
 

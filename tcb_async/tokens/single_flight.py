@@ -48,7 +48,8 @@ class SingleFlight:
         """
         while True:
             task = self._get_running_task() or self._launch(api, work)
-            owner, was_alone = self._api, self._is_alone
+            owner = self._api
+            was_alone = self._is_alone
             error = await _wait_for_error(task)
             is_closed = isinstance(error, ClientClosedError)
             is_of_others = owner is not api if is_closed else was_alone
@@ -74,7 +75,9 @@ class SingleFlight:
 
     def _launch(self, api: TokenApi, work: Work) -> asyncio.Task[TcbError | None]:
         task = api.spawn(work(api))
-        self._task, self._api, self._is_alone = task, api, False
+        self._task = task
+        self._api = api
+        self._is_alone = False
         task.add_done_callback(self._forget)
         return task
 
@@ -104,7 +107,8 @@ async def call_user_code(call: Callable[[], Awaitable[Result]]) -> Result:
     # request is not this task's, and a new request without a `CancelledError` was swallowed.
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine runs in one
-    before, is_ours = task.cancelling(), False
+    before = task.cancelling()
+    is_ours = False
     try:
         return await call()
     except asyncio.CancelledError:

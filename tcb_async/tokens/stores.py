@@ -70,7 +70,8 @@ class MemoryStore:
         stored = 0 if slot.value is None else slot.value.version
         if stored >= value.version or slot.latest > value.version:
             return False
-        slot.value, slot.latest = value, value.version
+        slot.value = value
+        slot.latest = value.version
         return True
 
     async def delete_if(self, key: str, token: str | Secret) -> None:

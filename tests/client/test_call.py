@@ -476,9 +476,9 @@ async def give_appsecret():
 @pytest.mark.parametrize("token", [LIKE_AN_APPSECRET, LIKE_AN_APPSECRET.upper(), give_appsecret])
 async def test_appsecret_in_place_of_a_token_is_named(emulator, token):
     async with TcbClient(token, base_url=emulator.url) as client:
-        for call in (client.call(LIST), client.count_functions(ENV)):
+        for call in (lambda: client.call(LIST), lambda: client.count_functions(ENV)):
             with pytest.raises(TokenError, match=r"looks like an appsecret.*StableToken\(appid"):
-                await call
+                await call()
 
 
 async def test_gateways_own_token_may_have_the_form_of_an_appsecret(serve):
