@@ -95,10 +95,14 @@ def test_every_guide_has_a_chinese_page():
     assert guides - {english_of(page) for page in TRANSLATED} == set()
 
 
-def test_links_lead_to_the_page_in_chinese_if_there_is_one(chinese):
-    in_english = {english_of(page) for page in TRANSLATED} - {english_of(chinese)}
+@pytest.mark.parametrize(
+    "page", [*TRANSLATED, DOCS.parent / "README.zh-CN.md"], ids=lambda page: page.stem
+)
+def test_links_lead_to_the_page_in_chinese_if_there_is_one(page):
+    in_english = {english_of(each) for each in TRANSLATED}
+    own = {english_of(page)} if page in TRANSLATED else set()
 
-    assert in_english.intersection(links_of(chinese)) == set()
+    assert in_english.intersection(links_of(page)) - own == set()
 
 
 @pytest.mark.parametrize("parts", [headings_of, tables_of, drawings_of, blocks_of])
