@@ -20,13 +20,14 @@ import attrs
 import msgspec
 
 from tcb_async._arguments import check_file
+from tcb_async._fields import ComparedField
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.models import CloudFunction
 from tcb_async.watch import changes, index_by_name
 
 __all__ = ["Difference", "Field", "Functions", "KnownFields", "compare", "read_functions"]
 
-Field = Literal["status", "runtime", "add_time", "mod_time"]
+Field = ComparedField
 """A field that can be compared."""
 
 FIELDS: tuple[Field, ...] = get_args(Field)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError
 
+import tcb_async
 from tcb_async._arguments import CHINA_STANDARD_TIME
 from tcb_async.cli.account_sources import choose_accounts
 from tcb_async.cli.credentials import choose_service
@@ -20,7 +21,6 @@ from tcb_async.cli.options import Access, OutputFormat, Platform
 from tcb_async.cli.progress import UNSETTLED
 from tcb_async.errcodes import is_token_accepted
 from tcb_async.exceptions import ApiError, TcbError
-from tcb_async.watch import find_unsettled
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient
@@ -76,7 +76,7 @@ def list_merchants(*, output_format: OutputFormat = TABLE, access: Platform = Pl
         async def work(client: TcbClient) -> None:
             walk = client.authorizers()
             rows = await walk.collect()
-            with raise_afterwards(find_unsettled(walk.stats, None)):
+            with raise_afterwards(tcb_async.watch.find_unsettled(walk.stats, None)):
                 write_rows(screen, rows, _MERCHANT_COLUMNS, output_format, ("auth_time",))
                 if walk.stats.unsettled:
                     screen.say(UNSETTLED.format("merchants may have left"))

@@ -12,12 +12,12 @@ from urllib.parse import parse_qsl
 
 from cyclopts import App, CycloptsError, Parameter
 
+import tcb_async
 from tcb_async._redact import escape_unprintable
 from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.files import read_input
 from tcb_async.cli.options import Access
-from tcb_async.compare import make_object
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient
@@ -112,7 +112,7 @@ def _read_fields(body: str | None, access: Access) -> dict[str, Any]:
         raise CycloptsError("JSON, --token-file: only one of them can read stdin")
     text = read_input("-") if body == "-" else "{}" if body is None else body
     try:
-        fields: object = json.loads(text, object_pairs_hook=make_object)
+        fields: object = json.loads(text, object_pairs_hook=tcb_async.compare.make_object)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         fields = None
     except ValueError as error:  # a key that appears twice

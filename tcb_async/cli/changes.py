@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import attrs
 from cyclopts import App
 
+import tcb_async
 from tcb_async.cli.exits import DIFFERENT, DONE, MISSING, exit_afterwards, run_command
 from tcb_async.cli.formats import TABLE, write_rows
 from tcb_async.cli.options import OutputFormat, Verbose
 from tcb_async.cli.screen import Screen, plural
 from tcb_async.cli.sides import open_store
-from tcb_async.compare import describe_change
 
 if TYPE_CHECKING:
     from tcb_async.inventory.records import ComparedEnvironment
@@ -110,7 +110,7 @@ def show_changes(
             {
                 **attrs.asdict(each, recurse=False),
                 "name": each.name,
-                "what": describe_change(each.before, each.after),
+                "what": tcb_async.compare.describe_change(each.before, each.after),
             }
             for each in store.changes()
         ]

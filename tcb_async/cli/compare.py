@@ -10,19 +10,23 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from operator import itemgetter
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import attrs
 from cyclopts import App, Parameter, Token
 
+import tcb_async
+from tcb_async._fields import ComparedField
 from tcb_async._redact import escape_unprintable
 from tcb_async.cli import options
 from tcb_async.cli.exits import DIFFERENT, DONE, MISSING, exit_afterwards, run_command
 from tcb_async.cli.formats import FORMATS, TABLE, Format
 from tcb_async.cli.screen import Screen, plural
 from tcb_async.cli.sides import EXPECTED, FOUND, Side, read_sides
-from tcb_async.compare import Field, Functions, compare
 from tcb_async.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from tcb_async.compare import Functions
 
 
 @attrs.define
@@ -34,7 +38,7 @@ class Comparison:
     names: Sequence[str]
     ignores_extra: bool
     times: bool
-    ignore: Collection[Field]
+    ignore: Collection[ComparedField]
     environments: int = 0
     functions: int = 0
     appids: set[str | None] = attrs.field(factory=set[str | None])
@@ -52,7 +56,9 @@ class Comparison:
             self.environments += env is not None
             self.functions += len(expected.keys() | found.keys())
             self.appids.add(appid)
-            for each in compare(expected, found, times=self.times, ignore=self.ignore):
+            for each in tcb_async.compare.compare(
+                expected, found, times=self.times, ignore=self.ignore
+            ):
                 self.kinds[each.kind] += 1
                 self.differing_appids.add(appid)
                 difference = attrs.asdict(each, recurse=False)
@@ -175,7 +181,8 @@ def compare_sides(
     *,
     times: bool = False,
     ignore: Annotated[
-        list[Field] | None, Parameter(metavar="FIELD", converter=options.choose, show_choices=True)
+        list[ComparedField] | None,
+        Parameter(metavar="FIELD", converter=options.choose, show_choices=True),
     ] = None,
     ignore_extra: bool = False,
     name: options.NamePatterns = None,

@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import attrs
 from cyclopts import CycloptsError
@@ -39,11 +38,11 @@ from tcb_async._redact import Secret
 from tcb_async.cli import signals
 from tcb_async.cli.options import Connection, Credentials, Timeout
 from tcb_async.exceptions import ConfigurationError, TransportError
-from tcb_async.tokens import RedisStore, StableToken, TokenProvider, TokenStore
-from tcb_async.tokens.providers import StaticToken
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient
+    from tcb_async.tokens import TokenProvider, TokenStore
+    from tcb_async.tokens.providers import StaticToken
 
 _REDIS_URL = "TCB_REDIS_URL"
 _MAX_LENGTH = 4096  # characters: a wrong path may name a huge file
@@ -145,6 +144,8 @@ async def open_client(
         try:
             yield client
         except TransportError as error:
+            from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - it loads ssl
+
             url = urlsplit(access.base_url)
             has_proxy = url.scheme in getproxies() and not proxy_bypass(url.hostname or "")
             if error.status is None and has_proxy and not access.trust_env:
@@ -159,13 +160,12 @@ def _choose_token(access: Credentials, resources: AsyncExitStack) -> tuple[str, 
     a prompt.
     """
     if (path := access.token_file) is not None:
-        return f"the token in {path}", _make_static_token(_read_token(path))
+        return f"the token in {path}", _make_typed_token(_read_token(path))
     token = read_variable(ACCESS_TOKEN)
     appsecret = read_variable(SECRET)
     if not access.appid and token is not None:
-        return f"the token in {ACCESS_TOKEN}", StaticToken(
-            check_secret(ACCESS_TOKEN, token), advice=advise_on_variable(token)
-        )
+        checked = check_secret(ACCESS_TOKEN, token)
+        return f"the token in {ACCESS_TOKEN}", make_static_token(checked, advise_on_variable(token))
     if appid := read_appid(access.appid):
         if appsecret is not None:
             check_secret(SECRET, appsecret)
@@ -173,13 +173,20 @@ def _choose_token(access: Credentials, resources: AsyncExitStack) -> tuple[str, 
             appsecret = prompt_for_secret(f"Appsecret of {appid}", _NO_SECRET.format(appid=appid))
         store = open_redis(access.redis, resources)
         shared = "" if store is None else ", shared through Redis"
-        return f"app {appid}{shared}", StableToken(appid, appsecret, store=store)
+        return f"app {appid}{shared}", tcb_async.StableToken(appid, appsecret, store=store)
     error_message = _NO_TOKEN if appsecret is None else _NO_APPID
-    return "the typed token", _make_static_token(prompt_for_secret("Access token", error_message))
+    return "the typed token", _make_typed_token(prompt_for_secret("Access token", error_message))
 
 
-def _make_static_token(token: Secret) -> StaticToken:
-    return StaticToken(token, advice=_APPSECRET_ADVICE if is_like_an_appsecret(token) else "")
+def _make_typed_token(token: Secret) -> StaticToken:
+    return make_static_token(token, _APPSECRET_ADVICE if is_like_an_appsecret(token) else "")
+
+
+def make_static_token(token: str | Secret, advice: str = "") -> StaticToken:
+    """Make the provider of one token."""
+    from tcb_async.tokens.providers import StaticToken  # noqa: PLC0415 - --help does not need it
+
+    return StaticToken(token, advice=advice)
 
 
 def read_appid(option: str | None) -> str | None:
@@ -255,4 +262,4 @@ def open_redis(option: str | None, resources: AsyncExitStack) -> TokenStore | No
             f"--redis / {_REDIS_URL}: must be a URL such as redis://localhost:6379/0"
         ) from None
     resources.push_async_callback(redis.aclose)
-    return RedisStore(redis)
+    return tcb_async.tokens.RedisStore(redis)

@@ -5,29 +5,27 @@ Rule: `tcb_async.doctor` probes and judges. A report of a part of the checks is 
 
 from __future__ import annotations
 
-import asyncio
 import importlib.metadata
 import re
 import sys
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError
 from rich.table import Table
 from rich.text import Text
 
 import tcb_async
+from tcb_async._arguments import CHINA_STANDARD_TIME
 from tcb_async.cli.credentials import choose_service, find_redis_url
 from tcb_async.cli.exits import DIFFERENT, DONE, FAILED, exit_afterwards, run_command
 from tcb_async.cli.formats import format_rows
 from tcb_async.cli.options import FORMAT, Access, Env
 from tcb_async.cli.screen import Screen
-from tcb_async.client import TcbClient
-from tcb_async.doctor import Finding, Report
-from tcb_async.doctor.probes import examine
-from tcb_async.doctor.record import MAX_REQUESTS, Record
-from tcb_async.doctor.report import judge
-from tcb_async.models import CHINA_STANDARD_TIME
+
+if TYPE_CHECKING:
+    from tcb_async.client import TcbClient
+    from tcb_async.doctor import Finding, Report
 
 ReportFormat = Literal["table", "json", "markdown"]
 
@@ -69,6 +67,13 @@ def diagnose(
         if access.demo and env is not None:
             raise CycloptsError("ENV: leave it out: --demo has an environment of its own")
         service = choose_service(env, access, at_rest=True)
+
+        import asyncio  # noqa: PLC0415 - --help needs none of these
+
+        from tcb_async.doctor.probes import examine  # noqa: PLC0415
+        from tcb_async.doctor.record import MAX_REQUESTS, Record  # noqa: PLC0415
+        from tcb_async.doctor.report import judge  # noqa: PLC0415
+
         record = Record(service.env)
         is_token_shared = find_redis_url(access.redis) is not None
 

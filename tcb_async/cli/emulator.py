@@ -5,7 +5,6 @@ Rule: stdout has the settings of a client, stderr the log, which shows no token.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import secrets
@@ -162,6 +161,8 @@ async def _run_server(
             f"The emulator has {content}. Paste these lines into a second terminal, then try "
             f"`tcb-async list {envs[0]}`. Ctrl-C stops it."
         )
+        import asyncio  # noqa: PLC0415 - --help is faster
+
         await asyncio.Event().wait()
     finally:
         await server.stop()

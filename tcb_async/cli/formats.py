@@ -27,11 +27,11 @@ from rich.cells import cell_len, set_cell_size
 from rich.table import Table
 from rich.text import Text
 
+import tcb_async
+from tcb_async._fields import Field
 from tcb_async._redact import escape_unprintable
 from tcb_async.cli.screen import Screen
-from tcb_async.models import CloudFunction
 
-Field = Literal["name", "status", "runtime", "add_time", "mod_time"]
 FIELDS: tuple[Field, ...] = get_args(Field)
 Format = Literal["table", "json", "ndjson", "csv", "markdown"]
 TABLE: Format = "table"
@@ -158,7 +158,7 @@ def _get_value(row: object, column: str) -> Any:  # noqa: ANN401 - of every type
 def _to_json_value(value: Any) -> Any:  # noqa: ANN401 - a JSON value
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, CloudFunction):
+    if isinstance(value, tcb_async.CloudFunction):
         return {field: text or None for field, text in value.to_dict().items()}
     return value
 

@@ -6,7 +6,6 @@ has each account as soon as it is complete, so the same command resumes where th
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import logging
@@ -220,6 +219,8 @@ class InventoryJob:
                 )
                 self.missing = 1
                 return
+            import asyncio  # noqa: PLC0415 - --help is faster
+
             await asyncio.to_thread(begun.finish)  # so that the loop handles Ctrl-C
             progress = store.progress(begun.run)
             assert progress is not None  # noqa: S101 - the run was begun

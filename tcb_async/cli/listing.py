@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+import tcb_async
+from tcb_async._fields import Field
 from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import EXIT_CODES, raise_afterwards, run_command
 from tcb_async.cli.files import open_output, output_path
 from tcb_async.cli.formats import (
     FIELDS,
     TABLE,
-    Field,
     Format,
     choose_format,
     format_rows,
@@ -27,7 +28,6 @@ from tcb_async.cli.options import FORMAT, OUTPUT, Access, Env, FileOrStream, Qui
 from tcb_async.cli.progress import UNSETTLED, read_list
 from tcb_async.cli.screen import plural
 from tcb_async.cli.selection import Selection
-from tcb_async.watch import find_unsettled
 
 if TYPE_CHECKING:
     from tcb_async.client import FunctionPager, TcbClient
@@ -91,7 +91,7 @@ def list_functions(
             functions = selection.select(listed)
             # A walk that stops at the first N functions cannot settle: they are no list.
             is_list = max_items is None or len(listed) < max_items
-            error = find_unsettled(walk.stats, service.env) if is_list else None
+            error = tcb_async.watch.find_unsettled(walk.stats, service.env) if is_list else None
             if error is not None and target is not None:
                 raise error
             with raise_afterwards(error):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import attrs
 from cyclopts import Parameter, Token
 
 from tcb_async.cli.options import FUNCTIONS, NamePatterns, Patterns, choose, whole_number
-from tcb_async.models import CloudFunction
+
+if TYPE_CHECKING:
+    from tcb_async.models import CloudFunction
 
 Sort = Literal[
     "name", "status", "runtime", "add_time", "mod_time",

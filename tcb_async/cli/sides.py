@@ -12,23 +12,23 @@ import itertools
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
 from cyclopts import CycloptsError
 
+import tcb_async
 from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.files import read_input
 from tcb_async.cli.formats import STORES
 from tcb_async.cli.options import Access, Requests
 from tcb_async.cli.progress import read_list
 from tcb_async.cli.screen import Screen
-from tcb_async.compare import Functions, known_functions, parse_document
 from tcb_async.exceptions import ConfigurationError
-from tcb_async.watch import check_settled
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient
+    from tcb_async.compare import Functions
     from tcb_async.inventory import InventoryStore, StoredRun
 
 EXPECTED = (
@@ -70,7 +70,7 @@ def _choose_kinds(expected: str, found: str) -> dict[str, Kind]:
 
 def _read_documents(expected: str, found: str, kinds: Mapping[str, Kind]) -> dict[str, Functions]:
     documents = {
-        side: parse_document(read_input(side), "stdin" if side == "-" else side)
+        side: tcb_async.compare.parse_document(read_input(side), "stdin" if side == "-" else side)
         for side, kind in kinds.items()
         if kind == "document"
     }
@@ -84,7 +84,7 @@ def _read_documents(expected: str, found: str, kinds: Mapping[str, Kind]) -> dic
     return {side: document.functions for side, document in documents.items()}
 
 
-FunctionList = tuple[str | None, str | None, Functions]
+FunctionList: TypeAlias = "tuple[str | None, str | None, Functions]"
 """A complete list of functions: of an account of an inventory, and of an environment, if any."""
 
 
@@ -124,8 +124,8 @@ def _list_environments(
     async def work(client: TcbClient) -> None:
         for env in envs:
             walk, rows = await read_list(client, env, screen, page_size=requests.page_size)
-            check_settled(walk.stats, env)
-            lists[env] = known_functions(env, rows)
+            tcb_async.watch.check_settled(walk.stats, env)
+            lists[env] = tcb_async.compare.known_functions(env, rows)
 
     service = choose_service(None, access, needs_env=False, others=envs)
     service.run(work, requests.concurrency)
@@ -182,4 +182,4 @@ def _read_lists(store: InventoryStore, run: str) -> Iterator[FunctionList]:
         if not account.functions and not account.unavailable:  # WeChat refused no environment
             yield account.appid, None, {}
         for env, functions in account.functions.items():
-            yield account.appid, env, known_functions(env, functions)
+            yield account.appid, env, tcb_async.compare.known_functions(env, functions)

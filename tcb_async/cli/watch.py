@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 from rich.text import Text
 
+import tcb_async
 from tcb_async._arguments import (
     CHINA_STANDARD_TIME,
     DEFAULT_WAIT_INTERVAL,
@@ -26,8 +27,6 @@ from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import FORMATS
 from tcb_async.cli.options import FORMAT, Access, Credentials, Env, Seconds, seconds
 from tcb_async.cli.screen import Screen, plural
-from tcb_async.compare import describe_change
-from tcb_async.watch import collect_settled, list_first
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient
@@ -76,7 +75,9 @@ async def _show_changes(
     client: TcbClient, screen: Screen, env: str, interval: float, output_format: WatchFormat
 ) -> NoReturn:
     functions = [
-        *await list_first(lambda: collect_settled(client.functions(env), env), interval=interval)
+        *await tcb_async.watch.list_first(
+            lambda: tcb_async.watch.collect_settled(client.functions(env), env), interval=interval
+        )
     ]
     screen.say(
         f"{env}: {plural(len(functions), 'function')}; polling every {interval:g} s, until Ctrl-C"
@@ -94,7 +95,7 @@ def _format_line(change: FunctionChange, output_format: WatchFormat, is_escaped:
         row = {"time": now, "change": change.kind, "name": change.name, **functions}
         return FORMATS["ndjson"](tuple(row), is_escaped).row(row)
     name = escape_unprintable(change.name)
-    details = escape_unprintable(describe_change(change.before, change.after))
+    details = escape_unprintable(tcb_async.compare.describe_change(change.before, change.after))
     return f"{now} {change.kind} {name} {details}\n".encode()
 
 

@@ -1,0 +1,87 @@
+"""A file of accounts: one JSON object a line.
+
+Rule: an error names the line, and shows nothing of it.
+"""
+
+from __future__ import annotations
+
+from codecs import BOM_UTF8
+from collections.abc import Sequence
+from typing import NoReturn
+
+import msgspec
+from cyclopts import CycloptsError
+
+from tcb_async._redact import Hidden, Secret, decode_secret
+from tcb_async.cli.files import read_input
+from tcb_async.exceptions import ConfigurationError
+from tcb_async.inventory import Account
+from tcb_async.tokens import TokenProvider
+
+_NOT_UTF_8 = "it is not in UTF-8: save the file as UTF-8, not as Unicode (UTF-16) or ANSI (GBK)"
+
+
+class _Row(msgspec.Struct, forbid_unknown_fields=True):
+    appid: str
+    access_token: Secret
+    envs: list[str] | None = None
+
+
+def read_accounts(path: str) -> list[Account]:
+    """Read a file of accounts, one JSON object a line; ``-`` is stdin."""
+    text = Hidden(read_input(path))
+    accounts: list[Account] = []
+    line_numbers: dict[str, int] = {}
+    lines_by_token: dict[TokenProvider, list[int]] = {}
+    # A file may begin with a byte order mark: Notepad and PowerShell write one.
+    lines = map(Hidden, text.reveal().removeprefix(BOM_UTF8).split(b"\n"))
+    for number, line in enumerate(lines, start=1):
+        if not line.reveal().strip():
+            continue
+        account = _parse_account(path, number, line)
+        if (first := line_numbers.setdefault(account.appid, number)) != number:
+            raise CycloptsError(
+                f"--accounts {path}, line {number}: {account.appid} is in line {first} already: "
+                "write one line, with the envs of both"
+            )
+        accounts.append(account)
+        lines_by_token.setdefault(account.token, []).append(number)
+    if not accounts:
+        raise ConfigurationError(
+            f"--accounts {path}: the file contains no accounts: write one JSON object per line"
+        )
+    return [_refuse_shared(path, each, lines_by_token[each.token]) for each in accounts]
+
+
+def _refuse_shared(path: str, account: Account, lines: Sequence[int]) -> Account:
+    """Return an account that fails if several lines have its token: one would list another's."""
+    if len(lines) == 1:
+        return account
+    numbers = f"{', '.join(map(str, lines[:-1]))} and {lines[-1]}"
+
+    async def fail() -> NoReturn:
+        raise ConfigurationError(
+            f"{path}: lines {numbers} have the same access_token: write each account's own"
+        )
+
+    return Account(account.appid, fail, account.envs)
+
+
+def _parse_account(path: str, number: int, text: Hidden[bytes]) -> Account:
+    try:
+        row = msgspec.json.decode(text.reveal(), type=_Row, dec_hook=decode_secret)
+        if row.envs != []:
+            return Account(row.appid, row.access_token, row.envs)
+        reason = "envs is empty: name environments, or leave envs out to list all of them"
+    except ConfigurationError as error:
+        reason = error.message
+    except msgspec.ValidationError as error:  # it names types and fields, no values
+        reason = str(error)
+    except (msgspec.DecodeError, ValueError):
+        is_text = text.reveal().decode(errors="ignore").encode() == text.reveal()
+        reason = "it is not one complete JSON object" if is_text else _NOT_UTF_8
+    # Outside the `except` block, because the decoding error contains the line.
+    raise ConfigurationError(
+        f"{path}, line {number}: {reason}; a line is such as "
+        '{"appid": "wx0123456789abcdef", "access_token": "…"}'
+    )
