@@ -309,11 +309,21 @@ def _value(module: griffe.Module, text: str) -> str:
     return value if len(value) <= _LONGEST_DEFAULT else "…"
 
 
+def _resolve(name: griffe.ExprName) -> str | griffe.Expr:
+    """Return the value of a name that another module defines, or the name."""
+    found = name.parent.modules_collection[name.canonical_path]
+    found = found.final_target if isinstance(found, griffe.Alias) else found
+    value = found.value if isinstance(found, griffe.Attribute) else None
+    return name if value is None else value
+
+
 def _attribute(field: griffe.Attribute, name: str = "") -> str:
     text = name or field.name
     if field.annotation is not None:
         text += f": {field.annotation}"
     default = field.value
+    if isinstance(default, griffe.ExprName) and isinstance(field.parent, griffe.Module):
+        default = _resolve(default)  # a name for a type of another module
     if isinstance(default, griffe.ExprCall) and str(default.function) == "attrs.field":
         given = {
             argument.name: argument.value

@@ -32,6 +32,7 @@ ReportFormat = Literal["table", "json", "markdown"]
 _WIDE = 80  # columns from which on the observations have a column of their own
 _MARKS = {"ok": ("✔", "green"), "differs": ("✘", "bold red"), "unknown": ("?", "yellow")}
 _ARROW = "→"
+_HOST = re.compile(r"https?://([\w.-]+\.weixin\.qq\.com)(?![\w.-])")  # of WeChat
 
 doctor_command: App = App(
     name="doctor",
@@ -113,7 +114,7 @@ def _print_report(
     address: str,
     output_format: ReportFormat,
 ) -> None:
-    host = re.match(r"https?://([\w.-]+\.weixin\.qq\.com)(?![\w.-])", address)
+    host = _HOST.match(address)
     facts: dict[str, Any] = {
         "version": tcb_async.__version__,
         "python": sys.version.split()[0],

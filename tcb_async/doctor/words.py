@@ -52,17 +52,20 @@ def describe(error: TcbError) -> str:
         return f"HTTP {status}" if status else "no reply"
     if isinstance(error, ResponseError) and error.excerpt:
         sentence, _, _ = error.message.partition(f": {error.excerpt!r}")
-        reason = re.search(r"\((.*)\)$", sentence, re.DOTALL)
-        return reason[1] if reason else "an errcode that is not a number"
+        _, opened, reason = sentence.partition("(")
+        has_reason = opened and reason.endswith(")")
+        return reason[:-1] if has_reason else "an errcode that is not a number"
     return error.message
 
 
 TIME = "0000-00-00 00:00:00"
+_DIGIT = re.compile(r"[0-9]")
+_SHAPE = re.compile(r"[0T:Z .+/-]{1,30}")  # of a time
 
 
 def show_shape(value: object) -> str:
     """Return the format of a time, with 0 for each digit; hide what is no time."""
     if not isinstance(value, str):
         return "a number" if isinstance(value, int | float) else "no text"
-    shape = re.sub(r"[0-9]", "0", value)
-    return shape if re.fullmatch(r"[0T:Z .+/-]{1,30}", shape) else "[hidden]"
+    shape = _DIGIT.sub("0", value)
+    return shape if _SHAPE.fullmatch(shape) else "[hidden]"
