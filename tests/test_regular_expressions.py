@@ -13,8 +13,8 @@ import tcb_async
 
 # A text that takes longer than usual when it is short is examined when it is long: in quadratic
 # time, that takes 2 to 20 s, and in linear time 0.01 s.
-SHORT, LONG = 2**12, 2**15  # characters
-SUSPICIOUS, TOO_LONG = 0.005, 1.0  # seconds of CPU
+SHORT, LONG = 2**11, 2**15  # characters
+SUSPICIOUS, TOO_LONG = 0.002, 1.0  # seconds of CPU
 # These see only what the caller, or a program's author, wrote.
 OF_CALLERS = {"_arguments._ENDPOINT"}
 # What expressions repeat, begin with, or look for: words, blanks, quotes, escapes, brackets.
