@@ -21,7 +21,8 @@ OF_CALLERS = {"_arguments._ENDPOINT"}
 PIECES = [
     "a", "A1", "0", "0" * 24, "-", "-1 ", ".", "/", "//", "/a", "/a/", ",", " , ", "=", "x@", "@@@",
     " ", "\t", "\n", "\u2028", "\\", '"', '\\"', '{\\"k\\":1,', "'", "[", "[ ", "]", "{", "}", "(",
-    "/*", "/* ", "/* // ", "*", "<", "<a>", "%", "%4", "%41", "\\u00", "\\u0041", "\ud800", "\u767b",
+    "/*", "/* ", "/* // ", "*", "<", "<a>", "%", "%4", "%41", "\\u00", "\\u0041", "\ud800",
+    "\u767b",
     "secret", "secret=", "secret : ", "access_token=", 'ticket":"', "rid: ", "rid: 1-", "hint: [",
     "hints: [ req_id: ", "TcbCode: [", "TcbCode:  ", "errcode", "errcode: ", "errcode-----",
     "environment not ", "Nodejs1", "https://", "https://a.weixin.qq.com", "/tcb/", "2026-",
