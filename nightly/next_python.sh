@@ -31,7 +31,7 @@ $fetch wheel -q --no-deps -w "$root/wheels" .
 rm -rf "$root/fetch"
 
 mkdir "$root/source"
-git archive HEAD | tar -x -C "$root/source"
+git -c safe.directory="$PWD" archive HEAD | tar -x -C "$root/source"
 chroot "$root" env -i HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin bash -euc '
   cd /source
   python3 -m venv /venv

@@ -384,7 +384,13 @@ def options_of(command):
     ]
 
 
-@pytest.mark.parametrize("secret", [PLANTED.texts["token of 136"], SECRET], ids=len)
+@pytest.mark.parametrize(
+    "secret",
+    [
+        pytest.param(PLANTED.texts["token of 136"], id="token"),
+        pytest.param(SECRET, id="appsecret", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 async def test_no_secret_in_the_wrong_place_is_shown(command, secret):
     words = [command] if command else []

@@ -13,15 +13,16 @@ import tcb_async
 
 # A text that takes longer than usual when it is short is examined when it is long: in quadratic
 # time, that takes 2 to 20 s, and in linear time 0.01 s.
-SHORT, LONG = 2**12, 2**15  # characters
-SUSPICIOUS, TOO_LONG = 0.005, 1.0  # seconds of CPU
+SHORT, LONG = 2**11, 2**15  # characters
+SUSPICIOUS, TOO_LONG = 0.002, 1.0  # seconds of CPU
 # These see only what the caller, or a program's author, wrote.
 OF_CALLERS = {"_arguments._ENDPOINT"}
 # What expressions repeat, begin with, or look for: words, blanks, quotes, escapes, brackets.
 PIECES = [
     "a", "A1", "0", "0" * 24, "-", "-1 ", ".", "/", "//", "/a", "/a/", ",", " , ", "=", "x@", "@@@",
     " ", "\t", "\n", "\u2028", "\\", '"', '\\"', '{\\"k\\":1,', "'", "[", "[ ", "]", "{", "}", "(",
-    "/*", "/* // ", "*", "<", "<a>", "%", "%4", "%41", "\\u00", "\\u0041", "\ud800", "\u767b",
+    "/*", "/* ", "/* // ", "*", "<", "<a>", "%", "%4", "%41", "\\u00", "\\u0041", "\ud800",
+    "\u767b",
     "secret", "secret=", "secret : ", "access_token=", 'ticket":"', "rid: ", "rid: 1-", "hint: [",
     "hints: [ req_id: ", "TcbCode: [", "TcbCode:  ", "errcode", "errcode: ", "errcode-----",
     "environment not ", "Nodejs1", "https://", "https://a.weixin.qq.com", "/tcb/", "2026-",
