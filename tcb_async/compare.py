@@ -123,7 +123,8 @@ def compare(
         raise ConfigurationError(
             f"ignore={ignore!r}: must be a list or set of fields: {', '.join(FIELDS)}"
         )
-    before, after = known_functions("expected", expected), known_functions("found", found)
+    before = known_functions("expected", expected)
+    after = known_functions("found", found)
     fields = {field for field in FIELDS if field not in ignore and (times or field not in _TIMES)}
     return [
         Difference(_KINDS[change.kind], change.name, change.before, change.after)
@@ -154,10 +155,12 @@ def known_functions(argument: str, functions: Functions | Iterable[CloudFunction
 def _keep_common_fields(
     name: str, functions: Functions, others: Functions, fields: AbstractSet[str]
 ) -> CloudFunction:
-    known, its = functions[name], others.get(name)
+    known = functions[name]
+    its = others.get(name)
     if its is not None:
         if "status" in known or "status" in its:
-            known, its = {"status": "Active", **known}, {"status": "Active", **its}
+            known = {"status": "Active", **known}
+            its = {"status": "Active", **its}
         # A time that could not be read is None, and may differ from any other.
         if any(known.get(time) is None or its.get(time) is None for time in _TIMES & fields):
             raise ConfigurationError(

@@ -137,7 +137,8 @@ def _print_report(
 
 def _count(report: Report) -> str:
     verdicts = [finding.verdict for finding in report.findings]
-    right, wrong = verdicts.count("ok"), verdicts.count("differs")
+    right = verdicts.count("ok")
+    wrong = verdicts.count("differs")
     return f"{right} as assumed, {wrong} different, {verdicts.count('unknown')} unknown"
 
 

@@ -196,7 +196,10 @@ _TIMES = {
     "update_time": "updated",
     "auth_time": "authorised",
 }
-_TIME_FORMATS = (_SECONDS, _MINUTES, _DAYS) = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d")
+_SECONDS = "%Y-%m-%d %H:%M:%S"
+_MINUTES = "%Y-%m-%d %H:%M"
+_DAYS = "%Y-%m-%d"
+_TIME_FORMATS = (_SECONDS, _MINUTES, _DAYS)
 
 _EMPTY_CELL = "–"
 _GAP = 2
@@ -233,7 +236,8 @@ def _generate_layouts(
 
 def _format_table(rows: Sequence[object], columns: Sequence[str]) -> str:
     texts = _format_columns(rows, columns, _SECONDS)
-    widths, gap = _measure(texts).values(), " " * _GAP
+    widths = _measure(texts).values()
+    gap = " " * _GAP
     return "".join(
         gap.join(map(set_cell_size, row, widths)).rstrip() + "\n"
         for row in zip(*texts.values(), strict=True)

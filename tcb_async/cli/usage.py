@@ -64,7 +64,8 @@ def explain(error: cyclopts.CycloptsError, commands: Sequence[str]) -> str:
         case cyclopts.CoercionError(argument=cyclopts.Argument() as argument):
             message = f"{_name(argument)}: {error.msg or _explain_value(error)}"
         case cyclopts.ValidationError(argument=cyclopts.Argument() as argument):
-            value, reason = argument.tokens[-1].value, error.exception_message.rstrip(".")
+            value = argument.tokens[-1].value
+            reason = error.exception_message.rstrip(".")
             message = f"{_name(argument)}: {value!r} {reason[:1].lower()}{reason[1:]}"
         case cyclopts.ValidationError():  # of a group of options
             message = error.exception_message

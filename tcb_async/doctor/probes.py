@@ -28,11 +28,14 @@ from tcb_async.models import FunctionPage
 from tcb_async.tokens import StableToken
 
 _SPARE = 2  # requests that the walk leaves for retries of the probes after it
-SMALL, LARGE, HUGE = 20, 100, 1000  # rows per page: documented, requested by a walk, a question
+SMALL = 20  # rows per page, as documented
+LARGE = 100  # as a walk requests them
+HUGE = 1000  # more than a walk ever requests
 CONCURRENT = 8
 MANY_FAILURES = 3  # one or two concurrent requests may fail by accident
 _TOKEN_LIFE = 600.0  # seconds: a token that expires sooner is left alone
-_UNKNOWN_ENV, _UNKNOWN_PATH = "doctor-no-such-env", "/tcb/doctornosuchpath"
+_UNKNOWN_ENV = "doctor-no-such-env"
+_UNKNOWN_PATH = "/tcb/doctornosuchpath"
 
 
 @attrs.frozen
@@ -93,7 +96,8 @@ async def _probe_walk(doctor: _Doctor) -> object:
 
 
 async def _probe_again(doctor: _Doctor) -> object:
-    first, again = doctor.record.results["first"], await doctor.page(SMALL)
+    first = doctor.record.results["first"]
+    again = await doctor.page(SMALL)
     return again if again == first else await doctor.page(SMALL)
 
 
@@ -141,7 +145,8 @@ async def _probe_environments(doctor: _Doctor) -> object:
 
 
 async def _probe_last(doctor: _Doctor) -> object:
-    huge, last = doctor.record.results.get("huge"), await doctor.page(HUGE)
+    huge = doctor.record.results.get("huge")
+    last = await doctor.page(HUGE)
     return last if last == huge else await doctor.page(HUGE)
 
 

@@ -54,7 +54,8 @@ class Exchange:
         """The page of functions, or its error, by the client's decoder; None without a reply."""
         if self.body is None or "limit" not in self.fields:
             return None
-        offset, limit = int(self.fields["offset"]), int(self.fields["limit"])
+        offset = int(self.fields["offset"])
+        limit = int(self.fields["limit"])
         try:
             page = FUNCTIONS.decode(self.body, offset=offset, limit=limit)
         except TcbError as error:

@@ -73,7 +73,8 @@ _ALIASES = tuple(f"{name}.weixin.qq.com" for name in ("api2", "sh.api", "sz.api"
 _REPLAYS = 2
 # Seconds before the expiry. Never 300 s: a stable token may have only 300 s left, and WeChat would
 # return the same again.
-_MAX_MARGIN, _MIN_MARGIN = 200.0, 60.0
+_MAX_MARGIN = 200.0
+_MIN_MARGIN = 60.0
 _RETRY_SECONDS = 10.0  # between two early refreshes: each call would start one while WeChat fails
 _REISSUED_SECONDS = 30.0
 _POLL_SECONDS = 0.05  # between two reads of the store while a different process has the lease
@@ -155,7 +156,8 @@ class ManagedToken(ABC):
     def __repr__(self) -> str:
         if not hasattr(self, "_last"):  # in a traceback, after a refused argument
             return f"<{type(self).__name__}, not made>"
-        last, expires_at = self._last, self.expires_at
+        last = self._last
+        expires_at = self.expires_at
         if last is None or expires_at is None:
             state = "no token"
         else:
@@ -319,7 +321,8 @@ class RefreshingToken:
 
     async def _wait_for_turn(self, *, early: bool, forced: bool) -> int | None:
         """Take the lease; None if a token arrived in the store, `NO_LEASE` after a long wait."""
-        store, loop = self._store, asyncio.get_running_loop()
+        store = self._store
+        loop = asyncio.get_running_loop()
         give_up_at = loop.time() + 2 * store.lease_seconds
         while True:
             if not forced and self._adopt(await store.get(self._key)):
@@ -335,11 +338,13 @@ class RefreshingToken:
             await asyncio.sleep(_POLL_SECONDS * (1 + self._store.random()))
 
     async def _request_and_share(self, api: TokenApi, request: RequestToken, version: int) -> None:
-        store, clock = self._store, self._store.clock
+        store = self._store
+        clock = self._store.clock
         # Both are read before the request. Counted from then, `expires_in` errs on the safe side. A
         # token that is refused during the request is dead; a token that was refused before, and
         # that WeChat returns all the same, is used.
-        refused, requested_at = self._refused, clock()
+        refused = self._refused
+        requested_at = clock()
         reply = await request(api)
         new = StoredToken(reply.token, requested_at + reply.expires_in, version)
         if new.expires_at <= clock():
@@ -375,7 +380,8 @@ class RefreshingToken:
         margin = _MIN_MARGIN + (_MAX_MARGIN - _MIN_MARGIN) * self._store.random()
         # A token with a life of seconds would be refreshed by every call without the pause.
         self._refresh_at = max(new.expires_at - margin, self._store.clock() + _RETRY_SECONDS)
-        self.cached, self._reissued_at = new, reissued_at
+        self.cached = new
+        self._reissued_at = reissued_at
 
 
 @attrs.define(eq=False)
@@ -445,7 +451,8 @@ class RotatingToken:
             stored = await store.get(self._key)
             if stored is not None and stored.token != new.token:
                 # A different process got a newer value since, and saves it.
-                self._latest, self._unsaved = stored.token, None
+                self._latest = stored.token
+                self._unsaved = None
                 return None
         if new.token != self._saved:
             try:
@@ -458,7 +465,8 @@ class RotatingToken:
                     "merchant has to authorise again",
                     endpoint=AUTHORIZER,
                 )
-        self._saved, self._unsaved = new.token, None
+        self._saved = new.token
+        self._unsaved = None
         return None
 
 
@@ -480,7 +488,8 @@ class TokenReply:
 def read_token_reply(reply: Mapping[str, object], endpoint: str, *, prefix: str = "") -> TokenReply:
     """Read the reply of an endpoint, in which a prefix may come before ``access_token``."""
     with forget_frames():  # of this function, which contains the reply
-        token, expires_in = Hidden(reply.get(f"{prefix}access_token")), reply.get("expires_in")
+        token = Hidden(reply.get(f"{prefix}access_token"))
+        expires_in = reply.get("expires_in")
         if (fault := why_not_a_secret(token)) is not None:
             problem = f"its {prefix}access_token {fault}"
         elif not is_number(expires_in):
