@@ -60,6 +60,7 @@ from tcb_async._transport import (
     ApiRequest,
     Call,
     ClientSession,
+    SessionKeeper,
     Target,
     Transport,
     TransportApi,
@@ -229,10 +230,10 @@ class TcbClient:
             quota=RetryQuota.for_window(concurrency),
             timeout=check_seconds("timeout", timeout),
             max_reply_bytes=check_count("max_reply_bytes", max_reply_bytes, minimum=1),
-            trust_env=trust_env,
-            ssl_context=ssl_context,
             observer=observer,
-            session=session,
+            # The window limits requests. With fewer connections, they would wait inside aiohttp,
+            # where their time is already running.
+            keeper=SessionKeeper(max(100, concurrency), trust_env, ssl_context, session),
         )
         self._api = TransportApi(self._transport)
         self._owns_transport = True

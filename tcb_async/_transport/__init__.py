@@ -8,8 +8,10 @@ from aiohttp import ClientSession
 
 from tcb_async._transport.call import Call, TransportApi, call_endpoint
 from tcb_async._transport.request import ApiRequest, Target
+from tcb_async._transport.session import SessionKeeper
 from tcb_async._transport.transport import Transport
 
 __all__ = [
-    "ApiRequest", "Call", "ClientSession", "Target", "Transport", "TransportApi", "call_endpoint",
+    "ApiRequest", "Call", "ClientSession", "SessionKeeper", "Target", "Transport", "TransportApi",
+    "call_endpoint",
 ]  # fmt: skip

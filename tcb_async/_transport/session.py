@@ -78,9 +78,9 @@ class SessionKeeper:
     """Keeps the caller's session, or makes one at the first call."""
 
     max_connections: int
-    trust_env: bool
-    ssl_context: ssl.SSLContext | None
-    _session: aiohttp.ClientSession | None = attrs.field(repr=False)
+    trust_env: bool = False
+    ssl_context: ssl.SSLContext | None = None
+    _session: aiohttp.ClientSession | None = attrs.field(default=None, repr=False, alias="session")
     is_callers_session: bool = attrs.field(init=False)
     is_closed: bool = attrs.field(init=False, default=False)
     # Of all attempts in flight.

@@ -8,7 +8,6 @@ is read. Errors of aiohttp become ours, and are raised only after the ``except``
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping
 from http import HTTPStatus
 from typing import TypeVar
@@ -45,31 +44,22 @@ class Transport:
     quota: RetryQuota
     timeout: float = DEFAULT_TIMEOUT
     max_reply_bytes: int = DEFAULT_MAX_REPLY_BYTES
-    trust_env: bool = False
-    ssl_context: ssl.SSLContext | None = None
     observer: Observer | None = None
     timing: Timing = attrs.field(factory=Timing)
     base_url_setting: str = "the base URL"  # the name of its setting, for errors
-    _session: aiohttp.ClientSession | None = attrs.field(default=None, repr=False, alias="session")
+    keeper: SessionKeeper = attrs.field(factory=lambda: SessionKeeper(100), repr=False)
     sent: int = attrs.field(init=False, default=0)  # how many requests were sent, retries included
     retried: int = attrs.field(init=False, default=0)  # how many of them were retries
     live: set[asyncio.Task[object]] = attrs.field(
         init=False, factory=set["asyncio.Task[object]"], repr=False
     )
-    _keeper: SessionKeeper = attrs.field(init=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        # The window limits requests. With fewer connections, they would wait inside aiohttp, where
-        # their time is already running.
-        connections = max(100, self.window.ceiling)
-        self._keeper = SessionKeeper(connections, self.trust_env, self.ssl_context, self._session)
 
     def get_session(self) -> aiohttp.ClientSession:
-        return self._keeper.get_session()
+        return self.keeper.get_session()
 
     @property
     def is_closed(self) -> bool:
-        return self._keeper.is_closed
+        return self.keeper.is_closed
 
     def target(
         self, path: str, query: Mapping[str, str | Secret], secrets: Iterable[Secret] = ()
@@ -89,11 +79,11 @@ class Transport:
         return task
 
     async def aclose(self) -> None:
-        self._keeper.close()  # first, so that no task that is cancelled starts a new call
+        self.keeper.close()  # first, so that no task that is cancelled starts a new call
         try:
             await self._cancel_live_tasks()
         finally:
-            await self._keeper.aclose()
+            await self.keeper.aclose()
 
     async def _cancel_live_tasks(self) -> None:
         # Repeated, because a cancelled task may have started a new one. The current task is left
@@ -120,7 +110,7 @@ class Transport:
         seconds = min(self.timeout, seconds)
         response: aiohttp.ClientResponse | None = None
         limit = asyncio.timeout(seconds)
-        self._keeper.time_limits.add(limit)
+        self.keeper.time_limits.add(limit)
         try:
             async with limit:
                 response = await self._request(
@@ -149,7 +139,7 @@ class Transport:
                     has_reply=response is not None,
                 )
         finally:
-            self._keeper.time_limits.discard(limit)
+            self.keeper.time_limits.discard(limit)
             if response is not None:
                 response.close()  # and its connection, if there is more to read
         raise failure
@@ -160,7 +150,7 @@ class Transport:
         # The pool's key includes `server_hostname`: with it, no pooled connection is found, and a
         # new one is opened. No later request would find this one, so the server must close it.
         target = request.target
-        is_callers = self._keeper.is_callers_session
+        is_callers = self.keeper.is_callers_session
         # A new object for each request: Elastic's agent writes into it.
         headers = {**(HEADERS if is_callers else {})}
         if on_new_connection:

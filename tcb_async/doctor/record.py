@@ -177,10 +177,10 @@ class Recorder(Transport):
             max_reply_bytes=transport.max_reply_bytes,
             observer=transport.observer,
             timing=transport.timing,
+            keeper=transport.keeper,
             base_url_setting=transport.base_url_setting,
             record=record,
         )
-        made._keeper = transport._keeper  # noqa: SLF001 - a class of the same family
         made.live = transport.live
         return made
 

@@ -37,7 +37,7 @@ async def test_attempt_has_one_time_limit(mocked_http, left, limit):
 
     def note(_url, **sent):
         # The limit shows nowhere else, and waiting for it would take half a minute.
-        (time_limit,) = client._transport._keeper.time_limits
+        (time_limit,) = client._transport.keeper.time_limits
         seconds = time_limit.when() - asyncio.get_running_loop().time()
         limits.append((seconds, sent["timeout"]))
 
