@@ -11,7 +11,7 @@ from programs import needs_package
 
 ROOT = Path(__file__).parents[1]
 SUPPORT = str(ROOT / "tests" / "support")
-REDIS_TESTS = "tests/tokens/test_redis_store.py"
+REDIS_TESTS = "tests/tokens/test_stores.py"
 COLLECT_WITHOUT_POSIX = """
 import asyncio, sys, pytest
 sys.modules.update(fcntl=None, pty=None, termios=None)
