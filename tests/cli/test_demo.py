@@ -83,7 +83,7 @@ def test_changes_repeat_in_a_cycle():
     ]
 
 
-async def test_each_walk_is_over_its_quota_once(emulator):
+async def test_walks_of_the_documentation_are_over_their_quota_once(emulator):
     add_documented_environments(emulator, "wxplatform")
     async with TcbClient(emulator.token, base_url=emulator.url) as client:
         for _ in range(2):
