@@ -1,5 +1,6 @@
-"""The suite itself: which tests run where, and without which programs."""
+"""The suite itself: its files, which tests run where, and without which programs."""
 
+import ast
 import os
 import re
 import subprocess
@@ -10,13 +11,71 @@ import pytest
 from programs import needs_package
 
 ROOT = Path(__file__).parents[1]
-SUPPORT = str(ROOT / "tests" / "support")
-REDIS_TESTS = "tests/tokens/test_redis_store.py"
+TESTS = ROOT / "tests"
+SUPPORT = str(TESTS / "support")
+REDIS_TESTS = "tests/tokens/test_stores.py"
 COLLECT_WITHOUT_POSIX = """
 import asyncio, sys, pytest
 sys.modules.update(fcntl=None, pty=None, termios=None)
 sys.exit(pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider"]))
 """
+
+REPORT = ("test_doctor.py", "a report is tested as a whole: from the requests to the findings")
+WALK = ("pagination/test_plan.py", "a walk is tested as a whole: against a list that changes")
+WITHOUT_A_TEST_FILE = {
+    "_once.py": ("pagination/test_pager.py", "its iteration is that of a walk"),
+    "_transport/request.py": ("transport/test_call.py", "values that a call sends"),
+    "_transport/timing.py": ("transport/test_call.py", "the clock that a test replaces"),
+    "cli/options.py": ("cli/test_usage.py", "declarations, which the framework reads"),
+    "doctor/list_checks.py": REPORT,
+    "doctor/probes.py": REPORT,
+    "doctor/record.py": REPORT,
+    "doctor/reply_checks.py": REPORT,
+    "doctor/report.py": REPORT,
+    "doctor/verdicts.py": REPORT,
+    "doctor/words.py": REPORT,
+    "inventory/records.py": ("inventory/test_store.py", "rows of a store, as values"),
+    "pagination/bounds.py": WALK,
+    "pagination/options.py": ("pagination/test_pager.py", "the arguments of a walk"),
+    "pagination/passes.py": WALK,
+    "tokens/protocols.py": ("tokens/test_sharing.py", "interfaces, and a value that stores hold"),
+}
+"""Modules without a test file of their name: the file that tests each, and the reason."""
+
+
+def find_test_file(module):
+    """Return `tests/transport/test_call.py` for `_transport/call.py`."""
+    *folders, name = Path(module).parts
+    public = [folder.removeprefix("_") for folder in folders]
+    return TESTS.joinpath(*public, f"test_{name.removeprefix('_')}")
+
+
+def find_imports(path):
+    """Return the first name of each imported module."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module).partition(".")[0]
+
+
+def test_each_module_has_a_test_file_or_a_reason_for_none():
+    package = ROOT / "tcb_async"
+    modules = {path.relative_to(package).as_posix() for path in package.rglob("*.py")}
+    tested = {module for module in modules if not Path(module).name.startswith("__")}
+
+    without = {module for module in tested if not find_test_file(module).exists()}
+    assert without == WITHOUT_A_TEST_FILE.keys()
+    assert all((TESTS / file).is_file() for file, _ in WITHOUT_A_TEST_FILE.values())
+
+
+def test_the_default_run_needs_nothing_of_nightly():
+    ours = {path.stem for path in TESTS.rglob("*.py")}
+    nightly = {path.stem for path in (ROOT / "nightly").rglob("*.py")} - ours
+    imported = {path: {*find_imports(path)} for path in TESTS.rglob("*.py")}
+
+    assert {path: names & nightly for path, names in imported.items() if names & nightly} == {}
+    assert not any("nightly" in names for names in imported.values())
 
 
 def run_python(*arguments, **environment):

@@ -1,9 +1,8 @@
 """Fixtures of the command's tests: no retry waits, and an app of its own."""
 
 import pytest
+from constants import APPID, APPSECRET
 from terminal import ENV, retry_at_once
-
-APPID, APPSECRET = "wx0123456789abcdef", "s3cr3t-" * 5
 
 
 @pytest.fixture(autouse=True)

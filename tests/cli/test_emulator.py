@@ -4,16 +4,15 @@ import json
 import shlex
 import signal
 from contextlib import asynccontextmanager
-from itertools import islice, pairwise
+from itertools import pairwise
 
 import aiohttp
 import pytest
 from terminal import ENV, run, run_here, start
 
-from tcb_async import DailyQuotaError, RetryPolicy, TcbClient, changes
-from tcb_async.cli.demo import add_documented_environments, change_functions
+from tcb_async import RetryPolicy, TcbClient, changes
 from tcb_async.cli.screen import Screen as Console
-from tcb_async.emulator import DEMO_ENV, Emulator
+from tcb_async.emulator import DEMO_ENV
 
 
 @asynccontextmanager
@@ -98,26 +97,6 @@ async def test_while_it_changes_watch_has_something_to_show():
     assert {line.split()[1] for line in lines} <= {"added", "updated", "removed"}
 
 
-def test_changes_repeat_in_a_cycle():
-    emulator = Emulator()
-    emulator.deploy(ENV, "login", status="Updating")
-    seen = [
-        tuple(f"{row.name} {row.status}" for row in emulator.functions(ENV))
-        for _ in islice(change_functions(emulator, ENV), 8)
-    ]
-
-    assert seen == [
-        ("login Updating",),
-        ("login Active",),
-        ("login Active", "preview Creating"),
-        ("login Active", "preview Active"),
-        ("login Active", "preview Updating"),
-        ("login Active", "preview Active"),
-        ("login Active",),
-        ("login Active", "preview Creating"),
-    ]
-
-
 class TestDocs:
     """`--docs`: everything that the examples of the documentation use."""
 
@@ -134,17 +113,6 @@ class TestDocs:
         ]
         assert len(merchants.out.splitlines()) == 60
         assert "quota-777bb9 and a platform with 60 merchants. " in ended.err
-
-    async def test_each_walk_is_over_its_quota_once(self, emulator):
-        add_documented_environments(emulator, "wxplatform")
-        async with TcbClient(emulator.token, base_url=emulator.url) as client:
-            for _ in range(2):
-                pages = client.iter_pages("quota-777bb9", page_size=20)
-                assert len((await anext(pages)).functions) == 20
-                with pytest.raises(DailyQuotaError) as caught:
-                    await anext(pages)
-                cursor = caught.value.cursor
-                assert len(await client.list_functions("quota-777bb9", resume=cursor)) == 28
 
     @pytest.mark.parametrize("words", [(), ("--changing",)])
     async def test_each_listing_shows_the_next_change(self, words):

@@ -3,13 +3,12 @@
 import asyncio
 import json
 import re
-import signal
 import time
 from datetime import datetime, timedelta
 
 import pytest
 from leaks import eventually
-from terminal import ENV, env_for, plain, run, start
+from terminal import ENV, env_for, plain, run
 
 from tcb_async import CloudFunction
 from tcb_async.compare import describe_change
@@ -169,36 +168,6 @@ async def test_times_are_chinas_wherever_the_command_runs(emulator, monkeypatch)
     (shown,) = re.findall(r"^(\d\d:\d\d:\d\d)\+08:00 login is Active$", ended.err, re.MULTILINE)
     now = datetime.now(CHINA_STANDARD_TIME)
     assert shown in {f"{now - timedelta(seconds=ago):%H:%M:%S}" for ago in range(60)}
-
-
-async def test_wait_and_watch_have_a_demonstration():
-    async with start("watch", "--demo") as command:
-        first = await command.line()
-        ended = await command.end(signal.SIGINT)
-
-    assert first.split()[1] in {"added", "updated", "removed"}
-    assert "polling every 0.5 s" in ended.err
-    assert ended.code == 130
-    waited = await run("wait", "--demo", "--interval", "0.1")
-    assert waited.code == 0
-    assert re.findall("webhookRelay is .*", waited.err) == [
-        "webhookRelay is Creating",
-        "webhookRelay is Active",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "said"),
-    [
-        (["login"], 0, "login is Active"),
-        (["my-env", "syncErp"], 4, "CreateFailed"),
-        (["demo-3f6b2a"], 2, "has its own environment"),
-    ],
-)
-async def test_wait_works_with_any_function_of_the_demo(words, code, said):
-    ended = await run("wait", "--demo", *words)
-
-    assert (ended.code, said in ended.err) == (code, True)
 
 
 async def test_token_prints_account_lifetime_and_acceptance(emulator, own_app):

@@ -22,7 +22,7 @@ from constants import (
 from emulator_client import REFRESH, TICKET, asking, send_raw
 from leaks import eventually
 
-from tcb_async.emulator import DEMO_ENV, Emulator, EmulatorClock, Fault, token_id
+from tcb_async.emulator import Emulator, EmulatorClock, Fault, token_id
 from tcb_async.emulator.wire import ReceivedCall
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -183,18 +183,6 @@ class TestEnvironments:
             misuse(emulator)
         assert emulator.functions(ENV) == before
         assert [info.env for info in emulator.environments()] == [ENV]
-
-    async def test_demo_is_believable_and_the_same_every_time(self):
-        first, second = Emulator.demo(), Emulator.demo()
-        functions = first.functions(DEMO_ENV)
-        assert functions == second.functions(DEMO_ENV)
-        assert first.environments() == second.environments()
-        assert len(functions) == 48
-        assert len({function.runtime for function in functions}) >= 5
-        assert len({function.status for function in functions}) >= 5
-        assert all(function.add_time <= function.mod_time for function in functions)
-        assert first.busy_rate > 0
-        assert first.latency > 0
 
     def test_clock_follows_the_machine_without_a_start(self):
         running, standing = EmulatorClock(), EmulatorClock(1_551_252_899.0)

@@ -12,7 +12,7 @@ import pytest
 from constants import APPSECRET, AUTHORIZER, COMPONENT, ENVIRONMENTS, LIST, PLATFORM
 from hand_clock import HandClock
 from leaks import eventually, no_leaks
-from merchants import Platform
+from merchants import Platform, found_in
 
 from tcb_async import (
     Account,
@@ -29,16 +29,11 @@ from tcb_async import (
     TransportError,
 )
 from tcb_async.emulator import Emulator, Fault
-from tcb_async.inventory import AccountListing, Inventory, list_account, platform_accounts
+from tcb_async.inventory import Inventory, list_account
 from tcb_async.tokens import MemoryStore, StableToken, StoredToken
 
 APPID = "wx0123456789abcdef"
 QUICK = RetryPolicy(attempts=2, base=0.0)
-
-
-async def found_in(client, accounts):
-    async with Inventory(client, accounts) as inventory:
-        return {found.account.appid: found async for found in inventory}
 
 
 async def listed(emulator, account):
@@ -389,43 +384,6 @@ class TestThePlatformItself:
         assert found["wxgood"].status == "complete"
 
 
-class TestMerchantsOfAPlatform:
-    async def test_rotated_refresh_tokens_are_saved(self, emulator):
-        platform = Platform(emulator, 12, functions=5)
-        rotated, hidden = platform.appids[3], platform.appids[5]
-        emulator.rotate_refresh_token(PLATFORM, rotated)
-        emulator.add_authorizer(PLATFORM, hidden, exchanged=False)
-        saved = {}
-
-        async def save(appid, refresh_token):
-            saved[appid] = refresh_token
-
-        async with platform.client() as client:
-            found = await found_in(client, platform_accounts(client, on_rotate=save))
-
-        assert set(found) == set(platform.appids)
-        assert saved == {rotated: emulator.refresh_token(PLATFORM, rotated)}
-        assert [one for one in found if found[one].status != "complete"] == [hidden]
-        assert "shows no refresh token" in str(found[hidden].error)
-
-    async def test_an_app_has_none(self, emulator):
-        async def save(appid, refresh_token):
-            raise AssertionError
-
-        async with TcbClient("a-token", base_url=emulator.url) as client:
-            with pytest.raises(ConfigurationError, match="only a ComponentToken has merchants"):
-                platform_accounts(client, on_rotate=save)
-
-    async def test_a_callback_of_one_argument_is_refused(self, emulator):
-        async def save(refresh_token):
-            raise AssertionError
-
-        async with Platform(emulator, 1).client() as client:
-            with pytest.raises(ConfigurationError, match=r"on_rotate .* \(appid, refresh_token\)"):
-                platform_accounts(client, on_rotate=save)
-        assert sum(emulator.counts.values()) == 0
-
-
 def in_flight_while(emulator, holds):
     """Reply slowly; note the requests in flight of an account while a condition holds."""
     by_token, noted = collections.Counter(), []
@@ -607,45 +565,3 @@ class TestEnds:
             with pytest.raises(ClientClosedError):
                 await anext(listings)
         assert platform.taken == 0
-
-
-class TestArguments:
-    async def test_other_objects_are_refused(self):
-        async with TcbClient("unused-token") as client:
-            accounts = iter([Account(APPID, "unused-token", envs=[]), "wx0123456789abcdef"])
-            with pytest.raises(ConfigurationError, match=r"^accounts\[1\] .* must be an Account"):
-                await found_in(client, accounts)  # type: ignore[arg-type]
-            with pytest.raises(ConfigurationError, match="must be an Account"):
-                await list_account(client, "wx0123456789abcdef")  # type: ignore[arg-type]
-
-    @pytest.mark.parametrize(
-        ("appid", "token", "envs", "wrong"),
-        [
-            ("", "a-token", None, "appid is empty"),
-            (7, "a-token", None, "appid is of type int"),
-            (APPID, "", None, "token is empty"),
-            (APPID, 7, None, "token is of type int"),
-            (APPID, "a-token", "test-1", "envs='test-1'"),
-            (APPID, "a-token", 5, "envs=5: must be a list of environment ids"),
-            (APPID, "a-token", [" "], "env=' '"),
-        ],
-    )
-    def test_an_account_names_its_wrong_argument(self, appid, token, envs, wrong):
-        with pytest.raises(ConfigurationError, match=wrong):
-            Account(appid, token, envs)  # type: ignore[arg-type]
-
-    def test_an_account_shows_no_token(self):
-        secret = "planted-token-of-a-merchant-0123456789"
-        assert secret not in repr(Account(APPID, secret)) + repr(
-            AccountListing(Account(APPID, secret))
-        )
-        assert APPID in repr(Account(APPID, secret))
-
-    async def test_the_reprs_tell_the_state(self, emulator):
-        platform = Platform(emulator, 2, functions=5)
-        good, bad = platform.appids
-        emulator.remove_authorizer(PLATFORM, bad)
-        async with platform.client() as client:
-            found = await found_in(client, platform.accounts())
-        assert repr(found[good]).endswith("complete: 5 functions in 1 environments>")
-        assert f"{bad}, denied: " in repr(found[bad])

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 from inspect import isawaitable
 from itertools import repeat
-from operator import attrgetter, itemgetter
 from unittest.mock import AsyncMock
 
 import attrs
@@ -508,41 +507,7 @@ class Watching:
         self.reported.append(f"ended after {stats.requests} requests: {kind}")
 
 
-@attrs.define(eq=False)
-class Plain:
-    """An item without ``__eq__``: two of them are never equal."""
-
-    key: str = attrs.field(converter=str)
-
-
-class TestItems:
-    """The walk keeps names and values of items: the consumer may change the items.
-
-    A list at rest costs as many requests whatever the items are.
-    """
-
-    @staticmethod
-    def rows_of(make, size=57):
-        async def fetch(offset, limit):
-            return Page([make(n) for n in range(offset, min(offset + limit, size))], size)
-
-        return fetch
-
-    @pytest.mark.parametrize(
-        ("make", "keys"),
-        [
-            (Plain, {"identify": attrgetter("key"), "value": attrgetter("key")}),
-            (lambda n: {"key": f"{n}", "price": float("nan")}, {"identify": itemgetter("key")}),
-        ],
-    )
-    async def test_items_that_do_not_equal_themselves_are_recognised_by_their_value(
-        self, make, keys
-    ):
-        pager = Pager(self.rows_of(make), page_size=20, **keys)
-
-        assert list(map(keys["identify"], await pager.collect())) == [f"{n}" for n in range(57)]
-        assert (pager.stats.requests, pager.stats.drift) == (3, False)
-
+class TestUse:
     @pytest.mark.parametrize("change", [lambda row: row.update(seen=True), dict.clear])
     @pytest.mark.parametrize("is_changing", [False, True])
     async def test_a_consumer_may_change_the_items_it_gets(self, change, is_changing):
@@ -566,20 +531,6 @@ class TestItems:
         assert sorted(names) == before
         assert is_changing or (pager.stats.requests, pager.stats.drift) == (3, False)
 
-    @pytest.mark.parametrize("which", ["identify", "value"])
-    async def test_a_key_that_fails_is_named_in_a_sentence(self, which):
-        def key(row):
-            return {"k0": "k0"}[row["key"]] if row["key"] != "k1" else row["missing"]
-
-        keys = {"identify": lambda row: row["key"]} | {which: key}
-        pager = Pager(self.rows_of(lambda n: {"key": f"k{n}"}), **keys)
-        with pytest.raises(
-            ConfigurationError, match=f"{which} failed with KeyError for a fetched item"
-        ):
-            await pager.collect()
-
-
-class TestUse:
     async def test_an_empty_list_has_no_items_and_no_pages(self):
         assert await Server.of(0).pager().collect() == []
         assert [page async for page in Server.of(0).pager().by_page()] == []

@@ -157,7 +157,7 @@ NO_REQUEST = dict.fromkeys(
 )
 COMMAND = {
     "resume": WHOLE,
-    "refused": "options are parsed for all commands: tests/cli/test_errors.py",
+    "refused": "options are parsed for all commands: tests/cli/test_usage.py",
     "cancelled": "signals need a process: tests/cli/test_signals.py",
     "closed": "a command makes its own client, and closes it",
 }

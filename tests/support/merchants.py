@@ -3,6 +3,7 @@
 from constants import APPSECRET, PLATFORM
 
 from tcb_async import Account, TcbClient
+from tcb_async.inventory import Inventory
 from tcb_async.tokens import AuthorizerToken, ComponentToken
 
 
@@ -58,3 +59,9 @@ class Platform:
             }
             for info in self.emulator.environments(appid)
         }
+
+
+async def found_in(client, accounts):
+    """Return the listing of each account, by its appid."""
+    async with Inventory(client, accounts) as inventory:
+        return {found.account.appid: found async for found in inventory}

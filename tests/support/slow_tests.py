@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, settings
 LONGEST_FIRST = (
     "tests/pagination/test_plan.py",
     "tests/pagination/test_snapshot.py",
-    "tests/pagination/test_page_size.py",
+    "tests/pagination/test_page.py",
     "tests/test_laws.py",
-    "tests/cli/test_terminal.py",
-    "tests/inventory/test_command.py",
-    "tests/cli/test_output.py",
+    "tests/cli/test_app.py",
+    "tests/cli/test_inventory.py",
+    "tests/cli/test_screen.py",
     "tests/cli/test_emulator.py",
     "tests/cli/test_signals.py",
 )

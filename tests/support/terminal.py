@@ -22,6 +22,8 @@ from tcb_async import RetryPolicy, TcbClient
 from tcb_async.cli import app
 
 ENV = "test-777bb9"
+DOCUMENTS = ["csv", "json", "ndjson"]
+"""The formats that `rows_in` reads."""
 _SECONDS = 60
 _FOREIGN = (
     "TCB_ACCESS_TOKEN", "TCB_APPID", "TCB_SECRET", "TCB_REDIS_URL", "TCB_BASE_URL", "COLUMNS",
@@ -43,6 +45,11 @@ class CompletedCommand:
 def env_for(emulator, **more):
     """The variables that direct a command to this emulator."""
     return {"TCB_BASE_URL": emulator.url, "TCB_ACCESS_TOKEN": emulator.token, **more}
+
+
+def is_one_sentence(text):
+    """Whether this is all that an error prints."""
+    return text.startswith("tcb-async: ") and text.count("\n") == 1 and "Traceback" not in text
 
 
 def plain(shown):
@@ -213,3 +220,9 @@ def rows_in(text, form):
     if form == "ndjson":
         return [json.loads(line) for line in text.split("\n")[:-1]]
     return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+
+
+def names_in(path):
+    """Read the names in a finished export."""
+    text = path.read_bytes().decode()
+    return [row["name"] for row in rows_in(text, path.suffix[1:])]

@@ -1,7 +1,6 @@
 """One refresh for however many wait for it, ahead of time, by any client and on any loop."""
 
 import asyncio
-import gc
 import itertools
 import json
 import logging
@@ -11,62 +10,11 @@ from constants import APPID, APPSECRET, LIFE, STABLE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from leaks import eventually
-from token_fixtures import PacedApi, a_turn, open_api, stable, walk, wechat
+from token_fixtures import PacedApi, a_turn, open_api, stable, wechat
 
-from tcb_async import ClientClosedError, SystemBusyError, TokenError
+from tcb_async import ClientClosedError, SystemBusyError
 from tcb_async.emulator import Fault
 from tcb_async.tokens import MemoryStore, StableToken
-
-
-class TestOneRefresh:
-    async def test_200_walks_refresh_an_expired_token_once(self, emulator, client):
-        await walk(client)
-        emulator.expire_tokens()
-
-        walked = await asyncio.gather(*(walk(client) for _ in range(200)))
-
-        assert walked == [57] * 200
-        assert emulator.counts[STABLE] == 2
-
-    async def test_refresh_survives_all_its_callers(self, emulator, api, provider):
-        callers = [asyncio.create_task(provider.get_token(api)) for _ in range(3)]
-        await a_turn()
-        for caller in callers:
-            caller.cancel()
-        await asyncio.gather(*callers, return_exceptions=True)
-
-        assert await provider.get_token(api)
-        assert emulator.counts[STABLE] == 1
-
-    async def test_fresh_token_costs_no_request_and_no_wait(self, emulator, api, provider):
-        token = await provider.get_token(api)
-
-        answer = provider.get_token(api)
-        with pytest.raises(StopIteration) as returned:
-            answer.send(None)
-
-        assert returned.value.value == token
-        assert emulator.counts[STABLE] == 1
-
-    async def test_each_waiter_gets_its_own_error(self, emulator, api):
-        provider = stable(emulator, secret="wrong")
-
-        errors = await asyncio.gather(
-            *(provider.get_token(api) for _ in range(20)), return_exceptions=True
-        )
-
-        assert len({id(error) for error in errors}) == 20
-        assert {error.errcode for error in errors if isinstance(error, TokenError)} == {40125}
-        assert emulator.counts[STABLE] == 1
-
-    async def test_error_without_a_waiter_is_not_logged(self, emulator, api, caplog):
-        caller = asyncio.create_task(stable(emulator, secret="wrong").get_token(api))
-        await a_turn()
-        caller.cancel()
-        await eventually(lambda: emulator.counts[STABLE] == 1 and not api.transport.live)
-        gc.collect()
-
-        assert [line for line in caplog.records if line.name == "asyncio"] == []
 
 
 class TestAheadOfTime:

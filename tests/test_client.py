@@ -23,7 +23,7 @@ from tcb_async import (
 )
 from tcb_async.emulator import Fault
 
-SAMPLES = Path(__file__).parents[1] / "samples"
+SAMPLES = Path(__file__).parent / "samples"
 ENV = "test-777bb9"
 
 

@@ -1,12 +1,9 @@
 """``tcb-async list``: stdout has the requested functions, and nothing else."""
 
-import json
 import re
 
 import pytest
 from terminal import ENV, env_for, plain, rows_in, run
-
-from tcb_async.emulator import DEMO_ENV
 
 ROW = {
     "name": "login",
@@ -27,21 +24,6 @@ def documented(emulator):
         add_time="2019-02-27 15:34:59",
         mod_time="2019-06-21 15:23:54",
     )
-    return emulator
-
-
-@pytest.fixture
-def shop(emulator):
-    """Five functions that differ."""
-    for name, status, runtime, day in (
-        ("login", "Active", "Nodejs16.13", 3),
-        ("getUser", "Active", "Python3.10", 1),
-        ("getOrder", "UpdateFailed", "Nodejs8.9", 5),
-        ("Login2", "Creating", None, 2),
-        ("pay", "CreateFailed", "Go1", 4),
-    ):
-        time = f"2024-01-0{day} 00:00:00"
-        emulator.deploy(ENV, name, status=status, runtime=runtime, add_time=time, mod_time=time)
     return emulator
 
 
@@ -81,69 +63,6 @@ async def test_an_empty_environment_is_an_empty_document(emulator, form, out):
     assert (ended.code, ended.out) == (0, out)
 
 
-@pytest.mark.parametrize(
-    ("options", "names"),
-    [
-        (["--status", "active"], ["login", "getUser"]),
-        (["--status", "*Failed"], ["getOrder", "pay"]),
-        (["--status", "Creating", "--status", "Active"], ["login", "getUser", "Login2"]),
-        (["--status", "creating, *Failed"], ["getOrder", "Login2", "pay"]),
-        (["--runtime", "nodejs*"], ["login", "getOrder"]),
-        (["--name", "get*"], ["getUser", "getOrder"]),
-        (["--name", "login*"], ["login"]),
-        (["--name", "get*", "--status", "Active"], ["getUser"]),
-        (["--name", "nothing"], []),
-        (["--sort", "name"], ["Login2", "getOrder", "getUser", "login", "pay"]),
-        (["--sort", "-mod_time"], ["getOrder", "pay", "login", "Login2", "getUser"]),
-        (["--sort", "add_time"], ["getUser", "Login2", "login", "pay", "getOrder"]),
-        (["--sort", "runtime"], ["Login2", "pay", "login", "getOrder", "getUser"]),
-        (["--sort", "-status"], ["getOrder", "Login2", "pay", "login", "getUser"]),
-        (["--max-items", "2"], ["login", "getUser"]),
-        (["--name", "get*", "-n", "1"], ["getUser"]),
-        (["--sort", "-mod_time", "-n", "2"], ["getOrder", "pay"]),
-    ],
-)
-@pytest.mark.parametrize("form", ["json", "ndjson"])
-async def test_filters_then_order_then_number(shop, options, names, form):
-    ended = await run("list", ENV, "-f", form, "--page-size", "2", *options, env=env_for(shop))
-
-    assert ended.code == 0
-    assert [row["name"] for row in rows_in(ended.out, form)] == names
-
-
-STATUSES = (
-    "; the documented statuses are Active, Creating, CreateFailed, Updating, UpdateFailed, "
-    "Publishing, PublishFailed, Deleting, DeleteFailed"
-)
-
-
-@pytest.mark.parametrize(
-    ("number", "filters", "said"),
-    [
-        ("1 function", ["--status", "Updat*"], f"--status 'Updat*'{STATUSES}"),
-        ("2 functions", ["--status", "a,b"], f"--status a --status b{STATUSES}"),
-        ("5 functions", ["--name", "Fn*"], "--name 'Fn*'; names are case-sensitive"),
-        ("0 functions", ["--name", "a"], "--name a; names are case-sensitive"),
-    ],
-)
-async def test_filters_without_a_match_are_reported(emulator, number, filters, said):
-    emulator.deploy(ENV, count=int(number[0]))
-
-    ended = await run("list", ENV, *filters, env=env_for(emulator))
-
-    assert (ended.code, ended.err) == (0, f"none of {number} in {ENV} match {said}\n")
-
-
-async def test_max_items_asks_for_no_page_more_than_it_needs(emulator):
-    emulator.deploy(ENV, count=100)
-
-    words = ("list", ENV, "-f", "ndjson", "-n", "10", "--page-size", "10")
-    ended = await run(*words, env=env_for(emulator))
-
-    assert len(ended.out.splitlines()) == 10
-    assert len(emulator.requests) == 1
-
-
 async def test_a_function_deleted_during_the_walk_is_not_listed(emulator):
     first = emulator.deploy(ENV, count=60)[0].name
     emulator.on_request(
@@ -165,19 +84,6 @@ async def test_page_size_and_concurrency_reach_the_walk(emulator):
 
     assert {request.body["limit"] for request in emulator.requests} == {7}
     assert emulator.peak_in_flight == 2
-
-
-async def test_the_demonstration_needs_nothing_at_all():
-    ended = await run("list", "--demo", "-f", "json")
-
-    assert (ended.code, ended.err) == (0, "")
-    assert len(json.loads(ended.out)) == 48
-
-
-async def test_the_demonstration_sends_nothing_to_another_host(emulator):
-    await run("list", DEMO_ENV, "--demo", "--base-url", emulator.url, env=env_for(emulator))
-
-    assert emulator.requests == ()
 
 
 async def test_count_says_how_many_and_nothing_else(emulator):

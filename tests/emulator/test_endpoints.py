@@ -221,22 +221,6 @@ class TestManyMerchants:
             rows = [row["authorizer_appid"] for row in page["list"]]
             assert rows == [*appids[offset : offset + count]]
 
-    async def test_their_environments_change_like_any_other(self, wechat):
-        emulator = wechat.emulator
-        first, second = emulator.add_merchants(PLATFORM, 2, functions=400)
-        (env,), (other,) = emulator.environments(first), emulator.environments(second)
-        untouched = emulator.functions(other.env)
-        assert len({row.name for row in untouched}) == 400
-        row = emulator.functions(env.env)[7]
-        emulator.update(env.env, row.name, status="Updating")
-        emulator.delete(env.env, emulator.functions(env.env)[0].name)
-        emulator.deploy(env.env, "mine")
-        with pytest.raises(ValueError, match="deployed to"):
-            emulator.deploy(env.env, row.name)
-        assert emulator.functions(env.env)[6].status == "Updating"
-        assert emulator.functions(env.env)[-1].name == "mine"
-        assert emulator.functions(other.env) == untouched
-
     async def test_scripts_are_used_up_in_the_order_of_their_addition(self, wechat):
         emulator = wechat.emulator
         emulator.script([Fault.errcode(40013)], account=MERCHANT)

@@ -16,7 +16,7 @@ import pytest
 from constants import APPSECRET, AUTHORIZER, COMPONENT, LIST, PLATFORM
 from merchants import Platform
 from redis_server import running_redis
-from terminal import CompletedCommand, Screen, env_for, run, start
+from terminal import CompletedCommand, Screen, run, start
 
 from tcb_async import Account
 from tcb_async._redact import Secret
@@ -118,38 +118,6 @@ class TestWhatIsListed:
         assert dict(shop.emulator.counts) == {
             COMPONENT: 1, "/cgi-bin/component/api_get_authorizer_list": 1,
         }  # fmt: skip
-
-    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-    async def test_a_file_of_accounts(self, emulator, tmp_path, encoding):
-        emulator.deploy("test-1", count=3)
-        line = {"appid": "wxown", "access_token": emulator.token, "envs": ["test-1"]}
-        path = tmp_path / "accounts.ndjson"
-        path.write_text(json.dumps(line) + "\n\n", encoding=encoding)
-        output = tmp_path / "all.ndjson"
-        result = await run(
-            "inventory", "--accounts", str(path), "-o", str(output), env=env_for(emulator)
-        )
-        assert (result.code, result.out) == (0, "")
-        assert re.fullmatch(
-            r"1 of 1 account, 3 functions in 1 environment \(1 request, \d\.\d s\)\n", result.err
-        )
-        assert len(output.read_text(encoding="utf-8").splitlines()) == 3
-
-    @pytest.mark.parametrize("way", ["option", "variable"])
-    async def test_the_callers_own_app(self, emulator, tmp_path, way):
-        emulator.add_app("wx0123456789abcdef", APPSECRET)
-        emulator.deploy("test-1", count=3)
-        output = tmp_path / "all.json"
-        words, env = ("--appid", "wx0123456789abcdef"), {}
-        if way == "variable":
-            words, env = (), {"TCB_APPID": "wx0123456789abcdef"}
-        env |= env_for(emulator, TCB_SECRET=APPSECRET)
-        result = await run("inventory", *words, "-o", str(output), "--quiet", env=env)
-        assert result == CompletedCommand(0, "", "")
-        document = json.loads(output.read_text(encoding="utf-8"))
-        assert [(row["appid"], row["env"], row["stale"]) for row in document["current"]] == [
-            ("wx0123456789abcdef", "test-1", 0)
-        ] * 3
 
     async def test_the_summary(self, shop):
         summary = shop.folder / "summary.json"
@@ -408,37 +376,11 @@ class TestThePlatformIsRefused:
         assert sum(shop.emulator.counts.values()) == 0
 
 
-BAD_LINES = {
-    "{": "it is not one complete JSON object",
-    '{"appid": "wxa", "access_token": "t", "envs": []}': "envs is empty: name environments",
-    '{"appid": "wxa"}': "missing required field `access_token`",
-    '{"appid": "wxa", "access_token": ""}': "token is empty",
-    '{"appid": "wxa", "access_token": "t", "env": "x"}': "unknown field `env`",
-    '{"appid": "wxgood", "access_token": "t"}': "wxgood is in line 1 already",
-}
-USAGE = "is in line 1 already"  # two lines that contradict each other, as two options would
-
-
 def link_to_a_device(path):
     path.symlink_to("/dev/null")
 
 
 class TestBadInput:
-    @pytest.mark.parametrize("line", BAD_LINES)
-    async def test_a_bad_line_is_named_before_any_request(self, emulator, tmp_path, line):
-        path = tmp_path / "accounts.ndjson"
-        path.write_text(f'{{"appid": "wxgood", "access_token": "planted-token"}}\n{line}\n')
-        result = await run(
-            "inventory", "--accounts", str(path), "-o", str(tmp_path / "i.sqlite"),
-            env={"TCB_BASE_URL": emulator.url},
-        )  # fmt: skip
-        assert (result.code, result.out) == (2 if USAGE in BAD_LINES[line] else 3, "")
-        assert f"{path}, line 2: " in result.err
-        assert BAD_LINES[line] in result.err
-        assert "planted-token" not in result.err
-        assert len(result.err.splitlines()) == 1
-        assert sum(emulator.counts.values()) == 0
-
     @pytest.mark.parametrize(
         ("words", "code", "said"),
         [

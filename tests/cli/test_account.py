@@ -1,6 +1,5 @@
 """``tcb-async environments`` and ``merchants``: the terminal of a service provider."""
 
-import json
 import re
 
 import pytest
@@ -63,13 +62,6 @@ async def test_a_narrow_terminal_breaks_no_environment_id(wechat, columns, shown
     heading, _, row = [line.strip() for line in plain(ended.out).splitlines() if line.strip()]
     assert re.split("  +", heading) == shown
     assert re.split("  +", row)[0] == "demo-3f6b2a-17c0"
-
-
-async def test_the_demo_has_one_environment_and_60_merchants():
-    ended = await run("environments", "--demo", "-f", "json")
-    assert [row["env"] for row in json.loads(ended.out)] == ["demo-3f6b2a"]
-    ended = await run("merchants", "--demo", "-f", "ndjson")
-    assert (ended.code, len(ended.out.splitlines())) == (0, 60)
 
 
 async def test_an_account_without_cloud_development_ends_with_4(wechat):

@@ -5,6 +5,7 @@ import logging
 import re
 import socket
 import ssl
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import pytest
@@ -15,6 +16,7 @@ from secret_leaks import leaks_of, shown_by
 from yarl import URL
 
 from tcb_async import ResponseError, RetryPolicy, TcbClient, TcbError, TransportError
+from tcb_async._transport.translation import read_retry_after
 
 SECRET = "planted-access-token"
 URL_WITH_IT = URL(f"https://api.weixin.qq.com/tcb/listfunctions?access_token={SECRET}")
@@ -205,3 +207,27 @@ async def test_compressed_reply_is_named(mocked_http, encoding):
 
     assert isinstance(ours, ResponseError)
     assert "sent a compressed reply, which was not requested; check the base URL and" in str(ours)
+
+
+@pytest.mark.parametrize(("zone", "hours"), [("GMT", 0), ("", 0), ("-0000", 0), ("+0800", 8)])
+def test_retry_after_may_be_a_date(zone, hours):
+    date = datetime.now(UTC) + timedelta(hours=hours, seconds=30)
+
+    assert 20 < read_retry_after(f"{date:%a, %d %b %Y %H:%M:%S} {zone}") <= 30
+
+
+def test_retry_after_in_the_past_is_zero():
+    assert read_retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
+
+
+BAD_DATES = ["Mon, 1 Jan 999999999999 00:00:00 GMT", "Thu, 01 Jan 1970 00:00:00 -9999"]
+
+
+@pytest.mark.parametrize("value", ["", "soon", "nan", "9" * 4000, *BAD_DATES])
+def test_unreadable_retry_after_is_none(value):
+    assert read_retry_after(value) is None
+
+
+@pytest.mark.parametrize("value", ["1e300", "9" * 300])
+def test_retry_after_is_a_number_that_a_header_can_repeat(value):
+    assert read_retry_after(value) == 2**31

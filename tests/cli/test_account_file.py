@@ -1,0 +1,50 @@
+"""A file of the accounts of an inventory, and every mistake in it."""
+
+import json
+import re
+
+import pytest
+from terminal import env_for, run
+
+BAD_LINES = {
+    "{": "it is not one complete JSON object",
+    '{"appid": "wxa", "access_token": "t", "envs": []}': "envs is empty: name environments",
+    '{"appid": "wxa"}': "missing required field `access_token`",
+    '{"appid": "wxa", "access_token": ""}': "token is empty",
+    '{"appid": "wxa", "access_token": "t", "env": "x"}': "unknown field `env`",
+    '{"appid": "wxgood", "access_token": "t"}': "wxgood is in line 1 already",
+}
+USAGE = "is in line 1 already"  # two lines that contradict each other, as two options would
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+async def test_a_file_of_accounts(emulator, tmp_path, encoding):
+    emulator.deploy("test-1", count=3)
+    line = {"appid": "wxown", "access_token": emulator.token, "envs": ["test-1"]}
+    path = tmp_path / "accounts.ndjson"
+    path.write_text(json.dumps(line) + "\n\n", encoding=encoding)
+    output = tmp_path / "all.ndjson"
+    result = await run(
+        "inventory", "--accounts", str(path), "-o", str(output), env=env_for(emulator)
+    )
+    assert (result.code, result.out) == (0, "")
+    assert re.fullmatch(
+        r"1 of 1 account, 3 functions in 1 environment \(1 request, \d\.\d s\)\n", result.err
+    )
+    assert len(output.read_text(encoding="utf-8").splitlines()) == 3
+
+
+@pytest.mark.parametrize("line", BAD_LINES)
+async def test_a_bad_line_is_named_before_any_request(emulator, tmp_path, line):
+    path = tmp_path / "accounts.ndjson"
+    path.write_text(f'{{"appid": "wxgood", "access_token": "planted-token"}}\n{line}\n')
+    result = await run(
+        "inventory", "--accounts", str(path), "-o", str(tmp_path / "i.sqlite"),
+        env={"TCB_BASE_URL": emulator.url},
+    )  # fmt: skip
+    assert (result.code, result.out) == (2 if USAGE in BAD_LINES[line] else 3, "")
+    assert f"{path}, line 2: " in result.err
+    assert BAD_LINES[line] in result.err
+    assert "planted-token" not in result.err
+    assert len(result.err.splitlines()) == 1
+    assert sum(emulator.counts.values()) == 0

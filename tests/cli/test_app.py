@@ -1,0 +1,221 @@
+"""The command as a whole: its help, its completion, and what it imports."""
+
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+from terminal import ENV, is_one_sentence, run, start
+
+from tcb_async import __version__
+from tcb_async.__main__ import main
+from tcb_async.cli import app
+from tcb_async.cli.formats import FORMATS
+
+COMMANDS = tuple(app.COMMANDS)
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+async def test_help_teaches_by_example_and_fits(command):
+    words = [command, "--help"] if command else ["--help"]
+
+    shown: set[str] = set()
+    for columns in (60, 80, 200):
+        ended = await run(*words, env={"COLUMNS": str(columns)})
+
+        assert ended.code == 0
+        assert "Example" in ended.out
+        assert f"tcb-async {command}".strip() in ended.out
+        assert max(map(cell_len, ended.out.splitlines())) <= columns
+        assert not re.search("<(bool|str|int|float)>", ended.out)
+        assert "…│" not in ended.out.replace(" ", ""), "something is cut"
+        shown.add(re.sub(" +\n", "\n", ended.out[ended.out.index("Example") :]))
+
+    assert len(shown) == 1, "an example wraps on a narrow terminal"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["list", "--help"]])
+async def test_the_exit_codes_are_in_the_help(words):
+    _, _, listed = (await run(*words, env={"COLUMNS": "120"})).out.partition("Exit codes")
+    for code in (*map(str, range(8)), "130", "143"):
+        assert f" {code}  " in listed
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("list", ["ENV The environment, such as test-777bb9."]),
+        ("diff", ["EXPECTED The expected functions: an env", "FOUND The functions found:"]),
+    ],
+)
+async def test_the_help_says_what_a_positional_argument_is(command, arguments):
+    shown = (await run(command, "--help", env={"COLUMNS": "200"})).out
+
+    assert all(argument in " ".join(shown.split()) for argument in arguments)
+
+
+async def test_without_arguments_it_shows_its_help():
+    ended = await run()
+
+    assert "Usage: tcb-async" in ended.out
+    assert (ended.code, ended.err) == (2, "")
+
+
+async def test_python_m_is_the_same_command():
+    installed = shutil.which("tcb-async", path=str(Path(sys.executable).parent))
+    assert installed
+    async with start("--version") as command:
+        by_module = await command.end()
+    async with start("--version", program=(installed,)) as command:
+        by_script = await command.end()
+
+    assert by_module == by_script
+    assert by_module.out == f"tcb-async {__version__}\n"
+
+
+COMPLETING = """
+eval "$1"
+shift
+for typed in "$@"; do
+    mapfile -t COMP_WORDS <<< "${typed// /$'\\n'}"
+    COMP_CWORD=$((${#COMP_WORDS[@]} - 1)) COMPREPLY=()
+    _tcb_async
+    echo "${COMPREPLY[@]}"
+done
+"""
+
+
+OFFERED = {
+    "tcb-async ": {*COMMANDS},
+    "tcb-async li": {"list"},
+    "tcb-async list --format ": {"table", *FORMATS},
+    "tcb-async list --status Cr": {"Creating", "CreateFailed"},
+    "tcb-async list --sort mod": {"mod_time"},
+    "tcb-async list --columns na": {"name"},
+    "tcb-async list --pag": {"--page-size"},
+}
+
+
+async def test_bash_completes_commands_options_and_values():
+    script = app.app.generate_completion(shell="bash")  # noqa: S604 - no shell runs
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+    program = ("bash", "-c", COMPLETING, "bash", script, *OFFERED)
+    async with start(program=program, env={"PATH": path}) as shell:
+        ended = await shell.end()
+
+    assert [{*line.split()} for line in ended.out.splitlines()] == [*OFFERED.values()]
+    assert ended.err == ""
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
+async def test_completion_is_installed_for_each_shell(shell, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("ZSH", raising=False)
+    ended = await run("--install-completion", "--shell", shell)
+
+    path = ended.out.removeprefix("completion is installed in ").partition(": start")[0]
+    with open(path) as file:  # noqa: ASYNC230, PTH123 - short
+        installed = file.read()
+    assert path.startswith(str(tmp_path))
+    assert all(command in installed for command in COMMANDS)
+
+
+async def test_an_unknown_shell_exits_with_2(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    shells = {"BASH_VERSION": "", "ZSH_VERSION": "", "FISH_VERSION": "", "SHELL": "/bin/tcsh"}
+    ended = await run("--install-completion", env=shells)
+
+    assert (ended.code, ended.out) == (2, "")
+    assert "pass --shell" in ended.err
+
+
+LIGHT = """
+import sys
+from tcb_async.__main__ import main
+for words in {commands}:
+    sys.argv[1:] = words
+    try:
+        main()
+    except SystemExit as ended:
+        heavy = {{"aiohttp", "asyncio", "ssl", "msgspec"}} & sys.modules.keys()
+        print(words, ended.code, *heavy, file=sys.stderr)
+"""
+
+
+LIGHT_COMMANDS = {
+    ("--version",): 0,
+    ("--help",): 0,
+    ("list", "--help"): 0,
+    ("explain", "-1"): 0,
+    ("inventory", "--help"): 0,
+    ("lsit",): 2,
+    ("list", ENV, "--limit", "5"): 2,
+    ("inventory", "-o", "x.xlsx"): 2,
+    ("diff", "a.json"): 2,
+    ("wait",): 2,
+    ("call",): 2,
+    ("doctor", "--help"): 0,
+    ("environments", "-o", "x.csv"): 2,
+    ("emulator", "--port", "99999"): 2,
+    ("__complete", "list", "--status", "Cr"): 0,
+}
+
+
+async def test_help_and_usage_errors_load_nothing_heavy():
+    program = (sys.executable, "-c", LIGHT.format(commands=[*LIGHT_COMMANDS]))
+    async with start(program=program) as command:
+        ended = await command.end()
+
+    said = [line for line in ended.err.splitlines() if line.startswith("(")]
+    assert said == [f"{words} {code}" for words, code in LIGHT_COMMANDS.items()]
+
+
+async def test_the_help_has_the_first_line_of_each_page():
+    whole = " ".join((await run("--help", env={"COLUMNS": "200"})).out.split())
+    for name, (_, line) in app.COMMANDS.items():
+        assert f"{name} {line}" in whole
+        assert app.app[name].default_command.__doc__.split("\n")[0] == line
+
+
+async def test_the_help_shows_the_clients_defaults():
+    code = """
+import sys
+import tcb_async._arguments
+tcb_async._arguments.DEFAULT_CONCURRENCY = 4
+from tcb_async import TcbClient
+assert TcbClient.__init__.__kwdefaults__["concurrency"] == 4
+from tcb_async.__main__ import main
+main()
+"""
+    program = (sys.executable, "-c", code)
+    async with start("list", "--help", program=program, env={"COLUMNS": "200"}) as command:
+        ended = await command.end()
+
+    assert "Maximum number of concurrent requests. [default: 4]" in ended.out
+
+
+@pytest.mark.parametrize("missing", ["cyclopts", "rich"])
+def test_a_missing_extra_is_named(missing, monkeypatch, capsys):
+    for name in [name for name in sys.modules if name.startswith(("tcb_async.cli", missing))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 3
+    err = capsys.readouterr().err
+    assert is_one_sentence(err)
+    assert f"needs {missing}" in err
+    assert "pip install 'tcb-async[cli]'" in err
+
+
+def test_no_other_missing_module_is_blamed_on_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tcb_async.cli.app", None)
+
+    with pytest.raises(ModuleNotFoundError):
+        main()

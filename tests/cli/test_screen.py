@@ -1,0 +1,104 @@
+"""The terminal: text that cannot control it, and streams that cannot be written."""
+
+import contextlib
+import io
+import sys
+
+import pytest
+from terminal import ENV, env_for, run, start
+
+from tcb_async.__main__ import main
+from tcb_async.cli.formats import FIELDS
+
+
+async def test_text_from_a_server_cannot_control_the_terminal(emulator):
+    said, shown = "[red]\x1b[2J\x9b2J\u202e\x07", r"[red]\x1b[2J\x9b2J\u202e\x07"
+    emulator.deploy(ENV, said)
+
+    listed = await run("list", ENV, env=env_for(emulator))
+    emulator.fail_next(123456, errmsg=said)
+    refused = await run("count", ENV, env=env_for(emulator))
+
+    assert (listed.code, refused.code) == (0, 4)
+    assert shown in listed.out
+    assert shown in refused.err
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["--help"], "Exit codes"),
+        (["list", "--help"], "Exit codes"),
+        (["list", ENV], "\\u83b7\\u53d6"),
+    ],
+)
+async def test_ascii_stdout_escapes_chinese(emulator, words, shown):
+    """As on Windows, where `tcb-async --help | more` writes cp1252."""
+    emulator.deploy(ENV, "获取")
+    env = env_for(emulator, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+
+    async with start(*words, env=env) as command:
+        ended = await command.end()
+
+    assert (ended.code, ended.err) == (0, "")
+    assert shown in ended.out
+
+
+def test_a_stdout_without_a_descriptor_may_break_too(monkeypatch):
+    """As in a program that calls `main` with its own stream."""
+    stdout = io.TextIOWrapper(_BrokenPipe(), write_through=True)
+    monkeypatch.setattr(sys, "stdout", stdout)
+    monkeypatch.setattr(sys, "argv", ["tcb-async", "count", "--demo"])
+
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    with contextlib.suppress(BrokenPipeError):
+        stdout.close()  # otherwise its finalizer would complain later
+
+
+class _BrokenPipe(io.BytesIO):
+    def flush(self):
+        if self.tell():
+            raise BrokenPipeError
+
+
+LONG = f"tcb-async list {ENV} --page-size 1000"
+SUMMARY = "tcb-async inventory --demo --summary -"
+LEFT = ">&2; echo ${PIPESTATUS[0]}"
+FULL = "tcb-async: No space left on device"
+CLOSED = "tcb-async: stdout is closed: leave it open, or redirect it to a file"
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "out", "err"),
+    [
+        (f"tcb-async --help | head -c 16 {LEFT}", 0, "0\n", "Usage: tcb-async"),
+        (f"tcb-async list --help | head -c 21 {LEFT}", 0, "0\n", "Usage: tcb-async list"),
+        (f"tcb-async --version | true {LEFT}", 0, "0\n", ""),
+        (f"{LONG} -o /dev/stdout -f csv | head -1 {LEFT}", 0, "0\n", ",".join(FIELDS)),
+        (f"{LONG} -f ndjson | head -c 8 {LEFT}", 0, "0\n", '{"name":'),
+        (f"{LONG} | head -c 4 {LEFT}", 0, "0\n", "name"),
+        ("tcb-async --help > /dev/full", 3, "", FULL),
+        ("tcb-async list --help > /dev/full", 3, "", FULL),
+        ("tcb-async --version > /dev/full", 3, "", FULL),
+        (f"tcb-async list {ENV} > /dev/full", 3, "", FULL),
+        (f"tcb-async count {ENV} > /dev/full", 3, "", FULL),
+        (f"{SUMMARY} 2>&1 > /dev/full | tail -1 {LEFT}", 0, "3\n", FULL),
+        (f"tcb-async count {ENV} 2> /dev/full", 0, "1500\n", ""),
+        ("tcb-async count 2> /dev/full", 2, "", ""),
+        ("tcb-async count ' ' 2> /dev/full", 3, "", ""),
+        ("tcb-async inventory --demo > /dev/null 2> /dev/full", 6, "", ""),
+        (f"tcb-async list {ENV} >&-", 3, "", CLOSED),
+        (f"tcb-async count {ENV} 2>&-", 0, "1500\n", ""),
+        (f"tcb-async list {ENV} >&- 2>&-", 3, "", ""),
+    ],
+)
+async def test_only_a_stdout_that_cannot_be_written_is_an_error(emulator, line, code, out, err):
+    """A closed pipe is fine, and so is a cron job whose log is on a full disk."""
+    emulator.deploy(ENV, count=1500)
+    program = ("bash", "-c", f'tcb-async() {{ "$0" -m tcb_async "$@"; }}; {line}', sys.executable)
+
+    async with start(program=program, env=env_for(emulator, PYTHONUNBUFFERED="")) as command:
+        ended = await command.end()
+
+    assert (ended.code, ended.out, ended.err.strip()) == (code, out, err)
