@@ -26,7 +26,7 @@ token, a secret or a URL with a query.
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, TypedDict, Unpack
+from typing import Any, Literal, Protocol, TypedDict, Unpack
 
 from tcb_async._redact import escape_unprintable
 
@@ -96,6 +96,7 @@ class TcbError(Exception):
         sent: Whether the request may have reached the server.
     """
 
+    args: tuple[Any, ...]
     errcode: int | None = None
     rid: str | None = None
     sent: bool = True

@@ -119,23 +119,23 @@ class Plan(Generic[T]):
         max_repairs: int = DEFAULT_MAX_REPAIRS,
         stats: WalkStats | None = None,
     ) -> None:
-        self.identity = identity
-        self.start = start
-        self.size = PageSize(FALLBACK) if size is None else size
-        self.stats = WalkStats() if stats is None else stats
+        self.identity: Identity[T] = identity
+        self.start: Cursor = start
+        self.size: PageSize = PageSize(FALLBACK) if size is None else size
+        self.stats: WalkStats = WalkStats() if stats is None else stats
         self._fails_on_drift = on_drift == "raise"
         self._bounds = Bounds(max_repairs)
 
-        self.mode = Mode.PASS
+        self.mode: Mode = Mode.PASS
         self.failure: TcbError | None = None
-        self.cause = CAUSE_CHANGED  # of the latest sign of a change
+        self.cause: str = CAUSE_CHANGED  # of the latest sign of a change
         self.total: int | None = None  # by the latest reply
         # The requests without a reply, oldest first; and how often all of them were discarded.
-        self.outstanding = deque[Request]()
-        self.generation = 0
+        self.outstanding: deque[Request] = deque()
+        self.generation: int = 0
 
-        self.yielded = YieldedNames(frozenset(split_digests(start.names)), max_items)
-        self.collection = DoubleCollect[T]()
+        self.yielded: YieldedNames = YieldedNames(frozenset(split_digests(start.names)), max_items)
+        self.collection: DoubleCollect[T] = DoubleCollect()
         self.snapshot: Snapshot[T] | None = None  # set before the walk by a caller of `last_rows`
         self._pass = self._make_first_pass()  # the latest pass
         self._current = self._pass  # what is read now: the latest pass, or a check after it
