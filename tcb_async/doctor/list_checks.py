@@ -271,7 +271,7 @@ def check_offset(record: Record) -> Verdict:
     if offsets and has_changed_order(record):
         return CHANGED
     if offsets:
-        return wrong(f"offset {_join(offsets)} gets the rows of a different one", fails)
+        return wrong(f"offset {_join(offsets)} gets the rows of a different offset", fails)
     if not is_stable:
         return _UNSTABLE
     if not unaligned:
