@@ -69,6 +69,11 @@ def positions(first=3):
     return pytest.mark.parametrize("numbers", [pytest.param(range(first), id="first"), rest])
 
 
+def below(requests, numbers):
+    """The numbers of requests that are sent at all."""
+    return [number for number in numbers if number < requests]
+
+
 def at(number, fault, *, except_tokens=False):
     """Make a server send a fault as its reply to one request, counted from 0."""
 
@@ -216,7 +221,7 @@ async def test_a_result_is_a_state_of_the_list(name):
 async def test_the_rest_of_a_failed_use_can_be_had(name, numbers, tmp_path):
     whole = await visit(name)
     broken = {}
-    for number in numbers[: whole.requests]:
+    for number in below(whole.requests, numbers):
         folder = tmp_path / str(number)
         folder.mkdir()
         async with Emulator(max_page=20) as emulator:
@@ -249,7 +254,7 @@ TRANSIENT = {
 async def test_one_transient_fault_changes_no_result(name, numbers):
     whole = await visit(name)
     broken = {}
-    for number, fault in itertools.product(numbers[: whole.requests], TRANSIENT):
+    for number, fault in itertools.product(below(whole.requests, numbers), TRANSIENT):
         # For the endpoints of tokens, 40001 means a wrong appsecret.
         prepare = at(number, TRANSIENT[fault], except_tokens=fault == "40001")
         result = await visit(name, prepare)
@@ -416,7 +421,7 @@ async def test_no_secret_in_the_wrong_place_is_shown(command, secret):
 @pytest.mark.parametrize("name", cells("cancelled"))
 async def test_a_cancellation_leaves_nothing(name, numbers):
     requests = (await visit(name)).requests
-    for number in numbers[:requests]:
+    for number in below(requests, numbers):
         async with no_leaks():
             tasks = []
 
