@@ -1,6 +1,7 @@
 """Fixtures of every test."""
 
 import asyncio
+import sys
 from contextlib import AsyncExitStack
 
 import aioresponses
@@ -28,9 +29,9 @@ def nothing_blocks_the_loop_of_a_service():
     process.
     """
     with blockbuster_ctx(scanned_modules=LIBRARY) as blockbuster:
-        # coverage waits for its lock while an emulator's thread is measured too.
-        lock = blockbuster.functions["threading.Lock.acquire"]
-        lock.can_block_in("coverage/collector.py", "lock_data")
+        if "coverage" in sys.modules and sys.modules["coverage"].Coverage.current() is not None:
+            # In any function, coverage waits for its lock while an emulator's thread is measured.
+            blockbuster.functions["threading.Lock.acquire"].deactivate()
         yield
 
 
