@@ -10,9 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
 
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
@@ -30,8 +36,7 @@ def _terminate(*_: object) -> None:
 def handle_sigterm(react: Callable[..., object] = _terminate) -> Generator[None]:
     """Raise `Terminated` at SIGTERM, or react to it, unless it is ignored or handled already."""
     before = signal.getsignal(signal.SIGTERM)
-    is_main = threading.current_thread() is threading.main_thread()  # no other thread has signals
-    if not is_main or before not in (signal.SIG_DFL, _terminate):
+    if not _is_main_thread() or before not in (signal.SIG_DFL, _terminate):
         yield
         return
     signal.signal(signal.SIGTERM, react)
@@ -39,6 +44,34 @@ def handle_sigterm(react: Callable[..., object] = _terminate) -> Generator[None]
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _is_main_thread() -> bool:
+    # Python handles signals in no other thread.
+    return threading.current_thread() is threading.main_thread()
+
+
+@contextlib.contextmanager
+def _wake_at_signals(loop: asyncio.AbstractEventLoop) -> Generator[None]:
+    """Let each signal end the wait of the loop, so that it is handled then.
+
+    The system ends the wait itself, but not if the signal arrives just before the wait, or in a
+    different thread: without this, such a Ctrl-C has no effect until the next event.
+    """
+    if sys.platform == "win32" or not _is_main_thread():  # on Windows, asyncio does the same
+        yield
+        return
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        reader.settimeout(0)
+        writer.settimeout(0)
+        loop.add_reader(reader, reader.recv, 1)
+        before = signal.set_wakeup_fd(writer.fileno())
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            loop.remove_reader(reader)
 
 
 class _Executor(ThreadPoolExecutor):
@@ -64,7 +97,7 @@ def run(work: Callable[[], Coroutine[object, object, None]]) -> None:
             is_terminated = True
             loop.call_soon_threadsafe(task.cancel)
 
-        with handle_sigterm(cancel):
+        with _wake_at_signals(loop), handle_sigterm(cancel):
             await work()
 
     try:

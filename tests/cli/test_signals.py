@@ -115,6 +115,29 @@ async def test_a_signal_ends_a_dns_lookup(number, code, said):
     assert ended.err.endswith(f"tcb-async: {said}\n")
 
 
+IN_A_DIFFERENT_THREAD = """
+import signal, threading
+
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
+from tcb_async.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 0)])
+async def test_a_signal_wakes_a_loop_whose_wait_it_does_not_interrupt(number, code):
+    """Nor does one that arrives between the last step of the loop and its wait: 1 of 2,000."""
+    program = (sys.executable, "-c", IN_A_DIFFERENT_THREAD)
+
+    async with start("emulator", program=program) as command:
+        for _ in range(4):
+            assert (await command.line()).startswith("export ")
+        ended = await ended_soon(command, number)
+
+    assert ended.code == code
+
+
 SLOW_CLEANUP = """
 import asyncio, signal
 from tcb_async.cli import signals
