@@ -49,12 +49,12 @@ async def ended_soon(command, *numbers):
 @pytest.mark.parametrize(
     "words",
     [
-        ["list", ENV],
         ["list", ENV, "-f", "ndjson"],
-        ["count", ENV],
         ["watch", ENV],
-        ["wait", ENV, "login"],
-        ["token"],
+        *(
+            pytest.param(words, marks=pytest.mark.slow)
+            for words in (["list", ENV], ["count", ENV], ["wait", ENV, "login"], ["token"])
+        ),
     ],
     ids=" ".join,
 )

@@ -363,7 +363,9 @@ class TestServer:
         assert await limits_of_listing(emulator, client, 30) == first
         assert await limits_of_listing(emulator, client, 30) == [20, 20]
 
-    @pytest.mark.parametrize("when", ["first", "later", "learned"])
+    @pytest.mark.parametrize(
+        "when", ["first", "later", pytest.param("learned", marks=pytest.mark.slow)]
+    )
     @pytest.mark.parametrize("kind", REFUSALS)
     async def test_no_walk_fails_where_pages_of_20_succeed(self, emulator, leap, kind, when):
         """Whatever the server or the network does to a request for more rows."""
