@@ -176,8 +176,8 @@ def _keep_common_fields(
 
 # Reading
 
-# What is not closed matches to the end of the text, and is refused as it is: otherwise, each quote
-# in it would be tried as the start of a string, which takes quadratic time.
+# A string or comment that is not closed matches to the end of the text. Otherwise, each quote in it
+# would be tried as the start of a string, which takes quadratic time.
 _STRING = r'"(?:\\.|[^"\\])*+["\\]?'
 _COMMENT = r"//[^\n\r\u2028\u2029]*|/\*.*?\*/"
 _STRING_OR_COMMENT = re.compile(rf"{_COMMENT}|({_STRING}|/\*.*)", re.DOTALL)

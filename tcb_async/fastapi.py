@@ -182,7 +182,7 @@ async def error_handler(request: Request, error: Exception) -> JSONResponse:  # 
     For ``app.add_exception_handler(TcbError, error_handler)``. It cannot change a response that has
     begun: a stream must report an interruption itself. Any other error is raised again.
 
-    The reply has no ``resume``: whoever receives it has received no function.
+    The reply has no ``resume``, because its reader has received no function.
     """
     if not isinstance(error, TcbError):
         raise error

@@ -121,8 +121,8 @@ async def collect_settled(pager: Pager[CloudFunction], env: str) -> list[CloudFu
 async def list_first(list_functions: ListFunctions, *, interval: float) -> Iterable[CloudFunction]:
     """List the functions that the next listing is compared with.
 
-    Only a list that changes all the time is read again: any other error is raised, so that a
-    program that cannot list at all does not wait in vain.
+    Only a list that changes all the time is read again. Any other error is raised, so that a
+    program that cannot list stops immediately.
     """
     while True:
         try:

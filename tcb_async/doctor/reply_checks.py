@@ -235,7 +235,7 @@ def _check_refusal(
 
 
 def check_unknown_env(record: Record) -> Verdict:
-    """An unknown environment is told from other errors, with a request id."""
+    """An unknown environment has an error of its own, with a request id."""
     return _check_refusal(
         record,
         "unknown_env",

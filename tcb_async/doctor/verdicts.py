@@ -50,14 +50,14 @@ def wrong(observed: str, advice: str) -> Verdict:
 
 
 def unclear(observed: str, advice: str) -> Verdict:
-    """Nobody can know it from these replies."""
+    """These replies do not show it."""
     return Verdict(is_right=None, observed=observed, advice=advice)
 
 
 SEND = "please send this report"
 AGAIN = "run `tcb-async doctor` again later"
 DEPLOY = "deploy some functions, and run it again"
-CHANGED = unclear("the list changed during the check", "run it again while nobody deploys")
+CHANGED = unclear("the list changed during the check", "run it again while nothing is deployed")
 NO_REPLY = unclear("no reply", AGAIN)
 
 

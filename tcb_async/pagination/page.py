@@ -32,9 +32,9 @@ class Request:
 
 
 def _as_items(items: Sequence[T]) -> Sequence[T]:
-    """Refuse what is no sequence; make a tuple of one that is neither a list nor a tuple.
+    """Return a list or tuple as it is, and any other sequence as a tuple.
 
-    So the walk depends on no other class, which may count, slice and iterate in its own way.
+    Other classes may count, slice and iterate in their own way, and the walk relies on none of it.
     """
     check_instance("items", items, Sequence, "such as a list or tuple")
     return items if type(items) in {list, tuple} else tuple(items)
@@ -129,8 +129,8 @@ class PageSize:
     refusals: int = 0
     full_pages: int = 0
     # The number of requests that may be outstanding. An unexpected reply makes those planned after
-    # it useless; one more for each full page since then bounds the waste: at most twice as many
-    # requests as a sequential walk.
+    # it useless. So the number grows by one with each full page: a walk sends at most twice as many
+    # requests as a sequential one.
     max_outstanding: int = attrs.field(init=False, default=sys.maxsize)
     # Whether a reply has changed `expected`, or a refusal did.
     is_learned: bool = attrs.field(init=False, default=False)

@@ -164,5 +164,5 @@ class Pass(Generic[T]):
         self.overlap = max(1, min(self.overlap, widest))
 
     def give_position_up(self) -> None:
-        """Read the following pages by their row numbers: nobody knows which rows were missed."""
+        """Read the following pages by their row numbers: which rows were missed is unknown."""
         self.is_joined = False
