@@ -14,7 +14,12 @@ from raw_server import http_reply
 from rough_wechat import (
     BEIJING,
     DEVIATIONS,
+    FAULTS,
+    ROWS,
+    SIZES,
+    TIMEOUT,
     Deviation,
+    EveryRequest,
     World,
     check_law_1,
     client_of,
@@ -35,33 +40,11 @@ from tcb_async.doctor.probes import examine
 from tcb_async.doctor.record import MAX_REQUESTS, NoRequestsLeftError, Record, Walk
 from tcb_async.doctor.report import CHECKS, judge
 
-SIZES = (0, 1, 2, 3, 4, 5, 7, 19, 20, 21, 40, 57, 99, 100, 101, 250, 1500)
-ROWS = 57
-TIMEOUT = 30.0
 OF_THE_LIST = {
     "list", "count", "fields", "values", "total", "page_size", "after_last", "offset",
     "same_request", "page_order", "sort_key", "times",
 }  # fmt: skip
 NAMES = {check.name for check in CHECKS}
-FAULTS = {
-    "busy": http_reply(error(-1, "system error")),
-    "45011": http_reply(error(45011, "api minute-quota reached")),
-    "502": http_reply(b"bad gateway", 502),
-    "cut": http_reply(b'{"errcode": 0, "err'),
-    "reset": "reset",
-    "hang": "hang",
-}
-
-
-class EveryRequest(dict):
-    """A fault, for each request from one on."""
-
-    def __init__(self, start, fault):
-        super().__init__()
-        self.start, self.fault = start, fault
-
-    def get(self, number, default=None):
-        return self.fault if number >= self.start else default
 
 
 def kill_token(world):

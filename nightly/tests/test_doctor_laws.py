@@ -11,12 +11,15 @@ import itertools
 from collections.abc import Callable
 
 import pytest
-from raw_server import http_reply
 from rough_wechat import (
     DEVIATIONS,
+    FAULTS,
+    ROWS,
+    SIZES,
+    TIMEOUT,
+    EveryRequest,
     World,
     check_law_1,
-    error,
     examine_world,
     make_rows,
     names_of,
@@ -26,30 +29,8 @@ from rough_wechat import (
 from tcb_async.doctor.record import MAX_REQUESTS
 from tcb_async.doctor.report import CHECKS, judge
 
-SIZES = (0, 1, 2, 3, 4, 5, 7, 19, 20, 21, 40, 57, 99, 100, 101, 250, 1500)
-ROWS, TIMEOUT = 57, 30.0
 REQUESTS = 23  # of a report about a documented server
 FIRST = 2  # the request after the token and the first page
-TRANSIENT = {
-    "busy": http_reply(error(-1, "system error")),
-    "45011": http_reply(error(45011, "api minute-quota reached")),
-    "502": http_reply(b"bad gateway", 502),
-    "cut": http_reply(b'{"errcode": 0, "err'),
-    "reset": "reset",
-    "hang": "hang",
-}
-
-
-class Later(dict[int, object]):
-    """The same for every request from one on."""
-
-    def __init__(self, start: int, value: object) -> None:
-        super().__init__()
-        self.start = start
-        self.value = value
-
-    def get(self, number: int, default: object = None) -> object:
-        return self.value if number >= self.start else default
 
 
 @pytest.fixture
@@ -71,11 +52,11 @@ async def test_law_1_for_pairs_and_all_sizes(pair: tuple[str, str]) -> None:
         await check_law_1(World(make_rows(size), [DEVIATIONS[name][0] for name in pair]))
 
 
-@pytest.mark.parametrize("kind", TRANSIENT)
+@pytest.mark.parametrize("kind", FAULTS)
 @pytest.mark.parametrize("first", range(FIRST, REQUESTS))
 async def test_law_2_for_two_failures(kind: str, first: int, leap: Callable[[float], None]) -> None:
     for second in range(first, REQUESTS + 1):
-        faults = dict.fromkeys((first, second), TRANSIENT[kind])
+        faults = dict.fromkeys((first, second), FAULTS[kind])
         world = World(make_rows(ROWS), faults=faults, hang=lambda: leap(TIMEOUT))
 
         report = judge(await examine_world(world))
@@ -84,7 +65,7 @@ async def test_law_2_for_two_failures(kind: str, first: int, leap: Callable[[flo
         assert report.requests == len(world.requests) <= MAX_REQUESTS
 
 
-@pytest.mark.parametrize("kind", TRANSIENT)
+@pytest.mark.parametrize("kind", FAULTS)
 @pytest.mark.parametrize("rows", [3, ROWS, 1500])
 async def test_law_3_for_every_position(
     kind: str, rows: int, leap: Callable[[float], None]
@@ -96,7 +77,7 @@ async def test_law_3_for_every_position(
             moved.append(TIMEOUT)
             leap(TIMEOUT)
 
-        world = World(make_rows(rows), faults=Later(number, TRANSIENT[kind]), hang=hang)
+        world = World(make_rows(rows), faults=EveryRequest(number, FAULTS[kind]), hang=hang)
 
         report = judge(await examine_world(world))
 

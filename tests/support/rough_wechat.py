@@ -24,6 +24,9 @@ from tcb_async.doctor.report import judge
 
 BEIJING = timezone(timedelta(hours=8))
 _FEW = 7
+SIZES = (0, 1, 2, 3, 4, 5, 7, 19, 20, 21, 40, 57, 99, 100, 101, 250, 1500)
+ROWS = 57
+TIMEOUT = 30.0
 _FIELDS = "%Y-%m-%d %H:%M:%S"
 
 
@@ -177,6 +180,28 @@ ENVIRONMENT = {
 
 def error(errcode, errmsg):
     return {"errcode": errcode, "errmsg": f"{errmsg} rid: 61249f85-43a93e56-534b607a"}
+
+
+FAULTS = {
+    "busy": http_reply(error(-1, "system error")),
+    "45011": http_reply(error(45011, "api minute-quota reached")),
+    "502": http_reply(b"bad gateway", 502),
+    "cut": http_reply(b'{"errcode": 0, "err'),
+    "reset": "reset",
+    "hang": "hang",
+}
+
+
+class EveryRequest(dict):
+    """The same fault or event for each request from one on."""
+
+    def __init__(self, start, value):
+        super().__init__()
+        self.start = start
+        self.value = value
+
+    def get(self, number, default=None):
+        return self.value if number >= self.start else default
 
 
 def serve(world):
