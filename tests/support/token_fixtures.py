@@ -24,7 +24,6 @@ from tcb_async.tokens import (
     MemoryStore,
     StableToken,
     StoredToken,
-    guarded_store,
 )
 
 
@@ -272,12 +271,6 @@ async def client(emulator, provider):
 @pytest.fixture
 def merchant(emulator):
     return Merchant(emulator)
-
-
-@pytest.fixture
-def patient(monkeypatch):
-    # Not an option of a store. A busy machine delays Redis, which is not an outage.
-    monkeypatch.setattr(guarded_store, "_STORE_TIMEOUT", 10.0)
 
 
 @pytest.fixture

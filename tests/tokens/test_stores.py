@@ -21,7 +21,6 @@ from tcb_async import ConfigurationError, TcbClient
 from tcb_async.tokens import RedisStore, StoredToken
 from tcb_async.tokens.refresh import make_version
 
-pytestmark = pytest.mark.usefixtures("patient")
 KEY = f"stable:{APPID}"
 VALUE, LEASE, VERSION = (f"tcb-async:{{{KEY}}}{end}" for end in ("", ":lease", ":version"))
 

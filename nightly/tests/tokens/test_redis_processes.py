@@ -179,6 +179,7 @@ class TestOutage:
     ):
         asked = AsyncMock(wraps=redis.execute_command)
         monkeypatch.setattr(redis, "execute_command", asked)
+        monkeypatch.setattr(guarded_store, "_STORE_TIMEOUT", 1.0)
         with server.frozen():
             assert await stable(emulator, store=RedisStore(redis)).get_token(api)
 
@@ -242,7 +243,7 @@ async def restart(server):
     server.start()
 
 
-@pytest.mark.usefixtures("patient", "no_outage")
+@pytest.mark.usefixtures("no_outage")
 class TestSixProcessesRefreshOnce:
     """A connection to Redis that was closed between two refreshes costs no second refresh."""
 
