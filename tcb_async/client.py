@@ -618,9 +618,10 @@ class TcbClient:
         """
         page = await self.function_page(env, limit=1)
         if (page.total > 0) != (len(page.items) > 0):
+            rows = "rows" if page.items else "no rows"
             raise ResponseError(
-                f"{FUNCTIONS.path} sent {len(page.items)} rows and a total of {page.total}: one of "
-                "them is wrong; try again, then check the base URL and any proxy in between",
+                f"{FUNCTIONS.path} sent {rows} and a total of {page.total}: one of them is wrong; "
+                "try again, then check the base URL and any proxy in between",
                 endpoint=FUNCTIONS.path,
                 status=200,
                 env=env,
