@@ -9,7 +9,7 @@ import json
 import logging
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -52,6 +52,7 @@ TIME = "2026-01-01 00:00:00"
 FUNCTIONS, ROWS_OF_OWN, MERCHANTS_OF_PLATFORM = 57, 30, 3
 PAGE = 20
 MEANS_NO = "the list changed"
+EMULATOR = "tcb_async.emulator"
 
 # What each law says
 
@@ -83,8 +84,9 @@ class Visit:
     """
 
     emulator: Emulator
-    folder: Path
     clock: HandClock
+    stack: ExitStack
+    _folder: Path | None = None
     resume: object = None  # the cursor to resume from
     options: dict[str, Any] = attrs.field(factory=dict)  # of the client
     received: list[str] = attrs.field(factory=list)
@@ -92,6 +94,19 @@ class Visit:
     shown: list[str] = attrs.field(factory=list)
     err: str = ""
     error: TcbError | None = None
+
+    @property
+    def folder(self):
+        """A folder for files, which is made when it is first used."""
+        if self._folder is None:
+            self._folder = Path(self.stack.enter_context(TemporaryDirectory()))
+        return self._folder
+
+    @property
+    def exports(self):
+        """The contents of the files that a command has exported."""
+        files = () if self._folder is None else self._folder.glob("*.ndjson")
+        return [file.read_text("utf-8") for file in files]
 
     def app(self):
         return self.client(StableToken(APPID, SECRET, clock=self.clock))
@@ -447,13 +462,13 @@ def _command(name, *words, variables=app_variables, read=str, has_code=True, exe
     """Declare a command: ``read`` makes what the user gets from its output."""
 
     async def use(visit):
-        arguments = [word.format(folder=visit.folder) for word in words]
+        arguments = [word.format(visit=visit) for word in words]
         ended = await run(name, *arguments, env=variables(visit.emulator))
-        files = [each for each in visit.folder.iterdir() if each.suffix == ".ndjson"]
+        exports = visit.exports
         visit.err = ended.err
-        visit.shown += [ended.out, ended.err, *(file.read_text("utf-8") for file in files)]
+        visit.shown += [ended.out, ended.err, *exports]
         visit.is_doubted = ended.code != 0 or MEANS_NO in ended.err
-        out = files[0].read_text("utf-8") if files else ended.out
+        out = exports[0] if exports else ended.out
         return (ended.code, read(out)) if has_code else read(out)
 
     DOORS[f"$ {name}"] = Door(use, exempt={**COMMAND, **(exempt or {})}, **facts)
@@ -504,7 +519,7 @@ _command(
 _command(
     "inventory",
     "-o",
-    "{folder}/i.ndjson",
+    "{visit.folder}/i.ndjson",
     "-q",
     variables=platform_variables,
     read=_lines("name"),
@@ -620,7 +635,7 @@ LISTS = {"functions": LIST, "own functions": BATCH_FUNCTIONS, "merchants": MERCH
 
 
 class Records(logging.Handler):
-    """Stores what the package logs, as a handler formats it."""
+    """Stores what the package logs."""
 
     def __init__(self):
         super().__init__(logging.DEBUG)
@@ -628,6 +643,23 @@ class Records(logging.Handler):
 
     def emit(self, record):
         self.records.append(record)
+
+
+@contextmanager
+def recorded_log():
+    """The records of the package, which no other handler gets: pytest has four."""
+    handler = Records()
+    logger = logging.getLogger("tcb_async")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    try:
+        yield handler.records
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = True
 
 
 @attrs.frozen
@@ -655,22 +687,20 @@ async def visit(name, prepare=lambda _: None, **facts):
 
 async def visit_at(emulator, name, *, folder=None, resume=None):
     """Use a door with a server that others may have used."""
-    clock, handler, logger = HandClock(), Records(), logging.getLogger("tcb_async")
-    before, value, level = sum(emulator.counts.values()), None, logger.level
-    with TemporaryDirectory() as temporary, pytest.MonkeyPatch.context() as patch:
+    clock = HandClock()
+    value = None
+    before = sum(emulator.counts.values())
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
         patch.setattr(TcbClient, "__init__", with_timing(TcbClient.__init__, clock.timing))
-        use = Visit(emulator, Path(folder or temporary), clock, resume)
-        logger.addHandler(handler)
-        logger.setLevel(logging.DEBUG)
+        log = stack.enter_context(recorded_log())
+        use = Visit(emulator, clock, stack, folder, resume)
         try:
             value = await DOORS[name].use(use)
         except TcbError as error:
             use.error = error
-        finally:
-            logger.removeHandler(handler)
-            logger.setLevel(level)
-    log = handler.records
     warnings = [line.getMessage() for line in log if line.levelno == logging.WARNING]
+    failed = [line for line in log if line.name.startswith(EMULATOR) and line.exc_info]
+    assert failed == [], "a fault of the test failed, so its reply was not sent"
     return Result(
         value,
         use.error,
