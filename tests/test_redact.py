@@ -5,13 +5,13 @@ import itertools
 import json
 import pickle
 import re
-import sys
 import time
 from collections.abc import Iterable, Sequence, Sized
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from counted_work import count_steps
 from hypothesis import given
 from hypothesis import strategies as st
 from secret_leaks import encodings, leaks_of
@@ -270,25 +270,6 @@ def test_exactly_the_pieces_of_secrets_are_hidden(secrets, parts):
     shown = hide_known(text, [*map(Secret, secrets)])
 
     assert [*shown.replace(MASK, "")] == hide_slowly(text, secrets)
-
-
-def count_steps(function, *arguments):
-    """Count the instructions of Python that a call executes; the machine does not matter."""
-    steps = 0
-
-    def trace(frame, event, _argument):
-        nonlocal steps
-        frame.f_trace_opcodes = True
-        steps += event == "opcode"
-        return trace
-
-    tracing = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        function(*arguments)
-    finally:
-        sys.settrace(tracing)
-    return steps
 
 
 @pytest.mark.parametrize("count", [0, 1, 100, 1_000])
