@@ -248,7 +248,7 @@ MOST_STEPS = 300  # instructions of Python for a row
 HOSTILE_ROWS = {
     "as documented": {},
     "times of other kinds": {"add_time": 1.5e9, "mod_time": "2026-01-31T03:04:05Z"},
-    "times that are none": {"add_time": "0000-00-00 00:00:00", "mod_time": {"$date": 0}},
+    "invalid times": {"add_time": "0000-00-00 00:00:00", "mod_time": {"$date": 0}},
     "an old name": {"runtime": None, "run_time": "Nodejs16.13"},
     "more fields": {f"field{number}": [{}] * 20 for number in range(20)},
     "no name": {"name": None},

@@ -658,7 +658,7 @@ def check_run(run: str, today: str) -> str:
 
 
 def _check_optional_run(run: str | None) -> None:
-    """Refuse what is no run's date: the file would contain nothing of it, as of a complete run."""
+    """Refuse a text that is not a date: a run without rows would look complete."""
     if run is not None and not _is_date(run):
         problem = "must be a date, such as 2026-01-31, or None for the latest run"
         raise ConfigurationError(f"run={run!r}: {problem}", argument="run")

@@ -375,7 +375,7 @@ async def _list_account(visit):
 
 
 def _rows_of(visit, listings):
-    """The rows of all accounts; an account without rows is named, which is no silent loss."""
+    """The rows of all accounts; an account without rows is named, so that its loss is noticed."""
     rows = []
     for found in listings:
         visit.shown.append(repr(found))
