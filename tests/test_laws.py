@@ -92,16 +92,6 @@ def combinations():
     return pytest.mark.parametrize("choose", [pytest.param(in_turn, id="some"), every])
 
 
-def on_a_plain_loop(test):
-    """Run a test on asyncio's own loop: the one of looptime asks the system twice as often."""
-
-    @functools.wraps(test)
-    def run_test(*args, **kwargs):
-        asyncio.run(test(*args, **kwargs))
-
-    return run_test
-
-
 def at(number, fault, *, except_tokens=False):
     """Make a server send a fault as its reply to one request, counted from 0."""
 
@@ -250,7 +240,6 @@ MADE = {
 
 
 @pytest.mark.parametrize("name", cells("complete"))
-@on_a_plain_loop
 async def test_a_result_is_a_state_of_the_list(name):
     reads = DOORS[name].reads
     unsaid = []
@@ -281,7 +270,6 @@ async def test_a_result_is_a_state_of_the_list(name):
 
 @positions()
 @pytest.mark.parametrize("name", cells("resume"))
-@on_a_plain_loop
 async def test_the_rest_of_a_failed_use_can_be_had(name, numbers, tmp_path):
     whole = await visit(name)
     broken = {}
@@ -315,7 +303,6 @@ TRANSIENT = {
 
 @combinations()
 @pytest.mark.parametrize("name", cells("one fault"))
-@on_a_plain_loop
 async def test_one_transient_fault_changes_no_result(name, choose):
     whole = await visit(name)
     broken = {}
@@ -375,7 +362,6 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", cells("bounded"))
-@on_a_plain_loop
 async def test_requests_and_time_are_limited(name):
     unlimited = {}
     for server, prepare in HOSTILE.items():
@@ -427,7 +413,6 @@ RETURN_REPLIES = {"TcbClient.call", "$ call"}
 
 @combinations()
 @pytest.mark.parametrize("name", cells("secrets"))
-@on_a_plain_loop
 async def test_no_output_contains_a_secret(name, choose, issued):
     leaks = {}
     kinds = {"no fault": Fault.ok()} if DOORS[name].is_local else INDISCREET
@@ -468,7 +453,6 @@ def options_of(command):
     ],
 )
 @pytest.mark.parametrize("command", ["", *COMMANDS])
-@on_a_plain_loop
 async def test_no_secret_in_the_wrong_place_is_shown(command, secret):
     words = [command] if command else []
     typed = [[*words, secret], [*words, ENV, secret], [*words, f"--{secret}"], [secret, *words]]
@@ -491,7 +475,6 @@ async def test_no_secret_in_the_wrong_place_is_shown(command, secret):
 
 @positions()
 @pytest.mark.parametrize("name", cells("cancelled"))
-@on_a_plain_loop
 async def test_a_cancellation_leaves_nothing(name, numbers):
     requests = (await visit(name)).requests
     for number in below(requests, numbers):
@@ -529,7 +512,6 @@ SAYS = {
 
 
 @pytest.mark.parametrize("name", cells("text"))
-@on_a_plain_loop
 async def test_text_of_the_server_stays_in_its_line(name):
     for prepare in [deploy_named] if DOORS[name].is_local else SAYS.values():
         plain, nasty = await visit(name, prepare(PLAIN)), await visit(name, prepare(NASTY))
@@ -555,7 +537,6 @@ def spoil(value):
 
 
 @pytest.mark.parametrize("name", cells("closed"))
-@on_a_plain_loop
 async def test_a_closed_client_is_refused(name, monkeypatch):
     async def close_first(client):
         await client.aclose()
@@ -570,7 +551,6 @@ async def test_a_closed_client_is_refused(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", cells("closed"))
-@on_a_plain_loop
 async def test_a_second_event_loop_is_refused(name, monkeypatch):
     first = asyncio.get_running_loop()
 
@@ -708,7 +688,6 @@ def parameters_of(call):
 
 
 @pytest.mark.parametrize("name", cells("refused"))
-@on_a_plain_loop
 async def test_a_wrong_argument_is_refused_by_its_name(name, tmp_path):
     accepted = []
     async with Emulator() as emulator:
