@@ -177,7 +177,8 @@ LOCAL = "it makes no request"
 NO_REQUEST = dict.fromkeys(
     ("complete", "resume", "one fault", "bounded", "cancelled", "closed"), LOCAL
 )
-OF_PAGER = {"refused": "its arguments are those of `Pager`", "closed": OF_CLIENT}
+NO_PARAMETERS = {"refused": "it has no parameters"}
+OF_PAGER = {**NO_PARAMETERS, "closed": OF_CLIENT}
 COMMAND = {
     "resume": WHOLE,
     "refused": "options are parsed for all commands: tests/cli/test_usage.py",
@@ -246,7 +247,7 @@ async def _count_functions(visit):
         return await client.count_functions(ENV)
 
 
-@door("TcbClient.list_environments", exempt=ONE_REPLY)
+@door("TcbClient.list_environments", exempt={**ONE_REPLY, **NO_PARAMETERS})
 async def _list_environments(visit):
     async with visit.app() as client:
         return [environment.env for environment in await client.list_environments()]
@@ -265,7 +266,7 @@ async def _batch_functions(visit):
         return await visit.collect(client.batch_functions(OWN, resume=visit.resume))
 
 
-@door("TcbClient.list_batch_environments", exempt=ONE_REPLY)
+@door("TcbClient.list_batch_environments", exempt={**ONE_REPLY, **NO_PARAMETERS})
 async def _list_batch_environments(visit):
     async with visit.platform() as client:
         return [environment.env for environment in await client.list_batch_environments()]
@@ -303,7 +304,7 @@ async def _call(visit):
         return (await client.call(LIST, fields, repeatable=True))["total_count"]
 
 
-@door("TcbClient.get_token", exempt={**NO_LIST})
+@door("TcbClient.get_token", exempt={**NO_LIST, **NO_PARAMETERS})
 async def _get_token(visit):
     async with visit.app() as client:
         return len(await client.get_token())
@@ -311,7 +312,11 @@ async def _get_token(visit):
 
 @door(
     "TcbClient.force_refresh_token",
-    exempt={**NO_LIST, "one fault": "it is not repeated: a second forced refresh is refused"},
+    exempt={
+        **NO_LIST,
+        **NO_PARAMETERS,
+        "one fault": "it is not repeated: a second forced refresh is refused",
+    },
 )
 async def _force_refresh_token(visit):
     async with visit.app() as client:
@@ -442,21 +447,20 @@ def _plain(value):
     return _plain(attrs.astuple(value, recurse=False)) if attrs.has(type(value)) else value
 
 
-def _reader(name):
+def _reader(name, exempt):
     """Declare a method that reads a store."""
 
     async def use(visit):
         with InventoryStore(_two_nights(visit), read_only=True) as store:
             return _plain(getattr(store, name)())
 
-    DOORS[f"InventoryStore.{name}"] = Door(use, exempt={**NO_REQUEST})
+    DOORS[f"InventoryStore.{name}"] = Door(use, exempt={**NO_REQUEST, **exempt})
 
 
-for _name in (
-    "functions", "changes", "compared", "complete_accounts", "missing", "progress", "runs",
-    "unavailable",
-):  # fmt: skip
-    _reader(_name)
+for _name in ("complete_accounts", "missing", "progress", "unavailable"):  # of a run
+    _reader(_name, exempt={})
+for _name in ("changes", "compared", "functions", "runs"):
+    _reader(_name, exempt=NO_PARAMETERS)
 
 
 # Files, FastAPI, OpenTelemetry
