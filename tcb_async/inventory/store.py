@@ -201,7 +201,12 @@ class InventoryStore:
         return InventoryRun(database, run, self._clock)
 
     def progress(self, run: str | None = None) -> RunProgress | None:
-        """Return the progress of the latest run, or of the run of a date; None without a run."""
+        """Return the progress of the latest run, or of the run of a date; None without a run.
+
+        Raises:
+            ConfigurationError: The run is not a date.
+        """
+        _check_optional_run(run)
         query = "SELECT * FROM progress WHERE run = coalesce(?, (SELECT max(run) FROM runs))"
         rows = [RunProgress(**row) for row in self._database.rows(query, run)]
         return rows[0] if rows else None
@@ -212,7 +217,12 @@ class InventoryStore:
         return list(itertools.starmap(StoredRun, self._database.rows(query)))
 
     def missing(self, run: str | None = None) -> Iterator[MissingAccount]:
-        """Return the accounts that a run (None: the latest) has not listed completely, by appid."""
+        """Return the accounts that a run (None: the latest) has not listed completely, by appid.
+
+        Raises:
+            ConfigurationError: The run is not a date.
+        """
+        _check_optional_run(run)
         query = (
             "SELECT appid, status, errcode, rid, message FROM incomplete "
             "WHERE run = coalesce(?, (SELECT max(run) FROM runs)) ORDER BY appid"
@@ -220,7 +230,12 @@ class InventoryStore:
         return itertools.starmap(MissingAccount, self._database.rows(query, run))
 
     def unavailable(self, run: str | None = None) -> Iterator[UnavailableEnvironment]:
-        """Return the environments of complete accounts that WeChat refused to list, by appid."""
+        """Return the environments of complete accounts that WeChat refused to list, by appid.
+
+        Raises:
+            ConfigurationError: The run is not a date.
+        """
+        _check_optional_run(run)
         query = (
             "SELECT appid, env, status FROM unavailable "
             "WHERE run = coalesce(?, (SELECT max(run) FROM runs)) ORDER BY appid, env"
@@ -234,8 +249,9 @@ class InventoryStore:
         account can be missing here and in `missing`, too.
 
         Raises:
-            ConfigurationError: The file is damaged.
+            ConfigurationError: The file is damaged, or the run is not a date.
         """
+        _check_optional_run(run)
         rows = self._database.rows(
             "SELECT accounts.appid, environments, unavailable, accounts.functions, "
             "env, name, functions.status, runtime, add_time, mod_time "
@@ -635,10 +651,20 @@ def _get_columns(env: str, function: CloudFunction) -> tuple[str | None, ...]:
 
 def check_run(run: str, today: str) -> str:
     """Return the date of a run, which is today in China at the latest."""
-    is_date = False
-    with contextlib.suppress(TypeError, ValueError):
-        is_date = date.fromisoformat(run).isoformat() == run
-    if is_date and run <= today:
+    if _is_date(run) and run <= today:
         return run
-    problem = "is later than today in China," if is_date else "must be a date, such as"
+    problem = "is later than today in China," if _is_date(run) else "must be a date, such as"
     raise ConfigurationError(f"run={run!r}: {problem} {today}", argument="run")
+
+
+def _check_optional_run(run: str | None) -> None:
+    """Refuse a text that is not a date: a run without rows would look complete."""
+    if run is not None and not _is_date(run):
+        problem = "must be a date, such as 2026-01-31, or None for the latest run"
+        raise ConfigurationError(f"run={run!r}: {problem}", argument="run")
+
+
+def _is_date(run: str) -> bool:
+    with contextlib.suppress(TypeError, ValueError):
+        return date.fromisoformat(run).isoformat() == run
+    return False

@@ -1,0 +1,48 @@
+"""Work that is counted, so that a busy or slow machine changes no test.
+
+Rule: Python's instructions are counted exactly. `re` counts no steps, so the work of a regular
+expression is a ratio of two times of the same thread, taken one after the other.
+"""
+
+import contextlib
+import sys
+import time
+
+
+def count_steps(function, *arguments):
+    """Count the instructions of Python that a call executes, also if it raises an exception."""
+    steps = 0
+
+    def trace(frame, event, _argument):
+        nonlocal steps
+        frame.f_trace_opcodes = True
+        steps += event == "opcode"
+        return trace
+
+    tracing = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with contextlib.suppress(Exception):
+            function(*arguments)
+    finally:
+        sys.settrace(tracing)
+    return steps
+
+
+def seconds(function, *arguments):
+    """The CPU time of this thread that a call takes."""
+    started = time.thread_time()
+    function(*arguments)
+    return time.thread_time() - started
+
+
+def is_quadratic(function, text_of, length):
+    """Whether a text that is four times as long takes much more than four times as long.
+
+    It takes 4 times as long in linear time, and 16 times in quadratic time, whatever the speed of
+    the machine. One measurement may be disturbed; so three must agree.
+    """
+    return all(
+        seconds(function, text_of(4 * length)) > 10 * seconds(function, text_of(length))
+        for _ in range(3)
+    )
