@@ -66,7 +66,13 @@ from tcb_async._transport import (
     TransportApi,
     call_endpoint,
 )
-from tcb_async.exceptions import ClientClosedError, ConfigurationError, ResponseError
+from tcb_async.exceptions import (
+    ClientClosedError,
+    ConfigurationError,
+    ResponseError,
+    TcbError,
+    name_error,
+)
 from tcb_async.limits import Window
 from tcb_async.models import (
     CHINA_STANDARD_TIME,
@@ -77,7 +83,7 @@ from tcb_async.models import (
     Environment,
     FunctionPage,
 )
-from tcb_async.observer import Observer, WalkStats
+from tcb_async.observer import Observer, WalkStats, on_token_retry
 from tcb_async.pagination.options import WalkOptions, check_page_size
 from tcb_async.pagination.page import FALLBACK, LARGEST, Page, SharedPageSize
 from tcb_async.pagination.pager import Pager, Surroundings
@@ -695,11 +701,18 @@ class TcbClient:
         check_env(env)
         stats = WalkStats()  # of the latest listing
 
+        def note_token_retry(error: TcbError) -> None:
+            stats.last_error = name_error(error)
+
         async def list_settled() -> list[CloudFunction]:
             nonlocal stats
             pager = self.functions(env)
             stats = pager.stats
-            return await collect_settled(pager, env)
+            before = on_token_retry.set(note_token_retry)
+            try:
+                return await collect_settled(pager, env)
+            finally:
+                on_token_retry.reset(before)
 
         active = await wait_until_active(
             list_settled,

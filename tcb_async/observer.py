@@ -5,15 +5,26 @@ Rule: no secret is reported, and without an observer no report is made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from typing import Literal, Protocol, TypeVar
 
 import attrs
 
+from tcb_async.exceptions import TcbError
+
 __all__ = ["Attempt", "InventoryObserver", "Observer", "WalkStats", "WorkObserver"]
 
 WorkSummary = Mapping[str, str | int | float | bool]
+
+OnTokenRetry = Callable[[TcbError], None]
+
+on_token_retry: ContextVar[OnTokenRetry | None] = ContextVar("on_token_retry", default=None)
+"""Called with each error after which a token request is sent again.
+
+A context variable, because the API that a token provider gets is the same for every caller.
+"""
 
 
 @attrs.define

@@ -121,8 +121,8 @@ async def collect_settled(pager: Pager[CloudFunction], env: str) -> list[CloudFu
 async def list_first(list_functions: ListFunctions, *, interval: float) -> Iterable[CloudFunction]:
     """List the functions that the next listing is compared with.
 
-    Only a list that changes all the time is read again: any other error is raised, so that a
-    program that cannot list at all does not wait in vain.
+    Only a list that changes all the time is read again. Any other error is raised: a program that
+    cannot list at all should stop, not wait.
     """
     while True:
         try:
@@ -163,7 +163,8 @@ async def wait_until_active(  # noqa: PLR0913 - keyword-only settings
 ) -> list[CloudFunction]:
     """Poll until all are ``Active``: see `TcbClient.wait_until_active`. New statuses are logged.
 
-    ``get_retried`` returns the last error that the latest listing met, and tried to overcome.
+    ``get_retried`` returns the last error of the latest listing, or of its token request, after
+    which the request was to be sent again.
     """
     # Without names, every function that a listing has shown is awaited.
     statuses = dict.fromkeys(names or (), "never seen")

@@ -24,7 +24,7 @@ from tcb_async._redact import Hidden, Secret, find_secrets, forget_frames, wrap_
 from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.transport import Transport
 from tcb_async.exceptions import ApiError, TcbError, TransportError, name_error
-from tcb_async.observer import Attempt, Observer
+from tcb_async.observer import Attempt, Observer, on_token_retry
 from tcb_async.retry import (
     choose_wait,
     find_stop_reason,
@@ -312,6 +312,8 @@ class Call(Generic[Result]):
         if self.request.count is not None:
             self.request.count.retries += 1
             self.request.count.last_error = name_error(error)
+        if self.request.on_token_retry is not None:
+            self.request.on_token_retry(error)
 
 
 def _get_retry_after(error: TcbError) -> float:
@@ -358,7 +360,9 @@ class TransportApi:
         body = body and wrap_secrets(body)
         sent_body = None if body is None else Hidden(encode_object(body))
         target = self.transport.target(path, query, find_secrets([query, body]))
-        request = ApiRequest(target, sent_body, repeatable=repeatable)
+        request = ApiRequest(
+            target, sent_body, repeatable=repeatable, on_token_retry=on_token_retry.get()
+        )
         return (await call_endpoint(self.transport, request)).reveal()
 
     def spawn(self, work: Coroutine[object, object, Result]) -> asyncio.Task[Result]:

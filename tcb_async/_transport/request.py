@@ -11,7 +11,7 @@ import attrs
 from yarl import URL
 
 from tcb_async._redact import Hidden, Secret
-from tcb_async.observer import WalkStats
+from tcb_async.observer import OnTokenRetry, WalkStats
 
 
 @attrs.frozen
@@ -39,6 +39,7 @@ class ApiRequest:
     count: WalkStats | None = None
     repeatable: bool = True
     """Whether it may be sent again although the server may have carried it out."""
+    on_token_retry: OnTokenRetry | None = None
 
     @property
     def method(self) -> Literal["GET", "POST"]:

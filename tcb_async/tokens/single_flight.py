@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import attrs
 
 from tcb_async.exceptions import ClientClosedError, TcbError
+from tcb_async.observer import OnTokenRetry, on_token_retry
 from tcb_async.tokens.protocols import TokenApi
 
 Work = Callable[[TokenApi], Coroutine[object, object, TcbError | None]]
@@ -28,6 +30,9 @@ class SingleFlight:
     _task: asyncio.Task[TcbError | None] | None = None
     _api: TokenApi | None = None
     _is_alone: bool = False  # whether the running work was started by `run_alone`
+    # The error after which the running work sent its token request again.
+    _retried: TcbError | None = None
+    _listeners: list[OnTokenRetry] = attrs.field(factory=list[OnTokenRetry])  # of the waiters
 
     @property
     def is_running(self) -> bool:
@@ -50,7 +55,8 @@ class SingleFlight:
             task = self._get_running_task() or self._launch(api, work)
             owner = self._api
             was_alone = self._is_alone
-            error = await _wait_for_error(task)
+            with self._listening():
+                error = await _wait_for_error(task)
             is_closed = isinstance(error, ClientClosedError)
             is_of_others = owner is not api if is_closed else was_alone
             if error is None or not is_of_others:
@@ -74,17 +80,42 @@ class SingleFlight:
         return task
 
     def _launch(self, api: TokenApi, work: Work) -> asyncio.Task[TcbError | None]:
-        task = api.spawn(work(api))
+        task = api.spawn(self._run(api, work))
         self._task = task
         self._api = api
         self._is_alone = False
+        self._retried = None
         task.add_done_callback(self._forget)
         return task
+
+    async def _run(self, api: TokenApi, work: Work) -> TcbError | None:
+        on_token_retry.set(self._tell)  # in this task alone
+        return await work(api)
+
+    @contextmanager
+    def _listening(self) -> Generator[None]:
+        """Tell the current task after which errors the work sends its token request again."""
+        listener = on_token_retry.get()
+        if listener is None:
+            yield
+            return
+        if self._retried is not None:
+            listener(self._retried)
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
+
+    def _tell(self, error: TcbError) -> None:
+        self._retried = error
+        for listener in self._listeners:
+            listener(error)
 
     def _forget(self, task: asyncio.Task[TcbError | None]) -> None:
         """Drop the reference to the client: a provider may outlive many clients."""
         if self._task is task:
-            self._task = self._api = None
+            self._task = self._api = self._retried = None
 
 
 async def _wait_for_error(task: asyncio.Task[TcbError | None]) -> TcbError | None:
