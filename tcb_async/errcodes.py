@@ -220,7 +220,8 @@ _CREDENTIALS = (
         (40002, "the grant type is wrong", "this is a bug: please report it"),
         (40013, "the appid is not valid", "check the appid for typing errors"),
         (40125, "the appsecret is not valid", _SECRET),
-        # WeChat's page says that mini programs need no whitelist, yet they get this errcode.
+        # WeChat's page says that mini programs need no whitelist, yet one got this errcode:
+        # developers.weixin.qq.com/community/develop/doc/000e067cac4100bd739c10fe55b000
         (40164, "this machine's IP address is not whitelisted",
          "add the address that WeChat names to the account's IP whitelist"),
         (40234, "the signature of the call was refused", _SIGNING),
