@@ -52,7 +52,8 @@ PIECE = 8
 """Any 8 consecutive characters of a secret are hidden. A caller's shorter value is an ordinary
 word, and no secret; a shorter token or appsecret is hidden as a whole."""
 
-_FEW = 32  # blocks that are searched one by one faster than the secrets are read as numbers
+_COMMON = 6  # characters of a block that three consecutive pieces contain
+_FEW = 16  # such blocks: searching them one by one is faster than reading all secrets as numbers
 _MAX_CUT = 2**7  # secrets that are cut into pieces
 _STEP = 4  # characters: any piece contains a whole block that begins at a multiple of four
 _BLOCK = PIECE - _STEP + 1  # characters
@@ -249,6 +250,8 @@ def find_pieces(text: str, secrets: Collection[Secret]) -> set[str]:
     # A text that repeats a request has most of its pieces from secrets that begin or end in it.
     likely = [whole for whole in wholes if whole[:PIECE] in sought or whole[-PIECE:] in sought]
     if len(likely) > _MAX_CUT:  # they begin or end alike
+        likely = [whole for whole in likely if _get_inner_piece(whole) in sought]
+    if len(likely) > _MAX_CUT:  # they are nearly equal
         likely = [whole for whole in likely if _has_its_ends(whole, sought) and whole in plain]
     known = {piece for whole in likely for piece in _cut(whole, PIECE) if piece in sought}
     for piece in known:
@@ -259,6 +262,11 @@ def find_pieces(text: str, secrets: Collection[Secret]) -> set[str]:
     return short | known | _find_few(groups, joined)
 
 
+def _get_inner_piece(whole: str) -> str:
+    start = len(whole) // 4
+    return whole[start : start + PIECE]
+
+
 def _has_its_ends(whole: str, sought: Mapping[str, int]) -> bool:
     return whole[:PIECE] in sought and whole[-PIECE:] in sought
 
@@ -267,8 +275,8 @@ def _group_by_block(sought: Mapping[str, int]) -> Mapping[str, list[str]]:
     """Group consecutive pieces by a block that all of them contain."""
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for piece, at in sought.items():
-        start = -at % _STEP
-        groups[piece[start : start + _BLOCK]].append(piece)
+        start = -at % (PIECE - _COMMON + 1)
+        groups[piece[start : start + _COMMON]].append(piece)
     return groups
 
 
