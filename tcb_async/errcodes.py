@@ -184,7 +184,8 @@ _SHARED = (
         (-601016, "the environment has no authorisation for this account", _ACCESS),
         (-601018, "the account may not call this", _PERMISSIONS),
         (-604101, "the cloud function lacks the permission for this call",
-         "add the endpoint to permissions.openapi in the function's config.json, and deploy it"),
+         "add the endpoint to permissions.openapi in the function's config.json, and deploy it",
+         "https://docs.cloudbase.net/faq/knowledge/cloud-call-604101-permission-error"),
         (-604104, "the source of the call is not allowed", _PERMISSIONS),
     ),
     *_make_rows(
