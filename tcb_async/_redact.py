@@ -54,7 +54,7 @@ word, and no secret; a shorter token or appsecret is hidden as a whole."""
 
 _COMMON = 6  # characters of a block that three consecutive pieces contain
 _FEW = 16  # such blocks: searching them one by one is faster than reading all secrets as numbers
-_MAX_CUT = 2**7  # secrets that are cut into pieces
+_MAX_CUT = 2**14  # characters of secrets that are cut into pieces
 _STEP = 4  # characters: any piece contains a whole block that begins at a multiple of four
 _BLOCK = PIECE - _STEP + 1  # characters
 _CHUNK = 2**6  # blocks that are compared at a time
@@ -247,12 +247,7 @@ def find_pieces(text: str, secrets: Collection[Secret]) -> set[str]:
     sought = {
         piece: start for start, piece in enumerate(_cut(plain, PIECE)) if absent.isdisjoint(piece)
     }
-    # A text that repeats a request has most of its pieces from secrets that begin or end in it.
-    likely = [whole for whole in wholes if whole[:PIECE] in sought or whole[-PIECE:] in sought]
-    if len(likely) > _MAX_CUT:  # they begin or end alike
-        likely = [whole for whole in likely if _get_inner_piece(whole) in sought]
-    if len(likely) > _MAX_CUT:  # they are nearly equal
-        likely = [whole for whole in likely if _has_its_ends(whole, sought) and whole in plain]
+    likely = _choose_likely(wholes, sought, plain)
     known = {piece for whole in likely for piece in _cut(whole, PIECE) if piece in sought}
     for piece in known:
         del sought[piece]
@@ -260,6 +255,23 @@ def find_pieces(text: str, secrets: Collection[Secret]) -> set[str]:
     if len(groups) > _FEW:
         return short | known | _find_many(sought, _read_every_block(plain), joined)
     return short | known | _find_few(groups, joined)
+
+
+def _choose_likely(wholes: Sequence[str], sought: Mapping[str, int], plain: str) -> Sequence[str]:
+    """Choose the secrets that a text repeats, or begins to repeat, if they are not too many.
+
+    A text that repeats a request has most of its pieces from them.
+    """
+    likely = [whole for whole in wholes if whole[:PIECE] in sought or whole[-PIECE:] in sought]
+    if _is_too_much(likely):  # they begin or end alike
+        likely = [whole for whole in likely if _get_inner_piece(whole) in sought]
+    if _is_too_much(likely):  # they are nearly equal
+        likely = [whole for whole in likely if _has_its_ends(whole, sought) and whole in plain]
+    return () if _is_too_much(likely) else likely
+
+
+def _is_too_much(secrets: Sequence[str]) -> bool:
+    return sum(map(len, secrets)) > _MAX_CUT
 
 
 def _get_inner_piece(whole: str) -> str:

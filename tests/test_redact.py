@@ -302,7 +302,7 @@ def test_many_secrets_without_their_ends_are_hidden():
 
 @pytest.mark.parametrize("beginning", ["beginning-", "a-much-longer-beginning-"])
 def test_secrets_that_begin_and_end_alike_are_hidden(beginning):
-    secrets = [f"{beginning}{number:03}-ending" for number in range(200)]
+    secrets = [f"{beginning}{number:04}-ending" for number in range(2_000)]
     text = " ".join([*secrets[:40], beginning, "ending"])
 
     shown = hide_known(text, [*map(Secret, secrets)])
@@ -365,6 +365,16 @@ def test_work_is_bounded_if_the_text_repeats_secrets(kind, text):
     long = texts[text][:MAX_EXAMINED]
 
     assert count_steps(hide_known, long, [*map(Secret, secrets)]) < 125 * len(long) + 45_000
+
+
+@pytest.mark.parametrize("count", [1, 10])
+def test_work_is_bounded_if_the_text_begins_a_long_secret(count):
+    size = len(DIGITS) // count
+    secrets = ["".join(DIGITS[number * size :][:size]) for number in range(count)]
+    text = "".join(secret[: MAX_EXAMINED // count] for secret in secrets)
+
+    assert count_steps(hide_known, text, [*map(Secret, secrets)]) < 320 * len(text)
+    assert hide_known(text, [*map(Secret, secrets)]).replace(MASK, "") == ""
 
 
 @pytest.mark.parametrize(
