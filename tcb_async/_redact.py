@@ -17,10 +17,12 @@ from __future__ import annotations
 import hmac
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import compress, count, zip_longest
 from types import TracebackType
-from typing import AnyStr, Generic, NoReturn, Self, SupportsIndex, TypeVar, cast
+from typing import Generic, NoReturn, Self, SupportsIndex, TypeVar, cast
 
 MASK = "[hidden]"
 
@@ -50,8 +52,13 @@ PIECE = 8
 """Any 8 consecutive characters of a secret are hidden. A caller's shorter value is an ordinary
 word, and no secret; a shorter token or appsecret is hidden as a whole."""
 
-_BLOCK = 4  # characters: every piece contains a whole block that begins at a multiple of four
-_CHUNK = 2**12  # blocks that are compared at a time
+_COMMON = 6  # characters of a block that three consecutive pieces contain
+_FEW = 16  # such blocks: searching them one by one is faster than reading all secrets as numbers
+_MAX_CUT = 2**14  # characters of secrets that are cut into pieces
+_STEP = 4  # characters: any piece contains a whole block that begins at a multiple of four
+_BLOCK = PIECE - _STEP + 1  # characters
+_CHUNK = 2**6  # blocks that are compared at a time
+_MIXER = 0x9E3779  # odd, and small enough for a product with a byte to have 32 bits
 
 _SECRET_KEY = re.compile("secret|token|ticket", re.IGNORECASE)
 
@@ -226,41 +233,123 @@ def hide_known(text: str, secrets: Collection[Secret]) -> str:
 def find_pieces(text: str, secrets: Collection[Secret]) -> set[str]:
     """Find the parts of a text that are pieces of secrets, or whole short secrets.
 
-    There may be much more of the secrets than of the text. So the blocks of the secrets are read as
-    numbers, which sets compare much faster than Python can slice.
+    There may be much more of the secrets than of the text, so they are not sliced into pieces.
     """
     plain = _ESCAPED.sub(_unescape, text)
-    wholes = [*dict.fromkeys(secret.reveal() for secret in secrets)]
-    # A secret may look escaped itself. It was sent as it is, or was escaped once more.
-    wholes += [_ESCAPED.sub(_unescape, each) for each in wholes if "%" in each or "\\" in each]
-    found = {whole for whole in wholes if len(whole) < PIECE and whole in plain}
-    sought = {*_cut(plain, PIECE)}
-    blocks = _make_blocks([plain])
+    wholes = [*dict.fromkeys(map(Secret.reveal, secrets))]
     joined = "\0".join(wholes)
-    padded = _take_low_bytes(joined) + b"\0" * (-len(joined) % _BLOCK)
-    numbers = memoryview(padded).cast("I")
-    for first in range(0, len(numbers), _CHUNK):
-        chunk = numbers[first : first + _CHUNK]
-        if not sought or blocks.isdisjoint(chunk):
+    if "%" in joined or "\\" in joined:
+        # A secret may look escaped itself. It was sent as it is, or was escaped once more.
+        wholes += [_ESCAPED.sub(_unescape, each) for each in wholes if "%" in each or "\\" in each]
+        joined = "\0".join(wholes)
+    short = {whole for whole in wholes if len(whole) < PIECE and whole in plain} - {""}
+    absent = {character for character in {*plain} if character not in joined}
+    sought = {
+        piece: start for start, piece in enumerate(_cut(plain, PIECE)) if absent.isdisjoint(piece)
+    }
+    likely = _choose_likely(wholes, sought, plain)
+    known = {piece for whole in likely for piece in _cut(whole, PIECE) if piece in sought}
+    for piece in known:
+        del sought[piece]
+    groups = _group_by_block(sought)
+    if len(groups) > _FEW:
+        return short | known | _find_many(sought, _read_every_block(plain), joined)
+    return short | known | _find_few(groups, joined)
+
+
+def _choose_likely(wholes: Sequence[str], sought: Mapping[str, int], plain: str) -> Sequence[str]:
+    """Choose the secrets that a text repeats, or begins to repeat, if they are not too many.
+
+    A text that repeats a request has most of its pieces from them.
+    """
+    likely = [whole for whole in wholes if whole[:PIECE] in sought or whole[-PIECE:] in sought]
+    if _is_too_much(likely):  # they begin or end alike
+        likely = [whole for whole in likely if _get_inner_piece(whole) in sought]
+    if _is_too_much(likely):  # they are nearly equal
+        likely = [whole for whole in likely if _has_its_ends(whole, sought) and whole in plain]
+    return () if _is_too_much(likely) else likely
+
+
+def _is_too_much(secrets: Sequence[str]) -> bool:
+    return sum(map(len, secrets)) > _MAX_CUT
+
+
+def _get_inner_piece(whole: str) -> str:
+    start = len(whole) // 4
+    return whole[start : start + PIECE]
+
+
+def _has_its_ends(whole: str, sought: Mapping[str, int]) -> bool:
+    return whole[:PIECE] in sought and whole[-PIECE:] in sought
+
+
+def _group_by_block(sought: Mapping[str, int]) -> Mapping[str, list[str]]:
+    """Group consecutive pieces by a block that all of them contain."""
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for piece, at in sought.items():
+        start = -at % (PIECE - _COMMON + 1)
+        groups[piece[start : start + _COMMON]].append(piece)
+    return groups
+
+
+def _find_few(groups: Mapping[str, list[str]], joined: str) -> set[str]:
+    likely = (piece for block, pieces in groups.items() if block in joined for piece in pieces)
+    return {piece for piece in likely if piece in joined}
+
+
+def _find_many(sought: dict[str, int], numbers: Sequence[int], joined: str) -> set[str]:
+    """Find pieces of a text by the numbers of its blocks, which Python compares fast.
+
+    Args:
+        sought: The pieces, each with a position in the text. Those that are found are removed.
+        numbers: The number of the block at each position of the text.
+        joined: The secrets.
+    """
+    found: set[str] = set()
+    # A number is compared until all pieces with a block of this number have been found.
+    uses = Counter(number for at in sought.values() for number in numbers[at : at + _STEP])
+    blocks = _read_blocks(_take_low_bytes(joined))
+    for first in range(0, len(blocks), _CHUNK):
+        chunk = blocks[first : first + _CHUNK]
+        if uses.keys().isdisjoint(chunk):
             continue
-        starts = [_BLOCK * at for at, number in enumerate(chunk, first) if number in blocks]
+        starts = compress(count(_STEP * first, _STEP), map(uses.__contains__, chunk))
         # A set, since thousands of secrets may begin alike.
         contexts = {joined[max(0, at + _BLOCK - PIECE) : at + PIECE] for at in starts}
-        known = {piece for context in contexts for piece in _cut(context, PIECE)} & sought
-        if known:
-            found |= known
-            sought -= known
-            blocks = _make_blocks(sought)
-    return found - {""}
+        known = {piece for each in contexts for piece in _cut(each, PIECE) if piece in sought}
+        found |= known
+        for piece in known:
+            at = sought.pop(piece)
+            for number in numbers[at : at + _STEP]:
+                uses[number] -= 1
+                if not uses[number]:
+                    del uses[number]
+        if not sought:
+            break
+    return found
 
 
-def _make_blocks(texts: Iterable[str]) -> set[int]:
-    """Return the numbers of all blocks that texts contain."""
-    parts = {part for text in texts for part in _cut(_take_low_bytes(text), _BLOCK)}
-    return {int.from_bytes(part, sys.byteorder) for part in parts}
+def _read_every_block(text: str) -> list[int]:
+    """Return the number of the block at each position of a text."""
+    low_bytes = _take_low_bytes(text)
+    aligned = [_read_blocks(low_bytes[shift:]) for shift in range(_STEP)]
+    return [number for numbers in zip_longest(*aligned, fillvalue=0) for number in numbers]
 
 
-def _cut(text: AnyStr, length: int) -> list[AnyStr]:
+def _read_blocks(low_bytes: bytes) -> Sequence[int]:
+    """Return a number of 32 bits for each block that begins at a multiple of four.
+
+    Equal blocks have equal numbers, and different blocks rarely: the fifth byte is multiplied, and
+    mixed into the first four. An int of Python does this for all blocks at once.
+    """
+    padded = low_bytes + bytes(-len(low_bytes) % _STEP)
+    fifths = bytearray(len(padded))
+    fifths[:-_STEP:_STEP] = padded[_STEP::_STEP]
+    mixed = int.from_bytes(padded, "little") ^ int.from_bytes(fifths, "little") * _MIXER
+    return memoryview(mixed.to_bytes(len(padded), "little")).cast("I")
+
+
+def _cut(text: str, length: int) -> list[str]:
     """Return all parts of a text that have this length."""
     return [text[at : at + length] for at in range(len(text) - length + 1)]
 

@@ -184,7 +184,8 @@ _SHARED = (
         (-601016, "the environment has no authorisation for this account", _ACCESS),
         (-601018, "the account may not call this", _PERMISSIONS),
         (-604101, "the cloud function lacks the permission for this call",
-         "add the endpoint to permissions.openapi in the function's config.json, and deploy it"),
+         "add the endpoint to permissions.openapi in the function's config.json, and deploy it",
+         "https://docs.cloudbase.net/faq/knowledge/cloud-call-604101-permission-error"),
         (-604104, "the source of the call is not allowed", _PERMISSIONS),
     ),
     *_make_rows(
@@ -220,7 +221,8 @@ _CREDENTIALS = (
         (40002, "the grant type is wrong", "this is a bug: please report it"),
         (40013, "the appid is not valid", "check the appid for typing errors"),
         (40125, "the appsecret is not valid", _SECRET),
-        # WeChat's page says that mini programs need no whitelist, yet they get this errcode.
+        # WeChat's page says that mini programs need no whitelist, yet one got this errcode:
+        # developers.weixin.qq.com/community/develop/doc/000e067cac4100bd739c10fe55b000
         (40164, "this machine's IP address is not whitelisted",
          "add the address that WeChat names to the account's IP whitelist"),
         (40234, "the signature of the call was refused", _SIGNING),

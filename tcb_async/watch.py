@@ -163,7 +163,8 @@ async def wait_until_active(  # noqa: PLR0913 - keyword-only settings
 ) -> list[CloudFunction]:
     """Poll until all are ``Active``: see `TcbClient.wait_until_active`. New statuses are logged.
 
-    ``get_retried`` returns the last error that the latest listing met, and tried to overcome.
+    ``get_retried`` returns the last error of the latest listing, or of its token request, after
+    which the request was to be sent again.
     """
     # Without names, every function that a listing has shown is awaited.
     statuses = dict.fromkeys(names or (), "never seen")

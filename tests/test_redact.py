@@ -4,6 +4,7 @@ import copy
 import itertools
 import json
 import pickle
+import random
 import re
 from collections.abc import Iterable, Sequence, Sized
 from typing import Any
@@ -257,6 +258,7 @@ def hide_slowly(text, secrets):
 
 
 words = st.text("ab", max_size=14)
+DIGITS = random.Random(65).choices("0123456789abcdef", k=200_000)
 
 
 @given(st.lists(words, max_size=6), st.lists(st.integers(0, 5) | words, max_size=8))
@@ -271,6 +273,47 @@ def test_exactly_the_pieces_of_secrets_are_hidden(secrets, parts):
     assert [*shown.replace(MASK, "")] == hide_slowly(text, secrets)
 
 
+@pytest.mark.parametrize("run", range(8))
+def test_long_texts_hide_exactly_the_pieces_of_secrets(run):
+    """Texts with too many words to look for each of them in the secrets."""
+    chance = random.Random(run)
+    for _ in range(25):
+        alphabet = chance.choice(["ab", "0123456789abcdef", "abc-/ é云"])
+        secrets = ["".join(chance.choices(alphabet, k=chance.randrange(7, 60))) for _ in range(30)]
+        secrets += [f"alike-{number:07}-alike" for number in range(chance.choice([0, 30]))]
+        parts = [cut(chance, chance.choice(secrets)) for _ in range(chance.randrange(20))]
+        parts += ["".join(chance.choices(alphabet, k=chance.randrange(30))) for _ in parts]
+        parts += ["words", " and more", ", ", "-"]
+        chance.shuffle(parts)
+        text = "".join(parts)
+
+        shown = hide_known(text, [*map(Secret, secrets)])
+
+        assert [*shown.replace(MASK, "")] == hide_slowly(text, secrets)
+
+
+def test_many_secrets_without_their_ends_are_hidden():
+    secrets = ["".join(DIGITS[at : at + 50]) for at in range(0, 5_000, 50)]
+    text = " ".join(secret[1:-1] for secret in secrets)
+
+    assert hide_known(text, [*map(Secret, secrets)]) == " ".join([MASK] * 100)
+
+
+@pytest.mark.parametrize("beginning", ["beginning-", "a-much-longer-beginning-"])
+def test_secrets_that_begin_and_end_alike_are_hidden(beginning):
+    secrets = [f"{beginning}{number:04}-ending" for number in range(2_000)]
+    text = " ".join([*secrets[:40], beginning, "ending"])
+
+    shown = hide_known(text, [*map(Secret, secrets)])
+
+    assert shown == " ".join([*[MASK] * 41, "ending"])
+
+
+def cut(chance, secret):
+    start, end = sorted(chance.sample(range(len(secret) + 1), 2))
+    return chance.choice([secret, secret[start:end]])
+
+
 @pytest.mark.parametrize("count", [0, 1, 100, 1_000])
 def test_work_of_hiding_is_bounded_by_the_text(count):
     """A set of all pieces, for comparison, takes 4,100 instructions per secret."""
@@ -278,6 +321,40 @@ def test_work_of_hiding_is_bounded_by_the_text(count):
     text = "TypeError: Cannot read properties of undefined at /var/user/index.js:12, hidden: "
 
     assert count_steps(hide_known, text, secrets) < 60 * len(text) + 40 * count
+
+
+MANY = {
+    "distinct": lambda number: "".join(DIGITS[104 * number : 104 * number + 104]),
+    "beginning alike": lambda number: "A" * 98 + f"{number:06}",
+    "ending alike": lambda number: f"{number:06}" + "secret-" * 14,
+    "with a name": lambda number: "user-token-" + "".join(DIGITS[93 * number : 93 * number + 93]),
+}
+"""Kinds of secrets of 104 characters."""
+
+
+@pytest.mark.parametrize("text", ["first", "last", "digits"])
+@pytest.mark.parametrize("kind", MANY)
+def test_work_is_bounded_if_the_text_repeats_secrets(kind, text):
+    """A text that repeats the request, or is as long. At worst it took 4,200,000 instructions."""
+    secrets = [MANY[kind](number) for number in range(1_000)]
+    texts = {
+        "first": json.dumps(secrets),
+        "last": json.dumps(secrets[::-1]),
+        "digits": "".join(DIGITS[::-1]),
+    }
+    long = texts[text][:MAX_EXAMINED]
+
+    assert count_steps(hide_known, long, [*map(Secret, secrets)]) < 125 * len(long) + 45_000
+
+
+@pytest.mark.parametrize("count", [1, 10])
+def test_work_is_bounded_if_the_text_begins_a_long_secret(count):
+    size = len(DIGITS) // count
+    secrets = ["".join(DIGITS[number * size :][:size]) for number in range(count)]
+    text = "".join(secret[: MAX_EXAMINED // count] for secret in secrets)
+
+    assert count_steps(hide_known, text, [*map(Secret, secrets)]) < 320 * len(text)
+    assert hide_known(text, [*map(Secret, secrets)]).replace(MASK, "") == ""
 
 
 @pytest.mark.parametrize(

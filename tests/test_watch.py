@@ -6,9 +6,11 @@ import re
 from contextlib import aclosing
 
 import pytest
+from constants import APPID, APPSECRET, AUTHORIZER, CLASSIC, COMPONENT, STABLE
 from hypothesis import given
 from hypothesis import strategies as st
 from leaks import eventually, no_leaks
+from token_fixtures import Merchant
 
 from tcb_async import (
     CloudFunction,
@@ -27,6 +29,8 @@ from tcb_async import (
 from tcb_async._arguments import check_names
 from tcb_async._transport.timing import Timing
 from tcb_async.emulator import Fault
+from tcb_async.errcodes import look_up
+from tcb_async.tokens import StableToken
 from tcb_async.watch import wait_until_active, watch
 
 ENV = "test-777bb9"
@@ -293,6 +297,38 @@ class TestWait:
             check_names(name)
 
 
+class Inline:
+    """A provider of the user's, which requests a token for each call."""
+
+    async def get_token(self, api):
+        query = {"grant_type": "client_credential", "appid": APPID, "secret": APPSECRET}
+        return (await api.call_token_endpoint(CLASSIC, query=query))["access_token"]
+
+    async def invalidate(self, token): ...
+
+
+class Counted:
+    """A provider that counts the calls that wait for its token."""
+
+    def __init__(self, provider):
+        self.calls = 0
+        self._provider = provider
+        self.invalidate = provider.invalidate
+
+    async def get_token(self, api):
+        self.calls += 1
+        return await self._provider.get_token(api)
+
+
+REFUSED = {
+    STABLE: (lambda _: StableToken(APPID, APPSECRET), [], 1),
+    COMPONENT: (lambda emulator: Merchant(emulator).token(), [], 1),
+    AUTHORIZER: (lambda emulator: Merchant(emulator).token(), [Fault.ok()], 1),
+    CLASSIC: (lambda _: Inline(), [], 2),
+}
+"""The provider of each token endpoint, the requests before it, and its requests of two calls."""
+
+
 class TestClient:
     """Both as methods of a client, over a real socket."""
 
@@ -319,6 +355,44 @@ class TestClient:
         assert [
             (record.levelname, "45011" in record.getMessage()) for record in caplog.records
         ] == [("WARNING", True)]
+
+    @pytest.mark.parametrize("errcode", [45011, -1])
+    @pytest.mark.parametrize("endpoint", REFUSED)
+    async def test_wait_for_a_token_names_its_error(
+        self, emulator, leap, caplog, endpoint, errcode
+    ):
+        """Two calls wait for one token; the second begins while the first waits for a retry."""
+        waits = []
+        error = look_up(errcode).error.__name__
+
+        async def sleep(seconds):
+            waits.append(seconds)
+            await asyncio.sleep(seconds)
+
+        emulator.add_app(APPID, APPSECRET)
+        make_provider, before, requests = REFUSED[endpoint]
+        provider = Counted(make_provider(emulator))
+        emulator.script([*before, *[Fault.errcode(errcode, "it is too much rid: 1-2-3")] * 2])
+        retry = RetryPolicy(base=10.0)
+        async with TcbClient(provider, base_url=emulator.url, retry=retry) as client:
+            client._transport.timing = Timing(sleep=sleep, random=lambda: 1.0)
+            first = asyncio.ensure_future(client.wait_until_active(ENV, "login", timeout=30))
+            await eventually(lambda: waits)
+            second = asyncio.ensure_future(client.wait_until_active(ENV, "login", timeout=30))
+            await eventually(lambda: provider.calls == 2 and len(waits) == requests)
+            leap(60.0)
+            for wait in (first, second):
+                with pytest.raises(WaitTimeoutError) as caught:
+                    await wait
+                said = str(caught.value)
+                assert f"the last error was {error}: {endpoint} returned errcode {errcode}" in said
+                assert "[rid 1-2-3]" in said
+                assert "network" not in said
+
+        logged = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+        assert min(waits) >= 10
+        assert len(logged) == requests
+        assert all(f"errcode={errcode} rid=1-2-3" in line for line in logged)
 
     async def test_error_of_an_earlier_listing_is_not_named(self, emulator, leap, caplog):
         caplog.set_level(logging.INFO)

@@ -24,7 +24,7 @@ from tcb_async._redact import Hidden, Secret, find_secrets, forget_frames, wrap_
 from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.transport import Transport
 from tcb_async.exceptions import ApiError, TcbError, TransportError, name_error
-from tcb_async.observer import Attempt, Observer
+from tcb_async.observer import Attempt, Observer, WalkStats
 from tcb_async.retry import (
     choose_wait,
     find_stop_reason,
@@ -336,11 +336,13 @@ def call_endpoint(
     return Call(transport, request, decode).run()
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class TransportApi:
     """The `TokenApi` of a client: what a token provider may do with its transport."""
 
     transport: Transport
+    # Of the latest token request, until it ends: a caller may stop waiting for it.
+    unfinished: WalkStats = attrs.field(factory=WalkStats)
 
     @property
     def base_url(self) -> str:
@@ -358,8 +360,15 @@ class TransportApi:
         body = body and wrap_secrets(body)
         sent_body = None if body is None else Hidden(encode_object(body))
         target = self.transport.target(path, query, find_secrets([query, body]))
-        request = ApiRequest(target, sent_body, repeatable=repeatable)
-        return (await call_endpoint(self.transport, request)).reveal()
+        self.unfinished = WalkStats()
+        request = ApiRequest(target, sent_body, repeatable=repeatable, count=self.unfinished)
+        try:
+            reply = await call_endpoint(self.transport, request)
+        except TcbError:
+            self.unfinished = WalkStats()
+            raise
+        self.unfinished = WalkStats()
+        return reply.reveal()
 
     def spawn(self, work: Coroutine[object, object, Result]) -> asyncio.Task[Result]:
         return self.transport.spawn(work)

@@ -21,13 +21,22 @@ explain_command: App = App(
   tcb-async explain '{"errcode": 40001, "errmsg": "…"}'""",
 )
 # ASCII: Chinese has no spaces, and its characters must not belong to the number beside them.
-_NAMED = re.compile(r"errcode\W{0,8}?(-?\d{1,9})\b", re.IGNORECASE | re.ASCII)
-_NUMBER = re.compile(r"(?<![\w.-])-?\d{1,9}(?![\w-]|\.\d)", re.ASCII)
+_NAMED = re.compile(
+    r"errcode\W{0,8}?(-?\d{1,9})\b"
+    r"|(?<![\w.-])(-[456]\d{5})\b",  # a cloud errcode needs no name
+    re.IGNORECASE | re.ASCII,
+)
+# Not a part of a date or of a request id, which is hexadecimal; but "40164invalid" is a code.
+_NUMBER = re.compile(r"(?<![\w.-])-?\d{1,9}(?![\da-f_]|-\d|\.\d)", re.IGNORECASE | re.ASCII)
 _WORD = re.compile(r"[A-Za-z][\w.]+", re.ASCII)
 _MINUS = re.compile("[\u2212\u2013](?=[0-9])")  # the sign, and the dash that word processors write
 _GENERAL = -1
-# The SDK of mini programs spells it errCode; its -1 is any error, and not WeChat's "busy".
-_OTHER_GENERAL = re.compile(r"(?:errCode|[Ee]xit\W?(?:[Cc]ode|[Ss]tatus))\W{0,8}?-1\b", re.ASCII)
+_LONGEST_SHORT = 9_999  # -1 and -1000 are codes, while 1 and 1000 are any numbers
+# The SDK of mini programs spells it errCode, Tencent Cloud errorCode. Their -1 is any error, and
+# not WeChat's "busy".
+_OTHER_GENERAL = re.compile(
+    r"""(?:err(?:or)?Code|"code"|[Ee]xit\W?(?:[Cc]ode|[Ss]tatus))\W{0,8}?-1\b""", re.ASCII
+)
 _ENDPOINT = re.compile(r"/(?:cgi-bin|tcb|componenttcb)/[\w/]+")
 _BOTH_KINDS = ("/tcb/listfunctions", "/cgi-bin/stable_token")  # a few codes differ for tokens
 _RETRIED = {"retries": "yes", "replays": "once, with a fresh token", "raises": "no"}
@@ -39,16 +48,17 @@ def explain_text(*text: Annotated[str, Parameter("CODE|TEXT", allow_leading_hyph
     with run_command(verbose=False) as screen:
         if not (pasted := " ".join(text)):
             raise CycloptsError("CODE|TEXT: name a code, or paste an error in quotes")
-        pasted = _MINUS.sub("-", unicodedata.normalize("NFKC", pasted))  # digits of full width, too
-        codes = _find_codes(pasted)
-        code = next((code for code in codes if code in ERRCODES and code != _GENERAL), None)
-        rows: tuple[errcodes.Explanation, ...] = ()
-        if code is None:
-            words = (errcodes.find_cause(pasted), *map(look_up_tcb_code, _WORD.findall(pasted)))
-            rows = tuple(filter(None, words))[:1]
-            if not rows and _GENERAL in codes:
-                code = _GENERAL
-        if code is not None:
+        pasted = unicodedata.normalize("NFKC", " ".join(pasted.split()))  # full-width digits, too
+        pasted = _MINUS.sub("-", pasted)
+        named, codes = _find_codes(pasted)
+        code = next((code for code in codes if code != _GENERAL and code in ERRCODES), None)
+        words = (errcodes.find_cause(pasted), *map(look_up_tcb_code, _WORD.findall(pasted)))
+        causes = tuple(filter(None, words))[:1]
+        if code is None and not causes and _GENERAL in codes:
+            code = _GENERAL
+        rows: tuple[errcodes.Explanation, ...] = causes
+        # A TcbCode is more precise than the cloud errcode that wraps it.
+        if code is not None and not (causes and code in errcodes.CLOUD):
             paths = _ENDPOINT.findall(pasted)[:1] or _BOTH_KINDS
             rows = tuple(look_up(code, path, pasted) for path in paths)
         for row in dict.fromkeys(rows):
@@ -58,21 +68,30 @@ def explain_text(*text: Annotated[str, Parameter("CODE|TEXT", allow_leading_hyph
                 f"retried  {_RETRIED[handling(row)]}\nsource   {row.source}\n".encode()
             )
         if not rows:
-            screen.say(f"tcb-async: {_describe_unknown(pasted, codes)}")
+            screen.say(f"tcb-async: {_describe_unknown(pasted, named, codes)}")
             sys.exit(REFUSED)
 
 
-def _find_codes(text: str) -> list[int]:
-    """Find the named codes of a text, or its numbers, if it names none."""
+def _find_codes(text: str) -> tuple[list[int], list[int]]:
+    """Find the named codes of a text, and all its codes: its numbers, if it names none."""
     text = _OTHER_GENERAL.sub(" ", text)
-    return [int(code) for code in (_NAMED.findall(text) or _NUMBER.findall(text))]
+    named = [_correct_sign(match[1] or match[2]) for match in _NAMED.finditer(text)]
+    return named, named or [_correct_sign(number) for number in _NUMBER.findall(text)]
 
 
-def _describe_unknown(text: str, codes: Sequence[int]) -> str:
-    if not codes and _OTHER_GENERAL.search(text):
+def _correct_sign(number: str) -> int:
+    """Read a code: its minus may be missing, or be the dash after a word."""
+    code = int(number)
+    is_long = abs(code) > _LONGEST_SHORT
+    return -code if is_long and code not in ERRCODES and -code in ERRCODES else code
+
+
+def _describe_unknown(text: str, named: Sequence[int], codes: Sequence[int]) -> str:
+    if not named and _OTHER_GENERAL.search(text):
         return "this -1 is any error of an SDK or a program: the text beside it names the reason"
-    unknown = look_up(codes[0] if codes else 0)
-    return f"the code is not known: {unknown.advice}: {unknown.source}"
+    problem = "the code is not known" if codes else "the text names no code"
+    unknown = look_up(named[0] if named else 0)
+    return f"{problem}: {unknown.advice}: {unknown.source}"
 
 
 def handling(row: errcodes.Explanation) -> str:

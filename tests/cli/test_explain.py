@@ -2,6 +2,10 @@
 
 # ruff: noqa: RUF001 - users paste Chinese
 
+import json
+import re
+from pathlib import Path
+
 import pytest
 from terminal import run_here
 
@@ -43,6 +47,7 @@ REPLY = (
         ("process exit code -1: errcode: 48001", ["code     48001"]),
         ("微信一直返回-1", ["code     -1", "retried  yes"]),
         ('{"errcode":-1,"errmsg":"system error"}', ["code     -1", "retried  yes"]),
+        ("rid: 61007a2b-40164123, 2021-40001-12: 45009", ["code     45009"]),
     ],
 )
 def test_pasted_error_is_explained(text, said):
@@ -50,6 +55,19 @@ def test_pasted_error_is_explained(text, said):
 
     assert (ended.code, ended.err) == (0, "")
     assert [words for words in said if words not in ended.out] == []
+
+
+SAMPLES = Path(__file__).parents[1] / "samples" / "pasted_errors.json"
+"""What users pasted: the text, its code (null if no table has one), and where it was found."""
+
+
+@pytest.mark.parametrize("pasted", json.loads(SAMPLES.read_bytes()))
+def test_pasted_text_from_the_web_is_explained(pasted):
+    ended = run_here(["explain", pasted["text"]], {})
+
+    codes = {*re.findall(r"^code     (.*)$", ended.out, re.MULTILINE)}
+    assert codes == ({pasted["code"]} if pasted["code"] else set())
+    assert ended.code == (0 if codes else 4)
 
 
 def test_endpoint_in_the_text_decides_which_meaning():
@@ -85,6 +103,8 @@ def test_every_code_is_explained():
         (["errCode: -1 | errMsg: Cloud API isn't enabled"], 4, "this -1 is any error of an SDK"),
         (["errCode： -1 |errMsg： Cloud API 未启用"], 4, "this -1 is any error of an SDK"),
         (["the process ended with exit code -1"], 4, "the text beside it names the reason"),
+        (['{"errorCode":-1,"statusCode":433}'], 4, "the text beside it names the reason"),
+        (["invalid appsecret"], 4, "the text names no code: look it up"),
         ([], 2, "paste an error in quotes"),
     ],
 )

@@ -181,7 +181,7 @@ def test_defaults_in_prose_equal_the_code():
 
 
 def test_pages_require_the_ip_whitelist_only_after_40164():
-    """WeChat's page and its staff contradict each other for mini programs."""
+    """WeChat's page and a reply in its community contradict each other for mini programs."""
     pages = [page for page in PAGES if page.name not in ("errcodes.md", "CHANGELOG.md")]
     account = re.compile(r"IP whitelist|IP 白名单")
     condition = re.compile(r"if WeChat answers\s+\[?40164|如果返回 \[?40164", re.IGNORECASE)
