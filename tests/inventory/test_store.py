@@ -29,7 +29,7 @@ from store_nights import (
     whole,
 )
 
-from tcb_async import AccountListing, CloudFunction, ConfigurationError
+from tcb_async import Account, AccountListing, CloudFunction, ConfigurationError, StableToken
 from tcb_async.inventory import Inventory, InventoryStore
 from tcb_async.models import CHINA_STANDARD_TIME
 
@@ -377,6 +377,17 @@ class TestDefinitions:
         with pytest.raises(ConfigurationError, match=problem):
             await self.unfinished(tmp_path, *accounts)
         assert [run.planned_at for run in store.runs()] == [None]
+
+    async def test_accounts_that_share_a_token_are_named(self, tmp_path, caplog):
+        """A token is that of one account: all but one have the wrong one."""
+        provider = StableToken("wxd", "0123456789abcdef0123456789abcdef")
+        tokens = {"wxa": "token", "wxb": "other", "wxc": "token", "wxd": provider, "wxe": provider}
+        await self.unfinished(tmp_path, *itertools.starmap(Account, tokens.items()))
+
+        assert [line.getMessage() for line in caplog.records] == [
+            "wxa and wxc have the same token: check the list of accounts",
+            "wxd and wxe have the same token: check the list of accounts",
+        ]
 
     async def test_reading_accounts_does_not_block_the_loop(self, run):
         turns = []
