@@ -460,7 +460,7 @@ class TcbClient:
         them, of 1 MiB in all, occupy the event loop for 3 ms before the call, and for 5 to 20 ms
         after an error, also if they are alike or WeChat's text repeats them. More of them take
         longer in proportion, and a text of kilobytes with many parts of them, but few whole ones,
-        takes up to three times as long.
+        takes up to four times as long.
 
         Args:
             path: Such as ``/tcb/databasecollectionget``: without host, query and fragment.
