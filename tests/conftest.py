@@ -1,6 +1,7 @@
 """Fixtures of every test."""
 
 import asyncio
+import math
 import sys
 from contextlib import AsyncExitStack
 
@@ -98,6 +99,12 @@ def leap(monkeypatch):
     leaps, own = [0.0], asyncio.BaseEventLoop.time
     monkeypatch.setattr(asyncio.BaseEventLoop, "time", lambda loop: own(loop) + sum(leaps))
     return leaps.append
+
+
+@pytest.fixture
+def no_reply_is_slow(monkeypatch):
+    """``doctor`` takes ten seconds for a slow reply, which a busy machine may need."""
+    monkeypatch.setattr("tcb_async.doctor.reply_checks._SLOW", math.inf)
 
 
 @pytest.fixture

@@ -40,6 +40,7 @@ from tcb_async.doctor.probes import examine
 from tcb_async.doctor.record import MAX_REQUESTS, NoRequestsLeftError, Record, Walk
 from tcb_async.doctor.report import CHECKS, judge
 
+pytestmark = pytest.mark.usefixtures("no_reply_is_slow")
 OF_THE_LIST = {
     "list", "count", "fields", "values", "total", "page_size", "after_last", "offset",
     "same_request", "page_order", "sort_key", "times",

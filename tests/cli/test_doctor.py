@@ -23,6 +23,7 @@ from tcb_async.cli import doctor
 from tcb_async.doctor.report import CHECKS
 from tcb_async.emulator import Emulator
 
+pytestmark = pytest.mark.usefixtures("no_reply_is_slow")
 ROWS = 57
 BUSY = http_reply(error(-1, "system error"))
 LISTED = "the list can be read"

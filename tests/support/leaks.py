@@ -29,7 +29,7 @@ def run_strictly(code):
     )
 
 
-async def eventually(condition, *, seconds=1.0):
+async def eventually(condition, *, seconds=20.0):
     """Wait until a condition is true; raise ``TimeoutError`` after ``seconds``.
 
     For what happens elsewhere: ``await eventually(lambda: emulator.in_flight == 1)``.
