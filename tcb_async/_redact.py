@@ -301,7 +301,7 @@ def _find_many(sought: dict[str, int], numbers: Sequence[int], joined: str) -> s
     """Find pieces of a text by the numbers of its blocks, which Python compares fast.
 
     Args:
-        sought: The pieces, each with a position in the text. Those that are found are removed.
+        sought: The pieces, each with a position in the text. A piece that is found is removed.
         numbers: The number of the block at each position of the text.
         joined: The secrets.
     """

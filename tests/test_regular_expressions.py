@@ -17,7 +17,7 @@ SHORT, LONG = 2**10, 2**11  # characters; the longest text has four times as man
 SUSPICIOUS = 0.0005  # seconds of CPU
 # These see only what the caller, or a program's author, wrote.
 OF_CALLERS = {"_arguments._ENDPOINT"}
-# What expressions repeat, begin with, or look for: words, blanks, quotes, escapes, brackets.
+# The texts that expressions look for: words, blanks, quotes, escapes, brackets.
 PIECES = [
     "a", "A1", "0", "0" * 24, "-", "-1 ", ".", "/", "//", "/a", "/a/", ",", " , ", "=", "x@", "@@@",
     " ", "\t", "\n", "\u2028", "\\", '"', '\\"', '{\\"k\\":1,', "'", "[", "[ ", "]", "{", "}", "(",

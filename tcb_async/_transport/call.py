@@ -56,7 +56,7 @@ Fallback = Callable[[], tuple[ApiRequest, Decode[Result]]]
 
 @attrs.frozen
 class Decision:
-    """What follows a failed attempt: a retry, or its error."""
+    """The step after a failed attempt: a retry, or its error."""
 
     retries: bool
     stop_reason: str = ""  # why a transient error is not retried
@@ -341,7 +341,8 @@ class TransportApi:
     """The `TokenApi` of a client: what a token provider may do with its transport."""
 
     transport: Transport
-    # Of the latest token request, until it ends: a caller may stop waiting for it.
+    # Counts the retries of the latest token request. It is empty after the end of that request, but
+    # not after a cancellation: then the caller reads which error was retried.
     unfinished: WalkStats = attrs.field(factory=WalkStats)
 
     @property

@@ -136,7 +136,7 @@ class PageSize:
     is_learned: bool = attrs.field(init=False, default=False)
     # Consecutive replies that were shorter than expected.
     _short: int = attrs.field(init=False, default=0)
-    # What concurrent and later walks start with, and what it has in common with this walk.
+    # Concurrent and later walks start with this. It has the next two in common with this walk.
     _shared: SharedPageSize | None = attrs.field(default=None, kw_only=True, alias="shared")
     _common: Facts = attrs.field(
         init=False, default=attrs.Factory(lambda self: self.facts, takes_self=True)
