@@ -273,7 +273,9 @@ def test_exactly_the_pieces_of_secrets_are_hidden(secrets, parts):
     assert [*shown.replace(MASK, "")] == hide_slowly(text, secrets)
 
 
-@pytest.mark.parametrize("run", range(8))
+@pytest.mark.parametrize(
+    "run", [*range(2), *(pytest.param(run, marks=pytest.mark.slow) for run in range(2, 20))]
+)
 def test_long_texts_hide_exactly_the_pieces_of_secrets(run):
     """Texts with too many words to look for each of them in the secrets."""
     chance = random.Random(run)

@@ -71,26 +71,26 @@ CLOSED = "tcb-async: stdout is closed: leave it open, or redirect it to a file"
 
 LINES = [
     (f"tcb-async --help | head -c 16 {LEFT}", 0, "0\n", "Usage: tcb-async"),
-    (f"{LONG} -o /dev/stdout -f csv | head -1 {LEFT}", 0, "0\n", ",".join(FIELDS)),
-    (f"{LONG} | head -c 4 {LEFT}", 0, "0\n", "name"),
-    ("tcb-async --help > /dev/full", 3, "", FULL),
     (f"tcb-async list {ENV} > /dev/full", 3, "", FULL),
     (f"{SUMMARY} 2>&1 > /dev/full | tail -1 {LEFT}", 0, "3\n", FULL),
     (f"tcb-async count {ENV} 2> /dev/full", 0, "1500\n", ""),
-    ("tcb-async count 2> /dev/full", 2, "", ""),
-    ("tcb-async inventory --demo > /dev/null 2> /dev/full", 6, "", ""),
     (f"tcb-async list {ENV} >&-", 3, "", CLOSED),
     (f"tcb-async count {ENV} 2>&-", 0, "1500\n", ""),
-    (f"tcb-async list {ENV} >&- 2>&-", 3, "", ""),
 ]
 LINES_AT_NIGHT = [
     (f"tcb-async list --help | head -c 21 {LEFT}", 0, "0\n", "Usage: tcb-async list"),
     (f"tcb-async --version | true {LEFT}", 0, "0\n", ""),
+    (f"{LONG} -o /dev/stdout -f csv | head -1 {LEFT}", 0, "0\n", ",".join(FIELDS)),
     (f"{LONG} -f ndjson | head -c 8 {LEFT}", 0, "0\n", '{"name":'),
+    (f"{LONG} | head -c 4 {LEFT}", 0, "0\n", "name"),
+    ("tcb-async --help > /dev/full", 3, "", FULL),
     ("tcb-async list --help > /dev/full", 3, "", FULL),
     ("tcb-async --version > /dev/full", 3, "", FULL),
     (f"tcb-async count {ENV} > /dev/full", 3, "", FULL),
     ("tcb-async count ' ' 2> /dev/full", 3, "", ""),
+    ("tcb-async count 2> /dev/full", 2, "", ""),
+    ("tcb-async inventory --demo > /dev/null 2> /dev/full", 6, "", ""),
+    (f"tcb-async list {ENV} >&- 2>&-", 3, "", ""),
 ]
 
 
