@@ -324,11 +324,12 @@ class TestOutputThatFails:
     @pytest.mark.parametrize(
         ("words", "code"),
         [
-            (("diff", "rc.json", ENV), 7),
-            (("wait", ENV, "absent", "--timeout", "0.1"), 5),
-            (("inventory",), 6),
+            pytest.param(("diff", "rc.json", ENV), 7, id="diff"),
+            pytest.param(
+                ("wait", ENV, "absent", "--timeout", "0.1"), 5, id="wait", marks=pytest.mark.slow
+            ),
+            pytest.param(("inventory",), 6, id="inventory", marks=pytest.mark.slow),
         ],
-        ids=["diff", "wait", "inventory"],
     )
     async def test_the_exit_code_does_not_depend_on_the_progress_bar(self, words, code):
         with without_a_reader() as pipe:

@@ -429,7 +429,9 @@ class TestServer:
             await asyncio.gather(*(client.list_functions(ENV) for _ in range(8)))
         assert await limits_of_listing(emulator, client) == [100]
 
-    @pytest.mark.parametrize(("rows", "requests"), [(1000, 11), (50, 1)])
+    @pytest.mark.parametrize(
+        ("rows", "requests"), [(50, 1), pytest.param(1000, 11, marks=pytest.mark.slow)]
+    )
     @pytest.mark.parametrize(
         "faults",
         [
