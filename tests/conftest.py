@@ -103,7 +103,7 @@ def leap(monkeypatch):
 
 @pytest.fixture
 def no_reply_is_slow(monkeypatch):
-    """``doctor`` takes ten seconds for a slow reply, which a busy machine may need."""
+    """For ``doctor``, a reply of ten seconds is slow; a busy machine may need as long."""
     monkeypatch.setattr("tcb_async.doctor.reply_checks._SLOW", math.inf)
 
 

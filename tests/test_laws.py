@@ -1,4 +1,4 @@
-"""What holds for every way into the library: one test a law, over the table of doors.
+"""The laws for every way into the library: one test a law, over the table of doors.
 
 The table is `tests/support/doors.py`; ``python tests/support/doors.py`` prints which law is tested
 at which door, and the reason where it is not.

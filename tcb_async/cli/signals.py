@@ -53,7 +53,7 @@ def _is_main_thread() -> bool:
 
 @contextlib.contextmanager
 def _wake_at_signals(loop: asyncio.AbstractEventLoop) -> Generator[None]:
-    """Let each signal end the wait of the loop, so that it is handled then.
+    """End the wait of the loop at each signal, so that Python handles the signal then.
 
     The system ends the wait itself, but not if the signal arrives just before the wait, or in a
     different thread: without this, such a Ctrl-C has no effect until the next event.

@@ -101,7 +101,7 @@ class Walk:
 
 @attrs.define(eq=False)
 class Record:
-    """What the probes of one environment sent and received."""
+    """The requests and replies of the probes of one environment."""
 
     env: str = attrs.field(converter=check_env)
     exchanges: list[Exchange] = attrs.field(factory=list[Exchange])

@@ -105,7 +105,7 @@ class Finding:
 
     Attributes:
         name: A short name of the check, such as ``page_size``.
-        check: What this library assumes.
+        check: The assumption of this library.
         verdict: Whether WeChat behaves so: ``ok``, ``differs``, or ``unknown``.
         observed: What was observed, or why nothing was.
         advice: What to do; empty if it is as assumed.

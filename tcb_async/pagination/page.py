@@ -136,7 +136,8 @@ class PageSize:
     is_learned: bool = attrs.field(init=False, default=False)
     # Consecutive replies that were shorter than expected.
     _short: int = attrs.field(init=False, default=0)
-    # Concurrent and later walks start with this. It has the next two in common with this walk.
+    # Concurrent and later walks start with this object. `_common` and `_common_pages` are the
+    # facts and the full pages of this walk when both last agreed.
     _shared: SharedPageSize | None = attrs.field(default=None, kw_only=True, alias="shared")
     _common: Facts = attrs.field(
         init=False, default=attrs.Factory(lambda self: self.facts, takes_self=True)

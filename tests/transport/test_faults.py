@@ -121,7 +121,7 @@ async def spoiled(client, fault):
 
 
 def begin(fault, leap):
-    """Send a fault; if a client waits for its end, the time of that client is over soon."""
+    """Send a fault. If it never ends, the clock moves, so that the client's time-out expires."""
 
     async def handle(exchange):
         if TOLD_APART.get(fault) is NO_REPLY_IN_TIME:
