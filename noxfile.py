@@ -19,7 +19,7 @@ PYTHONS = nox.project.python_versions(nox.project.load_toml("pyproject.toml"))
 OLDEST, WIDESPREAD = PYTHONS[0], "3.13"
 # `python -m pytest` would import the checkout instead of the installed wheel. The order is fixed,
 # so that CI gives the same result for the same commit.
-PYTEST = ("pytest", "-n", "4", "-p", "no:randomly")
+PYTEST = ("pytest", "-n", "auto", "-p", "no:randomly")
 # The tools of a contributor; these and the examples of the documentation; all that a night needs.
 LOCKED_DEV, LOCKED = "requirements-dev.txt", "requirements-examples.txt"
 LOCKED_NIGHTLY = "requirements-nightly.txt"

@@ -37,5 +37,5 @@ chroot "$root" env -i HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin
   python3 -m venv /venv
   /venv/bin/pip install -q --no-index --find-links /wheels -r requirements-test.txt tcb_async
   /venv/bin/python --version
-  /venv/bin/pytest -n 4 -q -p no:randomly
+  /venv/bin/pytest -n auto -q -p no:randomly
 '

@@ -288,6 +288,7 @@ def decode_abroad(body):
     return decode(body, secrets=[Secret(TOKEN)], zone=timezone(timedelta(hours=-5)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoder", [decode_abroad, decode_token])
 @given(body=st.binary() | spoilt_replies())
 @example(body=b'{"errcode":0,"errmsg":"\x80","total_count":0}')  # a field that is not read

@@ -126,6 +126,7 @@ def test_its_length_is_11_characters_an_item_and_60_at_the_start():
     assert len(str(many)) - len(str(few)) < 11 * 100_000
 
 
+@pytest.mark.slow
 def test_cursor_of_long_names_and_many_items_is_accepted():
     long = Identity[Row](lambda row: row.name.ljust(50_000, "x"))
     first = Plan(long)
@@ -141,6 +142,7 @@ def test_cursor_of_long_names_and_many_items_is_accepted():
     assert Cursor.parse(str(walked.cursor())).count == 99_999
 
 
+@pytest.mark.slow
 def test_forged_string_costs_memory_in_proportion_to_its_length():
     text = str(Cursor("env", 0, 0, b"", bytes(range(256)) * 4000))
     tracemalloc.start()

@@ -471,6 +471,7 @@ async def test_slow_reader_slows_the_walk_and_loses_nothing(emulator, service):
     assert text.count(b'"name"') == 4000
 
 
+@pytest.mark.slow
 async def test_reader_that_disconnects_stops_the_walk(emulator, service):
     emulator.deploy(ENV, count=4000)
     async with no_leaks(), serving(service.app) as url:

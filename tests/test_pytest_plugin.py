@@ -227,6 +227,7 @@ def test_after_it():
     )
 
 
+@pytest.mark.slow
 def test_public_names_are_imported_on_first_use(pytester):
     code = """
 import tcb_async

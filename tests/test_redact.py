@@ -195,6 +195,7 @@ def test_escaped_characters_of_a_secret_are_hidden(secret, escapes):
 fillers = st.sampled_from(["", " ", "x", "- ", "x" * 23 + " ", "x" * 40, "x" * 200 + " ", SECRET])
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(fillers, st.integers(0, 40)), max_size=4), st.integers(1, 150))
 def test_cut_leaves_no_part_of_a_secret(before, length):
     text = "".join(filler * times for filler, times in before) + f" {SECRET}" * 300
@@ -205,6 +206,7 @@ def test_cut_leaves_no_part_of_a_secret(before, length):
     assert leaks_of([SECRET], [shown]) == []
 
 
+@pytest.mark.slow
 def test_end_of_the_examined_text_shows_no_secret():
     """An unknown credential is hidden too: a part of it would not be recognised as a token."""
     for run in range(MAX_EXAMINED - 120, MAX_EXAMINED + 1):
@@ -273,6 +275,7 @@ def test_exactly_the_pieces_of_secrets_are_hidden(secrets, parts):
     assert [*shown.replace(MASK, "")] == hide_slowly(text, secrets)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "run", [*range(2), *(pytest.param(run, marks=pytest.mark.slow) for run in range(2, 20))]
 )
@@ -349,6 +352,7 @@ def test_work_is_bounded_if_the_text_repeats_secrets(kind, text):
     assert count_steps(hide_known, long, [*map(Secret, secrets)]) < 125 * len(long) + 45_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 10])
 def test_work_is_bounded_if_the_text_begins_a_long_secret(count):
     size = len(DIGITS) // count

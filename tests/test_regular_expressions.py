@@ -65,6 +65,7 @@ def test_an_expression_takes_linear_time(expression):
     assert next((text for text in texts if is_slow(expression, *text)), None) is None
 
 
+@pytest.mark.slow
 def test_quadratic_time_is_noticed():
     comment_that_is_never_closed = ("", "/* ", "")
 

@@ -64,6 +64,7 @@ async def test_without_arguments_it_shows_its_help():
     assert (ended.code, ended.err) == (2, "")
 
 
+@pytest.mark.slow
 async def test_python_m_is_the_same_command():
     installed = shutil.which("tcb-async", path=str(Path(sys.executable).parent))
     assert installed
@@ -111,6 +112,7 @@ async def test_bash_completes_commands_options_and_values():
     assert ended.err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
 async def test_completion_is_installed_for_each_shell(shell, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -181,6 +183,7 @@ async def test_the_help_has_the_first_line_of_each_page():
         assert app.app[name].default_command.__doc__.split("\n")[0] == line
 
 
+@pytest.mark.slow
 async def test_the_help_shows_the_clients_defaults():
     code = """
 import sys

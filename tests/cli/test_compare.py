@@ -207,6 +207,7 @@ async def test_suspended_accounts_are_left_out_and_exit_with_6_if_all_are(other,
     assert said in ended.err
 
 
+@pytest.mark.slow
 async def test_differences_are_written_one_by_one():
     names = [f"function{number}" for number in range(20)]
     stored("i.sqlite", *(listed(f"wx{number:04}", dev=names) for number in range(100)))
@@ -284,6 +285,7 @@ class TestExitCode0:
         assert (ended.code, ended.out) == (code, "")
         assert ended.err.endswith(f"{said}\n")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "words",
         [("diff", "-", ENV), ("call", "/tcb/getenvinfo", "-"),
@@ -321,6 +323,7 @@ class TestOutputThatFails:
         assert ended.code == code
         assert ended.err.count("\n") == (2 if code == 6 else 1)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("words", "code"),
         [

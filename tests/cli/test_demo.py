@@ -33,6 +33,7 @@ async def test_the_demo_has_one_environment_and_60_merchants():
     assert (ended.code, len(ended.out.splitlines())) == (0, 60)
 
 
+@pytest.mark.slow
 async def test_wait_and_watch_have_a_demonstration():
     async with start("watch", "--demo") as command:
         first = await command.line()

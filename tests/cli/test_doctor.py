@@ -93,6 +93,7 @@ class TestInterrupt:
         assert "not sent: interrupted" in ended.out
         assert ended.err.splitlines()[-1] == "tcb-async: interrupted"
 
+    @pytest.mark.slow
     async def test_ctrl_c_before_the_first_page_prints_no_report(self):
         world = World(make_rows(ROWS), faults={1: "hang"}, hang=lambda: None)
         async with serve(world) as server, start("doctor", ENV, env=app_of(server)) as command:

@@ -29,6 +29,7 @@ async def serving(*words):
         yield command, settings
 
 
+@pytest.mark.slow
 async def test_any_client_may_ask_it_and_its_log_shows_no_secret():
     words = ("--env", "my-env", "--count", "5", "--latency", "0.01")
     async with serving(*words) as (command, settings):
@@ -63,6 +64,7 @@ async def test_it_has_several_environments_and_the_demo():
     assert f"The emulator has {DEMO_ENV}, one, two." in ended.err
 
 
+@pytest.mark.slow
 async def test_its_merchants_have_only_their_own_functions(tmp_path):
     async with serving("--merchants", "3") as (command, settings):
         output = ("-o", str(tmp_path / "all.sqlite"), "--summary", "-", "--quiet")
@@ -73,6 +75,7 @@ async def test_its_merchants_have_only_their_own_functions(tmp_path):
     assert f"The emulator has {ENV} and a platform with 3 merchants. " in ended.err
 
 
+@pytest.mark.slow
 async def test_while_it_is_busy_clients_are_seen_to_retry():
     async with serving("--busy") as (command, settings):
         token, url = settings["TCB_ACCESS_TOKEN"], settings["TCB_BASE_URL"]
@@ -86,6 +89,7 @@ async def test_while_it_is_busy_clients_are_seen_to_retry():
     assert ended.err.count("fault errcode -1") == pager.stats.retries
 
 
+@pytest.mark.slow
 async def test_while_it_changes_watch_has_something_to_show():
     async with (
         serving("--changing") as (_, settings),
@@ -100,6 +104,7 @@ async def test_while_it_changes_watch_has_something_to_show():
 class TestDocs:
     """`--docs`: everything that the examples of the documentation use."""
 
+    @pytest.mark.slow
     async def test_its_accounts_see_only_their_own_environments(self):
         async with serving("--docs") as (command, settings):
             by_token = await run("environments", "-f", "csv", env=settings)
@@ -114,6 +119,7 @@ class TestDocs:
         assert len(merchants.out.splitlines()) == 60
         assert "quota-777bb9 and a platform with 60 merchants. " in ended.err
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("words", [(), ("--changing",)])
     async def test_each_listing_shows_the_next_change(self, words):
         async with serving("--docs", *words) as (_, settings):

@@ -77,6 +77,7 @@ async def test_an_impossible_environment_id_exits_with_3(emulator, env):
     assert emulator.requests == ()
 
 
+@pytest.mark.slow
 async def test_no_fault_shows_a_secret_with_verbose(emulator, own_app):
     query = f"access_token={emulator.token}&secret={APPSECRET}"
     redirect = Fault.status(307, b"", {"Location": f"{emulator.url}/?{query}"})

@@ -133,6 +133,7 @@ async def test_stdout_may_be_named_as_a_file(emulator, names, output):
     assert (await run("list", ENV, "-o", output, env=env_for(emulator))).out.startswith("name  ")
 
 
+@pytest.mark.slow
 async def test_a_pipe_is_written_directly(emulator, names, tmp_path):
     pipe = tmp_path / "pipe.ndjson"
     os.mkfifo(pipe)
@@ -178,6 +179,7 @@ async def test_an_export_keeps_the_owner_of_the_old_file(emulator, names, tmp_pa
     assert names_in(file) == names
 
 
+@pytest.mark.slow
 async def test_concurrent_exports_are_complete(emulator, names, tmp_path):
     file = tmp_path / "all.csv"
 

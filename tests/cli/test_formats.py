@@ -31,6 +31,7 @@ async def test_columns_are_printed_as_requested_and_in_that_order(emulator, form
     assert list(row.items()) == [("mod_time", "2024-01-01T00:00:00+08:00"), ("name", "login")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", DOCUMENTS)
 async def test_no_control_character_reaches_a_terminal(emulator, form):
     emulator.deploy(ENV, HOSTILE, status="Act\u200bive\n")
@@ -87,6 +88,7 @@ def quoted(text):
     return shown
 
 
+@pytest.mark.slow
 async def test_a_new_format_works_in_every_command(tmp_path, monkeypatch):
     class Tsv(formats.Document):
         suffixes = (".tsv",)

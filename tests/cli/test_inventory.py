@@ -142,6 +142,7 @@ class TestWhatIsListed:
         assert result.code == 3
         assert result.err == "tcb-async: the store is locked: stop the second program\n"
 
+    @pytest.mark.slow
     async def test_the_demo_misses_two_and_can_be_resumed(self, tmp_path):
         assert (await run("inventory", "--demo")).code == 6
         words = ("inventory", "--demo", "-o", str(tmp_path / "demo.sqlite"), "--summary")
@@ -152,6 +153,7 @@ class TestWhatIsListed:
             summary = json.loads(result.out)
             assert (summary["skipped"], summary["retries"]) == (skipped, retries)
 
+    @pytest.mark.slow
     async def test_secrets_from_files_and_the_token_in_redis(self, shop):
         secret, ticket = shop.folder / "secret.txt", shop.folder / "ticket.txt"
         secret.write_text(f"{APPSECRET}\n", encoding="utf-8-sig")
@@ -167,6 +169,7 @@ class TestWhatIsListed:
         assert shop.emulator.counts[COMPONENT] == 1
         assert shop.emulator.counts[AUTHORIZER] == 40
 
+    @pytest.mark.slow
     async def test_a_halted_environment_is_counted_and_exported(self, shop):
         (halted,) = shop.emulator.environments(shop.platform.appids[3])
         shop.emulator.update_environment(halted.env, status="HALTED")
@@ -188,6 +191,7 @@ class TestWhatIsListed:
 
 
 class TestExports:
+    @pytest.mark.slow
     async def test_json_has_the_run_and_the_missing_accounts(self, shop):
         shop.emulator.fail_next(48001, path=LIST)
         export = shop.folder / "all.json"
@@ -200,6 +204,7 @@ class TestExports:
 
 
 class TestAtATerminal:
+    @pytest.mark.slow
     async def test_progress_shows_accounts_failures_and_cost(self, shop):
         shop.emulator.remove_authorizer(PLATFORM, shop.platform.appids[3])
         shop.emulator.fail_next(48001, path=LIST)
@@ -216,6 +221,7 @@ class TestAtATerminal:
 
 
 class TestMissingAccounts:
+    @pytest.mark.slow
     async def test_at_most_twenty_are_named(self, shop):
         shop.emulator.fail_next(48001, times=None, path=LIST)
         result = await shop.run()
@@ -304,6 +310,7 @@ class TestAgain:
 class TestWhoseAccountsAStoreHas:
     """No account counts as departed because a different list was given."""
 
+    @pytest.mark.slow
     async def test_departed_accounts_are_counted(self, shop):
         words = ("-o", str(shop.store), "--summary", "-")
         result = await shop.run(*words, "--run", YESTERDAY)
@@ -316,6 +323,7 @@ class TestWhoseAccountsAStoreHas:
             "3 accounts of the last run were not in this list and are recorded as departed\n"
         )
 
+    @pytest.mark.slow
     async def test_a_merchant_that_leaves_after_its_listing_has_departed(self, shop):
         await shop.run("-o", str(shop.store), "--run", YESTERDAY)
         await shop.run()
@@ -481,6 +489,7 @@ class TestBadInput:
         assert result.code == 0
         assert set(shop.listed()) == {shop.platform.appids[0]}
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("is_replaced", [False, True])
     async def test_a_file_rewritten_in_place_is_incomplete(self, shop, is_replaced):
         """A new file that replaces it does not affect this inventory."""

@@ -3,11 +3,13 @@
 import json
 import re
 
+import pytest
 from terminal import ENV, Screen, env_for, start
 
 from tcb_async.emulator import Fault
 
 
+@pytest.mark.slow
 async def test_a_bar_shows_progress_speed_and_retries(emulator):
     emulator.deploy(ENV, count=60)
     emulator.script([Fault.ok(), Fault.disconnect(), Fault.ok(), Fault.delay(0.6), Fault.ok()])

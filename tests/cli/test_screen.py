@@ -24,6 +24,7 @@ async def test_text_from_a_server_cannot_control_the_terminal(emulator):
     assert shown in refused.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "shown"),
     [
@@ -70,14 +71,14 @@ CLOSED = "tcb-async: stdout is closed: leave it open, or redirect it to a file"
 
 
 LINES = [
-    (f"tcb-async --help | head -c 16 {LEFT}", 0, "0\n", "Usage: tcb-async"),
     (f"tcb-async list {ENV} > /dev/full", 3, "", FULL),
+]
+SLOW_LINES = [
+    (f"tcb-async --help | head -c 16 {LEFT}", 0, "0\n", "Usage: tcb-async"),
     (f"{SUMMARY} 2>&1 > /dev/full | tail -1 {LEFT}", 0, "3\n", FULL),
     (f"tcb-async count {ENV} 2> /dev/full", 0, "1500\n", ""),
     (f"tcb-async list {ENV} >&-", 3, "", CLOSED),
     (f"tcb-async count {ENV} 2>&-", 0, "1500\n", ""),
-]
-LINES_AT_NIGHT = [
     (f"tcb-async list --help | head -c 21 {LEFT}", 0, "0\n", "Usage: tcb-async list"),
     (f"tcb-async --version | true {LEFT}", 0, "0\n", ""),
     (f"{LONG} -o /dev/stdout -f csv | head -1 {LEFT}", 0, "0\n", ",".join(FIELDS)),
@@ -96,7 +97,7 @@ LINES_AT_NIGHT = [
 
 @pytest.mark.parametrize(
     ("line", "code", "out", "err"),
-    [*LINES, *(pytest.param(*line, marks=pytest.mark.slow) for line in LINES_AT_NIGHT)],
+    [*LINES, *(pytest.param(*line, marks=pytest.mark.slow) for line in SLOW_LINES)],
 )
 async def test_only_a_stdout_that_cannot_be_written_is_an_error(emulator, line, code, out, err):
     """A closed pipe is fine, and so is a cron job whose log is on a full disk."""

@@ -46,6 +46,7 @@ async def ended_soon(command, *numbers):
     return ended
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -86,6 +87,7 @@ async def test_sigterm_ends_the_emulator():
     assert ended.err.endswith("tcb-async: terminated\n")
 
 
+@pytest.mark.slow
 async def test_a_second_ctrl_c_ends_a_write_to_a_full_pipe(emulator):
     emulator.deploy(ENV, count=3000)
     reading, writing = os.pipe()
@@ -101,6 +103,7 @@ async def test_a_second_ctrl_c_ends_a_write_to_a_full_pipe(emulator):
     assert (ended.code, ended.err) == (130, "tcb-async: interrupted\n")
 
 
+@pytest.mark.slow
 @BOTH
 async def test_a_signal_ends_a_dns_lookup(number, code, said):
     """Python resolves names in a thread, which cannot be cancelled."""
@@ -125,6 +128,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 0)])
 async def test_a_signal_wakes_a_loop_whose_wait_it_does_not_interrupt(number, code):
     """Nor does one that arrives between the last step of the loop and its wait: 1 of 2,000."""

@@ -34,6 +34,7 @@ def test_missing_extra_is_named(monkeypatch, module, package, extra):
     assert caught.value.name == package
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "unwanted"),
     [
@@ -52,6 +53,7 @@ def test_unused_modules_are_not_imported(pytester, code, unwanted):
     assert not unwanted.intersection(modules)
 
 
+@pytest.mark.slow
 def test_public_names_need_no_sqlite(pytester):
     code = (
         "import sys; sys.modules['_sqlite3'] = None\n"
@@ -73,6 +75,7 @@ def test_public_names_are_importable_listed_and_pickle():
         tcb_async.TcbClent  # noqa: B018
 
 
+@pytest.mark.slow
 def test_each_subject_is_an_attribute(pytester):
     """Also of a package that has imported nothing else."""
     code = f"""

@@ -28,15 +28,18 @@ def read(tmp_path):
     return evaluate
 
 
+@pytest.mark.slow
 def test_a_block_sees_the_names_of_the_visible_blocks_above_it(read):
     read(VISIBLE.format("a = 1"), VISIBLE.format("print(a)"), "```output\n1\n```\n")
 
 
+@pytest.mark.slow
 def test_a_block_does_not_see_a_name_of_the_tests(read):
     seen = "print({'emulator', 'client', 'os', 'json'} & {*globals()})"
     read(VISIBLE.format(seen), "```output\nset()\n```\n")
 
 
+@pytest.mark.slow
 def test_a_block_sees_only_the_settings_that_are_printed(read):
     settings = "import os\nprint(*(name for name in os.environ if name.startswith('TCB_')))"
     printed = """\
@@ -45,6 +48,7 @@ TCB_COMPONENT_TICKET TCB_AUTHORIZER_APPID TCB_AUTHORIZER_REFRESH_TOKEN"""
     read(VISIBLE.format(settings), f"```output\n{printed}\n```\n")
 
 
+@pytest.mark.slow
 def test_a_block_that_raises_fails(read):
     with pytest.raises(AssertionError, match=r'page\.md", line 4.*\n.*\n.*\nZeroDivisionError'):
         read(VISIBLE.format("print(1 / 0)"))

@@ -78,6 +78,7 @@ def expected(runner, envs):
     return [(env, row.name) for env in envs for row in runner.emulator.functions(env)]
 
 
+@pytest.mark.slow
 async def test_inventory_contains_every_function(runner):
     envs = deploy(runner, environments=12, functions=45)
     ended = await runner.inventory()
@@ -114,6 +115,7 @@ async def test_central_tokens_may_come_from_a_file(runner):
     assert ended == CompletedCommand(0, "45 functions\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "arguments"), [("inventory", "INVENTORY.sqlite"), ("central_tokens", "URL ENV")]
 )

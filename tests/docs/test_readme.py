@@ -17,7 +17,7 @@ LISTING = (
 )
 TESTING = (
     "python3 -m venv .venv-test && .venv-test/bin/pip install -r requirements-test.txt . && "
-    ".venv-test/bin/pytest -n 4"
+    ".venv-test/bin/pytest -n auto"
 )
 PROGRAMS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
 ASK_THE_SERVICE = f"""

@@ -210,6 +210,7 @@ class TestPlatformsOwnEnvironments:
 
 
 class TestManyMerchants:
+    @pytest.mark.slow
     async def test_thousands_of_merchants_are_added_quickly(self, wechat):
         appids = wechat.emulator.add_merchants(PLATFORM, 10_000, environments=2, functions=50)
         assert len(set(appids)) == 10_000

@@ -95,6 +95,7 @@ async def test_callbacks_run_on_the_emulators_thread_or_loop():
     assert [thread.name for thread in called_on] == ["tcb-emulator", "MainThread"]
 
 
+@pytest.mark.slow
 def test_unfinished_block_does_not_block_the_exit():
     done = run_strictly("""
 from tcb_async.emulator import Emulator

@@ -215,6 +215,7 @@ def make_listing(appid, result):
 
 
 class TestLaws:
+    @pytest.mark.slow
     @given(HISTORY)
     def test_views_are_right_after_any_history(self, tmp_path_factory, history):
         path, model = tmp_path_factory.mktemp("store"), Model([])

@@ -363,6 +363,7 @@ class TestServer:
         assert await limits_of_listing(emulator, client, 30) == first
         assert await limits_of_listing(emulator, client, 30) == [20, 20]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "when", ["first", "later", pytest.param("learned", marks=pytest.mark.slow)]
     )
@@ -409,6 +410,7 @@ class TestServer:
         limits = [await limits_of_listing(emulator, client) for _ in range(100)]
         assert limits[-1] == [100], "it is noticed when the limit is lifted"
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("fault", [REFUSED, BUSY], ids=str)
     async def test_concurrent_listings_learn_as_fast_as_consecutive_ones(
         self, emulator, connect, fault

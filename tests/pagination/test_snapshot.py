@@ -93,6 +93,7 @@ class TestChanges:
         assert tally.settled > 0.9 * tally.walks
         assert tally.unseen + tally.cancelled_out < tally.walks / 200
 
+    @pytest.mark.slow
     @given(servers, changes(kinds))
     def test_rows_are_proved_by_their_pass_or_unsettled(self, server, schedule):
         outcome = walk_with(server, schedule, ChangingList.of(server.size, server.clamp))
@@ -101,6 +102,7 @@ class TestChanges:
         if outcome.plan.done:
             assert {row.name for row in outcome.collect()} >= outcome.kept
 
+    @pytest.mark.slow
     @given(few_rows, ties, changes(kinds))
     def test_rows_in_any_order_are_proved_or_unsettled(self, server, tied, schedule):
         outcome = walk_with(server, schedule, tied.of(server.size, server.clamp))
@@ -126,6 +128,7 @@ class TestChanges:
             assert {row.name for row in outcome.collect()} >= outcome.stayed
             assert passes[1] == passes[0] + 4
 
+    @pytest.mark.slow
     def test_unsettled_rows_are_all_items_as_last_seen(self):
         unsettled = 0
         for seed in range(60):

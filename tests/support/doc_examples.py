@@ -1,7 +1,8 @@
 """Run the examples of README.md and docs/ as their reader does.
 
-Rule: each page has `tcb-async emulator --docs`, a fresh interpreter and an empty folder of its own.
-The variables that the emulator prints are the only settings, and the visible blocks the only code.
+Rule: each page has the emulator of `tcb-async emulator --docs` (in a thread), a fresh interpreter
+and an empty folder of its own. The variables that this command prints are the only settings, and
+the visible blocks the only code.
 
 A ``python`` block is pasted into the interpreter, whose event loop runs, as in a notebook. A block
 that begins with a comment such as ``# first.py`` is saved under that name instead, and pytest runs
@@ -13,6 +14,7 @@ need a fresh machine) are not run here.
 
 import contextlib
 import doctest
+import functools
 import importlib.util
 import json
 import os
@@ -28,6 +30,10 @@ from programs import lacking
 from sybil.evaluators.python import pad
 from sybil.parsers.myst import CodeBlockParser
 from terminal import run_here
+
+from tcb_async.cli import demo
+from tcb_async.cli.emulator import add_app, add_platform
+from tcb_async.emulator import Emulator
 
 ROOT = Path(__file__).parents[2]
 SECRET = "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
@@ -77,20 +83,18 @@ class Document:
         }
         self.environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self.environment |= settings
-        emulator = self._start("-m", "tcb_async", "emulator", "--docs")
-        for line in emulator.stdout:
-            name, _, settings[name] = shlex.split(line)[1].partition("=")
-            if name == "TCB_AUTHORIZER_REFRESH_TOKEN":  # the last line
-                break
-        else:
-            raise AssertionError("the emulator has not started")
+        server = self._stack.enter_context(Emulator())
+        settings |= {"TCB_BASE_URL": server.url, "TCB_ACCESS_TOKEN": server.token}
+        settings |= add_app(server) | add_platform(server, None, demo=True)
+        demo.add_documented_environments(server, settings["TCB_COMPONENT_APPID"])
+        demo.change_before_each_listing(server, demo.CHANGING_ENV)
         self.environment |= settings
         self.settings = settings
-        self._interpreter = self._start("-c", _INTERPRETER)
 
-    def _start(self, *words):
+    @functools.cached_property
+    def _interpreter(self):
         process = subprocess.Popen(  # noqa: S603 - our own examples
-            (sys.executable, *words),
+            (sys.executable, "-c", _INTERPRETER),
             env=self.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

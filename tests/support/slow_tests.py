@@ -1,7 +1,7 @@
 """A pytest plugin that leaves slow tests out of the default run, and orders the others.
 
-Rule: a test marked ``slow`` runs only with ``--everything``, with ``-m``, or if it is named
-(``file.py::test``); the first lines of the output say so.
+Rule: a test marked ``slow`` (0.25 s of CPU or more) runs only with ``--everything``, with ``-m``,
+or if it is named (``file.py::test``); the first lines of the output say so.
 """
 
 import gc
@@ -23,8 +23,8 @@ LONGEST_FIRST = (
 )
 """Files that make a run longer if a worker of pytest-xdist starts them last."""
 
-SLOW_FOLDERS = ("docs/zh/", "README.zh-CN.md")
-"""Documents with the same examples as the English pages."""
+SLOW_PAGES = ("docs/", "README.zh-CN.md")
+"""Pages whose examples are slow: all but README, which is tested by day."""
 
 for _name, _examples in {"day": 60, "full": 300, "nightly": 20_000}.items():
     settings.register_profile(
@@ -49,8 +49,8 @@ def pytest_report_header(config):
 
 
 def pytest_itemcollected(item):
-    """Mark the Chinese pages before ``-m`` selects tests."""
-    if item.nodeid.startswith(SLOW_FOLDERS):
+    """Mark the pages before ``-m`` selects tests."""
+    if item.nodeid.startswith(SLOW_PAGES):
         item.add_marker("slow")
 
 

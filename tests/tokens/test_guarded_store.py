@@ -82,6 +82,7 @@ async def test_recent_failure_does_not_delay_it(api, store, provider, context):
     assert await store.stored_after(0.2) == "token-1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reason", ["expired", "refused"])
 async def test_dead_token_is_not_stored(api, store, provider, reason):
     token = await provider.get_token(api)

@@ -71,6 +71,7 @@ class TestRefused:
         assert await restarted.get_token(api) != old
         assert emulator.counts[STABLE] == 2
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("walks", [1, 200])
     async def test_lasting_refusal_costs_two_token_calls(self, emulator, walks):
         provider = ClassicToken(APPID, APPSECRET, clock=emulator.clock)
@@ -162,6 +163,7 @@ class TestRefusedAgain:
 
         assert (emulator.counts[STABLE], emulator.counts[LIST]) == (1, 1 + 3)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("walks", [1, 200])
     async def test_refusal_is_raised_after_three_calls(self, emulator, store, walks):
         provider = ClassicToken(APPID, APPSECRET, store=store, clock=emulator.clock)

@@ -12,6 +12,7 @@ from tcb_async import TokenError
 
 
 class TestOneRefresh:
+    @pytest.mark.slow
     async def test_200_walks_refresh_an_expired_token_once(self, emulator, client):
         await walk(client)
         emulator.expire_tokens()

@@ -103,6 +103,7 @@ class TestLayout:
         assert len(set(tokens)) == emulator.counts[STABLE] == 1
 
 
+@pytest.mark.slow
 def test_tokens_work_without_redis_installed():
     without = "import sys; sys.modules['redis'] = None; from tcb_async.tokens import RedisStore"
 

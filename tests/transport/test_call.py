@@ -180,6 +180,7 @@ logging.getLogger("tcb_async").setLevel(logging.DEBUG)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", QUIET_PROGRAMS)
 def test_nothing_is_logged_without_a_handler(program):
     done = run_strictly(WRITE_UNHANDLED_RECORDS + QUIET_PROGRAMS[program])

@@ -150,6 +150,7 @@ async def test_headers_that_a_wrapper_adds_stay_on_their_request(monkeypatch):
     assert traced == [["x-trace-0"], ["x-trace-1"], []]
 
 
+@pytest.mark.slow
 async def test_every_permit_of_the_window_has_a_connection(serve):
     everybody_is_here = asyncio.Event()
 
@@ -199,6 +200,7 @@ async def test_session_of_a_second_loop_is_refused():
     assert server.accepted == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_a_cycle", [False, True])
 async def test_forgotten_client_warns_and_closes_connections(*, in_a_cycle):
     async with RawServer(http_reply(LISTING)) as server:
