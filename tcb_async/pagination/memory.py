@@ -5,7 +5,7 @@ Rule: the name and the value of an item are read once, before the consumer recei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -40,6 +40,11 @@ class Identity(Generic[T]):
 
     def texts(self, items: Sequence[T]) -> list[str]:
         """Return the texts of items."""
+        if items and self.text is repr and type(items[0]).__repr__ is object.__repr__:
+            raise ConfigurationError(
+                f"value=repr: the repr of a {type(items[0]).__name__} is its address, and does not "
+                "show whether the item has changed: make the class a dataclass, or pass value=…"
+            )
         return _each("value", self.text, items)
 
     def values(self, items: Sequence[T]) -> Sequence[T | str]:
@@ -74,6 +79,12 @@ class Reply(Generic[T]):
     names: Sequence[str]
     values: Sequence[T | str]
     end: int  # the row below the last item
+
+    def find_repeated_name(self) -> str | None:
+        """Return a name that appears twice in this reply; None if there is none."""
+        if len(set(self.names)) == len(self.names):
+            return None
+        return next(name for name in self.names if self.names.count(name) > 1)
 
 
 def _each(which: str, key: Callable[[T], Key], items: Sequence[T]) -> list[Key]:
@@ -118,7 +129,7 @@ class YieldedNames:
         return name in self._names or (bool(self.earlier) and digest(name) in self.earlier)
 
     def add_unknown(self, names: Sequence[str], items: Sequence[T]) -> list[T]:
-        """Add the unknown names, up to the maximum; return their items, for each name the first."""
+        """Add the unknown names, up to the maximum; return their items."""
         new: list[T] = []
         for name, item in zip(names, items, strict=True):
             if not self.is_full and not self.knows(name):
@@ -134,16 +145,17 @@ class YieldedNames:
         """
         if self.earlier or len(self._order) + len(names) > self.maximum:
             return False
-        known = self._names
-        if not known.isdisjoint(names):
+        if not self._names.isdisjoint(names):
             return False
-        count_before = len(known)
-        known.update(names)
-        if len(known) < count_before + len(names):  # a name appears twice
-            known.difference_update(names)
-            return False
+        self._names.update(names)
         self._order += names
         return True
+
+    def keep(self, names: Container[str]) -> None:
+        """Forget all names but these: the items of the others were not returned."""
+        self._order = [name for name in self._order if name in names]
+        self._names = set(self._order)
+        self._digests.clear()
 
     def digests(self, unread: int) -> bytes:
         """Return the digests of the names, without the last `unread` items."""

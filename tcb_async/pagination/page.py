@@ -173,6 +173,7 @@ class PageSize:
         self.is_learned = True
         self.refusals += 1
         self.full_pages = 0
+        self.max_outstanding = 1
         return True
 
     def receive(self, rows: int, limit: int, *, is_last: bool = False) -> bool:

@@ -84,6 +84,7 @@ class Pager(IteratedOnce, Generic[T]):
         fetch: Async callable, called with ``(offset, limit)``; it returns a `Page`.
         identify: Returns an item's name, unique in the list. No name is yielded twice.
         value: Returns a text that differs if items differ, in every process: it identifies a row.
+            The default needs a class with a `__repr__` of its own, such as a dataclass.
         scope: Names the list; cursors of a different scope are refused.
         max_repairs: After this number of passes over the list without progress, rows are collected
             in any order; after twice this number, the walk fails with `DriftError`. The default
@@ -94,7 +95,8 @@ class Pager(IteratedOnce, Generic[T]):
 
     Raises:
         ConfigurationError: An argument is invalid. While it is iterated: ``fetch`` did not return
-            a `Page`, ``identify`` or ``value`` no str, or the pager was iterated or closed before.
+            a `Page`, ``identify`` or ``value`` no str, the items have no ``repr`` of their own, or
+            the pager was iterated or closed before.
     """
 
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
@@ -218,6 +220,7 @@ class Pager(IteratedOnce, Generic[T]):
         change; then the items of this pass are returned. Otherwise, and if ``max_items`` ends the
         walk, `WalkStats.unsettled` is True: all items are returned as they were last seen, perhaps
         with some that were deleted. A resumed walk returns only items that no earlier run yielded.
+        The cursor counts the returned items only.
 
         If it fails, it has returned no item. So the error's cursor is where it began.
         """

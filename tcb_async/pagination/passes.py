@@ -107,9 +107,7 @@ class Pass(Generic[T]):
         return None
 
     def has_read(self, names: Sequence[str]) -> bool:
-        """Whether the pass has read one of these names before, or one is twice among them."""
-        if len(set(names)) < len(names):
-            return True
+        """Whether the pass has read one of these names before."""
         if self.is_first:
             return any(map(self.yielded.knows, names))
         return not self._names.isdisjoint(names)

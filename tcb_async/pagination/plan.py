@@ -4,14 +4,32 @@ Rule: a pure state machine, without asyncio and without a clock. It stops with a
 with a failure.
 """
 
-# (1) Each reply is one snapshot. (2) Rows that are not updated keep their relative order. (3) An
-# updated row stays in place or moves to the head; a new row has a new value.
+# A walk reads a list in three ways (`Mode`), and stops in two:
+#
+#         joined, but a change was seen             every row was read
+#   PASS ------------------------------> CHECK ----------------------------> DONE
+#    |  ^                                 | |  changed again: CHECK            |
+#    |  +-- a page did not join: PASS     | +- rows are missing: PASS          | for `last_rows`:
+#    |                                    |    twice, or another order         v at most 4 times
+#    |                                    +--------------------------------> COLLECT
+#    +---- quiet ----> SETTLED <------------- quiet, or proved -----------------+
+#
+#   request      reply                  seen                    next
+#   row 0, 4     f0 f1 f2 f3 of 8       f0 to f3 are new        row 3, 4
+#                (f0 is deleted)
+#   row 3, 4     f4 f5 f6 f7 of 7       f3 is not in row 3      row 0, 4: three rows further up
+#   row 0, 4     f1 f2 f3 f4 of 7       joins below f3          row 3, 4: f4 is yielded
+#   row 3, 4     f4 f5 f6 f7 of 7       the end; joined         CHECK
+#   row 0, 4     f1 f2 f3 f4 of 7       f1 is unchanged         DONE
+#
+# (1) Each reply is one snapshot, so it has no name twice. (2) Rows that are not updated keep their
+# relative order. (3) An updated row stays in place or moves to the head; a new row has a new value.
 #
 # A *pass* reads from row 0 (or the cursor) to the end. A page *joins* below the latest of its rows
 # that is unchanged since this pass read it. A pass is *joined* if each page joined. It is *quiet*
 # if, besides, every reply had the same total, every page joined at the expected row, and no name
 # appeared twice. A walk finishes after a quiet pass, or after a joined pass and a check. After any
-# other pass, a new pass yields only new names. (`_finish_pass`)
+# other pass, a new pass yields only new names. (`_decide_after_pass`)
 #
 # Claim 1: a joined pass contains every row x that was there throughout and was not updated, once.
 # Let y be the row at which a page joins. By (2), x is on the same side of y in this reply and in
@@ -23,13 +41,14 @@ with a failure.
 # head (3), so above z. A row that is updated later was unchanged when the pass read it. If the list
 # changes between the pages of a check, these pages extend the pass above z, and the next check is
 # usually one page. Changes that cancel out exactly can hide a row that was updated, but no other.
-# (`_finish_check`, `KnownRows.put_above`)
+# Before a snapshot there is no check: its passes read the head, too. (`_decide_after_check`,
+# `KnownRows.put_above`)
 #
 # A list without a stable order breaks (2). There are two signs: unchanged rows in a different
 # order, and, after a check, fewer rows read by all passes than the list counts (the first time, a
 # change may be the cause: only a new pass starts). A list that does not change is complete without
 # a sign. After a sign, and after `max_repairs` passes without progress, rows are *collected*.
-# (`_keeps_order`, `_finish_check`, `_begin`)
+# (`_keeps_order`, `_decide_after_check`, `_begin`)
 #
 # Claim 3: suppose every reply since the start of a pass p has the total T, and these contain T
 # different rows, each unchanged since it was seen before p. Then the list was exactly these rows
@@ -40,14 +59,15 @@ with a failure.
 #
 # A lagging replica breaks the order of the states: replies come from two of them, and a mixture may
 # have T rows, too. A joined pass contains each row of both: the proof of claim 1 needs only (2). So
-# a mixture without such a row lacks a row that was seen before. Such a count, as after a deletion,
-# finishes the walk, but `last_rows` needs a quiet pass; or, after a sign that the order is not
-# stable, a second count of the same rows. (`DoubleCollect.prove`, `_choose_next_step`)
+# a mixture without such a row lacks a row that was seen before. So a count is believed if it lacks
+# no row that was seen, and, before all items were yielded by joined passes, if it is the second of
+# the same rows; in a list without a stable order, either is enough. A list without a stable order,
+# or in pages of two or three rows, may still lose a row to a lagging replica. (`prove`)
 #
 # The list that is returned by `last_rows` is a *snapshot*: after a change, passes that collect rows
 # follow the walk, until one is quiet or proved by claim 3. If the list changes during each of them,
 # the result is unsettled: all items of the walk, as they were last seen. (`Snapshot`,
-# `_finish_walk`)
+# `_decide_after_walk`)
 #
 # Bounds: each pass reads to the end, so a consumer that deletes its items finishes. A pass or check
 # without progress (a new name, or more rows collected) uses up one of 2 * `max_repairs` attempts. A
@@ -87,7 +107,8 @@ class Mode(Enum):
     PASS = auto()  # the list to its end, from row 0 or the cursor
     CHECK = auto()  # the list from row 0 to a row that the latest pass has read
     COLLECT = auto()  # the list to its end, in any order
-    DONE = auto()  # nothing more
+    DONE = auto()  # nothing more: all items were yielded
+    SETTLED = auto()  # nothing more, and the rows of the latest pass are the list of one moment
 
 
 # It has more fields and methods than other classes: it alone decides what is read next, after each
@@ -158,7 +179,12 @@ class Plan(Generic[T]):
     @property
     def done(self) -> bool:
         """Whether the list was read completely, or as far as `max_items`."""
-        return self.mode is Mode.DONE and self.failure is None
+        return self.is_over and self.failure is None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the walk has stopped, done or with a failure."""
+        return self.mode in {Mode.DONE, Mode.SETTLED}
 
     @property
     def has_drifted(self) -> bool:
@@ -184,7 +210,10 @@ class Plan(Generic[T]):
         return Cursor(scope, row, self._pass.total or 0, last, names)
 
     def last_rows(self, items: list[T]) -> list[T]:
-        """Return the snapshot, out of all yielded items; if unsettled, these items as last seen."""
+        """Return the snapshot, out of all yielded items; if unsettled, these items as last seen.
+
+        The cursor then counts the returned items only: a later run may yield the others.
+        """
         if self.snapshot is None or not self.has_drifted:
             return items
         if self.stats.unsettled:
@@ -194,13 +223,14 @@ class Plan(Generic[T]):
         else:
             rows = self.snapshot.rows_of_last_pass()
         names = set(self.identity.names(items))
+        self.yielded.keep(rows)
         return [row for name, row in rows.items() if name in names]
 
     # Requests
 
     def next_request(self) -> Request | None:
         """Plan one more request; None if none is possible now."""
-        if self.mode is Mode.DONE:
+        if self.is_over:
             return None
         current = self._current
         waiting = self.outstanding
@@ -217,7 +247,7 @@ class Plan(Generic[T]):
             return None
         if self.stats.requests >= MAX_REQUESTS and (reason := self._check_requests()):
             if not waiting:
-                self._give_up(reason)
+                self._stop(self._make_drift_error(reason))
             return None
         request = Request(max(0, planned - overlap), limit, self._bounds.pause)
         self.size.note_request(limit)
@@ -256,38 +286,50 @@ class Plan(Generic[T]):
         self.outstanding.popleft()
         if 0 < page.limit < request.limit:  # `fetch` requested fewer rows after a refusal
             self.receive_refusal(request)
-        if self._is_doubtful(request, page):
-            self._repeat(request, page)
-            return ()
-        if not page.total == self.total == self._current.total:
-            self._note_total(page.total)
-        if self.mode is Mode.DONE:
-            return ()
-        if self.snapshot is not None:
-            self.snapshot.add(page)
         # The caller's code runs before anything is noted as yielded, because it may fail.
-        return self._join(self.identity.read(request, page))
+        reply = self.identity.read(request, page)
+        new: Sequence[T] = ()
+        try:
+            if self._is_doubtful(reply):
+                self._repeat(reply)
+                return ()
+            self._note_total(page.total)
+            if self.snapshot is not None:
+                self.snapshot.add(page)
+            first, new = self._join(reply)
+            if first is not None:
+                self._add(reply, first, new)
+                self._take(self._decide(reply), reply)
+        except (DriftError, ResponseError) as failure:  # the items of this page are yielded first
+            self._stop(failure)
+        return new
 
-    def _is_doubtful(self, request: Request, page: Page[T]) -> bool:
+    def _is_doubtful(self, reply: Reply[T]) -> bool:
         """Whether a reply contradicts itself, or, once, that the list had any rows before."""
-        end = request.offset + len(page.items)
-        if page.items:
-            return end > page.total
-        if page.total:
-            return end < page.total
+        total = reply.page.total
+        if reply.names:
+            return reply.end > total or reply.find_repeated_name() is not None
+        if total:
+            return reply.end < total
         return bool(self.total) and self._bounds.contradictions == 0
 
-    def _repeat(self, request: Request, page: Page[T]) -> None:
-        """Repeat a request, after rows beyond the total, no rows before it, or no rows at all."""
-        is_empty_list = not page.items and page.total == 0
-        if not is_empty_list and self.receive_refusal(request):
+    def _repeat(self, reply: Reply[T]) -> None:
+        """Repeat a request, after a reply that contradicts itself, or has no rows at all."""
+        name = reply.find_repeated_name()
+        is_empty_list = not reply.names and reply.page.total == 0
+        may_be_too_large = not is_empty_list and name is None
+        if may_be_too_large and self.receive_refusal(reply.request):
             return
         self._discard_outstanding()
         if reason := self._bounds.note_contradiction():
-            self._fail(request, page, reason)
+            if name is not None:
+                reason += f"; the name {name!r} appears twice, and identify must tell rows apart"
+            raise _make_response_error(reply, reason)
 
     def _note_total(self, total: int) -> None:
         """Note the first total of a pass or check, or a different total, which is drift."""
+        if total == self.total == self._current.total:
+            return
         if self.total is None:  # the first reply of the walk
             self.stats.passes = 1
             self._bounds.first_total = total
@@ -306,34 +348,24 @@ class Plan(Generic[T]):
         self.stats.drift = True
         self._current.is_quiet = False
         self.cause = cause
-        if cause == CAUSE_UNSTABLE:
-            self.collection.is_unstable = True
         if self._fails_on_drift:
-            self._give_up(sign)
+            raise self._make_drift_error(sign)
 
     # Joining
 
-    def _join(self, reply: Reply[T]) -> Sequence[T]:
-        """Add a page to what is read now; return the items to yield."""
+    def _join(self, reply: Reply[T]) -> tuple[int | None, Sequence[T]]:
+        """Return the first row below the join and the items to yield; (None, ()) to read again."""
         current = self._current
         first = current.find_position(reply)
+        is_as_expected = first is not None and first <= 1 and current.is_first
         # Nearly always, all rows are new, except the one by which pages overlap.
-        if (
-            first is not None
-            and first <= 1
-            and current.is_first
-            and self.yielded.add_all(reply.names[first:])
-        ):
-            new = reply.page.items[first:]
-            self._accept(reply, first, new)
-            return new
+        if is_as_expected and self.yielded.add_all(reply.names[first:]):
+            return first, reply.page.items[first:]
         if first is None or current.has_read(reply.names[first:]):
             first = self._rejoin(reply, first)
         if first is None:
-            return ()
-        new = self.yielded.add_unknown(reply.names, reply.page.items)
-        self._accept(reply, first, new)
-        return new
+            return None, ()
+        return first, self.yielded.add_unknown(reply.names, reply.page.items)
 
     def _rejoin(self, reply: Reply[T], position: int | None) -> int | None:
         """Return the index of the first row below the latest unchanged row; None to read again.
@@ -350,10 +382,9 @@ class Plan(Generic[T]):
         else:
             sign = "a name appeared twice"
         self._note_drift(sign, CAUSE_UNKNOWN)
-        if self.mode is Mode.DONE:
-            return None
         unchanged = current.find_unchanged(reply)
         if not self._keeps_order(current, unchanged):
+            self._begin(Mode.COLLECT)
             return None
         if unchanged:
             return reply.names.index(unchanged[-1]) + 1
@@ -376,14 +407,14 @@ class Plan(Generic[T]):
         return None
 
     def _keeps_order(self, read: Pass[T], names: Sequence[str]) -> bool:
-        """Whether unchanged rows are in the same order as before; if not, collect."""
+        """Whether unchanged rows are in the same order as before; if not, that is noted."""
         if read.is_in_order(names):
             return True
+        self.collection.is_unstable = True
         self._note_drift("known rows were in a different order", CAUSE_UNSTABLE)
-        self._begin(Mode.COLLECT)
         return False
 
-    def _accept(self, reply: Reply[T], first: int, new: Sequence[T]) -> None:
+    def _add(self, reply: Reply[T], first: int, new: Sequence[T]) -> None:
         """Add a page to the pass, from its row `first` on; its items `new` are yielded."""
         current = self._current
         is_counted = self.mode is Mode.COLLECT and self.collection.add(reply)
@@ -395,29 +426,73 @@ class Plan(Generic[T]):
             current.cut_off(first + len(new))
         if not current.is_quiet:
             current.narrow_overlap(reply, self.size.expected)
-        self._choose_next_step(reply)
 
-    def _choose_next_step(self, reply: Reply[T]) -> None:
-        """Decide the next step after a page."""
+    # Decisions
+
+    def _decide(self, reply: Reply[T]) -> Mode | None:
+        """Decide in which mode the list is read after a page that joined; None to go on as now."""
         is_end = self._current.end >= reply.page.total
-        is_expected = self.size.receive(len(reply.names), reply.request.limit, is_last=is_end)
-        has_whole_list = is_end and reply.request.offset == 0
-        is_counted = self.collection.is_complete
-        is_check = self.mode is Mode.CHECK
-        # A check may stop at the first row that is unchanged since the pass read it (claim 2).
-        unchanged = self._pass.find_unchanged(reply) if is_check else []
-        if has_whole_list and self.snapshot is not None:
+        is_one_reply = reply.request.offset == 0
+        if is_end and is_one_reply and self.snapshot is not None:
             self.snapshot.add_whole_list(reply.page)
         if self.yielded.is_full:
-            self._finish()
-        elif has_whole_list or (is_counted and self.collection.prove()):
-            self._finish(is_settled=True)
-        elif is_counted and not self._is_walk_over:
-            self._finish_walk()
-        elif is_check and (unchanged or is_end):
-            self._finish_check(unchanged, is_one_reply=reply.request.offset == 0)
-        elif is_end:
-            self._finish_pass()
+            return Mode.DONE
+        if is_end and is_one_reply:
+            return Mode.SETTLED
+        if self.collection.is_complete and self.collection.prove(was_walked=self._is_walk_over):
+            return Mode.SETTLED
+        if self.mode is Mode.CHECK:
+            # It may stop at the first row that is unchanged since the pass read it (claim 2).
+            unchanged = self._pass.find_unchanged(reply)
+            is_over = bool(unchanged) or is_end
+            return self._decide_after_check(unchanged, is_one_reply) if is_over else None
+        return self._decide_after_pass() if is_end else None
+
+    def _decide_after_pass(self) -> Mode:
+        is_joined = self._current.is_joined
+        if is_joined and self._current.is_quiet:
+            return Mode.SETTLED
+        # Each row that stayed was read by a joined pass, unless it was updated: then it may have
+        # moved from below the position to the head. A check finds it (claim 2), or a snapshot.
+        is_read_again = self.snapshot is not None and is_joined and not self._lacks_rows
+        if self._is_walk_over or is_read_again:
+            return self._decide_after_walk()
+        return Mode.CHECK if is_joined else Mode.PASS
+
+    def _decide_after_check(self, unchanged: Sequence[str], is_one_reply: bool) -> Mode:
+        if not self._keeps_order(self._pass, unchanged):
+            return Mode.COLLECT
+        self._pass.known.put_above(self._current.known.by_name())
+        if not (is_one_reply or self._current.is_quiet):
+            return Mode.CHECK  # something changed between the pages of this check
+        if not self._lacks_rows:
+            return self._decide_after_walk()
+        self._note_drift("the list counts more rows than were read", CAUSE_UNSTABLE)
+        was_suspect = self._is_suspect
+        self._is_suspect = True
+        return Mode.COLLECT if was_suspect else Mode.PASS
+
+    def _decide_after_walk(self) -> Mode:
+        """All items were yielded: for `last_rows`, read again, unless that did not help before."""
+        if self.snapshot is None or self.snapshot.is_given_up:
+            return Mode.DONE
+        self.snapshot.passes += 1
+        return Mode.COLLECT
+
+    @property
+    def _lacks_rows(self) -> bool:
+        """Whether the list counts more rows than were read, or than it grew by since."""
+        read = self.start.count + self.yielded.count
+        return read + self._pass.grown < (self.total or 0)
+
+    def _take(self, mode: Mode | None, reply: Reply[T]) -> None:
+        """Read on in the mode that was decided."""
+        is_end = self._current.end >= reply.page.total
+        is_expected = self.size.receive(len(reply.names), reply.request.limit, is_last=is_end)
+        if mode in {Mode.DONE, Mode.SETTLED}:
+            self._finish(mode)
+        elif mode is not None:
+            self._begin(mode)
         elif not is_expected:
             self._discard_outstanding()  # they were planned for pages of a different length
             self._check_stalled(reply)
@@ -428,55 +503,14 @@ class Plan(Generic[T]):
         if self.mode is Mode.COLLECT and self._bounds.stalled:
             current.give_position_up()  # rows in any order need no overlap
         elif current.is_joined and (reason := self._bounds.check_stalled()):
-            self._fail(reply.request, reply.page, reason)
-
-    # Passes
-
-    def _finish_pass(self) -> None:
-        """Decide the next step at the end of the list."""
-        current = self._current
-        if current.is_quiet and current.is_joined:
-            self._finish(is_settled=True)
-        elif self._is_walk_over:
-            self._finish_walk()
-        elif current.is_joined:
-            # Each row that stayed was read, unless it was updated: then it may have moved from
-            # below the position to the head (claim 2).
-            self._begin(Mode.CHECK)
-        else:
-            self._begin(Mode.PASS)  # rows may be missing where a page did not join
-
-    def _finish_check(self, unchanged: Sequence[str], *, is_one_reply: bool) -> None:
-        """Finish the walk, or check again if something changed between the pages of this check."""
-        check = self._current
-        if not self._keeps_order(self._pass, unchanged):
-            return
-        self._pass.known.put_above(check.known.by_name())
-        read = self.start.count + self.yielded.count
-        if not (is_one_reply or check.is_quiet):
-            self._begin(Mode.CHECK)
-        elif read + self._pass.grown < (self.total or 0):
-            self._note_drift("the list counts more rows than were read", CAUSE_UNSTABLE)
-            self._begin(Mode.COLLECT if self._is_suspect else Mode.PASS)
-            self._is_suspect = True
-        else:
-            self._finish_walk()
-
-    def _finish_walk(self) -> None:
-        """Finish, or read the list again for `last_rows`, unless it changed during each pass."""
-        if self.snapshot is None or self.snapshot.is_given_up:
-            self._finish()
-            return
-        self.snapshot.passes += 1
-        self._begin(Mode.COLLECT)
+            raise _make_response_error(reply, reason)
 
     def _begin(self, mode: Mode) -> None:
         """Start a pass or check at row 0, unless the attempts are used up."""
         if self.mode is Mode.COLLECT or self._bounds.must_collect:
             mode = Mode.COLLECT
         if reason := self._bounds.note_attempt():
-            self._give_up(reason)
-            return
+            raise self._make_drift_error(reason)
         self._discard_outstanding()
         self.mode = mode
         self._current = Pass(self.identity, self.yielded)
@@ -498,29 +532,30 @@ class Plan(Generic[T]):
         self.outstanding.clear()
         self.generation += 1
 
-    def _finish(self, *, is_settled: bool = False) -> None:
-        """Stop the walk; settled: `last_rows` can return the rows of the last pass."""
-        self.mode = Mode.DONE
+    def _finish(self, mode: Mode = Mode.DONE) -> None:
+        """Stop the walk."""
+        self.mode = mode
         self._discard_outstanding()
         must_be_settled = self.snapshot is not None and self.has_drifted
-        self.stats.unsettled = must_be_settled and not is_settled
-
-    def _fail(self, request: Request, page: Page[T], problem: str) -> None:
-        message = (
-            f"{request.limit} rows from row {request.offset} on were requested, and the server "
-            f"sent {len(page.items)} rows and a total of {page.total}, {problem}"
-        )
-        self._stop(ResponseError(message, offset=request.offset))
-
-    def _give_up(self, reason: str) -> None:
-        message = (
-            f"{self.cause}: {reason}. The yielded items are correct, but some may be missing: "
-            "resume from this error's cursor, walk again later, or, if equal sort keys hide rows, "
-            "sort by a unique key or pass a larger page size"
-        )
-        self._stop(DriftError(message))
+        self.stats.unsettled = must_be_settled and mode is not Mode.SETTLED
 
     def _stop(self, failure: TcbError) -> None:
         self._finish()
         if not self._is_walk_over:
             self.failure = failure
+
+    def _make_drift_error(self, reason: str) -> DriftError:
+        return DriftError(
+            f"{self.cause}: {reason}. The yielded items are correct, but some may be missing: "
+            "resume from this error's cursor, walk again later, or, if equal sort keys hide rows, "
+            "sort by a unique key or pass a larger page size"
+        )
+
+
+def _make_response_error(reply: Reply[T], problem: str) -> ResponseError:
+    request = reply.request
+    return ResponseError(
+        f"{request.limit} rows from row {request.offset} on were requested, and the server "
+        f"sent {len(reply.names)} rows and a total of {reply.page.total}, {problem}",
+        offset=request.offset,
+    )

@@ -29,7 +29,7 @@ class DoubleCollect(Generic[T]):
     count: dict[str, T] = attrs.field(factory=dict[str, T])
     # Whether a row was new or changed, or the total did, so that the next pass starts a new count.
     is_changed: bool = False
-    is_unstable: bool = False  # whether there was a sign that the order is not stable
+    is_unstable: bool = False  # whether unchanged rows were in a different order
     is_proved: bool = False  # whether the counted rows are returned as the list
     # The names of the latest complete count that was not proved.
     _unproved: set[str] = attrs.field(factory=set[str])
@@ -43,15 +43,19 @@ class DoubleCollect(Generic[T]):
         """
         return not self.is_changed and len(self.count) == self.total
 
-    def prove(self) -> bool:
-        """Whether a complete count is believed: it lacks no row that was ever seen.
+    def prove(self, *, was_walked: bool) -> bool:
+        """Whether a complete count is believed. Otherwise the next pass starts a new count.
 
-        Otherwise the next pass starts a new count. Without a stable order, the same rows twice are
-        believed, too.
+        Replies of a lagging replica can add up to a wrong count. So the count lacks no row that any
+        reply showed, and it is the second of the same rows, unless the walk has read each row that
+        stayed before (`was_walked`). Without a stable order, one of the two is enough.
         """
         lacks_no_row = len(self.rows) == self.total
-        is_repeated = self.is_unstable and self.count.keys() == self._unproved
-        self.is_proved = lacks_no_row or is_repeated
+        is_repeated = self.count.keys() == self._unproved
+        if self.is_unstable:
+            self.is_proved = lacks_no_row or is_repeated
+        else:
+            self.is_proved = lacks_no_row and (was_walked or is_repeated)
         if not self.is_proved:
             self._unproved = set(self.count)
             self.is_changed = True

@@ -462,6 +462,35 @@ class TestCollect:
         rest = await Server.of(57).pager(resume=str(pager.cursor)).collect()
         assert [row.name for row in rest] == server.names[earlier:]
 
+    async def test_the_cursor_counts_no_row_that_was_not_returned(self):
+        listing = ChangingList.of(40)
+        replies = 0
+
+        async def fetch(offset, limit):
+            nonlocal replies
+            replies += 1
+            if replies == 3:
+                listing.apply(Change(0, "delete", 5))
+            return listing.page(Request(offset, limit))
+
+        pager = Pager(fetch, identify=NAME, page_size=20, concurrency=1)
+        returned = await pager.collect()
+
+        assert pager.stats.drift
+        assert not pager.stats.unsettled
+        assert pager.cursor.count == len(returned) == 39
+
+    async def test_an_address_is_no_value(self):
+        class Order:
+            number = "A1"
+
+        async def fetch(_offset, _limit):
+            return Page([Order()], 1)
+
+        with pytest.raises(ConfigurationError, match="the repr of a Order is its address"):
+            await Pager(fetch, identify=lambda order: order.number).collect()
+
+
 
 @attrs.define
 class Replicas:

@@ -103,10 +103,10 @@ def walk_in_runs(listing, legs, *, page_size, **settings):
         drift = drift or outcome.plan.stats.drift
         outcome.note_what_became_of(listing)
         assert len(outcome.yielded) == len(set(outcome.yielded)), "nothing is yielded twice"
-        if not unread and outcome.plan.mode is Mode.DONE:
+        if not unread and outcome.plan.is_over:
             break
         cursor = Cursor.parse(str(outcome.plan.cursor(unread)))
-    assert outcome.plan.mode is Mode.DONE
+    assert outcome.plan.is_over
     outcome.check(drift=drift)
     return outcome
 
@@ -684,12 +684,32 @@ class TestWhatServersDo:
         assert len(outcome.yielded) > 4 * 1000
         assert len(outcome.requests) == 64 + 48 * (1000 // 19)
 
-    def test_an_item_that_is_twice_in_a_page_is_yielded_once(self):
+    def test_a_row_of_both_replicas_is_not_lost_by_a_count(self):
+        old = [Row(f"f{row}") for row in range(9)]
+        replicas = cycle([old, [*old[1:], Row("new")]])
+
+        def answer(request):
+            rows = next(replicas)
+            return Page(rows[request.offset : request.offset + request.limit], 9)
+
+        outcome = carried(plan(3), answer)
+
+        assert isinstance(outcome.plan.failure, DriftError)
+
+    def test_a_page_that_contains_a_name_twice_is_requested_again(self):
+        replies = iter([["f0", "f1", "f1", "f2"], ["f0", "f1", "f2", "f3"]])
+        outcome = carried(plan(), lambda _request: Page([Row(name) for name in next(replies)], 4))
+
+        assert outcome.plan.done
+        assert outcome.yielded == ["f0", "f1", "f2", "f3"]
+
+    def test_a_page_that_always_contains_a_name_twice_is_an_error_that_names_it(self):
         rows = [Row("f0"), Row("f1"), Row("f1"), Row("f2")]
         outcome = carried(plan(), lambda _request: Page(rows, 4))
 
-        assert outcome.yielded == ["f0", "f1", "f2"]
-        assert outcome.plan.stats.drift
+        assert outcome.yielded == []
+        assert len(outcome.requests) == 4
+        assert "'f1' appears twice" in str(outcome.plan.failure)
 
 
 class TestPolicies:

@@ -76,8 +76,8 @@ class TestChanges:
     @pytest.mark.parametrize(
         ("rows", "number", "manner", "kinds", "walks"),
         [
-            (3, 2, IN_ORDER, every_change, 1_900),
-            (3, 2, LAST_FIRST, every_change, 1_900),
+            (3, 2, IN_ORDER, every_change, 1_600),
+            (3, 2, LAST_FIRST, every_change, 1_600),
             pytest.param(4, 2, LAST_FIRST, every_change, 13_000, marks=pytest.mark.slow),
             pytest.param(3, 3, IN_ORDER, every_small_change, 7_500, marks=pytest.mark.slow),
             pytest.param(3, 3, LAST_FIRST, every_small_change, 7_500, marks=pytest.mark.slow),

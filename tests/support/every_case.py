@@ -14,7 +14,7 @@ from model import IDENTITY, Change, ChangingList, Pages, Row, fault_of
 
 from tcb_async.cursor import Cursor
 from tcb_async.pagination.page import Page, PageSize, Request
-from tcb_async.pagination.plan import Mode, Plan
+from tcb_async.pagination.plan import Plan
 from tcb_async.pagination.snapshot import Snapshot
 
 START = Cursor("")
@@ -154,11 +154,11 @@ def _walk(manner, server, tally):
     if manner.most is not None:
         unread = _carry_out(plan, manner, server, yielded, manner.most)
         drift = plan.stats.drift
-        if unread or plan.mode is not Mode.DONE:
+        if unread or not plan.is_over:
             earlier = {row.name for row in yielded}
             server.pages.clear()
             plan = manner.plan(plan.cursor(unread))
-    if plan.mode is not Mode.DONE:
+    if not plan.is_over:
         _carry_out(plan, manner, server, yielded, None)
     if server.applied < len(server.schedule):
         return False
