@@ -1,7 +1,6 @@
 """Fixtures of every test."""
 
 import asyncio
-import math
 import sys
 from contextlib import AsyncExitStack
 
@@ -99,12 +98,6 @@ def leap(monkeypatch):
     leaps, own = [0.0], asyncio.BaseEventLoop.time
     monkeypatch.setattr(asyncio.BaseEventLoop, "time", lambda loop: own(loop) + sum(leaps))
     return leaps.append
-
-
-@pytest.fixture
-def no_reply_is_slow(monkeypatch):
-    """For ``doctor``, a reply of ten seconds is slow; a busy machine may need as long."""
-    monkeypatch.setattr("tcb_async.doctor.reply_checks._SLOW", math.inf)
 
 
 @pytest.fixture

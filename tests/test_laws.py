@@ -59,7 +59,7 @@ from tcb_async.inventory import InventoryStore
 from tcb_async.pagination import Pager
 from tcb_async.tokens import ComponentToken
 
-pytestmark = pytest.mark.usefixtures(issued.__name__, "no_reply_is_slow")
+pytestmark = pytest.mark.usefixtures(issued.__name__)
 TOKENS = "/cgi-bin/"  # the endpoints of tokens begin with this
 
 

@@ -26,10 +26,9 @@ from rough_wechat import (
     pairs_of,
 )
 
-from tcb_async.doctor.record import MAX_REQUESTS
-from tcb_async.doctor.report import CHECKS, judge
+from tcb_async.doctor.report import FACTS, VERDICTS
 
-REQUESTS = 23  # of a report about a documented server
+REQUESTS = 24  # of a report about a documented server
 FIRST = 2  # the request after the token and the first page
 
 
@@ -59,10 +58,9 @@ async def test_law_2_for_two_failures(kind: str, first: int, leap: Callable[[flo
         faults = dict.fromkeys((first, second), FAULTS[kind])
         world = World(make_rows(ROWS), faults=faults, hang=lambda: leap(TIMEOUT))
 
-        report = judge(await examine_world(world))
+        report = await examine_world(world)
 
         assert names_of(report, "differs") == set(), (first, second)
-        assert report.requests == len(world.requests) <= MAX_REQUESTS
 
 
 @pytest.mark.parametrize("kind", FAULTS)
@@ -79,10 +77,9 @@ async def test_law_3_for_every_position(
 
         world = World(make_rows(rows), faults=EveryRequest(number, FAULTS[kind]), hang=hang)
 
-        report = judge(await examine_world(world))
+        report = await examine_world(world)
 
-        assert len(report.findings) == len(CHECKS)
-        assert report.requests == len(world.requests) <= MAX_REQUESTS
+        assert len(report.findings) == len(VERDICTS) + len(FACTS)
         assert sum(moved) <= 5 * TIMEOUT
 
 
@@ -92,7 +89,6 @@ async def test_law_3_for_dying_tokens(rows: int) -> None:
         events = dict.fromkeys(range(number, 60, step), kill_token)
         world = World(make_rows(rows), events=events)
 
-        report = judge(await examine_world(world))
+        report = await examine_world(world)
 
-        assert names_of(report, "differs") <= {"token"}
-        assert report.requests == len(world.requests) <= MAX_REQUESTS
+        assert names_of(report, "differs") == set()

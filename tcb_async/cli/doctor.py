@@ -1,4 +1,4 @@
-"""``tcb-async doctor``: prints whether WeChat behaves as this library assumes, for an issue.
+"""``tcb-async doctor``: prints whether the commands work on a server, and facts for an issue.
 
 Rule: `tcb_async.doctor` probes and judges. A report of a part of the checks is printed, too.
 """
@@ -30,7 +30,12 @@ if TYPE_CHECKING:
 ReportFormat = Literal["table", "json", "markdown"]
 
 _WIDE = 80  # columns from which on the observations have a column of their own
-_MARKS = {"ok": ("✔", "green"), "differs": ("✘", "bold red"), "unknown": ("?", "yellow")}
+_MARKS = {
+    "ok": ("✔", "green"),
+    "differs": ("✘", "bold red"),
+    "unknown": ("?", "yellow"),
+    "fact": ("·", "dim"),
+}
 _ARROW = "→"
 _HOST = re.compile(r"https?://([\w.-]+\.weixin\.qq\.com)(?![\w.-])")  # of WeChat
 
@@ -45,11 +50,11 @@ doctor_command: App = App(
 The report may be public: it has no name and no secret.
 
 [bold]Exit codes[/bold]
-    0  every probe got a reply, and nothing differs
+    0  list, count and environments work
     3  no token or a refused token
     4  the service refused the first page
-    5  some probes got no reply: run it again later
-    7  WeChat differs from an assumption
+    5  a check has no result: run it again later
+    7  a command fails or is wrong on this server
   130  interrupted (Ctrl-C)
   143  terminated (SIGTERM)""",
 )
@@ -63,7 +68,7 @@ def diagnose(
     output_format: Annotated[ReportFormat, FORMAT] = "table",
     access: Access = Access(),
 ) -> None:
-    """Check whether WeChat behaves as this library assumes."""
+    """Check whether the commands work on this server."""
     with run_command(verbose=access.verbose) as screen:
         if access.demo and env is not None:
             raise CycloptsError("ENV: leave it out: --demo has an environment of its own")
@@ -71,24 +76,26 @@ def diagnose(
 
         import asyncio  # noqa: PLC0415 - --help needs none of these
 
-        from tcb_async.doctor.probes import examine  # noqa: PLC0415
-        from tcb_async.doctor.record import MAX_REQUESTS, Record  # noqa: PLC0415
-        from tcb_async.doctor.report import judge  # noqa: PLC0415
+        from tcb_async.doctor.probes import MAX_REQUESTS  # noqa: PLC0415
+        from tcb_async.doctor.report import Examination  # noqa: PLC0415
 
-        record = Record(service.env)
         is_token_shared = find_redis_url(access.redis) is not None
 
+        reports: list[Report] = []
+
         async def work(client: TcbClient) -> None:
+            examination = Examination.of(client, service.env, may_repeat_token=not is_token_shared)
             try:
-                await examine(client, record, may_repeat_token=not is_token_shared)
+                await examination.run()
             except asyncio.CancelledError:
-                if record.has_first_page:
-                    _print_report(screen, judge(record), service.address, output_format)
+                if examination.has_first_page:
+                    _print_report(screen, examination.report(), service.address, output_format)
                 raise
+            reports.append(examination.report())
 
         screen.say(f"This sends at most {MAX_REQUESTS} requests, which only read.")
         service.run(work)
-        report = judge(record)
+        (report,) = reports
         with exit_afterwards(screen, _choose_exit_code(report)):
             _print_report(screen, report, service.address, output_format)
             screen.say(f"Send this report, even if nothing differs: {_find_address()}")
@@ -137,9 +144,10 @@ def _print_report(
 
 def _count(report: Report) -> str:
     verdicts = [finding.verdict for finding in report.findings]
-    right = verdicts.count("ok")
-    wrong = verdicts.count("differs")
-    return f"{right} as assumed, {wrong} different, {verdicts.count('unknown')} unknown"
+    return (
+        f"{verdicts.count('ok')} work, {verdicts.count('differs')} do not, "
+        f"{verdicts.count('unknown')} unknown, {verdicts.count('fact')} facts"
+    )
 
 
 def _print_table(screen: Screen, report: Report) -> None:

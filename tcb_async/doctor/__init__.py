@@ -1,8 +1,9 @@
-"""Whether WeChat behaves as this library assumes: probes, and checks of their replies.
+"""Whether the commands of this library work on a server, and facts that developers need.
 
-Rule: at most 30 requests, which only read. The client itself decodes each reply and walks the list.
+Rule: at most 30 requests, which only read. The client itself sends them, and reads the replies.
 """
 
-from tcb_async.doctor.report import Finding, Report, diagnose
+from tcb_async.doctor.findings import Finding
+from tcb_async.doctor.report import Report, diagnose
 
 __all__ = ["Finding", "Report", "diagnose"]

@@ -1,231 +1,203 @@
-"""The probes of a report, in their order.
+"""The requests of a report: their budget, and one look at a list.
 
-Rule: a probe returns what the client returns, or raises its error. All of them only read.
+Rule: at most 30 requests, which only read. The client itself sends them, and reads the replies.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import copy
+from typing import TypeVar
 
 import attrs
 
-from tcb_async._listings import FUNCTIONS
+from tcb_async._arguments import check_env
 from tcb_async._transport import Transport
 from tcb_async.client import TcbClient
-from tcb_async.doctor.record import MAX_REQUESTS, MAX_TIMEOUTS, Record, Recorder, Walk, load
-from tcb_async.doctor.words import describe
-from tcb_async.exceptions import (
-    DailyQuotaError,
-    ResponseError,
-    TcbError,
-    TokenError,
-    TransportError,
-)
-from tcb_async.models import FunctionPage
-from tcb_async.tokens import StableToken
+from tcb_async.exceptions import DailyQuotaError, TcbError, TokenError
+from tcb_async.models import CloudFunction, FunctionPage
+from tcb_async.observer import Attempt, Observer, WalkStats, WorkObserver
 
-_SPARE = 2  # requests that the walk leaves for retries of the probes after it
+MAX_REQUESTS = 30  # in all: retries and fresh tokens too
+MAX_TIMEOUTS = 5  # the limit of the total time, in time-outs of one attempt
+MAX_WALK = 6  # requests of one walk, so that a second one is possible
 SMALL = 20  # rows per page, as documented
-LARGE = 100  # as a walk requests them
-HUGE = 1000  # more than a walk ever requests
-CONCURRENT = 8
-MANY_FAILURES = 3  # one or two concurrent requests may fail by accident
-_TOKEN_LIFE = 600.0  # seconds: a token that expires sooner is left alone
-_UNKNOWN_ENV = "doctor-no-such-env"
-_UNKNOWN_PATH = "/tcb/doctornosuchpath"
+
+Result = TypeVar("Result")
+
+
+class NoRequestsLeftError(TcbError):
+    """The requests of the report, or those of its walk, were used up."""
+
+
+@attrs.define(eq=False)
+class Budget:
+    """An observer that counts the requests, and refuses those above the maximum."""
+
+    inner: Observer | None  # the client's own
+    maximum: int = MAX_REQUESTS  # that may be sent now
+    sent: int = 0
+    in_flight: int = 0
+    seconds: list[float] = attrs.field(factory=list[float])  # until each reply of HTTP 200
+
+    @property
+    def requests_left(self) -> int:
+        """How many requests may be sent."""
+        return self.maximum - self.sent
+
+    @contextmanager
+    def attempting(self, attempt: Attempt) -> Iterator[None]:
+        """Count an attempt, or refuse it."""
+        if not self.requests_left:
+            raise NoRequestsLeftError(f"not sent: all {self.maximum} requests were used")
+        self.sent += 1
+        self.in_flight += 1
+        started = time.monotonic()
+        with nullcontext() if self.inner is None else self.inner.attempting(attempt):
+            try:
+                yield
+            finally:
+                self.in_flight -= 1
+                if attempt.status == 200:  # noqa: PLR2004 - HTTP
+                    self.seconds.append(time.monotonic() - started)
+
+    def walk_started(self, env: str) -> WorkObserver[WalkStats]:
+        """Report a walk to the client's own observer only."""
+        return _Unobserved() if self.inner is None else self.inner.walk_started(env)
+
+
+class _Unobserved:
+    def fetching(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def ended(self, _cost: WalkStats, _error: BaseException | None, /) -> None:
+        pass
 
 
 @attrs.frozen
-class _Doctor:
-    client: TcbClient  # sends a failed request once more
-    once: TcbClient  # sends each request once
-    record: Record
+class Walk:
+    """What `list` reads: all functions, or those of its first requests.
+
+    Attributes:
+        functions: Its result; None if it did not finish within `MAX_WALK` requests.
+        is_unsettled: Whether the list changed during each of its passes.
+        read: The number of functions that it read.
+        longest: The number of functions of its longest page.
+    """
+
+    functions: tuple[CloudFunction, ...] | None
+    is_unsettled: bool
+    read: int
+    longest: int
+
+
+@attrs.frozen
+class Look:
+    """One look at a list. The same two requests are the first ones and the last ones.
+
+    If these pairs are equal, the list did not change in between, and its replies must agree.
+    Each attribute is a result, or the error that the client raised.
+    """
+
+    before: FunctionPage | TcbError
+    count_before: int | TcbError
+    walk: Walk | TcbError
+    last: FunctionPage | TcbError  # the last row, by the total
+    after_last: FunctionPage | TcbError  # the row after it
+    unaligned: FunctionPage | TcbError | None  # an offset that is no multiple of the limit
+    count_after: int | TcbError
+    after: FunctionPage | TcbError
+
+
+@attrs.define(eq=False)
+class Doctor:
+    """Sends the requests about one environment."""
+
+    client: TcbClient  # of the caller
+    env: str = attrs.field(converter=check_env)
     may_repeat_token: bool
+    timeout: float  # seconds of one attempt
+    budget: Budget
 
-    async def page(self, limit: int, offset: int = 0) -> FunctionPage:
-        return await self.client.function_page(self.record.env, limit=limit, offset=offset)
+    @classmethod
+    def of(cls, client: TcbClient, env: str, *, may_repeat_token: bool) -> Doctor:
+        """Make one that reports its requests to the observer of the client, too."""
+        transport = client._transport  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - a part of the client
+        return cls(client, env, may_repeat_token, transport.timeout, Budget(transport.observer))
 
-    async def try_once(self, limit: int, offset: int) -> FunctionPage | TcbError:
+    def make_client(self, *, attempts: int = 2) -> TcbClient:
+        """Make a copy of the client that counts its requests, and has not learned a page size."""
+
+        def change(transport: Transport) -> Transport:
+            made = copy(transport)  # which shares everything else
+            made.observer = self.budget
+            # A second look follows, so no request waits longer than it may take.
+            made.retry = attrs.evolve(transport.retry, attempts=attempts, deadline=self.timeout)
+            return made
+
+        return self.client._with_transport(change)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - made for this
+
+    async def look(self) -> Look:
+        """Request the pages that show whether `list` and `count` are right."""
+        client = self.make_client()
+
+        async def page(limit: int, offset: int) -> FunctionPage | TcbError:
+            return await settle(client.function_page(self.env, limit=limit, offset=offset))
+
+        before = await page(SMALL, 0)
+        count_before = await settle(client.count_functions(self.env))
+        walk = await settle(self._walk(client))
+        total = 0 if isinstance(before, TcbError) else before.total
+        size = 0 if isinstance(before, TcbError) else min(len(before.items), total - 1)
+        return Look(
+            before,
+            count_before,
+            walk,
+            last=await page(1, max(0, total - 1)),
+            after_last=await page(1, total),
+            unaligned=await page(size, size - 1) if is_unaligned(size) else None,
+            count_after=await settle(client.count_functions(self.env)),
+            after=await page(SMALL, 0),
+        )
+
+    async def _walk(self, client: TcbClient) -> Walk:
+        read = 0
+        longest = 0
+
+        def note(number: int, _total: int) -> None:
+            nonlocal read, longest
+            longest = max(longest, number - read)
+            read = number
+
+        # One request at a time: an error is seen before the others are used up.
+        pager = client.functions(self.env, concurrency=1, on_progress=note)
+        self.budget.maximum = min(MAX_REQUESTS, self.budget.sent + MAX_WALK)
         try:
-            return await self.once.function_page(self.record.env, limit=limit, offset=offset)
-        except TcbError as error:
-            return error.with_traceback(None)
+            functions = tuple(await pager.collect())
+        except NoRequestsLeftError:
+            return Walk(None, is_unsettled=False, read=read, longest=longest)
+        finally:
+            self.budget.maximum = MAX_REQUESTS
+        return Walk(functions, pager.stats.unsettled, read, longest)
 
-    async def call(self, path: str, **body: object) -> dict[str, Any]:
-        return await self.client.call(path, body, repeatable=True)
+
+def is_unaligned(size: int) -> bool:
+    """Whether a page of this size can overlap the one before it by a row, as a walk's pages do."""
+    return size > 1
 
 
-async def _probe_first(doctor: _Doctor) -> object:
+def names_of(page: FunctionPage | TcbError | None) -> list[str]:
+    """Return the names of a page; none of an error."""
+    return [row.name for row in page.functions] if isinstance(page, FunctionPage) else []
+
+
+async def settle(request: Awaitable[Result]) -> Result | TcbError:
+    """Return the result or the error of a request; raise an error that all later ones would get."""
     try:
-        return await doctor.page(SMALL)
-    except ResponseError as error:
-        body = doctor.record.exchanges[-1].body
-        if body is None or error.truncated or not load(body):
-            raise  # not WeChat, probably: the error says more than a report
-        return error
-
-
-async def _probe_concurrency(doctor: _Doctor) -> object:
-    record = doctor.record
-    total = record.total or 0
-    limit = max(1, min(7, total // CONCURRENT))
-    pages = max(1, total // limit)
-    requests = [(limit, limit * (at % pages)) for at in range(CONCURRENT - 1)]
-    requests.append((1, max(0, total - 1)))  # the last row
-    replies = await asyncio.gather(*(doctor.try_once(*request) for request in requests))
-    failed = [at for at, reply in enumerate(replies) if isinstance(reply, TcbError)]
-    if len(failed) < MANY_FAILURES:
-        for at in failed:
-            await doctor.page(*requests[at])
-    return len(failed)
-
-
-async def _probe_walk(doctor: _Doctor) -> object:
-    record = doctor.record
-    names = list(PROBES)
-    record.maximum = MAX_REQUESTS - _SPARE - len(names[names.index("walk") + 1 :])
-    try:
-        pager = doctor.client.functions(record.env)
-        rows = await pager.collect()
-    finally:
-        record.maximum = MAX_REQUESTS
-    return Walk(tuple(row.name for row in rows), pager.stats.unsettled)
-
-
-async def _probe_again(doctor: _Doctor) -> object:
-    first = doctor.record.results["first"]
-    again = await doctor.page(SMALL)
-    return again if again == first else await doctor.page(SMALL)
-
-
-async def _probe_huge(doctor: _Doctor) -> object:
-    return await doctor.page(HUGE)
-
-
-async def _probe_after_last(doctor: _Doctor) -> object:
-    # Offsets that are no multiple of the limit are a question of their own.
-    total = doctor.record.total or 0
-    limits = [limit for limit in range(1, SMALL + 1) if total % limit == 0]
-    return await doctor.page(limits[-1], total)
-
-
-async def _probe_beyond(doctor: _Doctor) -> object:
-    total = doctor.record.total or 0
-    return await doctor.page(SMALL, (total // SMALL + 2) * SMALL)
-
-
-async def _probe_offset(doctor: _Doctor) -> object:
-    limit = min(SMALL, (doctor.record.total or 0) - 1)
-    if limit < 2:  # noqa: PLR2004 - an offset of 1 is no multiple of 2
-        return None
-    return await doctor.page(limit, limit - 1)
-
-
-async def _probe_count(doctor: _Doctor) -> object:
-    return await doctor.client.count_functions(doctor.record.env)
-
-
-async def _probe_unknown_env(doctor: _Doctor) -> object:
-    return await doctor.call(FUNCTIONS.path, env=_UNKNOWN_ENV, limit=1, offset=0)
-
-
-async def _probe_missing_limit(doctor: _Doctor) -> object:
-    return await doctor.call(FUNCTIONS.path, env=doctor.record.env, offset=0)
-
-
-async def _probe_unknown_path(doctor: _Doctor) -> object:
-    return await doctor.call(_UNKNOWN_PATH)
-
-
-async def _probe_environments(doctor: _Doctor) -> object:
-    return await doctor.client.list_environments()
-
-
-async def _probe_last(doctor: _Doctor) -> object:
-    huge = doctor.record.results.get("huge")
-    last = await doctor.page(HUGE)
-    return last if last == huge else await doctor.page(HUGE)
-
-
-async def _probe_token(doctor: _Doctor) -> object:
-    source = doctor.client.provider
-    if not (isinstance(source, StableToken) and doctor.may_repeat_token):
-        return None
-    if (source.expires_at or 0) < time.time() + _TOKEN_LIFE:
-        return None
-    tokens = [await doctor.client.get_token()]
-    # The third tells a token that a different process replaced from one that is new each time.
-    while len({*tokens}) == len(tokens) < 3:  # noqa: PLR2004
-        await source.invalidate(tokens[-1])
-        tokens.append(await doctor.client.get_token())
-    return len({*tokens}) < len(tokens)
-
-
-PROBES: Mapping[str, Callable[[_Doctor], Awaitable[object]]] = {
-    "first": _probe_first,
-    "huge": _probe_huge,
-    "concurrency": _probe_concurrency,
-    "walk": _probe_walk,
-    "after_last": _probe_after_last,
-    "beyond": _probe_beyond,
-    "offset": _probe_offset,
-    "count": _probe_count,
-    "unknown_env": _probe_unknown_env,
-    "missing_limit": _probe_missing_limit,
-    "unknown_path": _probe_unknown_path,
-    "environments": _probe_environments,
-    "again": _probe_again,
-    "last": _probe_last,
-    "token": _probe_token,
-}
-
-
-NEED_A_PAGE = {"concurrency", "again", "huge", "after_last", "beyond", "offset", "last"}
-
-
-async def examine(client: TcbClient, record: Record, *, may_repeat_token: bool = False) -> None:
-    """Send the probes; a record of a part of them can be judged, too. See `diagnose`."""
-    make = client._with_transport  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - made for this
-    seconds = 0.0
-
-    def record_all(transport: Transport) -> Transport:
-        nonlocal seconds
-        seconds = MAX_TIMEOUTS * transport.timeout
-        return Recorder.around(transport, record, attempts=2)
-
-    doctor = _Doctor(
-        client=make(record_all),
-        once=make(lambda transport: Recorder.around(transport, record, attempts=1)),
-        record=record,
-        may_repeat_token=may_repeat_token,
-    )
-    try:
-        async with asyncio.timeout(seconds):
-            for name in PROBES:
-                is_possible = record.total is not None or name not in NEED_A_PAGE
-                if is_possible and not await _run_probe(doctor, name):
-                    return
-    except TimeoutError:
-        record.stop_reason = f"not sent: {seconds:g} s had passed"
-        if not record.has_first_page:
-            raise TransportError(f"{FUNCTIONS.path}: no reply within {seconds:g} s") from None
-
-
-async def _run_probe(doctor: _Doctor, name: str) -> bool:
-    """Send a probe, and store its result; return whether a further one may succeed."""
-    record = doctor.record
-    record.probe = name
-    try:
-        record.results[name] = await PROBES[name](doctor)
+        return await request
+    except (TokenError, DailyQuotaError):
+        raise
     except TcbError as error:
-        if not record.has_first_page:
-            raise
-        # Without the frames, which refer to the client.
-        record.results[name] = error.with_traceback(None)
-        if isinstance(error, TokenError | DailyQuotaError):
-            record.stop_reason = f"not sent: {describe(error)}"
-            return False
-    return True
+        return error.with_traceback(None)  # without the frames, which refer to the client

@@ -1,121 +1,45 @@
-"""The report: one finding for each check.
+"""The report: its checks in their order, and what they observed.
 
-Rule: a check whose probes have no reply says so, unless the other replies show a difference.
+Rule: a difference is reported only if a second look shows it, too. Facts do not change the result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+import asyncio
+from collections.abc import Awaitable, Callable
 
 import attrs
 
+from tcb_async._listings import FUNCTIONS
 from tcb_async.client import TcbClient
-from tcb_async.doctor import list_checks as lists
-from tcb_async.doctor import reply_checks as replies
-from tcb_async.doctor.probes import NEED_A_PAGE, PROBES, examine
-from tcb_async.doctor.record import NoRequestsLeftError, Record
-from tcb_async.doctor.verdicts import AGAIN, Verdict, is_transient, unclear
+from tcb_async.doctor import checks, facts
+from tcb_async.doctor.findings import Check, Finding
+from tcb_async.doctor.probes import MAX_TIMEOUTS, SMALL, Doctor, Look, NoRequestsLeftError
 from tcb_async.doctor.words import describe
-from tcb_async.retry import is_retryable
+from tcb_async.exceptions import DailyQuotaError, TokenError, TransportError
 
-
-@attrs.frozen
-class Check:
-    """One assumption: the probes that show it, and the function that compares."""
-
-    name: str
-    assumption: str
-    judge: Callable[[Record], Verdict]
-    probes: tuple[str, ...]
-
-
-CHECKS = (
-    Check("list", "the list can be read", lists.check_list, ("walk",)),
-    Check("count", "the list can be counted", lists.check_count, ("count",)),
-    Check(
-        "environments",
-        "the environments can be listed",
-        replies.check_environments,
-        ("environments",),
-    ),
-    Check("fields", "fields are as documented", replies.check_fields, ("walk",)),
-    Check("values", "a function is the same in each reply", lists.check_values, ("walk",)),
-    Check(
-        "total",
-        "the total is the number of rows",
-        lists.check_total,
-        ("walk", "after_last", "concurrency"),
-    ),
-    Check("page_size", "a page has up to 100 functions", lists.check_page_size, ("walk",)),
-    Check(
-        "after_last",
-        "a page after the last row is empty",
-        lists.check_after_last,
-        ("after_last", "beyond"),
-    ),
-    Check("offset", "an offset may be any number", lists.check_offset, ("offset", "walk")),
-    Check(
-        "same_request",
-        "the order is stable",
-        lists.check_same_request,
-        ("again", "huge", "last"),
-    ),
-    Check(
-        "page_order",
-        "the order does not depend on the page",
-        lists.check_page_order,
-        ("walk", "huge"),
-    ),
-    Check("sort_key", "an update does not move a row down", lists.check_sort_key, ("walk",)),
-    Check("times", "times are as documented, in UTC+08:00", replies.check_times, ("walk",)),
-    Check("words", "statuses and runtimes are documented", replies.check_words, ("walk",)),
-    Check(
-        "concurrency",
-        "8 requests at a time get replies",
-        replies.check_concurrency,
-        ("concurrency",),
-    ),
-    Check(
-        "unknown_env",
-        "an unknown environment is refused",
-        replies.check_unknown_env,
-        ("unknown_env",),
-    ),
-    Check(
-        "missing_limit",
-        "a missing limit is refused with 40101",
-        replies.check_missing_limit,
-        ("missing_limit",),
-    ),
-    Check(
-        "unknown_path",
-        "an unknown path is refused with 40066",
-        replies.check_unknown_path,
-        ("unknown_path",),
-    ),
-    Check("token", "stable_token repeats its token", replies.check_token, ("token",)),
-    Check("duration", "a reply takes less than 10 s", replies.check_duration, ()),
+VERDICTS = (
+    checks.LIST,
+    checks.COUNT,
+    checks.OFFSET,
+    checks.ENVIRONMENTS,
+    checks.UNKNOWN_ENV,
 )
-
-
-@attrs.frozen
-class Finding:
-    """The result of one check.
-
-    Attributes:
-        name: A short name of the check, such as ``page_size``.
-        check: The assumption of this library.
-        verdict: Whether WeChat behaves so: ``ok``, ``differs``, or ``unknown``.
-        observed: What was observed, or why nothing was.
-        advice: What to do; empty if it is as assumed.
-    """
-
-    name: str
-    check: str
-    verdict: Literal["ok", "differs", "unknown"]
-    observed: str
-    advice: str
+FACTS = (
+    facts.FIELDS,
+    facts.ENVIRONMENT_FIELDS,
+    facts.WORDS,
+    facts.TIMES,
+    facts.SORT_KEY,
+    facts.ORDER,
+    facts.PAGE_SIZE,
+    facts.AFTER_LAST,
+    facts.MISSING_LIMIT,
+    facts.UNKNOWN_PATH,
+    facts.TOKEN,
+    facts.CONCURRENCY,
+    facts.DURATION,
+)
 
 
 @attrs.frozen
@@ -125,21 +49,118 @@ class Report:
     Attributes:
         findings: One for each check, in the order of importance.
         requests: The number of requests that were sent.
-        is_complete: Whether every probe got a reply.
     """
 
     findings: tuple[Finding, ...]
     requests: int
-    is_complete: bool
 
     @property
     def differs(self) -> bool:
-        """Whether WeChat differs from an assumption."""
+        """Whether a command fails or is wrong on this server."""
         return any(finding.verdict == "differs" for finding in self.findings)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every check of a command has a result."""
+        return all(finding.verdict != "unknown" for finding in self.findings)
+
+
+@attrs.define(eq=False)
+class Examination:
+    """An examination of one environment. What is known so far is a report, too."""
+
+    doctor: Doctor
+    findings: dict[Check, Finding] = attrs.field(factory=dict[Check, Finding])
+    has_first_page: bool = False
+    stop_reason: str = "interrupted"  # why the other checks have no finding
+
+    @classmethod
+    def of(cls, client: TcbClient, env: str, *, may_repeat_token: bool = False) -> Examination:
+        """Prepare an examination. See `diagnose`."""
+        return cls(Doctor.of(client, env, may_repeat_token=may_repeat_token))
+
+    async def run(self) -> None:
+        """Make all findings, or as many as requests and time allow."""
+        seconds = MAX_TIMEOUTS * self.doctor.timeout
+        try:
+            async with asyncio.timeout(seconds):
+                await self._examine()
+        except TimeoutError:
+            self.stop_reason = f"{seconds:g} s had passed"
+            if not self.has_first_page:
+                raise TransportError(f"{FUNCTIONS.path}: no reply within {seconds:g} s") from None
+        except (TokenError, DailyQuotaError, NoRequestsLeftError) as error:
+            if not self.has_first_page:
+                raise
+            self.stop_reason = describe(error)
+
+    def report(self) -> Report:
+        """Return a report of what is known."""
+        findings = self.findings
+        missing = f"not sent: {self.stop_reason}"
+        return Report(
+            (
+                *(findings.get(check) or check.unknown(missing) for check in VERDICTS),
+                *(findings.get(check) or check.fact(missing) for check in FACTS),
+            ),
+            self.doctor.budget.sent,
+        )
+
+    def _add(self, *findings: Finding) -> None:
+        by_name = {check.name: check for check in (*VERDICTS, *FACTS)}
+        self.findings.update({by_name[each.name]: each for each in findings})
+
+    async def _examine(self) -> None:
+        doctor = self.doctor
+        fields = {"env": doctor.env, "limit": SMALL, "offset": 0}
+        reply = await doctor.make_client().call(FUNCTIONS.path, fields, repeatable=True)
+        self.has_first_page = True
+        self._add(facts.note_fields(reply))
+        self._add(await self._confirm(checks.check_environments))
+        self._add(await self._confirm(checks.check_unknown_env))
+        look = await doctor.look()
+        findings = _judge(look)
+        if any(map(_is_doubtful, findings)):
+            second = _judge(await doctor.look())
+            findings = [_agree(*pair) for pair in zip(findings, second, strict=True)]
+        self._add(*findings)
+        self._add(
+            facts.note_words(look),
+            facts.note_times(look, reply),
+            facts.note_sort_key(look),
+            facts.note_order(look),
+            facts.note_after_last(look),
+            facts.note_page_size(look),
+        )
+        self._add(await facts.note_environment_fields(doctor))
+        self._add(await facts.note_missing_limit(doctor))
+        self._add(await facts.note_unknown_path(doctor))
+        self._add(await facts.note_concurrency(doctor))
+        self._add(facts.note_duration(doctor))
+        self._add(await facts.note_token(doctor))
+
+    async def _confirm(self, check: Callable[[Doctor], Awaitable[Finding]]) -> Finding:
+        first = await check(self.doctor)
+        return _agree(first, await check(self.doctor)) if _is_doubtful(first) else first
+
+
+def _judge(look: Look) -> list[Finding]:
+    return [checks.judge_list(look), checks.judge_count(look), checks.judge_offset(look)]
+
+
+def _is_doubtful(finding: Finding) -> bool:
+    """Whether a second look may show something else."""
+    return finding.verdict in {"differs", "unknown"}
+
+
+def _agree(first: Finding, second: Finding) -> Finding:
+    """Return the finding of two looks: a difference that only one of them shows is none."""
+    is_second_better = second.verdict != "differs" or first.verdict == "differs"
+    return second if _is_doubtful(first) and is_second_better else first
 
 
 async def diagnose(client: TcbClient, env: str, *, may_repeat_token: bool = False) -> Report:
-    """Check whether WeChat behaves as this library assumes.
+    """Check whether the commands of this library work on this server.
 
     It sends at most 30 requests, which only read, within 5 time-outs of the client. Three of them
     are wrong on purpose: an unknown environment, a missing parameter and an unknown path.
@@ -157,41 +178,6 @@ async def diagnose(client: TcbClient, env: str, *, may_repeat_token: bool = Fals
         ConfigurationError: An argument is invalid.
         TcbError: The first page could not be read; later errors are in the report.
     """
-    record = Record(env)
-    await examine(client, record, may_repeat_token=may_repeat_token)
-    return judge(record)
-
-
-def judge(record: Record) -> Report:
-    """Judge what was recorded. See `diagnose`."""
-    findings = tuple(_judge_check(record, check) for check in CHECKS)
-    is_complete = not any(_find_failure(record, probe) for probe in PROBES)
-    return Report(findings, record.sent, is_complete)
-
-
-def _judge_check(record: Record, check: Check) -> Finding:
-    verdict = check.judge(record)
-    failures = [reason for probe in check.probes if (reason := _find_failure(record, probe))]
-    is_wrong = verdict.is_right is False
-    if failures and not is_wrong:
-        verdict = unclear(failures[0], AGAIN)
-    words: dict[bool | None, Literal["ok", "differs", "unknown"]] = {
-        True: "ok",
-        False: "differs",
-        None: "unknown",
-    }
-    word = words[verdict.is_right]
-    return Finding(check.name, check.assumption, word, verdict.observed, verdict.advice)
-
-
-def _find_failure(record: Record, probe: str) -> str:
-    """Return why a probe has no result that says something about WeChat; empty if it has one."""
-    if probe not in record.results:
-        is_impossible = record.total is None and probe in NEED_A_PAGE
-        return "" if is_impossible else record.stop_reason
-    result = record.results[probe]
-    if probe == "walk" and isinstance(result, NoRequestsLeftError) and record.readings("walk"):
-        return ""  # the list is long
-    if not is_transient(result):
-        return ""
-    return describe(result) + (", twice" if is_retryable(result) else "")
+    examination = Examination.of(client, env, may_repeat_token=may_repeat_token)
+    await examination.run()
+    return examination.report()
