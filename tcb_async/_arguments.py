@@ -168,7 +168,7 @@ def check_path(path: Hidden[object]) -> str:
         endpoint, question_mark, _ = value.partition("?")
         advice = "pass the query as query={'env': env}; the token is added"
         if not _PATH.fullmatch(endpoint):
-            shown = hide_all_like_a_token(value)
+            shown = _hide_credentials(value)
             right += f"; {advice}" if question_mark else ""
         elif question_mark:
             shown = f"{endpoint}?…"
@@ -232,7 +232,7 @@ def check_base_url(
         host = None
     has_spaces = not base_url.isprintable() or " " in base_url
     if host is None or has_spaces or parts.scheme not in {"http", "https"}:
-        shown = _show(hide_all_like_a_token(base_url))  # a token may have been put in its place
+        shown = _show(_hide_credentials(base_url))
         raise ConfigurationError(f"{name}={shown}: must be an http(s) URL, {example}")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigurationError(
@@ -246,6 +246,12 @@ def check_base_url(
             f"the network: use https, or pass {permission}"
         )
     return base_url.rstrip("/")
+
+
+def _hide_credentials(address: str) -> str:
+    """Hide a token in place of an address, and all before an @, also if there is no scheme."""
+    _, at, host = address.rpartition("@")
+    return (MASK + at if at else "") + hide_all_like_a_token(host)
 
 
 def _is_loopback(host: str) -> bool:

@@ -9,19 +9,21 @@ import json
 import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import msgspec
 
 from tcb_async._redact import (
+    HIDDEN_TEXT,
     MAX_EXAMINED,
     Hidden,
     Secret,
     describe,
     escape_unprintable,
-    find_pieces,
+    find_repeating,
     hide_all_like_a_token,
-    hide_pieces,
+    hide_users,
 )
 from tcb_async.errcodes import find_tcb_code, look_up, look_up_tcb_code
 from tcb_async.exceptions import ApiError, ConfigurationError, ResponseError
@@ -32,6 +34,8 @@ UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 _CUT_SHORT = "Input data was truncated"  # msgspec's words
 _EXCERPT = 120
 _ERRMSG = 500
+_MAX_UNDERSTOOD = 2**12  # characters of an errmsg, without its end
+_MAX_REPAIRED = 2**16  # bytes: a reply with an errcode is short
 _LONGEST_RID = 96  # characters, fewer than an access token has
 # No credential matches: an appsecret is 32 hexadecimal digits, and a ticket has an @.
 _RID = re.compile(
@@ -117,12 +121,25 @@ def decode_reply(body: bytes, endpoint: str, *, secrets: Collection[Secret] = ()
 
 def raise_for_errcode(body: bytes, endpoint: str, *, secrets: Collection[Secret] = ()) -> None:
     """Raise the exception for a reply's errcode, if it has one."""
-    try:
-        status = _decode_status(body)
-    except UNREADABLE:
-        return
-    if status.errcode not in _SUCCESS:
+    status = _read_status(body)
+    if status is not None and status.errcode not in _SUCCESS:
         raise _make_api_error(status, endpoint, secrets)
+
+
+def _read_status(body: bytes) -> _Status | None:
+    """Read errcode and errmsg, also if the errmsg is neither UTF-8 nor escaped as JSON requires.
+
+    Such an errmsg was cut within a Chinese character, or is in GBK, or contains a line break.
+    """
+    with suppress(*UNREADABLE):
+        return _decode_status(body)
+    if len(body) > _MAX_REPAIRED:
+        return None
+    with suppress(*UNREADABLE):
+        reply = json.loads(body.decode("utf-8", "replace"), strict=False)
+        text = json.dumps(reply, ensure_ascii=False)
+        return _decode_status(text.encode("utf-8", "replace"))
+    return None
 
 
 def _make_api_error(
@@ -143,9 +160,16 @@ def _make_api_error(
     # First it is understood, then it is hidden: a secret may be any word, such as a part of a code.
     row = look_up(code, endpoint, errmsg)
     text, rid = _split_rid(errmsg)
-    pieces = find_pieces(errmsg, secrets)
-    text = hide_pieces(text[:MAX_EXAMINED], pieces)[:_ERRMSG]
-    rid = escape_unprintable(hide_pieces(rid, pieces))
+    text = hide_users(text[:MAX_EXAMINED])
+    tcb_code = find_tcb_code(errmsg)
+    repeating = find_repeating([text, rid, tcb_code or ""], secrets)
+    text = HIDDEN_TEXT if text in repeating else text[:_ERRMSG]
+    if rid in repeating:
+        rid = ""
+    if tcb_code and tcb_code in repeating:  # the part that our table contains is no secret
+        known = look_up_tcb_code(tcb_code)
+        tcb_code = None if known is None else known.prefix
+    rid = escape_unprintable(rid)
     quoted = f" ({text})" if text else ""
     request_id = f" [rid {rid}]" if rid else ""
     return row.error(
@@ -153,7 +177,7 @@ def _make_api_error(
         errcode=code,
         errmsg=text,
         rid=rid or None,
-        tcb_code=_show_tcb_code(find_tcb_code(errmsg), pieces),
+        tcb_code=tcb_code,
         scope=row.scope,
         endpoint=endpoint,
     )
@@ -161,7 +185,7 @@ def _make_api_error(
 
 def _cut_middle(errmsg: str) -> str:
     """Cut the middle of a long text: WeChat adds the TcbCode and the request id at its end."""
-    return errmsg[:MAX_EXAMINED] + errmsg[MAX_EXAMINED:][-_END:]
+    return errmsg[:_MAX_UNDERSTOOD] + errmsg[_MAX_UNDERSTOOD:][-_END:]
 
 
 def _split_rid(errmsg: str) -> tuple[str, str]:
@@ -172,14 +196,6 @@ def _split_rid(errmsg: str) -> tuple[str, str]:
         return errmsg, ""
     text = errmsg[: start + match.start()].rstrip(" ,")
     return text, match["rid"] or match["hint"].rstrip()
-
-
-def _show_tcb_code(tcb_code: str | None, pieces: Collection[str]) -> str | None:
-    """Return a TcbCode; if it contains a secret, only the part that our table contains."""
-    if tcb_code is None or hide_pieces(tcb_code, pieces) == tcb_code:
-        return tcb_code
-    row = look_up_tcb_code(tcb_code)
-    return None if row is None else row.prefix
 
 
 def make_unreadable_error(

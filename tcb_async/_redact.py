@@ -1,9 +1,9 @@
 """Keep secrets out of everything that is printed.
 
 Rule: a value that may contain a secret is a `Secret`, or passes a `hide_…` function before it is
-shown. WeChat's own text repeats what was sent, or what an invoked function raised. So the secrets
-that were sent are hidden in it, and the users of URLs, which may have a password; nothing else.
-Any other text may contain an unknown secret.
+shown. WeChat's own text repeats what was sent, or what an invoked function raised. So a text that
+repeats a secret that was sent is not shown at all, and of any other text all but the users of URLs,
+which may have a password. A text that is not WeChat's may contain an unknown secret.
 
 **Raise after the block.** An error that is raised inside an ``except`` block refers to the caught
 error by ``__context__``, and so to aiohttp's URL with the token; ``from None`` only hides it from
@@ -17,14 +17,15 @@ from __future__ import annotations
 import hmac
 import re
 import sys
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import compress, count, zip_longest
 from types import TracebackType
 from typing import Generic, NoReturn, Self, SupportsIndex, TypeVar, cast
+from urllib.parse import unquote
 
 MASK = "[hidden]"
+HIDDEN_TEXT = "[hidden: it may repeat a secret]"
+"""Stands for a whole text."""
 
 # ASCII only: Chinese has no spaces, so any sentence would be a long word.
 _IN_WORD = r"[\w+/=%~.-]"
@@ -41,24 +42,22 @@ _IN_URL = r"(?![\u3000-\u303f\uff00-\uffef]|[\"'][,:;)>\]}])"
 _USER = re.compile(
     rf"(?<=//)(?:(?:{_IN_URL}[^\s/])+"
     # Or with a / in the password; a port before the first / means that there is none.
-    rf"|(?:{_IN_URL}[^\s/:@]){{0,64}}:(?!\d{{1,5}}/)(?:{_IN_URL}[^\s@]){{1,128}})(?=@)"
+    rf"|(?:{_IN_URL}[^\s/:@]){{0,64}}:(?!\d{{1,5}}/)(?:{_IN_URL}[^\s@]){{1,128}}+)(?=@)"
 )
-_ESCAPE = r"%([0-9a-f]{2})|\\u([0-9a-f]{4})|\\(.)"  # as in a URL or in JSON
-_ESCAPED = re.compile(_ESCAPE, re.IGNORECASE | re.DOTALL)
-_CHARACTER = re.compile(f"{_ESCAPE}|(.)", re.IGNORECASE | re.DOTALL)
-MAX_EXAMINED = 2**12  # characters of a text: to search more for secrets would only take time
+_ESCAPED = re.compile(r"\\u([0-9a-f]{4})|\\(.)", re.IGNORECASE | re.DOTALL)  # as in JSON
+_CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+MAX_EXAMINED = 2**10  # characters of a text: fewer are shown
 
 PIECE = 8
-"""Any 8 consecutive characters of a secret are hidden. A caller's shorter value is an ordinary
-word, and no secret; a shorter token or appsecret is hidden as a whole."""
+"""A text repeats a secret if it contains any 8 consecutive characters of it. A caller's shorter
+value is an ordinary word, and no secret; of a token or an appsecret that is shorter, a text must
+contain all."""
 
-_COMMON = 6  # characters of a block that three consecutive pieces contain
-_FEW = 16  # such blocks: searching them one by one is faster than reading all secrets as numbers
-_MAX_CUT = 2**14  # characters of secrets that are cut into pieces
-_STEP = 4  # characters: any piece contains a whole block that begins at a multiple of four
-_BLOCK = PIECE - _STEP + 1  # characters
-_CHUNK = 2**6  # blocks that are compared at a time
-_MIXER = 0x9E3779  # odd, and small enough for a product with a byte to have 32 bits
+MAX_SECRETS = 2**13
+"""Characters of secrets that are looked for. If more were sent, no text is shown: to look for all
+of them would block the event loop."""
 
 _SECRET_KEY = re.compile("secret|token|ticket", re.IGNORECASE)
 
@@ -165,22 +164,32 @@ def wrap_secrets(fields: Mapping[str, T]) -> dict[str, T | Secret]:
 
 
 def find_secrets(value: object, *, min_length: int = 0) -> Iterator[Secret]:
-    """Find each `Secret` and each text of a secret field in a JSON value, unless it is shorter."""
+    """Find the secrets in a JSON value: each `Secret`, and everything below a secret name.
+
+    That is: texts, unless they are shorter, and numbers and keys of at least `PIECE` characters. It
+    stops when they have more than `MAX_SECRETS` characters in all: no text is shown then.
+    """
     found = [(value, False)]
-    while found:  # not recursively: JSON may be nested deeper than calls
+    length = 0
+    while found and length <= MAX_SECRETS:  # not recursively: JSON may be nested deeper than calls
         value, is_secret = found.pop()
+        if isinstance(value, Secret):
+            value, is_secret = value.reveal(), True
         # Texts first: a caller may send ten thousand.
         if isinstance(value, str):
             if is_secret and len(value) >= min_length:
+                length += len(value)
                 yield Secret(value)
-        elif isinstance(value, Secret):
-            if len(value.reveal()) >= min_length:
-                yield value
+        elif isinstance(value, (int, float)):
+            if is_secret and len(str(value)) >= PIECE:
+                found.append((str(value), True))
         elif isinstance(value, (list, tuple)):
             found += [(each, is_secret) for each in cast("Sequence[object]", value)]
         elif isinstance(value, Mapping):
             fields = cast("Mapping[object, object]", value)
             found += [(each, is_secret or _is_secret(key)) for key, each in fields.items()]
+            if is_secret:
+                found += [(key, True) for key in map(str, fields) if len(key) >= PIECE]
 
 
 def _is_secret(key: object) -> bool:
@@ -202,7 +211,8 @@ def hide_all_like_a_token(
     """Hide what `hide_named` hides, and all long words; then cut the text to a length."""
     if len(text) > MAX_EXAMINED:  # the last word may be the first part of a secret
         text = _LAST_WORD.sub(MASK, text[:MAX_EXAMINED])
-    return _LONG_WORD.sub(MASK, hide_named(text, secrets))[:length]
+    text = _LONG_WORD.sub(MASK, _hide_values(hide_users(text)))
+    return _hide_repeating(text[:length], secrets)
 
 
 def describe(
@@ -219,162 +229,76 @@ def describe(
 
 def hide_named(text: str, secrets: Collection[Secret]) -> str:
     """Hide what `hide_known` hides, and values after the names of secrets."""
-    return _NAMED.sub(rf"\1{MASK}", hide_known(text, secrets))
+    return _hide_repeating(_hide_values(hide_users(text)), secrets)
 
 
 def hide_known(text: str, secrets: Collection[Secret]) -> str:
-    """Hide the given secrets, also escaped, divided by a line break or cut off, and users of URLs.
+    """Hide users of URLs, and the whole text if it repeats a secret.
 
     Only `MAX_EXAMINED` characters should be passed.
     """
-    return hide_pieces(text, find_pieces(text, secrets))
+    return _hide_repeating(hide_users(text), secrets)
 
 
-def find_pieces(text: str, secrets: Collection[Secret]) -> set[str]:
-    """Find the parts of a text that are pieces of secrets, or whole short secrets.
+def hide_users(text: str) -> str:
+    """Hide users of URLs, and the whole text if the URL of one is encoded."""
+    without_users = _USER.sub("", text)
+    if any(map(_USER.search, _read(without_users))):
+        return HIDDEN_TEXT
+    return _USER.sub(MASK, text)
 
-    There may be much more of the secrets than of the text, so they are not sliced into pieces.
-    """
-    plain = _ESCAPED.sub(_unescape, text)
-    wholes = [*dict.fromkeys(map(Secret.reveal, secrets))]
+
+def _hide_values(text: str) -> str:
+    return _NAMED.sub(rf"\1{MASK}", text)
+
+
+def _hide_repeating(text: str, secrets: Collection[Secret]) -> str:
+    return HIDDEN_TEXT if find_repeating([text], secrets) else text
+
+
+def find_repeating(texts: Iterable[str], secrets: Collection[Secret]) -> set[str]:
+    """Find the texts that repeat a secret, or may do so because there are too many secrets."""
+    wholes = [*map(Secret.reveal, secrets)]
+    if sum(map(len, wholes)) > MAX_SECRETS:
+        return {*texts} - {""}
+    # A secret may be encoded itself, such as a ticket for a URL, and be repeated decoded.
     joined = "\0".join(wholes)
-    if "%" in joined or "\\" in joined:
-        # A secret may look escaped itself. It was sent as it is, or was escaped once more.
-        wholes += [_ESCAPED.sub(_unescape, each) for each in wholes if "%" in each or "\\" in each]
-        joined = "\0".join(wholes)
-    short = {whole for whole in wholes if len(whole) < PIECE and whole in plain} - {""}
-    absent = {character for character in {*plain} if character not in joined}
-    sought = {
-        piece: start for start, piece in enumerate(_cut(plain, PIECE)) if absent.isdisjoint(piece)
-    }
-    likely = _choose_likely(wholes, sought, plain)
-    known = {piece for whole in likely for piece in _cut(whole, PIECE) if piece in sought}
-    for piece in known:
-        del sought[piece]
-    groups = _group_by_block(sought)
-    if len(groups) > _FEW:
-        return short | known | _find_many(sought, _read_every_block(plain), joined)
-    return short | known | _find_few(groups, joined)
+    pieces = {piece for reading in _read(joined, times=1) for piece in _cut(reading)}
+    short = [whole for whole in wholes if 0 < len(whole) < PIECE]
+
+    def repeats(reading: str) -> bool:
+        return not pieces.isdisjoint(_cut(reading)) or any(whole in reading for whole in short)
+
+    return {text for text in texts if any(map(repeats, _read(text)))}
 
 
-def _choose_likely(wholes: Sequence[str], sought: Mapping[str, int], plain: str) -> Sequence[str]:
-    """Choose the secrets that a text repeats, or begins to repeat, if they are not too many.
-
-    A text that repeats a request has most of its pieces from them.
-    """
-    likely = [whole for whole in wholes if whole[:PIECE] in sought or whole[-PIECE:] in sought]
-    if _is_too_much(likely):  # they begin or end alike
-        likely = [whole for whole in likely if _get_inner_piece(whole) in sought]
-    if _is_too_much(likely):  # they are nearly equal
-        likely = [whole for whole in likely if _has_its_ends(whole, sought) and whole in plain]
-    return () if _is_too_much(likely) else likely
+def _cut(text: str) -> list[str]:
+    """Return all pieces of a text. In a URL, + may be a space, so they are not distinguished."""
+    text = text.replace("+", " ")
+    return [text[at : at + PIECE] for at in range(len(text) - PIECE + 1)]
 
 
-def _is_too_much(secrets: Sequence[str]) -> bool:
-    return sum(map(len, secrets)) > _MAX_CUT
+def _read(text: str, times: int = 2) -> set[str]:
+    """Return a text as it is, and decoded from JSON and from a URL as many times, in any order."""
+    readings = {text}
+    for _ in range(times):
+        readings |= {decode(each) for each in readings for decode in (_decode_json, unquote)}
+    return readings
 
 
-def _get_inner_piece(whole: str) -> str:
-    start = len(whole) // 4
-    return whole[start : start + PIECE]
+def _decode_json(text: str) -> str:
+    if "\\" not in text:
+        return text
+    text = _ESCAPED.sub(_unescape, text)
+    if _SURROGATE.search(text):  # JSON escapes an emoji as two of them
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
-def _has_its_ends(whole: str, sought: Mapping[str, int]) -> bool:
-    return whole[:PIECE] in sought and whole[-PIECE:] in sought
-
-
-def _group_by_block(sought: Mapping[str, int]) -> Mapping[str, list[str]]:
-    """Group consecutive pieces by a block that all of them contain."""
-    groups: defaultdict[str, list[str]] = defaultdict(list)
-    for piece, at in sought.items():
-        start = -at % (PIECE - _COMMON + 1)
-        groups[piece[start : start + _COMMON]].append(piece)
-    return groups
-
-
-def _find_few(groups: Mapping[str, list[str]], joined: str) -> set[str]:
-    likely = (piece for block, pieces in groups.items() if block in joined for piece in pieces)
-    return {piece for piece in likely if piece in joined}
-
-
-def _find_many(sought: dict[str, int], numbers: Sequence[int], joined: str) -> set[str]:
-    """Find pieces of a text by the numbers of its blocks, which Python compares fast.
-
-    Args:
-        sought: The pieces, each with a position in the text. A piece that is found is removed.
-        numbers: The number of the block at each position of the text.
-        joined: The secrets.
-    """
-    found: set[str] = set()
-    # A number is compared until all pieces with a block of this number have been found.
-    uses = Counter(number for at in sought.values() for number in numbers[at : at + _STEP])
-    blocks = _read_blocks(_take_low_bytes(joined))
-    for first in range(0, len(blocks), _CHUNK):
-        chunk = blocks[first : first + _CHUNK]
-        if uses.keys().isdisjoint(chunk):
-            continue
-        starts = compress(count(_STEP * first, _STEP), map(uses.__contains__, chunk))
-        # A set, since thousands of secrets may begin alike.
-        contexts = {joined[max(0, at + _BLOCK - PIECE) : at + PIECE] for at in starts}
-        known = {piece for each in contexts for piece in _cut(each, PIECE) if piece in sought}
-        found |= known
-        for piece in known:
-            at = sought.pop(piece)
-            for number in numbers[at : at + _STEP]:
-                uses[number] -= 1
-                if not uses[number]:
-                    del uses[number]
-        if not sought:
-            break
-    return found
-
-
-def _read_every_block(text: str) -> list[int]:
-    """Return the number of the block at each position of a text."""
-    low_bytes = _take_low_bytes(text)
-    aligned = [_read_blocks(low_bytes[shift:]) for shift in range(_STEP)]
-    return [number for numbers in zip_longest(*aligned, fillvalue=0) for number in numbers]
-
-
-def _read_blocks(low_bytes: bytes) -> Sequence[int]:
-    """Return a number of 32 bits for each block that begins at a multiple of four.
-
-    Equal blocks have equal numbers, and different blocks rarely: the fifth byte is multiplied, and
-    mixed into the first four. An int of Python does this for all blocks at once.
-    """
-    padded = low_bytes + bytes(-len(low_bytes) % _STEP)
-    fifths = bytearray(len(padded))
-    fifths[:-_STEP:_STEP] = padded[_STEP::_STEP]
-    mixed = int.from_bytes(padded, "little") ^ int.from_bytes(fifths, "little") * _MIXER
-    return memoryview(mixed.to_bytes(len(padded), "little")).cast("I")
-
-
-def _cut(text: str, length: int) -> list[str]:
-    """Return all parts of a text that have this length."""
-    return [text[at : at + length] for at in range(len(text) - length + 1)]
-
-
-def _take_low_bytes(text: str) -> bytes:
-    """Return the lowest byte of each character."""
-    return text.encode("utf-32", "surrogatepass")[4::4]  # after the mark of the byte order
-
-
-def hide_pieces(text: str, pieces: Collection[str]) -> str:
-    """Hide the pieces that `find_pieces` found in a text, or in a longer one, and users of URLs."""
-    characters = [*_CHARACTER.finditer(text)]
-    plain = "".join(map(_unescape, characters))
-    spans = [match.span() for match in _USER.finditer(plain)]
-    for length in {*map(len, pieces)}:
-        starts = range(len(plain) - length + 1)
-        spans += [(at, at + length) for at in starts if plain[at : at + length] in pieces]
-    shown: list[str] = []
-    end = 0
-    for first, beyond in sorted(spans):
-        start = characters[first].start()
-        if start >= end:
-            shown += (text[end:start], MASK)
-        end = max(end, characters[beyond - 1].end())
-    return "".join([*shown, text[end:]])
+def _unescape(character: re.Match[str]) -> str:
+    if character[1]:
+        return chr(int(character[1], 16))
+    return _CONTROLS.get(character[2], character[2])
 
 
 # A word, and not a number: 64 or more characters, 32 hexadecimal digits, or a ticket. It is tried
@@ -407,8 +331,3 @@ def escape_unprintable(text: str, quote: Callable[[str], str] = ascii) -> str:
     return "".join(
         character if character.isprintable() else quote(character)[1:-1] for character in text
     )
-
-
-def _unescape(character: re.Match[str]) -> str:
-    code = character[1] or character[2]
-    return chr(int(code, 16)) if code else character[character.lastindex or 0]

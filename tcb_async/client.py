@@ -452,15 +452,12 @@ class TcbClient:
 
         Retries, limits, errors and reports are those of a listing. But WeChat may have carried out
         a call whose reply was lost. So unless it is `repeatable`, it is sent again only after a
-        failure that proves the contrary: no connection, a refused token, errcode 45011, HTTP 429 or
-        503.
+        failure that proves the contrary: no connection, a refused token, errcode 45011 or HTTP 429.
 
-        An error hides the token, and the values of body and query under names with ``token``,
-        ``secret`` or ``ticket``, or in a `Secret`, if they have eight characters or more. 10,000 of
-        them, of 1 MiB in all, occupy the event loop for 3 ms before the call, and for 5 to 20 ms
-        after an error, also if they are alike or WeChat's text repeats them. More of them take
-        longer in proportion, and a text of kilobytes with many parts of them, but few whole ones,
-        takes up to four times as long.
+        An error does not show a text of WeChat's that repeats eight characters or more of a secret:
+        of the token, of a `Secret`, or of anything in body or query under a name with ``token``,
+        ``secret`` or ``ticket``. If these have more than 8,192 characters in all, it shows no text.
+        Class, errcode and advice are always those that WeChat's text stands for.
 
         Args:
             path: Such as ``/tcb/databasecollectionget``: without host, query and fragment.

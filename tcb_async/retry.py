@@ -7,7 +7,6 @@ that a client's calls share.
 from __future__ import annotations
 
 import math
-from http import HTTPStatus
 
 import attrs
 
@@ -58,8 +57,7 @@ def is_dropped(error: BaseException | None) -> bool:
 
 def is_refusal(error: TcbError) -> bool:
     """Whether the error proves that WeChat did not carry out the call."""
-    if isinstance(error, TransportError) and error.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        return True
+    # HTTP 503 is no proof: a gateway also sends it when the server behind it does not reply.
     # The cloud backend may have begun to carry the call out when it reaches a limit (-501004).
     return not error.sent or (isinstance(error, RateLimitError) and error.errcode not in CLOUD)
 

@@ -143,6 +143,8 @@ def test_invalid_base_url_is_refused(base_url):
         "https://user:pa55@host:99999",
         "https://user:pa55@host /path",
         "ftp://user:pa55@host?access_token=pa55",
+        "user:pa55@host",
+        "user:pa55@55@host/path",
     ],
 )
 def test_secret_in_a_base_url_is_not_shown(base_url):

@@ -206,6 +206,39 @@ def test_code_at_the_end_of_a_long_errmsg_decides(length):
     assert len(caught.value.errmsg) <= 500
 
 
+@pytest.mark.parametrize(
+    "errmsg",
+    [
+        "函数执行失败".encode()[:-1],  # cut at a number of bytes
+        "函数执行失败".encode("gbk"),
+        rb"failed \ud83d",
+        b"line 1\nline 2\tend",
+    ],
+    ids=["cut", "GBK", "half an emoji", "control characters"],
+)
+def test_errcode_is_understood_although_the_errmsg_is_broken(errmsg):
+    body = b'{"errcode":45011,"errmsg":"%s rid: 1-2-3"}' % errmsg
+    with pytest.raises(RateLimitError) as caught:
+        decode(body)
+
+    assert caught.value.rid == "1-2-3"
+    assert str(caught.value).encode()
+
+
+def test_broken_errmsg_is_repaired_up_to_a_size():
+    with pytest.raises(ResponseError):
+        decode(b'{"errcode":45011,"errmsg":"\x80%s"}' % (b" " * 2**16))
+
+
+@pytest.mark.parametrize("said", ["rid: abcdef-0123", "hint: [secret-in-hint]"])
+def test_request_id_with_a_secret_is_dropped(said):
+    secret = said.split()[1].strip("[]")
+    with pytest.raises(TokenError) as caught:
+        decode({"errcode": 40014, "errmsg": f"invalid token {said}"}, secrets=[Secret(secret)])
+
+    assert (caught.value.rid, caught.value.errmsg) == (None, "invalid token")
+
+
 def test_password_in_a_url_of_an_errmsg_is_hidden():
     errmsg = "functions execute fail: connect failed mysql://root:hunter2@10.0.0.1/db rid: 1-2-3"
     with pytest.raises(ApiError) as caught:

@@ -8,17 +8,20 @@ import random
 import re
 from collections.abc import Iterable, Sequence, Sized
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus, unquote
 
 import pytest
 from counted_work import count_steps, is_quadratic
 from hypothesis import given
 from hypothesis import strategies as st
 from secret_leaks import encodings, leaks_of
+from yarl import URL
 
 from tcb_async._redact import (
+    HIDDEN_TEXT,
     MASK,
     MAX_EXAMINED,
+    MAX_SECRETS,
     Secret,
     find_secrets,
     forget_frames,
@@ -77,8 +80,8 @@ both = pytest.mark.parametrize("hide", [hide_known, hide_all_like_a_token])
 
 @both
 @pytest.mark.parametrize("text", ["you sent abc123, which is wrong", "abc123", "<b>abc123</b>"])
-def test_given_secret_is_hidden(hide, text):
-    assert hide(text, [Secret("abc123")]) == text.replace("abc123", MASK)
+def test_text_that_repeats_a_given_secret_is_hidden(hide, text):
+    assert hide(text, [Secret("abc123")]) == HIDDEN_TEXT
 
 
 @pytest.mark.parametrize("name", ["access_token", "refresh_token", "secret", "ticket"])
@@ -105,14 +108,24 @@ def test_text_like_a_token_is_hidden():
         ("connect failed mysql://root:hunter2@10.0.0.1/db", "root:hunter2"),
         ("Invalid URL: mysql://root:hun/ter#2?@10.0.0.1:3306/db", "root:hun/ter#2?"),
         ("redis://:hunter2@h, mongodb://:hunter2@h", ":hunter2"),
-        (r'{"url":"mysql:\/\/root:hunter2@10.0.0.1\/db"}', "root:hunter2"),
-        ("url=mysql%3A%2F%2Froot%3Ahunter2%40h%2Fdb", "root%3Ahunter2"),
         ("https://token@example.org", "token"),
         ('{"url":"mysql://root:hun\\"ter2%22@h"}', 'root:hun\\"ter2%22'),
     ],
 )
 def test_user_and_password_of_a_url_are_hidden(hide, text, user):
     assert hide(text, []) == text.replace(user, MASK)
+
+
+@both
+@pytest.mark.parametrize(
+    "text",
+    [
+        r'{"url":"mysql:\/\/root:hunter2@10.0.0.1\/db"}',
+        "url=mysql%3A%2F%2Froot%3Ahunter2%40h%2Fdb, mysql://root@h",
+    ],
+)
+def test_text_with_the_user_of_an_encoded_url_is_hidden(hide, text):
+    assert hide(text, []) == HIDDEN_TEXT
 
 
 @both
@@ -171,7 +184,7 @@ def test_given_secret_is_hidden_in_every_encoding(hide, encoding):
     if hide is hide_known and "base64" in encoding:
         assert shown == text
     else:
-        assert shown == f"you said {MASK}, it seems"
+        assert shown in {HIDDEN_TEXT, f"you said {MASK}, it seems"}
         assert leaks_of([SECRET], [shown]) == []
 
 
@@ -189,7 +202,47 @@ def test_escaped_characters_of_a_secret_are_hidden(secret, escapes):
     each = zip(itertools.cycle(escapes), secret, strict=False)
     said = "".join(escape(character) for escape, character in each)
 
-    assert hide_known(f"no {said}!", [Secret(secret)]) == f"no {MASK}!"
+    assert hide_known(f"no {said}!", [Secret(secret)]) == HIDDEN_TEXT
+
+
+def to_json(text):
+    return json.dumps(text)[1:-1]
+
+
+def to_php_json(text):
+    return to_json(text).replace("/", r"\/")
+
+
+def to_query(text):
+    return str(URL("/").with_query({"": text}))[3:]
+
+
+encoders = st.sampled_from([to_json, to_php_json, quote, quote_plus, to_query])
+
+
+@given(
+    st.text("ab04%u\\n/+\"' 云é😀", min_size=8, max_size=12),
+    st.lists(encoders, max_size=2),
+    st.data(),
+)
+def test_pieces_are_found_in_a_text_that_was_encoded_twice(secret, encode_it, data):
+    start = data.draw(st.integers(0, len(secret) - 8))
+    said = secret[start : start + 8]
+    for encode in encode_it:
+        said = encode(said)
+
+    shown = hide_known(f"no {said} !", [Secret(secret), Secret("other secret")])
+
+    assert shown == HIDDEN_TEXT or "//" in secret  # and then a part of it may be a user
+
+
+@pytest.mark.parametrize("secret", ["gQH%2B47%2F7jAS%2FEF%3D", r"{\"ticketId\":\"云云云\"}"])
+def test_decoded_secret_is_hidden(secret):
+    """A caller may encode a secret, as WeChat requires for the ticket of a QR code."""
+    decoded = unquote(secret).replace("\\", "")
+
+    assert hide_known(f"no {decoded}!", [Secret(secret)]) == HIDDEN_TEXT
+    assert hide_known(f"no {decoded[:7]}!", [Secret(secret)]) == f"no {decoded[:7]}!"
 
 
 fillers = st.sampled_from(["", " ", "x", "- ", "x" * 23 + " ", "x" * 40, "x" * 200 + " ", SECRET])
@@ -202,7 +255,7 @@ def test_cut_leaves_no_part_of_a_secret(before, length):
 
     shown = hide_all_like_a_token(text, [Secret(SECRET)], length=length)
 
-    assert len(shown) <= length
+    assert len(shown) <= length or shown == HIDDEN_TEXT
     assert leaks_of([SECRET], [shown]) == []
 
 
@@ -219,14 +272,15 @@ def test_end_of_the_examined_text_shows_no_secret():
 
 @pytest.mark.parametrize("secret", ["50%41%42%", r"a\nb\u0041\"c", r"%5C\\d"])
 def test_secret_that_looks_escaped_is_hidden(secret):
-    assert hide_known(f"no {secret} !", [Secret(secret)]) == f"no {MASK} !"
-    assert hide_known(f"no {quote(secret)}!", [Secret(secret)]) == f"no {MASK}!"
+    for said in (secret, quote(secret), to_json(secret)):
+        assert hide_known(f"no {said} !", [Secret(secret)]) == HIDDEN_TEXT
 
 
-def test_secret_that_begins_with_a_shorter_one_is_hidden():
+def test_short_secret_is_hidden_as_a_whole():
     secrets = [Secret("abc"), Secret("abcdefgh")]
 
-    assert hide_known("no abcdefgh, no abcdef", secrets) == f"no {MASK}, no {MASK}def"
+    assert hide_known("no ab, no bcdefgh", secrets) == "no ab, no bcdefgh"
+    assert hide_known("no xabcx", secrets) == HIDDEN_TEXT
 
 
 def test_short_secret_hides_no_ordinary_words():
@@ -248,119 +302,51 @@ def test_hiding_takes_linear_time(piece):
     assert not is_quadratic(hide, lambda length: piece * (length // len(piece)), 2**13)
 
 
-def hide_slowly(text, secrets):
-    """Hide every piece of every secret, whatever it costs."""
-    pieces = {each[at : at + 8] for each in secrets for at in range(max(1, len(each) - 7))}
-    hidden = [False] * len(text)
-    for piece in pieces - {""}:
-        for at in range(len(text) - len(piece) + 1):
-            if text.startswith(piece, at):
-                hidden[at : at + len(piece)] = [True] * len(piece)
-    return [character for character, is_hidden in zip(text, hidden, strict=True) if not is_hidden]
-
-
 words = st.text("ab", max_size=14)
-DIGITS = random.Random(65).choices("0123456789abcdef", k=200_000)
 
 
 @given(st.lists(words, max_size=6), st.lists(st.integers(0, 5) | words, max_size=8))
-def test_exactly_the_pieces_of_secrets_are_hidden(secrets, parts):
+def test_exactly_the_texts_with_a_piece_are_hidden(secrets, parts):
     text = "".join(
         (secrets[part % len(secrets)] if secrets else "") if isinstance(part, int) else part
         for part in parts
     )
+    pieces = {each[at : at + 8] for each in secrets for at in range(max(1, len(each) - 7))} - {""}
 
     shown = hide_known(text, [*map(Secret, secrets)])
 
-    assert [*shown.replace(MASK, "")] == hide_slowly(text, secrets)
+    assert shown == (HIDDEN_TEXT if any(piece in text for piece in pieces) else text)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "run", [*range(2), *(pytest.param(run, marks=pytest.mark.slow) for run in range(2, 20))]
-)
-def test_long_texts_hide_exactly_the_pieces_of_secrets(run):
-    """Texts with too many words to look for each of them in the secrets."""
-    chance = random.Random(run)
-    for _ in range(25):
-        alphabet = chance.choice(["ab", "0123456789abcdef", "abc-/ é云"])
-        secrets = ["".join(chance.choices(alphabet, k=chance.randrange(7, 60))) for _ in range(30)]
-        secrets += [f"alike-{number:07}-alike" for number in range(chance.choice([0, 30]))]
-        parts = [cut(chance, chance.choice(secrets)) for _ in range(chance.randrange(20))]
-        parts += ["".join(chance.choices(alphabet, k=chance.randrange(30))) for _ in parts]
-        parts += ["words", " and more", ", ", "-"]
-        chance.shuffle(parts)
-        text = "".join(parts)
+def test_no_text_is_shown_if_too_many_secrets_were_sent():
+    secrets = [Secret("x" * (MAX_SECRETS - 8)), Secret("abcdefgh")]
 
-        shown = hide_known(text, [*map(Secret, secrets)])
-
-        assert [*shown.replace(MASK, "")] == hide_slowly(text, secrets)
+    assert hide_known("busy", secrets) == "busy"
+    assert hide_known("busy", [*secrets, Secret("a")]) == HIDDEN_TEXT
+    assert hide_known("", [*secrets, Secret("a")]) == ""
 
 
-def test_many_secrets_without_their_ends_are_hidden():
-    secrets = ["".join(DIGITS[at : at + 50]) for at in range(0, 5_000, 50)]
-    text = " ".join(secret[1:-1] for secret in secrets)
-
-    assert hide_known(text, [*map(Secret, secrets)]) == " ".join([MASK] * 100)
-
-
-@pytest.mark.parametrize("beginning", ["beginning-", "a-much-longer-beginning-"])
-def test_secrets_that_begin_and_end_alike_are_hidden(beginning):
-    secrets = [f"{beginning}{number:04}-ending" for number in range(2_000)]
-    text = " ".join([*secrets[:40], beginning, "ending"])
-
-    shown = hide_known(text, [*map(Secret, secrets)])
-
-    assert shown == " ".join([*[MASK] * 41, "ending"])
-
-
-def cut(chance, secret):
-    start, end = sorted(chance.sample(range(len(secret) + 1), 2))
-    return chance.choice([secret, secret[start:end]])
-
-
-@pytest.mark.parametrize("count", [0, 1, 100, 1_000])
-def test_work_of_hiding_is_bounded_by_the_text(count):
-    """A set of all pieces, for comparison, takes 4,100 instructions per secret."""
-    secrets = [Secret(f"{number:05}" + "secret-" * 22) for number in range(count)]
-    text = "TypeError: Cannot read properties of undefined at /var/user/index.js:12, hidden: "
-
-    assert count_steps(hide_known, text, secrets) < 60 * len(text) + 40 * count
-
-
-MANY = {
-    "distinct": lambda number: "".join(DIGITS[104 * number : 104 * number + 104]),
-    "beginning alike": lambda number: "A" * 98 + f"{number:06}",
-    "ending alike": lambda number: f"{number:06}" + "secret-" * 14,
-    "with a name": lambda number: "user-token-" + "".join(DIGITS[93 * number : 93 * number + 93]),
+DIGITS = "".join(random.Random(65).choices("0123456789abcdef", k=MAX_SECRETS))
+SECRET_KINDS = {
+    "none": "",
+    "plain": DIGITS,
+    "escaped": r"\u4e00" * (MAX_SECRETS // 6),
+    "twice": r"%5cu4e00" * (MAX_SECRETS // 8),
 }
-"""Kinds of secrets of 104 characters."""
+"""As many secrets as are looked for."""
 
 
-@pytest.mark.parametrize("text", ["first", "last", "digits"])
-@pytest.mark.parametrize("kind", MANY)
-def test_work_is_bounded_if_the_text_repeats_secrets(kind, text):
-    """A text that repeats the request, or is as long. At worst it took 4,200,000 instructions."""
-    secrets = [MANY[kind](number) for number in range(1_000)]
-    texts = {
-        "first": json.dumps(secrets),
-        "last": json.dumps(secrets[::-1]),
-        "digits": "".join(DIGITS[::-1]),
-    }
-    long = texts[text][:MAX_EXAMINED]
-
-    assert count_steps(hide_known, long, [*map(Secret, secrets)]) < 125 * len(long) + 45_000
+@pytest.mark.parametrize("said", [DIGITS[::-1], r"\u4e01%25" * 500, "//a:" * 500 + "@"])
+@pytest.mark.parametrize("kind", SECRET_KINDS)
+def test_work_of_hiding_is_bounded(kind, said):
+    assert count_steps(hide_known, said[:MAX_EXAMINED], [Secret(SECRET_KINDS[kind])]) < 500_000
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("count", [1, 10])
-def test_work_is_bounded_if_the_text_begins_a_long_secret(count):
-    size = len(DIGITS) // count
-    secrets = ["".join(DIGITS[number * size :][:size]) for number in range(count)]
-    text = "".join(secret[: MAX_EXAMINED // count] for secret in secrets)
+def test_finding_secrets_stops_when_no_text_is_shown():
+    tokens = [f"{number:0104}" for number in range(10_000)]
 
-    assert count_steps(hide_known, text, [*map(Secret, secrets)]) < 320 * len(text)
-    assert hide_known(text, [*map(Secret, secrets)]).replace(MASK, "") == ""
+    assert sum(len(each.reveal()) for each in find_secrets({"tokens": tokens})) > MAX_SECRETS
+    assert count_steps(lambda: [*find_secrets({"tokens": tokens})]) < 10 * len(tokens)
 
 
 @pytest.mark.parametrize(
@@ -381,6 +367,9 @@ def test_secrets_are_found_at_any_depth():
     assert {secret.reveal() for secret in find_secrets(NESTED)} == {"a", "b", "c", "d"}
     assert {secret.reveal() for secret in find_secrets(NESTED, min_length=2)} == set()
     assert [*find_secrets({"token": ["1234567", "12345678"]}, min_length=8)] == ["12345678"]
+    assert [*find_secrets({"ticket": [1234567, 12345678, True], "n": 12345678})] == ["12345678"]
+    by_token = {"tokens": {"abcdefgh": {"ijklmnop": None}, "short": 1}}
+    assert {*map(Secret.reveal, find_secrets(by_token))} == {"abcdefgh", "ijklmnop"}
     deep: object = {"token": "e"}
     for _ in range(10_000):
         deep = [deep]

@@ -8,6 +8,7 @@ is read. Errors of aiohttp become ours, and are raised only after the ``except``
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping
 from http import HTTPStatus
 from typing import TypeVar
@@ -32,6 +33,7 @@ Result = TypeVar("Result")
 # An attempt has one timer, ours, which closing the client can bring forward. aiohttp's would be a
 # second timer, and rounds a limit above 5 s up to a whole second, which may cross the deadline.
 _NO_LIMIT = aiohttp.ClientTimeout()
+_LARGE = 2**20  # bytes: aiohttp warns about a larger body that it cannot send in parts
 
 
 @attrs.define(eq=False)
@@ -159,7 +161,7 @@ class Transport:
             request.method,
             target.url.reveal() if is_callers else target.bare_url,
             middlewares=None if is_callers else (add_query(target.url),),
-            data=None if request.body is None else request.body.reveal(),
+            data=None if request.body is None else _make_data(request.body),
             headers=headers or None,
             timeout=_NO_LIMIT,
             allow_redirects=False,  # a redirect to a different host would take the secrets along
@@ -189,3 +191,7 @@ class Transport:
         if response.status != HTTPStatus.OK:
             raise make_status_error(request, response.status, response.headers, body)
         return body
+
+
+def _make_data(body: Hidden[bytes]) -> bytes | io.BytesIO:
+    return io.BytesIO(body.reveal()) if len(body.reveal()) > _LARGE else body.reveal()
