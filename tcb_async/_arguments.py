@@ -13,7 +13,7 @@ import ipaddress
 import os
 import re
 import sys
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import timedelta, timezone
 from typing import Any, TypeGuard, TypeVar, cast
@@ -274,14 +274,6 @@ def _show(value: object) -> str:
     return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "…"
 
 
-_MEANT = {
-    "proxy proxies": "set HTTPS_PROXY and pass trust_env=True, or pass a session",
-    "verify verify_ssl ssl": "pass ssl_context=, such as one with a private CA",
-    "retries max_retries attempts": "pass retry=RetryPolicy(attempts=3)",
-    "limit max_connections": "pass concurrency= for requests in flight; page_size= and max_items= "
-    "belong to a walk",
-    "appid secret": "pass StableToken(appid, secret) as the token",
-}
 _APPID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _APPSECRET = re.compile("[0-9a-fA-F]{32}")
 AsyncCallable = TypeVar("AsyncCallable", bound="Callable[..., Awaitable[object]]")
@@ -333,28 +325,6 @@ def advise_on_variable(token: Secret) -> str:
     if not (os.environ.get(APPID) and os.environ.get(SECRET)):
         return ""
     return f"{ACCESS_TOKEN} takes precedence over {APPID}: unset it, or set a fresh token"
-
-
-def hide_from_help(function: Callable[..., object], *, required: Collection[str] = ()) -> None:
-    """Hide from `help` the parameters of type `Never`, and the defaults of required parameters.
-
-    They exist only to explain a mistake, such as a second positional argument.
-    """
-    signature = inspect.signature(function)
-    shown = [
-        each.replace(default=each.empty) if each.name in required else each
-        for each in signature.parameters.values()
-        if each.annotation != "Never"
-    ]
-    function.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
-
-
-def refuse_unknown(names: Collection[str], allowed: Iterable[str]) -> None:
-    """Refuse keyword arguments that `TcbClient` does not take, without showing their values."""
-    for name in names:
-        known = (advice for others, advice in _MEANT.items() if name in others.split())
-        meant = next(known, f"it takes {', '.join(allowed)}")
-        raise ConfigurationError(f"{name} is not an argument of TcbClient: {meant}")
 
 
 def check_async(name: str, value: AsyncCallable, *arguments: str) -> AsyncCallable:

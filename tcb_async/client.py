@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from copy import copy
 from datetime import tzinfo
 from functools import partial
-from typing import Any, Never, Self, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
+from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
 
 from tcb_async._arguments import (
     ACCESS_TOKEN,
@@ -43,8 +43,6 @@ from tcb_async._arguments import (
     check_seconds,
     check_secret,
     check_text,
-    hide_from_help,
-    refuse_unknown,
 )
 from tcb_async._codec import encode_body
 from tcb_async._listings import (
@@ -117,7 +115,6 @@ def _read_token_from_environment() -> StaticToken | StableToken:
 
 
 _DEFAULT_RETRY = RetryPolicy()
-_NO_TOKEN = Secret("")
 Result = TypeVar("Result")
 PageT = TypeVar("PageT", bound="Page[Any]")
 PagerT = TypeVar("PagerT", bound="Pager[Any]")
@@ -190,7 +187,7 @@ class TcbClient:
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
         self,
         token: Token,
-        *unexpected: Never,
+        *,
         base_url: str = DEFAULT_BASE_URL,
         session: ClientSession | None = None,
         concurrency: int = DEFAULT_CONCURRENCY,
@@ -202,18 +199,8 @@ class TcbClient:
         ssl_context: ssl.SSLContext | None = None,
         time_zone: tzinfo = CHINA_STANDARD_TIME,
         observer: Observer | None = None,
-        **unknown: Never,
     ) -> None:
         token = wrap(token)
-        unknown_names = tuple(unknown)
-        has_one_token = token is not _NO_TOKEN and not unexpected
-        del unexpected, unknown  # probably an appsecret, which no traceback may show
-        if not has_one_token:
-            raise ConfigurationError(
-                "TcbClient takes one token: for an appid and its appsecret, write "
-                "TcbClient(StableToken(appid, secret))"
-            )
-        refuse_unknown(unknown_names, ClientOptions.__annotations__)
         if session is not None and (trust_env or ssl_context is not None):
             raise ConfigurationError(
                 "trust_env and ssl_context do not apply to a session of your own: set them on the "
@@ -267,19 +254,16 @@ class TcbClient:
             ConfigurationError: A variable is missing; the error names it.
         """
         token = _read_token_from_environment() if token is None else wrap(token)
-        from_variable = "base_url" not in options
-        if from_variable:
+        if "base_url" not in options:
             base_url = os.environ.get(BASE_URL) or DEFAULT_BASE_URL
             allow_http = options.get("allow_http", False)
             options["base_url"] = check_base_url(base_url, allow_http=allow_http, name=BASE_URL)
-        client = cls(token, **options)  # pyright: ignore[reportArgumentType] - `unknown` is Never
-        if from_variable:
-            client._transport.base_url_setting = BASE_URL
-        return client
+        try:
+            return cls(token, **options)
+        finally:
+            del options  # under a wrong name may be an appsecret, which no traceback may show
 
-    def functions(
-        self, env: str, *_unexpected: Never, **options: Unpack[WalkOptions]
-    ) -> FunctionPager:
+    def functions(self, env: str, **options: Unpack[WalkOptions]) -> FunctionPager:
         """Prepare a walk over the functions of an environment.
 
         ::
@@ -297,10 +281,10 @@ class TcbClient:
             A pager that makes its first request when it is iterated.
         """
         fields = {"env": check_env(env)}
-        return self._walk(FunctionPager, FUNCTIONS, env, fields, options, *_unexpected)
+        return self._walk(FunctionPager, FUNCTIONS, env, fields, options)
 
     def iter_functions(
-        self, env: str, *_unexpected: Never, **options: Unpack[WalkOptions]
+        self, env: str, **options: Unpack[WalkOptions]
     ) -> AsyncGenerator[CloudFunction, None]:
         """Walk over the functions of an environment, in the server's order.
 
@@ -314,16 +298,16 @@ class TcbClient:
             TcbError: A page could not be fetched; raised after the functions before it, with the
                 cursor to continue from.
         """
-        return aiter(self.functions(env, *_unexpected, **options))
+        return aiter(self.functions(env, **options))
 
     def iter_pages(
-        self, env: str, *_unexpected: Never, **options: Unpack[WalkOptions]
+        self, env: str, **options: Unpack[WalkOptions]
     ) -> AsyncGenerator[FunctionPage, None]:
         """Walk as `iter_functions` does, a page at a time.
 
         A page is never empty, and does not repeat the rows in which requests overlap.
         """
-        return self.functions(env, *_unexpected, **options).by_page()
+        return self.functions(env, **options).by_page()
 
     def _walk(
         self,
@@ -332,11 +316,8 @@ class TcbClient:
         scope: str,
         fields: Mapping[str, str],
         options: WalkOptions,
-        *_unexpected: Never,
     ) -> PagerT:
         settings: dict[str, Any] = {**options}
-        if _unexpected:
-            settings["limit"] = _unexpected[0]  # to be refused with advice
         if settings.get("concurrency") is None:
             settings["concurrency"] = self._transport.window.ceiling
         check_kind(self._provider, listing.kinds, listing.path)
@@ -510,15 +491,13 @@ class TcbClient:
         token = Secret(await self._provider.get_token(self._api))
         return check_secret("the token that the provider returned", token).reveal()
 
-    async def list_functions(
-        self, env: str, *_unexpected: Never, **options: Unpack[WalkOptions]
-    ) -> list[CloudFunction]:
+    async def list_functions(self, env: str, **options: Unpack[WalkOptions]) -> list[CloudFunction]:
         """List all functions of an environment, as they were at one moment: see `Pager.collect`.
 
         If there is no such moment, because the list changed during each pass, a warning is logged:
         `functions` has `WalkStats.unsettled`.
         """
-        pager = self.functions(env, *_unexpected, **options)
+        pager = self.functions(env, **options)
         functions = await pager.collect()
         if pager.stats.unsettled:
             _log.warning(
@@ -706,7 +685,7 @@ class TcbClient:
             None if name is None else check_names(name),
             timeout=check_seconds("timeout", timeout),
             interval=check_seconds("interval", interval),
-            get_retried=lambda: self._api.unfinished.last_error or stats.last_error,
+            get_retried=lambda: stats.last_error,
         )
         return active[0] if isinstance(name, str) else active
 
@@ -788,16 +767,3 @@ class TcbClient:
             await self._transport.aclose()
         self._is_closed = True
         self._target = None  # `_make_target` refuses to make a new one
-
-
-# A missing token is reported by type checkers, and explained at run time.
-TcbClient.__init__.__defaults__ = (_NO_TOKEN,)
-
-hide_from_help(TcbClient.__init__, required=["token"])
-for _method in (
-    TcbClient.functions,
-    TcbClient.iter_functions,
-    TcbClient.iter_pages,
-    TcbClient.list_functions,
-):
-    hide_from_help(_method)

@@ -217,12 +217,9 @@ class TransportError(TcbError):
         retry_after: Seconds to wait before the next attempt, as the server requested, or None.
         sent: Whether the request may have reached the server; False if no connection was opened.
         retryable: Whether a further attempt may succeed.
+        dropped: Whether the connection of the first attempt was dropped before any reply.
+        overload: Whether too many concurrent requests may be the cause.
     """
-
-    # The transport's notes to itself, see `tcb_async.retry`: the connection of the first attempt
-    # was dropped before any reply; too many concurrent requests may be the cause.
-    _dropped: bool = False
-    _overload: bool = False
 
     def __init__(  # noqa: PLR0913 - keyword-only fields, each with a default
         self,
@@ -233,6 +230,8 @@ class TransportError(TcbError):
         retry_after: float | None = None,
         sent: bool = True,
         retryable: bool = True,
+        dropped: bool = False,
+        overload: bool = False,
         **context: Unpack[ErrorContext],
     ) -> None:
         super().__init__(message, **context)
@@ -241,6 +240,8 @@ class TransportError(TcbError):
         self.retry_after = retry_after
         self.sent = sent
         self.retryable = retryable
+        self.dropped = dropped
+        self.overload = overload
 
 
 class ResponseError(TcbError):

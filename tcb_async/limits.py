@@ -8,6 +8,7 @@ requests in flight.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 
 import attrs
@@ -24,6 +25,7 @@ class Window:
     ceiling: int
     size: int = attrs.field(init=False)
     in_flight: int = attrs.field(init=False, default=0)
+    last_success: float = attrs.field(init=False, default=-math.inf)  # by the clients' clock
     _epoch: int = attrs.field(init=False, default=0)  # number of reductions
     _clean: int = attrs.field(init=False)  # clean replies since the last change of the size
     # The size that was too large the last time: growing to it again takes longer.

@@ -47,12 +47,14 @@ def is_retryable(error: BaseException) -> bool:
 
 def is_overload(error: BaseException) -> bool:
     """Whether the error is a sign of overload, so that fewer requests should be in flight."""
-    return isinstance(error, _THROTTLED) or getattr(error, "_overload", False)
+    if isinstance(error, TransportError):
+        return error.overload
+    return isinstance(error, _THROTTLED)
 
 
 def is_dropped(error: BaseException | None) -> bool:
     """Whether the connection of a call's first attempt was dropped before any reply."""
-    return bool(getattr(error, "_dropped", False))
+    return isinstance(error, TransportError) and error.dropped
 
 
 def is_refusal(error: TcbError) -> bool:
@@ -133,9 +135,10 @@ class RetryPolicy:
             has two at least: see `WalkOptions.page_size`.
         base: Upper bound of the first wait, in seconds; 0 to wait only for a ``Retry-After``.
         cap: Upper bound of every wait but these two, in seconds.
-        deadline: Seconds that a call may take in all, including its wait for a permit of the
-            client's window. No wait begins that would cross it, and the timeout of each attempt is
-            cut to the time left. The last error before the deadline is raised.
+        deadline: Seconds that a call may take in all. While it waits for its turn, each success of
+            another call of the client starts them anew, so a long queue is no error. No wait begins
+            that would cross the deadline, and the timeout of each attempt is cut to the time left.
+            The last error before the deadline is raised.
 
     Raises:
         ConfigurationError: A value is out of range.

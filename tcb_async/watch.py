@@ -163,8 +163,8 @@ async def wait_until_active(  # noqa: PLR0913 - keyword-only settings
 ) -> list[CloudFunction]:
     """Poll until all are ``Active``: see `TcbClient.wait_until_active`. New statuses are logged.
 
-    ``get_retried`` returns the last error of the latest listing, or of its token request, after
-    which the request was to be sent again.
+    ``get_retried`` returns the last error of the latest listing after which a request was to be
+    sent again.
     """
     # Without names, every function that a listing has shown is awaited.
     statuses = dict.fromkeys(names or (), "never seen")
@@ -243,7 +243,7 @@ def _make_timeout_error(
     advice = "check the deployment, or wait longer"
     if not is_listed:
         problem = f"no listing of {env} was complete"
-        advice = "wait longer" if last_error else "check the network, or wait longer"
+        advice = "wait longer" if last_error else "check the token and the network, or wait longer"
     cause = f"; the last error was {last_error}" if last_error else ""
     name, status = next(iter(late.items()), ("", "never seen"))
     return WaitTimeoutError(

@@ -61,51 +61,27 @@ def test_unknown_argument_of_a_walk_gives_advice(argument, advice):
         TcbClient("T").functions("test-1", **{argument: 10})
 
 
-@pytest.mark.parametrize("method", ["functions", "iter_functions", "iter_pages", "list_functions"])
-@pytest.mark.parametrize("rows", [(20,), (20, 40)])
-async def test_rows_after_the_env_give_advice(method, rows):
-    with pytest.raises(ConfigurationError, match=f"limit=20: .*{ONE_PAGE}"):
-        await getattr(TcbClient("T"), method)("test-1", *rows)
-
-
 SECRET = "0123456789abcdef0123456789abcdef"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "keywords"),
+    "call",
     [
-        (("wx0123456789abcdef", SECRET), {}),
-        ((), {"appid": "wx0123456789abcdef", "secret": SECRET}),
-        (("wx0123456789abcdef", "a"), {"secret": SECRET}),
-        ((), {}),
+        TcbClient,
+        lambda: TcbClient("wx0123456789abcdef", SECRET),
+        lambda: TcbClient(appid="wx0123456789abcdef", secret=SECRET),
+        lambda: TcbClient("T", secret=SECRET),
+        lambda: TcbClient.from_env(token="T", secret=SECRET),
+        lambda: TcbClient("T").functions("test-1", SECRET),
+        lambda: TcbClient("T").list_functions("test-1", SECRET),
     ],
 )
-def test_client_with_appid_and_secret_shows_the_right_call(arguments, keywords):
-    right = r"TcbClient\(StableToken\(appid, secret\)\)"
-    with pytest.raises(ConfigurationError, match=right) as caught:
-        TcbClient(*arguments, **keywords)
+def test_wrong_signature_is_pythons_error_and_shows_no_secret(call):
+    with pytest.raises(TypeError, match="argument") as caught:
+        call()
 
-    assert SECRET not in str(caught.value)
-    assert SECRET not in repr(caught.traceback[-1].frame.f_locals)
-
-
-@pytest.mark.parametrize(
-    ("name", "right"),
-    [
-        ("proxy", "trust_env=True"),
-        ("verify", "ssl_context="),
-        ("retries", r"RetryPolicy\(attempts=3\)"),
-        ("limit", "concurrency="),
-        ("secret", r"StableToken\(appid, secret\)"),
-        ("base_uri", "it takes base_url, session, "),
-    ],
-)
-def test_unknown_keyword_names_the_right_one(name, right):
-    for make in (TcbClient, TcbClient.from_env):
-        with pytest.raises(ConfigurationError, match=f"^{name} is not .*{right}") as caught:
-            make(token="T", **{name: "planted-secret"})
-        shown = (str(caught.value), repr(caught.traceback[-2].frame.f_locals))
-        assert "planted" not in "".join(shown)
+    shown = [str(caught.value), *(repr(each.frame.f_locals) for each in caught.traceback[2:])]
+    assert SECRET not in "".join(shown)
 
 
 @pytest.mark.parametrize(

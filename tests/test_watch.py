@@ -1,16 +1,16 @@
 """Changes between two walks, and waiting for them."""
 
 import asyncio
+import itertools
 import logging
 import re
 from contextlib import aclosing
 
 import pytest
-from constants import APPID, APPSECRET, AUTHORIZER, CLASSIC, COMPONENT, STABLE
+from constants import APPID, APPSECRET, STABLE
 from hypothesis import given
 from hypothesis import strategies as st
 from leaks import eventually, no_leaks
-from token_fixtures import Merchant
 
 from tcb_async import (
     CloudFunction,
@@ -29,7 +29,6 @@ from tcb_async import (
 from tcb_async._arguments import check_names
 from tcb_async._transport.timing import Timing
 from tcb_async.emulator import Fault
-from tcb_async.errcodes import look_up
 from tcb_async.tokens import StableToken
 from tcb_async.watch import wait_until_active, watch
 
@@ -297,38 +296,6 @@ class TestWait:
             check_names(name)
 
 
-class Inline:
-    """A provider of the user's, which requests a token for each call."""
-
-    async def get_token(self, api):
-        query = {"grant_type": "client_credential", "appid": APPID, "secret": APPSECRET}
-        return (await api.call_token_endpoint(CLASSIC, query=query))["access_token"]
-
-    async def invalidate(self, token): ...
-
-
-class Counted:
-    """A provider that counts the calls that wait for its token."""
-
-    def __init__(self, provider):
-        self.calls = 0
-        self._provider = provider
-        self.invalidate = provider.invalidate
-
-    async def get_token(self, api):
-        self.calls += 1
-        return await self._provider.get_token(api)
-
-
-REFUSED = {
-    STABLE: (lambda _: StableToken(APPID, APPSECRET), [], 1),
-    COMPONENT: (lambda emulator: Merchant(emulator).token(), [], 1),
-    AUTHORIZER: (lambda emulator: Merchant(emulator).token(), [Fault.ok()], 1),
-    CLASSIC: (lambda _: Inline(), [], 2),
-}
-"""The provider of each token endpoint, the requests before it, and its requests of two calls."""
-
-
 class TestClient:
     """Both as methods of a client, over a real socket."""
 
@@ -356,43 +323,31 @@ class TestClient:
             (record.levelname, "45011" in record.getMessage()) for record in caplog.records
         ] == [("WARNING", True)]
 
-    @pytest.mark.parametrize("errcode", [45011, -1])
-    @pytest.mark.parametrize("endpoint", REFUSED)
-    async def test_wait_for_a_token_names_its_error(
-        self, emulator, leap, caplog, endpoint, errcode
-    ):
-        """Two calls wait for one token; the second begins while the first waits for a retry."""
+    async def test_no_wait_names_the_token_error_of_another_account(self, emulator, leap):
+        """A token request belongs to no listing, so only the log names its errors."""
         waits = []
-        error = look_up(errcode).error.__name__
 
         async def sleep(seconds):
             waits.append(seconds)
             await asyncio.sleep(seconds)
 
+        emulator.script(itertools.repeat(Fault.errcode(-1)), path=STABLE, account=APPID)
+        emulator.script(itertools.repeat(Fault.hang()), path="/tcb/listfunctions")
         emulator.add_app(APPID, APPSECRET)
-        make_provider, before, requests = REFUSED[endpoint]
-        provider = Counted(make_provider(emulator))
-        emulator.script([*before, *[Fault.errcode(errcode, "it is too much rid: 1-2-3")] * 2])
         retry = RetryPolicy(base=10.0)
-        async with TcbClient(provider, base_url=emulator.url, retry=retry) as client:
+        async with TcbClient(emulator.token, base_url=emulator.url, retry=retry) as client:
             client._transport.timing = Timing(sleep=sleep, random=lambda: 1.0)
-            first = asyncio.ensure_future(client.wait_until_active(ENV, "login", timeout=30))
-            await eventually(lambda: waits)
-            second = asyncio.ensure_future(client.wait_until_active(ENV, "login", timeout=30))
-            await eventually(lambda: provider.calls == 2 and len(waits) == requests)
+            busy = client.with_token(StableToken(APPID, APPSECRET))
+            pending = [
+                asyncio.ensure_future(each.wait_until_active(ENV, "login", timeout=30))
+                for each in (client, busy)
+            ]
+            await eventually(lambda: waits and emulator.requests)
             leap(60.0)
-            for wait in (first, second):
-                with pytest.raises(WaitTimeoutError) as caught:
+            for wait in pending:
+                with pytest.raises(WaitTimeoutError, match="check the token and the net") as caught:
                     await wait
-                said = str(caught.value)
-                assert f"the last error was {error}: {endpoint} returned errcode {errcode}" in said
-                assert "[rid 1-2-3]" in said
-                assert "network" not in said
-
-        logged = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
-        assert min(waits) >= 10
-        assert len(logged) == requests
-        assert all(f"errcode={errcode} rid=1-2-3" in line for line in logged)
+                assert "last error" not in str(caught.value)
 
     async def test_error_of_an_earlier_listing_is_not_named(self, emulator, leap, caplog):
         caplog.set_level(logging.INFO)

@@ -80,7 +80,7 @@ async def test_200_accounts_succeed_at_a_peer_of_capacity_two(concurrency, seed)
     def refuse_a_third(peer):
         if peer.in_flight > 2:
             error = TransportError("HTTP 503", status=503)
-            error._overload = True
+            error.overload = True
             raise error
         return chance.uniform(0.02, 0.08)
 

@@ -3,8 +3,9 @@
 Rule: after each attempt, policy and quota decide whether to go on.
 
 **The order of the limits.** A call first waits for a permit of the window, then makes its attempt.
-The deadline, set when the call begins, limits both; an attempt has ``timeout`` seconds, or the rest
-of the deadline if that is less.
+While it waits for its first permit, each success of another call starts its deadline anew; after
+that, the deadline stands. An attempt has ``timeout`` seconds, or the rest of the deadline if that
+is less.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tcb_async._redact import Hidden, Secret, find_secrets, forget_frames, wrap_
 from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.transport import Transport
 from tcb_async.exceptions import ApiError, TcbError, TransportError, name_error
-from tcb_async.observer import Attempt, Observer, WalkStats
+from tcb_async.observer import Attempt, Observer
 from tcb_async.retry import (
     choose_wait,
     find_stop_reason,
@@ -54,17 +55,6 @@ Decode = Callable[[bytes], Result]
 Fallback = Callable[[], tuple[ApiRequest, Decode[Result]]]
 
 
-@attrs.frozen
-class Decision:
-    """The step after a failed attempt: a retry, or its error."""
-
-    retries: bool
-    stop_reason: str = ""  # why a transient error is not retried
-    wait: float = 0.0  # seconds before the next attempt
-    is_smaller: bool = False  # whether the next attempt requests fewer rows
-    needs_new_connection: bool = False  # the connection was dropped
-
-
 @attrs.define(repr=False)  # a tool may show this when some of it has been deleted
 class Call(Generic[Result]):
     """The attempts of one request."""
@@ -78,7 +68,8 @@ class Call(Generic[Result]):
     deadline: float = attrs.field(init=False)  # by the transport's clock
     attempt: int = 0  # number of attempts begun
     spent: int = 0  # cost of its retries, taken from the quota
-    decision: Decision = Decision(retries=False)  # after the latest attempt that failed
+    is_smaller: bool = False  # whether the next attempt requests fewer rows
+    stop_reason: str = ""  # why a transient error is not retried
     # The last error that says something about the server. An attempt that the deadline cut short,
     # or prevented, says nothing.
     last: TcbError | None = None
@@ -96,7 +87,7 @@ class Call(Generic[Result]):
             stop_reason = self._deadline_reason
         except TcbError as error:
             failure = error
-            stop_reason = self.decision.stop_reason
+            stop_reason = self.stop_reason
             if self._was_cut_short(error):
                 failure = self.last or error
                 stop_reason = self._deadline_reason
@@ -121,28 +112,24 @@ class Call(Generic[Result]):
         try:
             return await self._attempt()
         except TcbError as error:
-            first_error = error
+            first_error = [error]
 
-        async def attempt_again() -> Result:
-            try:
-                if self.last is None:  # tenacity has not seen the first error
-                    raise first_error
-                return await self._attempt()
-            except TcbError as error:
-                self.decision = self._decide(error)
-                raise
+        async def attempt() -> Result:
+            if first_error:
+                raise first_error.pop()
+            return await self._attempt()
 
-        # The decision is made once after each attempt; these functions only read it.
         retrying = AsyncRetrying(
-            retry=retry_if_exception(self._is_retried),
-            wait=lambda _: self.decision.wait,
+            retry=retry_if_exception(self._may_help),
+            wait=self._choose_wait,
+            stop=self._must_stop,
             before_sleep=self._prepare_next_attempt,
             sleep=self.transport.timing.sleep,
             reraise=True,
         )
         # Call it, do not iterate it: iterated, it refers to the last error, and so to the frames of
         # all callers, until the garbage collector runs.
-        return await retrying(attempt_again)
+        return await retrying(attempt)
 
     async def _attempt(self) -> Result:
         self.attempt += 1
@@ -172,11 +159,12 @@ class Call(Generic[Result]):
                     request,
                     seconds_left,
                     is_first=self.attempt == 1,
-                    on_new_connection=self.decision.needs_new_connection,
+                    on_new_connection=is_dropped(self.last),
                     observed=observed,
                 )
                 result = self.decode(reply)
             clean = True
+            window.last_success = transport.timing.clock()
         except TcbError as error:
             overload = is_overload(error)
             _log.debug("%s attempt=%d: %s", request, self.attempt, _describe_outcome(error))
@@ -200,12 +188,21 @@ class Call(Generic[Result]):
         return observed, observer.attempting(observed)
 
     async def _wait_for_permit(self) -> int:
-        self.transport.get_session()  # fail before waiting for a permit
+        transport = self.transport
+        transport.get_session()  # fail before waiting for a permit
+        if self.attempt > 1:
+            return await self._wait_for_permit_of_retry()
+        # This wait needs no timer: the calls before it have earlier deadlines, and end by them.
+        epoch = await transport.window.acquire()
+        # Until the last success, the server worked, and this call waited for those before it.
+        self.deadline = max(self.deadline, transport.window.last_success + transport.retry.deadline)
+        return epoch
+
+    async def _wait_for_permit_of_retry(self) -> int:
         seconds_left = self._get_time_left()
-        priority = self.attempt > 1
         try:
             async with asyncio.timeout(seconds_left if seconds_left < math.inf else None):
-                return await self.transport.window.acquire(priority=priority)
+                return await self.transport.window.acquire(priority=True)
         except TimeoutError:
             raise _OutOfTimeError from None
 
@@ -223,34 +220,19 @@ class Call(Generic[Result]):
 
     def _make_unsent_error(self) -> TransportError:
         path = self.request.target.path
-        in_flight = self.transport.window.in_flight
         return TransportError(
-            f"{path}: nothing was sent, because {in_flight} other requests of this client "
-            "were in flight until the deadline; make fewer concurrent calls, or allow more time",
+            f"{path}: nothing was sent, because no call of this client has succeeded for "
+            f"{self.transport.retry.deadline:g} s; see the errors of its other calls",
             endpoint=path,
             sent=False,
         )
 
-    def _decide(self, error: TcbError) -> Decision:
-        """Decide what follows an attempt that failed, and take the cost of a retry."""
-        is_transient = is_retryable(error)
-        is_smaller = self._may_need_fewer_rows(error)
-        if not (is_transient or is_smaller):
-            return Decision(retries=False)
-        wait = self._choose_wait(error, is_smaller=is_smaller)
-        reason = self._find_stop_reason(error, wait, is_smaller=is_smaller)
-        # The quota is asked last: a retry that the policy forbids must not take anything out of it.
-        # An error that is not transient does not mean that the server has too much to do.
-        if reason is None and is_transient and not self._pay(error):
-            reason = "the client's retry quota is used up: too many calls fail"
-        if reason is not None:
-            return Decision(retries=False, stop_reason=reason)
-        return Decision(
-            retries=True,
-            wait=wait,
-            is_smaller=is_smaller,
-            needs_new_connection=is_dropped(error),
-        )
+    def _may_help(self, error: BaseException) -> bool:
+        """Whether a further attempt may succeed, perhaps with fewer rows."""
+        if not isinstance(error, TcbError):
+            return False
+        self.is_smaller = self._may_need_fewer_rows(error)
+        return self.is_smaller or is_retryable(error)
 
     def _may_need_fewer_rows(self, error: TcbError) -> bool:
         """Whether the next attempt should request fewer rows: the server may refuse more."""
@@ -265,22 +247,34 @@ class Call(Generic[Result]):
         is_half_over = 2 * seconds_left <= policy.deadline < math.inf
         return is_late or is_half_over
 
-    def _choose_wait(self, error: TcbError, *, is_smaller: bool) -> float:
+    def _choose_wait(self, state: RetryCallState) -> float:
+        error = _get_error(state)
         if not is_retryable(error):
             return 0.0
         chance = self.transport.timing.random()
         wait = choose_wait(self.transport.retry, self.attempt, error, chance)
-        if not is_smaller:
+        if not self.is_smaller:
             return wait
         # The smaller request needs time, too; but the server's minimum is respected.
         return max(_get_retry_after(error), min(wait, self._get_time_left() / 2))
 
-    def _find_stop_reason(self, error: TcbError, wait: float, *, is_smaller: bool) -> str | None:
+    def _must_stop(self, state: RetryCallState) -> bool:
+        """Whether to raise the error now, though a further attempt may succeed."""
+        error = _get_error(state)
+        reason = self._find_stop_reason(error, state.upcoming_sleep)
+        # The quota is asked last: a retry that the policy forbids must not take anything out of it.
+        # An error that is not transient does not mean that the server has too much to do.
+        if reason is None and is_retryable(error) and not self._pay(error):
+            reason = "the client's retry quota is used up: too many calls fail"
+        self.stop_reason = reason or ""
+        return reason is not None
+
+    def _find_stop_reason(self, error: TcbError, wait: float) -> str | None:
         if not (self.request.repeatable or is_refusal(error)):
             return "it may have been carried out, so only a repeatable call is sent again"
         policy = self.transport.retry
         # A request for fewer rows is sent even if the policy allows a single attempt.
-        attempts = 0 if is_smaller and policy.attempts == 1 else self.attempt
+        attempts = 0 if self.is_smaller and policy.attempts == 1 else self.attempt
         return find_stop_reason(policy, attempts, wait, self._get_time_left())
 
     def _pay(self, error: TcbError) -> bool:
@@ -289,29 +283,31 @@ class Call(Generic[Result]):
         self.spent += cost
         return cost > 0
 
-    def _is_retried(self, error: BaseException) -> bool:
-        return isinstance(error, TcbError) and self.decision.retries
-
     def _prepare_next_attempt(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        assert isinstance(error, TcbError)  # noqa: S101 - `_is_retried` accepts nothing else
+        error = _get_error(state)
+        wait = state.upcoming_sleep
         size = ""
-        if self.decision.is_smaller and self.fallback is not None:
+        if self.is_smaller and self.fallback is not None:
             self.request, self.decode = self.fallback()
             self.fallback = None
             size = " with fewer rows"
         # Stored without its frames, which would stay in memory during the wait.
         self.last = error.with_traceback(None)
-        is_long = self.decision.wait >= _LONG_WAIT
-        level = logging.WARNING if self.attempt > 1 or is_long else logging.INFO
+        level = logging.WARNING if self.attempt > 1 or wait >= _LONG_WAIT else logging.INFO
         _log.log(
             level,
             "%s attempt=%d failed (%s), trying again%s in %.2f s",
-            self.request, self.attempt, _describe_outcome(error), size, self.decision.wait,
+            self.request, self.attempt, _describe_outcome(error), size, wait,
         )  # fmt: skip
         if self.request.count is not None:
             self.request.count.retries += 1
             self.request.count.last_error = name_error(error)
+
+
+def _get_error(state: RetryCallState) -> TcbError:
+    error = state.outcome.exception() if state.outcome else None
+    assert isinstance(error, TcbError)  # noqa: S101 - `_may_help` accepts nothing else
+    return error
 
 
 def _get_retry_after(error: TcbError) -> float:
@@ -341,9 +337,6 @@ class TransportApi:
     """The `TokenApi` of a client: what a token provider may do with its transport."""
 
     transport: Transport
-    # Counts the retries of the latest token request. It is empty after the end of that request, but
-    # not after a cancellation: then the caller reads which error was retried.
-    unfinished: WalkStats = attrs.field(factory=WalkStats)
 
     @property
     def base_url(self) -> str:
@@ -361,14 +354,8 @@ class TransportApi:
         body = body and wrap_secrets(body)
         sent_body = None if body is None else Hidden(encode_object(body))
         target = self.transport.target(path, query, find_secrets([query, body]))
-        self.unfinished = WalkStats()
-        request = ApiRequest(target, sent_body, repeatable=repeatable, count=self.unfinished)
-        try:
-            reply = await call_endpoint(self.transport, request)
-        except TcbError:
-            self.unfinished = WalkStats()
-            raise
-        self.unfinished = WalkStats()
+        request = ApiRequest(target, sent_body, repeatable=repeatable)
+        reply = await call_endpoint(self.transport, request)
         return reply.reveal()
 
     def spawn(self, work: Coroutine[object, object, Result]) -> asyncio.Task[Result]:

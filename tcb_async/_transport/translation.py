@@ -96,27 +96,27 @@ _ERROR_KINDS = (
     _ErrorKind(
         (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch),
         "the TLS certificate of {host} was not accepted ({reason}); check this machine's "
-        "clock and {setting}, or trust the certificate's CA (ssl_context, SSL_CERT_FILE)",
+        "clock and the base URL, or trust the certificate's CA (ssl_context, SSL_CERT_FILE)",
         retryable=False,
         sent=False,
     ),
     _ErrorKind(
         (aiohttp.ClientSSLError,),
         "could not establish a TLS connection to {host} ({reason}); "
-        "check the scheme and port of {setting}",
+        "check the scheme and port of the base URL",
         retryable=False,
         sent=False,
     ),
     _ErrorKind(
         (aiohttp.ClientConnectorDNSError,),
-        "the host name {host} could not be resolved; check {setting} and the network",
+        "the host name {host} could not be resolved; check the base URL and the network",
         overload=False,
         sent=False,
     ),
     _NO_PROXY,
     _ErrorKind(
         (aiohttp.ClientConnectorError,),
-        "could not connect to {host} ({reason}); check {setting} and the network",
+        "could not connect to {host} ({reason}); check the base URL and the network",
         sent=False,
     ),
     _ErrorKind(
@@ -183,13 +183,13 @@ def _make_retryable_error(
         return RateLimitError(text, endpoint=path, retry_after=retry_after)
     if status not in _TRANSIENT_STATUSES:
         return None
-    error = TransportError(
+    return TransportError(
         f"{sender} returned HTTP {status}: the service or a proxy failed; try again later",
         endpoint=path,
         status=status,
         retry_after=retry_after,
+        overload=status in _OVERLOAD,
     )
-    return _note(error, overload=status in _OVERLOAD)
 
 
 def _describe_status(status: int) -> str:
@@ -197,12 +197,11 @@ def _describe_status(status: int) -> str:
     return f"HTTP {status}: {kind}"
 
 
-def translate(  # noqa: PLR0913 - the error, and facts that it does not contain
+def translate(
     error: Exception,
     request: ApiRequest,
     seconds: float,
     *,
-    setting: str,
     is_first: bool,
     has_reply: bool,
 ) -> TcbError:
@@ -242,7 +241,6 @@ def translate(  # noqa: PLR0913 - the error, and facts that it does not contain
         proxy=" and ".join(proxies) or "the proxy of the session",
         reason=_explain(error, request),
         seconds=seconds,
-        setting=setting,
     )
     if kind is _UNEXPECTED_ERROR:
         _log_unexpected(error, request, description)
@@ -251,19 +249,14 @@ def translate(  # noqa: PLR0913 - the error, and facts that it does not contain
     dropped = kind is _DROPPED_CONNECTION and is_first
     # A server that has begun to reply was not too busy to take the request.
     overload = kind.retryable and kind.overload and not has_reply and not dropped
-    failure = TransportError(
-        f"{path}: {text}", endpoint=path, retryable=kind.retryable, sent=kind.sent
+    return TransportError(
+        f"{path}: {text}",
+        endpoint=path,
+        sent=kind.sent,
+        retryable=kind.retryable,
+        dropped=dropped,
+        overload=overload,
     )
-    return _note(failure, dropped=dropped, overload=overload)
-
-
-def _note(
-    error: TransportError, *, dropped: bool = False, overload: bool = False
-) -> TransportError:
-    # For `tcb_async.retry` alone: the attributes of an error that users see are facts for users.
-    error._dropped = dropped  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    error._overload = overload  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    return error
 
 
 def _find_packages(error: Exception) -> list[str]:

@@ -48,7 +48,6 @@ class Transport:
     max_reply_bytes: int = DEFAULT_MAX_REPLY_BYTES
     observer: Observer | None = None
     timing: Timing = attrs.field(factory=Timing)
-    base_url_setting: str = "the base URL"  # the name of its setting, for errors
     keeper: SessionKeeper = attrs.field(factory=lambda: SessionKeeper(100), repr=False)
     sent: int = attrs.field(init=False, default=0)  # how many requests were sent, retries included
     retried: int = attrs.field(init=False, default=0)  # how many of them were retries
@@ -136,7 +135,6 @@ class Transport:
                     error,
                     request,
                     seconds,
-                    setting=self.base_url_setting,
                     is_first=is_first,
                     has_reply=response is not None,
                 )

@@ -51,23 +51,35 @@ async def test_attempt_has_one_time_limit(mocked_http, left, limit):
     assert given == ClientTimeout(None)
 
 
-async def test_deadline_covers_the_wait_for_a_permit(emulator, client_of):
-    emulator.script([Fault.hang()])
-    retry = RetryPolicy(deadline=0.2)
-    client = await client_of(emulator, retry=retry, concurrency=1)
-    window = client._transport.window
-    await window.acquire()
+async def test_a_call_waits_for_its_turn_while_other_calls_succeed(emulator, client_of):
+    emulator.deploy(ENV)
+    emulator.script([Fault.delay(0.1)] * 20)
+    client = await client_of(emulator, retry=RetryPolicy(deadline=0.5), concurrency=1)
     started = asyncio.get_running_loop().time()
-    with pytest.raises(NoAnswer, match="nothing was sent, because 1 other") as caught:
-        await client.function_page(ENV, offset=40)
+
+    assert await asyncio.gather(*(client.count_functions(ENV) for _ in range(20))) == [1] * 20
+    assert asyncio.get_running_loop().time() - started >= 2.0
+
+
+async def test_no_call_waits_for_its_turn_beyond_the_deadline_if_none_succeeds(emulator, client_of):
+    emulator.script([Fault.hang()] * 20)
+    client = await client_of(emulator, retry=RetryPolicy(deadline=0.2, attempts=1), concurrency=1)
+    started = asyncio.get_running_loop().time()
+    errors = await asyncio.gather(
+        *(client.function_page(ENV, offset=40) for _ in range(20)), return_exceptions=True
+    )
     took = asyncio.get_running_loop().time() - started
 
-    error = caught.value
-    assert 0.2 <= took < 20.0
-    assert (error.attempts, error.stop_reason) == (0, "the deadline of 0.2 s passed")
-    assert (error.env, error.offset) == (ENV, 40)
-    assert emulator.requests == ()
-    assert window.in_flight == 1
+    assert 0.2 <= took < 20 * 0.2
+    assert len(emulator.requests) == 1
+    first, *others = errors
+    assert "no complete reply" in str(first)
+    for error in others:
+        assert isinstance(error, NoAnswer)
+        assert "no call of this client has succeeded for 0.2 s; see the errors" in str(error)
+        assert (error.attempts, error.stop_reason) == (0, "the deadline of 0.2 s passed")
+        assert (error.env, error.offset, error.sent) == (ENV, 40, False)
+    assert client._transport.window.in_flight == 0
 
 
 async def test_deadline_covers_a_retrys_wait_for_a_permit(emulator, client_of, clock):

@@ -96,8 +96,8 @@ async def settings(session: aiohttp.ClientSession) -> None:
 
 def mistakes_are_seen_before_they_run(client: TcbClient) -> None:
     client.functions("test-777bb9", on_drift="repeat")  # type: ignore[arg-type]
-    client.functions("test-777bb9", 20)  # type: ignore[arg-type]
+    client.functions("test-777bb9", 20)  # type: ignore[call-arg]
     client.iter_functions(777)  # type: ignore[arg-type]
     TcbClient()  # type: ignore[call-arg]
     TcbClient(lambda: "not async")  # type: ignore[arg-type, return-value]
-    TcbClient("token", retries=3)  # type: ignore[arg-type]
+    TcbClient("token", retries=3)  # type: ignore[call-arg]
