@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Field = Literal["name", "status", "runtime", "add_time", "mod_time"]
 ComparedField = Literal["status", "runtime", "add_time", "mod_time"]
 """A field that can be compared; functions are compared by their names."""
+
+Field = Literal["name", ComparedField]

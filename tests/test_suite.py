@@ -26,6 +26,7 @@ WITHOUT_A_TEST_FILE = {
     "_once.py": ("pagination/test_pager.py", "its iteration is that of a walk"),
     "_transport/request.py": ("transport/test_call.py", "values that a call sends"),
     "_transport/timing.py": ("transport/test_call.py", "the clock that a test replaces"),
+    "cli/differences.py": ("cli/test_compare.py", "the output of two commands"),
     "cli/options.py": ("cli/test_usage.py", "declarations, which the framework reads"),
     "doctor/checks.py": REPORT,
     "doctor/facts.py": REPORT,

@@ -227,7 +227,7 @@ def scale(share):
 
 
 VIEWS = {
-    "changes": 7_500, "compared": 750, "current": 1_500, "departed": 30, "incomplete": 15,
+    "current": 1_500, "departed": 30, "incomplete": 15,
     "lost": 500, "missing": 15, "progress": 120, "unavailable": 40,
 }  # fmt: skip
 """The most steps of SQLite that each view may take for an account with 50 functions."""

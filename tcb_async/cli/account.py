@@ -76,7 +76,10 @@ def list_merchants(*, output_format: OutputFormat = TABLE, access: Platform = Pl
         async def work(client: TcbClient) -> None:
             walk = client.authorizers()
             rows = await walk.collect()
-            with raise_afterwards(tcb_async.watch.find_unsettled(walk.stats, None)):
+            error = tcb_async.watch.find_unsettled(walk.stats, None)
+            if error is not None and output_format != TABLE:
+                raise error
+            with raise_afterwards(error):
                 write_rows(screen, rows, _MERCHANT_COLUMNS, output_format, ("auth_time",))
                 if walk.stats.unsettled:
                     screen.say(UNSETTLED.format("merchants may have left"))

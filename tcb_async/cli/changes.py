@@ -6,21 +6,22 @@ nothing changed.
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import attrs
 from cyclopts import App
 
 import tcb_async
+from tcb_async.cli.differences import write_differences
 from tcb_async.cli.exits import DIFFERENT, DONE, MISSING, exit_afterwards, run_command
-from tcb_async.cli.formats import TABLE, write_rows
+from tcb_async.cli.formats import TABLE
 from tcb_async.cli.options import OutputFormat, Verbose
-from tcb_async.cli.screen import Screen, plural
+from tcb_async.cli.screen import plural
 from tcb_async.cli.sides import open_store
 
 if TYPE_CHECKING:
-    from tcb_async.inventory.records import ComparedEnvironment
+    from tcb_async.inventory import ComparedAccount, InventoryStore
 
 changes_command: App = App(
     name="changes",
@@ -41,54 +42,74 @@ changes_command: App = App(
 
 
 @attrs.define
-class Compared:
-    """The counts of what was compared, and the sentences about what was not."""
+class _Night:
+    """What was compared on a night: its counts, and the sentences about accounts."""
 
+    store: InventoryStore
+    run: str
+    missing: int  # accounts
+    accounts: int = 0
     environments: int = 0
     functions: int = 0
-    appids: set[str] = attrs.field(factory=set[str])
-    runs: set[str] = attrs.field(factory=set[str])
-    joined: set[str] = attrs.field(factory=set[str])
-    left: set[str] = attrs.field(factory=set[str])
-    incomplete: set[str] = attrs.field(factory=set[str])
-    sentences: dict[str, None] = attrs.field(factory=dict[str, None])
+    changes: int = 0
+    moves: int = 0
+    earlier_runs: set[str] = attrs.field(factory=set[str])
+    sentences: list[str] = attrs.field(factory=list[str])
 
-    def add(self, found: ComparedEnvironment) -> None:
-        """Count an environment, or name it with the reason."""
-        if found.is_missing:
-            self.incomplete.add(found.appid)
-        if found.since is not None:
-            self.runs.add(found.since)
-            self.appids.add(found.appid)
-            self.environments += found.env is not None
-            self.functions += found.functions
-        if found.movement == "joined":
-            self.joined.add(found.appid)
-        elif found.movement == "left":
-            self.left.add(found.appid)
-        if found.reason:
-            self.sentences[_describe(found)] = None
+    def rows(self) -> Iterator[dict[str, object]]:
+        """Yield the changes as rows, and count what is compared."""
+        for found in self.store.compared():
+            self._count(found)
+            self.sentences += _describe(found)
+            for each in found.changes:
+                what = tcb_async.compare.describe_change(each.before, each.after)
+                yield {**attrs.asdict(each, recurse=False), "name": each.name, "what": what}
 
-    def exit_code(self, missing: int, changes: int) -> int:
-        if missing or self.incomplete or not self.appids:
+    def _count(self, found: ComparedAccount) -> None:
+        self.accounts += found.is_compared
+        self.environments += found.environments
+        self.functions += found.functions
+        self.changes += len(found.changes)
+        self.moves += found.movement != ""
+        if found.since is None:
+            self.missing += 1
+        elif found.is_compared:
+            self.earlier_runs.add(found.since)
+
+    def exit_code(self) -> int:
+        if self.missing or not self.accounts:
             return MISSING
-        return DIFFERENT if changes or self.joined or self.left else DONE
+        return DIFFERENT if self.changes or self.moves else DONE
 
-    def name_all(self, screen: Screen) -> None:
-        screen.say_each(self.sentences, "… and {:,} more in the view compared")
-        screen.say_each(
-            itertools.chain(
-                (f"{appid} has joined" for appid in sorted(self.joined)),
-                (f"{appid} has left" for appid in sorted(self.left)),
-            ),
-            "… and {:,} more",
+    def summary(self) -> str:
+        if sum(each.finished_at is not None for each in self.store.runs()) == 1:
+            return f"run {self.run} is the first that finished: nothing can be compared"
+        if not self.accounts:
+            return f"nothing was compared with run {self.run}"
+        counts = (
+            plural(self.functions, "function"),
+            plural(self.environments, "environment"),
+            plural(self.accounts, "account"),
+        )
+        return (
+            f"{plural(self.changes, 'change')} from {_list_runs(self.earlier_runs)} to run "
+            f"{self.run}; {' of '.join(counts)} compared"
         )
 
 
-def _describe(found: ComparedEnvironment) -> str:
-    name = found.appid if found.is_of_account else f"{found.env} of {found.appid}"
-    verdict = "not compared" if found.since is None else f"compared with run {found.since}"
-    return f"{name} is {verdict}: {found.reason}"
+def _describe(found: ComparedAccount) -> Iterator[str]:
+    if found.movement:
+        yield f"{found.appid} has {found.movement}"
+    if found.problem:
+        verdict = "not compared" if found.since is None else f"compared with run {found.since}"
+        yield f"{found.appid} is {verdict}: {found.problem}"
+    for env, reason in found.left_out.items():
+        yield f"{env} of {found.appid} is not compared: {reason}"
+
+
+def _list_runs(runs: set[str]) -> str:
+    *others, last = sorted(runs)
+    return f"runs {', '.join(others)} and {last}" if others else f"run {last}"
 
 
 @changes_command.default
@@ -101,39 +122,12 @@ def show_changes(
         path: The SQLite file of the inventory.
     """
     with run_command(verbose=verbose) as screen, open_store(path, screen) as (store, run, missing):
-        compared = Compared()
-        is_first = sum(each.finished_at is not None for each in store.runs()) == 1
-        for found in () if is_first else store.compared():
-            compared.add(found)
-        compared.name_all(screen)
-        rows = [
-            {
-                **attrs.asdict(each, recurse=False),
-                "name": each.name,
-                "what": tcb_async.compare.describe_change(each.before, each.after),
-            }
-            for each in store.changes()
-        ]
-        details = ("before", "after") if output_format in {"json", "ndjson"} else ("what",)
-        columns = ("appid", "env", "kind", "name", *details)
-        with exit_afterwards(screen, compared.exit_code(missing, len(rows))):
-            if is_first:
-                screen.say(f"run {run.run} is the first that finished: nothing can be compared")
-            else:
-                screen.say(_summarize(compared, len(rows), run.run))
-            write_rows(screen, rows, columns, output_format)
-
-
-def _summarize(compared: Compared, changes: int, run: str) -> str:
-    if not compared.appids:
-        return f"nothing was compared with run {run}"
-    counts = (
-        plural(compared.functions, "function"),
-        plural(compared.environments, "environment"),
-        plural(len(compared.appids), "account"),
-    )
-    earlier = sorted(compared.runs)
-    nights = f"run {earlier[0]}"
-    if len(earlier) > 1:
-        nights = f"runs {', '.join(earlier[:-1])} and {earlier[-1]}"
-    return f"{plural(changes, 'change')} from {nights} to run {run}; {' of '.join(counts)} compared"
+        night = _Night(store, run.run, missing)
+        failure = write_differences(
+            screen, night.rows(), output_format, sides=("before", "after"), has_accounts=True
+        )
+        screen.say_each(night.sentences, "… and {:,} more")
+        screen.say(night.summary())
+        with exit_afterwards(screen, night.exit_code()):
+            if failure is not None:
+                raise failure

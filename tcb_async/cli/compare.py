@@ -5,11 +5,9 @@ Rule: exit code 0 means that everything named was read completely, compared and 
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from fnmatch import fnmatchcase
-from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated
 
 import attrs
@@ -17,11 +15,11 @@ from cyclopts import App, Parameter, Token
 
 import tcb_async
 from tcb_async._fields import ComparedField
-from tcb_async._redact import escape_unprintable
 from tcb_async.cli import options
+from tcb_async.cli.differences import write_differences
 from tcb_async.cli.exits import DIFFERENT, DONE, MISSING, exit_afterwards, run_command
-from tcb_async.cli.formats import FORMATS, TABLE, Format
-from tcb_async.cli.screen import Screen, plural
+from tcb_async.cli.formats import TABLE
+from tcb_async.cli.screen import plural
 from tcb_async.cli.sides import EXPECTED, FOUND, Side, read_sides
 from tcb_async.exceptions import ConfigurationError
 
@@ -109,42 +107,6 @@ class Comparison:
         )
 
 
-def _write_parts(screen: Screen, parts: Iterable[bytes]) -> OSError | None:
-    """Write to stdout, and return its error: the exit code needs all parts to be read."""
-    failure = None
-    for part in parts:
-        try:
-            if failure is None:
-                screen.write(part)
-        except OSError as error:
-            failure = error
-    return failure
-
-
-def _format_differences(
-    comparison: Comparison, output_format: Format, is_escaped: bool
-) -> Iterator[bytes]:
-    """Format differences one by one: all of thousands of accounts may not fit into memory."""
-    rows = comparison.differences()
-    has_accounts = comparison.side.run is not None
-    if output_format == TABLE:
-        return _format_lines(rows, has_accounts)
-    accounts = ("appid", "env") if has_accounts else ()
-    details = ("expected", "found") if output_format in {"json", "ndjson"} else ("what",)
-    return FORMATS[output_format]((*accounts, "kind", "name", *details), is_escaped).parts(rows)
-
-
-def _format_lines(rows: Iterable[dict[str, object]], has_accounts: bool) -> Iterator[bytes]:
-    indent = "  " if has_accounts else ""
-    for (appid, env), group in itertools.groupby(rows, itemgetter("appid", "env")):
-        if has_accounts:
-            yield f"{appid} {env or '(no environment)'}\n".encode()
-        for row in group:
-            name = escape_unprintable(str(row["name"]))
-            details = escape_unprintable(str(row["what"]))
-            yield f"{indent}{row['kind']:8}  {name:24}  {details}".rstrip().encode() + b"\n"
-
-
 def _read_side(_kind: object, tokens: Sequence[Token]) -> str:
     """Accept ``-`` as stdin, but refuse a misspelt option."""
     text = tokens[0].value
@@ -208,8 +170,13 @@ def compare_sides(
                 times=times,
                 ignore=ignore or (),
             )
-            parts = _format_differences(comparison, output_format, screen.out.is_terminal)
-            failure = _write_parts(screen, parts)
+            failure = write_differences(
+                screen,
+                comparison.differences(),
+                output_format,
+                sides=("expected", "found"),
+                has_accounts=side.run is not None,
+            )
         if not quiet:
             screen.say(comparison.summary())
         with exit_afterwards(screen, comparison.exit_code()):

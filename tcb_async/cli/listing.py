@@ -1,7 +1,8 @@
 """``tcb-async list`` and ``count``.
 
 Rule: contradictory options are refused before any request, and a list is written when it is
-complete. A file never contains a list that changed during each pass; stdout does, with exit code 5.
+complete. A list that changed during each pass is only shown as a table, with exit code 5: a file or
+a JSON document of it could be compared.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ def list_functions(
             # A walk that stops at the first N functions cannot settle: they are no list.
             is_list = max_items is None or len(listed) < max_items
             error = tcb_async.watch.find_unsettled(walk.stats, service.env) if is_list else None
-            if error is not None and target is not None:
+            is_document = target is not None or name != TABLE
+            if error is not None and is_document:
                 raise error
             with raise_afterwards(error):
                 if target is None:

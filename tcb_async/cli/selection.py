@@ -5,20 +5,22 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import attrs
 from cyclopts import Parameter, Token
 
+from tcb_async._fields import Field
 from tcb_async.cli.options import FUNCTIONS, NamePatterns, Patterns, choose, whole_number
 
 if TYPE_CHECKING:
     from tcb_async.models import CloudFunction
 
-Sort = Literal[
-    "name", "status", "runtime", "add_time", "mod_time",
-    "-name", "-status", "-runtime", "-add_time", "-mod_time",
-]  # fmt: skip
+if TYPE_CHECKING:
+    Sort = str
+else:  # cyclopts reads the choices when the program runs
+    _FIELDS = get_args(Field)
+    Sort = Literal[(*_FIELDS, *(f"-{field}" for field in _FIELDS))]
 # Tencent Cloud's: https://cloud.tencent.com/document/product/583/115197. WeChat's page lists none.
 STATUSES = [
     "Active", "Creating", "CreateFailed", "Updating", "UpdateFailed", "Publishing",

@@ -108,6 +108,7 @@ def read_sides(
         side = None
         if kinds[found] == "store":
             store, run, missing = stack.enter_context(open_store(found, screen))
+            _name_unavailable(store, run.run, screen)
             side = Side(_read_lists(store, run.run), missing, run)
         # Environments are last, so that an invalid file costs no request.
         if envs := [side for side, kind in kinds.items() if kind == "environment"]:
@@ -151,7 +152,16 @@ def _name_missing(store: InventoryStore, run: str, screen: Screen) -> int:
         (f"{account.appid} is not compared: {account.message}" for account in store.missing(run)),
         "… and {:,} more in the table accounts",
     )
-    unavailable = screen.say_each(
+    progress = store.progress(run)
+    assert progress is not None  # noqa: S101 - the run exists
+    if progress.environments or not progress.unavailable:
+        return incomplete
+    screen.say(f"no account of run {run} has an environment in service")
+    return incomplete + 1  # a run without lists is not complete
+
+
+def _name_unavailable(store: InventoryStore, run: str, screen: Screen) -> None:
+    screen.say_each(
         (
             f"{environment.env} of {environment.appid} is not compared: WeChat reports that it is "
             f"{environment.status}"
@@ -159,12 +169,6 @@ def _name_missing(store: InventoryStore, run: str, screen: Screen) -> int:
         ),
         "… and {:,} more in the view unavailable",
     )
-    progress = store.progress(run)
-    has_lists = progress is not None and progress.environments > 0
-    if has_lists or not unavailable:
-        return incomplete
-    screen.say(f"no account of run {run} has an environment in service")
-    return incomplete + 1  # a run without lists is not complete
 
 
 def _choose_run(store: InventoryStore) -> tuple[StoredRun, list[StoredRun]]:

@@ -6,7 +6,7 @@ Rule: an account is whole or failed, never half; and a failed account stops no o
 from tcb_async.inventory.accounts import Account, AccountListing, AccountStatus, platform_accounts
 from tcb_async.inventory.inventory import Inventory, InventorySummary, list_account
 from tcb_async.inventory.records import (
-    ComparedEnvironment,
+    ComparedAccount,
     MissingAccount,
     RunProgress,
     StoredAccount,
@@ -17,7 +17,7 @@ from tcb_async.inventory.records import (
 from tcb_async.inventory.store import InventoryRun, InventoryStore
 
 __all__ = [
-    "Account", "AccountListing", "AccountStatus", "ComparedEnvironment", "Inventory",
+    "Account", "AccountListing", "AccountStatus", "ComparedAccount", "Inventory",
     "InventoryRun", "InventoryStore", "InventorySummary", "MissingAccount", "RunProgress",
     "StoredAccount", "StoredChange", "StoredRun", "UnavailableEnvironment", "list_account",
     "platform_accounts",

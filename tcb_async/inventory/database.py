@@ -19,6 +19,7 @@ from importlib import resources
 from pathlib import Path
 
 from tcb_async.exceptions import ConfigurationError
+from tcb_async.inventory.records import FUNCTION_FIELDS
 
 _APPLICATION = 0x74636269  # "tcbi": identifies the file
 _VERSION = 5
@@ -163,15 +164,24 @@ class Database:
                 f"{self.path} has schema {version}, but this version of tcb-async uses schema "
                 f"{_VERSION}: name a new file, or use the version that made this one"
             )
-        if self._is_read_only:
-            return
-        self.execute("PRAGMA synchronous = NORMAL")  # survives kill -9
+        if not self._is_read_only:
+            self.execute("PRAGMA synchronous = NORMAL")  # survives kill -9
         if not tables:
             with self.transaction():
                 for statement in _read_schema():
                     self.execute(statement)
                 self.execute(f"PRAGMA user_version = {_VERSION}")
                 self.execute(f"PRAGMA application_id = {_APPLICATION}")
+        self._add_fields()
+
+    def _add_fields(self) -> None:
+        """Add the columns of fields that are younger than the file: null is unknown."""
+        known = {
+            name for (name,) in self.execute("SELECT name FROM pragma_table_info('functions')")
+        }
+        for field in FUNCTION_FIELDS:
+            if field not in known:  # of a file that is only read, this is a copy
+                self.execute(f"ALTER TABLE functions ADD COLUMN {field}")
 
     @contextlib.contextmanager
     def _translate_errors(self, path: Path | None = None) -> Generator[None]:

@@ -14,6 +14,9 @@ from tcb_async.inventory.inventory import AccountCounts
 from tcb_async.models import CloudFunction
 from tcb_async.watch import FunctionChange
 
+FUNCTION_FIELDS: tuple[str, ...] = tuple(field.name for field in attrs.fields(CloudFunction))
+"""The fields of a function, which are columns of the table ``functions``."""
+
 
 @attrs.frozen
 class MissingAccount:
@@ -99,31 +102,6 @@ class StoredAccount:
 
 
 @attrs.frozen
-class ComparedEnvironment:
-    """An environment in the last finished run, and the earlier run that it is compared with.
-
-    Attributes:
-        appid: Its account.
-        env: Its id; None for an account without environments.
-        since: The earlier run; None if the environment is not compared.
-        functions: The number of functions that are compared: those of either run.
-        movement: ``"joined"`` or ``"left"`` if only one of the two runs has the account.
-        reason: Why it is not compared, or not with the last finished run before; else empty.
-        is_of_account: Whether the reason is true of the whole account.
-        is_missing: Whether no earlier run listed the account completely, though one was to list it.
-    """
-
-    appid: str
-    env: str | None
-    since: str | None
-    functions: int
-    movement: Literal["joined", "left", ""]
-    reason: str = ""
-    is_of_account: bool = False
-    is_missing: bool = False
-
-
-@attrs.frozen
 class StoredChange(FunctionChange):
     """A function that a run changed: a `FunctionChange`, with its account and environment.
 
@@ -134,3 +112,37 @@ class StoredChange(FunctionChange):
 
     appid: str
     env: str
+
+
+@attrs.frozen
+class ComparedAccount:
+    """An account on the last finished run, compared with an earlier one.
+
+    Attributes:
+        appid: Its appid.
+        since: The earlier run that it is compared with; None if it is not compared, because no
+            earlier run could list it.
+        movement: ``"joined"`` if the last finished run was to list it, and the one before was not;
+            ``"left"`` if only the one before was; else empty.
+        problem: Why the run before could not list it; empty if it could.
+        environments: The number of environments that are compared.
+        functions: The number of functions in them, those of either run.
+        changes: The functions that changed, by environment and name.
+        left_out: The environments that one of the two runs cannot know, and why.
+    """
+
+    appid: str
+    since: str | None
+    movement: Literal["joined", "left", ""]
+    problem: str = ""
+    environments: int = 0
+    functions: int = 0
+    changes: tuple[StoredChange, ...] = ()
+    left_out: Mapping[str, str] = attrs.field(factory=dict[str, str])
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether it joined or left, or some of it was compared: an empty account is."""
+        if self.since is None:
+            return False
+        return self.movement != "" or self.environments > 0 or not self.left_out

@@ -34,7 +34,9 @@ CREATE TABLE IF NOT EXISTS accounts (
 CREATE INDEX IF NOT EXISTS accounts_by_appid ON accounts (appid, status, run);
 
 -- One function as it was from first_seen_run to last_seen_run. A function that changed, or was
--- deleted and deployed again, has several rows.
+-- deleted and deployed again, has several rows. The key begins with the last run, so that the rows
+-- of older runs are not read: they may be many more. A field that is younger than the file is
+-- added as its last column.
 CREATE TABLE IF NOT EXISTS functions (
     appid TEXT NOT NULL,
     env TEXT NOT NULL,
@@ -45,7 +47,7 @@ CREATE TABLE IF NOT EXISTS functions (
     mod_time TEXT,
     first_seen_run TEXT NOT NULL,
     last_seen_run TEXT NOT NULL,
-    PRIMARY KEY (appid, env, name, first_seen_run)
+    PRIMARY KEY (appid, last_seen_run, env, name)
 ) WITHOUT ROWID;
 
 -- Every function of every account, from the last run that listed the account completely. stale is 1
@@ -59,105 +61,10 @@ WITH latest AS (
     FROM accounts
     GROUP BY appid
 )
-SELECT
-    appid, env, name, status, runtime, add_time, mod_time, first_seen_run, last_seen_run,
-    visited > complete AS stale
+SELECT functions.*, visited > complete AS stale
 FROM functions JOIN latest USING (appid)
 WHERE last_seen_run = complete
     AND NOT EXISTS (SELECT 1 FROM runs WHERE run > planned AND finished_at IS NOT NULL);
-
--- Each environment in the last finished run and in the last finished run before it that knows the
--- environment (since; null if there is none). A run does not know an environment if the account
--- failed in it, the environment was unavailable, or the definition did not name it: is_known is 0 if
--- this is true of the last one. A run without the account knows that it has no functions. is_recent
--- is 0 for an environment of older runs alone. env is null for an account without environments.
-CREATE VIEW IF NOT EXISTS compared AS
-WITH latest AS (
-    SELECT run, (
-        SELECT max(run) FROM runs AS earlier WHERE run < latest.run AND finished_at IS NOT NULL
-    ) AS before
-    FROM (SELECT max(run) AS run FROM runs WHERE finished_at IS NOT NULL) AS latest
-),
-visit AS (
-    SELECT accounts.* FROM latest JOIN accounts ON accounts.run IN (latest.run, before)
-),
-place AS (
-    SELECT appid, env, max(is_recent) AS is_recent FROM (
-        SELECT appid, value AS env, 1 AS is_recent FROM visit JOIN json_each(visit.environments)
-        UNION ALL
-        SELECT appid, key, 1 FROM visit JOIN json_each(visit.unavailable)
-        UNION ALL
-        SELECT DISTINCT appid, env, 0 FROM functions
-        UNION ALL
-        SELECT appid, NULL, 1 FROM visit
-        GROUP BY appid
-        HAVING sum(environments != '[]' OR unavailable != '{}') = 0
-    )
-    GROUP BY appid, env
-)
-SELECT
-    appid, env, latest.run, (
-        SELECT max(runs.run) FROM runs
-        WHERE runs.run < latest.run AND finished_at IS NOT NULL AND NOT EXISTS (
-            SELECT 1 FROM accounts AS visit
-            WHERE visit.run = runs.run AND visit.appid = place.appid AND (
-                visit.status != 'complete'
-                OR unavailable != '{}' AND env IN (SELECT key FROM json_each(unavailable))
-                OR env IS NOT NULL AND requested IS NOT NULL
-                AND env NOT IN (SELECT value FROM json_each(requested))
-            )
-        )
-    ) AS since,
-    NOT EXISTS (
-        SELECT 1 FROM accounts AS visit
-        WHERE visit.run = latest.run AND visit.appid = place.appid AND (
-            visit.status != 'complete'
-            OR unavailable != '{}' AND env IN (SELECT key FROM json_each(unavailable))
-            OR env IS NOT NULL AND requested IS NOT NULL
-            AND env NOT IN (SELECT value FROM json_each(requested))
-        )
-    ) AS is_known,
-    is_recent
-FROM place JOIN latest ON latest.run IS NOT NULL;
-
--- What was added, removed and updated from the run since of the view compared to the last finished
--- run.
-CREATE VIEW IF NOT EXISTS changes AS
-WITH pair AS (  -- LIMIT -1: otherwise SQLite evaluates it again for each function
-    SELECT appid, env, run AS new, since AS old FROM compared
-    WHERE is_known AND since IS NOT NULL AND env IS NOT NULL
-    LIMIT -1
-),
-was AS (
-    SELECT functions.*
-    FROM pair JOIN accounts ON accounts.run = old AND accounts.appid = pair.appid
-    JOIN functions ON functions.appid = pair.appid AND functions.env = pair.env
-    WHERE old BETWEEN first_seen_run AND last_seen_run
-    LIMIT -1
-),
-now AS (
-    SELECT functions.*
-    FROM pair JOIN accounts ON accounts.run = new AND accounts.appid = pair.appid
-    JOIN functions ON functions.appid = pair.appid AND functions.env = pair.env
-    WHERE new BETWEEN first_seen_run AND last_seen_run
-    LIMIT -1
-)
-SELECT
-    appid, env, name, CASE WHEN now.name IS NULL THEN 'removed' ELSE 'updated' END AS change,
-    was.status AS old_status, now.status AS new_status,
-    was.runtime AS old_runtime, now.runtime AS new_runtime,
-    was.add_time AS old_add_time, now.add_time AS new_add_time,
-    was.mod_time AS old_mod_time, now.mod_time AS new_mod_time
-FROM was LEFT JOIN now USING (appid, env, name)
-WHERE now.name IS NULL
-    OR (was.status, was.runtime, was.add_time, was.mod_time)
-    IS NOT (now.status, now.runtime, now.add_time, now.mod_time)
-UNION ALL
-SELECT
-    appid, env, name, 'added',
-    NULL, now.status, NULL, now.runtime, NULL, now.add_time, NULL, now.mod_time
-FROM now LEFT JOIN was USING (appid, env, name)
-WHERE was.name IS NULL;
 
 -- Accounts of the last finished run before a run that are not in this run (yet).
 CREATE VIEW IF NOT EXISTS departed AS

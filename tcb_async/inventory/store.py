@@ -23,12 +23,11 @@ from collections.abc import (
     Mapping,
 )
 from datetime import date, datetime
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from os import PathLike
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Self, TypeAlias
 
-import attrs
 import msgspec
 
 from tcb_async._arguments import check_file, check_instance, check_items
@@ -39,9 +38,11 @@ from tcb_async.inventory.accounts import (
     check_accounts,
     iterate_accounts,
 )
+from tcb_async.inventory.comparison import compare_nights
 from tcb_async.inventory.database import Database, make_damage_error
 from tcb_async.inventory.records import (
-    ComparedEnvironment,
+    FUNCTION_FIELDS,
+    ComparedAccount,
     MissingAccount,
     RunProgress,
     StoredAccount,
@@ -56,43 +57,6 @@ _log = logging.getLogger("tcb_async.inventory")
 
 _NOT_SAVED = "no listing of it was saved: run the inventory again"
 _MAX_NAMED = 20  # accounts in a message
-
-# Environments that the last finished run could not list are in other views. An environment of older
-# runs alone is compared only if it had functions.
-_COMPARED = """
-SELECT
-    compared.appid, compared.env, compared.run, since, is_known,
-    was.run IS NOT NULL AS was_here,
-    now.run IS NOT NULL AS is_here,
-    (
-        SELECT max(run) FROM runs WHERE run < compared.run AND finished_at IS NOT NULL
-    ) AS previous,
-    (
-        SELECT count(DISTINCT name) FROM functions
-        WHERE functions.appid = compared.appid AND functions.env = compared.env AND (
-            was.run BETWEEN first_seen_run AND last_seen_run
-            OR now.run BETWEEN first_seen_run AND last_seen_run
-        )
-    ) AS number
-FROM compared
-LEFT JOIN accounts AS was ON was.run = since AND was.appid = compared.appid
-LEFT JOIN accounts AS now ON now.run = compared.run AND now.appid = compared.appid
-WHERE coalesce(now.status, 'complete') = 'complete'
-    AND (compared.env IS NULL OR now.run IS NULL
-         OR compared.env NOT IN (SELECT key FROM json_each(now.unavailable)))
-    AND (is_recent OR is_known AND number > 0)
-ORDER BY compared.appid, compared.env
-"""
-_WHY_NOT_KNOWN = """
-SELECT
-    status, message, (SELECT value FROM json_each(unavailable) WHERE key = ?2),
-    EXISTS (
-        SELECT 1 FROM accounts AS earlier JOIN runs USING (run)
-        WHERE appid = ?1 AND earlier.status = 'complete' AND run < ?3
-        AND runs.finished_at IS NOT NULL
-    )
-FROM accounts WHERE run = ?3 AND appid = ?1
-"""
 
 
 def china_now() -> datetime:
@@ -252,15 +216,7 @@ class InventoryStore:
             ConfigurationError: The file is damaged, or the run is not a date.
         """
         _check_optional_run(run)
-        rows = self._database.rows(
-            "SELECT accounts.appid, environments, unavailable, accounts.functions, "
-            "env, name, functions.status, runtime, add_time, mod_time "
-            "FROM accounts LEFT JOIN functions ON functions.appid = accounts.appid "
-            "AND run BETWEEN first_seen_run AND last_seen_run "
-            "WHERE run = coalesce(?, (SELECT max(run) FROM runs)) AND accounts.status = 'complete' "
-            "ORDER BY accounts.appid, env, name",
-            run,
-        )
+        rows = self._database.rows(_SELECT_ACCOUNTS, run)
         # One account at a time, so that memory does not grow with the store: the rows are sorted by
         # account, and `groupby` reads a group when it is used.
         for account, its_rows in itertools.groupby(rows, itemgetter(0, 1, 2, 3)):
@@ -285,68 +241,25 @@ class InventoryStore:
         return map(dict, self._database.rows("SELECT * FROM current ORDER BY appid, env, name"))
 
     def changes(self) -> Iterator[StoredChange]:
-        """Read the view ``changes``, in the same order.
+        """Return what changed since the night before: see `compared`; by appid, env and name.
 
         Raises:
             ConfigurationError: The file is damaged.
         """
-        query = (
-            "SELECT change, appid, env, name, old_status, old_runtime, old_add_time, old_mod_time, "
-            "new_status, new_runtime, new_add_time, new_mod_time "
-            "FROM changes ORDER BY appid, env, name"
-        )
-        for change, appid, env, name, *values in self._database.rows(query):
-            try:
-                before, after = (
-                    None if values[first] is None else CloudFunction(name, *values[first:][:4])
-                    for first in (0, 4)
-                )
-            except (TypeError, ValueError):
-                raise make_damage_error(self.path) from None
-            yield StoredChange(change, before, after, appid, env)
+        for account in self.compared():
+            yield from account.changes
 
-    def compared(self) -> Iterator[ComparedEnvironment]:
-        """Return what `changes` compares, and what it cannot compare, by appid and environment.
+    def compared(self) -> Iterator[ComparedAccount]:
+        """Compare each account of the last two finished runs, by appid; nothing if there is one.
 
-        These are the environments of the last two finished runs, without those that are in
-        `missing` or `unavailable`.
+        An account that only one of them was to list has joined or has left. Every other one is
+        compared with the latest earlier finished run in which it was complete. Those that the last
+        run could not list are not here, but in `missing`.
 
         Raises:
             ConfigurationError: The file is damaged.
         """
-        for row in self._database.rows(_COMPARED):
-            yield self._make_compared(row)
-
-    def _make_compared(self, row: sqlite3.Row) -> ComparedEnvironment:
-        appid = row["appid"]
-        env = row["env"]
-        previous = row["previous"]
-        is_here = row["is_here"]
-        since: str | None = row["since"] if row["is_known"] else None
-        movement: Literal["joined", "left", ""] = ""
-        if since is not None and is_here != row["was_here"]:
-            movement = "joined" if is_here else "left"
-        found = ComparedEnvironment(appid, env, since, row["number"], movement)
-        if not row["is_known"]:
-            return attrs.evolve(found, reason=f"run {row['run']} was not to list it")
-        if previous is None:
-            return attrs.evolve(found, reason="there is no earlier finished run")
-        if since == previous:
-            return found
-        (visit,) = self._database.rows(_WHY_NOT_KNOWN, appid, env, previous)
-        status, message, problem, was_complete = visit
-        if status == "complete":
-            reason = f"run {previous} was not to list it"
-            if problem:
-                reason = f"it was {problem} in run {previous}"
-            return attrs.evolve(found, reason=reason)
-        return attrs.evolve(
-            found,
-            reason=f"run {previous} could not list it: {message}",
-            is_of_account=True,
-            # The functions of an account that left are known: it has none.
-            is_missing=not was_complete and (since is None or is_here),
-        )
+        return compare_nights(self._database)
 
 
 class InventoryRun:
@@ -522,7 +435,10 @@ class InventoryRun:
         """Undo the listing of an account in this run; return the last complete run before it."""
         execute = self._database.execute
         execute("DELETE FROM accounts WHERE run = ? AND appid = ?", (self.run, appid))
-        execute("DELETE FROM functions WHERE appid = ? AND first_seen_run = ?", (appid, self.run))
+        execute(
+            "DELETE FROM functions WHERE appid = ? AND last_seen_run = ? AND first_seen_run = ?",
+            (appid, self.run, self.run),
+        )
         last, _ = self._find_last_complete(appid)
         execute(
             "UPDATE functions SET last_seen_run = ? WHERE appid = ? AND last_seen_run = ?",
@@ -538,11 +454,7 @@ class InventoryRun:
         execute_many = self._database.execute_many
         rows = [_get_columns(env, each) for env, found in functions.items() for each in found]
         rows.sort(key=_IDENTITY)
-        query = (
-            "SELECT env, name, status, runtime, add_time, mod_time FROM functions "
-            "WHERE appid = ? AND last_seen_run = ? ORDER BY env, name"
-        )
-        known: list[tuple[str | None, ...]] = list(map(tuple, execute(query, (appid, last))))
+        known: list[_Row] = list(map(tuple, execute(_SELECT_ROWS, (appid, last))))
         # An unchanged function keeps its row, and only the row's last run moves on. So a row is a
         # span of runs, and a year of unchanged nights takes no more space than one night.
         execute(
@@ -557,11 +469,7 @@ class InventoryRun:
                 "WHERE appid = ? AND env = ? AND name = ? AND last_seen_run = ?",
                 ((last, appid, *_IDENTITY(row), self.run) for row in gone),
             )
-            execute_many(
-                "INSERT INTO functions (appid, env, name, status, runtime, add_time, mod_time, "
-                "first_seen_run, last_seen_run) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                ((appid, *row, self.run, self.run) for row in new),
-            )
+            execute_many(_INSERT_ROW, ((self.run, self.run, appid, *row) for row in new))
         return len(rows)
 
     def _save_account(self, found: AccountListing, definition: str | None, number: int) -> None:
@@ -606,7 +514,28 @@ async def _read_accounts(
     return found
 
 
+_Row: TypeAlias = "tuple[Any, ...]"
+"""A function as it is stored: its environment, and its fields, the name first."""
+
 _IDENTITY = itemgetter(0, 1)  # the environment and the name of a function's row
+_COLUMNS = ("env", *FUNCTION_FIELDS)
+_SELECT_ROWS = (
+    f"SELECT {', '.join(_COLUMNS)} FROM functions "  # noqa: S608 - our own names
+    "WHERE appid = ? AND last_seen_run = ? ORDER BY env, name"
+)
+_INSERT_ROW = (
+    f"INSERT INTO functions (first_seen_run, last_seen_run, appid, {', '.join(_COLUMNS)}) "  # noqa: S608 - the same
+    f"VALUES (?, ?, ?{', ?' * len(_COLUMNS)})"
+)
+_SELECT_ACCOUNTS = (
+    "SELECT accounts.appid, environments, unavailable, accounts.functions, env, "  # noqa: S608 - the same
+    f"{', '.join(f'functions.{field}' for field in FUNCTION_FIELDS)} "
+    "FROM accounts LEFT JOIN functions ON functions.appid = accounts.appid "
+    "AND last_seen_run >= run AND first_seen_run <= run "
+    "WHERE run = coalesce(?, (SELECT max(run) FROM runs)) AND accounts.status = 'complete' "
+    "ORDER BY accounts.appid, env, name"
+)
+_get_fields = attrgetter(*FUNCTION_FIELDS)
 
 
 def _format_definition(account: Account) -> str | None:
@@ -626,7 +555,7 @@ def _make_account(
     functions: dict[str, list[CloudFunction]] = {env: [] for env in envs}
     for _, _, _, _, env, *values in rows:
         if env is not None:
-            if not all(value is None or isinstance(value, str) for value in values):
+            if any(isinstance(value, bytes) for value in values):  # a column has texts and numbers
                 raise TypeError(values)
             functions[env].append(CloudFunction(*values))
     if sum(map(len, functions.values())) != number:
@@ -643,10 +572,9 @@ def _fit(errcode: int | None) -> int | None:
     return errcode if errcode is not None and -(2**63) <= errcode < 2**63 else None
 
 
-def _get_columns(env: str, function: CloudFunction) -> tuple[str | None, ...]:
-    to_text = msgspec.to_builtins  # three times as fast as isoformat(), with the same result
-    times = to_text(function.add_time), to_text(function.mod_time)
-    return (env, function.name, function.status, function.runtime, *times)
+def _get_columns(env: str, function: CloudFunction) -> _Row:
+    # Three times as fast as isoformat() for the times, with the same result.
+    return (env, *msgspec.to_builtins(_get_fields(function)))
 
 
 def check_run(run: str, today: str) -> str:

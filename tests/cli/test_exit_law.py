@@ -144,9 +144,6 @@ class Night:
     def missing(self):
         return self.planned.keys() - self.complete.keys()
 
-    def knows(self, appid):
-        return appid not in self.planned or appid in self.complete
-
     def find(self, appid, env):
         """The functions of an environment; None if this run cannot know them."""
         if appid not in self.planned:
@@ -199,25 +196,18 @@ def right_changes(nights):
         return 6
     compared, is_changed = 0, False
     for appid in {*last.planned, *earlier[-1].planned} - last.missing:
-        known = [night for night in earlier if night.knows(appid)]
-        is_here = appid in last.planned
-        if appid in earlier[-1].missing and not any(appid in each.complete for each in earlier):
-            is_missing |= is_here or not known
-        pairs = []
-        for env in ENVS:
-            now = last.find(appid, env)
-            then = [night for night in earlier if night.find(appid, env) is not None]
-            if now is None or not then:
-                continue
-            was = then[-1].find(appid, env)
-            if now or was or env in last.shown(appid) | earlier[-1].shown(appid):
-                pairs.append((then[-1], was, now))
-        if not last.shown(appid) | earlier[-1].shown(appid) and known:
-            pairs.append((known[-1], set(), set()))
-        compared += bool(pairs)
-        is_changed |= any(
-            was != now or (appid in night.planned) != is_here for night, was, now in pairs
-        )
+        if appid not in last.planned or appid not in earlier[-1].planned:
+            compared, is_changed = compared + 1, True
+            continue
+        complete = [night for night in earlier if appid in night.complete]
+        if not complete:
+            is_missing = True
+            continue
+        envs = last.shown(appid) | complete[-1].shown(appid)
+        pairs = [(complete[-1].find(appid, env), last.find(appid, env)) for env in envs]
+        known = [pair for pair in pairs if None not in pair]
+        compared += bool(known) or not envs
+        is_changed |= any(was != now for was, now in known)
     if is_missing or not compared:
         return 6
     return 7 if is_changed else 0

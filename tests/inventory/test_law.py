@@ -6,7 +6,6 @@ session to the next, definitions narrow and widen, and accounts join and leave, 
 """
 
 import asyncio
-import itertools
 import json
 import shutil
 from datetime import datetime
@@ -203,15 +202,23 @@ class Reference:
         return set(listed.get(env, ())) if is_known else None
 
     def right_changes(self):
-        for appid, env in itertools.product(APPIDS, ENVS):
-            known = [each.find(appid, env) for each in self.finished]
-            if known and (now := known.pop()) is not None and (known := [*filter(is_known, known)]):
-                yield from ((appid, env, name, "removed") for name in known[-1] - now)
-                yield from ((appid, env, name, "added") for name in now - known[-1])
-
-
-def is_known(functions):
-    return functions is not None
+        if len(self.finished) < 2:
+            return
+        *earlier, tonight = self.finished
+        for appid in APPIDS:
+            complete = [each for each in earlier if appid in each.complete]
+            before = complete[-1] if complete else Reference()
+            if appid not in earlier[-1].planned:  # it has joined, or is not there
+                before = Reference()
+            elif appid in tonight.planned and not complete:
+                continue
+            if appid not in tonight.planned | earlier[-1].planned:
+                continue
+            for env in ENVS:
+                was, now = before.find(appid, env), tonight.find(appid, env)
+                if was is not None and now is not None:
+                    yield from ((appid, env, name, "removed") for name in was - now)
+                    yield from ((appid, env, name, "added") for name in now - was)
 
 
 async def play(session, store, url):

@@ -21,6 +21,7 @@ from store_nights import (
     DAYS,
     account,
     begin,
+    changed,
     failure,
     listing,
     night,
@@ -36,9 +37,6 @@ from tcb_async.models import CHINA_STANDARD_TIME
 
 def halted(appid="wxshop"):
     return AccountListing(account(appid), unavailable={"test-1": "HALTED"})
-
-
-CHANGES = "SELECT appid, name, change, old_runtime, new_runtime FROM changes ORDER BY appid, name"
 
 
 class TestRuns:
@@ -185,12 +183,15 @@ class Model:
     def changes(self):
         finished = [found for found, done in self.runs if done]
         rows = []
-        for appid in APPIDS if finished else ():
-            *earlier, now = [found.get(appid, {}) for found in finished]
-            earlier = [result for result in earlier if result not in NOT_LISTED]
-            if not earlier or now in NOT_LISTED:
+        for appid in APPIDS if len(finished) > 1 else ():
+            *earlier, now = (found.get(appid, GONE) for found in finished)
+            complete = [result for result in earlier if result not in (FAILED, GONE)]
+            was = complete[-1] if complete else FAILED
+            if earlier[-1] == GONE or (now == GONE and not complete):
+                was = GONE
+            if was in NOT_LISTED or now in NOT_LISTED or earlier[-1] == now == GONE:
                 continue
-            was = earlier[-1]
+            was, now = functions_of(was), functions_of(now)
             for name in sorted(was.keys() | now.keys()):
                 pair = was.get(name), now.get(name)
                 change = "added" if name not in was else "updated" if name in now else "removed"
@@ -200,10 +201,11 @@ class Model:
 
 
 NOT_LISTED = (FAILED, HALTED, ELSEWHERE)
+GONE = "not in the list of accounts"
 
 
 def functions_of(result):
-    return {} if result in NOT_LISTED else result
+    return {} if result in (GONE, *NOT_LISTED) else result
 
 
 def make_listing(appid, result):
@@ -235,7 +237,7 @@ class TestLaws:
                     (row["appid"], row["name"], row["runtime"], row["stale"])
                     for row in store.functions()
                 ] == model.current()
-                assert select(store, CHANGES) == model.changes()
+                assert changed(store) == model.changes()
                 for number, earlier in enumerate(DAYS[: len(model.runs)], start=1):
                     until = Model(model.runs[:number])
                     assert whole(store, earlier) == until.complete()
@@ -306,7 +308,7 @@ class TestAccountsThatARunIsToList:
             assert (store.progress().departed, whole(store)) == (1, {"wxb": {}})
             assert whole(store, DAYS[0]) == {"wxa": {"get": "Go1"}, "wxb": {}}
             assert select(store, CURRENT) == []
-            assert select(store, CHANGES) == [("wxa", "get", "removed", "Go1", None)]
+            assert changed(store) == [("wxa", "get", "removed", "Go1", None)]
 
     def test_a_run_that_accounts_left_is_unfinished_until_its_end(self, tmp_path, store):
         night(tmp_path, DAYS[-1], listing("wxa"), listing("wxb"))
@@ -326,7 +328,7 @@ class TestAccountsThatARunIsToList:
             assert select(store, CURRENT) == [("wxa", "get", "Go1", 0)]
             run.finish()
             assert select(store, CURRENT) == [("wxa", "get", "Go1", 1)]
-            assert select(store, CHANGES) == []
+            assert changed(store) == []
 
     async def test_a_run_stores_its_plan_first(self, store, run):
         assert [each.planned_at for each in store.runs()] == [None]
@@ -361,7 +363,7 @@ class TestDefinitions:
         night(tmp_path, DAYS[1], listing(envs=["test-1"], put="Go1"))
         with opened(tmp_path, DAYS[1]) as store:
             assert whole(store) == {"wxshop": {"put": "Go1"}}
-            assert select(store, CHANGES) == [("wxshop", "get", "removed", "Go1", None)]
+            assert changed(store) == [("wxshop", "get", "removed", "Go1", None)]
 
     async def test_the_order_of_environments_does_not_matter(self, tmp_path):
         night(tmp_path, DAYS[-1], listing(envs=["test-1", "prod-1"]))
@@ -423,51 +425,7 @@ class TestUnavailableEnvironments:
         assert store.progress(DAYS[0]).unavailable == 2
 
 
-class TestChanges:
-    def test_envs_that_narrow_and_widen_are_no_change(self, tmp_path):
-        rows = {env: (CloudFunction("get", "Active", "Go1"),) for env in ("prod-1", "test-1")}
-        whole, narrow = AccountListing(account(), rows), listing(envs=["test-1"], get="Go1")
-        for day, found in zip(DAYS, (narrow, whole, narrow, whole), strict=False):
-            night(tmp_path, day, found)
-            with opened(tmp_path, day) as store:
-                assert list(store.changes()) == []
-        rows["prod-1"] = ()
-        night(tmp_path, DAYS[4], AccountListing(account(), rows))
-        with opened(tmp_path, DAYS[4]) as store:
-            (change,) = store.changes()
-        assert (change.appid, change.env, change.kind) == ("wxshop", "prod-1", "removed")
-        assert (change.before, change.after) == (CloudFunction("get", "Active", "Go1"), None)
-
-    def test_on_the_first_night_nothing_is_compared(self, tmp_path, store):
-        assert list(store.compared()) == []
-        night(tmp_path, DAYS[0], listing(get="Go1"))
-        (found,) = store.compared()
-        assert (found.appid, found.env, found.since) == ("wxshop", "test-1", None)
-        assert found.reason == "there is no earlier finished run"
-
-    def test_a_function_on_both_nights_is_counted_once(self, tmp_path, store):
-        night(tmp_path, DAYS[0], listing(get="Go1", put="Go1"), listing("wxleft", get="Go1"))
-        night(tmp_path, DAYS[1], listing(get="Java8", pay="Go1"), listing("wxnew"))
-        assert [
-            (each.appid, each.since, each.functions, each.movement) for each in store.compared()
-        ] == [
-            ("wxleft", DAYS[0], 1, "left"),
-            ("wxnew", DAYS[0], 0, "joined"),
-            ("wxshop", DAYS[0], 3, ""),
-        ]
-
-    def test_an_environment_deleted_over_a_failed_night(self, tmp_path):
-        night(tmp_path, DAYS[0], listing(get="Go1"))
-        night(tmp_path, DAYS[1], failure())
-        night(tmp_path, DAYS[2], AccountListing(account(), {"test-2": ()}))
-        with opened(tmp_path, DAYS[2]) as store:
-            assert select(store, CHANGES) == [("wxshop", "get", "removed", "Go1", None)]
-            assert [(each.env, each.since, each.functions) for each in store.compared()] == [
-                ("test-1", DAYS[0], 1), ("test-2", DAYS[0], 0),
-            ]  # fmt: skip
-
-
-SLOW_VIEW = "CREATE VIEW changes AS SELECT f.* FROM functions AS f, functions AS g, functions AS h"
+SLOW_VIEW = "CREATE VIEW current AS SELECT f.* FROM functions AS f, functions AS g, functions AS h"
 
 
 class TestViews:
@@ -479,12 +437,12 @@ class TestViews:
             night(tmp_path, day, *(listing(f"wx{n}", get=runtime, put="Go1") for n in range(50)))
         path = tmp_path / "inventory.sqlite"
         with closing(sqlite3.connect(path)) as database:
-            database.executescript(f"DROP VIEW changes; DROP VIEW compared; {SLOW_VIEW}")
+            database.executescript(f"DROP VIEW current; {SLOW_VIEW}")
         before, steps = path.read_bytes(), itertools.count()
         with InventoryStore(path, read_only=read_only) as store:
             connection = store._database._connection
             connection.set_progress_handler(lambda: next(steps) and None, 1)
-            assert {each.name for each in store.changes()} == {"get"}
+            assert {each["name"] for each in store.functions()} == {"get", "put"}
             connection.set_progress_handler(None, 0)
         assert next(steps) < 50 * 1000
         assert path.read_bytes() == before

@@ -652,7 +652,7 @@ NOT_DOORS = {
     "it is a value": {
         "Account", "AccountListing", "AccountStatus", "Authorizer", "BatchEnvironment",
         "BatchFunction", "CloudFunction", "Cursor", "Difference", "Environment", "Field",
-        "ComparedEnvironment", "FunctionChange", "FunctionPage", "Functions", "InventorySummary",
+        "ComparedAccount", "FunctionChange", "FunctionPage", "Functions", "InventorySummary",
         "KnownFields",
         "MissingAccount", "Page", "RunProgress", "StatusReason", "StoredAccount", "StoredChange",
         "StoredRun", "StoredToken", "Secret", "TokenKind", "UnavailableEnvironment", "WalkStats",

@@ -78,4 +78,16 @@ def whole(store, run=None):
     }
 
 
+def changed(store):
+    """The changes of the last night, with the runtimes before and after."""
+    return [
+        (each.appid, each.name, each.kind, *map(runtime_of, (each.before, each.after)))
+        for each in store.changes()
+    ]
+
+
+def runtime_of(function):
+    return function and function.runtime
+
+
 CURRENT = "SELECT appid, name, runtime, stale FROM current ORDER BY appid, name"
