@@ -144,7 +144,9 @@ class Call(Generic[Result]):
         try:
             session = transport.get_session()
             seconds_left = self._get_time_left()
-            full = min(transport.timeout, transport.retry.deadline / (1 if self.fallback is None else 2))
+            full = min(
+                transport.timeout, transport.retry.deadline / (1 if self.fallback is None else 2)
+            )
             if self.fallback is not None:
                 # A server may refuse a size by not replying: fewer rows need time, too.
                 seconds_left /= 2
@@ -167,7 +169,12 @@ class Call(Generic[Result]):
             clean = True
             window.last_success = transport.timing.clock()
         except TcbError as error:
-            overload = is_overload(error) and not (seconds_left < 0.99 * full and isinstance(error, TransportError) and error.status is None and error.sent)
+            overload = is_overload(error) and not (
+                seconds_left < 0.99 * full
+                and isinstance(error, TransportError)
+                and error.status is None
+                and error.sent
+            )
             _log.debug("%s attempt=%d: %s", request, self.attempt, _describe_outcome(error))
             raise
         finally:

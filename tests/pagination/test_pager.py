@@ -491,7 +491,6 @@ class TestCollect:
             await Pager(fetch, identify=lambda order: order.number).collect()
 
 
-
 @attrs.define
 class Replicas:
     """Servers that answer in turn; until they agree, each has other values."""
