@@ -613,8 +613,8 @@ DEVIATIONS = {
     ),
     "a total of a fraction": (D("list", change=total_of(lambda w, *_: len(w.rows) + 0.5)), 0),
     "a total that is true": (D("list", change=total_of(lambda *_: True)), 0),
-    "empty names": (D("count", change=each_row(set_fields(name=""))), 2),
-    "equal names": (D("count", change=each_row(set_fields(name="planted"))), 2),
+    "empty names": (D("list", change=each_row(set_fields(name=""))), 2),
+    "equal names": (D("list", change=each_row(set_fields(name="planted"))), 2),
     # the order
     "an order by request": (D("offset", arrange=shuffled(lambda w, _: len(w.requests))), 8),
     "an order by page": (
