@@ -43,7 +43,7 @@ COMMANDS = {
         "account",
         "Check the token: its owner, its lifetime, and whether WeChat accepts it.",
     ),
-    "doctor": ("doctor", "Check whether WeChat behaves as this library assumes."),
+    "doctor": ("doctor", "Check whether the commands work on this server."),
     "call": ("call", "Call any POST endpoint of WeChat that takes JSON, and print the raw reply."),
     "explain": ("explain", "Explain an errcode, a TcbCode or a pasted error, offline."),
     "emulator": ("emulator", "Run a WeChat emulator, until Ctrl-C."),
