@@ -60,6 +60,14 @@ def linked_in(path):
                 yield it.attrs.get("href") or it.attrs["src"]
 
 
+def pasted_from(path):
+    """Yield the lines that a reader pastes into a shell, with the output of the commands."""
+    for token in tokens_of(path):
+        is_script = token.content.startswith("#!")
+        if token.type == "fence" and token.info in {"shell", "console"} and not is_script:
+            yield from token.content.splitlines()
+
+
 @cache
 def anchors_of(path):
     headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
@@ -68,6 +76,11 @@ def anchors_of(path):
 
 def test_pages_have_no_syntax_of_the_site(page):
     assert [text for text in shown_in(page) if SYNTAX_OF_THE_SITE.search(text)] == []
+
+
+def test_no_pasted_command_has_a_comment(page):
+    """zsh, the shell of macOS, passes a comment to the command unless its user has changed that."""
+    assert [line for line in pasted_from(page) if re.search(r"(^|\s)#", line)] == []
 
 
 def test_links_have_targets(page):
