@@ -77,8 +77,10 @@ from tcb_async.models import (
 )
 from tcb_async.observer import Observer, WalkStats
 from tcb_async.pagination.options import WalkOptions, check_page_size
-from tcb_async.pagination.page import FALLBACK, LARGEST, Page, SharedPageSize
+from tcb_async.pagination.page import Page
+from tcb_async.pagination.page_size import FALLBACK, LARGEST, SharedPageSize
 from tcb_async.pagination.pager import Pager, Surroundings
+from tcb_async.pagination.settled import collect_settled
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import ComponentToken, StableToken, TokenProvider
 from tcb_async.tokens.kinds import check_kind, choose_token_key
@@ -86,7 +88,6 @@ from tcb_async.tokens.providers import StaticToken, as_provider
 from tcb_async.tokens.refresh import call_with_token
 from tcb_async.watch import (
     FunctionChange,
-    collect_settled,
     index_by_name,
     wait_until_active,
     watch,

@@ -25,8 +25,6 @@ from tcb_async.exceptions import (
     name_error,
 )
 from tcb_async.models import CloudFunction, Value
-from tcb_async.observer import WalkStats
-from tcb_async.pagination import Pager
 from tcb_async.retry import is_retryable
 
 __all__ = ["FunctionChange", "changes"]
@@ -96,26 +94,6 @@ def index_by_name(argument: str, functions: Iterable[CloudFunction]) -> dict[str
             )
         index[function.name] = function
     return index
-
-
-def find_unsettled(stats: WalkStats, env: str | None) -> DriftError | None:
-    """Return the error of a collected list that is the list of no moment: see `WalkStats`."""
-    if not stats.unsettled:
-        return None
-    return DriftError("the list changed during each pass: try again", env=env)
-
-
-def check_settled(stats: WalkStats, env: str) -> None:
-    """Refuse to judge a collected list that is the list of no moment."""
-    if (error := find_unsettled(stats, env)) is not None:
-        raise error
-
-
-async def collect_settled(pager: Pager[CloudFunction], env: str) -> list[CloudFunction]:
-    """Collect a list as it was at one moment; raise `DriftError` if it is the list of no moment."""
-    functions = await pager.collect()
-    check_settled(pager.stats, env)
-    return functions
 
 
 async def list_first(list_functions: ListFunctions, *, interval: float) -> Iterable[CloudFunction]:

@@ -17,8 +17,9 @@ from model import IDENTITY, ChangingList, Outcome, Row, carry_out
 
 from tcb_async import ConfigurationError
 from tcb_async.cursor import DIGEST, Cursor, digest
-from tcb_async.pagination.memory import Identity
-from tcb_async.pagination.page import Page, PageSize
+from tcb_async.pagination.identity import Identity
+from tcb_async.pagination.page import Page
+from tcb_async.pagination.page_size import PageSize
 from tcb_async.pagination.plan import Plan
 
 texts = st.text(st.characters(), max_size=60)  # lone surrogates too

@@ -37,7 +37,9 @@ WITHOUT_A_TEST_FILE = {
     "inventory/records.py": ("inventory/test_store.py", "rows of a store, as values"),
     "pagination/bounds.py": WALK,
     "pagination/options.py": ("pagination/test_pager.py", "the arguments of a walk"),
+    "pagination/page.py": ("pagination/test_pager.py", "values that a fetch returns"),
     "pagination/passes.py": WALK,
+    "pagination/yielded.py": WALK,
     "tokens/protocols.py": ("tokens/test_sharing.py", "interfaces, and a value that stores hold"),
 }
 """Modules without a test file of their name: the file that tests each, and the reason."""

@@ -9,7 +9,8 @@ import pytest
 from model import IDENTITY, ChangingList, Row, needed, walk
 
 from tcb_async.exceptions import DriftError
-from tcb_async.pagination.page import Page, PageSize
+from tcb_async.pagination.page import Page
+from tcb_async.pagination.page_size import PageSize
 from tcb_async.pagination.plan import Plan
 
 

@@ -76,7 +76,7 @@ def list_merchants(*, output_format: OutputFormat = TABLE, access: Platform = Pl
         async def work(client: TcbClient) -> None:
             walk = client.authorizers()
             rows = await walk.collect()
-            error = tcb_async.watch.find_unsettled(walk.stats, None)
+            error = tcb_async.pagination.settled.find_unsettled(walk.stats, None)
             if error is not None and output_format != TABLE:
                 raise error
             with raise_afterwards(error):

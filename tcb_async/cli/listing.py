@@ -90,9 +90,10 @@ def list_functions(
             )
             seconds = time.monotonic() - started
             functions = selection.select(listed)
+            error = None
             # A walk that stops at the first N functions cannot settle: they are no list.
-            is_list = max_items is None or len(listed) < max_items
-            error = tcb_async.watch.find_unsettled(walk.stats, service.env) if is_list else None
+            if max_items is None or len(listed) < max_items:
+                error = tcb_async.pagination.settled.find_unsettled(walk.stats, service.env)
             is_document = target is not None or name != TABLE
             if error is not None and is_document:
                 raise error

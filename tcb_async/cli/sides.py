@@ -125,7 +125,7 @@ def _list_environments(
     async def work(client: TcbClient) -> None:
         for env in envs:
             walk, rows = await read_list(client, env, screen, page_size=requests.page_size)
-            tcb_async.watch.check_settled(walk.stats, env)
+            tcb_async.pagination.settled.check_settled(walk.stats, env)
             lists[env] = tcb_async.compare.known_functions(env, rows)
 
     service = choose_service(None, access, needs_env=False, others=envs)

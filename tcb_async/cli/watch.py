@@ -29,7 +29,10 @@ from tcb_async.cli.options import FORMAT, Access, Credentials, Env, Seconds, sec
 from tcb_async.cli.screen import Screen, plural
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from tcb_async.client import TcbClient
+    from tcb_async.models import CloudFunction
     from tcb_async.watch import FunctionChange
 
 
@@ -74,11 +77,10 @@ def watch_functions(
 async def _show_changes(
     client: TcbClient, screen: Screen, env: str, interval: float, output_format: WatchFormat
 ) -> NoReturn:
-    functions = [
-        *await tcb_async.watch.list_first(
-            lambda: tcb_async.watch.collect_settled(client.functions(env), env), interval=interval
-        )
-    ]
+    def list_settled() -> Awaitable[list[CloudFunction]]:
+        return tcb_async.pagination.settled.collect_settled(client.functions(env), env)
+
+    functions = [*await tcb_async.watch.list_first(list_settled, interval=interval)]
     screen.say(
         f"{env}: {plural(len(functions), 'function')}; polling every {interval:g} s, until Ctrl-C"
     )

@@ -43,7 +43,7 @@ from tcb_async.inventory.accounts import (
 from tcb_async.models import CloudFunction
 from tcb_async.observer import WorkObserver, WorkSummary
 from tcb_async.pagination.options import check_page_size
-from tcb_async.watch import collect_settled
+from tcb_async.pagination.settled import collect_settled
 
 Outcome: TypeAlias = AccountListing | BaseException | None
 """The result of a task: None if all accounts have started."""

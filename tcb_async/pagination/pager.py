@@ -29,14 +29,15 @@ from tcb_async._once import IteratedOnce
 from tcb_async.cursor import Cursor, read_start
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
 from tcb_async.observer import Observer, WalkStats, WorkObserver
-from tcb_async.pagination.memory import Identity
+from tcb_async.pagination.identity import Identity
 from tcb_async.pagination.options import (
     OnDrift,
     WalkOptions,
     check_page_size,
     check_walk_options,
 )
-from tcb_async.pagination.page import FALLBACK, LARGEST, Page, Request, SharedPageSize
+from tcb_async.pagination.page import Page, Request
+from tcb_async.pagination.page_size import FALLBACK, LARGEST, SharedPageSize
 from tcb_async.pagination.plan import CAUSE_UNSTABLE, Plan
 from tcb_async.pagination.snapshot import Snapshot
 from tcb_async.retry import may_refuse_size

@@ -13,7 +13,8 @@ from typing import Generic, TypeVar
 import attrs
 
 from tcb_async.cursor import Cursor
-from tcb_async.pagination.memory import Identity, Reply, YieldedNames
+from tcb_async.pagination.identity import Identity, Reply
+from tcb_async.pagination.yielded import YieldedNames
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ with a failure.
 #
 #   request      reply                  seen                    next
 #   row 0, 4     f0 f1 f2 f3 of 8       f0 to f3 are new        row 3, 4
-#                (f0 is deleted)
+#                f0 is deleted
 #   row 3, 4     f4 f5 f6 f7 of 7       f3 is not in row 3      row 0, 4: three rows further up
 #   row 0, 4     f1 f2 f3 f4 of 7       joins below f3          row 3, 4: f4 is yielded
 #   row 3, 4     f4 f5 f6 f7 of 7       the end; joined         CHECK
@@ -86,11 +86,13 @@ from tcb_async.cursor import Cursor, split_digests
 from tcb_async.exceptions import DriftError, ResponseError, TcbError
 from tcb_async.observer import WalkStats
 from tcb_async.pagination.bounds import MAX_REQUESTS, Bounds
-from tcb_async.pagination.memory import Identity, Reply, YieldedNames
+from tcb_async.pagination.identity import Identity, Reply
 from tcb_async.pagination.options import OnDrift
-from tcb_async.pagination.page import FALLBACK, Page, PageSize, Request
+from tcb_async.pagination.page import Page, Request
+from tcb_async.pagination.page_size import FALLBACK, PageSize
 from tcb_async.pagination.passes import Pass
 from tcb_async.pagination.snapshot import DoubleCollect, Snapshot
+from tcb_async.pagination.yielded import YieldedNames
 
 T = TypeVar("T")
 

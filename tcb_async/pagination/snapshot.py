@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from tcb_async.pagination.memory import Identity, Reply
+from tcb_async.pagination.identity import Identity, Reply
 from tcb_async.pagination.page import Page
 
 T = TypeVar("T")

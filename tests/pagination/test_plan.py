@@ -36,8 +36,9 @@ from strategies import (
 
 from tcb_async.cursor import DIGEST, Cursor, digest
 from tcb_async.exceptions import DriftError, ResponseError
-from tcb_async.pagination.memory import Identity
-from tcb_async.pagination.page import Page, PageSize, Request
+from tcb_async.pagination.identity import Identity
+from tcb_async.pagination.page import Page, Request
+from tcb_async.pagination.page_size import PageSize
 from tcb_async.pagination.plan import Mode, Plan
 from tcb_async.pagination.snapshot import DoubleCollect, Snapshot
 

@@ -31,7 +31,8 @@ from model import (
 from strategies import Ties, arrivals, changes, concurrencies, few_rows, kinds, servers
 
 from tcb_async import RetryPolicy
-from tcb_async.pagination.page import Page, PageSize, Request
+from tcb_async.pagination.page import Page, Request
+from tcb_async.pagination.page_size import PageSize
 from tcb_async.pagination.pager import Pager, Surroundings
 from tcb_async.pagination.plan import Mode, Plan
 from tcb_async.pagination.snapshot import Snapshot

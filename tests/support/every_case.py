@@ -13,7 +13,8 @@ import attrs
 from model import IDENTITY, Change, ChangingList, Pages, Row, fault_of
 
 from tcb_async.cursor import Cursor
-from tcb_async.pagination.page import Page, PageSize, Request
+from tcb_async.pagination.page import Page, Request
+from tcb_async.pagination.page_size import PageSize
 from tcb_async.pagination.plan import Plan
 from tcb_async.pagination.snapshot import Snapshot
 

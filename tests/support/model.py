@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import attrs
 
-from tcb_async.pagination.memory import Identity
+from tcb_async.pagination.identity import Identity
 from tcb_async.pagination.page import Page, Request
 from tcb_async.pagination.plan import Plan
 

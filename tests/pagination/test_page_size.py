@@ -29,7 +29,8 @@ from tcb_async.emulator import FAULTS as EMULATED
 from tcb_async.emulator import Emulator, Fault
 from tcb_async.errcodes import ERRCODES
 from tcb_async.exceptions import DriftError, ParameterError, ResponseError
-from tcb_async.pagination.page import Facts, Page, PageSize, Request, SharedPageSize
+from tcb_async.pagination.page import Page, Request
+from tcb_async.pagination.page_size import Facts, PageSize, SharedPageSize
 from tcb_async.pagination.pager import Pager
 from tcb_async.pagination.plan import Plan
 

@@ -1,17 +1,16 @@
-"""Identity: the two keys of an item, and the names that a walk has yielded.
+"""Identity: the two keys of an item, and a reply with the keys of its items.
 
 Rule: the name and the value of an item are read once, before the consumer receives it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 import attrs
 
-from tcb_async.cursor import DIGEST, digest
+from tcb_async.cursor import digest
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.pagination.page import Page, Request
 
@@ -100,65 +99,3 @@ def _each(which: str, key: Callable[[T], Key], items: Sequence[T]) -> list[Key]:
             f"{which} returned {keys[0]!r:.80}: must be a str, such as str(order.number)"
         )
     return keys
-
-
-@attrs.define(eq=False)
-class YieldedNames:
-    """The yielded names: a name in it is never yielded again, in any run."""
-
-    earlier: frozenset[bytes]  # the digests of the names yielded by earlier runs
-    maximum: int  # items to yield in this run
-    # All names of this run, as a set, and in the order of yielding.
-    _names: set[str] = attrs.field(init=False, factory=set[str])
-    _order: list[str] = attrs.field(init=False, factory=list[str])
-    # Their digests, computed as far as the last cursor needed them.
-    _digests: bytearray = attrs.field(init=False, factory=bytearray)
-
-    @property
-    def count(self) -> int:
-        """The number of items yielded by this run."""
-        return len(self._order)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether this run has yielded all items that it may yield."""
-        return len(self._order) == self.maximum
-
-    def knows(self, name: str) -> bool:
-        """Whether an item of this name was yielded, in this run or an earlier one."""
-        return name in self._names or (bool(self.earlier) and digest(name) in self.earlier)
-
-    def add_unknown(self, names: Sequence[str], items: Sequence[T]) -> list[T]:
-        """Add the unknown names, up to the maximum; return their items."""
-        new: list[T] = []
-        for name, item in zip(names, items, strict=True):
-            if not self.is_full and not self.knows(name):
-                self._names.add(name)
-                self._order.append(name)
-                new.append(item)
-        return new
-
-    def add_all(self, names: Sequence[str]) -> bool:
-        """Add names if all are unknown and not too many; otherwise add none.
-
-        This is faster than `add_unknown`, and possible for nearly every page.
-        """
-        if self.earlier or len(self._order) + len(names) > self.maximum:
-            return False
-        if not self._names.isdisjoint(names):
-            return False
-        self._names.update(names)
-        self._order += names
-        return True
-
-    def keep(self, names: Container[str]) -> None:
-        """Forget all names but these: the items of the others were not returned."""
-        self._order = [name for name in self._order if name in names]
-        self._names = set(self._order)
-        self._digests.clear()
-
-    def digests(self, unread: int) -> bytes:
-        """Return the digests of the names, without the last `unread` items."""
-        for name in islice(self._order, len(self._digests) // DIGEST, None):
-            self._digests += digest(name)
-        return bytes(self._digests[: len(self._digests) - DIGEST * unread])
