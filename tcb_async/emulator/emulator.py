@@ -1,4 +1,4 @@
-"""``Emulator``, the public class: the set-up for tests, and the handling of requests.
+"""``Emulator``, the public class: what a test sets up, and what it reads.
 
 Rule: state that tests and requests share is read and changed under the lock, and no code awaits
 while it has the lock.
@@ -6,37 +6,26 @@ while it has the lock.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-import logging
 import math
-import random
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, Self
-from urllib.parse import quote
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, Self
 
 import attrs
-from aiohttp import web
 
-from tcb_async.emulator import generated, state, wire
-from tcb_async.emulator.endpoints import LIST_FUNCTIONS, AboveMaxPage, Endpoints
-from tcb_async.emulator.faults import Exchange, Fault, Reply, Script, When, take_fault
+from tcb_async.emulator import generated, state
+from tcb_async.emulator.endpoints import LIST_FUNCTIONS, AboveMaxPage
+from tcb_async.emulator.faults import Fault, Script, When
+from tcb_async.emulator.handler import Handler, OnReply, OnRequest
+from tcb_async.emulator.journal import RecordedRequest
 from tcb_async.emulator.server import Server
 from tcb_async.emulator.state import DeployedFunction, EnvironmentInfo, EnvironmentStatus
-from tcb_async.emulator.wire import EmulatorClock, ReceivedCall, RecordedRequest, Refused
+from tcb_async.emulator.wire import EmulatorClock, Refused, format_time, parse_time
 
 Order = Literal["added", "newest_first"]
-OnRequest = Callable[[RecordedRequest], None]
-OnReply = Callable[[RecordedRequest, dict[str, Any]], None]
 
-_log = logging.getLogger("tcb_async.emulator")
-_log.addHandler(logging.NullHandler())
 _OWN_APPID = "wx0000000000000000"
-_MAX_RECORDED_REQUESTS = 10_000
-_NO_FAULT = Fault.ok()
-_BUSY = Fault.errcode(wire.BUSY)
-_UNREADABLE = b"(a body that was too long or could not be decoded)"
 
 
 class Emulator:
@@ -97,14 +86,9 @@ class Emulator:
         self.capacity = capacity
         self.busy_rate: float = 0.0
         self._world = state.World(self.clock)
-        self._endpoints = Endpoints(self._world, self)
-        self._server = Server(self._handle_request, port)
+        self._handler = Handler(self._world, self, self._lock)
+        self._server = Server(self._handler.handle, port)
         self._newest_first = order == "newest_first"
-        self._chance = random.Random(0)  # noqa: S311 - jitter, faults and ids; no secrets
-        self._scripts: list[Script] = []
-        self._hooks: list[OnRequest] = []
-        self._reply_hooks: list[OnReply] = []
-        self._journal = state.Journal(_MAX_RECORDED_REQUESTS)
         self._merchant_numbers = itertools.count(1)
         self._token = self.issue_token()
 
@@ -112,7 +96,7 @@ class Emulator:
         where = self.url.removeprefix("http://") if self._server.is_running else "closed"
         return (
             f"<Emulator {where}, {len(self._world.environments)} environments, "
-            f"{self._journal.total} requests, {self.in_flight} in flight>"
+            f"{self._handler.journal.total} requests, {self.in_flight} in flight>"
         )
 
     def __enter__(self) -> Self:
@@ -171,7 +155,8 @@ class Emulator:
         with self._lock:
             if env in self._world.environments:
                 raise ValueError(f"env={env!r}: this environment exists already")
-            info = EnvironmentInfo(env, *self._check_times(create_time, update_time), status, owner)
+            create_time, update_time = self._choose_times(create_time, update_time)
+            info = EnvironmentInfo(env, create_time, update_time, status, owner)
             environment = state.EnvironmentState(info)
             self._world.environments[env] = self._world.owned[owner][env] = environment
             return info
@@ -226,7 +211,7 @@ class Emulator:
         if count < 0 or (name is not None and count != 1):
             raise ValueError(f"count={count!r}: must be 0 or more, and 1 with a name")
         with self._lock:
-            times = self._check_times(add_time, mod_time)
+            add_time, mod_time = self._choose_times(add_time, mod_time)
             reasons = tuple(status_reason)
             if env not in self._world.environments:
                 self.add_environment(env)
@@ -234,7 +219,7 @@ class Emulator:
             if name is not None and any(name == row.name for row in environment.functions):
                 raise ValueError(f"name={name!r}: this function is deployed to {env!r} already")
             added = tuple(
-                DeployedFunction(new_name, runtime, status, *times, reasons)
+                DeployedFunction(new_name, runtime, status, add_time, mod_time, reasons)
                 for new_name in ([name] if name is not None else environment.make_names(count))
             )
             if index is None:
@@ -281,16 +266,17 @@ class Emulator:
             raise ValueError(f"env={env!r}: this environment does not exist")
         return environment
 
-    def _check_times(self, first: str | None, last: str | None) -> tuple[str, str]:
-        first = wire.format_time(self.clock()) if first is None else first
+    def _choose_times(self, first: str | None, last: str | None) -> tuple[str, str]:
+        """Return both times, by default now and the first one; ValueError for an invalid time."""
+        first = format_time(self.clock()) if first is None else first
         last = first if last is None else last
-        wire.parse_time(first)
-        wire.parse_time(last)
+        parse_time(first)
+        parse_time(last)
         return first, last
 
     def _compute_update_time(self, time: str) -> str:
         """Return now, or a second after ``time``, so that a change shows in whole seconds."""
-        return wire.format_time(max(self.clock(), wire.parse_time(time) + 1))
+        return format_time(max(self.clock(), parse_time(time) + 1))
 
     # Apps and tokens
 
@@ -417,7 +403,8 @@ class Emulator:
         appids: list[str] = []
         with self._lock:
             for number in itertools.islice(self._merchant_numbers, count):
-                appids.append(appid := f"wx{number:016x}")
+                appid = f"wx{number:016x}"
+                appids.append(appid)
                 self.add_authorizer(component_appid, appid)
                 for index in range(environments):
                     info = self.add_environment(f"shop{number}-{index + 1}", owner=appid)
@@ -471,7 +458,7 @@ class Emulator:
                     f"faults contains {fault!r}: must contain Fault values, such as Fault.reset()"
                 )
         with self._lock:
-            self._scripts.append(Script(iter(faults), path, account, when))
+            self._handler.scripts.append(Script(iter(faults), path, account, when))
 
     def fail_next(
         self,
@@ -495,7 +482,7 @@ class Emulator:
     def clear_faults(self) -> None:
         """Remove all scripts, and set ``busy_rate`` to 0."""
         with self._lock:
-            self._scripts.clear()
+            self._handler.scripts.clear()
             self.busy_rate = 0.0
 
     # Requests
@@ -504,30 +491,30 @@ class Emulator:
     def requests(self) -> tuple[RecordedRequest, ...]:
         """The latest requests (at most 10,000), in order of arrival."""
         with self._lock:
-            return self._journal.requests
+            return self._handler.journal.requests
 
     @property
     def counts(self) -> Mapping[str, int]:
         """The number of requests so far, by path."""
         with self._lock:
-            return self._journal.counts.copy()
+            return self._handler.journal.counts.copy()
 
     @property
     def in_flight(self) -> int:
         """The number of requests in progress."""
         with self._lock:
-            return self._journal.in_flight
+            return self._handler.journal.in_flight
 
     @property
     def peak_in_flight(self) -> int:
         """The highest value of ``in_flight`` so far."""
         with self._lock:
-            return self._journal.peak_in_flight
+            return self._handler.journal.peak_in_flight
 
     def forget_requests(self) -> None:
         """Clear the record: requests, counts and the peak."""
         with self._lock:
-            self._journal.clear()
+            self._handler.journal.clear()
 
     def on_request(self, callback: OnRequest) -> OnRequest:
         """Call ``callback(request)`` for each request, before the reply.
@@ -535,7 +522,7 @@ class Emulator:
         Its changes show in the reply to this request. It may be used as a decorator.
         """
         with self._lock:
-            self._hooks.append(callback)
+            self._handler.on_request.append(callback)
         return callback
 
     def on_reply(self, callback: OnReply) -> OnReply:
@@ -545,122 +532,5 @@ class Emulator:
         different order, or a refusal. Otherwise as ``on_request``.
         """
         with self._lock:
-            self._reply_hooks.append(callback)
+            self._handler.on_reply.append(callback)
         return callback
-
-    # Handling
-
-    async def _handle_request(self, request: web.BaseRequest) -> web.StreamResponse:
-        raw = await _read_body(request)
-        body = wire.decode_object(raw)
-        call = ReceivedCall(request.method, request.path, request.query, raw, body)
-        record = self._begin(request, call)
-        exchange = Exchange(
-            request,
-            lambda: self._change(record, self._reply_honestly(call)),
-            lambda errcode, errmsg: self._change(
-                record, self._reply_with_errcode(call, errcode, errmsg)
-            ),
-        )
-        response: web.StreamResponse | None = None
-        try:
-            # A copy, because a hook may add hooks. Without the lock, because a hook may
-            # wait for a thread that uses the emulator.
-            for hook in tuple(self._hooks):
-                hook(record)
-            response = await self._reply(exchange, record)
-        except ConnectionError:
-            pass  # The client has closed the connection: the record shows no status.
-        finally:
-            self._finish(record, exchange, response)
-        return web.Response() if response is None else response
-
-    async def _reply(self, exchange: Exchange, record: RecordedRequest) -> web.StreamResponse:
-        if record.path not in self._endpoints.by_path:
-            return exchange.send(exchange.refuse(wire.BAD_URL, wire.NOT_EMULATED))
-        if self.capacity is not None and self.in_flight > self.capacity:  # with this request
-            return exchange.send(exchange.refuse(wire.BUSY, None))
-        # Chosen before the delay, so that scripts are used up in the order of arrival.
-        with self._lock:
-            fault = take_fault(self._scripts, record) or self._choose_fault()
-            seconds = self.latency + self.jitter * self._chance.random()
-        exchange.fault = None if fault.name == "ok" else fault.name
-        if seconds:
-            await asyncio.sleep(seconds)
-        return await fault.act(exchange)
-
-    def _choose_fault(self) -> Fault:
-        return _BUSY if self._chance.random() < self.busy_rate else _NO_FAULT
-
-    def _reply_honestly(self, call: ReceivedCall) -> Reply:
-        with self._lock:
-            try:
-                return Reply(0, self._endpoints.by_path[call.path](call))
-            except Refused as refused:
-                return self._make_refusal(refused.errcode, refused.errmsg)
-
-    def _reply_with_errcode(self, call: ReceivedCall, errcode: int, errmsg: str | None) -> Reply:
-        with self._lock:
-            # Otherwise the client would get the same token again, and later requests accept it.
-            self._world.tokens.invalidate(call.token or "", errcode)
-            return self._make_refusal(errcode, errmsg)
-
-    def _change(self, record: RecordedRequest, reply: Reply) -> Reply:
-        if not self._reply_hooks:
-            return reply
-        fields: dict[str, Any] = wire.decode_object(reply.body) or {}
-        # A copy and no lock, as for `on_request`.
-        for hook in tuple(self._reply_hooks):
-            hook(record, fields)
-        return Reply(fields.get("errcode", 0), wire.encode_reply(**fields))
-
-    def _make_refusal(self, errcode: int, errmsg: str | None = None) -> Reply:
-        errmsg = wire.ERRMSG.get(errcode, "error") if errmsg is None else errmsg
-        if not wire.has_request_id(errmsg):
-            chance = self._chance.getrandbits
-            errmsg += f" rid: {int(self.clock()):08x}-{chance(32):08x}-{chance(32):08x}"
-        return Reply(errcode, wire.encode_reply(errcode=errcode, errmsg=errmsg))
-
-    def _begin(self, request: web.BaseRequest, call: ReceivedCall) -> RecordedRequest:
-        peer = None if request.transport is None else request.transport.get_extra_info("peername")
-        with self._lock:
-            record = RecordedRequest(
-                number=self._journal.total + 1,
-                method=call.method,
-                path=call.path,
-                token_id=None if call.token is None else wire.token_id(call.token),
-                account=self._endpoints.guess_account(call),
-                body=call.body,
-                raw=call.raw,
-                headers=request.headers,
-                peer_port=0 if peer is None else peer[1],
-                started=self.clock(),
-            )
-            self._journal.begin(record)
-        return record
-
-    def _finish(
-        self, record: RecordedRequest, exchange: Exchange, response: web.StreamResponse | None
-    ) -> None:
-        # A client that closed the connection got no reply, even if bytes were written.
-        transport = exchange.request.transport
-        is_closed = transport is None or transport.is_closing()
-        done = attrs.evolve(
-            record,
-            finished=self.clock(),
-            status=None if is_closed or response is None else response.status,
-            errcode=exchange.errcode,
-            fault=exchange.fault,
-        )
-        with self._lock:
-            self._journal.finish(done)
-        # The path is escaped as in a URL: a line break in it makes no line of its own.
-        line = (done.method, quote(done.path), done.status, done.errcode, done.fault)
-        _log.info("%s %s -> status %s, errcode %s, fault %s", *line)
-
-
-async def _read_body(request: web.BaseRequest) -> bytes:
-    try:
-        return await request.read()
-    except (web.HTTPRequestEntityTooLarge, web.RequestPayloadError):
-        return _UNREADABLE

@@ -14,7 +14,8 @@ from types import MappingProxyType
 import attrs
 from aiohttp import web
 
-from tcb_async.emulator.wire import BUSY, RecordedRequest
+from tcb_async.emulator.journal import RecordedRequest
+from tcb_async.emulator.wire import Errcode
 
 _JSON = "application/json; encoding=utf-8"
 _NO_LINGER = struct.pack("ii", 1, 0)
@@ -22,7 +23,7 @@ _HTML = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></h
 
 
 @attrs.frozen
-class Reply:
+class EncodedReply:
     """The reply of an endpoint: its body, and the errcode in it."""
 
     errcode: int
@@ -42,12 +43,12 @@ class Exchange:
     """
 
     request: web.BaseRequest
-    make_reply: Callable[[], Reply]
-    refuse: Callable[[int, str | None], Reply]
+    make_reply: Callable[[], EncodedReply]
+    refuse: Callable[[int, str | None], EncodedReply]
     errcode: int | None = None
     fault: str | None = None
 
-    def send(self, reply: Reply) -> web.Response:
+    def send(self, reply: EncodedReply) -> web.Response:
         """Make a response as WeChat does: HTTP 200 for every errcode."""
         self.errcode = reply.errcode
         return web.Response(body=reply.body, headers={"Content-Type": _JSON})
@@ -101,7 +102,7 @@ class Fault:
         return cls("ok" if seconds == 0 else "delay", act)
 
     @classmethod
-    def errcode(cls, errcode: int = BUSY, errmsg: str | None = None) -> Fault:
+    def errcode(cls, errcode: int = Errcode.BUSY, errmsg: str | None = None) -> Fault:
         """An errcode, as WeChat sends it.
 
         ``errmsg`` is its text, such as ``"Environment not found TcbCode: [INVALID_ENV]"``; None for

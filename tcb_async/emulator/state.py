@@ -1,4 +1,4 @@
-"""State of the emulator: environments, accounts, tokens, quotas, requests.
+"""State of the emulator: environments, accounts, tokens, quotas.
 
 Rule: its ``repr`` shows no token and no secret.
 """
@@ -14,8 +14,7 @@ from typing import Literal
 
 import attrs
 
-from tcb_async.emulator import wire
-from tcb_async.emulator.wire import EmulatorClock, RecordedRequest, Refused, encode_reply, token_id
+from tcb_async.emulator.wire import EmulatorClock, Errcode, Refused, encode_reply, token_id
 
 EnvironmentStatus = Literal["NORMAL", "HALTED", "UNAVAILABLE"]
 
@@ -137,14 +136,14 @@ class Quotas:
         today = int(self.clock() + _CHINA_OFFSET) // _DAY
         self._made[today, path, appid] += 1
         if self._made[today, path, appid] > allowed:
-            raise Refused(wire.DAILY_QUOTA)
+            raise Refused(Errcode.DAILY_QUOTA)
 
     def spend_forced(self, appid: str) -> None:
         """Count one forced refresh of a stable token: 20 a day, 30 seconds apart."""
         # The limit per minute first: a call that it refuses does not count for the day.
         now = self.clock()
         if now - self._forced_at.get(appid, -math.inf) < _FORCED_APART:
-            raise Refused(wire.MINUTE_QUOTA)
+            raise Refused(Errcode.MINUTE_QUOTA)
         self.spend("force_refresh", appid, _FORCED_A_DAY)
         self._forced_at[appid] = now
 
@@ -186,14 +185,14 @@ class AccessTokens:
         """Check a token: Refused if it is missing, unknown, replaced, expired, of another kind."""
         # In WeChat's order: one errcode for each state of a token, which clients tell apart.
         if not token:
-            raise Refused(wire.TOKEN_MISSING)
+            raise Refused(Errcode.TOKEN_MISSING)
         if (issued := self._issued.get(token_id(token))) is None:
-            raise Refused(wire.BAD_TOKEN)
+            raise Refused(Errcode.BAD_TOKEN)
         now = self.clock()
         if issued.replaced_at <= now or issued.is_component != component:
-            raise Refused(wire.BAD_CREDENTIAL)
+            raise Refused(Errcode.BAD_CREDENTIAL)
         if issued.expires_at <= now:
-            raise Refused(wire.TOKEN_EXPIRED)
+            raise Refused(Errcode.TOKEN_EXPIRED)
         return issued
 
     def find_owner(self, token: str | None) -> str | None:
@@ -220,9 +219,9 @@ class AccessTokens:
         """Refuse a token from now on, if the errcode says so and it was issued here."""
         if (issued := self._issued.get(token_id(token))) is None:
             return
-        if errcode == wire.TOKEN_EXPIRED:
+        if errcode == Errcode.TOKEN_EXPIRED:
             issued.expires_at = min(issued.expires_at, self.clock())
-        elif errcode in (wire.BAD_CREDENTIAL, wire.BAD_TOKEN):
+        elif errcode in (Errcode.BAD_CREDENTIAL, Errcode.BAD_TOKEN):
             issued.replaced_at = min(issued.replaced_at, self.clock())
 
     def expire(self) -> None:
@@ -244,7 +243,7 @@ class CallingAccount:
 
     def authenticate(self, secret: str) -> None:
         if secret != self.secret:
-            raise Refused(wire.BAD_SECRET)
+            raise Refused(Errcode.BAD_SECRET)
 
 
 @attrs.define
@@ -272,7 +271,7 @@ class Merchant:
     def authenticate(self, refresh_token: object) -> None:
         """Check the refresh token, and rotate it if that is due."""
         if refresh_token != self.refresh_token:
-            raise Refused(wire.BAD_REFRESH_TOKEN)
+            raise Refused(Errcode.BAD_REFRESH_TOKEN)
         if self.is_rotating:
             self.refresh_token = make_secret("refreshtoken@@@")
             self.is_rotating = False
@@ -292,13 +291,13 @@ class Component(CallingAccount):
 
     def accept_ticket(self, ticket: str, now: float) -> None:
         if (pushed_at := self.tickets.get(ticket)) is None:
-            raise Refused(wire.BAD_TICKET)
+            raise Refused(Errcode.BAD_TICKET)
         if now - pushed_at >= _TICKET_LIFE:
-            raise Refused(wire.TICKET_EXPIRED)
+            raise Refused(Errcode.TICKET_EXPIRED)
 
     def get_authorizer(self, appid: str) -> Merchant:
         if (authorizer := self.authorizers.get(appid)) is None:
-            raise Refused(wire.NOT_AUTHORIZED)
+            raise Refused(Errcode.NOT_AUTHORIZED)
         return authorizer
 
 
@@ -321,45 +320,3 @@ class World:
 
     def list_infos(self, owner: str | None) -> tuple[EnvironmentInfo, ...]:
         return tuple(environment.info for environment in self.owned.get(owner, {}).values())
-
-
-@attrs.define
-class Journal:
-    """The latest requests in order of arrival, and counts of all."""
-
-    keep: int
-    counts: Counter[str] = attrs.field(init=False, factory=Counter[str])
-    total: int = attrs.field(init=False, default=0)
-    in_flight: int = attrs.field(init=False, default=0)
-    peak_in_flight: int = attrs.field(init=False, default=0)
-    _records: dict[int, RecordedRequest] = attrs.field(
-        init=False, factory=dict[int, RecordedRequest]
-    )
-
-    @property
-    def requests(self) -> tuple[RecordedRequest, ...]:
-        return tuple(self._records.values())
-
-    def clear(self) -> None:
-        """Forget finished requests; keep requests in flight."""
-        self._records = {
-            n: record for n, record in self._records.items() if record.finished is None
-        }
-        self.counts.clear()
-        self.peak_in_flight = self.in_flight
-
-    def begin(self, record: RecordedRequest) -> None:
-        self.total += 1
-        self.counts[record.path] += 1
-        self.in_flight += 1
-        self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
-        self._records[record.number] = record
-        # Dictionaries keep their order: the first record is the oldest.
-        if len(self._records) > self.keep:
-            del self._records[next(iter(self._records))]
-
-    def finish(self, record: RecordedRequest) -> None:
-        self.in_flight -= 1
-        # A record that was dropped or cleared in between must not reappear.
-        if record.number in self._records:
-            self._records[record.number] = record

@@ -1,10 +1,11 @@
-"""The wire format: WeChat's errcodes, its times, a call as an endpoint sees it, and its record.
+"""The wire format: WeChat's errcodes, its times, and a call as an endpoint sees it.
 
-Rule: a call and a record show no token or secret in their ``repr``.
+Rule: a call shows no token or secret in its ``repr``.
 """
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import json
 import math
@@ -17,45 +18,78 @@ from typing import cast
 
 import attrs
 
-BUSY = -1  # not named in the table: the documentation shows it as a default
+
+class Errcode(enum.IntEnum):
+    """The errcodes that the emulator sends of its own accord."""
+
+    BUSY = -1
+    BAD_CREDENTIAL = 40001
+    BAD_GRANT_TYPE = 40002
+    BAD_APPID = 40013
+    BAD_TOKEN = 40014
+    BAD_URL = 40066
+    BAD_ARGUMENT = 40097
+    MISSING_PARAMETER = 40101
+    BAD_SECRET = 40125
+    TOO_MANY_ROWS = 40170
+    TOKEN_MISSING = 41001
+    APPID_MISSING = 41002
+    SECRET_MISSING = 41004
+    COMPONENT_APPID_MISSING = 41018
+    TOKEN_EXPIRED = 42001
+    NEEDS_GET = 43001
+    NEEDS_POST = 43002
+    EMPTY_BODY = 44002
+    DAILY_QUOTA = 45009
+    MINUTE_QUOTA = 45011
+    BROKEN_BODY = 47001
+    NOT_AUTHORIZED = 61003
+    TICKET_EXPIRED = 61005
+    BAD_TICKET = 61006
+    NO_PERMISSION = 61007
+    BAD_REFRESH_TOKEN = 61023
+    NO_CLOUD_DEVELOPMENT = 85088
+    INVALID_ENV = -501000
+
+
 ERRMSG: dict[int, str] = {
-    BUSY: "system error",
+    Errcode.BUSY: "system error",
     -1000: "system error",
-    (BAD_CREDENTIAL := 40001): "invalid credential, access_token is invalid or not latest",
-    (BAD_GRANT_TYPE := 40002): "invalid grant_type",
-    (BAD_APPID := 40013): "invalid appid",
-    (BAD_TOKEN := 40014): "invalid access_token",
-    (BAD_URL := 40066): "invalid url",
-    (BAD_ARGUMENT := 40097): "invalid args",
-    (MISSING_PARAMETER := 40101): "missing parameter",
-    (BAD_SECRET := 40125): "invalid appsecret",
+    Errcode.BAD_CREDENTIAL: "invalid credential, access_token is invalid or not latest",
+    Errcode.BAD_GRANT_TYPE: "invalid grant_type",
+    Errcode.BAD_APPID: "invalid appid",
+    Errcode.BAD_TOKEN: "invalid access_token",
+    Errcode.BAD_URL: "invalid url",
+    Errcode.BAD_ARGUMENT: "invalid args",
+    Errcode.MISSING_PARAMETER: "missing parameter",
+    Errcode.BAD_SECRET: "invalid appsecret",
     40164: "invalid ip, not in whitelist",
-    (TOO_MANY_ROWS := 40170): "args count exceed count limit",
+    Errcode.TOO_MANY_ROWS: "args count exceed count limit",
     40243: "appsecret is frozen",
-    (TOKEN_MISSING := 41001): "access_token missing",
-    (APPID_MISSING := 41002): "appid missing",
-    (SECRET_MISSING := 41004): "appsecret missing",
+    Errcode.TOKEN_MISSING: "access_token missing",
+    Errcode.APPID_MISSING: "appid missing",
+    Errcode.SECRET_MISSING: "appsecret missing",
     41005: "media data missing",
-    (COMPONENT_APPID_MISSING := 41018): "missing component_appid",
-    (TOKEN_EXPIRED := 42001): "access_token expired",
-    (NEEDS_GET := 43001): "require GET method",
-    (NEEDS_POST := 43002): "require POST method",
-    (EMPTY_BODY := 44002): "empty post data",
-    (DAILY_QUOTA := 45009): "reach max api daily quota limit",
-    (MINUTE_QUOTA := 45011): "api minute-quota reach limit, must slower, retry next minute",
-    (BROKEN_BODY := 47001): "data format error",
+    Errcode.COMPONENT_APPID_MISSING: "missing component_appid",
+    Errcode.TOKEN_EXPIRED: "access_token expired",
+    Errcode.NEEDS_GET: "require GET method",
+    Errcode.NEEDS_POST: "require POST method",
+    Errcode.EMPTY_BODY: "empty post data",
+    Errcode.DAILY_QUOTA: "reach max api daily quota limit",
+    Errcode.MINUTE_QUOTA: "api minute-quota reach limit, must slower, retry next minute",
+    Errcode.BROKEN_BODY: "data format error",
     48001: "api unauthorized",
     48004: "api forbidden for irregularities, view detail on mp.weixin.qq.com",
     50002: "user limited",
-    (NOT_AUTHORIZED := 61003): "component is not authorized by this account",
+    Errcode.NOT_AUTHORIZED: "component is not authorized by this account",
     61004: "access clientip is not registered",
-    (TICKET_EXPIRED := 61005): "component ticket is expired",
-    (BAD_TICKET := 61006): "component ticket is invalid",
-    (NO_PERMISSION := 61007): "api is unauthorized to component",
-    (BAD_REFRESH_TOKEN := 61023): "refresh_token is invalid",
-    (NO_CLOUD_DEVELOPMENT := 85088): "no qbase privilege",
+    Errcode.TICKET_EXPIRED: "component ticket is expired",
+    Errcode.BAD_TICKET: "component ticket is invalid",
+    Errcode.NO_PERMISSION: "api is unauthorized to component",
+    Errcode.BAD_REFRESH_TOKEN: "refresh_token is invalid",
+    Errcode.NO_CLOUD_DEVELOPMENT: "no qbase privilege",
     # Cloud errcodes, with the texts of wx-server-sdk where it has one.
-    (INVALID_ENV := -501000): "Environment not found TcbCode: [INVALID_ENV]",
+    Errcode.INVALID_ENV: "Environment not found TcbCode: [INVALID_ENV]",
     -501009: "resource not initialized",
     -501001: "resource system error",
     -501002: "resource server timeout",
@@ -95,10 +129,10 @@ ERRMSG: dict[int, str] = {
 """The errcodes whose text the emulator knows. A fault sends any other one with the text "error"."""
 
 NOT_EMULATED = (
-    f"{ERRMSG[BAD_URL]}: the emulator does not have this endpoint, which WeChat may have; "
+    f"{ERRMSG[Errcode.BAD_URL]}: the emulator does not have this endpoint, which WeChat may have; "
     "add its reply with Emulator.on_reply"
 )
-UNKNOWN_FUNCTION = INVALID_ENV, "FunctionName parameter could not be found."
+UNKNOWN_FUNCTION = "FunctionName parameter could not be found."
 
 
 class Refused(Exception):  # noqa: N818 - a reply, not an error of the emulator
@@ -192,25 +226,27 @@ class ReceivedCall:
     def require_post(self) -> None:
         """Refuse any other method."""
         if self.method != "POST":
-            raise Refused(NEEDS_POST)
+            raise Refused(Errcode.NEEDS_POST)
 
     def read_json(self) -> dict[str, object]:
         """Return the posted JSON object; Refused without one."""
         self.require_post()
         if not self.raw:
-            raise Refused(EMPTY_BODY)
+            raise Refused(Errcode.EMPTY_BODY)
         if self.body is None:
-            raise Refused(BROKEN_BODY)
+            raise Refused(Errcode.BROKEN_BODY)
         return self.body
 
 
-def get_text(body: Mapping[str, object], key: str, missing: int = MISSING_PARAMETER) -> str:
+def get_text(
+    body: Mapping[str, object], key: str, missing: Errcode = Errcode.MISSING_PARAMETER
+) -> str:
     """Get a string; Refused with ``missing`` if it is absent, null or empty."""
     value = body.get(key)
     if value is None or value == "":
         raise Refused(missing)
     if not isinstance(value, str):
-        raise Refused(BROKEN_BODY)
+        raise Refused(Errcode.BROKEN_BODY)
     return value
 
 
@@ -219,68 +255,15 @@ def get_count(body: Mapping[str, object], key: str, default: int | None = None) 
     value = body.get(key)
     value = default if value is None else value
     if value is None:
-        raise Refused(MISSING_PARAMETER)
+        raise Refused(Errcode.MISSING_PARAMETER)
     # In Python True is an int; on the wire it is not a number.
     if not isinstance(value, int) or isinstance(value, bool):
-        raise Refused(BROKEN_BODY)
+        raise Refused(Errcode.BROKEN_BODY)
     if value < 0:
-        raise Refused(BAD_ARGUMENT)
+        raise Refused(Errcode.BAD_ARGUMENT)
     return value
-
-
-# An allow-list: a field that is added later may contain a secret, and is hidden until listed here.
-_SHOWN = ("env", "limit", "offset", "count", "searchkey")
 
 
 def token_id(token: str) -> str:
     """Compute a token's fingerprint, 16 hexadecimal digits, to compare tokens unseen."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def _format_without_secrets(body: Mapping[str, object] | None) -> str:
-    if body is None:
-        return "None"
-    return repr({key: body[key] for key in _SHOWN if key in body})
-
-
-@attrs.frozen
-class RecordedRequest:
-    """One request and its reply.
-
-    Attributes:
-        number: Counted from 1, in order of arrival.
-        method: Such as ``POST``.
-        path: Without the query.
-        token_id: `token_id` of its access token; None without one.
-        account: The appid of the owner of the token that it carries or requests; None if unknown.
-        body: The decoded JSON object, or None if the body was not one.
-        raw: The body's bytes.
-        headers: Its headers.
-        peer_port: The client's port. Requests from one port used one connection.
-        started: The time of its complete arrival, by the emulator's clock.
-        finished: The time of its reply; None while it is in flight.
-        status: The HTTP status of the reply; None without a reply (a reset, a hang).
-        errcode: The errcode in the reply; None if a fault sent something else.
-        fault: The name of its fault, or None.
-    """
-
-    number: int
-    method: str
-    path: str
-    token_id: str | None
-    account: str | None
-    body: Mapping[str, object] | None = attrs.field(repr=_format_without_secrets)
-    raw: bytes = attrs.field(repr=False)
-    headers: Mapping[str, str] = attrs.field(repr=False)
-    peer_port: int
-    started: float
-    finished: float | None = None
-    status: int | None = None
-    errcode: int | None = None
-    fault: str | None = None
-
-    @property
-    def offset(self) -> int | None:
-        """The ``offset`` in the body, or None without one."""
-        offset = None if self.body is None else self.body.get("offset")
-        return offset if isinstance(offset, int) else None

@@ -1,29 +1,23 @@
-"""The emulator lists functions as WeChat does, records requests, starts and stops."""
+"""The emulator lists functions as WeChat does, starts and stops."""
 
 import asyncio
 import contextlib
 import json
-import logging
 import re
 import socket
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import aiohttp
 import pytest
 from constants import (
-    APPSECRET,
-    CLASSIC,
     ENV,
     LIST,
-    STABLE,
 )
-from emulator_client import REFRESH, TICKET, asking, send_raw
+from emulator_client import asking
 from leaks import eventually
 
-from tcb_async.emulator import Emulator, EmulatorClock, Fault, token_id
-from tcb_async.emulator.wire import ReceivedCall
+from tcb_async.emulator import Emulator, EmulatorClock, Fault
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 
@@ -190,116 +184,6 @@ class TestEnvironments:
         standing.advance(0)
         assert standing() == 1_551_252_899.0
         assert repr(standing) == "<EmulatorClock 2019-02-27 15:34:59>"
-
-
-class TestRecord:
-    async def test_request_is_recorded_with_its_answer(self, wechat):
-        await wechat.list(limit=5, offset=10)
-        (asked,) = wechat.emulator.requests
-        assert (asked.number, asked.method, asked.path) == (1, "POST", LIST)
-        assert asked.body == json.loads(asked.raw) == {"env": ENV, "limit": 5, "offset": 10}
-        assert asked.offset == 10
-        assert asked.token_id == token_id(wechat.emulator.token)
-        assert (asked.status, asked.errcode, asked.fault) == (200, 0, None)
-        assert asked.finished is not None
-        assert asked.started <= asked.finished
-        assert asked.headers["Content-Type"] == "application/octet-stream"
-        assert asked.peer_port > 0
-
-    async def test_request_in_flight_is_seen_before_it_is_answered(self, wechat):
-        wechat.emulator.script([Fault.hang()])
-        hanging = asyncio.create_task(wechat.list())
-        await eventually(lambda: wechat.emulator.in_flight > 0)
-        assert wechat.emulator.in_flight == 1
-        assert wechat.emulator.requests[0].finished is None
-        wechat.emulator.forget_requests()
-        assert len(wechat.emulator.requests) == 1
-        hanging.cancel()
-        await asyncio.wait({hanging})
-        await eventually(lambda: wechat.emulator.in_flight == 0)
-        assert wechat.emulator.requests[0].status is None
-        wechat.emulator.forget_requests()
-        assert wechat.emulator.requests == ()
-
-    async def test_latest_requests_are_stored_and_all_are_counted(self, monkeypatch):
-        # 10,000 requests would take 4 s.
-        monkeypatch.setattr("tcb_async.emulator.emulator._MAX_RECORDED_REQUESTS", 3)
-        async with asking(Emulator()) as asker:
-            asker.emulator.script([Fault.hang()])
-            hanging = asyncio.create_task(asker.list())
-            await eventually(lambda: asker.emulator.in_flight > 0)
-            for _ in range(5):
-                await asker.send("GET", CLASSIC)
-            hanging.cancel()
-            await asyncio.wait({hanging})
-            await eventually(lambda: asker.emulator.in_flight == 0)
-            assert [asked.number for asked in asker.emulator.requests] == [4, 5, 6]
-            assert asker.emulator.counts == {LIST: 1, CLASSIC: 5}
-            assert asker.emulator.counts[STABLE] == 0
-
-    def test_ten_thousand_requests_are_stored(self):
-        emulator = Emulator()
-        for number in range(10_002):
-            emulator._journal.begin(SimpleNamespace(number=number, path=LIST))
-        assert [each.number for each in emulator.requests] == list(range(2, 10_002))
-
-    async def test_no_secret_shows_in_record_repr_or_log(self, wechat, caplog):
-        caplog.set_level(logging.DEBUG)
-        token = wechat.emulator.token
-        await wechat.list()
-        await wechat.ask(STABLE, {"appid": "wx1", "secret": "hush-hush"}, access_token=token)
-        merchants = await wechat.merchant_token()
-        await wechat.call(CLASSIC)
-        raw = f"POST {LIST}?access_token={token} HTTP/1.1 nonsense\r\n\r\n".encode()
-        assert b" 400 " in await send_raw(wechat.emulator, raw)
-        shown = caplog.text + repr(wechat.emulator.requests) + repr(wechat.emulator)
-        assert f"POST {LIST} -> status 200, errcode 0" in shown
-        assert "Error handling request" in shown
-        assert token not in shown
-        shown += repr(vars(wechat.emulator))
-        for secret in (merchants, "hush-hush", APPSECRET, TICKET, REFRESH):
-            assert secret not in shown
-
-    async def test_a_request_is_one_line_of_the_log(self, wechat, caplog):
-        caplog.set_level(logging.INFO)
-        raw = b"POST /tcb%0A12:00%20ERROR%1b[31m HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-        await send_raw(wechat.emulator, raw)
-
-        (line,) = (each.getMessage() for each in caplog.records if "POST" in each.getMessage())
-        assert line.startswith("POST /tcb%0A12%3A00%20ERROR%1B%5B31m -> status 200")
-
-    async def test_each_json_reply_may_be_changed(self, wechat):
-        wechat.emulator.fail_next(-1)
-
-        @wechat.emulator.on_reply
-        def change(request, reply):
-            reply["number"] = request.number
-            if request.number == 3:
-                reply["errcode"] = 45009
-
-        replies = [await wechat.list() for _ in range(3)] + [await wechat.ask("/tcb/nothing", {})]
-        assert [(reply["errcode"], reply["number"]) for reply in replies] == [
-            *((-1, 1), (0, 2), (45009, 3), (40066, 4))
-        ]
-        assert len(replies[1]["functions"]) == 20
-        assert [asked.errcode for asked in wechat.emulator.requests] == [-1, 0, 45009, 40066]
-
-    async def test_error_in_a_callback_is_logged_with_its_traceback(self, wechat, caplog):
-        @wechat.emulator.on_request
-        def mistaken(_):
-            raise LookupError("a test's own mistake")
-
-        assert (await wechat.send("POST", LIST))[0] == 500
-        assert "a test's own mistake" in caplog.text
-        assert wechat.emulator.in_flight == 0
-
-    def test_call_shows_no_token_and_no_secret_in_its_repr(self):
-        body = {"secret": "hush-hush"}
-        call = ReceivedCall(
-            "POST", LIST, {"access_token": "hush-hush"}, json.dumps(body).encode(), body
-        )
-        assert call.token == "hush-hush"
-        assert "hush-hush" not in repr(call)
 
 
 class TestLife:

@@ -18,7 +18,7 @@ from constants import (
 from emulator_client import RIGHT
 
 from tcb_async._listings import FUNCTIONS
-from tcb_async.emulator.wire import ERRMSG
+from tcb_async.emulator.wire import ERRMSG, ReceivedCall
 from tcb_async.errcodes import CLOUD, ERRCODES, find_tcb_code, look_up
 
 RID = re.compile(r" rid: [0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}$")
@@ -138,3 +138,12 @@ async def test_body_that_cannot_be_inflated_is_a_broken_body(wechat):
         headers={"Content-Encoding": "gzip"},
     ) as reply:
         assert (await reply.json())["errcode"] == 47001
+
+
+def test_call_shows_no_secret_in_its_repr():
+    body = {"secret": "hush-hush"}
+    call = ReceivedCall(
+        "POST", LIST, {"access_token": "hush-hush"}, json.dumps(body).encode(), body
+    )
+    assert call.token == "hush-hush"
+    assert "hush-hush" not in repr(call)
