@@ -9,6 +9,7 @@ from importlib import import_module
 __version__ = "0.1.0.dev0"
 
 _NAMES = {
+    "_listings": "FunctionPage",
     "client": "ClientOptions FunctionPager TcbClient WalkOptions",
     "cursor": "Cursor",
     "emulator": "Emulator",
@@ -17,8 +18,7 @@ _NAMES = {
     "ResponseError SystemBusyError TcbError TokenError TransportError WaitTimeoutError",
     "inventory.accounts": "Account AccountListing platform_accounts",
     "inventory.inventory": "Inventory list_account",
-    "models": "Authorizer BatchEnvironment BatchFunction CloudFunction Environment FunctionPage "
-    "StatusReason",
+    "models": "Authorizer BatchEnvironment BatchFunction CloudFunction Environment StatusReason",
     "observer": "WalkStats",
     "retry": "RetryPolicy",
     "tokens": "StableToken",

@@ -16,6 +16,7 @@ from tcb_async import pagination as pagination
 from tcb_async import retry as retry
 from tcb_async import tokens as tokens
 from tcb_async import watch as watch
+from tcb_async._listings import FunctionPage as FunctionPage
 from tcb_async.client import ClientOptions as ClientOptions
 from tcb_async.client import FunctionPager as FunctionPager
 from tcb_async.client import TcbClient as TcbClient
@@ -48,7 +49,6 @@ from tcb_async.models import BatchEnvironment as BatchEnvironment
 from tcb_async.models import BatchFunction as BatchFunction
 from tcb_async.models import CloudFunction as CloudFunction
 from tcb_async.models import Environment as Environment
-from tcb_async.models import FunctionPage as FunctionPage
 from tcb_async.models import StatusReason as StatusReason
 from tcb_async.observer import WalkStats as WalkStats
 from tcb_async.retry import RetryPolicy as RetryPolicy

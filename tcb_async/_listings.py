@@ -26,7 +26,7 @@ from tcb_async.models import (
     BatchFunction,
     CloudFunction,
     Environment,
-    FunctionPage,
+    Value,
 )
 from tcb_async.pagination.page import Page
 from tcb_async.tokens.kinds import TokenKind
@@ -96,7 +96,7 @@ class _ReplyReader(Generic[Item]):
             (attrgetter(name), other.encode()) for other, name in listing.other_names.items()
         ]
         self.times = [name for name in hints if datetime in (hints[name], *get_args(hints[name]))]
-        self.holds_secrets = any(Secret in get_args(hint) for hint in hints.values())
+        self.has_secrets = any(Secret in get_args(hint) for hint in hints.values())
         # Rows are frozen, so a time is set through its slot, before the row leaves this class.
         self.slots = [
             (attrgetter(time), getattr(listing.item, time).__set__) for time in self.times
@@ -153,7 +153,7 @@ class _ReplyReader(Generic[Item]):
         return None
 
     def _make_error(self, body: bytes, reason: str, secrets: Collection[Secret]) -> ResponseError:
-        if self.holds_secrets and not body.lstrip().startswith(b"<"):  # HTML contains no secret
+        if self.has_secrets and not body.lstrip().startswith(b"<"):  # HTML contains no secret
             body = b"(not shown, since it may contain secrets)"
         return make_unreadable_error(body, reason, self.listing.path, secrets)
 
@@ -206,6 +206,21 @@ def _read_time(value: object, zone: tzinfo) -> object:
     except (ValueError, OverflowError, OSError):
         return None
     return value
+
+
+@attrs.frozen
+class FunctionPage(Value, Page[CloudFunction]):
+    """One page of functions: a `Page` that also has WeChat's names for its fields."""
+
+    @property
+    def functions(self) -> tuple[CloudFunction, ...]:
+        """The same functions, always as a tuple."""
+        return tuple(self.items)
+
+    @property
+    def total_count(self) -> int:
+        """The same total."""
+        return self.total
 
 
 FUNCTIONS = ListEndpoint(

@@ -16,10 +16,22 @@ from datetime import tzinfo
 from functools import partial
 from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
 
+from tcb_async._addresses import check_base_url, check_path, check_query
 from tcb_async._arguments import (
-    ACCESS_TOKEN,
-    APPID,
-    BASE_URL,
+    check_count,
+    check_env,
+    check_fields,
+    check_instance,
+    check_methods,
+    check_names,
+    check_seconds,
+    check_text,
+)
+from tcb_async._codec import encode_body
+from tcb_async._credentials import advise_on_variable, check_appid, check_secret
+from tcb_async._defaults import (
+    APPID_VARIABLE,
+    BASE_URL_VARIABLE,
     DEFAULT_BASE_URL,
     DEFAULT_CONCURRENCY,
     DEFAULT_MAX_REPLY_BYTES,
@@ -28,29 +40,16 @@ from tcb_async._arguments import (
     DEFAULT_WAIT_INTERVAL,
     DEFAULT_WAIT_TIMEOUT,
     DEFAULT_WATCH_INTERVAL,
-    SECRET,
-    advise_on_variable,
-    check_appid,
-    check_base_url,
-    check_count,
-    check_env,
-    check_fields,
-    check_instance,
-    check_methods,
-    check_names,
-    check_path,
-    check_query,
-    check_seconds,
-    check_secret,
-    check_text,
+    SECRET_VARIABLE,
+    TOKEN_VARIABLE,
 )
-from tcb_async._codec import encode_body
 from tcb_async._listings import (
     AUTHORIZERS,
     BATCH_ENVIRONMENTS,
     BATCH_FUNCTIONS,
     ENVIRONMENTS,
     FUNCTIONS,
+    FunctionPage,
     ListEndpoint,
 )
 from tcb_async._redact import PIECE, Hidden, Secret, find_secrets, forget_frames, wrap
@@ -73,7 +72,6 @@ from tcb_async.models import (
     BatchFunction,
     CloudFunction,
     Environment,
-    FunctionPage,
 )
 from tcb_async.observer import Observer, WalkStats
 from tcb_async.pagination.options import WalkOptions, check_page_size
@@ -102,17 +100,23 @@ Token: TypeAlias = str | Secret | Callable[[], Awaitable[str | Secret]] | TokenP
 
 
 def _read_token_from_environment() -> StaticToken | StableToken:
-    token = Secret(os.environ.get(ACCESS_TOKEN, ""))
+    token = Secret(os.environ.get(TOKEN_VARIABLE, ""))
     if token.reveal():
-        return StaticToken(check_secret(ACCESS_TOKEN, token), advice=advise_on_variable(token))
-    appid = Secret(os.environ.get(APPID, ""))
-    secret = Secret(os.environ.get(SECRET, ""))
-    missing = [name for name, value in ((APPID, appid), (SECRET, secret)) if not value.reveal()]
+        return StaticToken(check_secret(TOKEN_VARIABLE, token), advice=advise_on_variable(token))
+    appid = Secret(os.environ.get(APPID_VARIABLE, ""))
+    secret = Secret(os.environ.get(SECRET_VARIABLE, ""))
+    missing = [
+        name
+        for name, value in ((APPID_VARIABLE, appid), (SECRET_VARIABLE, secret))
+        if not value.reveal()
+    ]
     if len(missing) == 1:
-        raise ConfigurationError(f"{missing[0]} is not set: set it, or {ACCESS_TOKEN}")
+        raise ConfigurationError(f"{missing[0]} is not set: set it, or {TOKEN_VARIABLE}")
     if missing:
-        raise ConfigurationError(f"{ACCESS_TOKEN} is not set: set it, or set {APPID} and {SECRET}")
-    return StableToken(check_appid(APPID, appid), check_secret(SECRET, secret))
+        raise ConfigurationError(
+            f"{TOKEN_VARIABLE} is not set: set it, or set {APPID_VARIABLE} and {SECRET_VARIABLE}"
+        )
+    return StableToken(check_appid(APPID_VARIABLE, appid), check_secret(SECRET_VARIABLE, secret))
 
 
 _DEFAULT_RETRY = RetryPolicy()
@@ -256,9 +260,11 @@ class TcbClient:
         """
         token = _read_token_from_environment() if token is None else wrap(token)
         if "base_url" not in options:
-            base_url = os.environ.get(BASE_URL) or DEFAULT_BASE_URL
+            base_url = os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL
             allow_http = options.get("allow_http", False)
-            options["base_url"] = check_base_url(base_url, allow_http=allow_http, name=BASE_URL)
+            options["base_url"] = check_base_url(
+                base_url, allow_http=allow_http, name=BASE_URL_VARIABLE
+            )
         try:
             return cls(token, **options)
         finally:

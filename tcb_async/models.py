@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, cast, get_args, get_type_hints
 import attrs
 import msgspec
 
-from tcb_async._arguments import CHINA_STANDARD_TIME as CHINA_STANDARD_TIME  # noqa: PLC0414 - public
+from tcb_async._defaults import CHINA_STANDARD_TIME as CHINA_STANDARD_TIME  # noqa: PLC0414 - public
 from tcb_async._redact import Secret
-from tcb_async.pagination.page import Page
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
@@ -214,18 +213,3 @@ class Authorizer(Value):
         default=None, repr=False, converter=attrs.converters.optional(Secret)
     )
     auth_time: datetime | None = attrs.field(default=None, converter=_make_aware, repr=_show_time)
-
-
-@attrs.frozen
-class FunctionPage(Value, Page[CloudFunction]):
-    """One page of functions: a `Page` that also has WeChat's names for its fields."""
-
-    @property
-    def functions(self) -> tuple[CloudFunction, ...]:
-        """The same functions, always as a tuple."""
-        return tuple(self.items)
-
-    @property
-    def total_count(self) -> int:
-        """The same total."""
-        return self.total

@@ -10,13 +10,12 @@ import math
 
 import attrs
 
-from tcb_async._arguments import (
+from tcb_async._arguments import is_number, make_validator
+from tcb_async._defaults import (
     DEFAULT_ATTEMPTS,
     DEFAULT_BACKOFF,
     DEFAULT_BACKOFF_CAP,
     DEFAULT_DEADLINE,
-    is_number,
-    make_validator,
 )
 from tcb_async.errcodes import CLOUD, MINUTE_QUOTA
 from tcb_async.exceptions import (

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tcb_async import exceptions
 from tcb_async._codec import decode_reply, encode_object, raise_for_errcode
-from tcb_async._listings import FUNCTIONS
+from tcb_async._listings import FUNCTIONS, FunctionPage
 from tcb_async._redact import Secret
 from tcb_async.exceptions import (
     ApiError,
@@ -24,7 +24,6 @@ from tcb_async.exceptions import (
     TcbError,
     TokenError,
 )
-from tcb_async.models import FunctionPage
 from tcb_async.retry import is_retryable
 from tcb_async.tokens.refresh import read_token_reply
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from tcb_async.models import BatchFunction, CloudFunction, FunctionPage, StatusReason
+from tcb_async._listings import FunctionPage
+from tcb_async.models import BatchFunction, CloudFunction, StatusReason
 
 LOGIN = CloudFunction(
     "login", "Active", "Nodejs8.9", add_time="2019-02-27 15:34:59", mod_time="2019-06-21 15:23:54"

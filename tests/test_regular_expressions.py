@@ -16,7 +16,7 @@ import tcb_async
 SHORT, LONG = 2**10, 2**11  # characters; the longest text has four times as many
 SUSPICIOUS = 0.0005  # seconds of CPU
 # These see only what the caller, or a program's author, wrote.
-OF_CALLERS = {"_arguments._ENDPOINT"}
+OF_CALLERS = {"_addresses._ENDPOINT"}
 # The texts that expressions look for: words, blanks, quotes, escapes, brackets.
 PIECES = [
     "a", "A1", "0", "0" * 24, "-", "-1 ", ".", "/", "//", "/a", "/a/", ",", " , ", "=", "x@", "@@@",

@@ -17,7 +17,7 @@ import aiohttp
 import attrs
 from yarl import URL
 
-from tcb_async._arguments import DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT
+from tcb_async._defaults import DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT
 from tcb_async._redact import Hidden, Secret
 from tcb_async._transport.request import ApiRequest, Target
 from tcb_async._transport.session import HEADERS, QueryError, SessionKeeper, add_query

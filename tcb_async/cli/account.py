@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from cyclopts import App, CycloptsError
 
 import tcb_async
-from tcb_async._arguments import CHINA_STANDARD_TIME
+from tcb_async._defaults import CHINA_STANDARD_TIME
 from tcb_async.cli.account_sources import choose_accounts
 from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import raise_afterwards, run_command

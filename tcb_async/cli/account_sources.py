@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from cyclopts import CycloptsError
 
 import tcb_async
-from tcb_async._arguments import SECRET, check_appid, check_secret
+from tcb_async._credentials import check_appid, check_secret
+from tcb_async._defaults import SECRET_VARIABLE
 from tcb_async._redact import Secret
 from tcb_async.cli.credentials import (
     Service,
@@ -71,13 +72,15 @@ def _choose_source(
         raise CycloptsError(
             "no accounts are named: pass --component-appid, --accounts or --appid, or pass --demo"
         )
-    token = tcb_async.StableToken(appid, _read_appsecret(access, appid, SECRET), store=store)
+    token = tcb_async.StableToken(
+        appid, _read_appsecret(access, appid, SECRET_VARIABLE), store=store
+    )
     return f"app {appid}", token, [tcb_async.Account(appid, token)]
 
 
 def _make_component_token(access: Platform, appid: str, store: TokenStore | None) -> ComponentToken:
     check_appid("--component-appid or TCB_COMPONENT_APPID", Secret(appid))
-    appsecret = _read_appsecret(access, appid, _COMPONENT_SECRET, SECRET)
+    appsecret = _read_appsecret(access, appid, _COMPONENT_SECRET, SECRET_VARIABLE)
     _check_ticket(access.ticket_file)
 
     async def latest_ticket() -> Secret:

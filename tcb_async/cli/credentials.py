@@ -21,18 +21,20 @@ import attrs
 from cyclopts import CycloptsError
 
 import tcb_async
-from tcb_async._arguments import (
-    ACCESS_TOKEN,
-    APPID,
-    BASE_URL,
-    DEFAULT_CONCURRENCY,
-    DEFAULT_TIMEOUT,
-    SECRET,
+from tcb_async._addresses import check_base_url
+from tcb_async._credentials import (
     advise_on_variable,
     check_appid,
-    check_base_url,
     check_secret,
     is_like_an_appsecret,
+)
+from tcb_async._defaults import (
+    APPID_VARIABLE,
+    BASE_URL_VARIABLE,
+    DEFAULT_CONCURRENCY,
+    DEFAULT_TIMEOUT,
+    SECRET_VARIABLE,
+    TOKEN_VARIABLE,
 )
 from tcb_async._redact import Secret
 from tcb_async.cli import signals
@@ -47,12 +49,15 @@ if TYPE_CHECKING:
 _REDIS_URL = "TCB_REDIS_URL"
 _MAX_LENGTH = 4096  # characters: a wrong path may name a huge file
 _NO_TOKEN = (
-    f"no access token: set {ACCESS_TOKEN}, or {APPID} and {SECRET}, or pass --token-file FILE; "
+    f"no access token: set {TOKEN_VARIABLE}, or {APPID_VARIABLE} and {SECRET_VARIABLE}, "
+    "or pass --token-file FILE; "
     "`tcb-async list --demo` needs none"
 )
-_NO_APPID = f"{SECRET} is set, but {APPID} is not: set it, or pass --appid APPID"
-_APPSECRET_ADVICE = f"the token looks like an appsecret: set {APPID} and {SECRET} in its place"
-_NO_SECRET = f"{SECRET} is not set: set it to the appsecret of {{appid}}"
+_NO_APPID = f"{SECRET_VARIABLE} is set, but {APPID_VARIABLE} is not: set it, or pass --appid APPID"
+_APPSECRET_ADVICE = (
+    f"the token looks like an appsecret: set {APPID_VARIABLE} and {SECRET_VARIABLE} in its place"
+)
+_NO_SECRET = f"{SECRET_VARIABLE} is not set: set it to the appsecret of {{appid}}"
 
 
 @attrs.frozen
@@ -112,13 +117,13 @@ def check_url(access: Connection) -> str:
     return check_base_url(
         access.base_url,
         allow_http=access.allow_http,
-        name=BASE_URL if _is_from_variable(access) else "--base-url",
+        name=BASE_URL_VARIABLE if _is_from_variable(access) else "--base-url",
         permission="--allow-http",
     )
 
 
 def _is_from_variable(access: Connection) -> bool:
-    return access.base_url == os.environ.get(BASE_URL)
+    return access.base_url == os.environ.get(BASE_URL_VARIABLE)
 
 
 @asynccontextmanager
@@ -161,14 +166,16 @@ def _choose_token(access: Credentials, resources: AsyncExitStack) -> tuple[str, 
     """
     if (path := access.token_file) is not None:
         return f"the token in {path}", _make_typed_token(_read_token(path))
-    token = read_variable(ACCESS_TOKEN)
-    appsecret = read_variable(SECRET)
+    token = read_variable(TOKEN_VARIABLE)
+    appsecret = read_variable(SECRET_VARIABLE)
     if not access.appid and token is not None:
-        checked = check_secret(ACCESS_TOKEN, token)
-        return f"the token in {ACCESS_TOKEN}", make_static_token(checked, advise_on_variable(token))
+        checked = check_secret(TOKEN_VARIABLE, token)
+        return f"the token in {TOKEN_VARIABLE}", make_static_token(
+            checked, advise_on_variable(token)
+        )
     if appid := read_appid(access.appid):
         if appsecret is not None:
-            check_secret(SECRET, appsecret)
+            check_secret(SECRET_VARIABLE, appsecret)
         else:
             appsecret = prompt_for_secret(f"Appsecret of {appid}", _NO_SECRET.format(appid=appid))
         store = open_redis(access.redis, resources)
@@ -190,8 +197,8 @@ def make_static_token(token: str | Secret, advice: str = "") -> StaticToken:
 
 
 def read_appid(option: str | None) -> str | None:
-    appid = option or os.environ.get(APPID)
-    return appid and check_appid("--appid" if option else APPID, Secret(appid))
+    appid = option or os.environ.get(APPID_VARIABLE)
+    return appid and check_appid("--appid" if option else APPID_VARIABLE, Secret(appid))
 
 
 def read_variable(*variables: str) -> Secret | None:

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 import tcb_async
-from tcb_async._arguments import CHINA_STANDARD_TIME
+from tcb_async._defaults import CHINA_STANDARD_TIME
 from tcb_async.cli.credentials import choose_service, find_redis_url
 from tcb_async.cli.exits import DIFFERENT, DONE, FAILED, exit_afterwards, run_command
 from tcb_async.cli.formats import format_rows

@@ -15,7 +15,12 @@ import attrs
 from cyclopts import ArgumentCollection, Group, Parameter, Token, convert
 from cyclopts.validators import Number
 
-from tcb_async._arguments import BASE_URL, DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_TIMEOUT
+from tcb_async._defaults import (
+    BASE_URL_VARIABLE,
+    DEFAULT_BASE_URL,
+    DEFAULT_CONCURRENCY,
+    DEFAULT_TIMEOUT,
+)
 from tcb_async.cli.formats import Format
 from tcb_async.cli.usage import GENERAL
 
@@ -114,7 +119,7 @@ class Connection:
     demo: Annotated[bool, Parameter(group=GENERAL)] = False
     """Try it without an account, against an emulator in this process."""
     verbose: Verbose = False
-    base_url: Annotated[str, Parameter(metavar="URL", env_var=BASE_URL)] = DEFAULT_BASE_URL
+    base_url: Annotated[str, Parameter(metavar="URL", env_var=BASE_URL_VARIABLE)] = DEFAULT_BASE_URL
     """The address of WeChat's API."""
     allow_http: bool = False
     """Allow plain http to any host. Everyone on the network can then read the token."""

@@ -17,7 +17,7 @@ from typing import TextIO
 import attrs
 from rich.console import Console
 
-from tcb_async._arguments import CHINA_STANDARD_TIME
+from tcb_async._defaults import CHINA_STANDARD_TIME
 from tcb_async._redact import escape_unprintable, hide_misplaced
 from tcb_async.exceptions import ConfigurationError
 

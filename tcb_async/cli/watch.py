@@ -15,7 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.text import Text
 
 import tcb_async
-from tcb_async._arguments import (
+from tcb_async._defaults import (
     CHINA_STANDARD_TIME,
     DEFAULT_WAIT_INTERVAL,
     DEFAULT_WAIT_TIMEOUT,

@@ -6,7 +6,7 @@ change between them.
 
 from __future__ import annotations
 
-from tcb_async._listings import FUNCTIONS
+from tcb_async._listings import FUNCTIONS, FunctionPage
 from tcb_async.doctor.findings import QUIET, SEND, Check, Finding
 from tcb_async.doctor.probes import (
     MAX_WALK,
@@ -20,7 +20,6 @@ from tcb_async.doctor.probes import (
 from tcb_async.doctor.words import describe
 from tcb_async.errcodes import is_environments_fault
 from tcb_async.exceptions import DriftError, TcbError
-from tcb_async.models import FunctionPage
 from tcb_async.retry import is_retryable
 
 LIST: Check = Check("list", "the list can be read")

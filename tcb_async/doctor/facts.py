@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import attrs
 
-from tcb_async._listings import ENVIRONMENTS, FUNCTIONS, ListEndpoint
+from tcb_async._listings import ENVIRONMENTS, FUNCTIONS, FunctionPage, ListEndpoint
 from tcb_async.doctor.findings import Check, Finding
 from tcb_async.doctor.probes import Doctor, Look, Walk, names_of, settle
 from tcb_async.doctor.words import (
@@ -28,7 +28,7 @@ from tcb_async.doctor.words import (
 )
 from tcb_async.errcodes import MISSING_ARGUMENT, NO_SUCH_ENDPOINT
 from tcb_async.exceptions import TcbError
-from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction, FunctionPage
+from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction
 from tcb_async.tokens import StableToken
 
 Reply = Mapping[str, Any]

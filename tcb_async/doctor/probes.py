@@ -14,10 +14,11 @@ from typing import TypeVar
 import attrs
 
 from tcb_async._arguments import check_env
+from tcb_async._listings import FunctionPage
 from tcb_async._transport import Transport
 from tcb_async.client import TcbClient
 from tcb_async.exceptions import DailyQuotaError, TcbError, TokenError
-from tcb_async.models import CloudFunction, FunctionPage
+from tcb_async.models import CloudFunction
 from tcb_async.observer import Attempt, Observer, WalkStats, WorkObserver
 
 MAX_REQUESTS = 30  # in all: retries and fresh tokens too

@@ -12,7 +12,8 @@ from typing import Literal, NoReturn
 
 import attrs
 
-from tcb_async._arguments import check_appid, check_async, check_env, check_instance
+from tcb_async._arguments import check_async, check_env, check_instance
+from tcb_async._credentials import check_appid
 from tcb_async._redact import Secret, wrap
 from tcb_async.client import TcbClient
 from tcb_async.errcodes import DENIED, is_platforms_fault

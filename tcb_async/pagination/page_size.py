@@ -10,7 +10,7 @@ import sys
 
 import attrs
 
-from tcb_async._arguments import DEFAULT_FIRST_PAGE_SIZE, DEFAULT_PAGE_SIZE
+from tcb_async._defaults import DEFAULT_FIRST_PAGE_SIZE, DEFAULT_PAGE_SIZE
 
 # Few APIs name a maximum. So the first page requests `LARGEST` rows, and the reply decides:
 #

@@ -17,14 +17,8 @@ from typing import Generic, TypeAlias, TypeVar, Unpack, cast, get_args
 
 import attrs
 
-from tcb_async._arguments import (
-    DEFAULT_CONCURRENCY,
-    DEFAULT_MAX_REPAIRS,
-    check_callback,
-    check_count,
-    check_instance,
-    check_methods,
-)
+from tcb_async._arguments import check_callback, check_count, check_instance, check_methods
+from tcb_async._defaults import DEFAULT_CONCURRENCY, DEFAULT_MAX_REPAIRS
 from tcb_async._once import IteratedOnce
 from tcb_async.cursor import Cursor, read_start
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError

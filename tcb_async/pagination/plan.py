@@ -81,7 +81,7 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
-from tcb_async._arguments import DEFAULT_MAX_REPAIRS
+from tcb_async._defaults import DEFAULT_MAX_REPAIRS
 from tcb_async.cursor import Cursor, split_digests
 from tcb_async.exceptions import DriftError, ResponseError, TcbError
 from tcb_async.observer import WalkStats

@@ -16,13 +16,8 @@ from typing import ClassVar, Self, cast
 
 import attrs
 
-from tcb_async._arguments import (
-    check_appid,
-    check_async,
-    check_instance,
-    check_secret,
-    why_not_a_secret,
-)
+from tcb_async._arguments import check_async, check_instance
+from tcb_async._credentials import check_appid, check_secret, why_not_a_secret
 from tcb_async._redact import Hidden, Secret, describe
 from tcb_async.errcodes import BAD_REFRESH_TOKEN, STALE_TOKEN
 from tcb_async.exceptions import ConfigurationError, RateLimitError, TcbError, TokenError

@@ -52,7 +52,8 @@ from urllib.parse import quote, urlsplit
 
 import attrs
 
-from tcb_async._arguments import is_like_an_appsecret, is_number, why_not_a_secret
+from tcb_async._arguments import is_number
+from tcb_async._credentials import is_like_an_appsecret, why_not_a_secret
 from tcb_async._redact import Hidden, Secret, describe, forget_frames
 from tcb_async.errcodes import STALE_TOKEN
 from tcb_async.exceptions import ResponseError, TcbError, TokenError

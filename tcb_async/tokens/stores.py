@@ -22,7 +22,8 @@ from typing import Final, Protocol
 import attrs
 import msgspec
 
-from tcb_async._arguments import check_seconds, why_not_a_secret
+from tcb_async._arguments import check_seconds
+from tcb_async._credentials import why_not_a_secret
 from tcb_async._redact import Hidden, Secret, decode_secret
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.tokens.protocols import StoredToken

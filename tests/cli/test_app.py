@@ -187,8 +187,8 @@ async def test_the_help_has_the_first_line_of_each_page():
 async def test_the_help_shows_the_clients_defaults():
     code = """
 import sys
-import tcb_async._arguments
-tcb_async._arguments.DEFAULT_CONCURRENCY = 4
+import tcb_async._defaults
+tcb_async._defaults.DEFAULT_CONCURRENCY = 4
 from tcb_async import TcbClient
 assert TcbClient.__init__.__kwdefaults__["concurrency"] == 4
 from tcb_async.__main__ import main

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urldefrag
 import pytest
 from markdown_it import MarkdownIt
 
-from tcb_async import _arguments
+from tcb_async import _defaults
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -161,12 +161,12 @@ def test_every_public_name_is_in_the_reference(module):
 
 
 DEFAULTS = {
-    "attempts": _arguments.DEFAULT_ATTEMPTS,
-    "base": _arguments.DEFAULT_BACKOFF,
-    "cap": _arguments.DEFAULT_BACKOFF_CAP,
-    "deadline": _arguments.DEFAULT_DEADLINE,
-    "timeout": _arguments.DEFAULT_TIMEOUT,
-    "concurrency": _arguments.DEFAULT_CONCURRENCY,
+    "attempts": _defaults.DEFAULT_ATTEMPTS,
+    "base": _defaults.DEFAULT_BACKOFF,
+    "cap": _defaults.DEFAULT_BACKOFF_CAP,
+    "deadline": _defaults.DEFAULT_DEADLINE,
+    "timeout": _defaults.DEFAULT_TIMEOUT,
+    "concurrency": _defaults.DEFAULT_CONCURRENCY,
 }
 
 
@@ -207,5 +207,5 @@ def test_pages_require_the_ip_whitelist_only_after_40164():
 
 
 def test_security_states_the_default_maximum_of_a_reply():
-    mib = _arguments.DEFAULT_MAX_REPLY_BYTES / 2**20
+    mib = _defaults.DEFAULT_MAX_REPLY_BYTES / 2**20
     assert f"({mib:g} MiB," in (ROOT / "SECURITY.md").read_text(encoding="utf-8")
