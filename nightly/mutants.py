@@ -32,7 +32,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests" / "support"))
-from slow_tests import SLOW_FOLDERS  # noqa: E402 - after its folder
+from slow_tests import SLOW_PAGES  # noqa: E402 - after its folder
 
 NOT_COPIED = shutil.ignore_patterns(".*", "_build", "dist", "__pycache__")
 OPPOSITES = {
@@ -214,7 +214,7 @@ class Run:
 
 
 RUNS = (
-    Run("default", (), ("-m", "not slow"), SLOW_FOLDERS, "day", 60),
+    Run("default", (), ("-m", "not slow"), SLOW_PAGES, "day", 60),
     Run("with slow", ("--everything",), ("-m", "slow"), (), "full", 180),
 )
 

@@ -16,6 +16,7 @@ from tcb_async import (
     ConfigurationError,
     FunctionPage,
     ParameterError,
+    PermissionDeniedError,
     ResponseError,
     RetryPolicy,
     SystemBusyError,
@@ -142,6 +143,26 @@ async def test_error_is_raised_at_its_page_with_a_cursor(emulator):
     assert (error.env, error.offset) == (ENV, 38)
     assert before == 39
     assert seen == names(emulator)
+
+
+async def test_each_walk_and_call_counts_its_own_retries(emulator):
+    emulator.deploy(ENV, count=57)
+    async with TcbClient(
+        emulator.token, base_url=emulator.url, retry=RetryPolicy(attempts=2, base=0)
+    ) as client:
+        emulator.fail_next(-1, times=3)
+        with pytest.raises(SystemBusyError) as caught:
+            await client.count_functions(ENV)
+        walks = [client.functions(ENV) for _ in range(2)]
+        for walk in walks:
+            await walk.collect()
+        emulator.fail_next(48001)
+        with pytest.raises(PermissionDeniedError) as refused:
+            await client.count_functions(ENV)
+
+    assert [walk.stats.retries for walk in walks] == [1, 0]
+    assert [bool(walk.stats.last_error) for walk in walks] == [True, False]
+    assert (caught.value.attempts, refused.value.attempts) == (2, 1)
 
 
 async def test_unknown_env_is_one_clear_sentence(client):

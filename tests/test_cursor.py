@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from model import IDENTITY, ChangingList, Outcome, Row, carry_out
 
 from tcb_async import ConfigurationError
-from tcb_async.cursor import DIGEST, Cursor, digest
+from tcb_async.cursor import DIGEST, Cursor, digest, read_start
 from tcb_async.pagination.identity import Identity
 from tcb_async.pagination.page import Page
 from tcb_async.pagination.page_size import PageSize
@@ -110,6 +110,15 @@ def test_a_string_of_another_version_says_which_version_it_is():
 def test_wrong_values_are_refused_by_name(fields, message):
     with pytest.raises(ConfigurationError, match=message):
         Cursor(**{"scope": "env", **fields})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("scope", "other"), [("env-1", ""), ("", "env-1"), ("env-1", "env-12")])
+def test_a_cursor_of_a_different_list_is_refused(scope, other):
+    cursor = Cursor(other, 39, 57)
+
+    for resume in (cursor, str(cursor)):
+        with pytest.raises(ConfigurationError, match=f"a cursor of '{other}', not of '{scope}'"):
+            read_start(scope, resume)
 
 
 def test_a_digest_is_the_same_in_every_process():

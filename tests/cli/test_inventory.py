@@ -457,7 +457,7 @@ class TestBadInput:
         result = await run("inventory", "-o", "i.sqlite", env={"TCB_BASE_URL": emulator.url})
         assert (result.code, "pass --component-appid" in result.err) == (2, True)
 
-    @pytest.mark.parametrize(("sharing", "said"), [(2, "1 and 3"), (3, "1, 2 and 3")])
+    @pytest.mark.parametrize(("sharing", "said"), [(2, "2 and 4"), (3, "2, 3 and 4")])
     async def test_accounts_with_one_token_fail_without_a_request(self, shop, sharing, said):
         """The token of one account would list the functions of another as its own."""
         shop.platform.appids[4:] = []
@@ -466,7 +466,7 @@ class TestBadInput:
         lines = [json.loads(line) for line in right.splitlines()]
         for line in lines[3 - sharing + 1 : 3]:
             line["access_token"] = lines[0]["access_token"]
-        path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+        path.write_text("\n".join(["", *map(json.dumps, lines)]), encoding="utf-8")
         words = ("--accounts", str(path), "-o", str(shop.store))
         result = await shop.run(*words)
         named = [line.split()[0] for line in result.err.splitlines()]

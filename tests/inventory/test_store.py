@@ -365,6 +365,16 @@ class TestDefinitions:
             assert whole(store) == {"wxshop": {"put": "Go1"}}
             assert changed(store) == [("wxshop", "get", "removed", "Go1", None)]
 
+    def test_functions_keep_their_first_run_through_changes(self, tmp_path):
+        night(tmp_path, DAYS[0], listing(get="Go1"))
+        of_one = [
+            listing(envs=envs, get="Go1", put="Go1") for envs in (["test-1"], ["b", "test-1"])
+        ]
+        night(tmp_path, DAYS[1], listing(get="Go1"), *of_one)
+        with opened(tmp_path, DAYS[1]) as store:
+            query = "SELECT name, first_seen_run FROM current ORDER BY name"
+            assert select(store, query) == [("get", DAYS[0]), ("put", DAYS[1])]
+
     async def test_the_order_of_environments_does_not_matter(self, tmp_path):
         night(tmp_path, DAYS[-1], listing(envs=["test-1", "prod-1"]))
         assert await self.unfinished(tmp_path, account(envs=["prod-1", "test-1"])) == []

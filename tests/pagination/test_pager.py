@@ -591,6 +591,17 @@ class TestUse:
             (39, 18, 57, 20),
         ]
 
+    async def test_a_walk_left_at_a_page_resumes_after_it(self):
+        server = Server.of(57)
+        async with server.pager() as first:
+            async for page in first.by_page():
+                names = [row.name for row in page.items]
+                break
+        async with server.pager(resume=first.cursor) as rest:
+            names += [row.name async for row in rest]
+
+        assert names == server.names
+
     @pytest.mark.parametrize("end", [Pager.collect, Pager.aclose])
     async def test_a_pager_walks_once_and_not_when_it_was_closed(self, end):
         pager = Server.of(57).pager()
