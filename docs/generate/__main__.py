@@ -9,6 +9,7 @@ kind and words                  content
 ``commands``                    the commands of ``tcb-async``; with ``chinese``, in Chinese
 ``errcodes``, ``token-errcodes``  the tables of errcodes; with ``chinese``, in Chinese
 ``tcb-codes``                   the table of TcbCodes; with ``chinese``, in Chinese
+``retried``                     the errcodes that are retried; with ``chinese``, in Chinese
 ``core PROGRAM NAME …``         functions and classes of an example program
 ``requirements``                the lowest versions of the dependencies
 ``schema``                      the tables and views of an inventory
@@ -45,7 +46,13 @@ from reference import ROOT, reference
 from tcb_async import exceptions
 from tcb_async.cli.app import run
 from tcb_async.cli.explain import handling
-from tcb_async.errcodes import ERRCODES, TCB_CODES, TOKEN_ENDPOINT_ERRCODES, Errcode
+from tcb_async.errcodes import (
+    ERRCODES,
+    MINUTE_QUOTA,
+    TCB_CODES,
+    TOKEN_ENDPOINT_ERRCODES,
+    Errcode,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -62,6 +69,17 @@ _HANDLED = {
     "replays": " after one fresh token and one replay",
     "raises": "",
 }
+_REACTIONS = {
+    "SystemBusyError": ("the service is busy", "retries"),
+    "RateLimitError": ("too many calls just now", "retries"),
+    "minute": ("too many calls this minute", "retries after 15 to 20 s"),
+    "replays": (
+        "the token is stale",
+        "gets a fresh token from the provider, and sends the request once more",
+    ),
+    "raises": ("every other errcode", "raises immediately"),
+}
+"""What a code means, and the reaction of the client, by the kinds of `_reaction_to`."""
 _BLOCK = re.compile(r"(<!-- generated: ([\w ./+-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 
 
@@ -78,6 +96,7 @@ def _written(kind: str, *words: str) -> str:
         "exceptions": _exceptions,
         "errcodes": partial(_codes, ERRCODES.values(), "EVERYWHERE"),
         "requirements": _requirements,
+        "retried": _retried,
         "schema": _schema,
         "tcb-codes": partial(_codes, TCB_CODES, "TCB_CODES"),
         "token-errcodes": partial(_codes, TOKEN_ENDPOINT_ERRCODES.values(), "AT_TOKEN_ENDPOINTS"),
@@ -124,6 +143,27 @@ def _translated(table: str, key: int | str) -> tuple[str, ...]:
         raise SystemExit(
             f"{key} has no Chinese words: add them to {table} in docs/generate/chinese.py"
         ) from None
+
+
+def _retried(language: str = "") -> str:
+    """Tabulate the errcodes that are not raised immediately, as ``explain`` has them."""
+    is_chinese = language == "chinese"
+    reactions = chinese.REACTIONS if is_chinese else _REACTIONS
+    codes: dict[str, list[str]] = {kind: [] for kind in reactions}
+    for row in sorted(ERRCODES.values(), key=lambda row: abs(row.code)):
+        if (kind := _reaction_to(row)) != "raises":
+            codes[kind].append(str(row.code))
+    heads = chinese.REACTION_HEADS if is_chinese else ("errcode", "meaning", "reaction")
+    rows = [(", ".join(codes[kind]), *words) for kind, words in reactions.items()]
+    return _table(heads, *rows)
+
+
+def _reaction_to(row: Errcode) -> str:
+    """Return the kind of an errcode: a key of `_REACTIONS`."""
+    if row.code == MINUTE_QUOTA:
+        return "minute"
+    handled = handling(row)
+    return row.error.__name__ if handled == "retries" else handled
 
 
 def _commands(language: str = "") -> str:

@@ -9,6 +9,8 @@ __all__ = [
     "EVERYWHERE",
     "HANDLED",
     "HEADS",
+    "REACTIONS",
+    "REACTION_HEADS",
     "SCOPES",
     "TCB_CODES",
 ]
@@ -42,6 +44,18 @@ HANDLED = {
     "raises": "",
 }
 SCOPES = {"merchant": "商家", "platform": "调用方", "request": "请求本身", "service": "微信服务"}
+
+REACTION_HEADS = ("错误码", "含义", "客户端的处理")
+REACTIONS = {
+    "SystemBusyError": ("系统繁忙", "重试"),
+    "RateLimitError": ("此刻调用过多", "重试"),
+    "minute": ("这一分钟内调用过多", "15 到 20 秒后重试"),
+    "replays": (
+        "access_token 无效或已过期",
+        "从 provider 取得新的 access_token，重发一次",
+    ),
+    "raises": ("其他错误码", "立即抛出异常"),
+}
 
 _BUSY = "稍后再试；如果一直这样，带上 rid 联系微信客服"
 _SLOW_DOWN = "减小 concurrency，或者把调用分散开"

@@ -12,7 +12,8 @@ from urllib.parse import unquote, urldefrag
 import pytest
 from markdown_it import MarkdownIt
 
-from tcb_async import _defaults
+from tcb_async import _defaults, errcodes
+from tcb_async.retry import is_retryable
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -131,6 +132,16 @@ def test_package_metadata_has_the_readme_without_dead_links():
 def test_generated_parts_are_up_to_date(page):
     text = page.read_text(encoding="utf-8")
     assert GENERATE["rewritten"](text) == text, "run: python docs/generate"
+
+
+@pytest.mark.parametrize("page", ["how-to/retries.md", "zh/retries.md"])
+def test_retries_pages_name_each_retried_errcode(page):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    (table,) = re.findall(r"<!-- generated: retried.*?/generated -->", text, re.DOTALL)
+    retried = {code for code, row in errcodes.ERRCODES.items() if is_retryable(row.error(""))}
+
+    named = {int(code) for code in re.findall(r"-?\d{4,}|-1\b", table)}
+    assert named == retried | errcodes.STALE_TOKEN
 
 
 @pytest.mark.parametrize(
