@@ -11,6 +11,7 @@ __version__ = "0.1.0.dev0"
 _NAMES = {
     "_listings": "FunctionPage",
     "client": "ClientOptions FunctionPager TcbClient WalkOptions",
+    "compare": "FunctionChange changes",
     "cursor": "Cursor",
     "emulator": "Emulator",
     "exceptions": "ApiError ClientClosedError ConfigurationError DailyQuotaError DriftError "
@@ -22,7 +23,6 @@ _NAMES = {
     "observer": "WalkStats",
     "retry": "RetryPolicy",
     "tokens": "StableToken",
-    "watch": "FunctionChange changes",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 _SUBJECTS = frozenset({

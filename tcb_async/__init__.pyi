@@ -21,6 +21,8 @@ from tcb_async.client import ClientOptions as ClientOptions
 from tcb_async.client import FunctionPager as FunctionPager
 from tcb_async.client import TcbClient as TcbClient
 from tcb_async.client import WalkOptions as WalkOptions
+from tcb_async.compare import FunctionChange as FunctionChange
+from tcb_async.compare import changes as changes
 from tcb_async.cursor import Cursor as Cursor
 from tcb_async.emulator import Emulator as Emulator
 from tcb_async.exceptions import ApiError as ApiError
@@ -53,7 +55,5 @@ from tcb_async.models import StatusReason as StatusReason
 from tcb_async.observer import WalkStats as WalkStats
 from tcb_async.retry import RetryPolicy as RetryPolicy
 from tcb_async.tokens import StableToken as StableToken
-from tcb_async.watch import FunctionChange as FunctionChange
-from tcb_async.watch import changes as changes
 
 __version__: str

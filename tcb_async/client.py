@@ -63,6 +63,7 @@ from tcb_async._transport import (
     TransportApi,
     call_endpoint,
 )
+from tcb_async.compare import FunctionChange, index_by_name
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, ResponseError
 from tcb_async.limits import Window
 from tcb_async.models import (
@@ -84,12 +85,7 @@ from tcb_async.tokens import ComponentToken, StableToken, TokenProvider
 from tcb_async.tokens.kinds import check_kind, choose_token_key
 from tcb_async.tokens.providers import StaticToken, as_provider
 from tcb_async.tokens.refresh import call_with_token
-from tcb_async.watch import (
-    FunctionChange,
-    index_by_name,
-    wait_until_active,
-    watch,
-)
+from tcb_async.watch import wait_until_active, watch
 
 __all__ = ["ClientOptions", "FunctionPager", "TcbClient", "WalkOptions"]
 

@@ -1,6 +1,7 @@
-"""Expected functions against the functions found, as ``tcb-async diff`` compares them.
+"""Two complete lists of functions: what changed, and what differs from what is expected.
 
-Rule: a function has the fields that its source knows, and no others. Only a complete list is a
+Rule: `changes` compares all fields of two listings. `compare` compares the fields that both sides
+know: a function has the fields that its source knows, and no others. Only a complete list is a
 list: a document that may be anything else is an error, never a shorter list.
 """
 
@@ -19,13 +20,15 @@ from typing import Any, Literal, cast, get_args
 import attrs
 import msgspec
 
-from tcb_async._arguments import check_file
+from tcb_async._arguments import check_file, check_items
 from tcb_async._fields import ComparedField
 from tcb_async.exceptions import ConfigurationError
-from tcb_async.models import CloudFunction
-from tcb_async.watch import changes, index_by_name
+from tcb_async.models import CloudFunction, Value
 
-__all__ = ["Difference", "Field", "Functions", "KnownFields", "compare", "read_functions"]
+__all__ = [
+    "Difference", "Field", "FunctionChange", "Functions", "KnownFields", "changes", "compare",
+    "read_functions",
+]  # fmt: skip
 
 Field = ComparedField
 """A field that can be compared."""
@@ -44,6 +47,66 @@ _KINDS: Mapping[str, Literal["missing", "extra", "changed"]] = {
     "added": "extra",
     "updated": "changed",
 }
+
+
+@attrs.frozen
+class FunctionChange(Value):
+    """The change of one function between two listings.
+
+    Attributes:
+        kind: ``"added"``, ``"removed"`` or ``"updated"``.
+        before: The function as it was; None if it was added.
+        after: The function as it is; None if it was removed.
+    """
+
+    kind: Literal["added", "removed", "updated"]
+    before: CloudFunction | None
+    after: CloudFunction | None
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        function = self.after or self.before
+        return function.name if function is not None else ""
+
+
+def changes(
+    before: Iterable[CloudFunction], after: Iterable[CloudFunction]
+) -> list[FunctionChange]:
+    """Compare two complete listings, such as of two environments, or of today and yesterday.
+
+    Returns:
+        The functions removed, in the order of ``before``, then those added and updated, in the
+        order of ``after``; at most one change per function. A different order is not a change.
+
+    Raises:
+        ConfigurationError: A function appears twice in one listing.
+    """
+    before_by_name = index_by_name("before", before)
+    after_by_name = index_by_name("after", after)
+    result = [
+        FunctionChange("removed", old, None)
+        for name, old in before_by_name.items()
+        if name not in after_by_name
+    ]
+    for name, new in after_by_name.items():
+        old = before_by_name.get(name)
+        if old != new:
+            result.append(FunctionChange("updated" if old else "added", old, new))
+    return result
+
+
+def index_by_name(argument: str, functions: Iterable[CloudFunction]) -> dict[str, CloudFunction]:
+    """Return the functions of a complete listing by name; the error names the argument."""
+    index: dict[str, CloudFunction] = {}
+    for function in check_items(argument, functions, CloudFunction):
+        if function.name in index:
+            raise ConfigurationError(
+                f"{argument} has the function {function.name!r} twice: compare each environment "
+                "separately"
+            )
+        index[function.name] = function
+    return index
 
 
 @attrs.frozen

@@ -1,7 +1,7 @@
-"""Changes between two complete listings, and waiting for a change.
+"""Watching an environment, and waiting for a deployment.
 
-Rule: `changes` is pure; `watch` and `wait_until_active` know no client, only a function that lists.
-Both judge the rows of one complete listing, as they were at one moment.
+Rule: `watch` and `wait_until_active` know no client, only a function that lists. Both judge the
+rows of one complete listing, as they were at one moment.
 """
 
 from __future__ import annotations
@@ -10,90 +10,24 @@ import asyncio
 import difflib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
-from typing import Literal
 
-import attrs
-
-from tcb_async._arguments import check_items
 from tcb_async._redact import escape_unprintable
+from tcb_async.compare import FunctionChange, changes
 from tcb_async.exceptions import (
-    ConfigurationError,
     DriftError,
     FunctionFailedError,
     TcbError,
     WaitTimeoutError,
     name_error,
 )
-from tcb_async.models import CloudFunction, Value
+from tcb_async.models import CloudFunction
 from tcb_async.retry import is_retryable
-
-__all__ = ["FunctionChange", "changes"]
 
 _log = logging.getLogger("tcb_async")
 _MAX_NAMED = 5  # functions in a message
 
 ListFunctions = Callable[[], Awaitable[Iterable[CloudFunction]]]
 """Lists the functions of an environment completely."""
-
-
-@attrs.frozen
-class FunctionChange(Value):
-    """The change of one function between two listings.
-
-    Attributes:
-        kind: ``"added"``, ``"removed"`` or ``"updated"``.
-        before: The function as it was; None if it was added.
-        after: The function as it is; None if it was removed.
-    """
-
-    kind: Literal["added", "removed", "updated"]
-    before: CloudFunction | None
-    after: CloudFunction | None
-
-    @property
-    def name(self) -> str:
-        """The function's name."""
-        function = self.after or self.before
-        return function.name if function is not None else ""
-
-
-def changes(
-    before: Iterable[CloudFunction], after: Iterable[CloudFunction]
-) -> list[FunctionChange]:
-    """Compare two complete listings, such as of two environments, or of today and yesterday.
-
-    Returns:
-        The functions removed, in the order of ``before``, then those added and updated, in the
-        order of ``after``; at most one change per function. A different order is not a change.
-
-    Raises:
-        ConfigurationError: A function appears twice in one listing.
-    """
-    before_by_name = index_by_name("before", before)
-    after_by_name = index_by_name("after", after)
-    result = [
-        FunctionChange("removed", old, None)
-        for name, old in before_by_name.items()
-        if name not in after_by_name
-    ]
-    for name, new in after_by_name.items():
-        old = before_by_name.get(name)
-        if old != new:
-            result.append(FunctionChange("updated" if old else "added", old, new))
-    return result
-
-
-def index_by_name(argument: str, functions: Iterable[CloudFunction]) -> dict[str, CloudFunction]:
-    """Return the functions of a complete listing by name; the error names the argument."""
-    index: dict[str, CloudFunction] = {}
-    for function in check_items(argument, functions, CloudFunction):
-        if function.name in index:
-            raise ConfigurationError(
-                f"{argument} has the function {function.name!r} twice: compare each environment "
-                "separately"
-            )
-        index[function.name] = function
-    return index
 
 
 async def list_first(list_functions: ListFunctions, *, interval: float) -> Iterable[CloudFunction]:

@@ -1,15 +1,59 @@
-"""Expected functions against the functions found, in Python."""
+"""Two complete lists of functions: what changed, and what is not as expected."""
 
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tcb_async import CloudFunction, ConfigurationError
-from tcb_async.compare import compare, read_functions
+from tcb_async.compare import FunctionChange, changes, compare, read_functions
 
 LOGIN = CloudFunction("login", "Active", "Nodejs16.13", mod_time="2026-11-25 09:30:00")
 PAY = CloudFunction("payNotify", "UpdateFailed", "Go1")
 SYNC = CloudFunction("syncErp", "Active")
+UPDATING = CloudFunction("login", "Updating", "Nodejs16.13")
+
+
+listings = st.lists(
+    st.builds(CloudFunction, st.sampled_from("abcdefgh"), st.sampled_from(["Active", "Updating"])),
+    unique_by=lambda function: function.name,
+)
+
+
+class TestChanges:
+    """``changes`` compares two listings."""
+
+    @given(before=listings, after=listings)
+    def test_they_turn_one_listing_into_the_other(self, before, after):
+        functions = {function.name: function for function in before}
+        found = changes(before, after)
+        assert len({change.name for change in found}) == len(found)
+        for change in found:
+            if change.before is not None:
+                assert functions.pop(change.name) == change.before
+            if change.after is not None:
+                assert change.name not in functions
+                functions[change.name] = change.after
+
+        assert functions == {function.name: function for function in after}
+
+    @given(listing=listings, data=st.data())
+    def test_a_different_order_is_not_a_change(self, listing, data):
+        assert changes(listing, data.draw(st.permutations(listing))) == []
+
+    def test_each_change_has_the_old_and_the_new_function(self):
+        assert changes([LOGIN, PAY], [UPDATING]) == [
+            FunctionChange("removed", PAY, None),
+            FunctionChange("updated", LOGIN, UPDATING),
+        ]
+        assert changes([], [PAY]) == [FunctionChange("added", None, PAY)]
+
+    @pytest.mark.parametrize("argument", ["before", "after"])
+    def test_a_name_that_appears_twice_is_refused(self, argument):
+        listings = {"before": [], "after": [], argument: [LOGIN, PAY, UPDATING]}
+        with pytest.raises(ConfigurationError, match=f"^{argument} has the function 'login' twice"):
+            changes(**listings)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Changes between two walks, and waiting for them."""
+"""Watching an environment, and waiting for a deployment."""
 
 import asyncio
 import itertools
@@ -8,8 +8,6 @@ from contextlib import aclosing
 
 import pytest
 from constants import APPID, APPSECRET, STABLE
-from hypothesis import given
-from hypothesis import strategies as st
 from leaks import eventually, no_leaks
 
 from tcb_async import (
@@ -24,7 +22,6 @@ from tcb_async import (
     TokenError,
     TransportError,
     WaitTimeoutError,
-    changes,
 )
 from tcb_async._arguments import check_names
 from tcb_async._transport.timing import Timing
@@ -37,11 +34,6 @@ LOGIN = CloudFunction("login", "Active", "Nodejs16.13")
 UPDATING = CloudFunction("login", "Updating", "Nodejs16.13")
 PAY = CloudFunction("pay", "Active", "Go1")
 PAY_UPDATING = CloudFunction("pay", "Updating", "Go1")
-
-listings = st.lists(
-    st.builds(CloudFunction, st.sampled_from("abcdefgh"), st.sampled_from(["Active", "Updating"])),
-    unique_by=lambda function: function.name,
-)
 
 
 class Listings:
@@ -57,41 +49,6 @@ class Listings:
         if isinstance(result, Exception):
             raise result
         return result
-
-
-class TestChanges:
-    """``changes`` compares two listings."""
-
-    @given(before=listings, after=listings)
-    def test_they_turn_one_listing_into_the_other(self, before, after):
-        functions = {function.name: function for function in before}
-        found = changes(before, after)
-        assert len({change.name for change in found}) == len(found)
-        for change in found:
-            if change.before is not None:
-                assert functions.pop(change.name) == change.before
-            if change.after is not None:
-                assert change.name not in functions
-                functions[change.name] = change.after
-
-        assert functions == {function.name: function for function in after}
-
-    @given(listing=listings, data=st.data())
-    def test_a_different_order_is_not_a_change(self, listing, data):
-        assert changes(listing, data.draw(st.permutations(listing))) == []
-
-    def test_each_change_has_the_old_and_the_new_function(self):
-        assert changes([LOGIN, PAY], [UPDATING]) == [
-            FunctionChange("removed", PAY, None),
-            FunctionChange("updated", LOGIN, UPDATING),
-        ]
-        assert changes([], [PAY]) == [FunctionChange("added", None, PAY)]
-
-    @pytest.mark.parametrize("argument", ["before", "after"])
-    def test_a_name_that_appears_twice_is_refused(self, argument):
-        listings = {"before": [], "after": [], argument: [LOGIN, PAY, UPDATING]}
-        with pytest.raises(ConfigurationError, match=f"^{argument} has the function 'login' twice"):
-            changes(**listings)
 
 
 @pytest.mark.looptime

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from tcb_async.client import TcbClient
+    from tcb_async.compare import FunctionChange
     from tcb_async.models import CloudFunction
-    from tcb_async.watch import FunctionChange
 
 
 _DEMO_INTERVAL = 0.5

@@ -20,10 +20,10 @@ from typing import Any, TypeAlias
 import attrs
 import msgspec
 
+from tcb_async.compare import FunctionChange, changes
 from tcb_async.inventory.database import Database, make_damage_error
 from tcb_async.inventory.records import FUNCTION_FIELDS, ComparedAccount, StoredChange
 from tcb_async.models import CloudFunction
-from tcb_async.watch import FunctionChange, changes
 
 _NIGHTS = "SELECT run FROM runs WHERE finished_at IS NOT NULL ORDER BY run DESC LIMIT 2"
 _ACCOUNTS = """

@@ -10,9 +10,9 @@ from typing import Literal
 
 import attrs
 
+from tcb_async.compare import FunctionChange
 from tcb_async.inventory.inventory import AccountCounts
 from tcb_async.models import CloudFunction
-from tcb_async.watch import FunctionChange
 
 FUNCTION_FIELDS: tuple[str, ...] = tuple(field.name for field in attrs.fields(CloudFunction))
 """The fields of a function, which are columns of the table ``functions``."""

@@ -25,8 +25,8 @@ SYNTAX_OF_THE_SITE = re.compile(
     re.MULTILINE,
 )
 MODULES = (
-    *("", ".emulator", ".fastapi", ".inventory", ".observer", ".otel", ".pagination", ".tokens"),
-    ".watch",
+    *("", ".compare", ".emulator", ".fastapi", ".inventory", ".observer", ".otel", ".pagination"),
+    ".tokens",
 )
 
 sys.path.append(str(ROOT / "docs" / "generate"))
