@@ -25,6 +25,6 @@ CHINA_STANDARD_TIME = timezone(timedelta(hours=8))  # the zone in which WeChat's
 
 # The variables that `TcbClient.from_env` and the command line read.
 BASE_URL_VARIABLE = "TCB_BASE_URL"
-TOKEN_VARIABLE = "TCB_ACCESS_TOKEN"  # noqa: S105 - the name of a variable
+TOKEN_VARIABLE = "TCB_ACCESS_TOKEN"
 APPID_VARIABLE = "TCB_APPID"
-SECRET_VARIABLE = "TCB_SECRET"  # noqa: S105 - the name of a variable
+SECRET_VARIABLE = "TCB_SECRET"

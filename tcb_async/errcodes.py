@@ -200,8 +200,8 @@ _SHARED = (
     ),
 )  # fmt: skip
 
-_FRESH_TOKEN = "pass a fresh access token, or a token provider that keeps itself fresh"  # noqa: S105 - advice
-_SECRET = "check the appsecret in the account's administration; it may have been reset"  # noqa: S105 - advice
+_FRESH_TOKEN = "pass a fresh access token, or a token provider that keeps itself fresh"
+_SECRET = "check the appsecret in the account's administration; it may have been reset"
 _TICKET = "pass the latest ticket that WeChat pushed (every 10 minutes)"
 _FROZEN = "confirm the call in the administrator's WeChat, then call again"
 _SIGNING = "calls are not signed here: check the API security settings (API 安全) of the account"
@@ -388,7 +388,7 @@ _NAMES_MISSING_ENV = re.compile("environment not found|env not exists|环境不�
 _MISSING_ENV = next(row for row in TCB_CODES if row.prefix == "INVALID_ENV")
 
 _BAD_APPID = 40013
-COMPONENT = "/cgi-bin/component/"  # the start of the paths that a platform calls for itself
+COMPONENT_PREFIX = "/cgi-bin/component/"  # the start of the paths that a platform calls for itself
 
 
 def look_up(errcode: int, endpoint: str = "", errmsg: str = "") -> Explanation:
@@ -441,7 +441,7 @@ def is_environments_fault(error: TcbError) -> bool:
 
 def is_platforms_fault(errcode: int, endpoint: str) -> bool:
     """Whether every merchant of the platform would get the same error."""
-    if not endpoint.startswith(COMPONENT):
+    if not endpoint.startswith(COMPONENT_PREFIX):
         return False
     if errcode == _BAD_APPID and endpoint.endswith("authorizer_token"):
         return False  # the merchant's appid: with a wrong one the platform would have no token

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tcb_async.inventory import Account
     from tcb_async.tokens import ComponentToken, TokenProvider, TokenStore
 
-_COMPONENT_SECRET = "TCB_COMPONENT_SECRET"  # noqa: S105 - the name of a variable
+_COMPONENT_SECRET = "TCB_COMPONENT_SECRET"
 _TICKET = "TCB_COMPONENT_TICKET"
 
 

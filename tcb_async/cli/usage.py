@@ -15,8 +15,8 @@ import cyclopts
 
 GENERAL = cyclopts.Group("Options", sort_key=1)
 
-_SET_TOKEN = "others could read it in the list of processes: set TCB_ACCESS_TOKEN"  # noqa: S105
-_SET_SECRET = "others could read it in the list of processes: set TCB_SECRET"  # noqa: S105
+_SET_TOKEN = "others could read it in the list of processes: set TCB_ACCESS_TOKEN"
+_SET_SECRET = "others could read it in the list of processes: set TCB_SECRET"
 _SUGGESTIONS = {
     "--limit": "pass --max-items N",
     "--json": "pass --format json",

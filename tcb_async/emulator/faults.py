@@ -15,7 +15,6 @@ import attrs
 from aiohttp import web
 
 from tcb_async.emulator.journal import RecordedRequest
-from tcb_async.emulator.wire import Errcode
 
 _JSON = "application/json; encoding=utf-8"
 _NO_LINGER = struct.pack("ii", 1, 0)
@@ -102,7 +101,7 @@ class Fault:
         return cls("ok" if seconds == 0 else "delay", act)
 
     @classmethod
-    def errcode(cls, errcode: int = Errcode.BUSY, errmsg: str | None = None) -> Fault:
+    def errcode(cls, errcode: int = -1, errmsg: str | None = None) -> Fault:
         """An errcode, as WeChat sends it.
 
         ``errmsg`` is its text, such as ``"Environment not found TcbCode: [INVALID_ENV]"``; None for

@@ -26,7 +26,7 @@ from tcb_async.exceptions import (
 )
 from tcb_async.models import Authorizer, CloudFunction
 from tcb_async.tokens import AuthorizerToken, ComponentToken, TokenProvider
-from tcb_async.tokens.providers import COMPONENT, as_provider
+from tcb_async.tokens.providers import COMPONENT_TOKEN, as_provider
 
 AccountStatus = Literal["complete", "failed", "denied"]
 """``denied``: the merchant, or WeChat, does not allow the caller to list the account."""
@@ -129,7 +129,7 @@ def is_fatal(error: TcbError) -> bool:
         return True
     if not isinstance(error, ApiError):
         return False
-    if error.endpoint == COMPONENT and isinstance(error, TokenError):
+    if error.endpoint == COMPONENT_TOKEN and isinstance(error, TokenError):
         return True  # this covers an unreadable ticket
     return error.errcode is not None and is_platforms_fault(error.errcode, error.endpoint)
 

@@ -117,15 +117,24 @@ class GuardedStore:
 
     async def _flush_once(self) -> None:
         for key, value in tuple(self.pending_writes.items()):
-            is_alive = self.clock() < value.expires_at
+            if self.clock() >= value.expires_at:
+                self._drop_pending(key, value)
+                continue
             write = partial(self._write, key, value)
-            missed = is_alive and await self._call_store(write, None, value.token, now=True) is None
-            if self.pending_writes.get(key) is value:
-                del self.pending_writes[key]
-                if missed:
-                    self.pending_writes[key] = value  # as the last: other writes may succeed first
-            if missed:
+            written = await self._call_store(write, None, value.token, now=True)
+            was_pending = self._drop_pending(key, value)
+            if written is None:
+                if was_pending:
+                    # It becomes the last one, because other writes may succeed first.
+                    self.pending_writes[key] = value
                 return
+
+    def _drop_pending(self, key: str, value: StoredToken) -> bool:
+        """Drop a pending write; False if a later value has replaced it."""
+        if self.pending_writes.get(key) is not value:
+            return False
+        del self.pending_writes[key]
+        return True
 
     async def _call_store(
         self,

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from tcb_async.errcodes import COMPONENT
+from tcb_async.errcodes import COMPONENT_PREFIX
 from tcb_async.exceptions import ConfigurationError
 
 TokenKind = Literal["access", "component", "authorizer"]
 
-_KINDS: dict[str, str] = {
+_KIND_NAMES: dict[str, str] = {
     "access": "an app's access token (StableToken, ClassicToken)",
     "authorizer": "a merchant's access token (AuthorizerToken)",
     "component": "a platform's access token (ComponentToken)",
@@ -23,16 +23,16 @@ _KINDS: dict[str, str] = {
 def check_kind(provider: object, kinds: Sequence[TokenKind], path: str) -> None:
     """Refuse a provider's kind of token; one without the attribute ``kind`` may be of any kind."""
     kind: object = getattr(provider, "kind", None)
-    if isinstance(kind, str) and kind in _KINDS and kind not in kinds:
+    if isinstance(kind, str) and kind in _KIND_NAMES and kind not in kinds:
         raise ConfigurationError(
-            f"{path} takes {' or '.join(map(_KINDS.__getitem__, kinds))}, but "
-            f"{type(provider).__name__} provides {_KINDS[kind]}: use client.with_token(token) with "
-            "such a token"
+            f"{path} takes {' or '.join(_KIND_NAMES[kind] for kind in kinds)}, but "
+            f"{type(provider).__name__} provides {_KIND_NAMES[kind]}: use client.with_token(token) "
+            "with such a token"
         )
 
 
 def choose_token_key(path: str, kind: object = None) -> str:
     """Return the name of the token's query parameter."""
     # Some endpoints of platforms are called for a merchant, with the merchant's token.
-    is_component = path.startswith(COMPONENT) and kind not in ("access", "authorizer")
+    is_component = path.startswith(COMPONENT_PREFIX) and kind not in ("access", "authorizer")
     return "component_access_token" if is_component else "access_token"

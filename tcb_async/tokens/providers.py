@@ -39,7 +39,7 @@ from tcb_async.tokens.stores import MemoryStore
 
 _STABLE = "/cgi-bin/stable_token"
 _CLASSIC = "/cgi-bin/token"
-COMPONENT = "/cgi-bin/component/api_component_token"
+COMPONENT_TOKEN = "/cgi-bin/component/api_component_token"
 _FORCED_SECONDS = 30.0  # between two forced refreshes
 
 
@@ -279,7 +279,9 @@ class ComponentToken(_AppToken):
             "component_verify_ticket": await self._fetch_ticket(),
         }
         return read_token_reply(
-            await api.call_token_endpoint(COMPONENT, body=body), COMPONENT, prefix="component_"
+            await api.call_token_endpoint(COMPONENT_TOKEN, body=body),
+            COMPONENT_TOKEN,
+            prefix="component_",
         )
 
     async def _fetch_ticket(self) -> Secret:
@@ -295,7 +297,7 @@ class ComponentToken(_AppToken):
         raise TokenError(
             f"{problem}; return the latest component_verify_ticket: WeChat pushes one every 10 "
             "minutes",
-            endpoint=COMPONENT,
+            endpoint=COMPONENT_TOKEN,
         )
 
 
@@ -338,7 +340,7 @@ class AuthorizerToken(ManagedToken):
         check_instance("component", component, ComponentToken, "one for all its merchants")
         self._component = component
         self._on_rotate = check_async("on_rotate", on_rotate, "refresh_token")
-        guarded = component._store  # noqa: SLF001 - a class of this module
+        guarded = component.guarded_store
         if store is not None:
             guarded = GuardedStore(store, guarded.clock, guarded.random)
         account = f"{component.appid}:{check_appid('authorizer_appid', hidden_appid)}"
@@ -371,10 +373,11 @@ class AuthorizerToken(ManagedToken):
 
     def _make_token(self, host: str) -> RefreshingToken:
         store = self._store
-        saved = (self._on_rotate, self._initial)
         key = self._make_key("authorizer", host)
         refresh_key = self._make_key("refresh", host)
-        rotating = RotatingToken(refresh_key, store, self._request_with, *saved)
+        rotating = RotatingToken(
+            refresh_key, store, self._request_with, self._on_rotate, self._initial
+        )
         return RefreshingToken(key, store, rotating.request_token, rotating.save_unsaved)
 
     async def _request_with(self, api: TokenApi, refresh_token: Secret) -> TokenReply | TokenError:

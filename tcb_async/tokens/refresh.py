@@ -141,6 +141,11 @@ class ManagedToken(ABC):
         self._last: RefreshingToken | None = None
 
     @property
+    def guarded_store(self) -> GuardedStore:
+        """The store, which related providers share."""
+        return self._store
+
+    @property
     def appid(self) -> str:
         """The appid of the token's account."""
         return self._account.rpartition(":")[2]

@@ -44,18 +44,21 @@ class SingleFlight:
 
         Closing the client that started the work stops it. If this was not the caller's client, the
         caller starts the work again with its own. It does so too if work that had to run alone
-        failed: the caller's work may succeed. Each caller gets a copy of the error.
+        failed: the caller's work may succeed. Each caller gets a copy of the error, because Python
+        adds the traceback of each to the error that it raises.
         """
         while True:
             task = self._get_running_task() or self._launch(api, work)
             owner = self._api
             was_alone = self._is_alone
             error = await _wait_for_error(task)
-            is_closed = isinstance(error, ClientClosedError)
-            is_of_others = owner is not api if is_closed else was_alone
-            if error is None or not is_of_others:
-                break
-        _raise_copy(error)
+            if error is None:
+                return
+            if isinstance(error, ClientClosedError):
+                if owner is api:
+                    raise copy.copy(error)
+            elif not was_alone:
+                raise copy.copy(error)
 
     async def run_alone(self, api: TokenApi, work: Work) -> None:
         """Wait until no work is running, then run this work; its error is for this caller alone."""
@@ -63,7 +66,9 @@ class SingleFlight:
             await asyncio.wait((task,))
         task = self._launch(api, work)
         self._is_alone = True
-        _raise_copy(await _wait_for_error(task))
+        error = await _wait_for_error(task)
+        if error is not None:
+            raise copy.copy(error)
 
     def _get_running_task(self) -> asyncio.Task[TcbError | None] | None:
         task = self._task
@@ -93,12 +98,6 @@ async def _wait_for_error(task: asyncio.Task[TcbError | None]) -> TcbError | Non
     return ClientClosedError() if task.cancelled() else task.result()
 
 
-def _raise_copy(error: TcbError | None) -> None:
-    # A copy: each caller's traceback is added to the error that it raises.
-    if error is not None:
-        raise copy.copy(error)
-
-
 async def call_user_code(call: Callable[[], Awaitable[Result]]) -> Result:
     """Await user code; raise `CancelledError` if and only if this task was cancelled."""
     # redis-py waits with `asyncio.wait_for`, which swallows some cancellations in Python 3.11. And
@@ -108,13 +107,17 @@ async def call_user_code(call: Callable[[], Awaitable[Result]]) -> Result:
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine runs in one
     before = task.cancelling()
-    is_ours = False
     try:
-        return await call()
+        result = await call()
     except asyncio.CancelledError:
-        if is_ours := task.cancelling() > before:
+        if task.cancelling() > before:
             raise  # unchanged: anyio reads its text
-    finally:
-        if task.cancelling() > before and not is_ours:
+    except Exception:
+        if task.cancelling() > before:
+            raise asyncio.CancelledError from None
+        raise
+    else:
+        if task.cancelling() > before:
             raise asyncio.CancelledError
+        return result
     raise RuntimeError("a task that it awaited was cancelled")
