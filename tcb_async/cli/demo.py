@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -21,7 +21,8 @@ from tcb_async.tokens.providers import StaticToken
 ENV = DEMO_ENV
 NAME = "the demonstration"
 PENDING_FUNCTION = "webhookRelay"
-CHANGING_ENV = "live-777bb9"
+CHANGING_ENVS = ("live-777bb9", "nights-777bb9")
+"""One for each page of the documentation that shows changes."""
 _STEADY = ("test-777bb9", "prod-1a2b3c")
 _OVER_QUOTA = "quota-777bb9"
 _REFUSED = {"busy-777bb9": -1, "denied-777bb9": 48001}
@@ -43,7 +44,7 @@ async def open_demo(
             if env != DEMO_ENV:
                 emulator.add_demo_environment(env)
             if not at_rest:
-                change_before_each_listing(emulator, env)
+                change_before_each_listing(emulator, [env])
         token = StaticToken(emulator.token)
         async with _open_client(emulator, token, concurrency, **options) as client:
             yield client
@@ -94,7 +95,7 @@ def has_function(name: str) -> bool:
 def add_documented_environments(emulator: Emulator, platform: str) -> list[str]:
     """Add the environments of the documentation's examples, and return the ordinary ones."""
     # Faults depend on the environment alone, so that an example can be repeated.
-    envs = [*_STEADY, CHANGING_ENV, _OVER_QUOTA]
+    envs = [*_STEADY, *CHANGING_ENVS, _OVER_QUOTA]
     for env in envs:
         emulator.add_demo_environment(env)
     emulator.add_collections(envs[0], *(f"orders-{number}" for number in range(45)))
@@ -127,14 +128,15 @@ def _make_quota_test() -> Callable[[RecordedRequest], bool]:
     return exceeds_quota
 
 
-def change_before_each_listing(emulator: Emulator, env: str) -> None:
+def change_before_each_listing(emulator: Emulator, envs: Iterable[str]) -> None:
     """Make the next change of an environment before each listing of it."""
-    steps = change_functions(emulator, env)
+    steps = {env: change_functions(emulator, env) for env in envs}
 
     @emulator.on_request
     def change(request: RecordedRequest) -> None:
-        if _is_for(env, request) and request.offset == 0:
-            next(steps)
+        env = (request.body or {}).get("env")
+        if env in steps and request.offset == 0:
+            next(steps[env])
 
 
 def change_functions(emulator: Emulator, env: str) -> Iterator[None]:

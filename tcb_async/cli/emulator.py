@@ -76,7 +76,7 @@ def run_emulator(
         platform: Add a third-party platform. With --demo, a few of its 60 merchants fail.
         merchants: Add a platform with N merchants, each with an environment of 20 functions.
         busy: Reply to a fifth of the requests with -1, system busy, so that clients retry.
-        changing: Change the functions before each listing, for `tcb-async watch`.
+        changing: Change the functions before each listing, for `tcb-async watch` and `changes`.
         latency: Seconds before each reply. Default: 0; about 0.04 with --demo.
         port: The port; 0 for any free port.
     """
@@ -91,19 +91,28 @@ def run_emulator(
         if busy:
             server.busy_rate = _BUSY_RATE
         settings = add_app(server)
-        if platform or docs or merchants:
+        has_platform = platform or docs or merchants is not None
+        if has_platform:
             settings |= add_platform(server, merchants, demo=demo or docs)
         envs = [demonstration.ENV] if demo else []
         if docs:
             envs += demonstration.add_documented_environments(server, _PLATFORM)
         _deploy(server, env or ([] if envs else [_ENV]), envs, count)
-        for each in envs:
-            if changing or (docs and each == demonstration.CHANGING_ENV):
-                demonstration.change_before_each_listing(server, each)
+        changing_envs = _list_environments(server, has_platform=has_platform) if changing else []
+        if docs and not changing:
+            changing_envs = [*demonstration.CHANGING_ENVS]
+        demonstration.change_before_each_listing(server, changing_envs)
         try:
             signals.run(lambda: _run_server(server, screen, envs, settings, port=port))
         except KeyboardInterrupt:  # the normal way to stop a server, so not exit code 130
             screen.say("stopped")
+
+
+def _list_environments(server: Emulator, *, has_platform: bool) -> list[str]:
+    """Return every environment: the shared ones, those of the platform and of its merchants."""
+    merchants = server.authorizers(_PLATFORM) if has_platform else ()
+    owners = (None, _PLATFORM, *merchants)
+    return [info.env for owner in owners for info in server.environments(owner)]
 
 
 def _deploy(server: Emulator, new: list[str], envs: list[str], count: int) -> None:

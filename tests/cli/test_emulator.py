@@ -101,6 +101,19 @@ async def test_while_it_changes_watch_has_something_to_show():
     assert {line.split()[1] for line in lines} <= {"added", "updated", "removed"}
 
 
+@pytest.mark.slow
+async def test_while_it_changes_merchants_change_too(tmp_path):
+    store = str(tmp_path / "nights.sqlite")
+    async with serving("--merchants", "3", "--changing") as (_, settings):
+        for night in ("2026-01-01", "2026-01-02"):
+            await run("inventory", "-o", store, "--run", night, "-q", env=settings)
+
+    changed = await run("changes", store, "-f", "csv")
+    rows = [line.split(",") for line in changed.out.splitlines()[1:]]
+    assert changed.code == 7
+    assert len({appid for appid, *_ in rows}) == 3
+
+
 class TestDocs:
     """`--docs`: everything that the examples of the documentation use."""
 
@@ -114,7 +127,7 @@ class TestDocs:
 
         assert by_token.out == by_app.out
         assert [line.split(",")[0] for line in by_app.out.splitlines()[1:]] == [
-            *("test-777bb9", "prod-1a2b3c", "live-777bb9", "quota-777bb9")
+            *("test-777bb9", "prod-1a2b3c", "live-777bb9", "nights-777bb9", "quota-777bb9")
         ]
         assert len(merchants.out.splitlines()) == 60
         assert "quota-777bb9 and a platform with 60 merchants. " in ended.err

@@ -39,6 +39,8 @@ ROOT = Path(__file__).parents[2]
 SECRET = "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
 DEV_PACKAGES = {"celery", "datasette", "django", "duckdb", "pandas", "polars"}
 """Packages of the examples that only the dependency group ``dev`` has."""
+CHANGED_BY = dict(zip(demo.CHANGING_ENVS, ("watch.md", "compare.md"), strict=True))
+"""Each listing of these environments shows the next change, so only one page may list each."""
 _END = "<end of the block>"
 _PYTEST_INI = """\
 [pytest]
@@ -83,11 +85,11 @@ class Document:
         }
         self.environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self.environment |= settings
-        server = self._stack.enter_context(Emulator())
+        server = self.server = self._stack.enter_context(Emulator())
         settings |= {"TCB_BASE_URL": server.url, "TCB_ACCESS_TOKEN": server.token}
         settings |= add_app(server) | add_platform(server, None, demo=True)
         demo.add_documented_environments(server, settings["TCB_COMPONENT_APPID"])
-        demo.change_before_each_listing(server, demo.CHANGING_ENV)
+        demo.change_before_each_listing(server, demo.CHANGING_ENVS)
         self.environment |= settings
         self.settings = settings
 
@@ -118,6 +120,12 @@ class Document:
             printed.append(line)
         raise AssertionError("the interpreter has exited after\n" + "".join(printed))
 
+    def check_changed(self, page):
+        """Refuse a listing that changes an environment of a different page."""
+        listed = {(request.body or {}).get("env") for request in self.server.requests}
+        others = {env for env, its_page in CHANGED_BY.items() if its_page != page}
+        assert listed & others == set(), "a reader of the page that shows its changes missed one"
+
     def ran(self, *words, **variables):
         """Run a program that must not fail; returns its output."""
         return ran(*words, env=self.environment | variables)
@@ -142,6 +150,7 @@ def skip_if_missing(evaluate):
             if importlib.util.find_spec(package) is None:
                 pytest.skip(lacking(package))
         evaluate(example)
+        example.namespace["_document"].check_changed(Path(example.path).name)
 
     return run
 
