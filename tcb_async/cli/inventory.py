@@ -245,7 +245,10 @@ class InventoryJob:
             advice = "run the same command again to resume"
             if isinstance(error, DailyQuotaError):
                 advice = f"resume tomorrow, with --run {run.run}"
-            self.screen.say(f"complete accounts are stored: {advice}")
+            if run.planned:  # otherwise WeChat refused the platform before any account was known
+                complete = inventory.summary.complete + run.skipped
+                accounts = plural(run.planned, "account")
+                self.screen.say(f"{complete:,} of {accounts} are complete: {advice}")
             raise
 
     def _write_files(

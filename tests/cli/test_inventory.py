@@ -347,12 +347,20 @@ class TestThePlatformIsRefused:
         shop.emulator.fail_next(61004, times=None, path=AUTHORIZER)
         result = await shop.run()
         assert result.code == 3
-        assert "run the same command again" in result.err
+        complete = 40 - shop.select("SELECT count(*) FROM missing")[0][0]
+        stored = f"{complete} of 40 accounts are complete: run the same command again to resume\n"
+        assert result.err.startswith(stored)
         assert "61004" in result.err
         assert shop.emulator.counts[AUTHORIZER] <= 10 + WINDOW + 1
         shop.emulator.clear_faults()
         assert (await shop.run()).code == 0
         assert shop.listed() == shop.deployed()
+
+    async def test_a_refused_platform_stores_nothing(self, shop):
+        shop.emulator.fail_next(40013, path=COMPONENT)
+        result = await shop.run()
+        assert result.code == 3
+        assert result.err.startswith("tcb-async: /cgi-bin/component/api_component_token returned")
 
     async def test_over_its_quota_it_resumes_tomorrow(self, shop):
         shop.emulator.daily_quota[AUTHORIZER] = 0
