@@ -14,7 +14,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.completion import ShellDetectionError
 
 from tcb_async import __version__
-from tcb_async.cli.exits import DONE, EXIT_CODES, USAGE, handle_errors
+from tcb_async.cli.exits import EXIT_CODES, ExitCode, handle_errors
 from tcb_async.cli.screen import Screen, flush
 from tcb_async.cli.signals import handle_sigterm
 from tcb_async.cli.usage import GENERAL, explain
@@ -109,19 +109,19 @@ def install_completion(*, shell: Shell = None) -> None:
 def run(words: Sequence[str]) -> NoReturn:
     """Run a command, and exit with its exit code."""
     screen = Screen.open()  # before help is written: stdout may not know its characters
-    code = DONE
+    code = ExitCode.DONE
     try:
         with handle_errors(screen), handle_sigterm():
             if words:
                 app(words, console=screen.console)
             else:
                 app.help_print((), console=screen.console)
-                code = USAGE
+                code = ExitCode.USAGE
     except CycloptsError as error:
         chain, _, _ = app.parse_commands(words)
         program = " ".join(("tcb-async", *chain))
         screen.say(f"tcb-async: {explain(error, [*COMMANDS])} (see `{program} --help`)")
-        code = USAGE
+        code = ExitCode.USAGE
     finally:
         flush()
     sys.exit(code)

@@ -14,7 +14,7 @@ from cyclopts import App
 
 import tcb_async
 from tcb_async.cli.differences import write_differences
-from tcb_async.cli.exits import DIFFERENT, DONE, MISSING, exit_afterwards, run_command
+from tcb_async.cli.exits import ExitCode, exit_afterwards, run_command
 from tcb_async.cli.formats import TABLE
 from tcb_async.cli.options import OutputFormat, Verbose
 from tcb_async.cli.screen import plural
@@ -78,8 +78,8 @@ class _Night:
 
     def exit_code(self) -> int:
         if self.missing or not self.accounts:
-            return MISSING
-        return DIFFERENT if self.changes or self.moves else DONE
+            return ExitCode.MISSING
+        return ExitCode.DIFFERENT if self.changes or self.moves else ExitCode.DONE
 
     def summary(self) -> str:
         if sum(each.finished_at is not None for each in self.store.runs()) == 1:

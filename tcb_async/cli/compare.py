@@ -17,7 +17,7 @@ import tcb_async
 from tcb_async._fields import ComparedField
 from tcb_async.cli import options
 from tcb_async.cli.differences import write_differences
-from tcb_async.cli.exits import DIFFERENT, DONE, MISSING, exit_afterwards, run_command
+from tcb_async.cli.exits import ExitCode, exit_afterwards, run_command
 from tcb_async.cli.formats import TABLE
 from tcb_async.cli.screen import plural
 from tcb_async.cli.sides import EXPECTED, FOUND, Side, read_sides
@@ -61,7 +61,7 @@ class Comparison:
                 self.differing_appids.add(appid)
                 difference = attrs.asdict(each, recurse=False)
                 yield {"appid": appid, "env": env, "what": each.what, **difference}
-        if self.exit_code() == DONE:
+        if self.exit_code() == ExitCode.DONE:
             self._check_compared()
 
     def _select(self, functions: Functions) -> Functions:
@@ -86,8 +86,8 @@ class Comparison:
 
     def exit_code(self) -> int:
         if self.side.missing:
-            return MISSING
-        return DIFFERENT if self.kinds.total() else DONE
+            return ExitCode.MISSING
+        return ExitCode.DIFFERENT if self.kinds.total() else ExitCode.DONE
 
     def summary(self) -> str:
         differ = plural(self.kinds["changed"], "function differs", "functions differ")
@@ -100,7 +100,7 @@ class Comparison:
             when = f", run {run.run}, finished {run.finished_at}"
             if self.differing_appids:
                 where = f" in {plural(len(self.differing_appids), 'account')}"
-        is_empty = self.exit_code() == DONE and not self.functions
+        is_empty = self.exit_code() == ExitCode.DONE and not self.functions
         return (
             f"{differ}, {missing} missing, {extra} extra{where}; {' of '.join(counts)} "
             f"compared{when}{'; both sides are empty' if is_empty else ''}"

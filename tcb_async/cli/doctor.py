@@ -18,7 +18,7 @@ from rich.text import Text
 import tcb_async
 from tcb_async._defaults import CHINA_STANDARD_TIME
 from tcb_async.cli.credentials import choose_service, find_redis_url
-from tcb_async.cli.exits import DIFFERENT, DONE, FAILED, exit_afterwards, run_command
+from tcb_async.cli.exits import ExitCode, exit_afterwards, run_command
 from tcb_async.cli.formats import format_rows
 from tcb_async.cli.options import FORMAT, Access, Env
 from tcb_async.cli.screen import Screen
@@ -103,8 +103,8 @@ def diagnose(
 
 def _choose_exit_code(report: Report) -> int:
     if report.differs:
-        return DIFFERENT
-    return DONE if report.is_complete else FAILED
+        return ExitCode.DIFFERENT
+    return ExitCode.DONE if report.is_complete else ExitCode.FAILED
 
 
 def _find_address() -> str:

@@ -8,6 +8,7 @@ traceback of a bug. The sentence names options: a user who typed ``--base-url`` 
 from __future__ import annotations
 
 import contextlib
+import enum
 import logging
 import sys
 from collections.abc import Generator
@@ -15,7 +16,7 @@ from collections.abc import Generator
 from cyclopts import CycloptsError
 
 from tcb_async.cli.screen import Screen
-from tcb_async.cli.signals import INTERRUPTED, TERMINATED, Terminated
+from tcb_async.cli.signals import Terminated
 from tcb_async.exceptions import (
     ApiError,
     ConfigurationError,
@@ -25,7 +26,21 @@ from tcb_async.exceptions import (
     TokenError,
 )
 
-DONE, BUG, USAGE, CONFIGURATION, REFUSED, FAILED, MISSING, DIFFERENT = range(8)
+
+class ExitCode(enum.IntEnum):
+    """The exit codes of all commands, which `EXIT_CODES` explains to users."""
+
+    DONE = 0
+    BUG = 1
+    USAGE = 2
+    CONFIGURATION = 3
+    REFUSED = 4
+    FAILED = 5
+    MISSING = 6
+    DIFFERENT = 7
+    INTERRUPTED = 130
+    TERMINATED = 143
+
 
 EXIT_CODES = """\
 [bold]Exit codes[/bold]
@@ -46,13 +61,13 @@ EXIT_CODES = """\
 _log = logging.getLogger("tcb_async")
 
 
-def exit_code(error: TcbError) -> int:
+def choose_exit_code(error: TcbError) -> ExitCode:
     """Return the exit code for the side that is at fault."""
     if isinstance(error, ConfigurationError | TokenError):
-        return CONFIGURATION
+        return ExitCode.CONFIGURATION
     if isinstance(error, ApiError | FunctionFailedError) and not isinstance(error, SystemBusyError):
-        return REFUSED
-    return FAILED
+        return ExitCode.REFUSED
+    return ExitCode.FAILED
 
 
 @contextlib.contextmanager
@@ -64,7 +79,7 @@ def exit_afterwards(screen: Screen, code: int) -> Generator[None]:
         pass
     except OSError as error:
         screen.say(f"tcb-async: stdout: {error.strerror}")
-        code = code or CONFIGURATION
+        code = code or ExitCode.CONFIGURATION
     sys.exit(code)
 
 
@@ -96,25 +111,25 @@ def handle_errors(screen: Screen) -> Generator[None]:
     except CycloptsError:
         raise
     except BrokenPipeError:  # the reader, such as `head`, has read enough
-        code = DONE
+        code = ExitCode.DONE
         message = ""
     except KeyboardInterrupt:
-        code = INTERRUPTED
+        code = ExitCode.INTERRUPTED
         message = "interrupted"
     except Terminated:
-        code = TERMINATED
+        code = ExitCode.TERMINATED
         message = "terminated"
     except TcbError as error:
-        code = exit_code(error)
+        code = choose_exit_code(error)
         message = describe_error(error)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        code = CONFIGURATION
+        code = ExitCode.CONFIGURATION
         message = f"{where}{error.strerror or type(error).__name__}"
     except Exception as error:  # noqa: BLE001 - the edge of the process: no traceback for users
         _log.debug("a bug", exc_info=True)
         kind = type(error).__name__
-        code = BUG
+        code = ExitCode.BUG
         message = f"a bug in tcb-async ({kind}): run it with --verbose, and report it"
     else:
         return

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 from tcb_async import errcodes
-from tcb_async.cli.exits import REFUSED, run_command
+from tcb_async.cli.exits import ExitCode, run_command
 from tcb_async.errcodes import ERRCODES, TcbCode, look_up, look_up_tcb_code
 from tcb_async.retry import is_retryable
 
@@ -69,7 +69,7 @@ def explain_text(*text: Annotated[str, Parameter("CODE|TEXT", allow_leading_hyph
             )
         if not rows:
             screen.say(f"tcb-async: {_describe_unknown(pasted, named, codes)}")
-            sys.exit(REFUSED)
+            sys.exit(ExitCode.REFUSED)
 
 
 def _find_codes(text: str) -> tuple[list[int], list[int]]:

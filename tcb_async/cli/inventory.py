@@ -21,7 +21,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.progress import TimeRemainingColumn
 
 from tcb_async.cli.account_sources import choose_accounts
-from tcb_async.cli.exits import MISSING, run_command
+from tcb_async.cli.exits import ExitCode, run_command
 from tcb_async.cli.files import check_file, open_output, output_path
 from tcb_async.cli.formats import FIELDS, FORMATS, STORES, TABLE, Format, choose_format
 from tcb_async.cli.options import (
@@ -114,7 +114,7 @@ def list_inventory(
         )
         service.run(job.work, requests.concurrency)
         if job.missing:
-            sys.exit(MISSING)
+            sys.exit(ExitCode.MISSING)
 
 
 def _check_run(run: str | None) -> None:

@@ -20,9 +20,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncio
 
-INTERRUPTED = 128 + signal.SIGINT
-TERMINATED = 128 + signal.SIGTERM
-
 
 class Terminated(BaseException):
     """SIGTERM arrived. Not an `Exception`, so that handlers do not swallow it."""

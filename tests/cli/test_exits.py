@@ -8,7 +8,7 @@ from terminal import ENV, env_for, is_one_sentence, run
 
 from tcb_async._arguments import make_argument_error
 from tcb_async.cli import listing
-from tcb_async.cli.exits import describe_error, exit_code
+from tcb_async.cli.exits import choose_exit_code, describe_error
 from tcb_async.emulator import Fault
 from tcb_async.exceptions import (
     ClientClosedError,
@@ -64,7 +64,7 @@ async def test_a_busy_service_and_a_blocking_proxy_exit_with_5(emulator, fault, 
     ],
 )
 def test_the_exit_code_tells_the_kind_of_error(error, code):
-    assert exit_code(error) == code
+    assert choose_exit_code(error) == code
 
 
 @pytest.mark.parametrize("env", ["", " x", "a\nb"])
