@@ -30,6 +30,7 @@ WITHOUT_A_TEST_FILE = {
     "_transport/timing.py": ("transport/test_call.py", "the clock that a test replaces"),
     "cli/differences.py": ("cli/test_compare.py", "the output of two commands"),
     "cli/options.py": ("cli/test_usage.py", "declarations, which the framework reads"),
+    "cli/reading.py": ("cli/test_progress.py", "a list is read with a bar"),
     "doctor/checks.py": REPORT,
     "doctor/facts.py": REPORT,
     "doctor/findings.py": REPORT,

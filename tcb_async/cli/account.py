@@ -18,7 +18,7 @@ from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import raise_afterwards, run_command
 from tcb_async.cli.formats import TABLE, write_rows
 from tcb_async.cli.options import Access, OutputFormat, Platform
-from tcb_async.cli.progress import UNSETTLED
+from tcb_async.cli.reading import UNSETTLED
 from tcb_async.errcodes import is_token_accepted
 from tcb_async.exceptions import ApiError, TcbError
 

@@ -116,14 +116,15 @@ def _is_for(env: str, request: RecordedRequest) -> bool:
 
 def _make_quota_test() -> Callable[[RecordedRequest], bool]:
     """Make the test for a walk's first request after its first page."""
-    is_new_walk = False
+    is_first_page = False
 
     def exceeds_quota(request: RecordedRequest) -> bool:
-        nonlocal is_new_walk
+        nonlocal is_first_page
         if not _is_for(_OVER_QUOTA, request):
             return False
-        was_new, is_new_walk = is_new_walk, request.offset == 0
-        return was_new and not is_new_walk
+        was_first_page = is_first_page
+        is_first_page = request.offset == 0
+        return was_first_page and not is_first_page
 
     return exceeds_quota
 

@@ -8,8 +8,11 @@ a JSON document of it could be compared.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import attrs
 from cyclopts import App, Parameter
 
 import tcb_async
@@ -26,12 +29,13 @@ from tcb_async.cli.formats import (
     write_rows,
 )
 from tcb_async.cli.options import FORMAT, OUTPUT, Access, Env, FileOrStream, Quiet, Requests, choose
-from tcb_async.cli.progress import UNSETTLED, read_list
-from tcb_async.cli.screen import plural
+from tcb_async.cli.reading import UNSETTLED, read_list
+from tcb_async.cli.screen import Screen, plural
 from tcb_async.cli.selection import Selection
 
 if TYPE_CHECKING:
     from tcb_async.client import FunctionPager, TcbClient
+    from tcb_async.models import CloudFunction
 
 _PLAIN = (".txt",)
 _ADVICE = "pass --format, or choose from"
@@ -76,8 +80,9 @@ def list_functions(
     """
     with run_command(verbose=access.verbose) as screen:
         service = choose_service(env, access)
-        target = output_path(output)
-        name = output_format or (target and choose_format(target, _PLAIN, _ADVICE)) or TABLE
+        path = output_path(output)
+        chosen = output_format or (path and choose_format(path, _PLAIN, _ADVICE)) or TABLE
+        destination = _Destination(screen, path, chosen, columns)
 
         # Filters and the order are applied here: with them, the first rows are not enough.
         needs_all = bool(selection.filters or selection.sort)
@@ -89,31 +94,49 @@ def list_functions(
                 client, service.env, screen, page_size=requests.page_size, max_items=max_items
             )
             seconds = time.monotonic() - started
-            functions = selection.select(listed)
             error = None
             # A walk that stops at the first N functions cannot settle: they are no list.
             if max_items is None or len(listed) < max_items:
                 error = tcb_async.pagination.settled.find_unsettled(walk.stats, service.env)
-            is_document = target is not None or name != TABLE
-            if error is not None and is_document:
+            if error is not None and destination.is_document:
                 raise error
+            functions = selection.select(listed)
             with raise_afterwards(error):
-                if target is None:
-                    optional = () if columns else _LEAST_IMPORTANT
-                    write_rows(screen, functions, columns or FIELDS, name, optional)
-                else:
-                    with open_output(target) as file:
-                        file.write(format_rows(functions, columns or FIELDS, name, file.isatty()))
+                destination.write(functions)
                 if selection.filters and not functions:
                     number = plural(len(listed), "function")
                     matches = f"match {selection.filters}{selection.advice}"
                     screen.say(f"none of {number} in {service.env} {matches}")
                 if walk.stats.unsettled:
                     screen.say(UNSETTLED.format("functions may be deleted"))
-                if not quiet and (screen.is_watched or target is not None):
+                if not quiet and (screen.is_watched or path is not None):
                     screen.say(_summarize(walk, service.env, len(functions), seconds))
 
         service.run(work, requests.concurrency)
+
+
+@attrs.frozen
+class _Destination:
+    """Stdout, or a file that appears when it is complete."""
+
+    screen: Screen
+    path: Path | None
+    format: Format
+    columns: Sequence[Field] | None
+
+    @property
+    def is_document(self) -> bool:
+        """Whether a program may read it; a table on stdout is for people."""
+        return self.path is not None or self.format != TABLE
+
+    def write(self, functions: Sequence[CloudFunction]) -> None:
+        columns = self.columns or FIELDS
+        if self.path is None:
+            optional = () if self.columns else _LEAST_IMPORTANT
+            write_rows(self.screen, functions, columns, self.format, optional)
+        else:
+            with open_output(self.path) as file:
+                file.write(format_rows(functions, columns, self.format, file.isatty()))
 
 
 def _summarize(walk: FunctionPager, env: str, listed: int, seconds: float) -> str:

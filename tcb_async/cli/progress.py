@@ -1,28 +1,10 @@
-"""Progress bars on stderr, and lists that are read with one.
-
-Rule: a bar only reads: a walk makes the same requests without it.
-"""
+"""Progress bars on stderr."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
-
-from tcb_async.cli.screen import Screen, plural
-
-if TYPE_CHECKING:
-    from tcb_async.client import FunctionPager, TcbClient
-    from tcb_async.models import CloudFunction
-
-UNSETTLED = "the list changed while it was read: some of these {}"
+from tcb_async.cli.screen import Screen
 
 
 def progress_bar(screen: Screen, time: ProgressColumn) -> Progress:
@@ -39,24 +21,3 @@ def progress_bar(screen: Screen, time: ProgressColumn) -> Progress:
         disable=not screen.is_watched,
         expand=True,
     )
-
-
-async def read_list(
-    client: TcbClient,
-    env: str,
-    screen: Screen,
-    *,
-    page_size: int | None,
-    max_items: int | None = None,
-) -> tuple[FunctionPager, list[CloudFunction]]:
-    """List the functions of an environment with a bar; return the walk and its rows."""
-    with progress_bar(screen, TimeElapsedColumn()) as bar:
-        task = bar.add_task(env, total=None, facts="")
-
-        def show(done: int, total: int) -> None:
-            retries = plural(walk.stats.retries, "retry", "retries") if walk.stats.retries else ""
-            bar.update(task, completed=done, total=total, facts=retries)
-
-        walk = client.functions(env, page_size=page_size, max_items=max_items, on_progress=show)
-        # Not page by page: a page that was yielded may be outdated.
-        return walk, await walk.collect()
