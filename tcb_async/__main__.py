@@ -4,11 +4,19 @@ Rule: this module needs only the standard library, so that it can name a missing
 """
 
 import os
+import signal
 import sys
+import threading
 
 
 def main() -> None:
     """Run the command line; exits by raising `SystemExit` with the exit code."""
+    before = signal.getsignal(signal.SIGINT)
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    kills = is_main_thread and before is signal.default_int_handler
+    if kills:
+        # Ctrl-C kills the process, because Python ignores an exception in a callback of an import.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         from tcb_async.cli.app import run  # noqa: PLC0415 - cyclopts and rich are an extra
     except ModuleNotFoundError as error:
@@ -20,6 +28,9 @@ def main() -> None:
             "pip install 'tcb-async[cli]'\n"
         )
         sys.exit(3)
+    finally:
+        if kills:
+            signal.signal(signal.SIGINT, before)
     try:
         run(sys.argv[1:])
     except SystemExit as exiting:

@@ -16,7 +16,7 @@ from cyclopts.completion import ShellDetectionError
 from tcb_async import __version__
 from tcb_async.cli.exits import EXIT_CODES, ExitCode, handle_errors
 from tcb_async.cli.screen import Screen, flush
-from tcb_async.cli.signals import handle_sigterm
+from tcb_async.cli.signals import handle_signals
 from tcb_async.cli.usage import GENERAL, explain
 
 _EPILOGUE = f"""\
@@ -111,7 +111,7 @@ def run(words: Sequence[str]) -> NoReturn:
     screen = Screen.open()  # before help is written: stdout may not know its characters
     code = ExitCode.DONE
     try:
-        with handle_errors(screen), handle_sigterm():
+        with handle_errors(screen), handle_signals():
             if words:
                 app(words, console=screen.console)
             else:

@@ -2,8 +2,11 @@
 
 Rule: inside the event loop, a signal cancels the work, which stops at an ``await`` and leaves
 complete files; a second Ctrl-C raises `KeyboardInterrupt` immediately. `asyncio.Runner` does this
-for Ctrl-C. A signal that the parent process ignores stays ignored: a shell starts ``&`` jobs with
-SIGINT ignored, so SIGTERM is not turned into a SIGINT.
+for Ctrl-C. Outside the loop, a signal raises an exception, and a second one kills the process:
+Python ignores an exception in a callback, and each import has some.
+
+A signal that the parent process ignores stays ignored: a shell starts ``&`` jobs with SIGINT
+ignored, so SIGTERM is not turned into a SIGINT.
 """
 
 from __future__ import annotations
@@ -25,22 +28,41 @@ class Terminated(BaseException):
     """SIGTERM arrived. Not an `Exception`, so that handlers do not swallow it."""
 
 
-def _terminate(*_: object) -> None:
-    raise Terminated
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def _stop(number: int, _frame: object) -> None:
+    for each in _SIGNALS:
+        if signal.getsignal(each) is _stop:
+            signal.signal(each, signal.SIG_DFL)
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
 @contextlib.contextmanager
-def handle_sigterm(react: Callable[..., object] = _terminate) -> Generator[None]:
-    """Raise `Terminated` at SIGTERM, or react to it, unless it is ignored or handled already."""
-    before = signal.getsignal(signal.SIGTERM)
-    if not _is_main_thread() or before not in (signal.SIG_DFL, _terminate):
+def handle_signals() -> Generator[None]:
+    """Raise `KeyboardInterrupt` or `Terminated` at the first signal; the second kills the process.
+
+    A signal that is ignored, or handled already, stays so.
+    """
+    with (
+        _replace_handler(signal.SIGINT, _stop, signal.default_int_handler),
+        _replace_handler(signal.SIGTERM, _stop, signal.SIG_DFL),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _replace_handler(number: int, react: Callable[..., object], *usual: object) -> Generator[None]:
+    """React to a signal inside the block, unless its handler is none of the usual ones."""
+    before = signal.getsignal(number)
+    if not _is_main_thread() or before not in usual:
         yield
         return
-    signal.signal(signal.SIGTERM, react)
+    signal.signal(number, react)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(number, before)
 
 
 def _is_main_thread() -> bool:
@@ -94,10 +116,15 @@ def run(work: Callable[[], Coroutine[object, object, None]]) -> None:
             is_terminated = True
             loop.call_soon_threadsafe(task.cancel)
 
-        with _wake_at_signals(loop), handle_sigterm(cancel):
+        with (
+            _wake_at_signals(loop),
+            _replace_handler(signal.SIGTERM, cancel, signal.SIG_DFL, _stop),
+        ):
             await work()
 
     try:
-        asyncio.run(main())
+        # `asyncio.Runner` replaces no other handler.
+        with _replace_handler(signal.SIGINT, signal.default_int_handler, _stop):
+            asyncio.run(main())
     except asyncio.CancelledError:
         raise (Terminated if is_terminated else KeyboardInterrupt) from None

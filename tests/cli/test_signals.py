@@ -10,7 +10,7 @@ import pytest
 from leaks import eventually
 from terminal import ENV, Screen, env_for, start
 
-from tcb_async.cli.signals import handle_sigterm
+from tcb_async.cli.signals import handle_signals
 from tcb_async.emulator import Fault
 
 SOON = 40.0
@@ -181,13 +181,65 @@ async def test_a_signal_at_a_prompt_leaves_the_terminal_as_it_was(number, code, 
         assert screen.is_echoing
 
 
+IGNORED = """
+import signal, sys
+
+class Signal:
+    def __init__(self, number):
+        self.number = number
+
+    def __del__(self):  # Python ignores an exception here, as in a callback of an import
+        signal.raise_signal(self.number)
+
+def ignore_both():
+    for number in {numbers}:
+        Signal(number)
+"""
+WITHOUT_A_COMMAND = """
+from tcb_async.cli.signals import handle_signals
+with handle_signals():
+    ignore_both()
+    signal.pause()
+"""
+IN_AN_IMPORT = """
+class Finder:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            ignore_both()
+
+sys.meta_path.insert(0, Finder())
+from tcb_async.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "module"),
+    [
+        (WITHOUT_A_COMMAND, None),
+        pytest.param(IN_AN_IMPORT, "cyclopts", marks=pytest.mark.slow),
+        pytest.param(IN_AN_IMPORT, "tcb_async.cli.emulator", marks=pytest.mark.slow),
+    ],
+    ids=["without a command", "first import", "import of the command"],
+)
+@pytest.mark.parametrize("numbers", [(2, 2), (2, 15), (15, 2), (15, 15)])
+async def test_two_ignored_signals_end_a_command(program, module, numbers):
+    code = (IGNORED + program).format(numbers=numbers, module=module)
+    async with start("emulator", program=(sys.executable, "-c", code)) as command:
+        await asyncio.wait_for(command.process.wait(), SOON)
+
+    assert command.process.returncode in {-signal.SIGINT, -signal.SIGTERM}
+
+
 def test_existing_signal_handlers_are_kept():
     def theirs(*_):
         """The handler of a program that calls `main`."""
 
-    before = signal.signal(signal.SIGTERM, theirs)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, theirs) for number in numbers]
     try:
-        with handle_sigterm():
-            assert signal.getsignal(signal.SIGTERM) == theirs
+        with handle_signals():
+            assert [signal.getsignal(number) for number in numbers] == [theirs] * 2
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
