@@ -14,17 +14,20 @@ import sys
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 import attrs
 import httpx2
 import pytest
+from aioresponses import aioresponses
 from blockbuster import blockbuster_ctx
 from constants import LIST, MERCHANT, PLATFORM
 from programs import needs_package
 from redis_server import running_redis
 from terminal import CompletedCommand, run_here, start
 
+from tcb_async import RetryPolicy, TcbClient, TransportError
 from tcb_async.emulator import Emulator
 from tcb_async.inventory import InventoryStore
 
@@ -321,6 +324,32 @@ def test_documented_cell_runs_in_a_notebook(monkeypatch):
         nbclient.NotebookClient(notebook, kernel_name="python3", timeout=60).execute()
 
     assert notebook.cells[0].outputs[-1].data["text/plain"] == "48"
+
+
+class TestAioresponses:
+    """The recipe of "Mocks: aioresponses", with the package itself."""
+
+    PAGE = (EXAMPLES.parent / "how-to" / "testing.md").read_text(encoding="utf-8")
+
+    @pytest.fixture
+    def recipe(self):
+        (source,) = re.findall(r"```python\n(# test_mocked\.py\n.*?)```", self.PAGE, re.DOTALL)
+        names: dict[str, Any] = {}
+        exec(source, names)  # noqa: S102 - our own example
+        return names
+
+    async def test_the_recipe_works(self, recipe):
+        await recipe["test_mocked"]()
+
+    async def test_the_recipe_is_still_needed(self, recipe):
+        """If this fails, a new aioresponses works without `response_class`: remove the recipe."""
+        with aioresponses() as mocked:
+            mocked.post(recipe["URL"], payload={})
+            async with TcbClient("TOKEN", retry=RetryPolicy(attempts=1)) as client:
+                with pytest.raises(TransportError) as caught:
+                    await client.list_functions("test-777bb9")
+        (shown,) = re.findall(r"`(TypeError: [^`]+)`", self.PAGE)
+        assert " ".join(shown.split()) in str(caught.value)
 
 
 class TestTheNightlyScript:
