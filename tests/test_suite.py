@@ -38,6 +38,7 @@ WITHOUT_A_TEST_FILE = {
     "doctor/report.py": REPORT,
     "doctor/words.py": REPORT,
     "inventory/records.py": ("inventory/test_store.py", "rows of a store, as values"),
+    "inventory/rows.py": ("inventory/test_run.py", "the rows that a run writes"),
     "pagination/bounds.py": WALK,
     "pagination/options.py": ("pagination/test_pager.py", "the arguments of a walk"),
     "pagination/page.py": ("pagination/test_pager.py", "values that a fetch returns"),

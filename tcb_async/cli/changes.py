@@ -17,7 +17,7 @@ from tcb_async.cli.differences import write_differences
 from tcb_async.cli.exits import ExitCode, exit_afterwards, run_command
 from tcb_async.cli.formats import TABLE
 from tcb_async.cli.options import OutputFormat, Verbose
-from tcb_async.cli.screen import plural
+from tcb_async.cli.screen import Screen, plural
 from tcb_async.cli.sides import open_store
 
 if TYPE_CHECKING:
@@ -37,30 +37,30 @@ changes_command: App = App(
        the first night
     7  functions were added, removed or updated, or
        accounts joined or left
+An account that WeChat denied on both nights with the
+same errcode is named, and changes no exit code.
   All others are in tcb-async --help.""",
 )
 
 
 @attrs.define
 class _Night:
-    """What was compared on a night: its counts, and the sentences about accounts."""
+    """What was found on a night: its counts, and the sentences about accounts."""
 
-    store: InventoryStore
-    run: str
-    missing: int  # accounts
     accounts: int = 0
     environments: int = 0
     functions: int = 0
     changes: int = 0
-    moves: int = 0
     earlier_runs: set[str] = attrs.field(factory=set[str])
-    sentences: list[str] = attrs.field(factory=list[str])
+    missing: list[str] = attrs.field(factory=list[str])
+    movements: list[str] = attrs.field(factory=list[str])
+    notes: list[str] = attrs.field(factory=list[str])
 
-    def rows(self) -> Iterator[dict[str, object]]:
-        """Yield the changes as rows, and count what is compared."""
-        for found in self.store.compared():
+    def read(self, store: InventoryStore) -> Iterator[dict[str, object]]:
+        """Yield the changes as rows; all of them must be read before the counts are used."""
+        for found in store.compared():
             self._count(found)
-            self.sentences += _describe(found)
+            self._describe(found)
             for each in found.changes:
                 what = tcb_async.compare.describe_change(each.before, each.after)
                 yield {**attrs.asdict(each, recurse=False), "name": each.name, "what": what}
@@ -70,41 +70,45 @@ class _Night:
         self.environments += found.environments
         self.functions += found.functions
         self.changes += len(found.changes)
-        self.moves += found.movement != ""
-        if found.since is None:
-            self.missing += 1
-        elif found.is_compared:
+        if found.since is not None and found.is_compared:
             self.earlier_runs.add(found.since)
 
-    def exit_code(self) -> int:
-        if self.missing or not self.accounts:
-            return ExitCode.MISSING
-        return ExitCode.DIFFERENT if self.changes or self.moves else ExitCode.DONE
+    def _describe(self, found: ComparedAccount) -> None:
+        if found.result == "missing":
+            self.missing.append(f"{found.appid} is not compared: {found.problem}")
+        elif found.result == "denied":
+            self.notes.append(f"{found.appid} is not compared: {found.problem}")
+        elif found.result != "compared":
+            self.movements.append(f"{found.appid} has {found.result}")
+        elif found.problem:
+            self.notes.append(f"{found.appid} is compared with run {found.since}: {found.problem}")
+        for env, reason in found.left_out.items():
+            self.notes.append(f"{env} of {found.appid} is not compared: {reason}")
 
-    def summary(self) -> str:
-        if sum(each.finished_at is not None for each in self.store.runs()) == 1:
-            return f"run {self.run} is the first that finished: nothing can be compared"
+    def say(self, screen: Screen) -> None:
+        """Name the accounts that decide the exit code first: at most 20 of a kind are named."""
+        for sentences in (self.missing, self.movements, self.notes):
+            screen.say_each(sentences, "… and {:,} more")
+
+    def exit_code(self, unfinished: int) -> ExitCode:
+        if unfinished or self.missing or not self.accounts:
+            return ExitCode.MISSING
+        return ExitCode.DIFFERENT if self.changes or self.movements else ExitCode.DONE
+
+    def summarize(self, store: InventoryStore, run: str) -> str:
+        if sum(each.finished_at is not None for each in store.runs()) == 1:
+            return f"run {run} is the first that finished: nothing can be compared"
         if not self.accounts:
-            return f"nothing was compared with run {self.run}"
+            return f"nothing was compared with run {run}"
         counts = (
             plural(self.functions, "function"),
             plural(self.environments, "environment"),
             plural(self.accounts, "account"),
         )
         return (
-            f"{plural(self.changes, 'change')} from {_list_runs(self.earlier_runs)} to run "
-            f"{self.run}; {' of '.join(counts)} compared"
+            f"{plural(self.changes, 'change')} from {_list_runs(self.earlier_runs)} to run {run}; "
+            f"{' of '.join(counts)} compared"
         )
-
-
-def _describe(found: ComparedAccount) -> Iterator[str]:
-    if found.movement:
-        yield f"{found.appid} has {found.movement}"
-    if found.problem:
-        verdict = "not compared" if found.since is None else f"compared with run {found.since}"
-        yield f"{found.appid} is {verdict}: {found.problem}"
-    for env, reason in found.left_out.items():
-        yield f"{env} of {found.appid} is not compared: {reason}"
 
 
 def _list_runs(runs: set[str]) -> str:
@@ -121,13 +125,16 @@ def show_changes(
     Args:
         path: The SQLite file of the inventory.
     """
-    with run_command(verbose=verbose) as screen, open_store(path, screen) as (store, run, missing):
-        night = _Night(store, run.run, missing)
+    with (
+        run_command(verbose=verbose) as screen,
+        open_store(path, screen) as (store, run, unfinished),
+    ):
+        night = _Night()
         failure = write_differences(
-            screen, night.rows(), output_format, sides=("before", "after"), has_accounts=True
+            screen, night.read(store), output_format, sides=("before", "after"), has_accounts=True
         )
-        screen.say_each(night.sentences, "… and {:,} more")
-        screen.say(night.summary())
-        with exit_afterwards(screen, night.exit_code()):
+        night.say(screen)
+        screen.say(night.summarize(store, run.run))
+        with exit_afterwards(screen, night.exit_code(unfinished)):
             if failure is not None:
                 raise failure

@@ -107,7 +107,8 @@ def read_sides(
     with contextlib.ExitStack() as stack:
         side = None
         if kinds[found] == "store":
-            store, run, missing = stack.enter_context(open_store(found, screen))
+            store, run, unfinished = stack.enter_context(open_store(found, screen))
+            missing = unfinished + _name_missing(store, run.run, screen)
             _name_unavailable(store, run.run, screen)
             side = Side(_read_lists(store, run.run), missing, run)
         # Environments are last, so that an invalid file costs no request.
@@ -135,7 +136,7 @@ def _list_environments(
 
 @contextlib.contextmanager
 def open_store(path: str, screen: Screen) -> Generator[tuple[InventoryStore, StoredRun, int]]:
-    """Open a store, choose its latest finished run, and name and count what this run lacks."""
+    """Open a store, choose its latest finished run, and name and count the later ones."""
     from tcb_async.inventory import InventoryStore  # noqa: PLC0415 - --help does not need it
 
     with InventoryStore(path, read_only=True) as store:
@@ -143,8 +144,7 @@ def open_store(path: str, screen: Screen) -> Generator[tuple[InventoryStore, Sto
         run, unfinished = _choose_run(store)
         for later in unfinished:
             screen.say(f"run {later.run} of {path} is not finished")
-        missing = len(unfinished) + _name_missing(store, run.run, screen)
-        yield store, run, missing
+        yield store, run, len(unfinished)
 
 
 def _name_missing(store: InventoryStore, run: str, screen: Screen) -> int:

@@ -4,9 +4,10 @@ Rule: an account is whole or failed, never half; and a failed account stops no o
 """
 
 from tcb_async.inventory.accounts import Account, AccountListing, AccountStatus, platform_accounts
-from tcb_async.inventory.inventory import Inventory, InventorySummary, list_account
+from tcb_async.inventory.inventory import Inventory, list_account
 from tcb_async.inventory.records import (
     ComparedAccount,
+    InventorySummary,
     MissingAccount,
     RunProgress,
     StoredAccount,
@@ -14,7 +15,8 @@ from tcb_async.inventory.records import (
     StoredRun,
     UnavailableEnvironment,
 )
-from tcb_async.inventory.store import InventoryRun, InventoryStore
+from tcb_async.inventory.run import InventoryRun
+from tcb_async.inventory.store import InventoryStore
 
 __all__ = [
     "Account", "AccountListing", "AccountStatus", "ComparedAccount", "Inventory",

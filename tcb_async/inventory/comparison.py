@@ -1,21 +1,26 @@
 """What changed in a store since the night before, account by account.
 
-Rule: a night is a finished run, and each account is judged by itself:
+Rule: a night is a finished run, and an account is judged by its own nights. It has left if only the
+night before was to list it. If it is complete tonight, the earlier nights are read from the last
+one back, to the first that can be compared:
 
-- An account that only one of the last two nights was to list has joined or has left.
-- Every other one is compared with the latest earlier night on which it was complete.
-- An environment that one of its two nights cannot know, because it was out of service or the
-  account's ``envs`` did not name it, is left out, with the reason.
+- On a night on which it was complete, its functions are compared.
+- On a night that was not to list it, it was not there: it has joined since.
+- Without such a night, it is missing, as it is if tonight could not list it.
 
-One account is in memory at a time, and two of its nights are read, however many there are.
+An environment that one of the two nights cannot know, because it was out of service or the
+account's ``envs`` did not name it, is left out, with the reason.
+
+One account is in memory at a time, and only these of its nights are read, however many there are.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from operator import attrgetter
-from typing import Any, TypeAlias
+from typing import Self, TypeAlias
 
 import attrs
 import msgspec
@@ -23,51 +28,67 @@ import msgspec
 from tcb_async.compare import FunctionChange, changes
 from tcb_async.inventory.database import Database, make_damage_error
 from tcb_async.inventory.records import FUNCTION_FIELDS, ComparedAccount, StoredChange
-from tcb_async.models import CloudFunction
+from tcb_async.inventory.rows import FIELD_COLUMNS, FunctionRow, make_function
 
 _NIGHTS = "SELECT run FROM runs WHERE finished_at IS NOT NULL ORDER BY run DESC LIMIT 2"
-_ACCOUNTS = """
-SELECT
-    appid,
-    max(status) FILTER (WHERE run = ?1) AS status,
-    max(run = ?2) AS was_listed,
-    max(message) FILTER (WHERE run = ?2) AS problem,
-    (
-        SELECT earlier.run FROM accounts AS earlier CROSS JOIN runs USING (run)
-        WHERE earlier.appid = accounts.appid AND earlier.status = 'complete'
-        AND earlier.run < ?1 AND runs.finished_at IS NOT NULL
-        ORDER BY earlier.run DESC
-        LIMIT 1
-    ) AS since
-FROM accounts
-WHERE run IN (?1, ?2)
-GROUP BY appid
+_APPIDS = """
+SELECT appid FROM accounts WHERE run = ?
+UNION
+SELECT appid FROM accounts WHERE run = ?
 ORDER BY appid
 """
-_ACCOUNT = "SELECT requested, environments, unavailable FROM accounts WHERE run = ? AND appid = ?"
+_VISITS = """
+SELECT runs.run, status, errcode, message, requested, environments, unavailable
+FROM runs LEFT JOIN accounts ON accounts.run = runs.run AND appid = ?
+WHERE runs.finished_at IS NOT NULL
+ORDER BY runs.run DESC
+"""
 _FUNCTIONS = (
-    f"SELECT env, {', '.join(FUNCTION_FIELDS)} FROM functions "  # noqa: S608 - our own names
+    f"SELECT env, {FIELD_COLUMNS} FROM functions "  # noqa: S608 - our own names
     "WHERE appid = ?1 AND last_seen_run >= ?2 AND first_seen_run <= ?2"
 )
 
-_Row: TypeAlias = "tuple[Any, ...]"  # the values of a function, its name first
+_Environments: TypeAlias = dict[str, dict[str, FunctionRow]]
+"""The functions of each environment, by name."""
 
 
 @attrs.frozen
-class _Night:
-    """What one run knows of an account; a run without the account knows that it has nothing."""
+class _Visit:
+    """What a night knows of an account. A night that was not to list it knows that it has nothing.
 
-    run: str = ""
-    functions: dict[str, dict[str, _Row]] = attrs.field(factory=dict[str, dict[str, _Row]])
-    unavailable: dict[str, str] = attrs.field(factory=dict[str, str])
-    requested: list[str] | None = None  # its environments, if it names them
+    Attributes:
+        run: The night.
+        status: Its status; None if the night was not to list it.
+        errcode: WeChat's code, if it is not complete.
+        problem: Why it is not complete.
+        requested: The environments that were to be listed; None for all.
+        environments: The environments that were listed.
+        unavailable: Those that WeChat refused to list, and the status of each.
+    """
 
-    @property
-    def environments(self) -> set[str]:
-        return self.functions.keys() | self.unavailable.keys()
+    run: str
+    status: str | None
+    errcode: int | None
+    problem: str
+    requested: list[str] | None
+    environments: list[str]
+    unavailable: dict[str, str]
+
+    @classmethod
+    def read(cls, row: sqlite3.Row) -> Self:
+        run, status, errcode, message, requested, environments, unavailable = row
+        return cls(
+            run,
+            status,
+            errcode,
+            message or "not listed yet",
+            msgspec.json.decode(requested or "null", type=list[str] | None),
+            msgspec.json.decode(environments or "[]", type=list[str]),
+            msgspec.json.decode(unavailable or "{}", type=dict[str, str]),
+        )
 
     def why_unknown(self, env: str) -> str:
-        """Return the reason why the run cannot know an environment; empty if it can."""
+        """Return the reason why the night cannot know an environment; empty if it can."""
         if env in self.unavailable:
             return f"it was {self.unavailable[env]} in run {self.run}"
         if self.requested is not None and env not in self.requested:
@@ -76,70 +97,78 @@ class _Night:
 
 
 def compare_nights(database: Database) -> Iterator[ComparedAccount]:
-    """Compare each account of the last two nights, by appid; those that failed are left out."""
-    nights: list[str] = [run for (run,) in database.rows(_NIGHTS)]
+    """Compare each account of the last two nights, by appid; nothing if there is one night."""
+    nights = [run for (run,) in database.rows(_NIGHTS)]
     if len(nights) < 2:  # noqa: PLR2004 - the night and the one before
         return
-    tonight, previous = nights
-    for row in database.rows(_ACCOUNTS, tonight, previous):
-        if row["status"] in {None, "complete"}:
-            try:
-                found = _compare_account(database, tonight, previous, row)
-            except (LookupError, TypeError, ValueError, msgspec.MsgspecError):
-                raise make_damage_error(database.path) from None
-            yield found
+    for (appid,) in database.rows(_APPIDS, *nights):
+        try:
+            found = _compare_account(database, appid)
+        except (LookupError, TypeError, ValueError, msgspec.MsgspecError):
+            raise make_damage_error(database.path) from None
+        yield found
 
 
-def _compare_account(
-    database: Database, tonight: str, previous: str, row: sqlite3.Row
+def _compare_account(database: Database, appid: str) -> ComparedAccount:
+    """Decide what happened to an account: see the rule of this module."""
+    visits = map(_Visit.read, database.rows(_VISITS, appid))
+    tonight = next(visits)
+    before = next(visits)
+    if tonight.status not in {None, "complete"}:
+        return _judge_incomplete(appid, before, tonight)
+    problem = f"run {before.run} could not list it: {before.problem}"
+    base = _find_base(chain([before], visits))
+    if tonight.status is None:
+        # Nothing is known of an account that was never complete while it was on the list.
+        was = tonight if base is None else base
+        since = before.run if was.status is None else was.run
+        return _compare_functions(database, ComparedAccount(appid, "left", since), was, tonight)
+    if base is None:
+        return ComparedAccount(appid, "missing", None, problem)
+    if base.status is None:
+        found = ComparedAccount(appid, "joined", base.run)
+    else:
+        found = ComparedAccount(appid, "compared", base.run, "" if base is before else problem)
+    return _compare_functions(database, found, base, tonight)
+
+
+def _judge_incomplete(appid: str, before: _Visit, tonight: _Visit) -> ComparedAccount:
+    is_denied_again = before.status == tonight.status == "denied"
+    if is_denied_again and before.errcode == tonight.errcode:
+        problem = f"it was denied in run {before.run} too: {tonight.problem}"
+        return ComparedAccount(appid, "denied", None, problem)
+    return ComparedAccount(appid, "missing", None, tonight.problem)
+
+
+def _find_base(earlier: Iterator[_Visit]) -> _Visit | None:
+    """Return the last night that knows the account: it was complete, or not on the list."""
+    for visit in earlier:
+        if visit.status in {None, "complete"}:
+            return visit
+    return None
+
+
+def _compare_functions(
+    database: Database, found: ComparedAccount, before: _Visit, after: _Visit
 ) -> ComparedAccount:
-    appid: str = row["appid"]
-    since: str | None = row["since"]
-    if row["status"] is None:
-        before = _Night() if since is None else _read_night(database, appid, since)
-        return _compare(ComparedAccount(appid, since or previous, "left"), before, _Night())
-    if not row["was_listed"]:
-        after = _read_night(database, appid, tonight)
-        return _compare(ComparedAccount(appid, previous, "joined"), _Night(), after)
-    problem = "" if since == previous else f"run {previous} could not list it: {row['problem']}"
-    found = ComparedAccount(appid, since, "", problem)
-    if since is None:
-        return found
-    before = _read_night(database, appid, since)
-    return _compare(found, before, _read_night(database, appid, tonight))
-
-
-def _read_night(database: Database, appid: str, run: str) -> _Night:
-    ((requested, environments, unavailable),) = database.rows(_ACCOUNT, run, appid)
-    functions: dict[str, dict[str, _Row]] = {
-        env: {} for env in msgspec.json.decode(environments, type=list[str])
-    }
-    for env, *values in database.rows(_FUNCTIONS, appid, run):
-        functions[env][values[0]] = tuple(values)
-    return _Night(
-        run,
-        functions,
-        msgspec.json.decode(unavailable, type=dict[str, str]),
-        None if requested is None else msgspec.json.decode(requested, type=list[str]),
-    )
-
-
-def _compare(found: ComparedAccount, before: _Night, after: _Night) -> ComparedAccount:
+    """Compare the environments that both nights know."""
+    all_before = _read_functions(database, found.appid, before)
+    all_after = _read_functions(database, found.appid, after)
     left_out: dict[str, str] = {}
     changed: list[StoredChange] = []
     environments = 0
     functions = 0
-    for env in sorted(before.environments | after.environments):
+    for env in sorted({*all_before, *before.unavailable, *all_after, *after.unavailable}):
         if reason := after.why_unknown(env) or before.why_unknown(env):
             left_out[env] = reason
             continue
-        was = before.functions.get(env, {})
-        now = after.functions.get(env, {})
+        was = all_before.get(env, {})
+        now = all_after.get(env, {})
         environments += 1
         functions += len(was.keys() | now.keys())
         changed += (
             StoredChange(each.kind, each.before, each.after, found.appid, env)
-            for each in _list_changes(was, now)
+            for each in _list_changes(was, now, database.added_fields)
         )
     return attrs.evolve(
         found,
@@ -150,9 +179,36 @@ def _compare(found: ComparedAccount, before: _Night, after: _Night) -> ComparedA
     )
 
 
-def _list_changes(was: Mapping[str, _Row], now: Mapping[str, _Row]) -> list[FunctionChange]:
+def _read_functions(database: Database, appid: str, visit: _Visit) -> _Environments:
+    if visit.status is None:  # a row may begin before this night, and end after it
+        return {}
+    functions: _Environments = {env: {} for env in visit.environments}
+    for env, *values in database.rows(_FUNCTIONS, appid, visit.run):
+        functions[env][values[0]] = tuple(values)
+    return functions
+
+
+def _list_changes(
+    was: Mapping[str, FunctionRow], now: Mapping[str, FunctionRow], added_fields: frozenset[str]
+) -> list[FunctionChange]:
     """List the changes of an environment, by name."""
     # Most rows are equal, and need not become functions.
-    before = [CloudFunction(*row) for name, row in was.items() if row != now.get(name)]
-    after = [CloudFunction(*row) for name, row in now.items() if row != was.get(name)]
+    names = [
+        name
+        for name in was.keys() | now.keys()
+        if not _are_equal(was.get(name), now.get(name), added_fields)
+    ]
+    before = [make_function(was[name]) for name in names if name in was]
+    after = [make_function(now[name]) for name in names if name in now]
     return sorted(changes(before, after), key=attrgetter("name"))
+
+
+def _are_equal(
+    was: FunctionRow | None, now: FunctionRow | None, added_fields: frozenset[str]
+) -> bool:
+    if was is None or now is None:
+        return False
+    return was == now or all(
+        old == new or (field in added_fields and None in {old, new})
+        for field, old, new in zip(FUNCTION_FIELDS, was, now, strict=True)
+    )

@@ -27,6 +27,7 @@ _VIEW = "CREATE VIEW IF NOT EXISTS"
 # The suffixes of the files that SQLite makes in WAL mode.
 _WAL = "-wal"
 _INDEX = "-shm"
+_LAST_COLUMN = "last_seen_run"  # of the table functions, as schema.sql creates it
 _LOCK_SECONDS = 10.0  # seconds to wait for a transaction of a different program
 
 
@@ -38,6 +39,8 @@ class Database:
         # Resolved now, because the working directory or a link may change later.
         self._resolved_path = path.resolve()
         self._is_read_only = read_only
+        # Fields of functions that are younger than the table: their null is unknown.
+        self.added_fields: frozenset[str] = frozenset()
         self._lock: sqlite3.Connection | None = None
         # A service makes its calls in threads, which continue when it is cancelled: `close` waits
         # for their transaction.
@@ -175,13 +178,18 @@ class Database:
         self._add_fields()
 
     def _add_fields(self) -> None:
-        """Add the columns of fields that are younger than the file: null is unknown."""
-        known = {
-            name for (name,) in self.execute("SELECT name FROM pragma_table_info('functions')")
-        }
-        for field in FUNCTION_FIELDS:
-            if field not in known:  # of a file that is only read, this is a copy
-                self.execute(f"ALTER TABLE functions ADD COLUMN {field}")
+        """Add the columns of fields that are younger than the table."""
+        if not set(FUNCTION_FIELDS).issubset(self._list_columns()):
+            with self.transaction():  # of a file that is only read, this is a copy
+                for field in FUNCTION_FIELDS:
+                    if field not in self._list_columns():
+                        self.execute(f"ALTER TABLE functions ADD COLUMN {field}")
+        columns = self._list_columns()
+        self.added_fields = frozenset(columns[columns.index(_LAST_COLUMN) + 1 :])
+
+    def _list_columns(self) -> list[str]:
+        query = "SELECT name FROM pragma_table_info('functions') ORDER BY cid"
+        return [name for (name,) in self.execute(query)]
 
     @contextlib.contextmanager
     def _translate_errors(self, path: Path | None = None) -> Generator[None]:

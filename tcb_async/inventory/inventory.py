@@ -17,8 +17,6 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, 
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import TypeAlias
 
-import attrs
-
 from tcb_async._arguments import check_instance
 from tcb_async._listings import ENVIRONMENTS
 from tcb_async._once import IteratedOnce
@@ -40,6 +38,7 @@ from tcb_async.inventory.accounts import (
     is_fatal,
     iterate_accounts,
 )
+from tcb_async.inventory.records import InventorySummary
 from tcb_async.models import CloudFunction
 from tcb_async.observer import WorkObserver, WorkSummary
 from tcb_async.pagination.options import check_page_size
@@ -49,45 +48,6 @@ Outcome: TypeAlias = AccountListing | BaseException | None
 """The result of a task: None if all accounts have started."""
 
 _NORMAL = "NORMAL"  # the status of an environment in service; "" if WeChat reports none
-
-
-@attrs.define
-class AccountCounts:
-    """Numbers of accounts, environments and functions."""
-
-    accounts: int = 0
-    complete: int = 0
-    failed: int = 0
-    denied: int = 0
-    environments: int = 0
-    unavailable: int = 0
-    functions: int = 0
-
-    def to_dict(self) -> dict[str, str | int | float | bool]:
-        """Return the fields as JSON values."""
-        return attrs.asdict(self)
-
-
-@attrs.define
-class InventorySummary(AccountCounts):
-    """The results and the cost of an inventory so far.
-
-    Attributes:
-        accounts: Accounts visited: complete, failed and denied.
-        complete: Accounts that were listed completely.
-        failed: Accounts that failed for any reason except a denial.
-        denied: Accounts that the merchant, or WeChat, does not allow the caller to list.
-        environments: Environments that were listed, of the complete accounts.
-        unavailable: Their other environments: see `AccountListing`.
-        functions: Functions of the complete accounts.
-        requests: Requests of the client since the start, token requests and retries included.
-        retries: The retries among them.
-        seconds: Duration in seconds.
-    """
-
-    requests: int = 0
-    retries: int = 0
-    seconds: float = 0.0
 
 
 def _count(summary: InventorySummary, found: AccountListing) -> None:

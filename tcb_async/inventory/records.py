@@ -1,6 +1,6 @@
-"""Rows of a store as values: runs, their progress, and accounts.
+"""The results of inventories as values: counts, and the rows of a store.
 
-Rule: a record has only what a run stored; it never contains a token.
+Rule: a record never contains a token.
 """
 
 from __future__ import annotations
@@ -11,11 +11,49 @@ from typing import Literal
 import attrs
 
 from tcb_async.compare import FunctionChange
-from tcb_async.inventory.inventory import AccountCounts
 from tcb_async.models import CloudFunction
 
 FUNCTION_FIELDS: tuple[str, ...] = tuple(field.name for field in attrs.fields(CloudFunction))
 """The fields of a function, which are columns of the table ``functions``."""
+
+
+@attrs.define
+class AccountCounts:
+    """Numbers of accounts, environments and functions."""
+
+    accounts: int = 0
+    complete: int = 0
+    failed: int = 0
+    denied: int = 0
+    environments: int = 0
+    unavailable: int = 0
+    functions: int = 0
+
+    def to_dict(self) -> dict[str, str | int | float | bool]:
+        """Return the fields as JSON values."""
+        return attrs.asdict(self)
+
+
+@attrs.define
+class InventorySummary(AccountCounts):
+    """The results and the cost of an inventory so far.
+
+    Attributes:
+        accounts: Accounts visited: complete, failed and denied.
+        complete: Accounts that were listed completely.
+        failed: Accounts that failed for any reason except a denial.
+        denied: Accounts that the merchant, or WeChat, does not allow the caller to list.
+        environments: Environments that were listed, of the complete accounts.
+        unavailable: Their other environments: see `AccountListing`.
+        functions: Functions of the complete accounts.
+        requests: Requests of the client since the start, token requests and retries included.
+        retries: The retries among them.
+        seconds: Duration in seconds.
+    """
+
+    requests: int = 0
+    retries: int = 0
+    seconds: float = 0.0
 
 
 @attrs.frozen
@@ -116,15 +154,16 @@ class StoredChange(FunctionChange):
 
 @attrs.frozen
 class ComparedAccount:
-    """An account on the last finished run, compared with an earlier one.
+    """An account of the last two finished runs, compared with an earlier one.
 
     Attributes:
         appid: Its appid.
-        since: The earlier run that it is compared with; None if it is not compared, because no
-            earlier run could list it.
-        movement: ``"joined"`` if the last finished run was to list it, and the one before was not;
-            ``"left"`` if only the one before was; else empty.
-        problem: Why the run before could not list it; empty if it could.
+        result: ``"compared"``; ``"joined"`` on the first run in which it is complete since it came
+            onto the list of accounts; ``"left"`` if only the run before was to list it;
+            ``"missing"`` if it is incomplete, or was in every earlier run; ``"denied"`` if WeChat
+            denied it with the same errcode in both runs.
+        since: The earlier run that it is compared with; None if it is missing or denied.
+        problem: Why it is missing or denied, or why the run before could not list it; else empty.
         environments: The number of environments that are compared.
         functions: The number of functions in them, those of either run.
         changes: The functions that changed, by environment and name.
@@ -132,8 +171,8 @@ class ComparedAccount:
     """
 
     appid: str
+    result: Literal["compared", "joined", "left", "missing", "denied"]
     since: str | None
-    movement: Literal["joined", "left", ""]
     problem: str = ""
     environments: int = 0
     functions: int = 0
@@ -145,4 +184,4 @@ class ComparedAccount:
         """Whether it joined or left, or some of it was compared: an empty account is."""
         if self.since is None:
             return False
-        return self.movement != "" or self.environments > 0 or not self.left_out
+        return self.result != "compared" or self.environments > 0 or not self.left_out

@@ -154,8 +154,8 @@ class TestWhatCannotBeCompared:
         ended = await self.changes_after(
             tmp_path / "i.sqlite", [BEFORE[0]], [BEFORE[0], failed("wx2")], [*BEFORE]
         )
-        assert (ended.code, ended.out.count("wx2")) == (6, 0)
-        assert f"wx2 is not compared: run {DAYS[1]} could not list it" in ended.err
+        assert (ended.code, ended.out.count("wx2,dev,added,login")) == (7, 1)
+        assert "wx2 has joined\n" in ended.err
 
     async def test_an_account_that_failed_and_then_left(self, tmp_path):
         ended = await self.changes_after(
@@ -201,7 +201,10 @@ class TestWhatCannotBeCompared:
     async def test_a_night_without_any_environment_in_service(self, tmp_path):
         ended = await self.changes_after(tmp_path / "i.sqlite", BEFORE[1:], [suspended("wx2")])
         assert ended.code == 6
-        assert f"no account of run {DAYS[1]} has an environment in service\n" in ended.err
+        assert ended.err == (
+            f"dev of wx2 is not compared: it was HALTED in run {DAYS[1]}\n"
+            f"nothing was compared with run {DAYS[1]}\n"
+        )
 
     async def test_environments_that_narrow_and_widen(self, tmp_path):
         whole = listed("wx1", dev=["login"], prod=["login"])

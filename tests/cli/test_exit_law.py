@@ -41,7 +41,7 @@ class Merchant:
 
     requested: list[str] | None
     environments: dict[str, tuple[str, set[str], str]]
-    is_denied: bool
+    denied: int = 0  # with this errcode
 
     def result(self):
         """The functions by environment, and the unavailable environments; None if it fails."""
@@ -56,16 +56,16 @@ class Merchant:
                 unavailable[env] = status
             else:
                 return None
-        return None if self.is_denied else (listed, unavailable)
+        return listed, unavailable
 
 
-AS_EXPECTED = Merchant(None, {"dev-1": ("NORMAL", EXPECTED, "")}, is_denied=False)
-EMPTY = Merchant(None, {}, is_denied=False)
+AS_EXPECTED = Merchant(None, {"dev-1": ("NORMAL", EXPECTED, "")})
+EMPTY = Merchant(None, {})
 ANY_MERCHANT = st.builds(
     Merchant,
     st.sampled_from([None, None, None, ["dev-1"], ["dev-1", "prod-2"]]),
     st.dictionaries(st.sampled_from(ENVS), ENVIRONMENT, min_size=1),
-    st.sampled_from([False] * 6 + [True]),
+    st.sampled_from([0] * 8 + [48001, 61003]),
 )
 # Mostly without a fault, so that exit code 0 is common.
 MERCHANT = st.one_of(*[st.just(AS_EXPECTED)] * 3, st.just(EMPTY), ANY_MERCHANT, ANY_MERCHANT)
@@ -113,11 +113,13 @@ class Night:
     Attributes:
         planned: The definitions of its accounts.
         complete: The functions and the unavailable environments of its complete accounts.
+        denied: The errcode of each account that WeChat denied when it was last listed.
         is_finished: Whether the run was finished.
     """
 
     planned: dict[str, list[str] | None] = attrs.field(factory=dict)
     complete: dict[str, tuple[dict[str, set[str]], dict[str, str]]] = attrs.field(factory=dict)
+    denied: dict[str, int] = attrs.field(factory=dict)
     is_finished: bool = False
 
     def play(self, session):
@@ -132,11 +134,18 @@ class Night:
             and appid not in session.again
         }
         self.planned = definitions
+        self.denied = {appid: code for appid, code in self.denied.items() if appid in definitions}
         if session.is_killed:
             return
         for appid, merchant in session.merchants.items():
-            result = None if appid in session.shared else merchant.result()
-            if appid not in self.complete and result is not None:
+            if appid in self.complete:
+                continue
+            self.denied.pop(appid, None)
+            if appid in session.shared:
+                continue
+            if merchant.denied:
+                self.denied[appid] = merchant.denied
+            elif (result := merchant.result()) is not None:
                 self.complete[appid] = result
         self.is_finished = True
 
@@ -186,28 +195,43 @@ def right_diff(nights):
     return 0 if all(functions == EXPECTED for functions in lists) else 7
 
 
+def find_base(appid, earlier):
+    """The last night that knows an account, also that it was not to be listed."""
+    base = None
+    for night in earlier:
+        if appid in night.complete or appid not in night.planned:
+            base = night
+    return base
+
+
 def right_changes(nights):
     finished = [night for night in nights if night.is_finished]
     if not finished:
         return 3
     *earlier, last = finished
-    is_missing = last is not nights[-1] or bool(last.missing) or last.is_out_of_service
+    is_missing = last is not nights[-1]
     if not earlier:
         return 6
     compared, is_changed = 0, False
-    for appid in {*last.planned, *earlier[-1].planned} - last.missing:
-        if appid not in last.planned or appid not in earlier[-1].planned:
+    for appid in {*last.planned, *earlier[-1].planned}:
+        if appid not in last.planned:
             compared, is_changed = compared + 1, True
             continue
-        complete = [night for night in earlier if appid in night.complete]
-        if not complete:
-            is_missing = True
+        if appid in last.missing:
+            denied = last.denied.get(appid)
+            is_missing |= denied is None or denied != earlier[-1].denied.get(appid)
             continue
-        envs = last.shown(appid) | complete[-1].shown(appid)
-        pairs = [(complete[-1].find(appid, env), last.find(appid, env)) for env in envs]
-        known = [pair for pair in pairs if None not in pair]
-        compared += bool(known) or not envs
-        is_changed |= any(was != now for was, now in known)
+        base = find_base(appid, earlier)
+        if base is None:
+            is_missing = True
+        elif appid not in base.planned:
+            compared, is_changed = compared + 1, True
+        else:
+            envs = last.shown(appid) | base.shown(appid)
+            pairs = [(base.find(appid, env), last.find(appid, env)) for env in envs]
+            known = [pair for pair in pairs if None not in pair]
+            compared += bool(known) or not envs
+            is_changed |= any(was != now for was, now in known)
     if is_missing or not compared:
         return 6
     return 7 if is_changed else 0
@@ -233,8 +257,8 @@ class WeChat:
 
     def make_reply(self, path, appid, body):
         merchant = self.merchants[appid]
-        if merchant.is_denied:
-            return {"errcode": 48001}
+        if merchant.denied:
+            return {"errcode": merchant.denied}
         if path == ENVIRONMENTS:
             statuses = {env: each[0] for env, each in merchant.environments.items()}
             rows = [{"env": env, "status": status} for env, status in statuses.items()]
@@ -322,7 +346,7 @@ async def judge_environments(wechat, env, expected):
     merchant = wechat.merchants[APPIDS[0]]
     env = env | {"TCB_ACCESS_TOKEN": f"{APPIDS[0]}-token"}
     for name, (_, functions, fault) in merchant.environments.items():
-        code = 4 if merchant.is_denied or fault == REFUSED else 5 if fault == RESTLESS else 0
+        code = 4 if merchant.denied or fault == REFUSED else 5 if fault == RESTLESS else 0
         assert (await run("list", name, env=env)).code == code
         event(f"list: {code}")
         judged = await run("diff", expected, name, env=env)

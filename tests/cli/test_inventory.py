@@ -23,7 +23,7 @@ from tcb_async._redact import Secret
 from tcb_async.emulator import Fault
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory import InventoryStore
-from tcb_async.inventory.store import InventoryRun
+from tcb_async.inventory.run import InventoryRun
 from tcb_async.models import CHINA_STANDARD_TIME
 
 WINDOW = 8

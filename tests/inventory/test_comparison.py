@@ -32,11 +32,11 @@ class TestNights:
         night(tmp_path, DAYS[0], listing(get="Go1", put="Go1"), listing("wxleft", get="Go1"))
         night(tmp_path, DAYS[1], listing(get="Java8", pay="Go1"), listing("wxnew"))
         assert [
-            (each.appid, each.since, each.functions, each.movement) for each in store.compared()
+            (each.appid, each.since, each.functions, each.result) for each in store.compared()
         ] == [
             ("wxleft", DAYS[0], 1, "left"),
             ("wxnew", DAYS[0], 0, "joined"),
-            ("wxshop", DAYS[0], 3, ""),
+            ("wxshop", DAYS[0], 3, "compared"),
         ]
 
     def test_an_environment_deleted_over_a_failed_night(self, tmp_path):

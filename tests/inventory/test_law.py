@@ -206,16 +206,18 @@ class Reference:
             return
         *earlier, tonight = self.finished
         for appid in APPIDS:
-            complete = [each for each in earlier if appid in each.complete]
-            before = complete[-1] if complete else Reference()
-            if appid not in earlier[-1].planned:  # it has joined, or is not there
-                before = Reference()
-            elif appid in tonight.planned and not complete:
+            base = None  # the last night that knows the account
+            for night in earlier:
+                if appid in night.complete or appid not in night.planned:
+                    base = night
+            if appid not in tonight.planned and base is None:
+                base = Reference()
+            if base is None or (appid in tonight.planned and appid not in tonight.complete):
                 continue
             if appid not in tonight.planned | earlier[-1].planned:
                 continue
             for env in ENVS:
-                was, now = before.find(appid, env), tonight.find(appid, env)
+                was, now = base.find(appid, env), tonight.find(appid, env)
                 if was is not None and now is not None:
                     yield from ((appid, env, name, "removed") for name in was - now)
                     yield from ((appid, env, name, "added") for name in now - was)

@@ -1,21 +1,17 @@
 """The store of inventories: whole accounts, run after run, and no duplicates."""
 
-import asyncio
 import contextlib
 import gc
 import itertools
 import shutil
 import sqlite3
-import weakref
 from contextlib import closing
 from datetime import UTC, datetime
 
 import attrs
 import pytest
-from constants import LIST
 from hypothesis import given
 from hypothesis import strategies as st
-from merchants import Platform
 from store_nights import (
     CURRENT,
     DAYS,
@@ -30,8 +26,8 @@ from store_nights import (
     whole,
 )
 
-from tcb_async import Account, AccountListing, CloudFunction, ConfigurationError, StableToken
-from tcb_async.inventory import Inventory, InventoryStore
+from tcb_async import AccountListing, ConfigurationError
+from tcb_async.inventory import InventoryStore
 from tcb_async.models import CHINA_STANDARD_TIME
 
 
@@ -185,10 +181,8 @@ class Model:
         rows = []
         for appid in APPIDS if len(finished) > 1 else ():
             *earlier, now = (found.get(appid, GONE) for found in finished)
-            complete = [result for result in earlier if result not in (FAILED, GONE)]
-            was = complete[-1] if complete else FAILED
-            if earlier[-1] == GONE or (now == GONE and not complete):
-                was = GONE
+            known = [result for result in earlier if result != FAILED]
+            was = known[-1] if known else GONE if now == GONE else FAILED
             if was in NOT_LISTED or now in NOT_LISTED or earlier[-1] == now == GONE:
                 continue
             was, now = functions_of(was), functions_of(now)
@@ -245,194 +239,6 @@ class TestLaws:
                     progress = store.progress(earlier)
                     assert progress.departed == len(until.departed())
                     assert progress.is_finished == until.runs[-1][1]
-
-    def test_unchanged_functions_take_no_more_space(self, tmp_path):
-        for day in DAYS:
-            night(tmp_path, day, listing("wxa", get="Go1", put="Go1"))
-            with opened(tmp_path, day) as store:
-                assert select(store, "SELECT count(*) FROM functions") == [(2,)]
-                assert select(store, "SELECT min(first_seen_run) FROM current") == [(DAYS[0],)]
-
-    async def test_no_token_is_in_it(self, emulator, tmp_path, run):
-        platform = Platform(emulator, 12)
-        emulator.fail_next(40001, times=4, path=LIST)
-        async with (
-            platform.client() as client,
-            Inventory(client, platform.accounts()) as inventory,
-        ):
-            async for found in inventory:
-                run.save(found)
-        written = b"".join(file.read_bytes() for file in tmp_path.iterdir())
-        secrets = [emulator.refresh_token("wxplatform000000001", one) for one in platform.appids]
-        for secret in (*secrets, platform.ticket):
-            assert secret.encode()[:20] not in written
-        assert platform.appids[0].encode() in written
-
-
-class TestAccountsThatARunIsToList:
-    """A list of accounts may change while it is read: the store contains the planned ones."""
-
-    def test_an_unseen_account_has_failed_and_is_named(self, store):
-        run = begin(store, "wxa", "wxb", "wxc")
-        run.save(listing("wxa", get="Go1"))
-        run.save(failure("wxb"))
-        assert [(each.appid, each.status) for each in store.missing()] == [
-            ("wxb", "failed"), ("wxc", "waiting"),
-        ]  # fmt: skip
-        assert store.progress().waiting == 1
-        run.finish()
-        failed, unmet = store.missing()
-        assert (failed.appid, failed.message) == ("wxb", "it failed")
-        assert (unmet.appid, unmet.status) == ("wxc", "failed")
-        assert "no listing of it was saved" in unmet.message
-        progress = store.progress()
-        assert (progress.accounts, progress.failed, progress.waiting) == (3, 2, 0)
-
-    def test_omitted_accounts_leave_the_run_and_are_named(self, tmp_path, store, caplog):
-        typo, denied = failure("wxtypo"), failure("wxdenied", 61003)
-        night(tmp_path, DAYS[-1], listing("wxa"), typo, denied, planned=["wxa", "wxwaiting"])
-        night(tmp_path, DAYS[-1], listing("wxb"), planned=["wxa", "wxb"])
-        store.check()
-        assert list(store.missing()) == []
-        assert whole(store) == {"wxa": {}, "wxb": {}}
-        assert [record.message for record in caplog.records] == [
-            f"not in this list, so removed from run {DAYS[-1]}: wxdenied, wxtypo, wxwaiting"
-        ]
-
-    def test_an_account_that_leaves_after_its_listing_has_departed(self, tmp_path):
-        night(tmp_path, DAYS[0], listing("wxa", get="Go1"), listing("wxb"))
-        night(tmp_path, DAYS[1], listing("wxa", get="Go1", put="Go1"), listing("wxb"))
-        night(tmp_path, DAYS[1], planned=["wxb"])
-        with opened(tmp_path, DAYS[1]) as store:
-            store.check()
-            assert (store.progress().departed, whole(store)) == (1, {"wxb": {}})
-            assert whole(store, DAYS[0]) == {"wxa": {"get": "Go1"}, "wxb": {}}
-            assert select(store, CURRENT) == []
-            assert changed(store) == [("wxa", "get", "removed", "Go1", None)]
-
-    def test_a_run_that_accounts_left_is_unfinished_until_its_end(self, tmp_path, store):
-        night(tmp_path, DAYS[-1], listing("wxa"), listing("wxb"))
-        night(tmp_path, DAYS[-1], planned=["wxb"], finishes=False)
-        store.check()
-        assert not store.progress().is_finished
-
-    def test_a_corrected_list_may_share_no_account(self, tmp_path, store):
-        night(tmp_path, DAYS[-1], failure("wxtypo"))
-        night(tmp_path, DAYS[-1], listing("wxright"), planned=["wxright"])
-        assert (list(store.missing()), whole(store)) == ([], {"wxright": {}})
-
-    def test_an_unseen_account_keeps_its_functions(self, tmp_path):
-        night(tmp_path, DAYS[0], listing("wxa", get="Go1"))
-        with opened(tmp_path, DAYS[1]) as store:
-            run = begin(store, "wxa")
-            assert select(store, CURRENT) == [("wxa", "get", "Go1", 0)]
-            run.finish()
-            assert select(store, CURRENT) == [("wxa", "get", "Go1", 1)]
-            assert changed(store) == []
-
-    async def test_a_run_stores_its_plan_first(self, store, run):
-        assert [each.planned_at for each in store.runs()] == [None]
-        async with contextlib.aclosing(run.unfinished(map(account, APPIDS))) as rest:
-            assert (await anext(rest)).appid == "wxa"
-        assert [each.appid for each in store.missing()] == ["wxa", "wxb", "wxc"]
-        assert store.progress().waiting == 3
-        (stored,) = store.runs()
-        assert stored.planned_at == stored.started_at == f"{DAYS[-1]}T12:00:00+08:00"
-        assert stored.finished_at is None
-
-
-class TestDefinitions:
-    """An account is complete only as it is defined now."""
-
-    @staticmethod
-    async def unfinished(path, *accounts, day=DAYS[-1]):
-        with opened(path, day) as store:
-            return [each.appid async for each in store.begin().unfinished(accounts)]
-
-    async def test_the_listing_before_the_change_is_forgotten(self, tmp_path):
-        night(tmp_path, DAYS[0], listing(get="Go1", put="Go1"))
-        night(tmp_path, DAYS[1], listing(get="Go1", pay="Go1"))
-        await self.unfinished(tmp_path, account(envs=["test-1"]), day=DAYS[1])
-        with opened(tmp_path, DAYS[1]) as store:
-            assert [each.status for each in store.missing()] == ["waiting"]
-            assert select(store, CURRENT) == [
-                ("wxshop", "get", "Go1", 0), ("wxshop", "put", "Go1", 0),
-            ]  # fmt: skip
-            assert whole(store, DAYS[0]) == {"wxshop": {"get": "Go1", "put": "Go1"}}
-            store.check()
-        night(tmp_path, DAYS[1], listing(envs=["test-1"], put="Go1"))
-        with opened(tmp_path, DAYS[1]) as store:
-            assert whole(store) == {"wxshop": {"put": "Go1"}}
-            assert changed(store) == [("wxshop", "get", "removed", "Go1", None)]
-
-    def test_functions_keep_their_first_run_through_changes(self, tmp_path):
-        night(tmp_path, DAYS[0], listing(get="Go1"))
-        of_one = [
-            listing(envs=envs, get="Go1", put="Go1") for envs in (["test-1"], ["b", "test-1"])
-        ]
-        night(tmp_path, DAYS[1], listing(get="Go1"), *of_one)
-        with opened(tmp_path, DAYS[1]) as store:
-            query = "SELECT name, first_seen_run FROM current ORDER BY name"
-            assert select(store, query) == [("get", DAYS[0]), ("put", DAYS[1])]
-
-    async def test_the_order_of_environments_does_not_matter(self, tmp_path):
-        night(tmp_path, DAYS[-1], listing(envs=["test-1", "prod-1"]))
-        assert await self.unfinished(tmp_path, account(envs=["prod-1", "test-1"])) == []
-
-    @pytest.mark.parametrize(
-        ("accounts", "problem"),
-        [
-            ([], "there are no accounts to list"),
-            ([account(), account("wxa"), account(envs=["test-1"])], "wxshop is in .* twice"),
-        ],
-    )
-    async def test_bad_lists_are_refused(self, tmp_path, store, accounts, problem):
-        with pytest.raises(ConfigurationError, match=problem):
-            await self.unfinished(tmp_path, *accounts)
-        assert [run.planned_at for run in store.runs()] == [None]
-
-    async def test_accounts_that_share_a_token_are_named(self, tmp_path, caplog):
-        """A token is that of one account: all but one have the wrong one."""
-        provider = StableToken("wxd", "0123456789abcdef0123456789abcdef")
-        tokens = {"wxa": "token", "wxb": "other", "wxc": "token", "wxd": provider, "wxe": provider}
-        await self.unfinished(tmp_path, *itertools.starmap(Account, tokens.items()))
-
-        assert [line.getMessage() for line in caplog.records] == [
-            "wxa and wxc have the same token: check the list of accounts",
-            "wxd and wxe have the same token: check the list of accounts",
-        ]
-
-    async def test_reading_accounts_does_not_block_the_loop(self, run):
-        turns = []
-
-        def accounts():
-            asyncio.get_running_loop().call_soon(turns.append, "a turn of the loop")
-            for number in range(200):
-                yield account(f"wx{number}")
-            assert turns
-
-        assert len([each async for each in run.unfinished(accounts())]) == 200
-
-    async def test_listed_accounts_are_released(self, store):
-        rest = store.begin().unfinished(map(account, APPIDS))
-        first = weakref.ref(await anext(rest))
-        await anext(rest)
-        assert first() is None
-        await rest.aclose()
-
-
-class TestUnavailableEnvironments:
-    def test_they_are_named_and_the_account_is_complete(self, tmp_path, store):
-        rows = {"prod-1": (CloudFunction("get", "Active"),)}
-        gone = {"test-2": "HALTED", "te\"st'-1": "UNAVAILABLE"}
-        night(tmp_path, DAYS[0], AccountListing(account(), rows, unavailable=gone), listing("wxa"))
-        night(tmp_path, DAYS[1], listing())
-        assert [attrs.astuple(each) for each in store.unavailable(DAYS[0])] == [
-            ("wxshop", env, gone[env]) for env in sorted(gone)
-        ]
-        assert list(store.unavailable()) == []
-        assert whole(store, DAYS[0]) == {"wxa": {}, "wxshop": {"get": None}}
-        assert store.progress(DAYS[0]).unavailable == 2
 
 
 SLOW_VIEW = "CREATE VIEW current AS SELECT f.* FROM functions AS f, functions AS g, functions AS h"
@@ -526,17 +332,6 @@ class TestReadOnly:
             next(rows)
         del rows
         gc.collect()
-
-    def test_listings_are_read_as_they_were_saved(self, store, run):
-        times = "2026-01-31T23:59:59+08:00", "2026-02-01T00:00:00+08:00"
-        function = CloudFunction("get", "Active", "Go1", *map(datetime.fromisoformat, times))
-        undated = CloudFunction("put", "Active")
-        functions = {"empty-1": (), "test-1": (function, undated), "空-2": ()}
-        run.save(AccountListing(account(), functions))
-        (found,) = store.complete_accounts()
-        written = select(store, "SELECT add_time, mod_time FROM functions")
-        assert (found.appid, found.functions) == ("wxshop", functions)
-        assert written == [times, (None, None)]
 
 
 def test_times_are_chinas_by_default(tmp_path):
