@@ -15,14 +15,13 @@ from typing import Any, cast
 import msgspec
 
 from tcb_async._redact import (
-    HIDDEN_TEXT,
     MAX_EXAMINED,
     Hidden,
     Secret,
     describe,
     escape_unprintable,
-    find_repeating,
     hide_all_like_a_token,
+    hide_repeating,
     hide_users,
 )
 from tcb_async.errcodes import find_tcb_code, look_up, look_up_tcb_code
@@ -160,16 +159,14 @@ def _make_api_error(
     # First it is understood, then it is hidden: a secret may be any word, such as a part of a code.
     row = look_up(code, endpoint, errmsg)
     text, rid = _split_rid(errmsg)
-    text = hide_users(text[:MAX_EXAMINED])
     tcb_code = find_tcb_code(errmsg)
-    repeating = find_repeating([text, rid, tcb_code or ""], secrets)
-    text = HIDDEN_TEXT if text in repeating else text[:_ERRMSG]
-    if rid in repeating:
-        rid = ""
-    if tcb_code and tcb_code in repeating:  # the part that our table contains is no secret
+    said = [text[:MAX_EXAMINED], rid, tcb_code or ""]
+    shown_text, shown_rid, shown_code = hide_repeating(said, secrets)
+    text = hide_users(shown_text)[:_ERRMSG]
+    rid = escape_unprintable(rid) if shown_rid == rid else ""
+    if tcb_code and shown_code != tcb_code:  # the part that our table contains is no secret
         known = look_up_tcb_code(tcb_code)
         tcb_code = None if known is None else known.prefix
-    rid = escape_unprintable(rid)
     quoted = f" ({text})" if text else ""
     request_id = f" [rid {rid}]" if rid else ""
     return row.error(

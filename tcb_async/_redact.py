@@ -1,9 +1,9 @@
 """Keep secrets out of everything that is printed.
 
 Rule: a value that may contain a secret is a `Secret`, or passes a `hide_…` function before it is
-shown. WeChat's own text repeats what was sent, or what an invoked function raised. So a text that
-repeats a secret that was sent is not shown at all, and of any other text all but the users of URLs,
-which may have a password. A text that is not WeChat's may contain an unknown secret.
+shown. **A text from outside that repeats a secret is not shown.** WeChat's text repeats what was
+sent, or what an invoked function raised; a text that is not WeChat's may contain a secret that
+nobody knows yet, so there, words that look like one are hidden too.
 
 **Raise after the block.** An error that is raised inside an ``except`` block refers to the caught
 error by ``__context__``, and so to aiohttp's URL with the token; ``from None`` only hides it from
@@ -17,7 +17,7 @@ from __future__ import annotations
 import hmac
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Generic, NoReturn, Self, SupportsIndex, TypeVar, cast
@@ -45,21 +45,20 @@ _USER = re.compile(
     rf"|(?:{_IN_URL}[^\s/:@]){{0,64}}:(?!\d{{1,5}}/)(?:{_IN_URL}[^\s@]){{1,128}}+)(?=@)"
 )
 _ESCAPED = re.compile(r"\\u([0-9a-f]{4})|\\(.)", re.IGNORECASE | re.DOTALL)  # as in JSON
-_CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 MAX_EXAMINED = 2**10  # characters of a text: fewer are shown
 
 PIECE = 8
-"""A text repeats a secret if it contains any 8 consecutive characters of it. A caller's shorter
-value is an ordinary word, and no secret; of a token or an appsecret that is shorter, a text must
-contain all."""
+"""A text repeats a secret if it contains any 8 consecutive characters of it."""
+
+_LONG_PART = 16
+"""Characters. A key is a secret if it is as long, and of a secret with white space, only such parts
+are secret: a private key in lines has them, ordinary names and sentences do not."""
 
 MAX_SECRETS = 2**13
-"""Characters of secrets that are looked for. If more were sent, no text is shown: to look for all
-of them would block the event loop."""
-
-_SECRET_KEY = re.compile("secret|token|ticket", re.IGNORECASE)
+"""Characters of secrets. If more were sent, no text is shown: to look for all of them would block
+the event loop."""
 
 T = TypeVar("T")
 Value_co = TypeVar("Value_co", covariant=True)
@@ -163,37 +162,43 @@ def wrap_secrets(fields: Mapping[str, T]) -> dict[str, T | Secret]:
     return {key: wrap(value) if _is_secret(key) else value for key, value in fields.items()}
 
 
-def find_secrets(value: object, *, min_length: int = 0) -> Iterator[Secret]:
-    """Find the secrets in a JSON value: each `Secret`, and everything below a secret name.
+def find_secrets(value: object) -> Iterator[Secret]:
+    """Find the secrets in a JSON value: each `Secret`, and what is below the name of a secret.
 
-    That is: texts, unless they are shorter, and numbers and keys of at least `PIECE` characters. It
-    stops when they have more than `MAX_SECRETS` characters in all: no text is shown then.
+    That is: texts and numbers of at least `PIECE` characters, and keys of `_LONG_PART`. It stops
+    after `MAX_SECRETS` characters: no text is shown then.
     """
     found = [(value, False)]
     length = 0
     while found and length <= MAX_SECRETS:  # not recursively: JSON may be nested deeper than calls
         value, is_secret = found.pop()
-        if isinstance(value, Secret):
-            value, is_secret = value.reveal(), True
         # Texts first: a caller may send ten thousand.
         if isinstance(value, str):
-            if is_secret and len(value) >= min_length:
+            if is_secret and len(value) >= PIECE:
                 length += len(value)
                 yield Secret(value)
+        elif isinstance(value, Secret):
+            length += len(value.reveal())
+            yield value
         elif isinstance(value, (int, float)):
-            if is_secret and len(str(value)) >= PIECE:
-                found.append((str(value), True))
+            if is_secret:
+                found.append((str(+value), True))  # without the name of an enumeration
         elif isinstance(value, (list, tuple)):
             found += [(each, is_secret) for each in cast("Sequence[object]", value)]
         elif isinstance(value, Mapping):
             fields = cast("Mapping[object, object]", value)
             found += [(each, is_secret or _is_secret(key)) for key, each in fields.items()]
             if is_secret:
-                found += [(key, True) for key in map(str, fields) if len(key) >= PIECE]
+                found += [
+                    (key, True) for key in fields if isinstance(key, str) and len(key) >= _LONG_PART
+                ]
 
 
 def _is_secret(key: object) -> bool:
-    return _SECRET_KEY.search(str(key)) is not None
+    if not isinstance(key, str):
+        return False
+    name = key.lower()
+    return "secret" in name or "token" in name or "ticket" in name
 
 
 def decode_secret(kind: type, value: object) -> object:
@@ -209,10 +214,10 @@ def hide_all_like_a_token(
     text: str, secrets: Collection[Secret] = (), *, length: int | None = None
 ) -> str:
     """Hide what `hide_named` hides, and all long words; then cut the text to a length."""
+    shown = hide_named(text[:MAX_EXAMINED], secrets)
     if len(text) > MAX_EXAMINED:  # the last word may be the first part of a secret
-        text = _LAST_WORD.sub(MASK, text[:MAX_EXAMINED])
-    text = _LONG_WORD.sub(MASK, _hide_values(hide_users(text)))
-    return _hide_repeating(text[:length], secrets)
+        shown = _LAST_WORD.sub(MASK, shown)
+    return _LONG_WORD.sub(MASK, shown)[:length]
 
 
 def describe(
@@ -228,48 +233,52 @@ def describe(
 
 
 def hide_named(text: str, secrets: Collection[Secret]) -> str:
-    """Hide what `hide_known` hides, and values after the names of secrets."""
-    return _hide_repeating(_hide_values(hide_users(text)), secrets)
+    """Hide values after the names of secrets, then what `hide_known` hides."""
+    return hide_known(_NAMED.sub(rf"\1{MASK}", text), secrets)
 
 
 def hide_known(text: str, secrets: Collection[Secret]) -> str:
-    """Hide users of URLs, and the whole text if it repeats a secret.
+    """Hide the whole text if it repeats a secret; else the users of URLs.
 
     Only `MAX_EXAMINED` characters should be passed.
     """
-    return _hide_repeating(hide_users(text), secrets)
+    return hide_users(hide_repeating([text], secrets)[0])
 
 
 def hide_users(text: str) -> str:
     """Hide users of URLs, and the whole text if the URL of one is encoded."""
     without_users = _USER.sub("", text)
-    if any(map(_USER.search, _read(without_users))):
+    if any(map(_USER.search, _read(without_users, times=2))):
         return HIDDEN_TEXT
     return _USER.sub(MASK, text)
 
 
-def _hide_values(text: str) -> str:
-    return _NAMED.sub(rf"\1{MASK}", text)
+def hide_repeating(texts: Sequence[str], secrets: Collection[Secret]) -> list[str]:
+    """Replace each text that repeats a secret; in the others, hide the words that are a short one.
 
-
-def _hide_repeating(text: str, secrets: Collection[Secret]) -> str:
-    return HIDDEN_TEXT if find_repeating([text], secrets) else text
-
-
-def find_repeating(texts: Iterable[str], secrets: Collection[Secret]) -> set[str]:
-    """Find the texts that repeat a secret, or may do so because there are too many secrets."""
-    wholes = [*map(Secret.reveal, secrets)]
+    A secret shorter than `PIECE`, such as the placeholder "token", may be any word.
+    """
+    wholes = [secret.reveal() for secret in secrets]
     if sum(map(len, wholes)) > MAX_SECRETS:
-        return {*texts} - {""}
+        return [text and HIDDEN_TEXT for text in texts]
     # A secret may be encoded itself, such as a ticket for a URL, and be repeated decoded.
-    joined = "\0".join(wholes)
+    joined = "\0".join(part for whole in wholes for part in _find_parts(whole))
     pieces = {piece for reading in _read(joined, times=1) for piece in _cut(reading)}
     short = [whole for whole in wholes if 0 < len(whole) < PIECE]
 
-    def repeats(reading: str) -> bool:
-        return not pieces.isdisjoint(_cut(reading)) or any(whole in reading for whole in short)
+    def hide(text: str) -> str:
+        if any(not pieces.isdisjoint(_cut(reading)) for reading in _read(text, times=2)):
+            return HIDDEN_TEXT
+        for word in short:
+            text = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", MASK, text, flags=re.ASCII)
+        return text
 
-    return {text for text in texts if any(map(repeats, _read(text)))}
+    return [hide(text) for text in texts]
+
+
+def _find_parts(secret: str) -> list[str]:
+    parts = secret.split()
+    return parts if len(parts) == 1 else [part for part in parts if len(part) >= _LONG_PART]
 
 
 def _cut(text: str) -> list[str]:
@@ -278,7 +287,7 @@ def _cut(text: str) -> list[str]:
     return [text[at : at + PIECE] for at in range(len(text) - PIECE + 1)]
 
 
-def _read(text: str, times: int = 2) -> set[str]:
+def _read(text: str, *, times: int) -> set[str]:
     """Return a text as it is, and decoded from JSON and from a URL as many times, in any order."""
     readings = {text}
     for _ in range(times):
@@ -298,7 +307,8 @@ def _decode_json(text: str) -> str:
 def _unescape(character: re.Match[str]) -> str:
     if character[1]:
         return chr(int(character[1], 16))
-    return _CONTROLS.get(character[2], character[2])
+    # Of the other control characters, JSON abbreviates only white space, of which no part has any.
+    return "\b" if character[2] == "b" else character[2]
 
 
 # A word, and not a number: 64 or more characters, 32 hexadecimal digits, or a ticket. It is tried

@@ -52,7 +52,7 @@ from tcb_async._listings import (
     FunctionPage,
     ListEndpoint,
 )
-from tcb_async._redact import PIECE, Hidden, Secret, find_secrets, forget_frames, wrap
+from tcb_async._redact import Hidden, Secret, find_secrets, forget_frames, wrap
 from tcb_async._transport import (
     ApiRequest,
     Call,
@@ -438,10 +438,14 @@ class TcbClient:
         a call whose reply was lost. So unless it is `repeatable`, it is sent again only after a
         failure that proves the contrary: no connection, a refused token, errcode 45011 or HTTP 429.
 
+        HTTP 503 proves nothing: a gateway sends it too if the server behind it does not reply.
+
         An error does not show a text of WeChat's that repeats eight characters or more of a secret:
-        of the token, of a `Secret`, or of anything in body or query under a name with ``token``,
-        ``secret`` or ``ticket``. If these have more than 8,192 characters in all, it shows no text.
-        Class, errcode and advice are always those that WeChat's text stands for.
+        of the token, of a `Secret`, or of anything in body or query below a name with ``token``,
+        ``secret`` or ``ticket``. Of a text with white space, only parts of 16 or more characters
+        count, and of the names below such a name, only those of 16 or more. If these values have
+        more than 8,192 characters in all, it shows no text, and no rid. Class, errcode and advice
+        are always those that WeChat's text stands for.
 
         Args:
             path: Such as ``/tcb/databasecollectionget``: without host, query and fragment.
@@ -460,16 +464,16 @@ class TcbClient:
             TransportError: No reply. If ``error.sent`` is False, WeChat did not receive the call.
         """
         with forget_frames():  # of this call, whose arguments may contain a secret
-            hidden = Hidden(path), Hidden(body), Hidden(query)
+            hidden_path = Hidden(path)
+            hidden_body = Hidden(body)
+            hidden_query = Hidden(query)
             del path, body, query
-            endpoint = check_path(hidden[0])
-            fields = check_fields("body", hidden[1])
-            arguments = check_query(hidden[2])
+            endpoint = check_path(hidden_path)
+            fields = check_fields("body", hidden_body)
+            arguments = check_query(hidden_query)
             encoded = encode_body(fields)
-            secrets = (
-                *find_secrets(fields.reveal(), min_length=PIECE),
-                *find_secrets(arguments.reveal(), min_length=PIECE),
-            )
+            # In what the caller passed: the checks above wrap short texts too.
+            secrets = tuple(find_secrets([hidden_body.reveal(), hidden_query.reveal()]))
             env = (fields.reveal() | arguments.reveal()).get("env")
             env = env if isinstance(env, str) else None
 

@@ -3,7 +3,9 @@
 import json
 import re
 from datetime import timedelta, timezone
+from operator import attrgetter
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import pytest
 from constants import STABLE
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from tcb_async import exceptions
 from tcb_async._codec import decode_reply, encode_object, raise_for_errcode
 from tcb_async._listings import FUNCTIONS, FunctionPage
-from tcb_async._redact import Secret
+from tcb_async._redact import HIDDEN_TEXT, MASK, Secret, find_secrets
 from tcb_async.exceptions import (
     ApiError,
     ParameterError,
@@ -117,6 +119,58 @@ def test_reported_errors_keep_every_word(seen):
     assert is_retryable(error) == seen["retried"]
     words = re.sub(r"rid:|hints?: \[|req_id:", "", seen["errmsg"]).split()
     assert [word for word in words if word.strip(" ,]") not in str(error)] == []
+
+
+PROSE = "Your environment does not exist, and the access token of this function is not latest."
+ORDINARY: list[dict[str, object]] = [
+    {"token": Secret("token")},
+    {"token": Secret("t")},
+    {"ticket": {"title": "system error", "description": PROSE}},
+    {"secrets": {"sectionName": {"environment": "not found"}, "functions": 1}},
+]
+"""Fields below the names of secrets that contain none."""
+
+
+def fail(seen, secrets=()):
+    body = json.dumps({"errcode": seen["errcode"], "errmsg": seen["errmsg"]}).encode()
+    with pytest.raises(ApiError) as caught:
+        raise_for_errcode(body, seen["endpoint"], secrets=secrets)
+    return caught.value
+
+
+@pytest.mark.parametrize("fields", ORDINARY, ids=str)
+def test_fields_without_a_secret_hide_no_text(fields):
+    secrets = [*find_secrets(fields)]
+    word = re.compile(rf"\b{fields['token'].reveal()}\b") if "token" in fields else None
+    for seen in TEXTS:
+        expected = vars(fail(seen))
+        errmsg = expected["errmsg"]
+
+        shown = vars(fail(seen, secrets))
+
+        assert shown == expected | {"errmsg": word.sub(MASK, errmsg) if word else errmsg}
+
+
+texts = st.text("aB4/+=_\"'\\%é云😀", min_size=8, max_size=40)
+FORMS = [str, quote, quote_plus, lambda text: json.dumps(text)[1:-1]]
+
+
+@given(st.sampled_from(TEXTS), texts, st.lists(st.sampled_from(FORMS), max_size=2), st.data())
+def test_secret_in_an_errmsg_changes_only_what_is_shown(seen, secret, forms, data):
+    start = data.draw(st.integers(0, len(secret) - 8))
+    said = secret[start : start + data.draw(st.integers(8, 40))]
+    for encode in forms:
+        said = encode(said)
+    seen = seen | {"errmsg": f"{said} {seen['errmsg']}"}
+    secrets = [Secret(TOKEN), *find_secrets({"appSecret": [secret]})]
+
+    expected = fail(seen)
+    error = fail(seen, secrets)
+
+    facts = attrgetter("__class__", "errcode", "rid", "scope", "retry_after", "endpoint")
+    assert facts(error) == facts(expected)
+    assert error.errmsg == HIDDEN_TEXT
+    assert said not in f"{error!r}{vars(error)}"
 
 
 @pytest.mark.parametrize(
