@@ -78,7 +78,8 @@ def check_seconds(name: str, value: object) -> float:
 
 def check_instance(name: str, value: object, kind: type, example: str) -> None:
     """Refuse a value of a different type without showing it: a secret may be in the wrong place."""
-    if not isinstance(value, kind):
+    # A class has the methods of a protocol, too.
+    if isinstance(value, type) or not isinstance(value, kind):
         expected = f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}, {example}"
         raise ConfigurationError(f"{name} is of type {type(value).__name__}: must be {expected}")
 
