@@ -1,8 +1,8 @@
 """An inventory of a platform's merchants on several machines, any of which may die.
 
     pgq install                once: the tables of pgqueuer, https://pgqueuer.readthedocs.io
-    python fleet.py merchants  once, and after new authorisations: the platform's merchants
-    python fleet.py plan       every night: a job for each merchant that is not in today's run
+    python fleet.py merchants  every night: the platform's merchants, as WeChat lists them
+    python fleet.py plan       then: a job for each merchant that is not complete in today's run
     python fleet.py work       on every machine, always, under a supervisor that starts it again
     python fleet.py store inventory.sqlite
                                when the night is over: a file for tcb-async diff and changes
@@ -43,11 +43,12 @@ from tcb_async import (
 )
 from tcb_async.inventory import InventoryStore, list_account
 from tcb_async.models import CHINA_STANDARD_TIME
-from tcb_async.tokens import AuthorizerToken, ComponentToken, RedisStore
+from tcb_async.tokens import AuthorizerToken, ComponentToken, RedisStore, Secret
 
 CONCURRENT_ACCOUNTS = 8  # on all machines together; each has one request in flight
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS merchants (appid text PRIMARY KEY, refresh_token text NOT NULL);
+CREATE TABLE IF NOT EXISTS merchants (
+    appid text PRIMARY KEY, refresh_token text, auth_time timestamptz);
 CREATE TABLE IF NOT EXISTS accounts (
     run date, appid text, status text NOT NULL, errcode int, rid text, message text,
     PRIMARY KEY (run, appid));
@@ -74,21 +75,33 @@ def platform_of(redis: Redis) -> ComponentToken:
 
 
 async def add_merchants(pool: asyncpg.Pool) -> None:
-    """Store each merchant that is not in the table yet. Repeating it is harmless."""
+    """Store the merchants in WeChat's list, and forget the others. Repeating it is harmless."""
     async with (
         Redis.from_url(os.environ["REDIS_URL"]) as redis,
         TcbClient.from_env(token=platform_of(redis)) as client,
     ):
         merchants = [
-            (merchant.authorizer_appid, merchant.refresh_token.reveal())
+            (merchant.authorizer_appid, revealed(merchant.refresh_token), merchant.auth_time)
             async for merchant in client.authorizers()
-            if merchant.refresh_token is not None
         ]
-    # A refresh token in the table may be later than the one in the list, so it stays.
-    await pool.executemany(
-        "INSERT INTO merchants VALUES ($1, $2) ON CONFLICT DO NOTHING", merchants
-    )
+    async with pool.acquire() as connection, connection.transaction():
+        appids = [appid for appid, *_ in merchants]
+        await connection.execute("DELETE FROM merchants WHERE appid <> ALL ($1)", appids)
+        # A refresh token in the table may be later than the one in the list, so it stays, unless
+        # the merchant has authorised the platform again.
+        await connection.executemany(
+            "INSERT INTO merchants VALUES ($1, $2, $3) ON CONFLICT (appid) DO UPDATE "
+            "SET (refresh_token, auth_time) = ROW (excluded.refresh_token, excluded.auth_time) "
+            "WHERE merchants.refresh_token IS NULL "
+            "OR merchants.auth_time IS DISTINCT FROM excluded.auth_time",
+            merchants,
+        )
     print(f"{len(merchants)} merchants have authorised the platform")
+
+
+def revealed(token: Secret | None) -> str | None:
+    """WeChat sends no refresh token of a merchant whose authorisation code was never exchanged."""
+    return None if token is None else token.reveal()
 
 
 async def plan(pool: asyncpg.Pool) -> None:
@@ -156,6 +169,8 @@ async def account_of(pool: asyncpg.Pool, platform: ComponentToken, appid: str) -
         await pool.execute("UPDATE merchants SET refresh_token = $2 WHERE appid = $1", appid, new)
 
     saved = await pool.fetchval("SELECT refresh_token FROM merchants WHERE appid = $1", appid)
+    if saved is None:
+        raise LookupError(f"{appid} has no refresh token: have it authorise the platform again")
     return Account(appid, AuthorizerToken(platform, appid, saved, on_rotate=save_refresh_token))
 
 

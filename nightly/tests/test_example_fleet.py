@@ -207,6 +207,38 @@ async def test_an_account_that_cannot_be_saved_is_named_as_failed(emulator):
         assert await fleet.pool.fetchval("SELECT count(*) FROM pgqueuer") == 0
 
 
+async def test_the_table_of_merchants_follows_wechats_list(emulator):
+    """One merchant has no refresh token, one revokes, one revokes and authorises again."""
+    platform = Platform(emulator, 3, functions=5)
+    steady, revoking, returning = platform.appids
+    emulator.add_authorizer(PLATFORM, never_exchanged := "wx0000000000000abc", exchanged=False)
+    platform.appids.append(never_exchanged)
+
+    async def night(fleet, accounts):
+        await fleet.pool.execute("DELETE FROM accounts")  # a night begins
+        await fleet.run("merchants")
+        await fleet.run("plan")
+        async with fleet.start("work") as worker:
+            await fleet.until_done(accounts)
+            await ended(worker, signal.SIGTERM)
+        rows = await fleet.pool.fetch("SELECT appid, status, message FROM accounts")
+        return {row["appid"]: (row["status"], row["message"]) for row in rows}
+
+    async with running_fleet(emulator, platform) as fleet:
+        first = await night(fleet, 4)
+        status, message = first.pop(never_exchanged)
+        assert (status, "has no refresh token" in message) == ("failed", True)
+        assert set(first.values()) == {("complete", None)}
+
+        emulator.clock.advance(60)
+        emulator.remove_authorizer(PLATFORM, revoking)
+        emulator.add_authorizer(PLATFORM, returning)
+        emulator.add_authorizer(PLATFORM, never_exchanged)
+        assert await night(fleet, 3) == dict.fromkeys(
+            (steady, returning, never_exchanged), ("complete", None)
+        )
+
+
 @pytest.mark.parametrize("arguments", [[], ["plan", "work"], ["store"]])
 async def test_usage(arguments):
     async with start(*arguments, program=PROGRAM) as program:
