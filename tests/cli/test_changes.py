@@ -1,11 +1,12 @@
 """``tcb-async changes``: what changed in an inventory since the night before."""
 
+import re
 import sqlite3
 from contextlib import closing
 
 import attrs
 import pytest
-from nights import active, failed, listed, stored, suspended
+from nights import active, denied, failed, listed, stored, suspended
 from terminal import run, without_a_reader
 
 from tcb_async import Account, AccountListing, CloudFunction
@@ -157,17 +158,6 @@ class TestWhatCannotBeCompared:
         assert (ended.code, ended.out.count("wx2,dev,added,login")) == (7, 1)
         assert "wx2 has joined\n" in ended.err
 
-    async def test_an_account_that_failed_and_then_left(self, tmp_path):
-        ended = await self.changes_after(
-            tmp_path / "i.sqlite", [BEFORE[0], failed("wx2")], [BEFORE[0]], [BEFORE[0]]
-        )
-        assert (ended.code, "wx2" in ended.err) == (0, False)
-        (tmp_path / "i.sqlite").unlink()
-        ended = await self.changes_after(
-            tmp_path / "i.sqlite", [BEFORE[0], failed("wx2")], [BEFORE[0]]
-        )
-        assert (ended.code, "wx2 has left\n" in ended.err) == (7, True)
-
     async def test_each_account_names_the_night_it_is_compared_with(self, tmp_path):
         ended = await self.changes_after(
             tmp_path / "i.sqlite", BEFORE, [BEFORE[0], failed("wx2")], BEFORE
@@ -227,25 +217,6 @@ class TestWhatCannotBeCompared:
         assert "… and 5 more\n" in ended.err
 
 
-class TestAccountsThatJoinAndLeave:
-    """Each night is judged by the lists of accounts, whatever the environments are."""
-
-    @pytest.mark.parametrize("functions", [{}, {"dev": []}, {"dev": ["login"]}], ids=repr)
-    async def test_it_is_a_change(self, tmp_path, functions):
-        path = tmp_path / "i.sqlite"
-        for day, found in zip(
-            DAYS, ([BEFORE[0]], [BEFORE[0], listed("wx2", **functions)], [BEFORE[0]]), strict=True
-        ):
-            stored(path, *found, day=day)
-            ended = await run("changes", str(path), "-f", "csv")
-            if day == DAYS[0]:
-                continue
-            movement, kind = ("joined", "added") if day == DAYS[1] else ("left", "removed")
-            assert ended.code == 7
-            assert f"wx2 has {movement}\n" in ended.err
-            assert ended.out.count(f"wx2,dev,{kind},login") == len(functions.get("dev", ()))
-
-
 async def test_accounts_without_environments_are_compared(tmp_path):
     for day in DAYS[:2]:
         stored(tmp_path / "i.sqlite", listed("wx1"), day=day)
@@ -254,46 +225,69 @@ async def test_accounts_without_environments_are_compared(tmp_path):
     assert ended.err.endswith("; 0 functions of 0 environments of 1 account compared\n")
 
 
-class TestMovements:
-    """An account has joined or left if only one of the last two nights was to list it."""
+ALONE = [BEFORE[0]]
+HALTED, EMPTY = suspended("wx2"), listed("wx2")
+HALF = attrs.evolve(BEFORE[1], unavailable={"old": "HALTED"})
+WHOLE = listed("wx2", dev=["login"], old=[])
+NARROW = AccountListing(Account("wx2", "a-token", ["dev"]), {"dev": (active("login"),)})
+FAILED, DENIED = failed("wx2"), denied("wx2", 61003)
 
-    async def exits(self, path, *nights):
-        found = []
-        for day, listings in zip(ALL_DAYS, nights, strict=False):
-            stored(path, *listings, day=day)
-            ended = await run("changes", str(path), "-f", "csv")
-            moved = [line for line in ended.err.splitlines() if " has " in line]
-            found.append((ended.code, *moved))
-        return found[1:]
 
-    @pytest.mark.parametrize("there", [suspended("wx2"), listed("wx2")], ids=["halted", "empty"])
-    async def test_an_account_without_a_list_joins_and_leaves(self, tmp_path, there):
-        alone, both = [BEFORE[0]], [BEFORE[0], there]
-        assert await self.exits(tmp_path / "i.sqlite", alone, both, both, alone, both, alone) == [
-            (7, "wx2 has joined"), (0,), (7, "wx2 has left"), (7, "wx2 has joined"),
-            (7, "wx2 has left"),
-        ]  # fmt: skip
+@pytest.mark.parametrize(
+    ("nights", "right"),
+    [
+        ([None, HALTED, HALTED, None], ["7 joined", "0", "7 left"]),
+        ([None, EMPTY, EMPTY, None], ["7 joined", "0", "7 left"]),
+        ([None, DENIED, WHOLE], ["6", "7 joined 1"]),
+        ([None, DENIED, DENIED, FAILED, WHOLE], ["6", "0", "6", "7 joined 1"]),
+        ([DENIED, None], ["7 left"]),
+        ([FAILED, WHOLE, WHOLE], ["6", "0"]),
+        ([DENIED, DENIED, WHOLE], ["0", "6"]),
+        ([DENIED, denied("wx2", 48001)], ["6"]),
+        ([WHOLE, DENIED, DENIED, EMPTY], ["6", "0", "7 1"]),
+        ([WHOLE, FAILED, FAILED], ["6", "6"]),
+        ([None, HALF, HALF, HALF, HALF, WHOLE], ["7 joined 1", "0", "0", "0", "0"]),
+        ([None, NARROW, WHOLE, NARROW], ["7 joined 1", "0", "0"]),
+        ([WHOLE, WHOLE, None, None, WHOLE], ["0", "7 left 1", "0", "7 joined 1"]),
+        ([WHOLE, FAILED, None, FAILED, None], ["6", "7 left 1", "6", "7 left"]),
+    ],
+)
+async def test_the_exit_codes_of_nights(tmp_path, nights, right):
+    """The code of each night after the first, a movement, and the number of changed functions."""
+    ended = []
+    for day, found in zip(ALL_DAYS, nights, strict=False):
+        stored(tmp_path / "i.sqlite", *ALONE, *([found] if found else []), day=day)
+        night = await run("changes", str(tmp_path / "i.sqlite"), "-f", "csv")
+        moved = re.findall(r"^wx2 has (.+)$", night.err, re.MULTILINE)
+        changed = night.out.count("\nwx2,dev,")
+        ended.append(" ".join([str(night.code), *moved, *([str(changed)] if changed else [])]))
+    assert ended == ["6", *right]
 
-    async def test_an_account_that_failed_leaves(self, tmp_path):
-        alone, failing = [BEFORE[0]], [BEFORE[0], failed("wx2")]
-        found = await self.exits(tmp_path / "i.sqlite", alone, failing, alone, [*BEFORE], alone)
-        assert found == [
-            (6,), (7, "wx2 has left"), (7, "wx2 has joined"), (7, "wx2 has left")
-        ]  # fmt: skip
 
-    async def test_it_joins_once(self, tmp_path):
-        halted = attrs.evolve(BEFORE[1], unavailable={"old": "HALTED"})
-        back = listed("wx2", dev=["login"], old=[])
-        alone = [BEFORE[0]]
-        nights = alone, [BEFORE[0], halted], [BEFORE[0], halted], [BEFORE[0], back]
-        assert await self.exits(tmp_path / "i.sqlite", *nights) == [
-            (7, "wx2 has joined"), (0,), (0,)
-        ]  # fmt: skip
+async def test_an_account_that_is_denied_again_is_named(tmp_path):
+    for day in DAYS[:2]:
+        stored(tmp_path / "i.sqlite", *ALONE, DENIED, day=day)
+    ended = await run("changes", str(tmp_path / "i.sqlite"))
+    assert (ended.code, ended.err.count("\n")) == (0, 2)
+    assert ended.err.startswith(
+        f"wx2 is not compared: it was denied in run {DAYS[0]} too: it was revoked"
+    )
 
-    async def test_it_was_never_complete_and_is_out_of_service(self, tmp_path):
-        nights = [BEFORE[0], failed("wx2")], [BEFORE[0], suspended("wx2")]
-        assert await self.exits(tmp_path / "i.sqlite", *nights) == [(6,)]
 
-    async def test_one_joins_while_nothing_else_is_compared(self, tmp_path):
-        nights = [suspended("wx2")], [BEFORE[1], BEFORE[0]]
-        assert await self.exits(tmp_path / "i.sqlite", *nights) == [(7, "wx1 has joined")]
+async def test_nothing_but_movements_is_a_change(tmp_path):
+    for day, found in zip(DAYS, ([HALTED], [BEFORE[1], *ALONE]), strict=False):
+        stored(tmp_path / "i.sqlite", *found, day=day)
+    ended = await run("changes", str(tmp_path / "i.sqlite"))
+    assert (ended.code, "wx1 has joined\n" in ended.err) == (7, True)
+
+
+async def test_missing_accounts_are_named_before_others(tmp_path):
+    left_out = [
+        attrs.evolve(listed(f"wx{n:02}", dev=[]), unavailable={"old": "HALTED"}) for n in range(30)
+    ]
+    for day, last in zip(DAYS, (listed("wxz"), failed("wxz")), strict=False):
+        stored(tmp_path / "i.sqlite", *left_out, last, day=day)
+    ended = await run("changes", str(tmp_path / "i.sqlite"))
+    first, *others = ended.err.splitlines()
+    assert (ended.code, first) == (6, f"wxz is not compared: {FAILURE}")
+    assert (len(others), others[20]) == (22, "… and 10 more")

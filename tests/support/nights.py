@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from tcb_async import Account, AccountListing, CloudFunction
+from tcb_async import Account, AccountListing, ApiError, CloudFunction
 from tcb_async.exceptions import TransportError
 from tcb_async.inventory import InventoryStore
 
@@ -36,6 +36,11 @@ def failed(appid):
     return AccountListing(
         Account(appid, "a-token"), error=TransportError("it failed: pass trust_env=True")
     )
+
+
+def denied(appid, errcode):
+    error = ApiError("it was revoked: ask the merchant", errcode=errcode)
+    return AccountListing(Account(appid, "a-token"), error=error)
 
 
 def suspended(appid):
