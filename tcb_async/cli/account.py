@@ -23,6 +23,7 @@ from tcb_async.errcodes import is_token_accepted
 from tcb_async.exceptions import ApiError, TcbError
 
 if TYPE_CHECKING:
+    import tcb_async.pagination.settled
     from tcb_async.client import TcbClient
 
 _ENVIRONMENT_COLUMNS = ("env", "alias", "status", "package_name", "create_time", "update_time")

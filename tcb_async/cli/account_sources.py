@@ -19,6 +19,7 @@ import tcb_async
 from tcb_async._credentials import check_appid, check_secret
 from tcb_async._defaults import SECRET_VARIABLE
 from tcb_async._redact import Secret
+from tcb_async.cli import demo
 from tcb_async.cli.credentials import (
     Service,
     check_url,
@@ -46,8 +47,6 @@ def choose_accounts(
 ) -> tuple[Service, Sequence[Account] | None]:
     """Choose the service, and read the accounts; None for the merchants of a platform."""
     if access.demo:
-        from tcb_async.cli import demo  # noqa: PLC0415 - the emulator
-
         return Service(demo.NAME, demo.NAME, "", demo.open_demo_merchants), None
     url = check_url(access)
     resources = AsyncExitStack()

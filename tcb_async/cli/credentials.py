@@ -37,11 +37,12 @@ from tcb_async._defaults import (
     TOKEN_VARIABLE,
 )
 from tcb_async._redact import Secret
-from tcb_async.cli import signals
+from tcb_async.cli import demo, signals
 from tcb_async.cli.options import Connection, Credentials, Timeout
 from tcb_async.exceptions import ConfigurationError, TransportError
 
 if TYPE_CHECKING:
+    import tcb_async.tokens.providers
     from tcb_async.client import TcbClient
     from tcb_async.tokens import TokenProvider, TokenStore
     from tcb_async.tokens.providers import StaticToken
@@ -88,7 +89,7 @@ def choose_service(
     needs_env: bool = True,
     others: Sequence[str] = (),
     at_rest: bool = False,
-    **options: Any,  # noqa: ANN401 - arguments of `TcbClient`
+    **options: Any,
 ) -> Service:
     """Choose the demonstration or WeChat, and read the credentials for it.
 
@@ -100,9 +101,7 @@ def choose_service(
     if access.token_file is not None and access.appid is not None:
         raise CycloptsError("--token-file: name a token or an app, not both")
     if access.demo:
-        from tcb_async.cli import demo  # noqa: PLC0415 - the emulator
-
-        env = env or demo.ENV
+        env = env or tcb_async.emulator.DEMO_ENV
         opened = partial(demo.open_demo, {env, *others}, at_rest=at_rest, **options)
         return Service(demo.NAME, demo.NAME, env, opened)
     url = check_url(access)
@@ -132,7 +131,7 @@ async def open_client(
     provider: TokenProvider,
     resources: AsyncExitStack,
     concurrency: int,
-    **options: Any,  # noqa: ANN401 - arguments of `TcbClient`
+    **options: Any,
 ) -> AsyncGenerator[TcbClient]:
     """Open a client; ``resources`` is closed after it."""
     settings: dict[str, Any] = {
@@ -191,9 +190,7 @@ def _make_typed_token(token: Secret) -> StaticToken:
 
 def make_static_token(token: str | Secret, advice: str = "") -> StaticToken:
     """Make the provider of one token."""
-    from tcb_async.tokens.providers import StaticToken  # noqa: PLC0415 - --help does not need it
-
-    return StaticToken(token, advice=advice)
+    return tcb_async.tokens.providers.StaticToken(token, advice=advice)
 
 
 def read_appid(option: str | None) -> str | None:
@@ -248,18 +245,18 @@ def open_redis(option: str | None, resources: AsyncExitStack) -> TokenStore | No
     if url is None:
         return None
     try:
-        from redis.asyncio import Redis  # noqa: PLC0415 - an extra
-        from redis.asyncio.retry import Retry  # noqa: PLC0415 - an extra
-        from redis.backoff import ExponentialBackoff  # noqa: PLC0415 - an extra
+        import redis.asyncio.retry  # noqa: PLC0415 - an extra
+        import redis.backoff  # noqa: PLC0415 - an extra
     except ModuleNotFoundError:
         raise ConfigurationError(
             "--redis needs the package redis: pip install 'tcb-async[cli,redis]'"
         ) from None
+    backoff = redis.backoff.ExponentialBackoff(base=0.05, cap=0.5)
     try:
-        redis = Redis.from_url(  # pyright: ignore[reportUnknownMemberType] - half typed
+        client = redis.asyncio.Redis.from_url(  # pyright: ignore[reportUnknownMemberType] - half typed
             url.reveal(),
             # A command must not hang on a cache: without Redis, it fetches its own token.
-            retry=Retry(ExponentialBackoff(base=0.05, cap=0.5), 3),
+            retry=redis.asyncio.retry.Retry(backoff, 3),
             socket_timeout=1,
             socket_connect_timeout=1,
             socket_keepalive=True,
@@ -268,5 +265,5 @@ def open_redis(option: str | None, resources: AsyncExitStack) -> TokenStore | No
         raise ConfigurationError(
             f"--redis / {_REDIS_URL}: must be a URL such as redis://localhost:6379/0"
         ) from None
-    resources.push_async_callback(redis.aclose)
-    return tcb_async.tokens.RedisStore(redis)
+    resources.push_async_callback(client.aclose)
+    return tcb_async.tokens.RedisStore(client)

@@ -11,14 +11,15 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tcb_async.client import TcbClient
-from tcb_async.emulator import DEMO_ENV, Emulator, Fault, RecordedRequest
-from tcb_async.tokens import ComponentToken, TokenProvider
-from tcb_async.tokens.providers import StaticToken
+import tcb_async
 
-ENV = DEMO_ENV
+if TYPE_CHECKING:
+    from tcb_async.client import TcbClient
+    from tcb_async.emulator import Emulator, RecordedRequest
+    from tcb_async.tokens import TokenProvider
+
 NAME = "the demonstration"
 PENDING_FUNCTION = "webhookRelay"
 CHANGING_ENVS = ("live-777bb9", "nights-777bb9")
@@ -34,19 +35,18 @@ async def open_demo(
     concurrency: int,
     *,
     at_rest: bool = False,
-    **options: Any,  # noqa: ANN401 - arguments of `TcbClient`
+    **options: Any,
 ) -> AsyncGenerator[TcbClient]:
     """Open the demonstration, with its functions in every environment that the user named."""
-    async with Emulator.demo() as emulator:
+    async with tcb_async.Emulator.demo() as emulator:
         if at_rest:
             emulator.busy_rate = 0.0
         for env in envs:
-            if env != DEMO_ENV:
+            if env != tcb_async.emulator.DEMO_ENV:
                 emulator.add_demo_environment(env)
             if not at_rest:
                 change_before_each_listing(emulator, [env])
-        token = StaticToken(emulator.token)
-        async with _open_client(emulator, token, concurrency, **options) as client:
+        async with _open_client(emulator, emulator.token, concurrency, **options) as client:
             yield client
 
 
@@ -55,7 +55,7 @@ async def open_demo_merchants(concurrency: int) -> AsyncGenerator[TcbClient]:
     """Open the demonstration's platform, which is busy at first."""
     appid = "wx00112233445566aa"
     secret = secrets.token_hex(16)
-    async with Emulator(latency=0.02) as emulator:
+    async with tcb_async.Emulator(latency=0.02) as emulator:
         ticket = emulator.add_component(appid, secret)
         emulator.add_demo_merchants(appid)
         # A summary with retries shows that busy replies are repeated.
@@ -64,7 +64,7 @@ async def open_demo_merchants(concurrency: int) -> AsyncGenerator[TcbClient]:
         async def latest_ticket() -> str:
             return ticket
 
-        token = ComponentToken(appid, secret, ticket=latest_ticket)
+        token = tcb_async.tokens.ComponentToken(appid, secret, ticket=latest_ticket)
         async with _open_client(emulator, token, concurrency) as client:
             yield client
 
@@ -72,9 +72,9 @@ async def open_demo_merchants(concurrency: int) -> AsyncGenerator[TcbClient]:
 @asynccontextmanager
 async def _open_client(
     emulator: Emulator,
-    token: TokenProvider,
+    token: str | TokenProvider,
     concurrency: int,
-    **options: Any,  # noqa: ANN401 - arguments of `TcbClient`
+    **options: Any,
 ) -> AsyncGenerator[TcbClient]:
     """Open a client for the emulator, with the emulator's log off: the client logs its requests."""
     log = logging.getLogger("tcb_async.emulator")
@@ -82,14 +82,16 @@ async def _open_client(
     log.setLevel(logging.WARNING)
     try:
         url = emulator.url
-        async with TcbClient(token, base_url=url, concurrency=concurrency, **options) as client:
+        client = tcb_async.TcbClient(token, base_url=url, concurrency=concurrency, **options)
+        async with client:
             yield client
     finally:
         log.setLevel(before)
 
 
 def has_function(name: str) -> bool:
-    return any(function.name == name for function in Emulator.demo().functions(DEMO_ENV))
+    functions = tcb_async.Emulator.demo().functions(tcb_async.emulator.DEMO_ENV)
+    return any(function.name == name for function in functions)
 
 
 def add_documented_environments(emulator: Emulator, platform: str) -> list[str]:
@@ -104,9 +106,10 @@ def add_documented_environments(emulator: Emulator, platform: str) -> list[str]:
     reason = ("ResourceNotFound.File", "no entry file")
     emulator.deploy("own-7a8b9c", "refund", status="CreateFailed", status_reason=[reason])
     for env, errcode in _REFUSED.items():
-        refused = itertools.repeat(Fault.errcode(errcode))
+        refused = itertools.repeat(tcb_async.emulator.Fault.errcode(errcode))
         emulator.script(refused, when=partial(_is_for, env))
-    emulator.script(itertools.repeat(Fault.errcode(45009)), when=_make_quota_test())
+    over_quota = itertools.repeat(tcb_async.emulator.Fault.errcode(45009))
+    emulator.script(over_quota, when=_make_quota_test())
     return envs
 
 
@@ -136,7 +139,7 @@ def change_before_each_listing(emulator: Emulator, envs: Iterable[str]) -> None:
     @emulator.on_request
     def change(request: RecordedRequest) -> None:
         env = (request.body or {}).get("env")
-        if env in steps and request.offset == 0:
+        if isinstance(env, str) and env in steps and request.offset == 0:
             next(steps[env])
 
 

@@ -16,6 +16,7 @@ from cyclopts import App, Parameter
 
 import tcb_async
 from tcb_async._arguments import check_env
+from tcb_async.cli import demo as demonstration
 from tcb_async.cli import signals
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.options import Verbose, seconds, whole_number
@@ -81,9 +82,6 @@ def run_emulator(
         port: The port; 0 for any free port.
     """
     with run_command(verbose=verbose, level=logging.INFO) as screen:
-        # aiohttp's server: help and usage errors do not need it.
-        from tcb_async.cli import demo as demonstration  # noqa: PLC0415
-
         server = tcb_async.Emulator.demo(port=port) if demo else tcb_async.Emulator(port=port)
         if latency is not None:
             server.latency = latency
@@ -94,7 +92,7 @@ def run_emulator(
         has_platform = platform or docs or merchants is not None
         if has_platform:
             settings |= add_platform(server, merchants, demo=demo or docs)
-        envs = [demonstration.ENV] if demo else []
+        envs = [tcb_async.emulator.DEMO_ENV] if demo else []
         if docs:
             envs += demonstration.add_documented_environments(server, _PLATFORM)
         _deploy(server, env or ([] if envs else [_ENV]), envs, count)

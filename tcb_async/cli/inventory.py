@@ -20,6 +20,7 @@ import attrs
 from cyclopts import App, CycloptsError, Parameter
 from rich.progress import TimeRemainingColumn
 
+import tcb_async
 from tcb_async.cli.account_sources import choose_accounts
 from tcb_async.cli.exits import ExitCode, run_command
 from tcb_async.cli.files import check_file, open_output, output_path
@@ -38,6 +39,7 @@ from tcb_async.cli.screen import Screen, plural
 from tcb_async.exceptions import ConfigurationError, DailyQuotaError, TcbError
 
 if TYPE_CHECKING:
+    import tcb_async.inventory.store
     from tcb_async.client import TcbClient
     from tcb_async.inventory import (
         Account,
@@ -119,10 +121,8 @@ def list_inventory(
 
 def _check_run(run: str | None) -> None:
     if run is not None:
-        # SQLite: most runs have no --run.
-        from tcb_async.inventory.store import check_run, china_now  # noqa: PLC0415
-
-        check_run(run, china_now().date().isoformat())
+        today = tcb_async.inventory.store.china_now().date().isoformat()
+        tcb_async.inventory.store.check_run(run, today)
 
 
 def _last_written(path: str | None) -> tuple[int, ...]:
@@ -198,18 +198,19 @@ class InventoryJob:
     missing: int = 0
 
     async def work(self, client: TcbClient) -> None:
-        # SQLite and the client: help, completion and usage errors do not need them.
-        from tcb_async.inventory import Inventory, InventoryStore, platform_accounts  # noqa: PLC0415
-
         # --demo without --output: the store is deleted with its folder.
         with (
             tempfile.TemporaryDirectory() as folder,
-            InventoryStore(self.files.path or Path(folder, "inventory.sqlite")) as store,
+            tcb_async.inventory.InventoryStore(
+                self.files.path or Path(folder, "inventory.sqlite")
+            ) as store,
         ):
             begun = store.begin(self.run, source=self.source)
-            accounts = self.accounts or platform_accounts(client, on_rotate=_ignore_rotation)
+            accounts = self.accounts or tcb_async.platform_accounts(
+                client, on_rotate=_ignore_rotation
+            )
             unfinished = begun.unfinished(accounts, again=self.again)
-            inventory = Inventory(client, unfinished, page_size=self.page_size)
+            inventory = tcb_async.Inventory(client, unfinished, page_size=self.page_size)
             async with contextlib.aclosing(unfinished), inventory:
                 await self._list(inventory, begun)
             if self.was_rewritten():  # the run remains unfinished, so no comparison trusts it
@@ -293,7 +294,9 @@ class InventoryJob:
             self.screen.say(f"{departed} recorded as departed")
         if not self.is_quiet:
             environments = plural(progress.environments, "environment")
-            without = f", without {progress.unavailable:,} unavailable" * bool(progress.unavailable)
+            without = ""
+            if progress.unavailable:
+                without = f", without {progress.unavailable:,} unavailable"
             self.screen.say(
                 f"{progress.complete:,} of {plural(progress.accounts, 'account')}, "
                 f"{plural(progress.functions, 'function')} in {environments}{without} "

@@ -34,6 +34,7 @@ from tcb_async.cli.screen import Screen, plural
 from tcb_async.cli.selection import Selection
 
 if TYPE_CHECKING:
+    import tcb_async.pagination.settled
     from tcb_async.client import FunctionPager, TcbClient
     from tcb_async.models import CloudFunction
 

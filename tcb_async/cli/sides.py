@@ -27,6 +27,7 @@ from tcb_async.cli.screen import Screen
 from tcb_async.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
+    import tcb_async.pagination.settled
     from tcb_async.client import TcbClient
     from tcb_async.compare import Functions
     from tcb_async.inventory import InventoryStore, StoredRun
@@ -137,9 +138,7 @@ def _list_environments(
 @contextlib.contextmanager
 def open_store(path: str, screen: Screen) -> Generator[tuple[InventoryStore, StoredRun, int]]:
     """Open a store, choose its latest finished run, and name and count the later ones."""
-    from tcb_async.inventory import InventoryStore  # noqa: PLC0415 - --help does not need it
-
-    with InventoryStore(path, read_only=True) as store:
+    with tcb_async.inventory.InventoryStore(path, read_only=True) as store:
         store.check()
         run, unfinished = _choose_run(store)
         for later in unfinished:

@@ -22,6 +22,7 @@ from tcb_async._defaults import (
     DEFAULT_WATCH_INTERVAL,
 )
 from tcb_async._redact import escape_unprintable
+from tcb_async.cli import demo
 from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import FORMATS
@@ -31,6 +32,7 @@ from tcb_async.cli.screen import Screen, plural
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    import tcb_async.pagination.settled
     from tcb_async.client import TcbClient
     from tcb_async.compare import FunctionChange
     from tcb_async.models import CloudFunction
@@ -140,8 +142,6 @@ def wait_for_functions(
     """
     with run_command(verbose=access.verbose, level=logging.INFO) as screen:
         if access.demo and not names and not every:
-            from tcb_async.cli import demo  # noqa: PLC0415 - the emulator
-
             if env is not None and not demo.has_function(env):
                 raise CycloptsError(
                     f"ENV {env!r}: --demo has its own environment: name a function, or nothing"

@@ -146,7 +146,7 @@ async def test_an_abandoned_prompt_exits_with_130(emulator):
     ("modules", "url", "said"),
     [
         ({}, "nonsense:pass@host", "redis://localhost"),
-        ({"redis.asyncio": None}, "redis://localhost", "pip install 'tcb-async[cli,redis]'"),
+        ({"redis": None}, "redis://localhost", "pip install 'tcb-async[cli,redis]'"),
     ],
 )
 async def test_an_invalid_redis_exits_with_3(own_app, monkeypatch, modules, url, said):
