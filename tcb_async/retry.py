@@ -56,7 +56,7 @@ def is_dropped(error: BaseException | None) -> bool:
     return isinstance(error, TransportError) and error.dropped
 
 
-def is_refusal(error: TcbError) -> bool:
+def proves_not_carried_out(error: TcbError) -> bool:
     """Whether the error proves that WeChat did not carry out the call."""
     # HTTP 503 is no proof: a gateway also sends it when the server behind it does not reply.
     # The cloud backend may have begun to carry the call out when it reaches a limit (-501004).
@@ -90,18 +90,26 @@ class RetryQuota:
         # All requests in flight may fail together, then half of them in the halved window, …
         return cls(max(500, 2 * _COST * ceiling))
 
+    def suffices(self, error: BaseException) -> bool:
+        """Whether a retry after this error can be taken out of it."""
+        return _find_cost(error) <= self.available
+
     def take(self, error: BaseException) -> int:
-        """Take the cost of a retry after this error; return it, or 0 if the budget is too small."""
-        # A throttling server will soon accept requests again; a server that is down costs more.
-        cost = _COST_IF_THROTTLED if isinstance(error, _THROTTLED) else _COST
-        if cost > self.available:
-            return 0
+        """Take the cost of a retry after this error, and return it."""
+        cost = _find_cost(error)
         self.available -= cost
         return cost
 
     def put_back(self, amount: int) -> None:
         """Put an amount back, up to the capacity."""
         self.available = min(self.capacity, self.available + amount)
+
+
+def _find_cost(error: BaseException) -> int:
+    if not is_retryable(error):  # a size was refused, which says nothing about the load
+        return 0
+    # A throttling server will soon accept requests again; a server that is down costs more.
+    return _COST_IF_THROTTLED if isinstance(error, _THROTTLED) else _COST
 
 
 _at_least_one = make_validator(
@@ -149,9 +157,7 @@ class RetryPolicy:
     deadline: float = attrs.field(default=DEFAULT_DEADLINE, validator=_positive_seconds)
 
 
-def choose_wait(
-    policy: RetryPolicy, attempt: int, error: BaseException | None, chance: float
-) -> float:
+def choose_wait(policy: RetryPolicy, attempt: int, error: TcbError, chance: float) -> float:
     """Return the seconds to wait after an attempt that failed with this error.
 
     Args:
@@ -160,7 +166,8 @@ def choose_wait(
         error: Its error.
         chance: A random number from 0 to 1.
     """
-    if attempt == 1 and is_dropped(error):
+    is_size_refused = not is_retryable(error)
+    if is_size_refused or (attempt == 1 and is_dropped(error)):
         return 0.0
     # The exponent is bounded, because a float overflows at 2 ** 1024.
     maximum = min(policy.cap, policy.base * 2.0 ** min(attempt - 1, 62))

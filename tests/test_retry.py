@@ -48,10 +48,13 @@ def test_wait_for_the_minute_quota_is_15_to_20_seconds(draw, attempt, cap):
 @pytest.mark.parametrize(("in_flight", "retries"), [(17, 500 // 14), (100, 2 * 100)])
 def test_quota_lasts_for_two_retries_of_a_full_window_and_no_more(in_flight, retries):
     quota = RetryQuota.for_window(in_flight)
+    error = TransportError("no reply")
+    taken = 0
+    while quota.suffices(error):
+        quota.take(error)
+        taken += 1
 
-    assert [quota.take(TransportError("no reply")) for _ in range(retries + 1)] == [
-        14
-    ] * retries + [0]
+    assert taken == retries
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,11 @@
 
 Rule: after each attempt, policy and quota decide whether to go on.
 
-**The order of the limits.** A call first waits for a permit of the window, then makes its attempt.
-While it waits for its first permit, each success of another call starts its deadline anew; after
-that, the deadline stands. An attempt has ``timeout`` seconds, or the rest of the deadline if that
-is less.
+**The order of the limits.** A call waits for a permit of the window, then makes its first attempt,
+from which on it has ``deadline`` seconds. Its wait ends ``deadline`` after it began, or
+``deadline + timeout`` after the last success of any call of the client, if that is later: our own
+queue is no time-out. An attempt has ``timeout`` seconds, or the rest of the deadline if that is
+less.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ from tcb_async.retry import (
     find_stop_reason,
     is_dropped,
     is_overload,
-    is_refusal,
     is_retryable,
     may_refuse_size,
+    proves_not_carried_out,
 )
 
 Result = TypeVar("Result")
@@ -48,7 +49,7 @@ _MAX_LARGE = 2  # attempts before a transient error may mean that the server ref
 
 
 class _OutOfTimeError(Exception):
-    """The deadline passed before an attempt was begun."""
+    """The time was over before an attempt was begun."""
 
 
 Decode = Callable[[bytes], Result]
@@ -68,8 +69,6 @@ class Call(Generic[Result]):
     deadline: float = attrs.field(init=False)  # by the transport's clock
     attempt: int = 0  # number of attempts begun
     spent: int = 0  # cost of its retries, taken from the quota
-    is_smaller: bool = False  # whether the next attempt requests fewer rows
-    stop_reason: str = ""  # why a transient error is not retried
     # The last error that says something about the server. An attempt that the deadline cut short,
     # or prevented, says nothing.
     last: TcbError | None = None
@@ -84,13 +83,12 @@ class Call(Generic[Result]):
         except _OutOfTimeError:
             self.attempt -= 1  # it was about to begin, and was never sent
             failure = self.last or self._make_unsent_error()
-            stop_reason = self._deadline_reason
+            failure.stop_reason = self._deadline_reason
         except TcbError as error:
             failure = error
-            stop_reason = self.stop_reason
-            if self._was_cut_short(error):
+            if self._was_stopped_by_deadline(error):
                 failure = self.last or error
-                stop_reason = self._deadline_reason
+                failure.stop_reason = self._deadline_reason
         else:
             self.transport.quota.put_back(self.spent or 1)
             return result
@@ -98,7 +96,6 @@ class Call(Generic[Result]):
         failure.env = self.request.env
         failure.offset = self.request.offset
         failure.attempts = self.attempt
-        failure.stop_reason = stop_reason if is_retryable(failure) else ""
         try:
             # Without the frames of the attempts: aiohttp's contain the URL.
             raise failure.with_traceback(None)
@@ -112,15 +109,16 @@ class Call(Generic[Result]):
         try:
             return await self._attempt()
         except TcbError as error:
-            first_error = [error]
+            failures = [error]
 
         async def attempt() -> Result:
-            if first_error:
-                raise first_error.pop()
+            # Tenacity's first attempt is the one that was made above.
+            if failures:
+                raise failures.pop()
             return await self._attempt()
 
         retrying = AsyncRetrying(
-            retry=retry_if_exception(self._may_help),
+            retry=retry_if_exception(self._may_succeed),
             wait=self._choose_wait,
             stop=self._must_stop,
             before_sleep=self._prepare_next_attempt,
@@ -143,15 +141,12 @@ class Call(Generic[Result]):
         overload = False
         try:
             session = transport.get_session()
-            seconds_left = self._get_time_left()
-            full = min(
-                transport.timeout, transport.retry.deadline / (1 if self.fallback is None else 2)
-            )
-            if self.fallback is not None:
-                # A server may refuse a size by not replying: fewer rows need time, too.
-                seconds_left /= 2
-            if seconds_left <= 0:
+            # A server may refuse a size by not replying: fewer rows need time, too.
+            shares = 1 if self.fallback is None else 2
+            seconds = self._get_time_left() / shares
+            if seconds < _TICK:
                 raise _OutOfTimeError
+            full_time = min(transport.timeout, transport.retry.deadline / shares)
             observer = transport.observer
             observed, observing = _UNOBSERVED if observer is None else self._observe(observer)
             # The frames below contain the URL, the body that is sent, and the reply. The caller's
@@ -160,7 +155,8 @@ class Call(Generic[Result]):
                 reply = await transport.send(
                     session,
                     request,
-                    seconds_left,
+                    seconds,
+                    has_full_time=seconds > full_time - _TICK,
                     is_first=self.attempt == 1,
                     on_new_connection=is_dropped(self.last),
                     observed=observed,
@@ -169,12 +165,7 @@ class Call(Generic[Result]):
             clean = True
             window.last_success = transport.timing.clock()
         except TcbError as error:
-            overload = is_overload(error) and not (
-                seconds_left < 0.99 * full
-                and isinstance(error, TransportError)
-                and error.status is None
-                and error.sent
-            )
+            overload = is_overload(error)
             _log.debug("%s attempt=%d: %s", request, self.attempt, _describe_outcome(error))
             raise
         finally:
@@ -198,51 +189,54 @@ class Call(Generic[Result]):
     async def _wait_for_permit(self) -> int:
         transport = self.transport
         transport.get_session()  # fail before waiting for a permit
-        if self.attempt > 1:
-            return await self._wait_for_permit_of_retry()
-        # This wait needs no timer: the calls before it have earlier deadlines, and end by them.
-        epoch = await transport.window.acquire()
-        # Until the last success, the server worked, and this call waited for those before it.
-        self.deadline = max(self.deadline, transport.window.last_success + transport.retry.deadline)
+        is_retry = self.attempt > 1
+        get_seconds_left = self._get_time_left if is_retry else self._get_time_left_to_wait
+        epoch = await transport.window.acquire(get_seconds_left, priority=is_retry)
+        if epoch is None:
+            raise _OutOfTimeError
+        if not is_retry:
+            seconds = min(self._get_time_left_to_wait(), transport.retry.deadline)
+            self.deadline = transport.timing.clock() + seconds
         return epoch
-
-    async def _wait_for_permit_of_retry(self) -> int:
-        seconds_left = self._get_time_left()
-        try:
-            async with asyncio.timeout(seconds_left if seconds_left < math.inf else None):
-                return await self.transport.window.acquire(priority=True)
-        except TimeoutError:
-            raise _OutOfTimeError from None
 
     def _get_time_left(self) -> float:
         return self.deadline - self.transport.timing.clock()
+
+    def _get_time_left_to_wait(self) -> float:
+        """Return the seconds that are left for the first permit."""
+        # Before the next success, the requests that were in flight may have to time out.
+        transport = self.transport
+        longest = transport.retry.deadline + transport.timeout
+        end = max(self.deadline, transport.window.last_success + longest)
+        return end - transport.timing.clock()
 
     @property
     def _deadline_reason(self) -> str:
         return f"the deadline of {self.transport.retry.deadline:g} s passed"
 
-    def _was_cut_short(self, error: TcbError) -> bool:
+    def _was_stopped_by_deadline(self, error: TcbError) -> bool:
         """Whether the deadline stopped the last attempt, so that its error tells nothing."""
-        is_silent = isinstance(error, TransportError) and error.status is None
-        return is_silent and self._get_time_left() < _TICK
+        has_status = not isinstance(error, TransportError) or error.status is not None
+        return not has_status and is_retryable(error) and self._get_time_left() < _TICK
 
     def _make_unsent_error(self) -> TransportError:
         path = self.request.target.path
+        began = self.deadline - self.transport.retry.deadline
+        since = max(began, self.transport.window.last_success)
         return TransportError(
             f"{path}: nothing was sent, because no call of this client has succeeded for "
-            f"{self.transport.retry.deadline:g} s; see the errors of its other calls",
+            f"{self.transport.timing.clock() - since:.3g} s; see the errors of its other calls",
             endpoint=path,
             sent=False,
         )
 
-    def _may_help(self, error: BaseException) -> bool:
+    def _may_succeed(self, error: BaseException) -> bool:
         """Whether a further attempt may succeed, perhaps with fewer rows."""
-        if not isinstance(error, TcbError):
-            return False
-        self.is_smaller = self._may_need_fewer_rows(error)
-        return self.is_smaller or is_retryable(error)
+        return isinstance(error, TcbError) and (
+            is_retryable(error) or self._needs_fewer_rows(error)
+        )
 
-    def _may_need_fewer_rows(self, error: TcbError) -> bool:
+    def _needs_fewer_rows(self, error: TcbError) -> bool:
         """Whether the next attempt should request fewer rows: the server may refuse more."""
         if self.fallback is None or not may_refuse_size(error):
             return False
@@ -257,45 +251,38 @@ class Call(Generic[Result]):
 
     def _choose_wait(self, state: RetryCallState) -> float:
         error = _get_error(state)
-        if not is_retryable(error):
-            return 0.0
         chance = self.transport.timing.random()
         wait = choose_wait(self.transport.retry, self.attempt, error, chance)
-        if not self.is_smaller:
+        if not self._needs_fewer_rows(error):
             return wait
         # The smaller request needs time, too; but the server's minimum is respected.
         return max(_get_retry_after(error), min(wait, self._get_time_left() / 2))
 
     def _must_stop(self, state: RetryCallState) -> bool:
-        """Whether to raise the error now, though a further attempt may succeed."""
+        """Whether to raise the error now, with the reason."""
         error = _get_error(state)
         reason = self._find_stop_reason(error, state.upcoming_sleep)
-        # The quota is asked last: a retry that the policy forbids must not take anything out of it.
-        # An error that is not transient does not mean that the server has too much to do.
-        if reason is None and is_retryable(error) and not self._pay(error):
-            reason = "the client's retry quota is used up: too many calls fail"
-        self.stop_reason = reason or ""
+        error.stop_reason = reason or ""
         return reason is not None
 
     def _find_stop_reason(self, error: TcbError, wait: float) -> str | None:
-        if not (self.request.repeatable or is_refusal(error)):
+        if not (self.request.repeatable or proves_not_carried_out(error)):
             return "it may have been carried out, so only a repeatable call is sent again"
         policy = self.transport.retry
         # A request for fewer rows is sent even if the policy allows a single attempt.
-        attempts = 0 if self.is_smaller and policy.attempts == 1 else self.attempt
-        return find_stop_reason(policy, attempts, wait, self._get_time_left())
-
-    def _pay(self, error: TcbError) -> bool:
-        """Take the cost of a retry after this error out of the quota, if it is enough."""
-        cost = self.transport.quota.take(error)
-        self.spent += cost
-        return cost > 0
+        is_allowed = policy.attempts == 1 and self._needs_fewer_rows(error)
+        attempts = 0 if is_allowed else self.attempt
+        reason = find_stop_reason(policy, attempts, wait, self._get_time_left())
+        if reason is None and not self.transport.quota.suffices(error):
+            return "the client's retry quota is used up: too many calls fail"
+        return reason
 
     def _prepare_next_attempt(self, state: RetryCallState) -> None:
         error = _get_error(state)
         wait = state.upcoming_sleep
+        self.spent += self.transport.quota.take(error)
         size = ""
-        if self.is_smaller and self.fallback is not None:
+        if self.fallback is not None and self._needs_fewer_rows(error):
             self.request, self.decode = self.fallback()
             self.fallback = None
             size = " with fewer rows"
@@ -307,14 +294,14 @@ class Call(Generic[Result]):
             "%s attempt=%d failed (%s), trying again%s in %.2f s",
             self.request, self.attempt, _describe_outcome(error), size, wait,
         )  # fmt: skip
-        if self.request.count is not None:
-            self.request.count.retries += 1
-            self.request.count.last_error = name_error(error)
+        if self.request.stats is not None:
+            self.request.stats.retries += 1
+            self.request.stats.last_error = name_error(error)
 
 
 def _get_error(state: RetryCallState) -> TcbError:
     error = state.outcome.exception() if state.outcome else None
-    assert isinstance(error, TcbError)  # noqa: S101 - `_may_help` accepts nothing else
+    assert isinstance(error, TcbError)  # noqa: S101 - `_may_succeed` accepts nothing else
     return error
 
 

@@ -36,7 +36,7 @@ class ApiRequest:
     body: Hidden[bytes] | None
     env: str | None = None
     offset: int | None = None
-    count: WalkStats | None = None
+    stats: WalkStats | None = None
     repeatable: bool = True
     """Whether it may be sent again although the server may have carried it out."""
 

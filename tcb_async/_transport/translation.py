@@ -203,7 +203,7 @@ def translate(
     seconds: float,
     *,
     is_first: bool,
-    has_reply: bool,
+    may_be_overload: bool,
 ) -> TcbError:
     """Turn any error of the network or of aiohttp into ours.
 
@@ -211,11 +211,7 @@ def translate(
     nothing about the load. The next attempt has a new connection, which shows it.
     """
     path = request.target.path
-    if isinstance(error, QueryError):
-        error = error.error.reveal()
-    if isinstance(error, RuntimeError) and "closed" in str(error):
-        # uvloop raises it for a connection that was dropped.
-        error = ConnectionResetError().with_traceback(error.__traceback__)
+    error = _unwrap(error)
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return _make_proxy_error(error, request)
     if isinstance(error, (aiohttp.ClientResponseError, HttpProcessingError)):
@@ -232,9 +228,31 @@ def translate(
     packages = _find_packages(error)
     kind = _classify(error, packages, request)
     is_callers = packages[-1] not in _LIBRARIES
-    description = type(error).__name__
-    if is_callers:
-        description = describe(error, *request.target.secrets, hide=hide_named)
+    dropped = kind is _DROPPED_CONNECTION and is_first
+    is_sign_of_overload = kind.retryable and kind.overload and not dropped
+    return TransportError(
+        f"{path}: {_describe(kind, error, request, seconds, is_callers=is_callers)}",
+        endpoint=path,
+        sent=kind.sent,
+        retryable=kind.retryable,
+        dropped=dropped,
+        overload=is_sign_of_overload and may_be_overload,
+    )
+
+
+def _unwrap(error: Exception) -> Exception:
+    """Return the error that aiohttp raised; uvloop's error for a dropped connection becomes one."""
+    if isinstance(error, QueryError):
+        error = error.error.reveal()
+    if isinstance(error, RuntimeError) and "closed" in str(error):
+        return ConnectionResetError().with_traceback(error.__traceback__)
+    return error
+
+
+def _describe(
+    kind: _ErrorKind, error: Exception, request: ApiRequest, seconds: float, *, is_callers: bool
+) -> str:
+    """Return our text for an error, with its own text only if the caller's code raised it."""
     proxies = [name for name in os.environ if name.lower() in _PROXY_VARIABLES]
     text = kind.text.format(
         host=request.target.bare_url.host,
@@ -242,21 +260,14 @@ def translate(
         reason=_explain(error, request),
         seconds=seconds,
     )
+    description = type(error).__name__
+    if is_callers:
+        description = describe(error, *request.target.secrets, hide=hide_named)
     if kind is _UNEXPECTED_ERROR:
         _log_unexpected(error, request, description)
     if kind is _UNEXPECTED_ERROR or is_callers:
         text += f" ({description})"
-    dropped = kind is _DROPPED_CONNECTION and is_first
-    # A server that has begun to reply was not too busy to take the request.
-    overload = kind.retryable and kind.overload and not has_reply and not dropped
-    return TransportError(
-        f"{path}: {text}",
-        endpoint=path,
-        sent=kind.sent,
-        retryable=kind.retryable,
-        dropped=dropped,
-        overload=overload,
-    )
+    return text
 
 
 def _find_packages(error: Exception) -> list[str]:

@@ -101,11 +101,15 @@ class Transport:
         request: ApiRequest,
         seconds: float,
         *,
+        has_full_time: bool,
         is_first: bool,
         on_new_connection: bool,
         observed: Attempt | None = None,
     ) -> bytes:
-        """Send a request once, and return the body of the reply, if that is HTTP 200."""
+        """Send a request once, and return the body of the reply, if that is HTTP 200.
+
+        ``has_full_time`` says that the deadline does not cut the attempt's time.
+        """
         self.sent += 1
         self.retried += not is_first
         seconds = min(self.timeout, seconds)
@@ -131,12 +135,15 @@ class Transport:
                 text = "the session of this client was closed: make a new client"
                 failure = ClientClosedError(text)
             else:
+                # A server that has begun to reply was not too busy to take the request; one that had
+                # less time than usual may have needed the rest.
+                is_cut_short = limit.expired() and not has_full_time
                 failure = translate(
                     error,
                     request,
                     seconds,
                     is_first=is_first,
-                    has_reply=response is not None,
+                    may_be_overload=response is None and not is_cut_short,
                 )
         finally:
             self.keeper.time_limits.discard(limit)

@@ -10,6 +10,7 @@ import math
 import re
 import traceback
 import weakref
+from contextlib import suppress
 from functools import partial
 
 import attrs
@@ -21,11 +22,13 @@ from hypothesis import strategies as st
 from leaks import run_strictly
 from raw_server import http_reply
 from server_faults import FAULTS, OK, once
+from virtual_peer import make_peer
 
 from tcb_async._redact import Hidden
 from tcb_async._transport import ApiRequest, Call, Transport
 from tcb_async.emulator import Fault
 from tcb_async.exceptions import (
+    ClientClosedError,
     ParameterError,
     RateLimitError,
     SystemBusyError,
@@ -227,7 +230,7 @@ class Story:
         target = transport.target("/tcb/listfunctions", {})
 
         def prepare(body):
-            return ApiRequest(target, Hidden(body), count=self.count), lambda reply: reply
+            return ApiRequest(target, Hidden(body), stats=self.count), lambda reply: reply
 
         fallback = None if self.fallback is None else partial(prepare, self.fallback)
         return await Call(transport, *prepare(b"100"), fallback).run()
@@ -481,3 +484,148 @@ async def test_success_pays_its_retries_back():
 
     await Story([], quota=quota).run()
     assert quota.available == 101
+
+
+async def hang():
+    await asyncio.sleep(1e9)
+
+
+async def call_all(peer, numbers):
+    """Make all calls at a time; return their results and errors."""
+    calls = [asyncio.ensure_future(peer.call(number)) for number in numbers]
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    assert peer.window.in_flight == peer.window.waiting == 0
+    return ended
+
+
+def now():
+    return asyncio.get_running_loop().time()
+
+
+@pytest.mark.looptime
+class TestQueue:
+    """The wait for the first permit, at the default settings, in virtual time."""
+
+    async def test_long_queue_is_no_time_out(self):
+        async def reply(_):
+            await asyncio.sleep(2.0)
+
+        assert await call_all(make_peer(reply), range(400)) == [b""] * 400
+        assert now() > 100.0
+
+    async def test_hung_server_ends_all_calls_at_one_deadline(self):
+        peer = make_peer(lambda _: hang())
+        errors = await call_all(peer, range(100))
+
+        assert now() == pytest.approx(60.0)
+        unsent = [error for error in errors if not error.sent]
+        assert len(unsent) >= 80
+        assert "no call of this client has succeeded for 60 s; see the errors" in str(unsent[0])
+        assert {(each.attempts, each.stop_reason) for each in unsent} == {
+            (0, "the deadline of 60 s passed")
+        }
+
+    async def test_busy_server_ends_all_calls_at_one_deadline(self):
+        async def reply(_):
+            await asyncio.sleep(0.25)
+            raise SystemBusyError("busy", errcode=-1)
+
+        errors = await call_all(make_peer(reply), range(500))
+
+        assert now() < 60.0 + 1.0
+        assert {type(error) for error in errors} == {SystemBusyError, TransportError}
+
+    async def test_outage_of_40_seconds_ends_no_queued_call(self):
+        async def reply(_):
+            await asyncio.sleep(0.25)
+            if 20.0 <= now() < 60.0:
+                await hang()
+
+        ended = await call_all(make_peer(reply), range(1000))
+
+        errors = [each for each in ended if each != b""]
+        assert len(errors) <= 8
+        assert all(error.sent for error in errors)  # they were in flight
+
+    async def test_queue_ends_a_timeout_after_the_deadline(self):
+        async def reply(number):
+            if number > 100:
+                await hang()
+            await asyncio.sleep(1.0)
+
+        errors = (await call_all(make_peer(reply), range(200)))[101:]
+
+        # The last success was after 13 s; the server may have become hung just after it.
+        assert now() == pytest.approx(13.0 + 60.0 + 30.0, abs=1.0)
+        assert "has succeeded for 90 s" in str(errors[-1])
+
+    async def test_queue_ends_though_no_attempt_does(self):
+        """A session of the caller's may swallow the cancellation of an attempt."""
+        ends = asyncio.Event()
+
+        async def reply(_):
+            while not ends.is_set():
+                with suppress(asyncio.CancelledError):
+                    await ends.wait()
+
+        peer = make_peer(reply)
+        calls = [asyncio.ensure_future(peer.call(number)) for number in range(50)]
+        done, pending = await asyncio.wait(calls, timeout=61.0)
+
+        assert (len(done), len(pending)) == (42, 8)
+        assert all(not call.exception().sent for call in done)
+        ends.set()
+        await asyncio.wait(calls)
+
+    async def test_deadline_covers_a_retrys_wait_for_a_permit(self):
+        async def reply(_):
+            raise BUSY
+
+        peer = make_peer(reply, concurrency=2, deadline=10.0)
+        peer.window.take()  # as a walk beside does; -1 halves the window
+        with pytest.raises(SystemBusyError, match=TOO_LATE):
+            await peer.call()
+
+        assert now() == pytest.approx(10.0)
+        assert len(peer.attempts) == 1
+
+    async def test_deadline_counts_from_the_first_attempt(self):
+        async def reply(number):
+            if number == 100:
+                await hang()
+            await asyncio.sleep(10.0)
+
+        peer = make_peer(reply)
+        *_, error = await call_all(peer, range(101))
+
+        assert error.attempts > 1
+        assert peer.attempts[100][0] == pytest.approx(120.0, abs=1.0)
+        assert now() == pytest.approx(120.0 + 60.0, abs=1.0)
+
+    async def test_one_percent_of_hangs_fails_no_other_call(self):
+        """A service that makes ten calls a second."""
+
+        async def reply(number):
+            if number % 100 == 50:
+                await hang()
+            await asyncio.sleep(0.1)
+
+        peer, calls = make_peer(reply), []
+        for number in range(2000):
+            calls.append(asyncio.ensure_future(peer.call(number)))
+            await asyncio.sleep(0.1)
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+
+        failed = [number for number, each in enumerate(ended) if each != b""]
+        assert failed == list(range(50, 2000, 100))
+
+    async def test_closed_client_ends_its_queue(self):
+        peer = make_peer(lambda _: hang())
+        calls = [asyncio.ensure_future(peer.call()) for _ in range(50)]
+        await asyncio.sleep(1.0)
+        peer.keeper.close()
+        calls[0].cancel()
+        await asyncio.wait(calls)
+
+        kinds = {type(call.exception()) for call in calls[8:]}
+        assert kinds == {ClientClosedError}

@@ -16,7 +16,6 @@ from tcb_async import (
     ParameterError,
     ResponseError,
     RetryPolicy,
-    SystemBusyError,
     TcbClient,
     TcbError,
 )
@@ -51,46 +50,16 @@ async def test_attempt_has_one_time_limit(mocked_http, left, limit):
     assert given == ClientTimeout(None)
 
 
-async def test_a_call_waits_for_its_turn_while_other_calls_succeed(emulator, client_of):
-    emulator.deploy(ENV)
-    emulator.script([Fault.delay(0.1)] * 20)
-    client = await client_of(emulator, retry=RetryPolicy(deadline=0.5), concurrency=1)
-    started = asyncio.get_running_loop().time()
+@pytest.mark.parametrize(("faults", "size"), [([Fault.hang()], 1), ([Fault.status(500)], 8)])
+async def test_only_a_full_time_out_shrinks_the_window(emulator, client_of, faults, size):
+    emulator.latency = 0.02  # after the reply 500, less than the full time is left
+    emulator.script([*faults, Fault.hang()])
+    client = await client_of(emulator, retry=RetryPolicy(deadline=0.2, base=0.0), concurrency=8)
+    with pytest.raises(NoAnswer, match=r"the deadline of 0\.2 s passed"):
+        await client.call(LIST, {"env": ENV}, repeatable=True)
 
-    assert await asyncio.gather(*(client.count_functions(ENV) for _ in range(20))) == [1] * 20
-    assert asyncio.get_running_loop().time() - started >= 2.0
-
-
-async def test_no_call_waits_for_its_turn_beyond_the_deadline_if_none_succeeds(emulator, client_of):
-    emulator.script([Fault.hang()] * 20)
-    client = await client_of(emulator, retry=RetryPolicy(deadline=0.2, attempts=1), concurrency=1)
-    started = asyncio.get_running_loop().time()
-    errors = await asyncio.gather(
-        *(client.function_page(ENV, offset=40) for _ in range(20)), return_exceptions=True
-    )
-    took = asyncio.get_running_loop().time() - started
-
-    assert 0.2 <= took < 20 * 0.2
-    assert len(emulator.requests) == 1
-    first, *others = errors
-    assert "no complete reply" in str(first)
-    for error in others:
-        assert isinstance(error, NoAnswer)
-        assert "no call of this client has succeeded for 0.2 s; see the errors" in str(error)
-        assert (error.attempts, error.stop_reason) == (0, "the deadline of 0.2 s passed")
-        assert (error.env, error.offset, error.sent) == (ENV, 40, False)
-    assert client._transport.window.in_flight == 0
-
-
-async def test_deadline_covers_a_retrys_wait_for_a_permit(emulator, client_of, clock):
-    emulator.script([Fault.errcode(-1)])
-    retry = RetryPolicy(deadline=10.0, base=9.9)  # after the wait, 0.1 s is left for the permit
-    client = await client_of(emulator, retry=retry, timing=clock.timing, concurrency=2)
-    await client._transport.window.acquire()  # as a walk beside does; -1 halves it
-    with pytest.raises(SystemBusyError, match="the deadline of 10 s passed") as caught:
-        await client.count_functions(ENV)
-
-    assert caught.value.attempts == len(emulator.requests) == 1
+    assert len(emulator.requests) == len(faults) + (size == 8)
+    assert client._transport.window.size == size
 
 
 # Size

@@ -1,0 +1,60 @@
+"""A peer that replies in virtual time, for schedules of many calls (mark `looptime`)."""
+
+import asyncio
+import random
+
+import attrs
+
+from tcb_async import ClientClosedError, RetryPolicy, TransportError
+from tcb_async._transport import ApiRequest, Call, Transport
+from tcb_async._transport.timing import Timing
+from tcb_async.limits import Window
+from tcb_async.retry import RetryQuota
+
+
+@attrs.define(eq=False)
+class VirtualPeer(Transport):
+    """A transport without a network, to a peer whose ``reply(number)`` takes its time."""
+
+    reply: object = attrs.field(kw_only=True)
+    in_flight: int = 0
+    attempts: list = attrs.Factory(list)
+    """The time of each, and whether it had its full time."""
+
+    def get_session(self):
+        if self.is_closed:
+            raise ClientClosedError
+
+    async def send(self, _session, request, seconds, *, has_full_time, **_facts):
+        clock = asyncio.get_running_loop().time
+        self.attempts.append((clock(), has_full_time))
+        try:
+            async with asyncio.timeout(min(self.timeout, seconds)):
+                await asyncio.sleep(0.01)  # on its way: a burst is sent before its first failure
+                await self._handle(request)
+        except TimeoutError:
+            raise TransportError("no reply", overload=has_full_time) from None
+        return b""
+
+    async def _handle(self, request):
+        self.in_flight += 1
+        try:
+            await self.reply(request.offset)
+        finally:
+            self.in_flight -= 1
+
+    def call(self, number=None):
+        """Make a call; ``reply`` gets its number."""
+        return Call(self, ApiRequest(self.target("/", {}), None, offset=number), bytes).run()
+
+
+def make_peer(reply, *, concurrency=8, **settings):
+    """Make a peer; ``reply`` is a coroutine function, ``settings`` are those of the policy."""
+    return VirtualPeer(
+        "http://127.0.0.1:9",
+        Window(concurrency),
+        RetryPolicy(**settings),
+        RetryQuota.for_window(concurrency),
+        timing=Timing(clock=asyncio.get_running_loop().time, random=random.Random(7).random),
+        reply=reply,
+    )
