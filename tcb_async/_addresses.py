@@ -48,9 +48,9 @@ def check_query(query: Hidden[object]) -> Hidden[dict[str, str | Secret]]:
         if name.lower().endswith("access_token"):
             problem = f"contains {name}: leave it out, the token is added"
         elif not isinstance(value, str | Secret):
-            problem = f"contains {name!r} of type {type(value).__name__}: must be a str"
+            problem = f"contains {show_value(name)} of type {type(value).__name__}: must be a str"
         elif _SURROGATE.search(name + Secret(value).reveal()):
-            problem = f"contains {name!r} that cannot be encoded as UTF-8: must be text"
+            problem = f"contains {show_value(name)} that cannot be encoded as UTF-8: must be text"
         if problem:
             raise ConfigurationError(f"query {problem}", argument="query")
     return arguments

@@ -66,6 +66,13 @@ def check_count(name: str, value: object, *, minimum: int, maximum: int | None =
     raise make_argument_error(name, value, f"must be a whole number{bounds}")
 
 
+def check_flag(name: str, value: object) -> bool:
+    """Return True or False. The text "false" of an environment variable would be true."""
+    if not isinstance(value, bool):
+        raise make_argument_error(name, value, "must be True or False")
+    return value
+
+
 def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 

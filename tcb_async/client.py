@@ -21,6 +21,7 @@ from tcb_async._arguments import (
     check_count,
     check_env,
     check_fields,
+    check_flag,
     check_instance,
     check_methods,
     check_names,
@@ -202,6 +203,7 @@ class TcbClient:
         observer: Observer | None = None,
     ) -> None:
         token = wrap(token)
+        check_flag("trust_env", trust_env)
         if session is not None and (trust_env or ssl_context is not None):
             raise ConfigurationError(
                 "trust_env and ssl_context do not apply to a session of your own: set them on the "
@@ -212,7 +214,7 @@ class TcbClient:
         if observer is not None:
             check_methods("observer", observer, "attempting", "walk_started")
         self._transport = Transport(
-            base_url=check_base_url(base_url, allow_http=allow_http),
+            base_url=check_base_url(base_url, allow_http=check_flag("allow_http", allow_http)),
             window=Window(check_count("concurrency", concurrency, minimum=1)),
             retry=retry,
             quota=RetryQuota.for_window(concurrency),
@@ -257,7 +259,7 @@ class TcbClient:
         token = _read_token_from_environment() if token is None else wrap(token)
         if "base_url" not in options:
             base_url = os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL
-            allow_http = options.get("allow_http", False)
+            allow_http = check_flag("allow_http", options.get("allow_http", False))
             options["base_url"] = check_base_url(
                 base_url, allow_http=allow_http, name=BASE_URL_VARIABLE
             )
@@ -468,6 +470,7 @@ class TcbClient:
             hidden_body = Hidden(body)
             hidden_query = Hidden(query)
             del path, body, query
+            check_flag("repeatable", repeatable)
             endpoint = check_path(hidden_path)
             fields = check_fields("body", hidden_body)
             arguments = check_query(hidden_query)

@@ -20,7 +20,7 @@ from typing import Any, Literal, cast, get_args
 import attrs
 import msgspec
 
-from tcb_async._arguments import check_file, check_items
+from tcb_async._arguments import check_file, check_flag, check_items, make_argument_error
 from tcb_async._fields import ComparedField
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.models import CloudFunction, Value
@@ -181,10 +181,11 @@ def compare(
         ConfigurationError: A list has a function twice or an unknown field, one list does not know
             the times to compare, or ``ignore`` is not a list or set of fields.
     """
+    check_flag("times", times)
     is_collection = isinstance(ignore, Collection) and not isinstance(ignore, str)
     if not (is_collection and all(field in FIELDS for field in ignore)):
-        raise ConfigurationError(
-            f"ignore={ignore!r}: must be a list or set of fields: {', '.join(FIELDS)}"
+        raise make_argument_error(
+            "ignore", ignore, f"must be a list or set of fields: {', '.join(FIELDS)}"
         )
     before = known_functions("expected", expected)
     after = known_functions("found", found)

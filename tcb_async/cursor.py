@@ -14,7 +14,7 @@ from hashlib import blake2b
 import attrs
 import msgspec
 
-from tcb_async._arguments import make_validator
+from tcb_async._arguments import make_argument_error, make_validator
 from tcb_async.exceptions import ConfigurationError
 
 DIGEST = 8
@@ -101,6 +101,8 @@ class Cursor:
         Raises:
             ConfigurationError: The text is not a cursor, was damaged, or has an unknown version.
         """
+        if not isinstance(text, str):
+            raise make_argument_error("text", text, "must be the string of a Cursor")
         problem = f"it is of version {text[:1]!r}, not {_VERSION!r}"
         if text.startswith(_VERSION):
             if (fields := _decode_fields(text[1:])) is not None:
@@ -123,9 +125,7 @@ def read_start(scope: str, resume: object) -> Cursor:
     if resume is None:
         return Cursor(scope)
     if not isinstance(resume, Cursor | str):
-        raise ConfigurationError(
-            f"resume={resume!r}: must be a Cursor, or the string of one", argument="resume"
-        )
+        raise make_argument_error("resume", resume, "must be a Cursor, or the string of one")
     try:
         cursor = resume if isinstance(resume, Cursor) else Cursor.parse(resume)
     except ValueError as error:

@@ -32,6 +32,7 @@ except ModuleNotFoundError as _error:
         f"tcb_async.fastapi needs {_error.name}: pip install 'tcb-async[fastapi]'", name=_error.name
     ) from _error
 
+from tcb_async._arguments import check_instance
 from tcb_async.client import TcbClient
 from tcb_async.exceptions import (
     ClientClosedError,
@@ -148,7 +149,11 @@ def status_of(error: TcbError) -> int:
     `ConfigurationError`, without          500     a mistake in the service
     ``argument``
     =====================================  ======  ================================================
+
+    Raises:
+        ConfigurationError: ``error`` is not a `TcbError`.
     """
+    check_instance("error", error, TcbError, "the one that was caught")
     if isinstance(error, TransportError) and error.status is None:
         return 504
     if isinstance(error, ConfigurationError):
@@ -163,7 +168,11 @@ def problem_of(error: TcbError) -> dict[str, str | int]:
     ``errcode``, ``tcb_code`` (the code of WeChat's cloud backend), ``rid`` (for WeChat's
     support) and ``resume`` (the cursor from which an interrupted walk can continue). It contains no
     secret.
+
+    Raises:
+        ConfigurationError: ``error`` is not a `TcbError`.
     """
+    check_instance("error", error, TcbError, "the one that was caught")
     fields: dict[str, str | int | None] = {
         "title": type(error).__name__,
         "status": status_of(error),

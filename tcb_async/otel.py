@@ -23,6 +23,7 @@ except ModuleNotFoundError as _error:
     ) from _error
 
 from tcb_async import __version__
+from tcb_async._arguments import check_methods
 from tcb_async.exceptions import ApiError, TcbError
 from tcb_async.observer import Attempt, WalkStats, WorkObserver, WorkSummary
 
@@ -79,6 +80,9 @@ class Telemetry:
     Args:
         tracer_provider: Receives the spans; None for the global provider.
         meter_provider: Receives the metrics; None for the global provider.
+
+    Raises:
+        ConfigurationError: A provider has not the methods of one.
     """
 
     def __init__(
@@ -87,6 +91,10 @@ class Telemetry:
         tracer_provider: trace.TracerProvider | None = None,
         meter_provider: metrics.MeterProvider | None = None,
     ) -> None:
+        if tracer_provider is not None:
+            check_methods("tracer_provider", tracer_provider, "get_tracer")
+        if meter_provider is not None:
+            check_methods("meter_provider", meter_provider, "get_meter")
         self._instruments = _Instruments(
             trace.get_tracer("tcb_async", __version__, tracer_provider, _SCHEMA),
             metrics.get_meter("tcb_async", __version__, meter_provider, _SCHEMA),

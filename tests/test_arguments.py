@@ -1,12 +1,22 @@
 """Bad input is refused before any I/O, in a sentence that names an accepted value."""
 
+import importlib
+import inspect
 import math
+import re
+from contextlib import suppress
 
 import aiohttp
 import pytest
 
-from tcb_async import RetryPolicy, TcbClient
+import tcb_async
+from tcb_async import Account, Cursor, Emulator, RetryPolicy, TcbClient
+from tcb_async.compare import compare
+from tcb_async.doctor import diagnose
+from tcb_async.emulator import Fault
 from tcb_async.exceptions import ConfigurationError
+from tcb_async.fastapi import problem_of, status_of
+from tcb_async.inventory import InventoryStore
 from tcb_async.otel import Telemetry
 
 
@@ -35,8 +45,10 @@ async def listen(done, total): ...
         ("max_items", 10**400),
         ("on_drift", []),
         ("on_drift", "ignore"),
+        ("on_drift", "x " * 50_000),
         ("on_progress", listen),
         ("resume", 5),
+        ("resume", [0] * 100_000),
     ],
 )
 async def test_walk_refuses_a_bad_argument_by_name_and_value(argument, value):
@@ -46,6 +58,7 @@ async def test_walk_refuses_a_bad_argument_by_name_and_value(argument, value):
                 call("test-1", **{argument: value})
 
             assert f"{argument}={value!r:.79}" in str(caught.value)
+            assert len(str(caught.value)) < 200
 
 
 ONE_PAGE = r"page_size.*max_items.*function_page\(env, limit=…, offset=…\)"
@@ -125,3 +138,96 @@ def test_client_refuses_wrong_types_and_values_out_of_range(argument, value, rig
 
     assert str(caught.value).startswith(argument)
     assert right in str(caught.value)
+
+
+def list_flags(name, value):
+    """List the names of the flags of a public class or function, with its path before each."""
+    methods = inspect.getmembers(value, callable) if inspect.isclass(value) else []
+    public = [(f"{name}.{method}", call) for method, call in methods if method[0] != "_"]
+    for path, call in [(name, value), *public]:
+        with suppress(TypeError, ValueError):  # a type alias, or a class without a signature
+            for parameter in inspect.signature(call).parameters.values():
+                if parameter.annotation in {"bool", bool}:
+                    yield f"{path}({parameter.name})"
+
+
+def list_public_flags():
+    for subject in sorted(tcb_async._SUBJECTS):
+        module = importlib.import_module(f"tcb_async.{subject}")
+        for name in getattr(module, "__all__", tcb_async.__all__):
+            yield from list_flags(name, getattr(module, name, None))
+
+
+REPORTS = ("ResponseError", "TransportError", "WalkStats")
+"""Their flags are facts, which the library states; nobody decides by them what is sent."""
+
+
+async def call_token_endpoint(value):
+    client = TcbClient("T")
+    await client._api.call_token_endpoint("/x", repeatable=value)
+
+
+FLAGS = {
+    "Cursor(drift)": lambda value: Cursor("a", drift=value),
+    "Emulator.add_authorizer(exchanged)": lambda value: Emulator().add_authorizer(
+        "wx1", "wx2", exchanged=value
+    ),
+    "Emulator.revoke(stuck)": lambda value: Emulator().revoke("T", stuck=value),
+    "Emulator.set_cloud_development(enabled)": lambda value: Emulator().set_cloud_development(
+        "wx1", enabled=value
+    ),
+    "Fault.truncated(declared)": lambda value: Fault.truncated(declared=value),
+    "InventoryStore(read_only)": lambda value: InventoryStore("no-such-file", read_only=value),
+    "TcbClient(allow_http)": lambda value: TcbClient("T", allow_http=value),
+    "TcbClient(trust_env)": lambda value: TcbClient("T", trust_env=value),
+    "TcbClient.call(repeatable)": lambda value: TcbClient("T").call("/x", repeatable=value),
+    "TokenApi.call_token_endpoint(repeatable)": call_token_endpoint,
+    "compare(times)": lambda value: compare([], [], times=value),
+    "diagnose(may_repeat_token)": lambda value: diagnose(
+        TcbClient("T"), "test-1", may_repeat_token=value
+    ),
+    "from_env(allow_http)": lambda value: TcbClient.from_env(token="T", allow_http=value),
+}
+
+
+async def run(call, *arguments):
+    result = call(*arguments)
+    if inspect.isawaitable(result):
+        await result
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+async def test_flag_is_true_or_false(flag):
+    name = re.search(r"\((\w+)\)", flag)[1]
+    for value in ("false", "", "no", 0, 1, None, [], "x " * 50_000):
+        with pytest.raises(ValueError, match=rf"{name}=.*: must be True or False$") as caught:
+            await run(FLAGS[flag], value)
+
+        assert len(str(caught.value)) < 200
+
+
+def test_every_public_flag_is_checked():
+    found = {flag for flag in list_public_flags() if not flag.startswith(REPORTS)}
+
+    assert found == {*FLAGS} - {"from_env(allow_http)"}
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (lambda: Cursor.parse(None), "text=None: must be the string of a Cursor"),
+        (lambda: problem_of(ValueError("x")), "error is of type ValueError: must be a TcbError"),
+        (lambda: status_of(None), "error is of type NoneType: must be a TcbError"),
+        (lambda: Telemetry(tracer_provider=5), "tracer_provider=5: must be an object with"),
+        (lambda: Telemetry(meter_provider=Telemetry), "meter_provider=.*: must be an object with"),
+        (lambda: InventoryStore("no-such-file", clock=5), "clock=5: must be a function"),
+        (lambda: diagnose(None, "test-1"), "client is of type NoneType: must be a TcbClient"),
+        (lambda: compare([], [], ignore="x " * 50_000), "ignore='[x ]{79}…: must be a list"),
+        (lambda: Account("wx1", "T", envs=10**5000), "envs=<int>: must be a list"),
+    ],
+)
+async def test_wrong_argument_is_named(call, reason):
+    with pytest.raises(ConfigurationError, match=f"^{reason}") as caught:
+        await run(call)
+
+    assert len(str(caught.value)) < 200

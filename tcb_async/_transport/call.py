@@ -21,6 +21,7 @@ from typing import Any, Generic, TypeVar
 import attrs
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
+from tcb_async._arguments import check_flag
 from tcb_async._codec import decode_reply, encode_object
 from tcb_async._redact import Hidden, Secret, find_secrets, forget_frames, wrap_secrets
 from tcb_async._transport.request import ApiRequest
@@ -345,6 +346,7 @@ class TransportApi:
         body: Mapping[str, object] | None = None,
         repeatable: bool = True,
     ) -> Mapping[str, object]:
+        check_flag("repeatable", repeatable)
         query = wrap_secrets(query or {})
         body = body and wrap_secrets(body)
         sent_body = None if body is None else Hidden(encode_object(body))

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import attrs
 
-from tcb_async._arguments import check_instance
+from tcb_async._arguments import check_flag, check_instance
 from tcb_async._listings import FUNCTIONS
 from tcb_async.client import TcbClient
 from tcb_async.doctor import checks, facts
@@ -180,6 +180,7 @@ async def diagnose(client: TcbClient, env: str, *, may_repeat_token: bool = Fals
         TcbError: The first page could not be read; later errors are in the report.
     """
     check_instance("client", client, TcbClient, "such as TcbClient(token)")
+    check_flag("may_repeat_token", may_repeat_token)
     examination = Examination.of(client, env, may_repeat_token=may_repeat_token)
     await examination.run()
     return examination.report()

@@ -269,5 +269,20 @@ def _encode_functions(total: int, rows: Iterable[bytes]) -> bytes:
 
 
 def _encode_environments(infos: Iterable[EnvironmentInfo], *, for_platforms: bool) -> bytes:
-    rows = [info.row(for_platforms=for_platforms) for info in infos]
+    rows = [_make_row(info, for_platforms=for_platforms) for info in infos]
     return encode_reply(errcode=0, errmsg="ok", info_list=rows)
+
+
+def _make_row(info: EnvironmentInfo, *, for_platforms: bool) -> dict[str, object]:
+    row: dict[str, object] = {
+        "env": info.env,
+        "alias": info.env.rpartition("-")[0] or info.env,
+        "create_time": info.create_time,
+        "update_time": info.update_time,
+        "status": info.status,
+        "package_id": "basic",
+        "package_name": "基础版 1",
+    }
+    if for_platforms:
+        row |= {"dbinstance_id": f"tnt-{info.env}", "bucket_id": f"bucket-{info.env}"}
+    return row

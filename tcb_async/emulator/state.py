@@ -72,21 +72,6 @@ class EnvironmentInfo:
     status: EnvironmentStatus
     owner: str | None
 
-    def row(self, *, for_platforms: bool) -> dict[str, object]:
-        """Return the row in a list of environments; platforms see database and storage too."""
-        row: dict[str, object] = {
-            "env": self.env,
-            "alias": self.env.rpartition("-")[0] or self.env,
-            "create_time": self.create_time,
-            "update_time": self.update_time,
-            "status": self.status,
-            "package_id": "basic",
-            "package_name": "基础版 1",
-        }
-        if for_platforms:
-            row |= {"dbinstance_id": f"tnt-{self.env}", "bucket_id": f"bucket-{self.env}"}
-        return row
-
 
 @attrs.define
 class EnvironmentState:

@@ -264,6 +264,12 @@ def get_count(body: Mapping[str, object], key: str, default: int | None = None) 
     return value
 
 
+def check_flag(name: str, value: object) -> None:
+    """Refuse everything but True and False: the text "false" would be true."""
+    if value is not True and value is not False:
+        raise ValueError(f"{name}={value!r:.80}: must be True or False")
+
+
 def token_id(token: str) -> str:
     """Compute a token's fingerprint, 16 hexadecimal digits, to compare tokens unseen."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -12,7 +12,7 @@ from typing import Literal, NoReturn
 
 import attrs
 
-from tcb_async._arguments import check_async, check_env, check_instance
+from tcb_async._arguments import check_async, check_env, check_instance, make_argument_error
 from tcb_async._credentials import check_appid
 from tcb_async._redact import Secret, wrap
 from tcb_async.client import TcbClient
@@ -77,7 +77,7 @@ def _check_envs(envs: Iterable[str] | None) -> tuple[str, ...] | None:
     if envs is None:
         return None
     if isinstance(envs, str) or not isinstance(envs, Iterable):
-        raise ConfigurationError(f"envs={envs!r}: must be a list of environment ids, or None")
+        raise make_argument_error("envs", envs, "must be a list of environment ids, or None")
     return tuple(map(check_env, envs))
 
 

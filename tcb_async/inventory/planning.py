@@ -13,6 +13,7 @@ from collections.abc import AsyncIterable, Collection, Iterable, Mapping
 
 import attrs
 
+from tcb_async._arguments import make_argument_error
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory.accounts import Account, iterate_accounts
 from tcb_async.inventory.database import Database
@@ -77,9 +78,8 @@ def store_plan(
     """
     for appid in again:
         if appid not in definitions:
-            raise ConfigurationError(
-                f"again={appid!r}: is not in the list of accounts: name one of them",
-                argument="again",
+            raise make_argument_error(
+                "again", appid, "is not in the list of accounts: name one of them"
             )
     with database.transaction():
         _check_owner(database, definitions)

@@ -18,7 +18,13 @@ from typing import Self
 
 import msgspec
 
-from tcb_async._arguments import check_file, check_instance
+from tcb_async._arguments import (
+    check_callback,
+    check_file,
+    check_flag,
+    check_instance,
+    make_argument_error,
+)
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory.comparison import compare_nights
 from tcb_async.inventory.database import Database, make_damage_error
@@ -75,9 +81,10 @@ class InventoryStore:
         clock: Callable[[], datetime] = china_now,
     ) -> None:
         self.path: Path = Path(check_file("path", path))
+        check_callback("clock", clock)
         self._clock = clock
         self._has_begun = False
-        self._database = Database(self.path, read_only=read_only)
+        self._database = Database(self.path, read_only=check_flag("read_only", read_only))
 
     def __repr__(self) -> str:
         return f"<InventoryStore {str(self.path)!r}>"
@@ -276,14 +283,14 @@ def check_run(run: str, today: str) -> str:
     if _is_date(run) and run <= today:
         return run
     problem = "is later than today in China," if _is_date(run) else "must be a date, such as"
-    raise ConfigurationError(f"run={run!r}: {problem} {today}", argument="run")
+    raise make_argument_error("run", run, f"{problem} {today}")
 
 
 def _check_optional_run(run: str | None) -> None:
     """Refuse a text that is not a date: a run without rows would look complete."""
     if run is not None and not _is_date(run):
-        problem = "must be a date, such as 2026-01-31, or None for the latest run"
-        raise ConfigurationError(f"run={run!r}: {problem}", argument="run")
+        expected = "must be a date, such as 2026-01-31, or None for the latest run"
+        raise make_argument_error("run", run, expected)
 
 
 def _is_date(run: str) -> bool:

@@ -17,7 +17,13 @@ from typing import Generic, TypeAlias, TypeVar, Unpack, cast, get_args
 
 import attrs
 
-from tcb_async._arguments import check_callback, check_count, check_instance, check_methods
+from tcb_async._arguments import (
+    check_callback,
+    check_count,
+    check_instance,
+    check_methods,
+    make_argument_error,
+)
 from tcb_async._defaults import DEFAULT_CONCURRENCY, DEFAULT_MAX_REPAIRS
 from tcb_async._once import IteratedOnce
 from tcb_async.cursor import Cursor, read_start
@@ -122,7 +128,8 @@ class Pager(IteratedOnce, Generic[T]):
         if observer is not None:
             check_methods("observer", observer, "walk_started")
         if on_drift not in get_args(OnDrift):
-            raise ConfigurationError(f"on_drift={on_drift!r}: must be one of {get_args(OnDrift)}")
+            choices = " or ".join(map(repr, get_args(OnDrift)))
+            raise make_argument_error("on_drift", on_drift, f"must be {choices}")
         self._surroundings = _surroundings or Surroundings()
         self._sleep = self._surroundings.sleep
         if page_size is None:
