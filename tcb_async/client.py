@@ -689,13 +689,19 @@ class TcbClient:
             stats = pager.stats
             return await collect_settled(pager, env)
 
+        def get_cause() -> str:
+            if stats.last_error:
+                return f"the last error was {stats.last_error}"
+            waiting = self._transport.window.waiting
+            return f"the client's queue of calls is still {waiting} long" if waiting else ""
+
         active = await wait_until_active(
             list_settled,
             env,
             None if name is None else check_names(name),
             timeout=check_seconds("timeout", timeout),
             interval=check_seconds("interval", interval),
-            get_retried=lambda: stats.last_error,
+            get_cause=get_cause,
         )
         return active[0] if isinstance(name, str) else active
 

@@ -125,13 +125,15 @@ _positive_seconds = make_validator(
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """The number of attempts per request, and the waits between them.
+    """When a failed attempt is retried, after which wait, and until when.
 
-    The wait before attempt *n + 1* is drawn evenly from 0 to ``min(cap, base * 2 ** (n - 1))``
-    seconds (full jitter). The server's ``Retry-After`` is a minimum, and so are 15 to 20 s, at
-    random, after 45011 (a quota per minute); but no wait goes beyond the deadline, nor lasts longer
-    than a day. If the connection of the first attempt is dropped before any reply, as kept-alive
-    connections may be at any time, the first retry follows immediately, on a new connection.
+    In tenacity's terms, the wait is ``wait_random_exponential(multiplier=base, max=cap)`` (full
+    jitter: evenly from 0 to ``min(cap, base * 2 ** (n - 1))`` seconds before attempt *n + 1*), and
+    the stop is ``stop_after_attempt(attempts) | stop_before_delay(deadline)``. The server's
+    ``Retry-After`` is a minimum for a wait, and so are 15 to 20 s, at random, after 45011 (a quota
+    per minute); but no wait lasts longer than a day. If the connection of the first attempt is
+    dropped before any reply, as kept-alive connections may be at any time, the first retry follows
+    immediately, on a new connection.
 
     Busy errcodes (such as -1), rate limits (45011, HTTP 429), failures of the network, HTTP 408 and
     5xx, and truncated replies are retried; any other error is raised immediately. A stale token
@@ -142,10 +144,11 @@ class RetryPolicy:
             has two at least: see `WalkOptions.page_size`.
         base: Upper bound of the first wait, in seconds; 0 to wait only for a ``Retry-After``.
         cap: Upper bound of every wait but these two, in seconds.
-        deadline: Seconds that a call may take in all. While it waits for its turn, each success of
-            another call of the client starts them anew, so a long queue is no error. No wait begins
-            that would cross the deadline, and the timeout of each attempt is cut to the time left.
-            The last error before the deadline is raised.
+        deadline: Seconds for all attempts of a call, counted from the first. No wait begins that
+            would cross it, and the timeout of each attempt is cut to the time left. The last error
+            before the deadline is raised. A call waits for its turn for as many seconds, or, if
+            that is later, until no call of the client has succeeded for ``deadline + timeout``
+            seconds: so a long queue is no error.
 
     Raises:
         ConfigurationError: A value is out of range.

@@ -71,47 +71,45 @@ async def wait_until_active(  # noqa: PLR0913 - keyword-only settings
     *,
     timeout: float,  # noqa: ASYNC109 - callers expect this argument; its scope is right below
     interval: float,
-    get_retried: Callable[[], str] = str,
+    get_cause: Callable[[], str] = str,
 ) -> list[CloudFunction]:
     """Poll until all are ``Active``: see `TcbClient.wait_until_active`. New statuses are logged.
 
-    ``get_retried`` returns the last error of the latest listing after which a request was to be
-    sent again.
+    ``get_cause`` returns why the listing that runs is not complete yet; "" if that is unknown.
     """
     # Without names, every function that a listing has shown is awaited.
     statuses = dict.fromkeys(names or (), "never seen")
-    is_listed = False
-    is_listing = False
-    last_error = ""  # since the last listing that succeeded
+    latest: Mapping[str, CloudFunction] | None = None  # the latest complete listing
+    cause = ""  # why no listing has been complete since then
     # The listing may raise a `TimeoutError` too: only the scope knows whether its time is over.
     scope = asyncio.timeout(timeout)
     try:
         async with scope:
             while True:
-                is_listing = True
                 try:
                     functions = {function.name: function for function in await list_functions()}
+                except asyncio.CancelledError:  # by the scope: the listing raises no error then
+                    cause = get_cause() or cause
+                    raise
                 except TcbError as error:
                     _log_or_raise(error, interval)
-                    last_error = name_error(error)
+                    cause = f"the last error was {name_error(error)}"
                 else:
-                    if not is_listed:
+                    if latest is None:
                         await asyncio.to_thread(_name_similar, names or (), functions)
-                    is_listed = True
-                    last_error = ""
+                    latest = functions
+                    cause = ""
                     if names is None:
                         statuses = dict.fromkeys(functions, "Active") | statuses
                     _update_statuses(functions, statuses, env)
                     if {*statuses.values()} == {"Active"}:  # no function is not a deployment
                         return [functions[name] for name in names or functions]
-                is_listing = False
                 await asyncio.sleep(interval)
     except TimeoutError:
         if not scope.expired():
             raise
-    if is_listing:  # it was cancelled, and raised no error
-        last_error = get_retried() or last_error
-    raise _make_timeout_error(statuses, env, timeout, last_error, is_listed=is_listed)
+    is_listed = latest is not None
+    raise _make_timeout_error(statuses, env, timeout, cause, is_listed=is_listed)
 
 
 def _name_similar(names: Collection[str], functions: Collection[str]) -> None:
@@ -143,7 +141,7 @@ def _make_timeout_error(
     statuses: Mapping[str, str],
     env: str,
     timeout: float,
-    last_error: str,
+    cause: str,
     *,
     is_listed: bool,
 ) -> WaitTimeoutError:
@@ -155,12 +153,10 @@ def _make_timeout_error(
     advice = "check the deployment, or wait longer"
     if not is_listed:
         problem = f"no listing of {env} was complete"
-        advice = "wait longer" if last_error else "check the token and the network, or wait longer"
-    cause = f"; the last error was {last_error}" if last_error else ""
+        advice = "wait longer" if cause else "check the token and the network, or wait longer"
     name, status = next(iter(late.items()), ("", "never seen"))
-    return WaitTimeoutError(
-        f"{problem} after {timeout:g} s: {advice}{cause}", name=name, status=status, env=env
-    )
+    text = f"{problem} after {timeout:g} s: {advice}" + (f"; {cause}" if cause else "")
+    return WaitTimeoutError(text, name=name, status=status, env=env)
 
 
 def _log_or_raise(error: TcbError, interval: float) -> None:

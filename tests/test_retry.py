@@ -1,10 +1,12 @@
 """How long a retry waits, and what the quota of retries allows."""
 
 import math
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tenacity import wait_exponential, wait_random_exponential
 
 from tcb_async.exceptions import (
     ConfigurationError,
@@ -25,6 +27,15 @@ async def test_waits_double_up_to_the_cap_with_full_jitter():
     assert waits == [1, 2, 4, 8, 16, 20, 20]
     assert choose_wait(policy, 10_000, BUSY, 1.0) == 20
     assert choose_wait(policy, 5, BUSY, 0.0) == 0
+
+
+@pytest.mark.parametrize(("base", "cap"), [(1.0, 20.0), (0.3, 5.0), (0.0, 20.0), (2.0, 0.0)])
+def test_waits_are_those_of_tenacity(base, cap):
+    longest = wait_random_exponential(multiplier=base, max=cap)
+    for attempt in range(1, 9):
+        state = Mock(attempt_number=attempt)
+        wait = choose_wait(RetryPolicy(base=base, cap=cap), attempt, BUSY, 1.0)
+        assert wait == wait_exponential.__call__(longest, state)
 
 
 @given(asked=st.floats(0, 1e12), draw=st.floats(0, 1))

@@ -306,6 +306,24 @@ class TestClient:
                     await wait
                 assert "last error" not in str(caught.value)
 
+    async def test_wait_in_a_long_queue_names_the_queue(self, emulator, leap):
+        emulator.script(itertools.repeat(Fault.hang()))
+        async with TcbClient(emulator.token, base_url=emulator.url, concurrency=1) as client:
+            calls = [asyncio.ensure_future(client.count_functions(ENV)) for _ in range(3)]
+            await eventually(lambda: emulator.requests)
+            wait = asyncio.ensure_future(client.wait_until_active(ENV, "login", timeout=20.0))
+            await eventually(lambda: client._transport.window.waiting == 3)
+            leap(20.0)
+            with pytest.raises(WaitTimeoutError) as caught:
+                await wait
+            for call in calls:
+                call.cancel()
+            await asyncio.wait(calls)
+
+        text = "was complete after 20 s: wait longer; the client's queue of calls is still 2 long"
+        assert text in str(caught.value)
+        assert "network" not in str(caught.value)
+
     async def test_error_of_an_earlier_listing_is_not_named(self, emulator, leap, caplog):
         caplog.set_level(logging.INFO)
         emulator.deploy(ENV, "login", status="Updating")

@@ -135,8 +135,8 @@ class Transport:
                 text = "the session of this client was closed: make a new client"
                 failure = ClientClosedError(text)
             else:
-                # A server that has begun to reply was not too busy to take the request; one that had
-                # less time than usual may have needed the rest.
+                # A server that has begun to reply was not too busy to take the request. One that
+                # had less time than usual may have needed the rest.
                 is_cut_short = limit.expired() and not has_full_time
                 failure = translate(
                     error,
