@@ -292,6 +292,15 @@ def test_request_id_with_a_secret_is_dropped(said):
     assert (caught.value.rid, caught.value.errmsg) == (None, "invalid token")
 
 
+def test_text_after_the_cut_counts():
+    """A text is cut to 500 characters after its secrets are hidden."""
+    errmsg = f"{'so it goes ' * 44}//root:{'hunter2' * 10}@10.0.0.1 {TOKEN[-8:]}"
+    seen = {"errcode": -1, "errmsg": errmsg, "endpoint": "/x"}
+
+    assert fail(seen, [Secret(TOKEN)]).errmsg == HIDDEN_TEXT
+    assert "hunter2" not in fail(seen).errmsg
+
+
 def test_password_in_a_url_of_an_errmsg_is_hidden():
     errmsg = "functions execute fail: connect failed mysql://root:hunter2@10.0.0.1/db rid: 1-2-3"
     with pytest.raises(ApiError) as caught:

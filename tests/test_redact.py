@@ -287,6 +287,10 @@ def test_secret_that_looks_escaped_is_hidden(secret):
         assert hide_known(f"no {said} !", [Secret(secret)]) == HIDDEN_TEXT
 
 
+def test_secrets_are_not_joined():
+    assert hide_known("abcdefgh", [Secret("----abcd"), Secret("efgh----")]) == "abcdefgh"
+
+
 def test_plus_and_space_are_the_same():
     assert hide_known("no ab cd/ef gh", [Secret("xab+cd/ef+ghx")]) == HIDDEN_TEXT
     assert hide_known("no ab+cd/ef%20gh", [Secret("xab+cd/ef+ghx")]) == HIDDEN_TEXT
