@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from tcb_async._arguments import check_fields, make_argument_error, show_value
 from tcb_async._defaults import DEFAULT_BASE_URL
-from tcb_async._redact import MASK, Hidden, Secret, hide_all_like_a_token
+from tcb_async._redact import MASK, Hidden, Secret, hide_all_like_a_token, to_plain
 from tcb_async.exceptions import ConfigurationError
 
 # One / and no more at the start, or the rest would name a host; no part is . or ..
@@ -23,7 +23,7 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 def check_path(path: Hidden[object]) -> str:
     """Return the path of an endpoint. It is wrapped: a token may have been put into it."""
-    value = path.reveal()
+    value = to_plain(path.reveal())
     shown = value
     expected = "must be a path such as '/tcb/listfunctions', without host and fragment"
     if isinstance(value, str):
@@ -67,6 +67,7 @@ def check_base_url(
     from yarl import URL  # noqa: PLC0415 - slow to import, and --help checks no URL
 
     example = f"such as {DEFAULT_BASE_URL!r}"
+    base_url = to_plain(base_url)
     if not isinstance(base_url, str):
         raise ConfigurationError(f"{name}={show_value(base_url)}: must be a str, {example}")
     try:

@@ -19,6 +19,7 @@ from tcb_async._redact import (
     Hidden,
     hide_misplaced,
     is_like_a_secret,
+    to_plain,
     wrap_secrets,
 )
 from tcb_async.exceptions import ConfigurationError
@@ -28,6 +29,7 @@ T = TypeVar("T")
 
 
 def check_env(env: object) -> str:
+    env = to_plain(env)
     if isinstance(env, str) and is_like_a_secret(env):
         raise ConfigurationError(
             "env looks like a token or an appsecret, which is not shown: must be the id of an "
@@ -46,14 +48,14 @@ def check_env(env: object) -> str:
 def check_text(name: str, value: object) -> str:
     if not isinstance(value, str) or not value:
         raise make_argument_error(name, value, "must be a str, and not empty")
-    return value
+    return to_plain(value)
 
 
 def check_file(name: str, value: str | os.PathLike[str]) -> str:
     """Return the path of a file as text."""
     if not isinstance(value, str | os.PathLike) or not os.fspath(value):
         raise make_argument_error(name, value, "must be the path of a file, as a str or a Path")
-    return os.fspath(value)
+    return to_plain(os.fspath(value))
 
 
 def check_count(name: str, value: object, *, minimum: int, maximum: int | None = None) -> int:
@@ -112,7 +114,7 @@ def make_validator(
 
 def check_names(name: str | list[str] | tuple[str, ...]) -> tuple[str, ...]:
     """Return the names of functions, given as one name or as a list or tuple of names."""
-    names = tuple(name) if isinstance(name, list | tuple) else (name,)
+    names = tuple(map(to_plain, name if isinstance(name, list | tuple) else (name,)))
     if names and all(isinstance(name, str) and name and name == name.strip() for name in names):
         return names
     expected = "must be the name of a function, such as 'login', or a list of names"

@@ -23,6 +23,7 @@ from tcb_async._redact import (
     hide_all_like_a_token,
     hide_repeating,
     hide_users,
+    to_plain,
 )
 from tcb_async.errcodes import find_tcb_code, look_up, look_up_tcb_code
 from tcb_async.exceptions import ApiError, ConfigurationError, ResponseError
@@ -55,11 +56,6 @@ class _Status(msgspec.Struct, frozen=True, gc=False):
 _decode_status = msgspec.json.Decoder(_Status).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _SUCCESS = (0, "0")
-
-encode_object: Callable[[Mapping[str, object]], bytes] = msgspec.json.Encoder(
-    enc_hook=Secret.reveal
-).encode
-"""Encodes any JSON object in UTF-8, its text unescaped."""
 
 
 def encode_body(fields: Hidden[dict[str, Any]]) -> Hidden[bytes]:
@@ -101,7 +97,15 @@ def _check_keys(fields: object) -> None:
 def _reveal(value: object) -> str:
     if isinstance(value, Secret):
         return value.reveal()
+    if isinstance(value, str):
+        return to_plain(value)
     raise TypeError(f"a {type(value).__name__} is not a JSON value")
+
+
+encode_object: Callable[[Mapping[str, object]], bytes] = msgspec.json.Encoder(
+    enc_hook=_reveal
+).encode
+"""Encodes any JSON object in UTF-8, its text unescaped."""
 
 
 def decode_reply(body: bytes, endpoint: str, *, secrets: Collection[Secret] = ()) -> dict[str, Any]:

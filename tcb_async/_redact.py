@@ -111,7 +111,7 @@ class Secret(Hidden[str]):
     __slots__ = ()
 
     def __init__(self, text: str | Secret) -> None:
-        self._value = text.reveal() if isinstance(text, Secret) else text
+        self._value = text.reveal() if isinstance(text, Secret) else to_plain(text)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, (str, Secret)):
@@ -124,6 +124,15 @@ class Secret(Hidden[str]):
 
     def __hash__(self) -> int:
         return hash(self._value)
+
+
+def to_plain(text: T) -> T:
+    """Return a str in place of a subclass: msgspec knows none, and its methods may be overridden.
+
+    Such texts are those of numpy, ruamel.yaml, Markup and enumerations. Any other value is
+    returned as it is, for the checks to refuse.
+    """
+    return cast("T", str.__str__(text)) if isinstance(text, str) else text
 
 
 def _encode(secret: Secret) -> bytes:
@@ -159,7 +168,10 @@ def wrap(value: T) -> T | Secret:
 
 def wrap_secrets(fields: Mapping[str, T]) -> dict[str, T | Secret]:
     """Wrap the values of secret fields, so that no frame shows them."""
-    return {key: wrap(value) if _is_secret(key) else value for key, value in fields.items()}
+    return {
+        to_plain(key): wrap(value) if _is_secret(key) else to_plain(value)
+        for key, value in fields.items()
+    }
 
 
 def find_secrets(value: object) -> Iterator[Secret]:

@@ -77,7 +77,9 @@ def _list_json_fields(cls: type[Value]) -> list[attrs.Attribute[object]]:
 def _to_json(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_to_json(each) for each in cast("Sequence[object]", value)]
-    return value.to_dict() if isinstance(value, Value) else msgspec.to_builtins(value)
+    if isinstance(value, Value):
+        return value.to_dict()
+    return msgspec.to_builtins(value, enc_hook=str.__str__)  # it knows no subclass of str
 
 
 def _get_hints(cls: type[Value]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Bad input is refused before any I/O, in a sentence that names an accepted value."""
 
+import enum
 import importlib
 import inspect
 import math
@@ -10,7 +11,7 @@ import aiohttp
 import pytest
 
 import tcb_async
-from tcb_async import Account, Cursor, Emulator, RetryPolicy, TcbClient
+from tcb_async import Account, CloudFunction, Cursor, Emulator, RetryPolicy, StableToken, TcbClient
 from tcb_async.compare import compare
 from tcb_async.doctor import diagnose
 from tcb_async.emulator import Fault
@@ -18,6 +19,7 @@ from tcb_async.exceptions import ConfigurationError
 from tcb_async.fastapi import problem_of, status_of
 from tcb_async.inventory import InventoryStore
 from tcb_async.otel import Telemetry
+from tcb_async.tokens import ClassicToken
 
 
 @pytest.mark.parametrize("env", ["", None, 7, b"test-1", " test-1", "test\n1", ["test-1"]])
@@ -231,3 +233,89 @@ async def test_wrong_argument_is_named(call, reason):
         await run(call)
 
     assert len(str(caught.value)) < 200
+
+
+class Text(str):
+    """A subclass of str, as numpy's, ruamel's and Markup: its methods are not those of str."""
+
+    __slots__ = ()
+
+    def hide(self, *_arguments):
+        return "not the text"
+
+    __str__ = __format__ = __add__ = __radd__ = strip = lower = rstrip = hide  # type: ignore[assignment]
+
+
+class Name(Text, enum.Enum):
+    ENV = "test-777bb9"
+
+
+APPID = "wx0123456789abcdef"
+
+
+async def call_with(emulator, call, token=None, base_url=""):
+    async with TcbClient(token or emulator.token, base_url=base_url or emulator.url) as client:
+        return await call(client)
+
+
+def count_with(token):
+    async def count(emulator):
+        return await call_with(
+            emulator, lambda client: client.count_functions("test-777bb9"), token
+        )
+
+    return count
+
+
+async def count_at_a_text(emulator):
+    def count(client):
+        return client.count_functions(Text("test-777bb9"))
+
+    return await call_with(emulator, count, Text(emulator.token), Text(emulator.url))
+
+
+async def return_text():
+    return Text("TOKEN")
+
+
+def call(path="/tcb/getenvinfo", body=None, query=None):
+    async def send(emulator):
+        return await call_with(emulator, lambda client: client.call(path, body, query=query))
+
+    return send
+
+
+TEXTS = {
+    "env, token, base_url": count_at_a_text,
+    "env of an enumeration": lambda emulator: call_with(
+        emulator, lambda client: client.count_functions(Name.ENV)
+    ),
+    "StableToken": count_with(StableToken(Text(APPID), Text(SECRET))),
+    "ClassicToken": count_with(ClassicToken(Text(APPID), Text(SECRET))),
+    "token of a callable": lambda emulator: call_with(
+        emulator, lambda client: client.get_token(), return_text
+    ),
+    "path": call(Text("/tcb/getenvinfo")),
+    "body": call(body={Text("token"): Text("abc"), "more": [{Text("env"): Name.ENV}]}),
+    "query": call(query={Text("env"): Text("test-777bb9"), Name.ENV: Name.ENV}),
+    "name": lambda emulator: call_with(
+        emulator, lambda client: client.wait_until_active("test-777bb9", Text("fn-0001"))
+    ),
+    "resume": lambda emulator: call_with(
+        emulator,
+        lambda client: client.list_functions(
+            "test-777bb9", resume=Text(str(Cursor("test-777bb9")))
+        ),
+    ),
+    "model": lambda _: CloudFunction(Text("a"), Text("b")).to_dict(),
+}
+
+
+@pytest.mark.parametrize("use", TEXTS)
+async def test_subclass_of_str_is_a_str(emulator, use):
+    emulator.deploy("test-777bb9", count=1)
+    emulator.add_app(APPID, SECRET)
+
+    await run(TEXTS[use], emulator)
+
+    assert not any("not the text" in str(request) for request in emulator.requests)

@@ -163,7 +163,7 @@ def _save_account(
 
 def _get_stored_values(function: CloudFunction) -> FunctionRow:
     # Three times as fast as isoformat() for the times, with the same result.
-    values: FunctionRow = msgspec.to_builtins(_get_fields(function))
+    values: FunctionRow = msgspec.to_builtins(_get_fields(function), enc_hook=str.__str__)
     return values
 
 
