@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tcb_async.client import TcbClient
 
 _ENVIRONMENT_COLUMNS = ("env", "alias", "status", "package_name", "create_time", "update_time")
-_LEAST_IMPORTANT = ("update_time", "create_time", "package_name", "alias", "status")
+_OPTIONAL = ("update_time", "create_time", "package_name", "alias", "status")
 _MERCHANT_COLUMNS = ("authorizer_appid", "auth_time")
 _UNKNOWN_ENV = "token-check"
 
@@ -46,7 +46,7 @@ def list_environments(*, output_format: OutputFormat = TABLE, access: Access = A
 
         async def work(client: TcbClient) -> None:
             rows = await client.list_environments()
-            write_rows(screen, rows, _ENVIRONMENT_COLUMNS, output_format, _LEAST_IMPORTANT)
+            write_rows(screen, rows, _ENVIRONMENT_COLUMNS, output_format, _OPTIONAL)
 
         choose_service(None, access, needs_env=False).run(work)
 

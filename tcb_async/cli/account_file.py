@@ -27,7 +27,7 @@ class _Row(msgspec.Struct, forbid_unknown_fields=True):
     envs: list[str] | None = None
 
 
-def read_accounts(path: str) -> list[Account]:
+def read_account_file(path: str) -> list[Account]:
     """Read a file of accounts, one JSON object a line; ``-`` is stdin."""
     text = Hidden(read_input(path))
     accounts: list[Account] = []

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from tcb_async.tokens import ComponentToken, TokenProvider, TokenStore
 
 _COMPONENT_SECRET = "TCB_COMPONENT_SECRET"
-_TICKET = "TCB_COMPONENT_TICKET"
+_TICKET_VARIABLE = "TCB_COMPONENT_TICKET"
 
 
 def choose_accounts(
@@ -62,9 +62,9 @@ def _choose_source(
     """Return the name of the accounts, the token of the client, and the known accounts."""
     if file is not None:
         # These accounts have tokens of their own: the client never uses this token.
-        from tcb_async.cli.account_file import read_accounts  # noqa: PLC0415 - it loads msgspec
+        from tcb_async.cli.account_file import read_account_file  # noqa: PLC0415 - it loads msgspec
 
-        return "a file of accounts", make_static_token("unused"), read_accounts(file)
+        return "a file of accounts", make_static_token("unused"), read_account_file(file)
     if app is None and (appid := access.component_appid):
         return f"platform {appid}", _make_component_token(access, appid, store), None
     if not (appid := read_appid(app)):
@@ -97,11 +97,15 @@ def _read_appsecret(access: Platform, appid: str, *variables: str) -> Secret:
 
 def _read_ticket(path: str | None) -> Secret:
     """Read the latest ticket: WeChat pushes a new one every ten minutes."""
-    return Secret(os.environ.get(_TICKET, "").strip()) if path is None else read_secret_file(path)
+    return (
+        Secret(os.environ.get(_TICKET_VARIABLE, "").strip())
+        if path is None
+        else read_secret_file(path)
+    )
 
 
 def _check_ticket(path: str | None) -> None:
-    where = f"--ticket-file {path}" if path else _TICKET
+    where = f"--ticket-file {path}" if path else _TICKET_VARIABLE
     if path and Path(path).exists() and not Path(path).is_file():
         raise ConfigurationError(
             f"{where}: it is not a regular file; the ticket is read again whenever it is needed"

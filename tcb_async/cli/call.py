@@ -33,12 +33,12 @@ call_command: App = App(
     '{"env": "test-777bb9", "limit": 2, "offset": 0}'
   tcb-async call /tcb/getenvinfo - < request.json""",
 )
-_ENDPOINT = re.compile(r"(?:/[a-z0-9_]{1,40})+")
+_SHOWN_PATH = re.compile(r"(?:/[a-z0-9_]{1,40})+")
 _EXAMPLE = """a JSON object in quotes, such as '{"env": "test-777bb9"}', or - for stdin"""
 
 
 @call_command.default
-def call_endpoint(
+def call_any_endpoint(
     path: str,
     body: Annotated[str | None, Parameter(name="JSON", allow_leading_hyphen=True)] = None,
     /,
@@ -88,7 +88,7 @@ def _check_path(path: str) -> None:
     # Only names, since a value may be a secret. The client adds the token.
     names = [name for name, _ in parse_qsl(query) if name.isidentifier()]
     options = [f" --query {name}=…" for name in names if not name.endswith("access_token")]
-    shown = shown if _ENDPOINT.fullmatch(shown) else "/…"
+    shown = shown if _SHOWN_PATH.fullmatch(shown) else "/…"
     raise CycloptsError(
         f"PATH {shown}{'?…' if has_query else ''}: {' and '.join(problems)}: "
         f"write `tcb-async call {shown}{''.join(options)}`"

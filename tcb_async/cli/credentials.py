@@ -55,7 +55,7 @@ _NO_TOKEN = (
     "`tcb-async list --demo` needs none"
 )
 _NO_APPID = f"{SECRET_VARIABLE} is set, but {APPID_VARIABLE} is not: set it, or pass --appid APPID"
-_APPSECRET_ADVICE = (
+_TYPED_APPSECRET_ADVICE = (
     f"the token looks like an appsecret: set {APPID_VARIABLE} and {SECRET_VARIABLE} in its place"
 )
 _NO_SECRET = f"{SECRET_VARIABLE} is not set: set it to the appsecret of {{appid}}"
@@ -79,7 +79,7 @@ class Service:
             async with self._open(concurrency) as client:
                 await work(client)
 
-        signals.run(main)
+        signals.run_until_signal(main)
 
 
 def choose_service(
@@ -185,7 +185,7 @@ def _choose_token(access: Credentials, resources: AsyncExitStack) -> tuple[str, 
 
 
 def _make_typed_token(token: Secret) -> StaticToken:
-    return make_static_token(token, _APPSECRET_ADVICE if is_like_an_appsecret(token) else "")
+    return make_static_token(token, _TYPED_APPSECRET_ADVICE if is_like_an_appsecret(token) else "")
 
 
 def make_static_token(token: str | Secret, advice: str = "") -> StaticToken:

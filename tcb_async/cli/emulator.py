@@ -26,8 +26,8 @@ from tcb_async.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from tcb_async.emulator import Emulator
 
-_ENV = "test-777bb9"
-_APPID = "wx0123456789abcdef"
+_DEFAULT_ENV = "test-777bb9"
+_APP = "wx0123456789abcdef"
 _MERCHANT = "wxfedcba9876543210"
 _PLATFORM = "wx00112233445566aa"
 _TOP_PORT = 65535
@@ -95,18 +95,18 @@ def run_emulator(
         envs = [tcb_async.emulator.DEMO_ENV] if demo else []
         if docs:
             envs += demonstration.add_documented_environments(server, _PLATFORM)
-        _deploy(server, env or ([] if envs else [_ENV]), envs, count)
-        changing_envs = _list_environments(server, has_platform=has_platform) if changing else []
+        _deploy(server, env or ([] if envs else [_DEFAULT_ENV]), envs, count)
+        changing_envs = _list_all_envs(server, has_platform=has_platform) if changing else []
         if docs and not changing:
             changing_envs = [*demonstration.CHANGING_ENVS]
         demonstration.change_before_each_listing(server, changing_envs)
         try:
-            signals.run(lambda: _run_server(server, screen, envs, settings, port=port))
+            signals.run_until_signal(lambda: _run_server(server, screen, envs, settings, port=port))
         except KeyboardInterrupt:  # the normal way to stop a server, so not exit code 130
             screen.say("stopped")
 
 
-def _list_environments(server: Emulator, *, has_platform: bool) -> list[str]:
+def _list_all_envs(server: Emulator, *, has_platform: bool) -> list[str]:
     """Return every environment: the shared ones, those of the platform and of its merchants."""
     merchants = server.authorizers(_PLATFORM) if has_platform else ()
     owners = (None, _PLATFORM, *merchants)
@@ -123,8 +123,8 @@ def _deploy(server: Emulator, new: list[str], envs: list[str], count: int) -> No
 def add_app(server: Emulator) -> dict[str, str]:
     """Add the app, and return the settings of its clients."""
     secret = secrets.token_hex(16)
-    server.add_app(_APPID, secret)
-    return {"TCB_APPID": _APPID, "TCB_SECRET": secret}
+    server.add_app(_APP, secret)
+    return {"TCB_APPID": _APP, "TCB_SECRET": secret}
 
 
 def add_platform(server: Emulator, merchants: int | None, *, demo: bool) -> dict[str, str]:

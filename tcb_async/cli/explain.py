@@ -21,7 +21,7 @@ explain_command: App = App(
   tcb-async explain '{"errcode": 40001, "errmsg": "…"}'""",
 )
 # ASCII: Chinese has no spaces, and its characters must not belong to the number beside them.
-_NAMED = re.compile(
+_MARKED_CODE = re.compile(
     r"errcode\W{0,8}?(-?\d{1,9})\b"
     r"|(?<![\w.-])(-[456]\d{5})\b",  # a cloud errcode needs no name
     re.IGNORECASE | re.ASCII,
@@ -37,7 +37,7 @@ _LONGEST_SHORT = 9_999  # -1 and -1000 are codes, while 1 and 1000 are any numbe
 _OTHER_GENERAL = re.compile(
     r"""(?:err(?:or)?Code|"code"|[Ee]xit\W?(?:[Cc]ode|[Ss]tatus))\W{0,8}?-1\b""", re.ASCII
 )
-_ENDPOINT = re.compile(r"/(?:cgi-bin|tcb|componenttcb)/[\w/]+")
+_PASTED_PATH = re.compile(r"/(?:cgi-bin|tcb|componenttcb)/[\w/]+")
 _BOTH_KINDS = ("/tcb/listfunctions", "/cgi-bin/stable_token")  # a few codes differ for tokens
 _RETRIED = {"retries": "yes", "replays": "once, with a fresh token", "raises": "no"}
 
@@ -59,7 +59,7 @@ def explain_text(*text: Annotated[str, Parameter("CODE|TEXT", allow_leading_hyph
         rows: tuple[errcodes.Explanation, ...] = causes
         # A TcbCode is more precise than the cloud errcode that wraps it.
         if code is not None and not (causes and code in errcodes.CLOUD):
-            paths = _ENDPOINT.findall(pasted)[:1] or _BOTH_KINDS
+            paths = _PASTED_PATH.findall(pasted)[:1] or _BOTH_KINDS
             rows = tuple(look_up(code, path, pasted) for path in paths)
         for row in dict.fromkeys(rows):
             screen.write(
@@ -75,7 +75,7 @@ def explain_text(*text: Annotated[str, Parameter("CODE|TEXT", allow_leading_hyph
 def _find_codes(text: str) -> tuple[list[int], list[int]]:
     """Find the named codes of a text, and all its codes: its numbers, if it names none."""
     text = _OTHER_GENERAL.sub(" ", text)
-    named = [_correct_sign(match[1] or match[2]) for match in _NAMED.finditer(text)]
+    named = [_correct_sign(match[1] or match[2]) for match in _MARKED_CODE.finditer(text)]
     return named, named or [_correct_sign(number) for number in _NUMBER.findall(text)]
 
 

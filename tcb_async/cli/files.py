@@ -76,10 +76,10 @@ def output_path(text: str | None, option: str = "--output") -> Path | None:
     path = Path(text)
     if path.exists() and not path.is_file() and not path.is_dir():
         return path  # a device or a pipe, whose resolved name may be impossible to open
-    return check_file(option, text)
+    return check_writable(option, text)
 
 
-def check_file(option: str, text: str) -> Path:
+def check_writable(option: str, text: str) -> Path:
     """Return the path of a regular file that can be written or created."""
     path = Path(text).resolve()
     problem = ""

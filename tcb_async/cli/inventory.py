@@ -23,7 +23,7 @@ from rich.progress import TimeRemainingColumn
 import tcb_async
 from tcb_async.cli.account_sources import choose_accounts
 from tcb_async.cli.exits import ExitCode, run_command
-from tcb_async.cli.files import check_file, open_output, output_path
+from tcb_async.cli.files import check_writable, open_output, output_path
 from tcb_async.cli.formats import FIELDS, FORMATS, STORES, TABLE, Format, choose_format
 from tcb_async.cli.options import (
     ACCOUNTS,
@@ -179,7 +179,7 @@ class Files:
                     f"{name}: {file} is already used by {other}: name a different file"
                 )
         if self.path is not None:
-            check_file("--output", str(self.path))
+            check_writable("--output", str(self.path))
 
 
 @attrs.define
@@ -239,7 +239,9 @@ class InventoryJob:
                     run.save(listing)
                     summary = inventory.summary
                     done = summary.accounts + run.skipped
-                    bar.update(task, completed=done, total=run.planned, facts=_describe(summary))
+                    bar.update(
+                        task, completed=done, total=run.planned, facts=_describe_summary(summary)
+                    )
         except ConfigurationError:  # its message names a change that is necessary first
             raise
         except TcbError as error:
@@ -325,7 +327,7 @@ def _wrap_json(
     yield b"}\n"
 
 
-def _describe(summary: InventorySummary) -> str:
+def _describe_summary(summary: InventorySummary) -> str:
     failed = summary.failed + summary.denied
     return (
         f"{f'{failed:,} failed, ' if failed else ''}{plural(summary.functions, 'function')}, "

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _PLAIN = (".txt",)
 _ADVICE = "pass --format, or choose from"
-_LEAST_IMPORTANT = ("mod_time", "add_time", "runtime", "status")
+_OPTIONAL_COLUMNS = ("mod_time", "add_time", "runtime", "status")
 
 list_command: App = App(
     name="list",
@@ -133,7 +133,7 @@ class _Destination:
     def write(self, functions: Sequence[CloudFunction]) -> None:
         columns = self.columns or FIELDS
         if self.path is None:
-            optional = () if self.columns else _LEAST_IMPORTANT
+            optional = () if self.columns else _OPTIONAL_COLUMNS
             write_rows(self.screen, functions, columns, self.format, optional)
         else:
             with open_output(self.path) as file:

@@ -36,7 +36,7 @@ def _check_sources(arguments: ArgumentCollection) -> None:
 
 
 ACCOUNTS = Group("Which accounts", sort_key=2, validator=_check_sources)
-FUNCTIONS = Group("Which functions", sort_key=3)
+WHICH_FUNCTIONS = Group("Which functions", sort_key=3)
 OUTPUT = Group("Output", sort_key=4)
 REQUESTS = Group("Requests", sort_key=5)
 SERVICE = Group("Account and service", sort_key=6)
@@ -87,7 +87,8 @@ Patterns = Annotated[list[str] | None, Parameter(metavar="PATTERN")]
 NamePatterns = Annotated[
     Patterns,
     Parameter(
-        group=FUNCTIONS, help="Only these names, such as 'get*'; the case counts. May be repeated."
+        group=WHICH_FUNCTIONS,
+        help="Only these names, such as 'get*'; the case counts. May be repeated.",
     ),
 ]
 FORMAT = Parameter(("--format", "-f"), metavar="FORMAT", converter=choose, show_choices=True)

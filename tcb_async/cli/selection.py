@@ -11,7 +11,7 @@ import attrs
 from cyclopts import Parameter, Token
 
 from tcb_async._fields import Field
-from tcb_async.cli.options import FUNCTIONS, NamePatterns, Patterns, choose, whole_number
+from tcb_async.cli.options import WHICH_FUNCTIONS, NamePatterns, Patterns, choose, whole_number
 
 if TYPE_CHECKING:
     from tcb_async.models import CloudFunction
@@ -32,7 +32,7 @@ def _split(_kind: object, tokens: Sequence[Token]) -> list[str]:
     return [word.strip() for token in tokens for word in token.value.split(",")]
 
 
-@Parameter(name="*", group=FUNCTIONS)
+@Parameter(name="*", group=WHICH_FUNCTIONS)
 @attrs.frozen(kw_only=True)
 class Selection:
     """Patterns, which all have to match, the order and the number of functions."""

@@ -99,7 +99,7 @@ class _Executor(ThreadPoolExecutor):
         super().shutdown(wait=False, cancel_futures=True)
 
 
-def run(work: Callable[[], Coroutine[object, object, None]]) -> None:
+def run_until_signal(work: Callable[[], Coroutine[object, object, None]]) -> None:
     """Run a coroutine until it returns, or until a signal cancels it."""
     import asyncio  # noqa: PLC0415 - --help does not need it
 

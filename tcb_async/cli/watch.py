@@ -88,11 +88,11 @@ async def _show_changes(
     )
     async with aclosing(client.watch_functions(env, interval=interval, since=functions)) as changes:
         while True:
-            line = _format_line(await anext(changes), output_format, screen.out.is_terminal)
+            line = _format_change(await anext(changes), output_format, screen.out.is_terminal)
             screen.write(line)
 
 
-def _format_line(change: FunctionChange, output_format: WatchFormat, is_escaped: bool) -> bytes:
+def _format_change(change: FunctionChange, output_format: WatchFormat, is_escaped: bool) -> bytes:
     now = datetime.now(CHINA_STANDARD_TIME).isoformat(timespec="seconds")
     if output_format == "ndjson":
         functions = {"before": change.before, "after": change.after}

@@ -21,7 +21,7 @@ from tcb_async.emulator.handler import Handler, OnReply, OnRequest
 from tcb_async.emulator.journal import RecordedRequest
 from tcb_async.emulator.server import Server
 from tcb_async.emulator.state import DeployedFunction, EnvironmentInfo, EnvironmentStatus
-from tcb_async.emulator.wire import EmulatorClock, Refused, check_flag, format_time, parse_time
+from tcb_async.emulator.wire import EmulatorClock, Refused, format_time, parse_time, require_flag
 
 Order = Literal["added", "newest_first"]
 
@@ -305,7 +305,7 @@ class Emulator:
 
         If ``stuck``, ``stable_token`` still returns it, as WeChat's does sometimes.
         """
-        check_flag("stuck", stuck)
+        require_flag("stuck", stuck)
         with self._lock:
             self._world.tokens.replace(token, grace=0.0, stuck=stuck)
 
@@ -321,7 +321,7 @@ class Emulator:
 
     def set_cloud_development(self, appid: str, *, enabled: bool) -> None:
         """Turn cloud development (云开发) on or off; without it, calls get 85088."""
-        check_flag("enabled", enabled)
+        require_flag("enabled", enabled)
         with self._lock:
             if enabled:
                 self._world.without_cloud.discard(appid)
@@ -359,7 +359,7 @@ class Emulator:
         Unless ``exchanged``, the list of merchants lacks it. Without permission set 49, calls get
         61007.
         """
-        check_flag("exchanged", exchanged)
+        require_flag("exchanged", exchanged)
         refresh_token = refresh_token or state.make_secret("refreshtoken@@@")
         with self._lock:
             self._world.components[component_appid].authorizers[authorizer_appid] = state.Merchant(

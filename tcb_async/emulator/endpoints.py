@@ -13,8 +13,8 @@ from tcb_async.emulator import state
 from tcb_async.emulator.state import App, Component, EnvironmentInfo, EnvironmentState, World
 from tcb_async.emulator.wire import (
     UNKNOWN_FUNCTION,
-    Errcode,
     ReceivedCall,
+    RefusalCode,
     Refused,
     encode_reply,
     get_count,
@@ -64,7 +64,7 @@ class Endpoints:
         body = call.read_json()
         forced = body.get("force_refresh") or False
         if not isinstance(forced, bool):
-            raise Refused(Errcode.BROKEN_BODY)
+            raise Refused(RefusalCode.BROKEN_BODY)
         app = self._authenticate_app(body)
         self._spend(call, app.appid)
         # Normal mode returns the same token until its last five minutes, so that processes which
@@ -81,7 +81,7 @@ class Endpoints:
         # Each call issues a new token, and the one before lives for five more minutes: processes
         # that do not share a token invalidate each other's.
         if call.method != "GET":
-            raise Refused(Errcode.NEEDS_GET)
+            raise Refused(RefusalCode.NEEDS_GET)
         app = self._authenticate_app(call.query)
         self._spend(call, app.appid)
         self._tokens.replace(app.classic, grace=_OVERLAP)
@@ -90,12 +90,12 @@ class Endpoints:
 
     def _issue_component_token(self, call: ReceivedCall) -> bytes:
         body = call.read_json()
-        appid = get_text(body, "component_appid", Errcode.COMPONENT_APPID_MISSING)
-        secret = get_text(body, "component_appsecret", Errcode.SECRET_MISSING)
+        appid = get_text(body, "component_appid", RefusalCode.COMPONENT_APPID_MISSING)
+        secret = get_text(body, "component_appsecret", RefusalCode.SECRET_MISSING)
         if (component := self._world.components.get(appid)) is None:
-            raise Refused(Errcode.BAD_APPID)
+            raise Refused(RefusalCode.BAD_APPID)
         component.authenticate(secret)
-        ticket = get_text(body, "component_verify_ticket", Errcode.BAD_TICKET)
+        ticket = get_text(body, "component_verify_ticket", RefusalCode.BAD_TICKET)
         component.accept_ticket(ticket, self._world.clock())
         self._spend(call, appid)
         self._tokens.replace(component.token, grace=_OVERLAP)
@@ -107,7 +107,7 @@ class Endpoints:
     def _issue_authorizer_token(self, call: ReceivedCall) -> bytes:
         component = self._authenticate_platform(call)
         body = call.read_json()
-        appid = get_text(body, "authorizer_appid", Errcode.APPID_MISSING)
+        appid = get_text(body, "authorizer_appid", RefusalCode.APPID_MISSING)
         authorizer = component.get_authorizer(appid)
         authorizer.authenticate(body.get("authorizer_refresh_token"))
         self._tokens.replace(authorizer.token, grace=_OVERLAP)
@@ -129,7 +129,7 @@ class Endpoints:
         offset = get_count(body, "offset")
         count = get_count(body, "count")
         if count > _MAX_AUTHORIZERS:
-            raise Refused(Errcode.TOO_MANY_ROWS)
+            raise Refused(RefusalCode.TOO_MANY_ROWS)
         page = [*component.authorizers.items()][offset : offset + count]
         rows = [authorizer.to_row(appid) for appid, authorizer in page]
         return encode_reply(total_count=len(component.authorizers), list=rows)
@@ -185,7 +185,7 @@ class Endpoints:
         env = get_text(call.query, "env")
         name = get_text(call.query, "name")
         if name not in {row.name for row in self._find_environment(env, owner).functions}:
-            raise Refused(Errcode.INVALID_ENV, UNKNOWN_FUNCTION)
+            raise Refused(RefusalCode.INVALID_ENV, UNKNOWN_FUNCTION)
         return encode_reply(errcode=0, errmsg="ok", resp_data=json.dumps(body, ensure_ascii=False))
 
     def _list_batch_environments(self, call: ReceivedCall) -> bytes:
@@ -198,7 +198,7 @@ class Endpoints:
         if max_page is None or limit <= max_page:
             return limit
         if above_max_page == "refuse":
-            raise Refused(Errcode.BAD_ARGUMENT)
+            raise Refused(RefusalCode.BAD_ARGUMENT)
         return max_page if above_max_page == "clamp" else 0
 
     def _find_environment(self, env: str, owner: str | None) -> EnvironmentState:
@@ -206,7 +206,7 @@ class Endpoints:
         # An environment of a different account is unknown: WeChat does not show that it exists.
         # According to CloudBase's page, an isolated environment has the same code.
         if found is None or (found.info.owner, found.info.status) != (owner, "NORMAL"):
-            raise Refused(Errcode.INVALID_ENV)
+            raise Refused(RefusalCode.INVALID_ENV)
         return found
 
     # Accounts
@@ -224,11 +224,11 @@ class Endpoints:
 
     def _authenticate_app(self, fields: Mapping[str, object]) -> App:
         if fields.get("grant_type") != "client_credential":
-            raise Refused(Errcode.BAD_GRANT_TYPE)
-        appid = get_text(fields, "appid", Errcode.APPID_MISSING)
-        secret = get_text(fields, "secret", Errcode.SECRET_MISSING)
+            raise Refused(RefusalCode.BAD_GRANT_TYPE)
+        appid = get_text(fields, "appid", RefusalCode.APPID_MISSING)
+        secret = get_text(fields, "secret", RefusalCode.SECRET_MISSING)
         if (app := self._world.apps.get(appid)) is None:
-            raise Refused(Errcode.BAD_APPID)
+            raise Refused(RefusalCode.BAD_APPID)
         app.authenticate(secret)
         return app
 
@@ -236,8 +236,8 @@ class Endpoints:
         """Return the platform of a component token, if the body names the same one."""
         body = call.read_json()
         appid = self._tokens.check(call.token, component=True).owner
-        if get_text(body, "component_appid", Errcode.COMPONENT_APPID_MISSING) != appid:
-            raise Refused(Errcode.BAD_APPID)
+        if get_text(body, "component_appid", RefusalCode.COMPONENT_APPID_MISSING) != appid:
+            raise Refused(RefusalCode.BAD_APPID)
         self._spend(call, appid)
         return self._world.components[appid]
 
@@ -248,9 +248,9 @@ class Endpoints:
         if issued.platform is not None:
             authorizer = self._world.components[issued.platform].get_authorizer(issued.owner)
             if state.CLOUD_DEVELOPMENT not in authorizer.permission_sets:
-                raise Refused(Errcode.NO_PERMISSION)
+                raise Refused(RefusalCode.NO_PERMISSION)
         if issued.owner in self._world.without_cloud:
-            raise Refused(Errcode.NO_CLOUD_DEVELOPMENT)
+            raise Refused(RefusalCode.NO_CLOUD_DEVELOPMENT)
         self._spend(call, issued.owner)
         # A platform sees only its own environments, an account without any sees the shared ones.
         return issued.owner if component or issued.owner in self._world.owned else None

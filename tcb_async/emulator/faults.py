@@ -15,7 +15,7 @@ import attrs
 from aiohttp import web
 
 from tcb_async.emulator.journal import RecordedRequest
-from tcb_async.emulator.wire import check_flag
+from tcb_async.emulator.wire import require_flag
 
 _JSON = "application/json; encoding=utf-8"
 _NO_LINGER = struct.pack("ii", 1, 0)
@@ -139,7 +139,7 @@ class Fault:
     @classmethod
     def truncated(cls, *, declared: bool = True) -> Fault:
         """Half of the correct reply; if ``declared``, a ``Content-Length`` announces the whole."""
-        check_flag("declared", declared)
+        require_flag("declared", declared)
 
         async def act(exchange: Exchange) -> web.StreamResponse:
             # Written by hand, below aiohttp: its server would not promise a length that it breaks.

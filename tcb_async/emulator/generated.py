@@ -16,7 +16,7 @@ from tcb_async.emulator.state import DeployedFunction
 
 DEMO_ENV = "demo-3f6b2a"
 DEMO_CREATED = "2023-03-06 09:30:00"
-_NAMES = (
+_FUNCTION_NAMES = (
     *("login", "getOpenId", "getPhoneNumber", "userProfile", "updateProfile", "checkSession"),
     *("bindMember", "createOrder", "cancelOrder", "queryOrder", "closeExpiredOrders", "payNotify"),
     *("refundNotify", "prepay", "refund", "couponList", "couponClaim", "couponRedeem"),
@@ -42,7 +42,7 @@ _MINUTES_A_STEP = 60 * 24 * 21
 def make_demo_functions() -> Iterator[DeployedFunction]:
     chance = random.Random(20230306)  # noqa: S311 - dates and runtimes, no secrets
     added = datetime.fromisoformat(DEMO_CREATED)
-    for name in _NAMES:
+    for name in _FUNCTION_NAMES:
         added += timedelta(seconds=chance.randrange(60 * _MINUTES_A_STEP))
         modified = added + timedelta(seconds=chance.randrange(120 * 86_400))
         runtime = chance.choices(_RUNTIMES, _WEIGHTS)[0]
@@ -58,7 +58,7 @@ MAX_GENERATED = 400
 def _make_pool() -> tuple[DeployedFunction, ...]:
     functions = tuple(
         attrs.evolve(function, name=f"{function.name}{copy or ''}")
-        for copy in range(MAX_GENERATED // len(_NAMES) + 1)
+        for copy in range(MAX_GENERATED // len(_FUNCTION_NAMES) + 1)
         for function in make_demo_functions()
     )[:MAX_GENERATED]
     return functions * 2  # any run of MAX_GENERATED functions, from any start, is one slice

@@ -23,8 +23,8 @@ from tcb_async.emulator.state import World
 from tcb_async.emulator.wire import (
     ERRMSG,
     NOT_EMULATED,
-    Errcode,
     ReceivedCall,
+    RefusalCode,
     Refused,
     decode_object,
     encode_reply,
@@ -39,7 +39,7 @@ _log = logging.getLogger("tcb_async.emulator")
 _log.addHandler(logging.NullHandler())
 _MAX_RECORDS = 10_000
 _NO_FAULT = Fault.ok()
-_BUSY_FAULT = Fault.errcode(Errcode.BUSY)
+_BUSY_FAULT = Fault.errcode(RefusalCode.BUSY)
 _UNREADABLE = b"(a body that was too long or could not be decoded)"
 
 
@@ -93,11 +93,11 @@ class Handler:
 
     async def _reply(self, exchange: Exchange, record: RecordedRequest) -> web.StreamResponse:
         if record.path not in self._endpoints.by_path:
-            return exchange.send(exchange.refuse(Errcode.BAD_URL, NOT_EMULATED))
+            return exchange.send(exchange.refuse(RefusalCode.BAD_URL, NOT_EMULATED))
         capacity = self._settings.capacity
         # This request is one of those in flight.
         if capacity is not None and self.journal.in_flight > capacity:
-            return exchange.send(exchange.refuse(Errcode.BUSY, None))
+            return exchange.send(exchange.refuse(RefusalCode.BUSY, None))
         # The fault is chosen before the delay, so that scripts are used up in order of arrival.
         with self._lock:
             fault = take_fault(self.scripts, record) or self._choose_fault()

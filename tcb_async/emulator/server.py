@@ -16,7 +16,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 _http_log = logging.getLogger("tcb_async.emulator.http")
-_HOST = "127.0.0.1"
+_LOCALHOST = "127.0.0.1"
 _SHUTDOWN_SECONDS = 0.01
 _NOT_HTTP = (HttpProcessingError, web.RequestPayloadError)
 
@@ -106,7 +106,7 @@ class Server:
             raise RuntimeError(
                 "the emulator has no url before it is started: use `with Emulator() as emulator:`"
             )
-        return f"http://{_HOST}:{self._port}"
+        return f"http://{_LOCALHOST}:{self._port}"
 
     def _check_stopped(self) -> None:
         if self.is_running:
@@ -125,7 +125,7 @@ class Server:
             self._handle, access_log=None, logger=_http_log, handler_cancellation=True
         )
         loop = asyncio.get_running_loop()
-        self._socket = await loop.create_server(self._connections, _HOST, self._port)
+        self._socket = await loop.create_server(self._connections, _LOCALHOST, self._port)
         self._port = self._socket.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:

@@ -14,7 +14,7 @@ from typing import Literal
 
 import attrs
 
-from tcb_async.emulator.wire import EmulatorClock, Errcode, Refused, encode_reply, token_id
+from tcb_async.emulator.wire import EmulatorClock, RefusalCode, Refused, encode_reply, token_id
 
 EnvironmentStatus = Literal["NORMAL", "HALTED", "UNAVAILABLE"]
 
@@ -121,14 +121,14 @@ class Quotas:
         today = int(self.clock() + _CHINA_OFFSET) // _DAY
         self._made[today, path, appid] += 1
         if self._made[today, path, appid] > allowed:
-            raise Refused(Errcode.DAILY_QUOTA)
+            raise Refused(RefusalCode.DAILY_QUOTA)
 
     def spend_forced(self, appid: str) -> None:
         """Count one forced refresh of a stable token: 20 a day, 30 seconds apart."""
         # The limit per minute first: a call that it refuses does not count for the day.
         now = self.clock()
         if now - self._forced_at.get(appid, -math.inf) < _FORCED_APART:
-            raise Refused(Errcode.MINUTE_QUOTA)
+            raise Refused(RefusalCode.MINUTE_QUOTA)
         self.spend("force_refresh", appid, _FORCED_A_DAY)
         self._forced_at[appid] = now
 
@@ -170,14 +170,14 @@ class AccessTokens:
         """Check a token: Refused if it is missing, unknown, replaced, expired, of another kind."""
         # In WeChat's order: one errcode for each state of a token, which clients tell apart.
         if not token:
-            raise Refused(Errcode.TOKEN_MISSING)
+            raise Refused(RefusalCode.TOKEN_MISSING)
         if (issued := self._issued.get(token_id(token))) is None:
-            raise Refused(Errcode.BAD_TOKEN)
+            raise Refused(RefusalCode.BAD_TOKEN)
         now = self.clock()
         if issued.replaced_at <= now or issued.is_component != component:
-            raise Refused(Errcode.BAD_CREDENTIAL)
+            raise Refused(RefusalCode.BAD_CREDENTIAL)
         if issued.expires_at <= now:
-            raise Refused(Errcode.TOKEN_EXPIRED)
+            raise Refused(RefusalCode.TOKEN_EXPIRED)
         return issued
 
     def find_owner(self, token: str | None) -> str | None:
@@ -204,9 +204,9 @@ class AccessTokens:
         """Refuse a token from now on, if the errcode says so and it was issued here."""
         if (issued := self._issued.get(token_id(token))) is None:
             return
-        if errcode == Errcode.TOKEN_EXPIRED:
+        if errcode == RefusalCode.TOKEN_EXPIRED:
             issued.expires_at = min(issued.expires_at, self.clock())
-        elif errcode in (Errcode.BAD_CREDENTIAL, Errcode.BAD_TOKEN):
+        elif errcode in (RefusalCode.BAD_CREDENTIAL, RefusalCode.BAD_TOKEN):
             issued.replaced_at = min(issued.replaced_at, self.clock())
 
     def expire(self) -> None:
@@ -228,7 +228,7 @@ class CallingAccount:
 
     def authenticate(self, secret: str) -> None:
         if secret != self.secret:
-            raise Refused(Errcode.BAD_SECRET)
+            raise Refused(RefusalCode.BAD_SECRET)
 
 
 @attrs.define
@@ -256,7 +256,7 @@ class Merchant:
     def authenticate(self, refresh_token: object) -> None:
         """Check the refresh token, and rotate it if that is due."""
         if refresh_token != self.refresh_token:
-            raise Refused(Errcode.BAD_REFRESH_TOKEN)
+            raise Refused(RefusalCode.BAD_REFRESH_TOKEN)
         if self.is_rotating:
             self.refresh_token = make_secret("refreshtoken@@@")
             self.is_rotating = False
@@ -276,13 +276,13 @@ class Component(CallingAccount):
 
     def accept_ticket(self, ticket: str, now: float) -> None:
         if (pushed_at := self.tickets.get(ticket)) is None:
-            raise Refused(Errcode.BAD_TICKET)
+            raise Refused(RefusalCode.BAD_TICKET)
         if now - pushed_at >= _TICKET_LIFE:
-            raise Refused(Errcode.TICKET_EXPIRED)
+            raise Refused(RefusalCode.TICKET_EXPIRED)
 
     def get_authorizer(self, appid: str) -> Merchant:
         if (authorizer := self.authorizers.get(appid)) is None:
-            raise Refused(Errcode.NOT_AUTHORIZED)
+            raise Refused(RefusalCode.NOT_AUTHORIZED)
         return authorizer
 
 

@@ -19,7 +19,7 @@ from typing import cast
 import attrs
 
 
-class Errcode(enum.IntEnum):
+class RefusalCode(enum.IntEnum):
     """The errcodes that the emulator sends of its own accord."""
 
     BUSY = -1
@@ -53,43 +53,43 @@ class Errcode(enum.IntEnum):
 
 
 ERRMSG: dict[int, str] = {
-    Errcode.BUSY: "system error",
+    RefusalCode.BUSY: "system error",
     -1000: "system error",
-    Errcode.BAD_CREDENTIAL: "invalid credential, access_token is invalid or not latest",
-    Errcode.BAD_GRANT_TYPE: "invalid grant_type",
-    Errcode.BAD_APPID: "invalid appid",
-    Errcode.BAD_TOKEN: "invalid access_token",
-    Errcode.BAD_URL: "invalid url",
-    Errcode.BAD_ARGUMENT: "invalid args",
-    Errcode.MISSING_PARAMETER: "missing parameter",
-    Errcode.BAD_SECRET: "invalid appsecret",
+    RefusalCode.BAD_CREDENTIAL: "invalid credential, access_token is invalid or not latest",
+    RefusalCode.BAD_GRANT_TYPE: "invalid grant_type",
+    RefusalCode.BAD_APPID: "invalid appid",
+    RefusalCode.BAD_TOKEN: "invalid access_token",
+    RefusalCode.BAD_URL: "invalid url",
+    RefusalCode.BAD_ARGUMENT: "invalid args",
+    RefusalCode.MISSING_PARAMETER: "missing parameter",
+    RefusalCode.BAD_SECRET: "invalid appsecret",
     40164: "invalid ip, not in whitelist",
-    Errcode.TOO_MANY_ROWS: "args count exceed count limit",
+    RefusalCode.TOO_MANY_ROWS: "args count exceed count limit",
     40243: "appsecret is frozen",
-    Errcode.TOKEN_MISSING: "access_token missing",
-    Errcode.APPID_MISSING: "appid missing",
-    Errcode.SECRET_MISSING: "appsecret missing",
+    RefusalCode.TOKEN_MISSING: "access_token missing",
+    RefusalCode.APPID_MISSING: "appid missing",
+    RefusalCode.SECRET_MISSING: "appsecret missing",
     41005: "media data missing",
-    Errcode.COMPONENT_APPID_MISSING: "missing component_appid",
-    Errcode.TOKEN_EXPIRED: "access_token expired",
-    Errcode.NEEDS_GET: "require GET method",
-    Errcode.NEEDS_POST: "require POST method",
-    Errcode.EMPTY_BODY: "empty post data",
-    Errcode.DAILY_QUOTA: "reach max api daily quota limit",
-    Errcode.MINUTE_QUOTA: "api minute-quota reach limit, must slower, retry next minute",
-    Errcode.BROKEN_BODY: "data format error",
+    RefusalCode.COMPONENT_APPID_MISSING: "missing component_appid",
+    RefusalCode.TOKEN_EXPIRED: "access_token expired",
+    RefusalCode.NEEDS_GET: "require GET method",
+    RefusalCode.NEEDS_POST: "require POST method",
+    RefusalCode.EMPTY_BODY: "empty post data",
+    RefusalCode.DAILY_QUOTA: "reach max api daily quota limit",
+    RefusalCode.MINUTE_QUOTA: "api minute-quota reach limit, must slower, retry next minute",
+    RefusalCode.BROKEN_BODY: "data format error",
     48001: "api unauthorized",
     48004: "api forbidden for irregularities, view detail on mp.weixin.qq.com",
     50002: "user limited",
-    Errcode.NOT_AUTHORIZED: "component is not authorized by this account",
+    RefusalCode.NOT_AUTHORIZED: "component is not authorized by this account",
     61004: "access clientip is not registered",
-    Errcode.TICKET_EXPIRED: "component ticket is expired",
-    Errcode.BAD_TICKET: "component ticket is invalid",
-    Errcode.NO_PERMISSION: "api is unauthorized to component",
-    Errcode.BAD_REFRESH_TOKEN: "refresh_token is invalid",
-    Errcode.NO_CLOUD_DEVELOPMENT: "no qbase privilege",
+    RefusalCode.TICKET_EXPIRED: "component ticket is expired",
+    RefusalCode.BAD_TICKET: "component ticket is invalid",
+    RefusalCode.NO_PERMISSION: "api is unauthorized to component",
+    RefusalCode.BAD_REFRESH_TOKEN: "refresh_token is invalid",
+    RefusalCode.NO_CLOUD_DEVELOPMENT: "no qbase privilege",
     # Cloud errcodes, with the texts of wx-server-sdk where it has one.
-    Errcode.INVALID_ENV: "Environment not found TcbCode: [INVALID_ENV]",
+    RefusalCode.INVALID_ENV: "Environment not found TcbCode: [INVALID_ENV]",
     -501009: "resource not initialized",
     -501001: "resource system error",
     -501002: "resource server timeout",
@@ -129,8 +129,8 @@ ERRMSG: dict[int, str] = {
 """The errcodes whose text the emulator knows. A fault sends any other one with the text "error"."""
 
 NOT_EMULATED = (
-    f"{ERRMSG[Errcode.BAD_URL]}: the emulator does not have this endpoint, which WeChat may have; "
-    "add its reply with Emulator.on_reply"
+    f"{ERRMSG[RefusalCode.BAD_URL]}: the emulator does not have this endpoint, which WeChat may "
+    "have; add its reply with Emulator.on_reply"
 )
 UNKNOWN_FUNCTION = "FunctionName parameter could not be found."
 
@@ -226,27 +226,27 @@ class ReceivedCall:
     def require_post(self) -> None:
         """Refuse any other method."""
         if self.method != "POST":
-            raise Refused(Errcode.NEEDS_POST)
+            raise Refused(RefusalCode.NEEDS_POST)
 
     def read_json(self) -> dict[str, object]:
         """Return the posted JSON object; Refused without one."""
         self.require_post()
         if not self.raw:
-            raise Refused(Errcode.EMPTY_BODY)
+            raise Refused(RefusalCode.EMPTY_BODY)
         if self.body is None:
-            raise Refused(Errcode.BROKEN_BODY)
+            raise Refused(RefusalCode.BROKEN_BODY)
         return self.body
 
 
 def get_text(
-    body: Mapping[str, object], key: str, missing: Errcode = Errcode.MISSING_PARAMETER
+    body: Mapping[str, object], key: str, missing: RefusalCode = RefusalCode.MISSING_PARAMETER
 ) -> str:
     """Get a string; Refused with ``missing`` if it is absent, null or empty."""
     value = body.get(key)
     if value is None or value == "":
         raise Refused(missing)
     if not isinstance(value, str):
-        raise Refused(Errcode.BROKEN_BODY)
+        raise Refused(RefusalCode.BROKEN_BODY)
     return value
 
 
@@ -255,16 +255,16 @@ def get_count(body: Mapping[str, object], key: str, default: int | None = None) 
     value = body.get(key)
     value = default if value is None else value
     if value is None:
-        raise Refused(Errcode.MISSING_PARAMETER)
+        raise Refused(RefusalCode.MISSING_PARAMETER)
     # In Python True is an int; on the wire it is not a number.
     if not isinstance(value, int) or isinstance(value, bool):
-        raise Refused(Errcode.BROKEN_BODY)
+        raise Refused(RefusalCode.BROKEN_BODY)
     if value < 0:
-        raise Refused(Errcode.BAD_ARGUMENT)
+        raise Refused(RefusalCode.BAD_ARGUMENT)
     return value
 
 
-def check_flag(name: str, value: object) -> None:
+def require_flag(name: str, value: object) -> None:
     """Refuse everything but True and False: the text "false" would be true."""
     if value is not True and value is not False:
         raise ValueError(f"{name}={value!r:.80}: must be True or False")

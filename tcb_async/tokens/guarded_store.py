@@ -22,8 +22,8 @@ from tcb_async.tokens.protocols import LeasingStore, StoredToken, TokenApi, Toke
 from tcb_async.tokens.single_flight import SingleFlight, call_user_code
 from tcb_async.tokens.stores import MemoryStore
 
-Result = TypeVar("Result")
-Fallback = TypeVar("Fallback")
+T = TypeVar("T")
+D = TypeVar("D")
 
 NO_LEASE = 0
 _STORE_TIMEOUT = 1.0  # seconds for each of two attempts: a caller is waiting
@@ -138,11 +138,11 @@ class GuardedStore:
 
     async def _call_store(
         self,
-        operation: Callable[[], Awaitable[Result]],
-        fallback: Fallback,
+        operation: Callable[[], Awaitable[T]],
+        fallback: D,
         *secrets: Secret,
         now: bool = False,
-    ) -> Result | Fallback:
+    ) -> T | D:
         # It returns immediately and never fails: timers would add a quarter to the cost of a token.
         # A subclass may do anything, so it is called like any other store.
         if type(self._store) is MemoryStore:
@@ -173,10 +173,10 @@ class GuardedStore:
         )
 
 
-async def _try_twice(operation: Callable[[], Awaitable[Result]]) -> Result:
+async def _try_twice(operation: Callable[[], Awaitable[T]]) -> T:
     """Call the store, and again after an error: an idle connection may have been closed."""
 
-    async def try_once() -> Result:
+    async def try_once() -> T:
         async with asyncio.timeout(_STORE_TIMEOUT):
             return await operation()
 

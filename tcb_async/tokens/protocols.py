@@ -13,7 +13,7 @@ import attrs
 
 from tcb_async._redact import Secret
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 
 class TokenApi(Protocol):
@@ -48,7 +48,7 @@ class TokenApi(Protocol):
         """
         ...
 
-    def spawn(self, work: Coroutine[object, object, Result]) -> asyncio.Task[Result]:
+    def spawn(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
         """Run work in the background; closing the client cancels it."""
         ...
 

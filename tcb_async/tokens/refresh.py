@@ -83,7 +83,7 @@ _MAX_REFUSED = 8  # tokens to remember: a lagging store may return an earlier to
 # Seconds that a closing client waits for `on_rotate`. A lost refresh token costs a merchant's
 # authorisation; but a callback that hangs must not keep the process alive.
 _SAVING_SECONDS = 10.0
-_APPSECRET_ADVICE = (
+_REFUSED_APPSECRET_ADVICE = (
     "the token looks like an appsecret: for an appid and its appsecret, write "
     "TcbClient(StableToken(appid, secret))"
 )
@@ -91,12 +91,12 @@ _MAX_LIFE = 30 * 86_400.0  # seconds; a longer life is a mistake, such as millis
 
 _log = logging.getLogger("tcb_async")
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 
 async def call_with_token(
-    provider: TokenProvider, api: TokenApi, call: Callable[[Secret], Awaitable[Result]]
-) -> Result:
+    provider: TokenProvider, api: TokenApi, call: Callable[[Secret], Awaitable[T]]
+) -> T:
     """Call with the token of a provider, and again with a newer one if WeChat refuses it.
 
     There is one replay, and a second one if the first used a token from a store: this token may be
@@ -120,7 +120,7 @@ async def call_with_token(
         if token in refused:
             advice = getattr(provider, "advice", "")
             if not advice and is_like_an_appsecret(token):
-                advice = _APPSECRET_ADVICE
+                advice = _REFUSED_APPSECRET_ADVICE
             if advice:
                 failure.message += f"; {advice}"
             raise failure

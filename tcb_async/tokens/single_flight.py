@@ -16,7 +16,7 @@ from tcb_async.exceptions import ClientClosedError, TcbError
 from tcb_async.tokens.protocols import TokenApi
 
 Work = Callable[[TokenApi], Coroutine[object, object, TcbError | None]]
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 
 @attrs.define(eq=False)
@@ -98,7 +98,7 @@ async def _wait_for_error(task: asyncio.Task[TcbError | None]) -> TcbError | Non
     return ClientClosedError() if task.cancelled() else task.result()
 
 
-async def call_user_code(call: Callable[[], Awaitable[Result]]) -> Result:
+async def call_user_code(call: Callable[[], Awaitable[T]]) -> T:
     """Await user code; raise `CancelledError` if and only if this task was cancelled."""
     # redis-py waits with `asyncio.wait_for`, which swallows some cancellations in Python 3.11. And
     # awaiting a cancelled task raises a `CancelledError` although the waiter was not cancelled.

@@ -102,8 +102,8 @@ _A_DAY_MS = 86_400_000
 _MAX_COMMANDS = 50  # each takes a connection, and the pool of redis-py 8 refuses the 101st
 
 # Lua's numbers are doubles: versions, which are microseconds since 1970, stay exact up to 2**53.
-# `read` returns values written by `_encode`, and nothing for others: a different type of value, a
-# text that is too long, invalid JSON, or a number out of range.
+# `read` returns values written by `_encode_token`, and nothing for others: a different type of
+# value, a text that is too long, invalid JSON, or a number out of range.
 _READ = r"""
 local function text_of(key)
   local text = redis.pcall('GET', key)
@@ -173,7 +173,7 @@ class _StoredFields(msgspec.Struct, frozen=True):
     version: int
 
 
-_decode = msgspec.json.Decoder(_StoredFields, dec_hook=decode_secret).decode
+_decode_token = msgspec.json.Decoder(_StoredFields, dec_hook=decode_secret).decode
 
 
 class AsyncRedis(Protocol):
@@ -227,7 +227,7 @@ class RedisStore:
         written = await self._run(
             _COMPARE_AND_SET,
             (_make_key(key), _make_key(key, ":version")),
-            (value.version, Hidden(_encode(value)), milliseconds, _A_DAY_MS),
+            (value.version, Hidden(_encode_token(value)), milliseconds, _A_DAY_MS),
         )
         return bool(written)
 
@@ -264,7 +264,7 @@ def _make_key(key: str, suffix: str = "") -> str:
     return f"tcb-async:{{{key}}}{suffix}"
 
 
-def _encode(value: StoredToken) -> bytes:
+def _encode_token(value: StoredToken) -> bytes:
     """Encode in ASCII: a client may decode replies with any encoding."""
     expires_at = None if value.expires_at == math.inf else value.expires_at
     fields = {"token": value.token.reveal(), "expires_at": expires_at, "version": value.version}
@@ -274,7 +274,7 @@ def _encode(value: StoredToken) -> bytes:
 def _decode_value(stored: Hidden[object]) -> StoredToken | None:
     text = stored.reveal()
     try:
-        value = _decode(text) if isinstance(text, (bytes, str)) else None
+        value = _decode_token(text) if isinstance(text, (bytes, str)) else None
     except msgspec.MsgspecError:
         return None
     if value is None or why_not_a_secret(value.token) is not None:

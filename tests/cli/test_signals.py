@@ -154,7 +154,7 @@ async def work():
         print("cleaning up", flush=True)
         await asyncio.sleep(60)
 
-signals.run(work)
+signals.run_until_signal(work)
 """
 
 
