@@ -48,6 +48,8 @@ class ListEndpoint(Generic[Item, PageT]):
     # `datetime` is read from text or Unix seconds, and is aware.
     item: type[Item]
     identify: Callable[[Item], str]  # an item's id, unique in the list
+    # Whether a list that contains an id twice is wrong. Otherwise it is one item in two rows.
+    has_unique_ids: bool = True
     # The keys for the rows and for the total, both at the top of the reply. Without a total, it is
     # the whole list, and limit and offset are not sent.
     rows_key: str = "functions"
@@ -245,6 +247,7 @@ AUTHORIZERS = ListEndpoint(
     Page[Authorizer],
     Authorizer,
     identify=attrgetter("authorizer_appid"),
+    has_unique_ids=False,  # a merchant is its appid, also after it has authorised twice
     rows_key="list",
     limit_key="count",
     kinds=("component",),

@@ -53,7 +53,15 @@ from tcb_async._listings import (
     FunctionPage,
     ListEndpoint,
 )
-from tcb_async._redact import Hidden, Secret, find_secrets, forget_frames, wrap
+from tcb_async._redact import (
+    Hidden,
+    Secret,
+    find_secrets,
+    forget_frames,
+    hide_all_like_a_token,
+    hide_known,
+    wrap,
+)
 from tcb_async._transport import (
     ApiRequest,
     Call,
@@ -350,6 +358,9 @@ class TcbClient:
             size=self._page_sizes.setdefault(listing.path, SharedPageSize(LARGEST, FALLBACK)),
             stats=stats,
             has_frozen_items=True,
+            has_unique_names=listing.has_unique_ids,
+            hide=self._hide_token,
+            advice="",
             fetch_reduces=True,
         )
         return pager_class(
@@ -396,6 +407,12 @@ class TcbClient:
         if self.closed:
             raise ClientClosedError
         return await call_with_token(self._provider, self._api, send)
+
+    def _hide_token(self, text: str) -> str:
+        """Hide a text that repeats the token; without a token, all that is like one."""
+        if self._target is None:
+            return hide_all_like_a_token(text)
+        return hide_known(text, self._target[1].secrets)
 
     def _get_target(self, listing: ListEndpoint[Any, Any], token: Secret) -> Target:
         """Return the URL with the token, which is checked and built once per token."""

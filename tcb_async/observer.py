@@ -53,6 +53,8 @@ class WalkStats:
         resumed: Whether it began from the cursor of an earlier run.
         unsettled: Whether `collect` returned the rows of several moments, because the list changed
             during each pass: every item that stayed, and perhaps some that were deleted.
+        repeated: The appids of merchants that stand twice in the list. Each was yielded once; any
+            other list with a name twice is an error.
         last_error: The class and the text of the last error after which a request was to be sent
             again; empty without one.
     """
@@ -63,6 +65,7 @@ class WalkStats:
     drift: bool = False
     resumed: bool = False
     unsettled: bool = False
+    repeated: tuple[str, ...] = ()
     last_error: str = attrs.field(default="", eq=False, repr=False)
 
 

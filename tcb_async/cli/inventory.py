@@ -196,6 +196,8 @@ class InventoryJob:
     was_rewritten: Callable[[], bool]
     is_quiet: bool
     missing: int = 0
+    # Merchants that stand twice in the platform's list: for each, a different one may be missing.
+    repeated: list[str] = attrs.field(init=False, factory=list[str])
 
     async def work(self, client: TcbClient) -> None:
         # --demo without --output: the store is deleted with its folder.
@@ -207,7 +209,7 @@ class InventoryJob:
         ):
             begun = store.begin(self.run, source=self.source)
             accounts = self.accounts or tcb_async.platform_accounts(
-                client, on_rotate=_ignore_rotation
+                client, on_rotate=_ignore_rotation, on_repeated=self.repeated.extend
             )
             unfinished = begun.unfinished(accounts, again=self.again)
             inventory = tcb_async.Inventory(client, unfinished, page_size=self.page_size)
@@ -287,6 +289,7 @@ class InventoryJob:
             for account in store.missing()
         )
         self.missing = self.screen.say_each(sentences, "… and {} more in the view missing")
+        self.missing += len(self.repeated)
         if progress.departed:
             departed = plural(
                 progress.departed,

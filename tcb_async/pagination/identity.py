@@ -5,17 +5,22 @@ Rule: the name and the value of an item are read once, before the consumer recei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 import attrs
 
+from tcb_async._redact import MAX_EXAMINED, escape_unprintable, hide_all_like_a_token
 from tcb_async.cursor import digest
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.pagination.page import Page, Request
 
 T = TypeVar("T")
 Key = TypeVar("Key")
+
+_MAX_SHOWN = 80  # characters of a name in a message
+_MAX_NAMED = 5  # names in a message
 
 
 # Two questions need two keys. Was this item yielded before? The name tells. Is this the row that
@@ -32,6 +37,11 @@ class Identity(Generic[T]):
     name: Callable[[T], str]  # is never yielded twice
     text: Callable[[T], str] = repr  # differs where items differ, and is the same in every process
     frozen: bool = False  # items cannot be changed, and are equal where their texts are
+    # Whether a list that contains a name twice is wrong. Otherwise it is one item in two rows.
+    is_unique: bool = True
+    # A name comes from outside, and its text may be long, or repeat a secret.
+    hide: Callable[[str], str] = hide_all_like_a_token
+    advice: str = ""  # what an error adds about a name that appears twice
 
     def names(self, items: Sequence[T]) -> list[str]:
         """Return the names of items."""
@@ -62,11 +72,21 @@ class Identity(Generic[T]):
             return stored == self.digest(value)
         return stored == value
 
+    def show(self, name: str) -> str:
+        """Return a name as an error may show it."""
+        return self.hide(name[:MAX_EXAMINED])[:_MAX_SHOWN]
+
+    def show_all(self, names: Sequence[str]) -> str:
+        """Return names as a message may show them: the first few, and the number of the others."""
+        shown = ", ".join(escape_unprintable(self.show(name)) for name in names[:_MAX_NAMED])
+        rest = len(names) - _MAX_NAMED
+        return f"{shown} and {rest:,} more" if rest > 0 else shown
+
     def read(self, request: Request, page: Page[T]) -> Reply[T]:
         """Return a page with the keys of its items."""
         names = self.names(page.items)
         values = self.values(page.items)
-        return Reply(request, page, names, values, request.offset + len(names))
+        return Reply(request, page, names, values, frozenset(names), request.offset + len(names))
 
 
 @attrs.define(eq=False)
@@ -77,13 +97,20 @@ class Reply(Generic[T]):
     page: Page[T]
     names: Sequence[str]
     values: Sequence[T | str]
+    distinct_names: frozenset[str]
     end: int  # the row below the last item
 
-    def find_repeated_name(self) -> str | None:
-        """Return a name that appears twice in this reply; None if there is none."""
-        if len(set(self.names)) == len(self.names):
-            return None
-        return next(name for name in self.names if self.names.count(name) > 1)
+    @property
+    def has_name_twice(self) -> bool:
+        """Whether a name appears twice in this reply."""
+        return len(self.distinct_names) < len(self.names)
+
+
+def find_repeated(names: Iterable[str]) -> str | None:
+    """Return the name that appears most often; None if each appears once."""
+    for name, times in Counter(names).most_common(1):
+        return name if times > 1 else None
+    return None
 
 
 def _each(which: str, key: Callable[[T], Key], items: Sequence[T]) -> list[Key]:

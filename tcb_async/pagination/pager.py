@@ -26,6 +26,7 @@ from tcb_async._arguments import (
 )
 from tcb_async._defaults import DEFAULT_CONCURRENCY, DEFAULT_MAX_REPAIRS
 from tcb_async._once import IteratedOnce
+from tcb_async._redact import hide_all_like_a_token
 from tcb_async.cursor import Cursor, read_start
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
 from tcb_async.observer import Observer, WalkStats, WorkObserver
@@ -63,7 +64,23 @@ class Surroundings:
     size: SharedPageSize = attrs.field(factory=lambda: SharedPageSize(LARGEST, FALLBACK))
     stats: WalkStats = attrs.field(factory=WalkStats)  # in which `fetch` counts its retries
     has_frozen_items: bool = False  # they cannot be changed, and compare field by field
+    # Whether a list that contains a name twice is wrong. Otherwise it is one item in two rows.
+    has_unique_names: bool = True
+    # For errors: hides secrets in a name, and what to do about a name that appears twice.
+    hide: Callable[[str], str] = hide_all_like_a_token
+    advice: str = "; identify must return a different name for each item"
     fetch_reduces: bool = False  # after a refusal, `fetch` itself requests fewer rows
+
+    def make_identity(self, name: Callable[[T], str], value: Callable[[T], str]) -> Identity[T]:
+        """Return the identity of a walk's items."""
+        return Identity(
+            name,
+            value,
+            frozen=self.has_frozen_items,
+            is_unique=self.has_unique_names,
+            hide=self.hide,
+            advice=self.advice,
+        )
 
 
 class Pager(IteratedOnce, Generic[T]):
@@ -112,21 +129,12 @@ class Pager(IteratedOnce, Generic[T]):
         _surroundings: Surroundings | None = None,
         **options: Unpack[WalkOptions],
     ) -> None:
-        super().__init__()
         check_walk_options({**options}, WalkOptions.__annotations__)
+        _check_callables(fetch, identify, value, options.get("on_progress"), observer)
         page_size = options.get("page_size")
         max_items = options.get("max_items")
         concurrency = options.get("concurrency")
         on_drift = options.get("on_drift", "repair")
-        on_progress = options.get("on_progress")
-        if not callable(fetch):
-            raise ConfigurationError(f"fetch={fetch!r:.80}: must be async def fetch(offset, limit)")
-        check_callback("identify", identify)
-        check_callback("value", value)
-        if on_progress is not None:
-            check_callback("on_progress", on_progress)
-        if observer is not None:
-            check_methods("observer", observer, "walk_started")
         if on_drift not in get_args(OnDrift):
             choices = " or ".join(map(repr, get_args(OnDrift)))
             raise make_argument_error("on_drift", on_drift, f"must be {choices}")
@@ -137,7 +145,7 @@ class Pager(IteratedOnce, Generic[T]):
         else:
             self._shared_size = SharedPageSize(check_page_size(page_size))
         self._plan: Plan[T] = Plan(
-            Identity(identify, value, frozen=self._surroundings.has_frozen_items),
+            self._surroundings.make_identity(identify, value),
             start=read_start(scope, options.get("resume")),
             size=self._shared_size.for_walk(),
             max_items=check_count(
@@ -151,7 +159,7 @@ class Pager(IteratedOnce, Generic[T]):
         # A coroutine function's result becomes a task directly; others go through `_fetch_page`.
         self._is_async = iscoroutinefunction(fetch)
         self.concurrency = DEFAULT_CONCURRENCY if concurrency is None else concurrency
-        self._on_progress = on_progress
+        self._on_progress = options.get("on_progress")
         self._observer = observer
         self._walk_observer: WorkObserver[WalkStats] | None = None
         self._fetches: deque[tuple[Request, asyncio.Task[Page[T]]]] = deque()
@@ -160,6 +168,7 @@ class Pager(IteratedOnce, Generic[T]):
         self._unread: Iterator[T] = iter(())
         # Whether `collect` is walking, or has failed: its caller receives all items at the end.
         self._returns_at_end = False
+        super().__init__()
 
     @property
     def concurrency(self) -> int:
@@ -195,7 +204,7 @@ class Pager(IteratedOnce, Generic[T]):
         # For the plan, a page is yielded when it is received.
         return self._plan.cursor(length_hint(self._unread))
 
-    def __repr__(self) -> str:
+    def _describe(self) -> str:
         plan = self._plan
         scope = f" {plan.start.scope!r}" if plan.start.scope else ""
         progress = ""
@@ -368,6 +377,11 @@ class Pager(IteratedOnce, Generic[T]):
             self._fetches.clear()
             if self._plan.cause == CAUSE_UNSTABLE:
                 _log.info("%r collected its rows (%s): sort them by a unique key", self, self.stats)
+            if self.stats.repeated:
+                _log.warning(
+                    "%s: in the list twice, and yielded once; a different item may be missing",
+                    self._plan.identity.show_all(self.stats.repeated),
+                )
             if self._walk_observer is not None:
                 self._walk_observer.ended(
                     self.stats, error if isinstance(error, Exception) else None
@@ -384,6 +398,19 @@ class Pager(IteratedOnce, Generic[T]):
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             self._surroundings.live.difference_update(tasks)
+
+
+def _check_callables(
+    fetch: object, identify: object, value: object, on_progress: object, observer: object
+) -> None:
+    if not callable(fetch):
+        raise ConfigurationError(f"fetch={fetch!r:.80}: must be async def fetch(offset, limit)")
+    check_callback("identify", identify)
+    check_callback("value", value)
+    if on_progress is not None:
+        check_callback("on_progress", on_progress)
+    if observer is not None:
+        check_methods("observer", observer, "walk_started")
 
 
 def _make_page(request: Request, page: Page[T], items: Sequence[T]) -> Page[T]:

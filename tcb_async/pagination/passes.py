@@ -19,7 +19,7 @@ from tcb_async.pagination.yielded import YieldedNames
 T = TypeVar("T")
 
 _MAX_KNOWN_ROWS = 1000  # besides the last page and the last row of each page
-_MAX_OVERLAP = 4  # at most a quarter of a page is repeated, once the position is found again
+_OVERLAP_SHARE = 4  # of a page, a fourth is repeated at most, once the position is found again
 _MAX_SEARCHES = 2  # repeated requests, each further up, before a pass has lost its position
 _SEARCHED_ROWS = 3  # rows that the first search goes up, besides the overlap and the deleted rows
 
@@ -70,7 +70,7 @@ class Pass(Generic[T]):
 
     identity: Identity[T]
     yielded: YieldedNames
-    # The first pass of a run yields each name that it reads, so that it needs no `_names`.
+    # The first pass of a run: the names that it has read are those that were yielded.
     is_first: bool = False
     # Its position: the row below its last page, the total of this page, and the values of its rows.
     end: int = attrs.field(init=False, default=0)
@@ -85,7 +85,7 @@ class Pass(Generic[T]):
     grown: int = attrs.field(init=False, default=0)
     known: KnownRows[T] = attrs.field(init=False, factory=KnownRows[T])
     _names: set[str] = attrs.field(init=False, factory=set[str])  # that it has read
-    # Repeated requests since fewer rows than ever were left below the position.
+    # Searches since the pass last came nearer to the end of the list.
     _searches: int = attrs.field(init=False, default=0)
     _fewest_below: int = attrs.field(init=False, default=sys.maxsize)
 
@@ -110,7 +110,7 @@ class Pass(Generic[T]):
     def has_read(self, names: Sequence[str]) -> bool:
         """Whether the pass has read one of these names before."""
         if self.is_first:
-            return any(map(self.yielded.knows, names))
+            return self.yielded.knows_any(names)
         return not self._names.isdisjoint(names)
 
     def find_unchanged(self, reply: Reply[T]) -> list[str]:
@@ -159,7 +159,7 @@ class Pass(Generic[T]):
         if below < self._fewest_below:
             self._fewest_below = below
             self._searches = 0
-        widest = min(page_length // _MAX_OVERLAP, len(reply.names) - 1)
+        widest = min(page_length // _OVERLAP_SHARE, len(reply.names) - 1)
         self.overlap = max(1, min(self.overlap, widest))
 
     def give_position_up(self) -> None:

@@ -85,13 +85,13 @@ from tcb_async._defaults import DEFAULT_MAX_REPAIRS
 from tcb_async.cursor import Cursor, split_digests
 from tcb_async.exceptions import DriftError, ResponseError, TcbError
 from tcb_async.observer import WalkStats
-from tcb_async.pagination.bounds import MAX_REQUESTS, Bounds
-from tcb_async.pagination.identity import Identity, Reply
+from tcb_async.pagination.bounds import MAX_CONTRADICTIONS, MAX_REQUESTS, Bounds
+from tcb_async.pagination.identity import Identity, Reply, find_repeated
 from tcb_async.pagination.options import OnDrift
 from tcb_async.pagination.page import Page, Request
 from tcb_async.pagination.page_size import FALLBACK, PageSize
 from tcb_async.pagination.passes import Pass
-from tcb_async.pagination.snapshot import DoubleCollect, Snapshot
+from tcb_async.pagination.snapshot import DoubleCollect, NamesByRow, Snapshot
 from tcb_async.pagination.yielded import YieldedNames
 
 T = TypeVar("T")
@@ -112,6 +112,18 @@ class Mode(Enum):
     DONE = auto()  # nothing more: all items were yielded
     SETTLED = auto()  # nothing more, and the rows of the latest pass are the list of one moment
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is read."""
+        return self is Mode.DONE or self is Mode.SETTLED
+
+
+class Step(Enum):
+    """What to do after a reply, if the mode of reading stays."""
+
+    GO_ON = auto()  # send the next requests
+    REPEAT = auto()  # discard the outstanding requests: they were planned for a different reply
+
 
 # It has more fields and methods than other classes: it alone decides what is read next, after each
 # kind of reply. What it decides from is stored elsewhere: a `Pass` knows its position and whether a
@@ -126,9 +138,9 @@ class Plan(Generic[T]):
 
     # With slots, a misspelt setting is an error.
     __slots__ = (
-        "_bounds", "_current", "_fails_on_drift", "_is_suspect", "_pass", "cause", "collection",
-        "failure", "generation", "identity", "mode", "outstanding", "size", "snapshot", "start",
-        "stats", "total", "yielded",
+        "_bounds", "_current", "_fails_on_drift", "_is_suspect", "_names_by_row", "_pass", "cause",
+        "collection", "failure", "generation", "identity", "mode", "outstanding", "size",
+        "snapshot", "start", "stats", "total", "yielded",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
@@ -159,6 +171,7 @@ class Plan(Generic[T]):
 
         self.yielded: YieldedNames = YieldedNames(frozenset(split_digests(start.names)), max_items)
         self.collection: DoubleCollect[T] = DoubleCollect()
+        self._names_by_row: NamesByRow[T] = NamesByRow()  # of collecting passes
         self.snapshot: Snapshot[T] | None = None  # set before the walk by a caller of `last_rows`
         self._pass = self._make_first_pass()  # the latest pass
         self._current = self._pass  # what is read now: the latest pass, or a check after it
@@ -186,7 +199,7 @@ class Plan(Generic[T]):
     @property
     def is_over(self) -> bool:
         """Whether the walk has stopped, done or with a failure."""
-        return self.mode in {Mode.DONE, Mode.SETTLED}
+        return self.mode.is_over
 
     @property
     def has_drifted(self) -> bool:
@@ -221,7 +234,7 @@ class Plan(Generic[T]):
         if self.stats.unsettled:
             return self.snapshot.as_last_seen(items)
         if self.collection.is_proved:
-            rows = self.collection.count
+            rows = self.collection.counted
         else:
             rows = self.snapshot.rows_of_last_pass()
         names = set(self.identity.names(items))
@@ -291,17 +304,22 @@ class Plan(Generic[T]):
         # The caller's code runs before anything is noted as yielded, because it may fail.
         reply = self.identity.read(request, page)
         new: Sequence[T] = ()
+        decision: Mode | Step
         try:
             if self._is_doubtful(reply):
-                self._repeat(reply)
-                return ()
-            self._note_total(page.total)
-            if self.snapshot is not None:
-                self.snapshot.add(page)
-            first, new = self._join(reply)
-            if first is not None:
-                self._add(reply, first, new)
-                self._take(self._decide(reply), reply)
+                decision = self._decide_to_repeat(reply)
+            else:
+                self._note_total(page.total)
+                if self.snapshot is not None:
+                    self.snapshot.add(page)
+                joined = self._join(reply)
+                if isinstance(joined, int):
+                    new = self._yield(reply, joined)
+                    is_expected = self._add(reply, joined, new)
+                    decision = self._decide(reply, is_expected)
+                else:
+                    decision = joined
+            self._carry_out(decision)
         except (DriftError, ResponseError) as failure:  # the items of this page are yielded first
             self._stop(failure)
         return new
@@ -310,23 +328,22 @@ class Plan(Generic[T]):
         """Whether a reply contradicts itself, or, once, that the list had any rows before."""
         total = reply.page.total
         if reply.names:
-            return reply.end > total or reply.find_repeated_name() is not None
+            return reply.end > total or (self.identity.is_unique and reply.has_name_twice)
         if total:
             return reply.end < total
         return bool(self.total) and self._bounds.contradictions == 0
 
-    def _repeat(self, reply: Reply[T]) -> None:
-        """Repeat a request, after a reply that contradicts itself, or has no rows at all."""
-        name = reply.find_repeated_name()
+    def _decide_to_repeat(self, reply: Reply[T]) -> Step:
+        """Repeat a doubtful request, but not too often; with fewer rows, if that may help."""
         is_empty_list = not reply.names and reply.page.total == 0
-        may_be_too_large = not is_empty_list and name is None
-        if may_be_too_large and self.receive_refusal(reply.request):
-            return
-        self._discard_outstanding()
+        may_be_too_large = not (is_empty_list or reply.has_name_twice)
+        if may_be_too_large and self.size.reduce(reply.request.limit):
+            return Step.REPEAT
         if reason := self._bounds.note_contradiction():
-            if name is not None:
-                reason += f"; the name {name!r} appears twice, and identify must tell rows apart"
+            if name := find_repeated(reply.names):
+                raise self._make_repeated_name_error(name, reply.request)
             raise _make_response_error(reply, reason)
+        return Step.REPEAT
 
     def _note_total(self, total: int) -> None:
         """Note the first total of a pass or check, or a different total, which is drift."""
@@ -355,25 +372,19 @@ class Plan(Generic[T]):
 
     # Joining
 
-    def _join(self, reply: Reply[T]) -> tuple[int | None, Sequence[T]]:
-        """Return the first row below the join and the items to yield; (None, ()) to read again."""
+    def _join(self, reply: Reply[T]) -> int | Mode | Step:
+        """Return the index of the first row below the join, or what to do if there is none."""
         current = self._current
         first = current.find_position(reply)
-        is_as_expected = first is not None and first <= 1 and current.is_first
-        # Nearly always, all rows are new, except the one by which pages overlap.
-        if is_as_expected and self.yielded.add_all(reply.names[first:]):
-            return first, reply.page.items[first:]
         if first is None or current.has_read(reply.names[first:]):
-            first = self._rejoin(reply, first)
-        if first is None:
-            return None, ()
-        return first, self.yielded.add_unknown(reply.names, reply.page.items)
+            return self._rejoin(reply, first)
+        return first
 
-    def _rejoin(self, reply: Reply[T], position: int | None) -> int | None:
-        """Return the index of the first row below the latest unchanged row; None to read again.
+    def _rejoin(self, reply: Reply[T], position: int | None) -> int | Mode | Step:
+        """Join a page below the latest unchanged row.
 
-        The page does not continue the pass as expected: the expected row is not in it (`position`
-        is None), or a name below this row was read before.
+        It does not continue the pass as expected: the expected row is not in it (`position` is
+        None), or a name below this row was read before.
         """
         current = self._current
         if self.mode is Mode.COLLECT or not current.is_joined:
@@ -386,27 +397,24 @@ class Plan(Generic[T]):
         self._note_drift(sign, CAUSE_UNKNOWN)
         unchanged = current.find_unchanged(reply)
         if not self._keeps_order(current, unchanged):
-            self._begin(Mode.COLLECT)
-            return None
+            return Mode.COLLECT
         if unchanged:
             return reply.names.index(unchanged[-1]) + 1
         return self._search(reply) if position is None else position
 
-    def _search(self, reply: Reply[T]) -> int | None:
+    def _search(self, reply: Reply[T]) -> int | Mode | Step:
         """Repeat a request further up, where an unchanged row may be; or give the position up."""
         current = self._current
         if not current.known.by_name():  # a resumed walk that has read nothing yet
-            self._begin(Mode.PASS)
-        elif current.search_further_up(reply):
+            return Mode.PASS
+        if current.search_further_up(reply):
             self.size.max_outstanding = 1
-            self._discard_outstanding()
-        elif self.mode is Mode.CHECK:
-            self._begin(Mode.CHECK)
-        else:
-            current.give_position_up()
-            self.size.max_outstanding = sys.maxsize
-            return 0
-        return None
+            return Step.REPEAT
+        if self.mode is Mode.CHECK:
+            return Mode.CHECK
+        current.give_position_up()
+        self.size.max_outstanding = sys.maxsize
+        return 0
 
     def _keeps_order(self, read: Pass[T], names: Sequence[str]) -> bool:
         """Whether unchanged rows are in the same order as before; if not, that is noted."""
@@ -416,10 +424,28 @@ class Plan(Generic[T]):
         self._note_drift("known rows were in a different order", CAUSE_UNSTABLE)
         return False
 
-    def _add(self, reply: Reply[T], first: int, new: Sequence[T]) -> None:
-        """Add a page to the pass, from its row `first` on; its items `new` are yielded."""
+    def _yield(self, reply: Reply[T], first: int) -> Sequence[T]:
+        """Note the names of a page that joins above its row `first`; return the items to yield."""
+        names = reply.names[first:]
+        # Nearly always, all rows are new, except the one by which pages overlap.
+        is_as_expected = first <= 1 and self._current.is_first and self._current.is_quiet
+        if is_as_expected and self.yielded.has_room(len(names)) and not reply.has_name_twice:
+            self.yielded.add_all(names)
+            return reply.page.items[first:]
+        if reply.has_name_twice and (name := find_repeated(reply.names)):
+            self._note_repeated_name(name)
+        return self.yielded.add_unknown(reply.names, reply.page.items)
+
+    def _add(self, reply: Reply[T], first: int, new: Sequence[T]) -> bool:
+        """Add a page to the pass, from its row `first` on; return whether its length is expected.
+
+        Its items `new` are yielded.
+        """
         current = self._current
-        is_counted = self.mode is Mode.COLLECT and self.collection.add(reply)
+        is_counted = False
+        if self.mode is Mode.COLLECT:
+            is_counted = self.collection.add(reply)
+            self._names_by_row.add(reply)
         if is_counted or new:
             self._bounds.note_progress()
         self._bounds.note_page(is_further_down=reply.end > current.end)
@@ -428,11 +454,13 @@ class Plan(Generic[T]):
             current.cut_off(first + len(new))
         if not current.is_quiet:
             current.narrow_overlap(reply, self.size.expected)
+        is_last = current.end >= reply.page.total
+        return self.size.receive(len(reply.names), reply.request.limit, is_last=is_last)
 
     # Decisions
 
-    def _decide(self, reply: Reply[T]) -> Mode | None:
-        """Decide in which mode the list is read after a page that joined; None to go on as now."""
+    def _decide(self, reply: Reply[T], is_expected: bool) -> Mode | Step:
+        """Decide what to do after a page that joined; it has the expected length, or not."""
         is_end = self._current.end >= reply.page.total
         is_one_reply = reply.request.offset == 0
         if is_end and is_one_reply and self.snapshot is not None:
@@ -441,19 +469,28 @@ class Plan(Generic[T]):
             return Mode.DONE
         if is_end and is_one_reply:
             return Mode.SETTLED
-        if self.collection.is_complete and self.collection.prove(was_walked=self._is_walk_over):
-            return Mode.SETTLED
+        if self.collection.is_complete:
+            if self.collection.is_believed(was_walked=self._is_walk_over):
+                return self._settle_by_count()
+            self.collection.doubt()
         if self.mode is Mode.CHECK:
             # It may stop at the first row that is unchanged since the pass read it (claim 2).
             unchanged = self._pass.find_unchanged(reply)
-            is_over = bool(unchanged) or is_end
-            return self._decide_after_check(unchanged, is_one_reply) if is_over else None
-        return self._decide_after_pass() if is_end else None
+            if unchanged or is_end:
+                return self._decide_after_check(unchanged, is_one_reply)
+        elif is_end:
+            return self._decide_after_pass()
+        return Step.GO_ON if is_expected else self._decide_after_odd_length(reply)
 
     def _decide_after_pass(self) -> Mode:
         is_joined = self._current.is_joined
         if is_joined and self._current.is_quiet:
             return Mode.SETTLED
+        if self.mode is Mode.COLLECT and (name := self._names_by_row.find_repeated(self.total)):
+            if self.identity.is_unique:
+                raise self._make_repeated_name_error(name)
+            self._note_repeated_name(name)
+            return self._settle_by_count()
         # Each row that stayed was read by a joined pass, unless it was updated: then it may have
         # moved from below the position to the head. A check finds it (claim 2), or a snapshot.
         is_read_again = self.snapshot is not None and is_joined and not self._lacks_rows
@@ -481,31 +518,36 @@ class Plan(Generic[T]):
         self.snapshot.passes += 1
         return Mode.COLLECT
 
+    def _decide_after_odd_length(self, reply: Reply[T]) -> Step:
+        """Repeat the outstanding requests, which were planned for pages of a different length."""
+        if self.mode is Mode.COLLECT and self._bounds.stalled:
+            self._current.give_position_up()  # rows in any order need no overlap
+        elif self._current.is_joined and (reason := self._bounds.check_stalled()):
+            raise _make_response_error(reply, reason)
+        return Step.REPEAT
+
+    def _settle_by_count(self) -> Mode:
+        self.collection.is_proved = True
+        return Mode.SETTLED
+
     @property
     def _lacks_rows(self) -> bool:
         """Whether the list counts more rows than were read, or than it grew by since."""
         read = self.start.count + self.yielded.count
         return read + self._pass.grown < (self.total or 0)
 
-    def _take(self, mode: Mode | None, reply: Reply[T]) -> None:
-        """Read on in the mode that was decided."""
-        is_end = self._current.end >= reply.page.total
-        is_expected = self.size.receive(len(reply.names), reply.request.limit, is_last=is_end)
-        if mode in {Mode.DONE, Mode.SETTLED}:
-            self._finish(mode)
-        elif mode is not None:
-            self._begin(mode)
-        elif not is_expected:
-            self._discard_outstanding()  # they were planned for pages of a different length
-            self._check_stalled(reply)
+    # Acting
 
-    def _check_stalled(self, reply: Reply[T]) -> None:
-        """Fail if the server returns no row below the overlap, again and again."""
-        current = self._current
-        if self.mode is Mode.COLLECT and self._bounds.stalled:
-            current.give_position_up()  # rows in any order need no overlap
-        elif current.is_joined and (reason := self._bounds.check_stalled()):
-            raise _make_response_error(reply, reason)
+    def _carry_out(self, decision: Mode | Step) -> None:
+        """Do what was decided: nothing, request again, read in a mode from row 0, or stop."""
+        if decision is Step.GO_ON:
+            return
+        if isinstance(decision, Mode) and not decision.is_over:
+            self._begin(decision)
+        elif isinstance(decision, Mode):
+            self._finish(decision)
+        else:
+            self._discard_outstanding()
 
     def _begin(self, mode: Mode) -> None:
         """Start a pass or check at row 0, unless the attempts are used up."""
@@ -528,6 +570,7 @@ class Plan(Generic[T]):
             if self.snapshot is not None and not self.collection.rows:
                 self.collection.rows = self.snapshot.values()
             self.collection.begin_pass()
+            self._names_by_row.begin_pass()
 
     def _discard_outstanding(self) -> None:
         """Forget the requests without a reply; the caller forgets their replies."""
@@ -542,9 +585,31 @@ class Plan(Generic[T]):
         self.stats.unsettled = must_be_settled and mode is not Mode.SETTLED
 
     def _stop(self, failure: TcbError) -> None:
+        """Stop the walk with a failure; once all items were yielded, only without a snapshot."""
         self._finish()
         if not self._is_walk_over:
             self.failure = failure
+
+    def _note_repeated_name(self, name: str) -> None:
+        if name not in self.stats.repeated:
+            self.stats.repeated += (name,)
+
+    def _make_repeated_name_error(self, name: str, request: Request | None = None) -> ResponseError:
+        shown = self.identity.show(name)
+        problem = "each time the list was read, it contradicted itself"
+        offset = None
+        if request is not None:
+            offset = request.offset
+            problem = (
+                f"{request.limit} rows from row {offset} on were requested "
+                f"{MAX_CONTRADICTIONS + 1} times, and each reply contradicted itself"
+            )
+        return ResponseError(
+            f"{problem}, so items may be missing (a name appears twice): {shown!r}"
+            f"{self.identity.advice}",
+            offset=offset,
+            excerpt=shown,
+        )
 
     def _make_drift_error(self, reason: str) -> DriftError:
         return DriftError(

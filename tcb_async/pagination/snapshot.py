@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from tcb_async.pagination.identity import Identity, Reply
+from tcb_async.pagination.identity import Identity, Reply, find_repeated
 from tcb_async.pagination.page import Page
 
 T = TypeVar("T")
@@ -25,14 +25,14 @@ class DoubleCollect(Generic[T]):
     # The last seen value of each row.
     rows: dict[str, T | str] = attrs.field(factory=dict[str, "T | str"])
     total: int | None = None  # the total of every reply of this count; None before the first
-    # The rows in these replies, each unchanged since it was seen before the count.
-    count: dict[str, T] = attrs.field(factory=dict[str, T])
+    # Rows shown by the replies of this count. If one was new or changed, `is_changed` is set.
+    counted: dict[str, T] = attrs.field(factory=dict[str, T])
     # Whether a row was new or changed, or the total did, so that the next pass starts a new count.
     is_changed: bool = False
     is_unstable: bool = False  # whether unchanged rows were in a different order
     is_proved: bool = False  # whether the counted rows are returned as the list
-    # The names of the latest complete count that was not proved.
-    _unproved: set[str] = attrs.field(factory=set[str])
+    # The names of the latest complete count that was not believed.
+    _doubted: set[str] = attrs.field(factory=set[str])
     _largest: int = 0  # the largest number of rows ever counted
 
     @property
@@ -41,31 +41,31 @@ class DoubleCollect(Generic[T]):
 
         This is by one server's account: replies of a lagging replica may be among them.
         """
-        return not self.is_changed and len(self.count) == self.total
+        return not self.is_changed and len(self.counted) == self.total
 
-    def prove(self, *, was_walked: bool) -> bool:
-        """Whether a complete count is believed. Otherwise the next pass starts a new count.
+    def is_believed(self, *, was_walked: bool) -> bool:
+        """Whether a complete count is believed, although a replica may lag.
 
         Replies of a lagging replica can add up to a wrong count. So the count lacks no row that any
         reply showed, and it is the second of the same rows, unless the walk has read each row that
         stayed before (`was_walked`). Without a stable order, one of the two is enough.
         """
         lacks_no_row = len(self.rows) == self.total
-        is_repeated = self.count.keys() == self._unproved
+        is_repeated = self.counted.keys() == self._doubted
         if self.is_unstable:
-            self.is_proved = lacks_no_row or is_repeated
-        else:
-            self.is_proved = lacks_no_row and (was_walked or is_repeated)
-        if not self.is_proved:
-            self._unproved = set(self.count)
-            self.is_changed = True
-        return self.is_proved
+            return lacks_no_row or is_repeated
+        return lacks_no_row and (was_walked or is_repeated)
+
+    def doubt(self) -> None:
+        """Do not believe a complete count: the next pass starts a new one."""
+        self._doubted = set(self.counted)
+        self.is_changed = True
 
     def begin_pass(self) -> None:
         """Note that all requests so far have replies, and more follow."""
         if self.is_changed:
             self.total = None
-            self.count = {}
+            self.counted = {}
             self.is_changed = False
 
     def add(self, reply: Reply[T]) -> bool:
@@ -77,11 +77,43 @@ class DoubleCollect(Generic[T]):
         if has_other_total or any(self.rows.get(name) != value for name, value in seen.items()):
             self.is_changed = True
         self.rows.update(seen)
-        self.count.update(zip(reply.names, reply.page.items, strict=True))
-        if self.is_changed or len(self.count) <= self._largest:
+        self.counted.update(zip(reply.names, reply.page.items, strict=True))
+        if self.is_changed or len(self.counted) <= self._largest:
             return False
-        self._largest = len(self.count)
+        self._largest = len(self.counted)
         return True
+
+
+@attrs.define(eq=False)
+class NamesByRow(Generic[T]):
+    """The name in each row, by the latest passes: it tells whether a name stands in two rows.
+
+    Without a stable order, too, a name may appear twice: once on each of two pages. But no two
+    passes have the same pages. So a name is repeated only if three passes show the same rows.
+    """
+
+    _names: dict[int, str] = attrs.field(init=False, factory=dict[int, str])  # of this pass
+    _before: dict[int, str] = attrs.field(init=False, factory=dict[int, str])
+    _equal_passes: int = attrs.field(init=False, default=0)  # before this one
+
+    def begin_pass(self) -> None:
+        """Note that a pass has ended."""
+        self._equal_passes = self._equal_passes + 1 if self._names == self._before else 0
+        self._before = self._names
+        self._names = {}
+
+    def add(self, reply: Reply[T]) -> None:
+        """Add the rows of a page."""
+        self._names.update(enumerate(reply.names, reply.request.offset))
+
+    def find_repeated(self, total: int | None) -> str | None:
+        """Return a name that stands in two of all rows; None if there is none, or no certainty."""
+        is_certain = self._equal_passes and self._names == self._before
+        return (
+            find_repeated(self._names.values())
+            if is_certain and len(self._names) == total
+            else None
+        )
 
 
 @attrs.define(eq=False)

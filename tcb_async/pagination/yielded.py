@@ -42,6 +42,12 @@ class YieldedNames:
         """Whether an item of this name was yielded, in this run or an earlier one."""
         return name in self._names or (bool(self.earlier) and digest(name) in self.earlier)
 
+    def knows_any(self, names: Sequence[str]) -> bool:
+        """Whether an item of one of these names was yielded, in this run or an earlier one."""
+        if self.earlier:
+            return any(map(self.knows, names))
+        return not self._names.isdisjoint(names)
+
     def add_unknown(self, names: Sequence[str], items: Sequence[T]) -> list[T]:
         """Add the unknown names, up to the maximum; return their items."""
         new: list[T] = []
@@ -52,18 +58,14 @@ class YieldedNames:
                 new.append(item)
         return new
 
-    def add_all(self, names: Sequence[str]) -> bool:
-        """Add names if all are unknown and not too many; otherwise add none.
+    def has_room(self, number: int) -> bool:
+        """Whether this run may yield so many more items."""
+        return len(self._order) + number <= self.maximum
 
-        This is faster than `add_unknown`, and possible for nearly every page.
-        """
-        if self.earlier or len(self._order) + len(names) > self.maximum:
-            return False
-        if not self._names.isdisjoint(names):
-            return False
+    def add_all(self, names: Sequence[str]) -> None:
+        """Add names that are all unknown, different and not too many: it is the fastest way."""
         self._names.update(names)
         self._order += names
-        return True
 
     def keep(self, names: Container[str]) -> None:
         """Forget all names but these: the items of the others were not returned."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import attrs
 import pytest
-from constants import APPSECRET, AUTHORIZER, COMPONENT, LIST, PLATFORM
+from constants import APPSECRET, AUTHORIZER, COMPONENT, LIST, MERCHANTS, PLATFORM
 from merchants import Platform
 from redis_server import running_redis
 from terminal import CompletedCommand, Screen, run, start
@@ -118,6 +118,24 @@ class TestWhatIsListed:
         assert dict(shop.emulator.counts) == {
             COMPONENT: 1, "/cgi-bin/component/api_get_authorizer_list": 1,
         }  # fmt: skip
+
+    async def test_merchant_that_is_listed_twice_is_named(self, shop):
+        """One of them is listed; a different merchant may be missing, so the exit code is 6."""
+        appids = shop.platform.appids
+        tokens = [shop.emulator.refresh_token(PLATFORM, appid) for appid in appids]
+        rows = [
+            {"authorizer_appid": appid, "refresh_token": token}
+            for appid, token in zip(appids, tokens, strict=True)
+        ]
+        rows.append(rows[0])
+        body = json.dumps({"total_count": len(rows), "list": rows}).encode()
+        shop.emulator.script([Fault.body(body)], path=MERCHANTS)
+
+        result = await shop.run()
+
+        assert result.code == 6
+        assert f"{appids[0]}: in the list twice, and yielded once" in result.err
+        assert shop.listed() == shop.deployed()
 
     async def test_the_summary(self, shop):
         summary = shop.folder / "summary.json"

@@ -1,6 +1,7 @@
 """A platform's merchants, each once, and its own environments (批量云开发)."""
 
 import copy
+import itertools
 import json
 import logging
 import pickle
@@ -21,9 +22,11 @@ from tcb_async import (
     RetryPolicy,
     StatusReason,
     TokenError,
+    platform_accounts,
 )
 from tcb_async._listings import AUTHORIZERS
 from tcb_async._redact import Secret
+from tcb_async.emulator import Fault
 from tcb_async.tokens import AuthorizerToken, StableToken
 
 MERCHANTS = AUTHORIZERS.path
@@ -233,3 +236,40 @@ class TestBatch:
         with pytest.raises(ParameterError, match="no such environment") as caught:
             await client.batch_functions("other-1").collect()
         assert (caught.value.errcode, caught.value.env) == (-501000, "other-1")
+
+
+@pytest.fixture
+def twice(platform, emulator):
+    """Three merchants, of which the list has the second one twice."""
+    appids = emulator.add_merchants(PLATFORM, 3)
+    listed = [appids[0], appids[1], appids[2], appids[1]]
+    rows = [
+        {"authorizer_appid": appid, "refresh_token": REFRESH, "auth_time": 1700000000 + row}
+        for row, appid in enumerate(listed)
+    ]
+    body = json.dumps({"total_count": len(rows), "list": rows}).encode()
+    emulator.script(itertools.repeat(Fault.body(body)), path=MERCHANTS)
+    return appids
+
+
+class TestMerchantThatStandsTwice:
+    async def test_it_is_yielded_once_and_named(self, client, twice, caplog):
+        merchants = await client.authorizers().collect()
+
+        assert appids_of(merchants) == list(twice)
+        assert f"{twice[1]}: in the list twice, and yielded once" in caplog.text
+        assert twice[0] not in caplog.text
+
+    async def test_it_is_one_account_and_is_told(self, client, twice):
+        repeated = []
+        accounts = platform_accounts(client, on_rotate=rotate, on_repeated=repeated.extend)
+
+        assert [account.appid async for account in accounts] == list(twice)
+        assert repeated == [twice[1]]
+
+    async def test_its_callback_is_checked(self, client):
+        with pytest.raises(ConfigurationError, match="on_repeated=7: must be a function"):
+            platform_accounts(client, on_rotate=rotate, on_repeated=7)
+
+
+async def rotate(_appid, _refresh_token): ...

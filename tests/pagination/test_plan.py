@@ -704,13 +704,49 @@ class TestWhatServersDo:
         assert outcome.plan.done
         assert outcome.yielded == ["f0", "f1", "f2", "f3"]
 
-    def test_a_page_that_always_contains_a_name_twice_is_an_error_that_names_it(self):
+    def test_name_that_is_always_twice_in_a_page_is_an_error(self):
         rows = [Row("f0"), Row("f1"), Row("f1"), Row("f2")]
         outcome = carried(plan(), lambda _request: Page(rows, 4))
 
         assert outcome.yielded == []
         assert len(outcome.requests) == 4
-        assert "'f1' appears twice" in str(outcome.plan.failure)
+        assert isinstance(outcome.plan.failure, ResponseError)
+        assert "(a name appears twice): 'f1'" in str(outcome.plan.failure)
+
+    @pytest.mark.parametrize("is_collected", [False, True])
+    @pytest.mark.parametrize("page_size", [2, 3, 7, 20])
+    def test_name_that_is_twice_across_pages_is_an_error(self, page_size, is_collected):
+        """Of a list at rest: it does not say that the list changed, and waits for few passes."""
+        listing = ChangingList.of(57)
+        listing.rows[50] = Row("f007")
+        walked = plan(page_size)
+        walked.snapshot = Snapshot(IDENTITY) if is_collected else None
+
+        outcome = walk(walked, listing, concurrency=4)
+
+        assert isinstance(walked.failure, ResponseError)
+        assert "(a name appears twice): 'f007'" in str(walked.failure)
+        assert sum(request.pause for request in outcome.requests) < 4
+        assert set(outcome.yielded) == set(listing.names)
+
+    @pytest.mark.parametrize("is_collected", [False, True])
+    @pytest.mark.parametrize("page_size", [2, 3, 7, 20, 100])
+    @pytest.mark.parametrize("row", [8, 50])
+    def test_name_of_a_merchant_may_be_twice(self, row, page_size, is_collected):
+        listing = ChangingList.of(57)
+        listing.rows[row] = Row("f007", version=1)
+        walked = Plan(Identity(NAME, is_unique=False), size=PageSize(page_size))
+        walked.snapshot = Snapshot(walked.identity) if is_collected else None
+
+        outcome = walk(walked, listing, concurrency=4)
+
+        assert walked.done
+        assert not walked.stats.unsettled
+        assert walked.stats.repeated == ("f007",)
+        expected = list(dict.fromkeys(listing.names))
+        assert sorted(outcome.yielded) == sorted(expected)
+        if is_collected:
+            assert sorted(map(NAME, walked.last_rows(outcome.items))) == sorted(expected)
 
 
 class TestPolicies:

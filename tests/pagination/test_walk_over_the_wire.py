@@ -1,12 +1,15 @@
 """The law of the walk over a real socket: the list changes under it, and the server misbehaves."""
 
+import json
 import random
+from itertools import repeat
 
 import pytest
 from hand_clock import HandClock
 from model import a_dozen_changes, by_reply
 
-from tcb_async import DriftError, RetryPolicy, TcbClient, TcbError
+from tcb_async import DriftError, ResponseError, RetryPolicy, TcbClient, TcbError
+from tcb_async.doctor.words import describe
 from tcb_async.emulator import Emulator, Fault
 
 ENV = "test-777bb9"
@@ -83,3 +86,55 @@ async def names_of(walk):
     except TcbError as error:
         return names, error
     return names, None
+
+
+class TestNameThatIsTwiceInAList:
+    """WeChat replies with two rows of one name, each time."""
+
+    @pytest.fixture
+    def list_twice(self, emulator):
+        def list_twice(*names):
+            rows = [{"name": name, "status": "Active"} for name in names]
+            body = {"errcode": 0, "total_count": len(rows), "functions": rows}
+            emulator.script(repeat(Fault.body(json.dumps(body).encode())))
+
+        return list_twice
+
+    @pytest.fixture
+    async def client(self, emulator, client_of):
+        return await client_of(emulator, retry=RetryPolicy(base=0.0))
+
+    @pytest.mark.parametrize("page_size", [None, 20])
+    async def test_it_is_named_after_three_more_requests(
+        self, emulator, client, list_twice, page_size
+    ):
+        list_twice("a", "b", "a")
+
+        with pytest.raises(ResponseError, match=r"\(a name appears twice\): 'a' ") as caught:
+            await client.list_functions(ENV, page_size=page_size)
+
+        assert len(emulator.requests) == 4
+        assert (caught.value.env, caught.value.offset) == (ENV, 0)
+        assert "identify" not in str(caught.value)
+        assert describe(caught.value) == "a name appears twice"
+
+    async def test_one_page_shows_both_rows(self, client, list_twice):
+        list_twice("a", "b", "a")
+
+        page = await client.function_page(ENV)
+
+        assert [function.name for function in page.functions] == ["a", "b", "a"]
+
+    @pytest.mark.parametrize(
+        "name", ["x" * 200_000, "\x1b[2J\n" * 9, "{token}", "an {token}", "{token:.20}"]
+    )
+    async def test_its_text_is_cut_escaped_and_hidden(self, emulator, client, list_twice, name):
+        name = name.format(token=emulator.token)
+        list_twice(name, name)
+
+        with pytest.raises(ResponseError, match="a name appears twice") as caught:
+            await client.list_functions(ENV)
+
+        assert len(str(caught.value)) < 400
+        assert str(caught.value).isprintable()
+        assert emulator.token[:20] not in str(caught.value)
