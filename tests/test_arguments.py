@@ -5,13 +5,23 @@ import importlib
 import inspect
 import math
 import re
+import traceback
 from contextlib import suppress
 
 import aiohttp
 import pytest
 
 import tcb_async
-from tcb_async import Account, CloudFunction, Cursor, Emulator, RetryPolicy, StableToken, TcbClient
+from tcb_async import (
+    Account,
+    CloudFunction,
+    Cursor,
+    Emulator,
+    Inventory,
+    RetryPolicy,
+    StableToken,
+    TcbClient,
+)
 from tcb_async.compare import compare
 from tcb_async.doctor import diagnose
 from tcb_async.emulator import Fault
@@ -19,6 +29,7 @@ from tcb_async.exceptions import ConfigurationError
 from tcb_async.fastapi import problem_of, status_of
 from tcb_async.inventory import InventoryStore
 from tcb_async.otel import Telemetry
+from tcb_async.pagination import Page, Pager
 from tcb_async.tokens import ClassicToken
 
 
@@ -319,3 +330,28 @@ async def test_subclass_of_str_is_a_str(emulator, use):
     await run(TEXTS[use], emulator)
 
     assert not any("not the text" in str(request) for request in emulator.requests)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(make, id=name)
+        for name, make in {
+            "account": lambda: Account(7, 7),
+            "client": lambda: TcbClient(7),
+            "cursor": lambda: Cursor(7),
+            "inventory": lambda: Inventory(TcbClient("T"), 7),
+            "page": lambda: Page(None, 0),
+            "pager": lambda: Pager(7, identify=str),
+            "policy": lambda: RetryPolicy(attempts=0),
+            "store": lambda: InventoryStore(7),
+            "token": lambda: StableToken(7, 7),
+        }.items()
+    ],
+)
+def test_refused_object_is_shown_in_a_traceback(make):
+    """Tools show variables: Python 3.11 does not catch the error of a repr."""
+    with pytest.raises(ConfigurationError) as caught:
+        make()
+
+    traceback.TracebackException.from_exception(caught.value, capture_locals=True)

@@ -191,7 +191,6 @@ class Inventory(IteratedOnce):
         *,
         page_size: int | None = None,
     ) -> None:
-        super().__init__()
         check_instance("client", client, TcbClient, CLIENT_EXAMPLE)
         check_accounts(accounts)
         if page_size is not None:
@@ -219,6 +218,7 @@ class Inventory(IteratedOnce):
         self._all_started = False
         self._free = asyncio.Semaphore(self._slots)
         self._outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
+        super().__init__()
 
     @property
     def summary(self) -> InventorySummary:
@@ -234,7 +234,7 @@ class Inventory(IteratedOnce):
         summary.requests = self._transport.sent - requests
         summary.retries = self._transport.retried - retries
 
-    def __repr__(self) -> str:
+    def _describe(self) -> str:
         summary = self.summary
         state = str(self._state)
         counts = f"{summary.accounts} accounts, {summary.failed + summary.denied} without a listing"

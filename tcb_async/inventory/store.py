@@ -87,7 +87,8 @@ class InventoryStore:
         self._database = Database(self.path, read_only=check_flag("read_only", read_only))
 
     def __repr__(self) -> str:
-        return f"<InventoryStore {str(self.path)!r}>"
+        # A traceback with variables shows a store after a refused argument: it has no path yet.
+        return f"<InventoryStore {str(getattr(self, 'path', ''))!r}>"
 
     def __enter__(self) -> Self:
         return self

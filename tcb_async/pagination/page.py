@@ -25,12 +25,12 @@ class Request:
 
 
 def _as_items(items: Sequence[T]) -> Sequence[T]:
-    """Return a list or tuple as it is, and any other sequence as a tuple.
+    """Return a list or tuple as it is, any other sequence as a tuple, and anything else as it is.
 
     Other classes may count, slice and iterate in their own way, and the walk relies on none of it.
     """
-    check_instance("items", items, Sequence, "such as a list or tuple")
-    return items if type(items) in {list, tuple} else tuple(items)
+    is_kept = type(items) in {list, tuple} or not isinstance(items, Sequence)
+    return items if is_kept else tuple(items)
 
 
 @attrs.frozen
@@ -56,4 +56,6 @@ class Page(Generic[T]):
     limit: int = 0
 
     def __attrs_post_init__(self) -> None:
+        # Checked last: a traceback with variables shows a page that was refused.
+        check_instance("items", self.items, Sequence, "such as a list or tuple")
         check_count("total", self.total, minimum=0)
