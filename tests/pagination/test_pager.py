@@ -696,7 +696,7 @@ class TestUse:
             ({"max_repairs": -1}, "max_repairs=-1: must be a whole number, 0 or more"),
             ({"page_size": True}, "page_size=True: must be"),
             ({"on_progress": 7}, "on_progress=7: must be a function that is not async"),
-            ({"on_drift": "hope"}, "on_drift='hope': must be one of ('repair', 'raise')"),
+            ({"on_drift": "hope"}, "on_drift='hope': must be 'repair' or 'raise'"),
             ({"resume": 7}, "resume=7: must be a Cursor, or the string of one"),
             ({"resume": "nonsense"}, "resume=…: not a cursor"),
             ({"value": "number"}, "value='number': must be a function that is not async"),
