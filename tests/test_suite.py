@@ -84,6 +84,14 @@ def test_the_default_run_needs_nothing_of_nightly():
     assert not any("nightly" in names for names in imported.values())
 
 
+def test_one_helper_reaches_into_a_client():
+    files = [path for folder in (TESTS, ROOT / "nightly") for path in folder.rglob("*.py")]
+    private = re.compile(r"\b(?:client|calling)\._transport\b")
+
+    reaching = {path.name for path in files if private.search(path.read_text(encoding="utf-8"))}
+    assert reaching == {"transports.py"}
+
+
 def run_python(*arguments, **environment):
     inherited = {name: value for name, value in os.environ.items() if name != "CI"}
     return subprocess.run(  # noqa: S603 - our tests

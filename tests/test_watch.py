@@ -9,6 +9,7 @@ from contextlib import aclosing
 import pytest
 from constants import APPID, APPSECRET, STABLE
 from leaks import eventually, no_leaks
+from transports import transport_of
 
 from tcb_async import (
     CloudFunction,
@@ -267,7 +268,7 @@ class TestClient:
         emulator.deploy(ENV, "login")
         emulator.fail_next(45011, errmsg="api minute-quota reach limit rid: 1-2-3")
         async with TcbClient(emulator.token, base_url=emulator.url) as client:
-            client._transport.timing = Timing(sleep=sleep)
+            transport_of(client).timing = Timing(sleep=sleep)
             with pytest.raises(WaitTimeoutError) as caught:
                 await client.wait_until_active(ENV, "login", timeout=12)
 
@@ -293,7 +294,7 @@ class TestClient:
         emulator.add_app(APPID, APPSECRET)
         retry = RetryPolicy(base=10.0)
         async with TcbClient(emulator.token, base_url=emulator.url, retry=retry) as client:
-            client._transport.timing = Timing(sleep=sleep, random=lambda: 1.0)
+            transport_of(client).timing = Timing(sleep=sleep, random=lambda: 1.0)
             busy = client.with_token(StableToken(APPID, APPSECRET))
             pending = [
                 asyncio.ensure_future(each.wait_until_active(ENV, "login", timeout=30))
@@ -312,7 +313,7 @@ class TestClient:
             calls = [asyncio.ensure_future(client.count_functions(ENV)) for _ in range(3)]
             await eventually(lambda: emulator.requests)
             wait = asyncio.ensure_future(client.wait_until_active(ENV, "login", timeout=20.0))
-            await eventually(lambda: client._transport.window.waiting == 3)
+            await eventually(lambda: transport_of(client).window.waiting == 3)
             leap(20.0)
             with pytest.raises(WaitTimeoutError) as caught:
                 await wait

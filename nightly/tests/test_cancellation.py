@@ -25,6 +25,7 @@ from interrupted_calls import (
 )
 from leaks import eventually, no_leaks
 from stepping import SOON, Caller, run, watched
+from transports import transport_of
 
 from tcb_async import ClientClosedError, TcbClient
 
@@ -37,7 +38,7 @@ both_moments = pytest.mark.parametrize("moment", ["before", "after"])
 
 
 def nothing_is_under_way(client, session):
-    transport = client._transport
+    transport = transport_of(client)
     assert session.connector is not None
     acquired = session.connector._acquired  # aiohttp has no public count
     return not acquired and not transport.live and transport.window.in_flight == 0
@@ -149,7 +150,7 @@ async def interrupt_closing(call, emulator, asked, interruption):
         await asyncio.wait((walk,), timeout=SOON)
         with pytest.raises(ClientClosedError):
             await walk
-        await eventually(lambda: not client._transport.live)
+        await eventually(lambda: not transport_of(client).live)
         with pytest.raises(ClientClosedError):
             await client.count_functions(ENV)
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from leaks import eventually, no_leaks, strictly
+from transports import transport_of
 
 from tcb_async import (
     ClientClosedError,
@@ -76,14 +77,14 @@ async def at_a_break_in_aclosing(client, _emulator):
     async with contextlib.aclosing(client.iter_functions(ENV, page_size=5)) as walk:
         async for _ in walk:
             break
-    assert not client._transport.live
+    assert not transport_of(client).live
 
 
 async def at_a_break_out_of_a_pager(client, _emulator):
     async with client.functions(ENV, page_size=5) as pager:
         async for _ in pager:
             break
-    assert not client._transport.live
+    assert not transport_of(client).live
 
 
 async def at_a_break_out_of_pages(client, _emulator):
@@ -276,7 +277,7 @@ async def _run(ending):
             await ending(client, emulator)
             if ending not in LEFT_TO_THE_CLIENT:
                 await _turns()
-                assert not client._transport.live
+                assert not transport_of(client).live
 
 
 async def _turns():

@@ -12,6 +12,7 @@ from constants import ENV
 from leaks import no_leaks
 from proxies import Proxy
 from tls_emulator import knows_our_ca, over_tls
+from transports import transport_of
 
 from tcb_async import RetryPolicy, TcbClient
 from tcb_async.emulator import Emulator
@@ -75,4 +76,4 @@ async def test_two_connections_of_a_proxy_lose_nothing(beyond, scheme):
             for functions in await asyncio.gather(*walks):
                 assert names(functions) == names(emulator.functions(ENV))
 
-            assert client._transport.window.size <= 4
+            assert transport_of(client).window.size <= 4

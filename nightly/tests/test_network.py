@@ -26,6 +26,7 @@ from network_faults import (
     Slice,
     drip,
 )
+from transports import transport_of
 
 from tcb_async import RetryPolicy, TcbClient, TransportError
 from tcb_async._transport.timing import Timing
@@ -145,7 +146,7 @@ async def test_a_walk_survives_a_short_outage(upstream, proxy, names, way):
 
     retry = RetryPolicy(attempts=8)
     async with TcbClient(upstream.token, base_url=proxy.url, retry=retry) as client:
-        client._transport.timing = Timing(random=lambda: 1.0, sleep=until_it_is_back)
+        transport_of(client).timing = Timing(random=lambda: 1.0, sleep=until_it_is_back)
         async for function in client.iter_functions(ENV, page_size=10, concurrency=1):
             seen.append(function.name)
             if len(seen) in {10, 28}:

@@ -65,9 +65,11 @@ def _choose_source(
         from tcb_async.cli.account_file import read_account_file  # noqa: PLC0415 - it loads msgspec
 
         return "a file of accounts", make_static_token("unused"), read_account_file(file)
-    if app is None and (appid := access.component_appid):
-        return f"platform {appid}", _make_component_token(access, appid, store), None
-    if not (appid := read_appid(app)):
+    platform = access.component_appid
+    if app is None and platform:
+        return f"platform {platform}", _make_component_token(access, platform, store), None
+    appid = read_appid(app)
+    if not appid:
         raise CycloptsError(
             "no accounts are named: pass --component-appid, --accounts or --appid, or pass --demo"
         )
@@ -97,11 +99,9 @@ def _read_appsecret(access: Platform, appid: str, *variables: str) -> Secret:
 
 def _read_ticket(path: str | None) -> Secret:
     """Read the latest ticket: WeChat pushes a new one every ten minutes."""
-    return (
-        Secret(os.environ.get(_TICKET_VARIABLE, "").strip())
-        if path is None
-        else read_secret_file(path)
-    )
+    if path is not None:
+        return read_secret_file(path)
+    return Secret(os.environ.get(_TICKET_VARIABLE, "").strip())
 
 
 def _check_ticket(path: str | None) -> None:

@@ -136,7 +136,8 @@ def add_platform(server: Emulator, merchants: int | None, *, demo: bool) -> dict
     elif demo:
         merchant = server.add_demo_merchants(_PLATFORM)[0]
     else:
-        server.add_authorizer(_PLATFORM, merchant := _MERCHANT)
+        merchant = _MERCHANT
+        server.add_authorizer(_PLATFORM, merchant)
     return {
         "TCB_COMPONENT_APPID": _PLATFORM,
         "TCB_COMPONENT_SECRET": secret,

@@ -46,14 +46,15 @@ _RETRIED = {"retries": "yes", "replays": "once, with a fresh token", "raises": "
 def explain_text(*text: Annotated[str, Parameter("CODE|TEXT", allow_leading_hyphen=True)]) -> None:
     """Explain an errcode, a TcbCode or a pasted error, offline."""
     with run_command(verbose=False) as screen:
-        if not (pasted := " ".join(text)):
+        if not any(text):
             raise CycloptsError("CODE|TEXT: name a code, or paste an error in quotes")
-        pasted = unicodedata.normalize("NFKC", " ".join(pasted.split()))  # full-width digits, too
-        pasted = _MINUS.sub("-", pasted)
+        words = " ".join(text).split()
+        # The normalized form has ASCII digits in place of full-width ones.
+        pasted = _MINUS.sub("-", unicodedata.normalize("NFKC", " ".join(words)))
         named, codes = _find_codes(pasted)
         code = next((code for code in codes if code != _GENERAL and code in ERRCODES), None)
-        words = (errcodes.find_cause(pasted), *map(look_up_tcb_code, _WORD.findall(pasted)))
-        causes = tuple(filter(None, words))[:1]
+        found = (errcodes.find_cause(pasted), *map(look_up_tcb_code, _WORD.findall(pasted)))
+        causes = tuple(filter(None, found))[:1]
         if code is None and not causes and _GENERAL in codes:
             code = _GENERAL
         rows: tuple[errcodes.Explanation, ...] = causes

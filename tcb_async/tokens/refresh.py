@@ -428,7 +428,8 @@ class RotatingToken:
             reply = await self._request_with(api, current)
         if isinstance(reply, TokenError):
             raise reply
-        self._latest = latest = reply.refresh_token or current
+        latest = reply.refresh_token or current
+        self._latest = latest
         # A refresh token that never rotated is not stored: every process has it.
         if latest != self._saved or latest != (self._initial if stored is None else stored.token):
             version = make_version(stored, self._store.clock())

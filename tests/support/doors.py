@@ -25,6 +25,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from planted_secrets import PLANTED
 from terminal import run, without_a_reader
+from transports import transport_of
 
 from tcb_async import (
     Account,
@@ -811,7 +812,7 @@ def with_timing(make, timing):
     @functools.wraps(make)
     def make_with_timing(client, *args, **kwargs):
         make(client, *args, **kwargs)
-        client._transport.timing = timing
+        transport_of(client).timing = timing
 
     return make_with_timing
 

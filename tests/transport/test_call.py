@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from leaks import run_strictly
 from raw_server import http_reply
 from server_faults import FAULTS, OK, once
+from transports import transport_of
 from virtual_peer import make_peer
 
 from tcb_async._redact import Hidden
@@ -75,7 +76,7 @@ async def test_only_the_first_dropped_connection_is_replaced_immediately(clock, 
     assert clock.waits == [0.0, 2.0, 4.0]
     error = caught.value
     assert (error.attempts, is_dropped(error), is_overload(error)) == (4, False, True)
-    assert client._transport.window.size == 1
+    assert transport_of(client).window.size == 1
 
 
 async def test_broken_reply_is_not_a_dropped_connection(clock, serve):

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from constants import ENV
 from leaks import eventually
+from transports import transport_of
 
 from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TransportError
 from tcb_async._transport.timing import Timing
@@ -40,7 +41,7 @@ async def test_cancelled_attempt_is_the_last(emulator, client_of, ask, fault):
         await asyncio.wait((task,))
     assert task.cancelled()
 
-    await eventually(lambda: emulator.in_flight == 0 and not client._transport.live)
+    await eventually(lambda: emulator.in_flight == 0 and not transport_of(client).live)
     assert await client.count_functions(ENV) == 5
     assert len(emulator.requests) == 2
 
@@ -55,7 +56,7 @@ async def test_closed_client_sends_no_pending_retry(emulator):
 
     async with aiohttp.ClientSession() as session:
         client = TcbClient(emulator.token, base_url=emulator.url, session=session)
-        client._transport.timing = Timing(sleep=wait)
+        transport_of(client).timing = Timing(sleep=wait)
         task = asyncio.ensure_future(client.count_functions(ENV))
         await waits.wait()
         await client.aclose()
@@ -74,4 +75,4 @@ async def test_callers_timeout_may_expire_together_with_ours(emulator, client_of
         with pytest.raises((TimeoutError, TransportError)):
             async with asyncio.timeout(seconds):
                 await ask(client)
-        await eventually(lambda: emulator.in_flight == 0 and not client._transport.live)
+        await eventually(lambda: emulator.in_flight == 0 and not transport_of(client).live)

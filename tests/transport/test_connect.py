@@ -8,6 +8,7 @@ from constants import ENV
 from proxies import ConnectProxy, use_proxy
 from raw_server import RawServer, http_reply
 from tls_emulator import knows_our_ca, over_tls
+from transports import transport_of
 
 from tcb_async import RateLimitError, ResponseError, RetryPolicy, TcbClient, TcbError
 from tcb_async import TransportError as NoAnswer
@@ -40,7 +41,7 @@ def client(monkeypatch, upstream):
             **options,
         )
         if timing is not None:
-            client._transport.timing = timing
+            transport_of(client).timing = timing
         return client
 
     return make

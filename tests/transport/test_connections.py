@@ -6,6 +6,7 @@ import socket
 import pytest
 from constants import ENV
 from leaks import no_leaks
+from transports import transport_of
 
 from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TransportError
 
@@ -18,7 +19,7 @@ async def test_time_out_lowers_concurrency_and_advises_it(serve, leap):
     with pytest.raises(TransportError, match="10 s; raise timeout, or lower concurrency"):
         await client.count_functions(ENV)
 
-    assert client._transport.window.size == 1, "it may be a sign of overload"
+    assert transport_of(client).window.size == 1, "it may be a sign of overload"
 
 
 async def test_a_dead_address_is_skipped_within_the_same_attempt(emulator, monkeypatch):

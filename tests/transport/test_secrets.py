@@ -15,6 +15,7 @@ from proxies import PROXY_FORMS, use_proxy
 from raw_server import RawServer, http_reply
 from secret_leaks import encodings, leaks_of, logged, shown_by
 from server_faults import FAULTS, ON_REUSE, ONLY_TIME_ENDS, then_close
+from transports import transport_of
 
 from tcb_async import ConfigurationError, RetryPolicy, TcbClient, TcbError, TransportError
 from tcb_async.fastapi import problem_of
@@ -42,7 +43,7 @@ async def told_by(client, caplog, *, calls=1):
                 said.append(repr(await client.function_page(ENV)))
             except TcbError as error:
                 said += shown_by(error)
-        said += (repr(client), repr(client._transport), repr(client.provider))
+        said += (repr(client), repr(transport_of(client)), repr(client.provider))
     return said + list(logged(caplog.records))
 
 

@@ -15,6 +15,7 @@ from leaks import eventually, no_leaks
 from raw_server import RawServer, http_reply
 from secret_leaks import leaks_of, shown_by
 from server_faults import FAULTS, LISTING, OK, once
+from transports import transport_of
 
 from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TcbError
 from tcb_async.emulator import Fault
@@ -180,7 +181,7 @@ async def test_client_is_neither_used_nor_closed_on_a_second_loop(emulator, clie
     emulator.script([Fault.ok(), Fault.delay(0.1)])
     client = await client_of(emulator)
     await client.count_functions(ENV)
-    walk = client._transport.spawn(client.list_functions(ENV))
+    walk = transport_of(client).spawn(client.list_functions(ENV))
     await eventually(lambda: emulator.in_flight == 1)
 
     for call in (client.count_functions(ENV), client.aclose()):
@@ -206,7 +207,7 @@ async def test_forgotten_client_warns_and_closes_connections(*, in_a_cycle):
     async with RawServer(http_reply(LISTING)) as server:
         kept: list[object] = [client := TcbClient("T", base_url=server.url)]
         await client.count_functions(ENV)
-        session = client._transport.get_session()
+        session = transport_of(client).get_session()
         del client
         gc.collect()  # the garbage collector clears the session first
         if in_a_cycle:
@@ -224,7 +225,7 @@ async def test_client_with_a_closed_session_may_be_forgotten():
     async with RawServer(http_reply(LISTING)) as server:
         client = TcbClient("T", base_url=server.url)
         await client.count_functions(ENV)
-        await client._transport.get_session().close()
+        await transport_of(client).get_session().close()
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             del client
@@ -269,7 +270,7 @@ async def test_closing_the_session_stops_its_calls(emulator, *, is_callers):
 
 async def test_closing_cancels_tasks_started_by_cancelled_tasks():
     client = TcbClient("T", base_url="http://127.0.0.1:9")
-    transport = client._transport
+    transport = transport_of(client)
 
     async def begin_another(times):
         try:
@@ -294,7 +295,7 @@ async def test_closing_cancels_tasks_started_by_cancelled_tasks():
 async def test_client_may_be_closed_by_its_own_task():
     client = TcbClient("T", base_url="http://127.0.0.1:9")
 
-    await asyncio.wait_for(client._transport.spawn(client.aclose()), 60)
+    await asyncio.wait_for(transport_of(client).spawn(client.aclose()), 60)
 
     assert client.closed
 
@@ -307,7 +308,7 @@ async def test_a_forked_child_leaves_the_connections_of_its_parent(
     emulator.deploy(ENV)
     client = TcbClient(emulator.token, base_url=emulator.url)
     await client.count_functions(ENV)
-    session = client._transport.get_session()
+    session = transport_of(client).get_session()
     with monkeypatch.context() as child:
         child.setattr(os, "getpid", lambda: -1)
         if is_closed:

@@ -11,6 +11,7 @@ from constants import ENV, LIST
 from proxies import use_proxy
 from raw_server import RawServer, http_reply
 from server_faults import FAULTS, LISTING, OK, UNENDING
+from transports import transport_of
 
 from tcb_async import (
     ParameterError,
@@ -36,7 +37,7 @@ async def test_attempt_has_one_time_limit(mocked_http, left, limit):
 
     def note(_url, **sent):
         # The limit shows nowhere else, and waiting for it would take half a minute.
-        (time_limit,) = client._transport.keeper.time_limits
+        (time_limit,) = transport_of(client).keeper.time_limits
         seconds = time_limit.when() - asyncio.get_running_loop().time()
         limits.append((seconds, sent["timeout"]))
 
@@ -59,7 +60,7 @@ async def test_only_a_full_time_out_shrinks_the_window(emulator, client_of, faul
         await client.call(LIST, {"env": ENV}, repeatable=True)
 
     assert len(emulator.requests) == len(faults) + (size == 8)
-    assert client._transport.window.size == size
+    assert transport_of(client).window.size == size
 
 
 # Size
