@@ -23,7 +23,7 @@ import msgspec
 from tcb_async._arguments import check_file, check_flag, check_items, make_argument_error
 from tcb_async._fields import ComparedField
 from tcb_async.exceptions import ConfigurationError
-from tcb_async.models import CloudFunction, Value
+from tcb_async.models import CloudFunction, Value, list_json_types
 
 __all__ = [
     "Difference", "Field", "FunctionChange", "Functions", "KnownFields", "changes", "compare",
@@ -35,8 +35,10 @@ Field = ComparedField
 
 FIELDS: tuple[Field, ...] = get_args(Field)
 _TIMES = {"add_time", "mod_time"}
+_JSON_TYPES = list_json_types(CloudFunction)
+_EMPTY = (None, "")  # an empty value equals an absent one
 
-KnownFields = Mapping[str, str | datetime | None]
+KnownFields = Mapping[str, str | int | datetime | None]
 """The fields of a function that its source knows, by name. None: it has no such value."""
 
 Functions = Mapping[str, KnownFields]
@@ -146,7 +148,8 @@ def describe_change(before: CloudFunction | None, after: CloudFunction | None) -
 def _describe_field(field: str, expected: object, found: object) -> str:
     # CloudBase fixes the runtime when it creates a function.
     recreated = ", recreated" if field == "runtime" else ""
-    return f"{field} {expected or None} → {found or None}{recreated}"
+    shown = (None if value in _EMPTY else value for value in (expected, found))
+    return f"{field} {' → '.join(map(str, shown))}{recreated}"
 
 
 def compare(
@@ -220,21 +223,22 @@ def _keep_common_fields(
     name: str, functions: Functions, others: Functions, fields: AbstractSet[str]
 ) -> CloudFunction:
     known = functions[name]
-    its = others.get(name)
-    if its is not None:
-        if "status" in known or "status" in its:
+    other = others.get(name)
+    if other is not None:
+        if "status" in known or "status" in other:
             known = {"status": "Active", **known}
-            its = {"status": "Active", **its}
+            other = {"status": "Active", **other}
         # A time that could not be read is None, and may differ from any other.
-        if any(known.get(time) is None or its.get(time) is None for time in _TIMES & fields):
+        if any(known.get(time) is None or other.get(time) is None for time in _TIMES & fields):
             raise ConfigurationError(
                 f"times: one side does not know the times of {name}: leave it out, or compare two "
                 "lists with add_time and mod_time, such as exports of tcb-async list",
                 argument="times",
             )
-        known = {field: known[field] for field in fields & known.keys() & its.keys()}
-    # An empty value equals an absent one.
-    present: dict[str, Any] = {field: value for field, value in known.items() if value}
+        known = {field: known[field] for field in fields & known.keys() & other.keys()}
+    present: dict[str, Any] = {
+        field: value for field, value in known.items() if value not in _EMPTY
+    }
     return CloudFunction(name, **{"status": "", **present})
 
 
@@ -377,7 +381,7 @@ def _parse_rows(
         if "appid" in fields:
             raise ValueError(_INVENTORY)
         try:
-            name = _read_text(fields, "name")
+            name = str(_read_value(fields, "name") or "")
             known = parse(fields)
         except ValueError as error:
             raise ValueError(f"item {number}: {error}") from None
@@ -390,11 +394,14 @@ def _parse_rows(
 
 
 def _parse_declared(row: Mapping[str, object], *, has_default: bool) -> KnownFields:
-    runtime = _read_text(row, "runtime")
-    older = "functionDefaultConfig" if has_default and not runtime else ""
-    if older := "config" if _get_object(row, "config").get("runtime") else older:
-        raise ValueError(f"its runtime is in {older}: write it beside its name")
-    return {"runtime": runtime} if runtime else {}
+    if _get_object(row, "config").get("runtime"):
+        raise ValueError("its runtime is in config: write it beside its name")
+    runtime = _read_value(row, "runtime")
+    if runtime:
+        return {"runtime": runtime}
+    if has_default:
+        raise ValueError("its runtime is in functionDefaultConfig: write it beside its name")
+    return {}
 
 
 def _parse_exported(row: Mapping[str, object]) -> KnownFields:
@@ -403,7 +410,7 @@ def _parse_exported(row: Mapping[str, object]) -> KnownFields:
             f"it is not a row of tcb-async list, which has name, {', '.join(FIELDS)}, and no "
             f"{min(unknown)}"
         )
-    known: dict[str, Any] = {field: _read_text(row, field) for field in FIELDS if field in row}
+    known: dict[str, Any] = {field: _read_value(row, field) for field in FIELDS if field in row}
     try:
         function = CloudFunction("", **{"status": "", **known})
     except ValueError:
@@ -411,12 +418,17 @@ def _parse_exported(row: Mapping[str, object]) -> KnownFields:
     return {field: getattr(function, field) for field in known}
 
 
-def _read_text(row: Mapping[str, object], field: str) -> str | None:
-    text = row.get(field)
-    if text is not None and not isinstance(text, str):
-        raise ValueError(f"its {field} must be text")
-    if text and "{{" in text:
+def _read_value(row: Mapping[str, object], field: str) -> str | int | None:
+    value = row.get(field)
+    if value is None or value == "":
+        return None
+    is_valid = isinstance(value, _JSON_TYPES[field]) and not isinstance(value, bool)
+    if not is_valid:
         raise ValueError(
-            f"only CloudBase resolves the {field} {text!r}, when it deploys: write its value"
+            f"its {field} must be {'text' if str in _JSON_TYPES[field] else 'a number'}"
         )
-    return text or None
+    if "{{" in str(value):
+        raise ValueError(
+            f"only CloudBase resolves the {field} {value!r}, when it deploys: write its value"
+        )
+    return cast("str | int", value)

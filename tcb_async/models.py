@@ -82,6 +82,15 @@ def _to_json(value: object) -> object:
     return msgspec.to_builtins(value, enc_hook=str.__str__)  # it knows no subclass of str
 
 
+def list_json_types(cls: type[Value]) -> dict[str, tuple[type, ...]]:
+    """Return the types that each field has in JSON, and in a store: a time is text."""
+    hints = {name: get_args(hint) or (hint,) for name, hint in _get_hints(cls).items()}
+    return {
+        name: tuple(str if each is datetime else each for each in types)
+        for name, types in hints.items()
+    }
+
+
 def _get_hints(cls: type[Value]) -> dict[str, Any]:
     """Return the types of the fields; those of a generic base with the class's argument."""
     hints = get_type_hints(cls)

@@ -159,7 +159,7 @@ def _to_json_value(value: Any) -> Any:  # noqa: ANN401 - a JSON value
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, tcb_async.CloudFunction):
-        return {field: text or None for field, text in value.to_dict().items()}
+        return {field: None if each == "" else each for field, each in value.to_dict().items()}
     return value
 
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _PLAIN = (".txt",)
 _ADVICE = "pass --format, or choose from"
-_OPTIONAL_COLUMNS = ("mod_time", "add_time", "runtime", "status")
+_OPTIONAL_COLUMNS = FIELDS[:0:-1]  # the last first, and never the name
 
 list_command: App = App(
     name="list",

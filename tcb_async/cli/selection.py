@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import attrs
@@ -74,12 +75,7 @@ class Selection:
         selected = [function for function in functions if self._matches(function)]
         if self.sort:
             field = self.sort.removeprefix("-")
-            # Ignore case, as --runtime does.
-            fold = str.casefold if field == "runtime" else str
-            selected.sort(
-                key=lambda function: fold(str(getattr(function, field) or "")),
-                reverse=self.sort != field,
-            )
+            selected.sort(key=partial(_get_order, field=field), reverse=self.sort != field)
         return selected[: self.max_items]
 
     def _matches(self, function: CloudFunction) -> bool:
@@ -88,6 +84,14 @@ class Selection:
             and _matches_any(self.status, function.status, str.casefold)
             and _matches_any(self.runtime, function.runtime or "", str.casefold)
         )
+
+
+def _get_order(function: CloudFunction, field: str) -> tuple[bool, object]:
+    """Return the position of a function's value in an order: without a value, it is first."""
+    value = getattr(function, field)
+    if field == "runtime" and value:
+        value = value.casefold()  # as --runtime does
+    return value is not None, value
 
 
 def _matches_any(patterns: list[str] | None, text: str, fold: Callable[[str], str] = str) -> bool:

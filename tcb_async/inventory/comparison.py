@@ -27,7 +27,7 @@ import msgspec
 
 from tcb_async.compare import FunctionChange, changes
 from tcb_async.inventory.database import Database, make_damage_error
-from tcb_async.inventory.records import FUNCTION_FIELDS, ComparedAccount, StoredChange
+from tcb_async.inventory.records import ComparedAccount, StoredChange
 from tcb_async.inventory.rows import FIELD_COLUMNS, FunctionRow, make_function
 
 _NIGHTS = "SELECT run FROM runs WHERE finished_at IS NOT NULL ORDER BY run DESC LIMIT 2"
@@ -168,7 +168,7 @@ def _compare_functions(
         functions += len(was.keys() | now.keys())
         changed += (
             StoredChange(each.kind, each.before, each.after, found.appid, env)
-            for each in _list_changes(was, now, database.added_fields)
+            for each in _list_changes(was, now)
         )
     return attrs.evolve(
         found,
@@ -189,26 +189,10 @@ def _read_functions(database: Database, appid: str, visit: _Visit) -> _Environme
 
 
 def _list_changes(
-    was: Mapping[str, FunctionRow], now: Mapping[str, FunctionRow], added_fields: frozenset[str]
+    was: Mapping[str, FunctionRow], now: Mapping[str, FunctionRow]
 ) -> list[FunctionChange]:
     """List the changes of an environment, by name."""
     # Most rows are equal, and need not become functions.
-    names = [
-        name
-        for name in was.keys() | now.keys()
-        if not _are_equal(was.get(name), now.get(name), added_fields)
-    ]
-    before = [make_function(was[name]) for name in names if name in was]
-    after = [make_function(now[name]) for name in names if name in now]
+    before = [make_function(row) for name, row in was.items() if row != now.get(name)]
+    after = [make_function(row) for name, row in now.items() if row != was.get(name)]
     return sorted(changes(before, after), key=attrgetter("name"))
-
-
-def _are_equal(
-    was: FunctionRow | None, now: FunctionRow | None, added_fields: frozenset[str]
-) -> bool:
-    if was is None or now is None:
-        return False
-    return was == now or all(
-        old == new or (field in added_fields and None in {old, new})
-        for field, old, new in zip(FUNCTION_FIELDS, was, now, strict=True)
-    )

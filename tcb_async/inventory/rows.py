@@ -2,56 +2,54 @@
 
 Rule: a function has one row as long as it does not change, from ``first_seen_run`` to
 ``last_seen_run``: a year of unchanged nights takes no more space than one night. The columns of a
-row are the fields of `CloudFunction`.
+row are the fields of `CloudFunction`. A null of a field that is younger than the table is unknown:
+the first run that knows it completes the row, which is not a change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterator, Mapping
 from operator import attrgetter, itemgetter
-from typing import Any, TypeAlias, get_args, get_type_hints
+from typing import Any, TypeAlias
 
 import msgspec
 
 from tcb_async.inventory.accounts import Account, AccountListing
 from tcb_async.inventory.database import Database
 from tcb_async.inventory.records import FUNCTION_FIELDS
-from tcb_async.models import CloudFunction
+from tcb_async.models import CloudFunction, list_json_types
 
 FunctionRow: TypeAlias = "tuple[Any, ...]"
 """The fields of a function as they are stored, the name first."""
 
+_Row: TypeAlias = "tuple[Any, ...]"  # the environment, and a `FunctionRow`
+
 FIELD_COLUMNS: str = ", ".join(f"functions.{field}" for field in FUNCTION_FIELDS)
 """The columns of a `FunctionRow`, for a query."""
 
+_COLUMNS = ("env", *FUNCTION_FIELDS)
 _IDENTITY = itemgetter(0, 1)  # the environment and the name
 _SELECT = (
-    f"SELECT env, {FIELD_COLUMNS} FROM functions "  # noqa: S608 - our own names
+    f"SELECT {', '.join(_COLUMNS)} FROM functions "  # noqa: S608 - our own names
     "WHERE appid = ? AND last_seen_run = ? ORDER BY env, name"
 )
 _INSERT = (
-    "INSERT INTO functions (first_seen_run, last_seen_run, appid, env, "  # noqa: S608 - the same
-    f"{', '.join(FUNCTION_FIELDS)}) VALUES (?, ?, ?, ?{', ?' * len(FUNCTION_FIELDS)})"
+    f"INSERT INTO functions (first_seen_run, last_seen_run, appid, {', '.join(_COLUMNS)}) "  # noqa: S608 - the same
+    f"VALUES (?, ?, ?{', ?' * len(_COLUMNS)})"
+)
+_COMPLETE = (
+    f"UPDATE functions SET {', '.join(f'{column} = ?' for column in _COLUMNS)} "  # noqa: S608 - the same
+    "WHERE appid = ? AND last_seen_run = ? AND env = ? AND name = ?"
 )
 _get_fields = attrgetter(*FUNCTION_FIELDS)
 
 
-def _find_stored_types(hint: object) -> tuple[type, ...]:
-    """Return the types that a column may have: a time is stored as text."""
-    return tuple(str if each is datetime else each for each in get_args(hint) or (hint,))
-
-
-_STORED_TYPES = [
-    _find_stored_types(hint)
-    for field, hint in get_type_hints(CloudFunction).items()
-    if field in FUNCTION_FIELDS
-]
+_TYPES = list_json_types(CloudFunction).values()  # in the order of the fields
 
 
 def make_function(row: FunctionRow) -> CloudFunction:
     """Make a function of its row; raise `TypeError` or `ValueError` if the row is damaged."""
-    if not all(map(isinstance, row, _STORED_TYPES)):
+    if not all(map(isinstance, row, _TYPES)):
         raise TypeError(row)
     return CloudFunction(*row)
 
@@ -117,7 +115,9 @@ def _save_functions(
         for function in found
     ]
     rows.sort(key=_IDENTITY)
-    known = list(map(tuple, database.execute(_SELECT, (appid, last))))
+    known: list[_Row] = list(map(tuple, database.execute(_SELECT, (appid, last))))
+    if rows != known and database.added_fields:
+        known = [*_complete_rows(database, appid, last, known, rows)]
     # All rows move on to this run, since most nights change nothing; then those that are gone
     # return to their last run.
     database.execute(
@@ -134,6 +134,24 @@ def _save_functions(
         )
         database.execute_many(_INSERT, ((run, run, appid, *row) for row in new))
     return len(rows)
+
+
+def _complete_rows(
+    database: Database, appid: str, last: str | None, known: list[_Row], rows: list[_Row]
+) -> Iterator[_Row]:
+    """Fill in fields that were unknown when the row of an otherwise equal function was written."""
+    rows_by_identity = {_IDENTITY(row): row for row in rows}
+    for row in known:
+        now = rows_by_identity.get(_IDENTITY(row), row)
+        filled = tuple(
+            new if old is None and column in database.added_fields else old
+            for column, old, new in zip(_COLUMNS, row, now, strict=True)
+        )
+        if filled == now != row:
+            database.execute(_COMPLETE, (*now, appid, last, *_IDENTITY(now)))
+            yield now
+        else:
+            yield row
 
 
 def _save_account(

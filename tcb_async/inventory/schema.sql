@@ -35,8 +35,8 @@ CREATE INDEX IF NOT EXISTS accounts_by_appid ON accounts (appid, status, run);
 
 -- One function as it was from first_seen_run to last_seen_run. A function that changed, or was
 -- deleted and deployed again, has several rows. The key begins with the last run, so that the rows
--- of older runs are not read: they may be many more. A field that is younger than the file is
--- added as its last column.
+-- of older runs are not read: they may be many more. A field that is younger than this table is
+-- added as its last column; it is null until a run that knows it completes the row.
 CREATE TABLE IF NOT EXISTS functions (
     appid TEXT NOT NULL,
     env TEXT NOT NULL,

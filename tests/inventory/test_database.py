@@ -8,9 +8,21 @@ import threading
 from contextlib import closing
 
 import pytest
-from store_nights import CURRENT, DAYS, alter, failure, listing, night, noon, opened, select, whole
+from store_nights import (
+    CURRENT,
+    DAYS,
+    account,
+    alter,
+    failure,
+    listing,
+    night,
+    noon,
+    opened,
+    select,
+    whole,
+)
 
-from tcb_async import ConfigurationError
+from tcb_async import AccountListing, CloudFunction, ConfigurationError
 from tcb_async.inventory import InventoryStore
 
 
@@ -339,3 +351,47 @@ class TestBadFiles:
             run.save({"wxa": []})  # type: ignore[arg-type]
         assert "2026-01-05" in repr(run)
         assert "inventory.sqlite" in repr(store)
+
+
+class TestAFieldYoungerThanTheFile:
+    """Its column is added; a null there is unknown, and no change."""
+
+    @pytest.fixture
+    def older(self, tmp_path):
+        night(tmp_path, DAYS[0], listing(get="Go1", put="Go1"))
+        with opened(tmp_path) as store:
+            alter(store, "ALTER TABLE functions DROP COLUMN mod_time")
+        return tmp_path
+
+    @staticmethod
+    def dated(day, **functions):
+        time = f"{day}T12:00:00+08:00"
+        rows = (CloudFunction(name, "Active", functions[name], None, time) for name in functions)
+        return AccountListing(account(), {"test-1": tuple(rows)})
+
+    def test_the_file_is_continued_without_updates(self, older):
+        night(older, DAYS[1], self.dated(DAYS[1], get="Go1", put="Java8"))
+        with opened(older) as store:
+            (change,) = store.changes()
+            assert (change.name, change.kind) == ("put", "updated")
+            assert [row["mod_time"] for row in store.functions()] == [
+                f"{DAYS[1]}T12:00:00+08:00"
+            ] * 2
+        night(older, DAYS[2], self.dated(DAYS[2], get="Go1", put="Java8"))
+        with opened(older) as store:
+            assert [change.name for change in store.changes()] == ["get", "put"]
+            store.check()
+
+    def test_a_reader_does_not_change_the_file(self, older):
+        before = (older / "inventory.sqlite").read_bytes()
+        with InventoryStore(older / "inventory.sqlite", read_only=True) as store:
+            assert whole(store) == {"wxshop": {"get": "Go1", "put": "Go1"}}
+        assert (older / "inventory.sqlite").read_bytes() == before
+
+    def test_an_older_version_may_continue_the_file(self, older):
+        night(older, DAYS[1], self.dated(DAYS[1], get="Go1", put="Java8"))
+        with opened(older) as store:  # it does not write the column
+            alter(store, "UPDATE functions SET mod_time = NULL WHERE runtime = 'Java8'")
+        night(older, DAYS[2], self.dated(DAYS[1], get="Go1", put="Java8"))
+        with opened(older) as store:
+            assert list(store.changes()) == []
