@@ -194,7 +194,7 @@ class TcbClient:
         "_transport", "_zone",
     )  # fmt: skip
 
-    def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
+    def __init__(
         self,
         token: Token,
         *,
@@ -372,7 +372,7 @@ class TcbClient:
             **settings,
         )
 
-    async def _fetch(  # noqa: PLR0913 - keyword-only settings, each with a default
+    async def _fetch(
         self,
         listing: ListEndpoint[Any, PageT],
         fields: Mapping[str, str],

@@ -101,7 +101,7 @@ class TcbError(Exception):
     rid: str | None = None
     sent: bool = True
 
-    def __init__(  # noqa: PLR0913 - keyword-only fields, each with a default
+    def __init__(
         self,
         message: str,
         *,
@@ -157,7 +157,7 @@ class ApiError(TcbError):
         retry_after: Seconds to wait before the next attempt, as the server requested, or None.
     """
 
-    def __init__(  # noqa: PLR0913 - keyword-only fields, each with a default
+    def __init__(
         self,
         message: str,
         *,
@@ -221,7 +221,7 @@ class TransportError(TcbError):
         overload: Whether too many concurrent requests may be the cause.
     """
 
-    def __init__(  # noqa: PLR0913 - keyword-only fields, each with a default
+    def __init__(
         self,
         message: str,
         *,

@@ -64,7 +64,7 @@ async def watch(
         await asyncio.sleep(interval)
 
 
-async def wait_until_active(  # noqa: PLR0913 - keyword-only settings
+async def wait_until_active(
     list_functions: ListFunctions,
     env: str,
     names: Collection[str] | None,

@@ -302,7 +302,7 @@ class Call(Generic[Result]):
 
 def _get_error(state: RetryCallState) -> TcbError:
     error = state.outcome.exception() if state.outcome else None
-    assert isinstance(error, TcbError)  # noqa: S101 - `_may_succeed` accepts nothing else
+    assert isinstance(error, TcbError)
     return error
 
 

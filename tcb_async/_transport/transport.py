@@ -95,7 +95,7 @@ class Transport:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def send(  # noqa: PLR0913 - the request, and facts of its call
+    async def send(
         self,
         session: aiohttp.ClientSession,
         request: ApiRequest,

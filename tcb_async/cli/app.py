@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.completion import ShellDetectionError
@@ -57,12 +57,14 @@ Shell = Annotated[
 ]
 
 
-def _show_default(value: Any) -> str | None:  # noqa: ANN401 - of every option
+def _show_default(value: object) -> str | None:
     """Show a default unless it is falsy; the help text explains those."""
-    return (f"{value:g}" if isinstance(value, float) else str(value)) if value else None
+    if not value:
+        return None
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _split_variable(_kind: Any, value: str, **_: Any) -> list[str]:  # noqa: ANN401 - cyclopts' own signature
+def _split_variable(_kind: object, value: str, **_: object) -> list[str]:
     """Do not split the variable; treat an empty one as unset."""
     return [value] if value else []
 

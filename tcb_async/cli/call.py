@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, cast
 from urllib.parse import parse_qsl
 
@@ -43,7 +44,7 @@ def call_any_endpoint(
     body: Annotated[str | None, Parameter(name="JSON", allow_leading_hyphen=True)] = None,
     /,
     *,
-    query: Annotated[list[str], Parameter(negative="", metavar="NAME=VALUE")] = [],  # noqa: B006 - never changed
+    query: Annotated[list[str] | None, Parameter(negative="", metavar="NAME=VALUE")] = None,
     repeatable: bool = False,
     access: Access = Access(),
 ) -> None:
@@ -57,7 +58,7 @@ def call_any_endpoint(
     """
     with run_command(verbose=access.verbose) as screen:
         _check_path(path)
-        arguments = _read_query(query)
+        arguments = _read_query(query or ())
         fields = _read_fields(body, access)
 
         async def work(client: TcbClient) -> None:
@@ -95,7 +96,7 @@ def _check_path(path: str) -> None:
     )
 
 
-def _read_query(arguments: list[str]) -> dict[str, str]:
+def _read_query(arguments: Sequence[str]) -> dict[str, str]:
     query: dict[str, str] = {}
     for argument in arguments:
         name, is_pair, value = argument.partition("=")

@@ -226,7 +226,7 @@ class InventoryJob:
 
             await asyncio.to_thread(begun.finish)  # so that the loop handles Ctrl-C
             progress = store.progress(begun.run)
-            assert progress is not None  # noqa: S101 - the run was begun
+            assert progress is not None
             # Reported first: the reader of a file or of stdout may leave, and then writing fails.
             self._report(store, progress, inventory.summary)
             self._write_files(store, progress, inventory.summary, begun.skipped)

@@ -152,7 +152,7 @@ def _name_missing(store: InventoryStore, run: str, screen: Screen) -> int:
         "… and {:,} more in the table accounts",
     )
     progress = store.progress(run)
-    assert progress is not None  # noqa: S101 - the run exists
+    assert progress is not None
     if progress.environments or not progress.unavailable:
         return incomplete
     screen.say(f"no account of run {run} has an environment in service")

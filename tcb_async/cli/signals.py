@@ -108,7 +108,7 @@ def run_until_signal(work: Callable[[], Coroutine[object, object, None]]) -> Non
     async def main() -> None:
         loop = asyncio.get_running_loop()
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - the runner has made one
+        assert task is not None
         loop.set_default_executor(_Executor())
 
         def cancel(*_: object) -> None:

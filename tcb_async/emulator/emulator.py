@@ -63,7 +63,7 @@ class Emulator:
             counted from now on; further ones get 45009.
     """
 
-    def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
+    def __init__(
         self,
         *,
         port: int = 0,
@@ -180,7 +180,7 @@ class Emulator:
         with self._lock:
             return self._world.list_infos(owner)
 
-    def deploy(  # noqa: PLR0913 - the fields of a row
+    def deploy(
         self,
         env: str,
         name: str | None = None,

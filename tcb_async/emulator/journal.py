@@ -78,6 +78,7 @@ class Journal:
 
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:
+        """The latest requests, in order of arrival."""
         return tuple(self._records.values())
 
     def clear(self) -> None:
@@ -89,6 +90,7 @@ class Journal:
         self.peak_in_flight = self.in_flight
 
     def begin(self, record: RecordedRequest) -> None:
+        """Record a request that has arrived."""
         self.total += 1
         self.counts[record.path] += 1
         self.in_flight += 1
@@ -99,6 +101,7 @@ class Journal:
             del self._records[next(iter(self._records))]
 
     def finish(self, record: RecordedRequest) -> None:
+        """Record a request again, with its reply."""
         self.in_flight -= 1
         # A record that was dropped or cleared in between must not reappear.
         if record.number in self._records:

@@ -117,7 +117,7 @@ class Pager(IteratedOnce, Generic[T]):
             the pager was iterated or closed before.
     """
 
-    def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
+    def __init__(
         self,
         fetch: Callable[[int, int], Awaitable[Page[T]]],
         *,

@@ -143,7 +143,7 @@ class Plan(Generic[T]):
         "snapshot", "start", "stats", "total", "yielded",
     )  # fmt: skip
 
-    def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
+    def __init__(
         self,
         identity: Identity[T],
         *,

@@ -255,7 +255,7 @@ class ComponentToken(_AppToken):
     kind: ClassVar[TokenKind] = "component"
     _name: ClassVar[str] = "component"
 
-    def __init__(  # noqa: PLR0913 - keyword-only settings, each with a default
+    def __init__(
         self,
         component_appid: str,
         secret: str | Secret,

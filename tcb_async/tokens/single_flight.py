@@ -105,7 +105,7 @@ async def call_user_code(call: Callable[[], Awaitable[T]]) -> T:
     # `Task.cancelling` counts the requests to cancel this task: a `CancelledError` without a new
     # request is not this task's, and a new request without a `CancelledError` was swallowed.
     task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - a coroutine runs in one
+    assert task is not None
     before = task.cancelling()
     try:
         result = await call()
