@@ -79,12 +79,13 @@ WHERE NOT EXISTS (
 -- those of the last finished run are waiting too.
 CREATE VIEW IF NOT EXISTS incomplete AS
 SELECT run, appid, status, errcode, rid, coalesce(message, 'not listed yet') AS message, finished_at
-FROM accounts
-WHERE status != 'complete'
-UNION ALL
-SELECT run, appid, 'waiting', NULL, NULL, 'not listed yet', NULL
-FROM departed JOIN runs USING (run)
-WHERE planned_at IS NULL AND finished_at IS NULL;
+FROM (
+    SELECT run, appid, status, errcode, rid, message, finished_at FROM accounts
+    UNION ALL
+    SELECT run, appid, 'waiting', NULL, NULL, NULL, NULL FROM departed JOIN runs USING (run)
+    WHERE planned_at IS NULL AND runs.finished_at IS NULL
+)
+WHERE status != 'complete';
 
 -- Accounts that the latest run could not list completely, and why.
 CREATE VIEW IF NOT EXISTS missing AS
@@ -125,5 +126,4 @@ UNION ALL
 SELECT NULL, run FROM runs
 WHERE accounts > (SELECT count(*) FROM accounts WHERE accounts.run = runs.run)
 UNION ALL
-SELECT NULL, latest FROM (SELECT max(run) AS latest FROM accounts)
-WHERE latest > coalesce((SELECT max(run) FROM runs), '');
+SELECT appid, run FROM accounts WHERE run NOT IN (SELECT run FROM runs);

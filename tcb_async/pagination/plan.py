@@ -613,9 +613,9 @@ class Plan(Generic[T]):
 
     def _make_drift_error(self, reason: str) -> DriftError:
         return DriftError(
-            f"{self.cause}: {reason}. The yielded items are correct, but some may be missing: "
-            "resume from this error's cursor, walk again later, or, if equal sort keys hide rows, "
-            "sort by a unique key or pass a larger page size"
+            f"{self.cause}: {reason}. The items read are correct, but some may be missing: try "
+            "again later (in Python, from this error's cursor on), or, if equal sort keys hide "
+            "rows, sort by a unique key or pass a larger page size"
         )
 
 

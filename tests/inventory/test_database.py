@@ -106,6 +106,7 @@ class TestDamagedWhileItIsWritten:
             "DELETE FROM functions",
             "DELETE FROM accounts WHERE appid = 'wxb'",
             "DELETE FROM runs WHERE run = (SELECT max(run) FROM runs)",
+            "DELETE FROM runs WHERE run = (SELECT min(run) FROM runs)",
             "DELETE FROM runs",
         ],
     )
