@@ -10,6 +10,9 @@ import attrs
 
 MAX_REQUESTS = 64  # of a walk, and in addition to these …
 MAX_REQUESTS_PER_PAGE = 48  # … for each page that its rows fill
+# Items that one run yields, so that a list without an end is not followed until memory is full. No
+# list that is known is so long, and a run that resumes from the cursor yields as many again.
+MAX_ITEMS = 10_000_000
 MAX_CONTRADICTIONS = 3  # repeated requests after a reply that contradicts itself
 MAX_STALLED = 32  # consecutive replies without a row below the position
 _LONGEST_PAUSE = 2.0  # seconds

@@ -85,6 +85,7 @@ from tcb_async._defaults import DEFAULT_MAX_REPAIRS
 from tcb_async.cursor import Cursor, split_digests
 from tcb_async.exceptions import DriftError, ResponseError, TcbError
 from tcb_async.observer import WalkStats
+from tcb_async.pagination import bounds
 from tcb_async.pagination.bounds import MAX_CONTRADICTIONS, MAX_REQUESTS, Bounds
 from tcb_async.pagination.identity import Identity, Reply, find_repeated
 from tcb_async.pagination.options import OnDrift
@@ -98,6 +99,7 @@ T = TypeVar("T")
 
 _GOLDEN_RATIO = (5**0.5 - 1) / 2
 _BEGINNING = Cursor("")
+_FEWEST_ROWS = 2  # of a page
 CAUSE_CHANGED = "the list changed during the walk"
 CAUSE_UNSTABLE = "the order of the list is not stable"
 CAUSE_UNKNOWN = f"{CAUSE_CHANGED}, or {CAUSE_UNSTABLE}"
@@ -260,9 +262,9 @@ class Plan(Generic[T]):
         limit = self._limit(planned, overlap)
         if limit <= 0:
             return None
-        if self.stats.requests >= MAX_REQUESTS and (reason := self._check_requests()):
+        if self.stats.requests >= MAX_REQUESTS and (failure := self._find_limit()):
             if not waiting:
-                self._stop(self._make_drift_error(reason))
+                self._stop(failure)
             return None
         request = Request(max(0, planned - overlap), limit, self._bounds.pause)
         self.size.note_request(limit)
@@ -281,9 +283,16 @@ class Plan(Generic[T]):
         needed = self.yielded.maximum - self.yielded.count - (planned - self._current.end)
         return min(self.size.limit, needed + overlap) if needed > 0 else 0
 
-    def _check_requests(self) -> str | None:
+    def _find_limit(self) -> TcbError | None:
+        """Return the failure if no further request is allowed."""
+        if self.yielded.count >= bounds.MAX_ITEMS:
+            return ResponseError(
+                f"{self.yielded.count:,} items were yielded, and the list goes on: it may have no "
+                "end; to read on, resume from this error's cursor"
+            )
         yielded = self.start.count + self.yielded.count
-        return self._bounds.check_requests(self.stats.requests, yielded, self.size.expected)
+        reason = self._bounds.check_requests(self.stats.requests, yielded, self.size.expected)
+        return self._make_drift_error(reason) if reason else None
 
     # Replies
 
@@ -486,7 +495,8 @@ class Plan(Generic[T]):
         is_joined = self._current.is_joined
         if is_joined and self._current.is_quiet:
             return Mode.SETTLED
-        if self.mode is Mode.COLLECT and (name := self._names_by_row.find_repeated(self.total)):
+        name = self._names_by_row.find_repeated(self.total) if self._has_new_pages else None
+        if name is not None:
             if self.identity.is_unique:
                 raise self._make_repeated_name_error(name)
             self._note_repeated_name(name)
@@ -525,6 +535,11 @@ class Plan(Generic[T]):
         elif self._current.is_joined and (reason := self._bounds.check_stalled()):
             raise _make_response_error(reply, reason)
         return Step.REPEAT
+
+    @property
+    def _has_new_pages(self) -> bool:
+        """Whether a collecting pass has other pages than the one before: the shortest have not."""
+        return self.mode is Mode.COLLECT and self.size.expected > _FEWEST_ROWS
 
     def _settle_by_count(self) -> Mode:
         self.collection.is_proved = True
