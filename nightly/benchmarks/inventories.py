@@ -238,7 +238,7 @@ def _count_steps(store, view):
     with InventoryStore(store, read_only=True) as opened:
         connection = opened._database._connection
         connection.set_progress_handler(lambda: next(steps) and None, 1)
-        connection.execute(f"SELECT * FROM {view}").fetchall()  # noqa: S608 - of `VIEWS`
+        connection.execute(f"SELECT * FROM {view}").fetchall()
     return next(steps)
 
 

@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast, get_args
+from typing import ClassVar, Literal, cast, get_args
 
 import attrs
 from cyclopts import CycloptsError
@@ -97,7 +97,7 @@ class _Csv(Document):
         line = ",".join(self._cell(value) for value in _get_values(row, self.columns).values())
         return (line or '""').encode() + b"\n"  # readers skip an empty line
 
-    def _cell(self, value: str | int | None) -> str:
+    def _cell(self, value: object) -> str:
         text = "" if value is None else _FORMULA.sub("'", str(value))
         if self.is_escaped:
             text = escape_unprintable(text, json.dumps)
@@ -114,7 +114,7 @@ class _Markdown(Document):
     def row(self, row: object) -> bytes:
         return _format_line(map(self._cell, _get_values(row, self.columns).values()))
 
-    def _cell(self, value: str | int | None) -> str:
+    def _cell(self, value: object) -> str:
         text = escape_unprintable("" if value is None else str(value), json.dumps)
         return _MARKUP.sub(r"\\\1", text)
 
@@ -145,17 +145,17 @@ def choose_format(path: Path, others: Sequence[str], advice: str) -> Format | No
     return known.get(suffix)
 
 
-def _get_values(row: object, columns: Sequence[str]) -> dict[str, Any]:
+def _get_values(row: object, columns: Sequence[str]) -> dict[str, object]:
     return {column: _to_json_value(_get_value(row, column)) for column in columns}
 
 
-def _get_value(row: object, column: str) -> Any:  # noqa: ANN401 - of every type
+def _get_value(row: object, column: str) -> object:
     if isinstance(row, Mapping):
         return cast("Mapping[str, object]", row)[column]
     return getattr(row, column)
 
 
-def _to_json_value(value: Any) -> Any:  # noqa: ANN401 - a JSON value
+def _to_json_value(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, tcb_async.CloudFunction):
@@ -257,7 +257,11 @@ def _format_column(rows: Sequence[object], field: str, time_format: str) -> list
         shown = (_EMPTY_CELL if value in {None, ""} else str(value) for value in values)
         return [field, *map(escape_unprintable, shown)]
     heading = _TIMES[field] + ("" if time_format == _DAYS else " (UTC+8)")
-    return [heading, *(time.strftime(time_format) if time else _EMPTY_CELL for time in values)]
+    return [heading, *(_format_time(value, time_format) for value in values)]
+
+
+def _format_time(value: object, time_format: str) -> str:
+    return value.strftime(time_format) if isinstance(value, datetime) else _EMPTY_CELL
 
 
 def _measure(texts: Mapping[str, Sequence[str]]) -> dict[str, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import attrs
 from cyclopts import ArgumentCollection, Group, Parameter, Token, convert
@@ -42,7 +42,7 @@ REQUESTS = Group("Requests", sort_key=5)
 SERVICE = Group("Account and service", sort_key=6)
 
 
-def choose(kind: Any, tokens: Sequence[Token]) -> Any:  # noqa: ANN401 - cyclopts' own signature
+def choose(kind: object, tokens: Sequence[Token]) -> object:
     """Convert a choice, or several with commas, in any case."""
     words = [word.strip().lower() for token in tokens for word in token.value.split(",")]
     return convert(kind, [*dict.fromkeys(words)])  # pyright: ignore[reportUnknownVariableType] - half typed

@@ -6,7 +6,7 @@ Rule: at most 30 requests, which only read. The client itself sends them, and re
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
 from typing import TypeVar
@@ -49,7 +49,7 @@ class Budget:
         return self.maximum - self.sent
 
     @contextmanager
-    def attempting(self, attempt: Attempt) -> Iterator[None]:
+    def attempting(self, attempt: Attempt) -> Generator[None]:
         """Count an attempt, or refuse it."""
         if not self.requests_left:
             raise NoRequestsLeftError(f"not sent: all {self.maximum} requests were used")

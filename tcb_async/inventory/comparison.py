@@ -44,7 +44,7 @@ WHERE runs.finished_at IS NOT NULL
 ORDER BY runs.run DESC
 """
 _FUNCTIONS = (
-    f"SELECT env, {FIELD_COLUMNS} FROM functions "  # noqa: S608 - our own names
+    f"SELECT env, {FIELD_COLUMNS} FROM functions "
     "WHERE appid = ?1 AND last_seen_run >= ?2 AND first_seen_run <= ?2"
 )
 

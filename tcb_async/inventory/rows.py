@@ -30,15 +30,15 @@ FIELD_COLUMNS: str = ", ".join(f"functions.{field}" for field in FUNCTION_FIELDS
 _COLUMNS = ("env", *FUNCTION_FIELDS)
 _IDENTITY = itemgetter(0, 1)  # the environment and the name
 _SELECT = (
-    f"SELECT {', '.join(_COLUMNS)} FROM functions "  # noqa: S608 - our own names
+    f"SELECT {', '.join(_COLUMNS)} FROM functions "
     "WHERE appid = ? AND last_seen_run = ? ORDER BY env, name"
 )
 _INSERT = (
-    f"INSERT INTO functions (first_seen_run, last_seen_run, appid, {', '.join(_COLUMNS)}) "  # noqa: S608 - the same
+    f"INSERT INTO functions (first_seen_run, last_seen_run, appid, {', '.join(_COLUMNS)}) "
     f"VALUES (?, ?, ?{', ?' * len(_COLUMNS)})"
 )
 _COMPLETE = (
-    f"UPDATE functions SET {', '.join(f'{column} = ?' for column in _COLUMNS)} "  # noqa: S608 - the same
+    f"UPDATE functions SET {', '.join(f'{column} = ?' for column in _COLUMNS)} "
     "WHERE appid = ? AND last_seen_run = ? AND env = ? AND name = ?"
 )
 _get_fields = attrgetter(*FUNCTION_FIELDS)
@@ -174,7 +174,7 @@ def _save_account(
     names = ", ".join(columns)
     values = ", ".join("?" * len(columns))
     database.execute(
-        f"INSERT OR REPLACE INTO accounts ({names}) VALUES ({values})",  # noqa: S608 - our own names
+        f"INSERT OR REPLACE INTO accounts ({names}) VALUES ({values})",
         tuple(columns.values()),
     )
 

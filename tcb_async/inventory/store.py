@@ -252,7 +252,7 @@ class InventoryStore:
 
 
 _SELECT_ACCOUNTS = (
-    f"SELECT accounts.appid, environments, unavailable, accounts.functions, env, "  # noqa: S608 - our own names
+    f"SELECT accounts.appid, environments, unavailable, accounts.functions, env, "
     f"{FIELD_COLUMNS} "
     "FROM accounts LEFT JOIN functions ON functions.appid = accounts.appid "
     "AND last_seen_run >= run AND first_seen_run <= run "

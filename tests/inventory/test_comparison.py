@@ -72,7 +72,7 @@ class TestNights:
         night(tmp_path, DAYS[0], listing(get="Go1"))
         night(tmp_path, DAYS[1], listing(get="Go1"))
         with opened(tmp_path) as store:
-            alter(store, f"UPDATE accounts SET {column} = '[7'")  # noqa: S608 - a name of ours
+            alter(store, f"UPDATE accounts SET {column} = '[7'")
             with pytest.raises(ConfigurationError, match="is damaged"):
                 list(store.compared())
 
