@@ -19,7 +19,7 @@ from rough_wechat import (
     TIMEOUT,
     EveryRequest,
     World,
-    check_law_1,
+    check_commands,
     examine_world,
     make_rows,
     names_of,
@@ -48,7 +48,7 @@ def kill_token(world: World) -> None:
 @pytest.mark.parametrize("pair", pairs_of(300, "nightly"), ids=" + ".join)
 async def test_law_1_for_pairs_and_all_sizes(pair: tuple[str, str]) -> None:
     for size in SIZES:
-        await check_law_1(World(make_rows(size), [DEVIATIONS[name][0] for name in pair]))
+        await check_commands(World(make_rows(size), [DEVIATIONS[name][0] for name in pair]))
 
 
 @pytest.mark.parametrize("kind", FAULTS)

@@ -76,7 +76,7 @@ def diagnose(
 
         import asyncio  # noqa: PLC0415 - --help needs none of these
 
-        from tcb_async.doctor.probes import MAX_REQUESTS  # noqa: PLC0415
+        from tcb_async.doctor.probes import MAX_REPORT_REQUESTS  # noqa: PLC0415
         from tcb_async.doctor.report import Examination  # noqa: PLC0415
 
         is_token_shared = find_redis_url(access.redis) is not None
@@ -93,7 +93,7 @@ def diagnose(
                 raise
             reports.append(examination.report())
 
-        screen.say(f"This sends at most {MAX_REQUESTS} requests, which only read.")
+        screen.say(f"This sends at most {MAX_REPORT_REQUESTS} requests, which only read.")
         service.run(work)
         (report,) = reports
         with exit_afterwards(screen, _choose_exit_code(report)):

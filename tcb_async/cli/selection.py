@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 import attrs
 from cyclopts import Parameter, Token
 
-from tcb_async._fields import Field
+from tcb_async._fields import STATUSES, Field
 from tcb_async.cli.options import WHICH_FUNCTIONS, NamePatterns, Patterns, choose, whole_number
 
 if TYPE_CHECKING:
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 else:  # cyclopts reads the choices when the program runs
     _FIELDS = get_args(Field)
     Sort = Literal[(*_FIELDS, *(f"-{field}" for field in _FIELDS))]
-# Tencent Cloud's: https://cloud.tencent.com/document/product/583/115197. WeChat's page lists none.
-STATUSES = [
-    "Active", "Creating", "CreateFailed", "Updating", "UpdateFailed", "Publishing",
-    "PublishFailed", "Deleting", "DeleteFailed",
-]  # fmt: skip
 
 
 def _split(_kind: object, tokens: Sequence[Token]) -> list[str]:
@@ -39,7 +34,7 @@ class Selection:
     """Patterns, which all have to match, the order and the number of functions."""
 
     status: Annotated[
-        Patterns, Parameter(converter=_split, n_tokens=1, completer=lambda _: STATUSES)
+        Patterns, Parameter(converter=_split, n_tokens=1, completer=lambda _: list(STATUSES))
     ] = None
     """Only these statuses, such as 'Active,*Failed', in any case. May be repeated."""
     runtime: Patterns = None

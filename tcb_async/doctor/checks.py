@@ -6,143 +6,169 @@ change between them.
 
 from __future__ import annotations
 
-from tcb_async._listings import FUNCTIONS, FunctionPage
+from tcb_async._listings import ENVIRONMENTS, FUNCTIONS, FunctionPage
 from tcb_async.doctor.findings import QUIET, SEND, Check, Finding
-from tcb_async.doctor.probes import (
-    MAX_WALK,
-    Doctor,
-    Look,
-    NoRequestsLeftError,
-    Walk,
-    names_of,
-    settle,
-)
-from tcb_async.doctor.words import describe
+from tcb_async.doctor.probes import Doctor, ListProbe, NoRequestsLeftError, Walk, names_of, settle
+from tcb_async.doctor.words import describe_publicly
 from tcb_async.errcodes import is_environments_fault
-from tcb_async.exceptions import DriftError, TcbError
+from tcb_async.exceptions import PermissionDeniedError, TcbError
 from tcb_async.retry import is_retryable
 
-LIST: Check = Check("list", "the list can be read")
-COUNT: Check = Check("count", "the list can be counted")
-OFFSET: Check = Check("offset", "an offset may be any number")
-ENVIRONMENTS: Check = Check("environments", "the environments can be listed")
-UNKNOWN_ENV: Check = Check("unknown_env", "an unknown environment is refused")
+LIST_CHECK: Check = Check("list", "the list can be read")
+COUNT_CHECK: Check = Check("count", "the list can be counted")
+OFFSET_CHECK: Check = Check("offset", "an offset may be any number")
+ENVIRONMENTS_CHECK: Check = Check("environments", "environments can be listed")
+UNKNOWN_ENV_CHECK: Check = Check("unknown_env", "a mistyped ENV is refused")
 
-_CHANGED = "the list changed during the check"
+_UNSTABLE = "the list changed during the check, or its order is not stable"
+_LIST_FAILS_LATER = f"`tcb-async list` fails if it needs a second page: {SEND}"
 _UNKNOWN_ENV_ID = "doctor-no-such-env"
+_FEW_NAMES = 8  # fewer functions may be in any order by chance
 
 
 def judge_error(check: Check, error: TcbError, advice: str) -> Finding:
     """Judge an error: a later attempt may succeed, or every attempt will fail."""
     if isinstance(error, NoRequestsLeftError):
-        return check.unknown(describe(error))
-    # `list` reads again after a change, and raises `DriftError` only if that does not help.
-    if is_retryable(error) and not isinstance(error, DriftError):
-        return check.unknown(f"{describe(error)}, twice")
-    return check.differs(describe(error), advice)
+        return check.unknown(describe_publicly(error))
+    if is_retryable(error):
+        return check.unknown(f"{describe_publicly(error)}, twice")
+    return check.differs(describe_publicly(error), advice)
 
 
-def judge_list(look: Look) -> Finding:
+def judge_list(probe: ListProbe) -> Finding:
     """Compare the result of `list` with the functions that were there before it and after it."""
-    fails = f"`tcb-async list` fails: {SEND}"
-    walk = look.walk
+    walk = probe.walk
     if isinstance(walk, TcbError):
-        return judge_error(LIST, walk, fails)
+        return judge_error(LIST_CHECK, walk, f"`tcb-async list` fails: {SEND}")
     if walk.functions is None:
-        return _judge_part(look, walk, fails)
-    if walk.is_unsettled:
-        return LIST.differs("it changed while it was read, each time", fails)
-    stayed = {*names_of(look.before)} & {*names_of(look.after)}
-    missing = stayed - {row.name for row in walk.functions}
+        return _judge_part(probe, walk)
+    if walk.stats.unsettled:
+        return LIST_CHECK.unknown("it changed each time it was read", QUIET)
+    # A function that was deployed again meanwhile has another time, so that it is another row.
+    stayed = {*probe.pages[0].functions} & {*probe.pages[1].functions} if probe.pages else set()
+    missing = {row.name for row in stayed}.difference(probe.names)
     if missing:
         observed = f"it lacks {len(missing)} functions of other replies"
-        return LIST.differs(observed, f"`tcb-async list` is incomplete: {SEND}")
-    return LIST.ok(f"all {len(walk.functions)} functions")
+        return LIST_CHECK.differs(observed, f"`tcb-async list` is incomplete: {SEND}")
+    return LIST_CHECK.ok(f"all {len(walk.functions)} functions")
 
 
-def _judge_part(look: Look, walk: Walk, advice: str) -> Finding:
+def _judge_part(probe: ListProbe, walk: Walk) -> Finding:
     """Judge a walk that used up its requests: it may need more, so it is not known to fail."""
-    if isinstance(look.last, TcbError):
-        return judge_error(LIST, look.last, advice)
-    total = look.before.total if isinstance(look.before, FunctionPage) else 0
-    observed = f"{walk.read} of {total} functions were read with {MAX_WALK} requests"
-    # Retries and changes of the list cost requests, but not most of them.
-    is_advancing = walk.read > MAX_WALK // 2 * walk.longest
+    if isinstance(probe.last, TcbError):
+        return judge_error(LIST_CHECK, probe.last, f"`tcb-async list` fails: {SEND}")
+    total = 0 if isinstance(probe.before, TcbError) else probe.before.total
+    observed = f"{walk.read} of {total} functions were read with {walk.requests} requests"
     shows_rest = "`tcb-async list` shows whether the rest can be read"
-    if is_advancing and walk.read < total:
-        return LIST.fact(observed, advice=shows_rest)
-    return LIST.unknown(observed, shows_rest)
+    if walk.is_advancing and walk.read < total:
+        return LIST_CHECK.fact(observed, advice=shows_rest)
+    reason = f"; {_UNSTABLE}" if walk.stats.drift else ""
+    return LIST_CHECK.unknown(observed + reason, shows_rest)
 
 
-def judge_count(look: Look) -> Finding:
-    """Compare the total with the list: as many functions, a last one, and none after it."""
-    errors = [it for it in (look.count_before, look.count_after) if isinstance(it, TcbError)]
-    if errors:
-        return judge_error(COUNT, errors[0], f"`tcb-async count` fails: {SEND}")
-    if not (isinstance(look.before, FunctionPage) and isinstance(look.after, FunctionPage)):
-        return COUNT.unknown("no page to compare with")
-    count = look.count_before
-    total = look.before.total
-    if count != look.count_after or total != look.after.total:
-        return COUNT.unknown(_CHANGED, QUIET)
-    functions = look.walk.functions if isinstance(look.walk, Walk) else None
-    known = {*names_of(look.before), *names_of(look.last), *names_of(look.after)}
-    known |= {row.name for row in functions or ()}
-    problem = ""
+def judge_count(probe: ListProbe) -> Finding:
+    """Compare the total with the list: as many functions, and none after the last one."""
+    count = probe.count_before
+    if isinstance(count, TcbError):
+        return judge_error(COUNT_CHECK, count, f"`tcb-async count` fails: {SEND}")
+    if probe.pages is None or isinstance(probe.count_after, TcbError):
+        return COUNT_CHECK.unknown("no reply to compare with")
+    page, later_page = probe.pages
+    total = page.total
+    if (count, total) != (probe.count_after, later_page.total):
+        return COUNT_CHECK.unknown("the list changed during the check", QUIET)
     if count != total:
-        problem = f"total {count} with limit 1, {total} with limit {look.before.limit}"
-    elif functions is not None and len(functions) != total:
-        problem = f"total {total}, but `list` has {len(functions)} functions"
-    elif total and isinstance(look.last, FunctionPage) and not look.last.functions:
-        problem = f"total {total}, but there is no function in row {total}"
-    elif not known.issuperset(names_of(look.after_last)):
-        problem = f"total {total}, but there is a function after row {total}"
-    if problem:
-        return COUNT.differs(problem, f"`tcb-async count` is wrong, `list` may be: {SEND}")
-    return COUNT.ok(f"total {total}")
+        contradiction = f"total {count} with limit 1, {total} with limit {page.limit}"
+    elif judge_list(probe).verdict in {"differs", "unknown"}:
+        return COUNT_CHECK.unknown(f"total {total}, and no list to compare it with")
+    else:
+        contradiction = _find_contradiction(probe, total)
+    if contradiction:
+        advice = f"`tcb-async count` is wrong, `list` may be: {SEND}"
+        return COUNT_CHECK.differs(contradiction, advice)
+    return COUNT_CHECK.ok(f"total {total}")
 
 
-def judge_offset(look: Look) -> Finding:
+def _find_contradiction(probe: ListProbe, total: int) -> str:
+    """Return how the list contradicts its total; empty if it does not."""
+    number = len(probe.names)
+    if probe.is_read_completely and number != total:
+        return f"total {total}, but `list` has {number} functions"
+    last = names_of(probe.last)
+    if isinstance(probe.last, FunctionPage) and not last:
+        return f"total {total}, but there is no function in row {total}"
+    known = {*probe.names, *names_of(probe.before), *last}
+    if len(last) > 1 or not known.issuperset(names_of(probe.after_last)):
+        return f"total {total}, but there is a function after row {total}"
+    return ""
+
+
+def judge_offset(probe: ListProbe) -> Finding:
     """Compare a page that overlaps the page before it by one row, as those of a walk do."""
-    advice = f"`tcb-async list` fails if it needs a second page: {SEND}"
-    page = look.unaligned
+    page = probe.unaligned
     if page is None:
-        return OFFSET.fact("fewer than 3 functions, or 2 in a page")
+        return OFFSET_CHECK.fact("not requested: fewer than 3 functions, or 2 in a page")
     if isinstance(page, TcbError):
-        return judge_error(OFFSET, page, advice)
-    if not (isinstance(look.before, FunctionPage) and isinstance(look.after, FunctionPage)):
-        return OFFSET.unknown("no page to compare with")
-    names = names_of(look.before)
-    if names != names_of(look.after):
-        return OFFSET.unknown(f"{_CHANGED}, or its order is not stable", QUIET)
-    if names_of(page)[:1] != [names[page.offset]]:
-        return OFFSET.differs(f"offset {page.offset} does not get row {page.offset}", advice)
-    return OFFSET.ok(f"such as {page.offset}")
+        return judge_error(OFFSET_CHECK, page, _LIST_FAILS_LATER)
+    if names_of(page)[:1] == probe.names[page.offset : page.offset + 1]:
+        return OFFSET_CHECK.ok(f"such as {page.offset}")
+    if not probe.is_at_rest:
+        return OFFSET_CHECK.unknown(_UNSTABLE, QUIET)
+    return _judge_other_rows(probe, page)
 
 
-async def check_environments(doctor: Doctor) -> Finding:
+def _judge_other_rows(probe: ListProbe, page: FunctionPage) -> Finding:
+    """Judge a page with other rows: it is shifted as a whole, or rows have no stable order."""
+    if not page.functions:
+        observed = f"no functions from row {page.offset} on"
+        return OFFSET_CHECK.differs(observed, _LIST_FAILS_LATER)
+    names = probe.names
+    shown = names_of(page)
+    first = names_of(probe.before)
+    has_one_page = isinstance(probe.walk, Walk) and probe.walk.longest >= len(names)
+    # Pages of different lengths begin with the same rows only if the order does not depend on them.
+    is_stable = names[: len(first)] == first and len(names) >= _FEW_NAMES
+    is_shifted = any(names[start:][: len(shown)] == shown for start in range(len(names)))
+    if is_stable and is_shifted and (has_one_page or not probe.is_read_completely):
+        observed = f"offset {page.offset} gets the rows of a different offset"
+        return OFFSET_CHECK.differs(observed, _LIST_FAILS_LATER)
+    if not probe.is_read_completely:
+        return OFFSET_CHECK.unknown(_UNSTABLE, QUIET)
+    # `list` reads rows in any order, and has read these.
+    return OFFSET_CHECK.fact("the order of the list depends on the page")
+
+
+async def judge_environments(doctor: Doctor) -> Finding:
     """List the environments."""
-    result = await settle(doctor.make_client().list_environments())
+    result = await settle(doctor.make_client().list_environments)
+    if isinstance(result, PermissionDeniedError):
+        advice = f"{ENVIRONMENTS.path} needs permission set 49; the other commands work without it"
+        return ENVIRONMENTS_CHECK.unknown(describe_publicly(result), advice)
     if isinstance(result, TcbError):
-        return judge_error(ENVIRONMENTS, result, f"`tcb-async environments` fails: {SEND}")
-    if doctor.env not in {each.env for each in result}:
-        advice = "nothing to do if a different account shares ENV"
-        return ENVIRONMENTS.fact(f"{len(result)} environments, without ENV", advice=advice)
-    return ENVIRONMENTS.ok(f"{len(result)} environments, with ENV")
+        advice = f"`tcb-async environments` fails: {SEND}"
+        return judge_error(ENVIRONMENTS_CHECK, result, advice)
+    observed = "1 environment" if len(result) == 1 else f"{len(result)} environments"
+    if doctor.env not in {environment.env for environment in result}:
+        advice = f"right only if a different account shares ENV; or else, {SEND}"
+        return ENVIRONMENTS_CHECK.unknown(f"{observed}, without ENV", advice)
+    return ENVIRONMENTS_CHECK.ok(f"{observed}, with ENV")
 
 
-async def check_unknown_env(doctor: Doctor) -> Finding:
+async def judge_unknown_env(doctor: Doctor) -> Finding:
     """List an environment that does not exist."""
     fields = {"env": _UNKNOWN_ENV_ID, "limit": 1, "offset": 0}
-    result = await settle(doctor.make_client().call(FUNCTIONS.path, fields, repeatable=True))
+    client = doctor.make_client()
+    result = await settle(lambda: client.call(FUNCTIONS.path, fields, repeatable=True), attempts=1)
     if not isinstance(result, TcbError):
-        return UNKNOWN_ENV.differs(
-            "WeChat accepted it", f"`tcb-async list` of a mistyped ENV prints nothing: {SEND}"
-        )
+        advice = f"`tcb-async list` of a mistyped ENV prints nothing: {SEND}"
+        return UNKNOWN_ENV_CHECK.differs("WeChat accepted it", advice)
+    if isinstance(result, NoRequestsLeftError) or is_retryable(result):
+        return judge_error(UNKNOWN_ENV_CHECK, result, "")
+    observed = describe_publicly(result)
     if is_environments_fault(result) and result.rid is not None:
-        return UNKNOWN_ENV.ok(describe(result))
-    return UNKNOWN_ENV.fact(
-        describe(result) + (", no request id" if result.rid is None else ""),
+        return UNKNOWN_ENV_CHECK.ok(observed)
+    return UNKNOWN_ENV_CHECK.fact(
+        observed + (", no request id" if result.rid is None else ""),
         "errcode -501000 or similar, with a request id",
         "an inventory fails for an account that has such an environment",
     )

@@ -22,7 +22,7 @@ class Finding:
         name: A short name of the check, such as ``page_size``.
         check: What was checked.
         verdict: ``ok``: commands work. ``differs``: a command fails or is wrong. ``unknown``:
-            neither was seen, so run it again. ``fact``: no command depends on it.
+            neither was seen twice. ``fact``: no command depends on it.
         observed: What was observed, and what this library assumes if that is different.
         advice: What to do, if there is anything to do.
     """

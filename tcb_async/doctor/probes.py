@@ -1,4 +1,4 @@
-"""The requests of a report: their budget, and one look at a list.
+"""The requests of a report: their budget, and those that show a list.
 
 Rule: at most 30 requests, which only read. The client itself sends them, and reads the replies.
 """
@@ -6,27 +6,30 @@ Rule: at most 30 requests, which only read. The client itself sends them, and re
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
+from http import HTTPStatus
 from typing import TypeVar
 
 import attrs
 
 from tcb_async._arguments import check_env
+from tcb_async._defaults import DEFAULT_PAGE_SIZE
 from tcb_async._listings import FunctionPage
 from tcb_async._transport import Transport
 from tcb_async.client import TcbClient
 from tcb_async.exceptions import DailyQuotaError, TcbError, TokenError
 from tcb_async.models import CloudFunction
 from tcb_async.observer import Attempt, Observer, WalkStats, WorkObserver
+from tcb_async.retry import is_retryable
 
-MAX_REQUESTS = 30  # in all: retries and fresh tokens too
+MAX_REPORT_REQUESTS = 30  # retries and fresh tokens included
 MAX_TIMEOUTS = 5  # the limit of the total time, in time-outs of one attempt
-MAX_WALK = 6  # requests of one walk, so that a second one is possible
-SMALL = 20  # rows per page, as documented
+MAX_WALK_REQUESTS = 6  # so that the list can be probed twice
+DOCUMENTED_ROWS = DEFAULT_PAGE_SIZE  # of a page, in WeChat's example
 
-Result = TypeVar("Result")
+Outcome = TypeVar("Outcome")
 
 
 class NoRequestsLeftError(TcbError):
@@ -38,7 +41,7 @@ class Budget:
     """An observer that counts the requests, and refuses those above the maximum."""
 
     inner: Observer | None  # the client's own
-    maximum: int = MAX_REQUESTS  # that may be sent now
+    maximum: int = MAX_REPORT_REQUESTS  # that may have been sent now
     sent: int = 0
     in_flight: int = 0
     seconds: list[float] = attrs.field(factory=list[float])  # until each reply of HTTP 200
@@ -49,10 +52,20 @@ class Budget:
         return self.maximum - self.sent
 
     @contextmanager
+    def limited_to(self, requests: int) -> Generator[None]:
+        """Refuse more requests than this number, until the end of the block."""
+        maximum = self.maximum
+        self.maximum = min(maximum, self.sent + requests)
+        try:
+            yield
+        finally:
+            self.maximum = maximum
+
+    @contextmanager
     def attempting(self, attempt: Attempt) -> Generator[None]:
         """Count an attempt, or refuse it."""
         if not self.requests_left:
-            raise NoRequestsLeftError(f"not sent: all {self.maximum} requests were used")
+            raise NoRequestsLeftError(f"not sent: all {MAX_REPORT_REQUESTS} requests were used")
         self.sent += 1
         self.in_flight += 1
         started = time.monotonic()
@@ -61,7 +74,7 @@ class Budget:
                 yield
             finally:
                 self.in_flight -= 1
-                if attempt.status == 200:  # noqa: PLR2004 - HTTP
+                if attempt.status == HTTPStatus.OK:
                     self.seconds.append(time.monotonic() - started)
 
     def walk_started(self, env: str) -> WorkObserver[WalkStats]:
@@ -82,34 +95,78 @@ class Walk:
     """What `list` reads: all functions, or those of its first requests.
 
     Attributes:
-        functions: Its result; None if it did not finish within `MAX_WALK` requests.
-        is_unsettled: Whether the list changed during each of its passes.
+        functions: Its result; None if it did not finish within `MAX_WALK_REQUESTS`.
+        requests: The number of requests that it sent.
         read: The number of functions that it read.
         longest: The number of functions of its longest page.
+        stats: Whether the list, or its order, changed while it was read.
     """
 
     functions: tuple[CloudFunction, ...] | None
-    is_unsettled: bool
+    requests: int
     read: int
     longest: int
+    stats: WalkStats
+
+    @property
+    def is_advancing(self) -> bool:
+        """Whether it saw no change, and most of its requests read new functions; some are retries.
+
+        Then more requests would read the rest.
+        """
+        return not self.stats.drift and self.read > self.requests // 2 * self.longest
 
 
 @attrs.frozen
-class Look:
-    """One look at a list. The same two requests are the first ones and the last ones.
+class ListProbe:
+    """The replies that show whether `list` and `count` are right, in the order of their requests.
 
-    If these pairs are equal, the list did not change in between, and its replies must agree.
+    Two requests are sent again at the end. If their results are equal, the list did not change in
+    between, and its replies must agree. A list that changes by turns cannot look so: between the
+    two pages are as many requests as between the two counts, and one more.
+
     Each attribute is a result, or the error that the client raised.
     """
 
     before: FunctionPage | TcbError
+    after_last: FunctionPage | TcbError  # from the row after the last one on, by the total
     count_before: int | TcbError
     walk: Walk | TcbError
-    last: FunctionPage | TcbError  # the last row, by the total
-    after_last: FunctionPage | TcbError  # the row after it
-    unaligned: FunctionPage | TcbError | None  # an offset that is no multiple of the limit
-    count_after: int | TcbError
+    last: FunctionPage | TcbError | None  # from the last row on; None if the walk finished
+    unaligned: FunctionPage | TcbError | None  # its offset is no multiple of its limit
     after: FunctionPage | TcbError
+    count_after: int | TcbError
+
+    @property
+    def pages(self) -> tuple[FunctionPage, FunctionPage] | None:
+        """The first page, requested twice; None if there was an error."""
+        if isinstance(self.before, TcbError) or isinstance(self.after, TcbError):
+            return None
+        return self.before, self.after
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether the requests that were sent twice had equal results."""
+        names = names_of(self.before)
+        is_equal = self.pages is not None and self.pages[0].total == self.pages[1].total
+        return is_equal and names == names_of(self.after) and self.count_before == self.count_after
+
+    @property
+    def is_read_completely(self) -> bool:
+        """Whether the walk finished."""
+        return isinstance(self.walk, Walk) and self.walk.functions is not None
+
+    @property
+    def functions(self) -> tuple[CloudFunction, ...]:
+        """The functions of the walk, or of one page if it did not finish."""
+        if isinstance(self.walk, Walk) and self.walk.functions is not None:
+            return self.walk.functions
+        return () if isinstance(self.before, TcbError) else self.before.functions
+
+    @property
+    def names(self) -> list[str]:
+        """The names of these functions, in the order of the list."""
+        return [function.name for function in self.functions]
 
 
 @attrs.define(eq=False)
@@ -134,33 +191,45 @@ class Doctor:
         def change(transport: Transport) -> Transport:
             made = copy(transport)  # which shares everything else
             made.observer = self.budget
-            # A second look follows, so no request waits longer than it may take.
+            # A second probe follows, so no request waits longer than it may take.
             made.retry = attrs.evolve(transport.retry, attempts=attempts, deadline=self.timeout)
             return made
 
         return self.client._with_transport(change)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - made for this
 
-    async def look(self) -> Look:
-        """Request the pages that show whether `list` and `count` are right."""
+    async def probe_list(self) -> ListProbe:
+        """Send the requests of a `ListProbe`."""
         client = self.make_client()
 
-        async def page(limit: int, offset: int) -> FunctionPage | TcbError:
-            return await settle(client.function_page(self.env, limit=limit, offset=offset))
+        async def page(
+            offset: int, *, limit: int = DOCUMENTED_ROWS, attempts: int = 2
+        ) -> FunctionPage | TcbError:
+            return await settle(
+                lambda: client.function_page(self.env, limit=limit, offset=offset),
+                attempts=attempts,
+            )
 
-        before = await page(SMALL, 0)
-        count_before = await settle(client.count_functions(self.env))
-        walk = await settle(self._walk(client))
+        async def count() -> int | TcbError:
+            return await settle(lambda: client.count_functions(self.env))
+
+        before = await page(0)
         total = 0 if isinstance(before, TcbError) else before.total
-        size = 0 if isinstance(before, TcbError) else min(len(before.items), total - 1)
-        return Look(
+        # The page after this one overlaps it by a row, and has as many rows if possible.
+        rows = 0 if isinstance(before, TcbError) else len(before.items)
+        size = min(rows, total // 2 + 1, total - 1)
+        after_last = await page(total, limit=1, attempts=1)  # an error is a fact
+        count_before = await count()
+        walk = await settle(lambda: self._walk(client), attempts=1)
+        is_part = isinstance(walk, Walk) and walk.functions is None
+        return ListProbe(
             before,
+            after_last,
             count_before,
             walk,
-            last=await page(1, max(0, total - 1)),
-            after_last=await page(1, total),
-            unaligned=await page(size, size - 1) if is_unaligned(size) else None,
-            count_after=await settle(client.count_functions(self.env)),
-            after=await page(SMALL, 0),
+            last=await page(max(0, total - 1)) if is_part else None,
+            unaligned=await page(size - 1, limit=size) if size > 1 else None,
+            after=await page(0),
+            count_after=await count(),
         )
 
     async def _walk(self, client: TcbClient) -> Walk:
@@ -174,19 +243,14 @@ class Doctor:
 
         # One request at a time: an error is seen before the others are used up.
         pager = client.functions(self.env, concurrency=1, on_progress=note)
-        self.budget.maximum = min(MAX_REQUESTS, self.budget.sent + MAX_WALK)
+        sent = self.budget.sent
+        functions: tuple[CloudFunction, ...] | None = None
         try:
-            functions = tuple(await pager.collect())
+            with self.budget.limited_to(MAX_WALK_REQUESTS):
+                functions = tuple(await pager.collect())
         except NoRequestsLeftError:
-            return Walk(None, is_unsettled=False, read=read, longest=longest)
-        finally:
-            self.budget.maximum = MAX_REQUESTS
-        return Walk(functions, pager.stats.unsettled, read, longest)
-
-
-def is_unaligned(size: int) -> bool:
-    """Whether a page of this size can overlap the one before it by a row, as a walk's pages do."""
-    return size > 1
+            pass
+        return Walk(functions, self.budget.sent - sent, read, longest, pager.stats)
 
 
 def names_of(page: FunctionPage | TcbError | None) -> list[str]:
@@ -194,11 +258,20 @@ def names_of(page: FunctionPage | TcbError | None) -> list[str]:
     return [row.name for row in page.functions] if isinstance(page, FunctionPage) else []
 
 
-async def settle(request: Awaitable[Result]) -> Result | TcbError:
-    """Return the result or the error of a request; raise an error that all later ones would get."""
+async def settle(
+    request: Callable[[], Awaitable[Outcome]], *, attempts: int = 2
+) -> Outcome | TcbError:
+    """Return the result of a request, or the error that it gets twice.
+
+    The client itself repeats it after a transient error, this function after any other error.
+    """
     try:
-        return await request
+        return await request()
     except (TokenError, DailyQuotaError):
-        raise
+        raise  # all later requests would get it
     except TcbError as error:
-        return error.with_traceback(None)  # without the frames, which refer to the client
+        failure = error.with_traceback(None)  # without the frames, which refer to the client
+    if attempts == 1 or is_retryable(failure):
+        return failure
+    second = await settle(request, attempts=1)
+    return failure if isinstance(second, NoRequestsLeftError) else second

@@ -1,6 +1,6 @@
 """The report: its checks in their order, and what they observed.
 
-Rule: a difference is reported only if a second look shows it, too. Facts do not change the result.
+Rule: a difference is reported only if a second probe shows it, too. Facts do not change the result.
 """
 
 from __future__ import annotations
@@ -14,33 +14,40 @@ from tcb_async._arguments import check_flag, check_instance
 from tcb_async._listings import FUNCTIONS
 from tcb_async.client import TcbClient
 from tcb_async.doctor import checks, facts
-from tcb_async.doctor.findings import Check, Finding
-from tcb_async.doctor.probes import MAX_TIMEOUTS, SMALL, Doctor, Look, NoRequestsLeftError
-from tcb_async.doctor.words import describe
+from tcb_async.doctor.findings import AGAIN, Check, Finding
+from tcb_async.doctor.probes import (
+    DOCUMENTED_ROWS,
+    MAX_TIMEOUTS,
+    Doctor,
+    ListProbe,
+    NoRequestsLeftError,
+)
+from tcb_async.doctor.words import describe_publicly
 from tcb_async.exceptions import DailyQuotaError, TokenError, TransportError
 
 VERDICTS = (
-    checks.LIST,
-    checks.COUNT,
-    checks.OFFSET,
-    checks.ENVIRONMENTS,
-    checks.UNKNOWN_ENV,
+    checks.LIST_CHECK,
+    checks.COUNT_CHECK,
+    checks.OFFSET_CHECK,
+    checks.ENVIRONMENTS_CHECK,
+    checks.UNKNOWN_ENV_CHECK,
 )
 FACTS = (
-    facts.FIELDS,
-    facts.ENVIRONMENT_FIELDS,
-    facts.WORDS,
-    facts.TIMES,
-    facts.SORT_KEY,
-    facts.ORDER,
-    facts.PAGE_SIZE,
-    facts.AFTER_LAST,
-    facts.MISSING_LIMIT,
-    facts.UNKNOWN_PATH,
-    facts.TOKEN,
-    facts.CONCURRENCY,
-    facts.DURATION,
+    facts.FIELDS_FACT,
+    facts.ENVIRONMENT_FIELDS_FACT,
+    facts.WORDS_FACT,
+    facts.TIMES_FACT,
+    facts.SORT_KEY_FACT,
+    facts.ORDER_FACT,
+    facts.PAGE_SIZE_FACT,
+    facts.AFTER_LAST_FACT,
+    facts.MISSING_LIMIT_FACT,
+    facts.UNKNOWN_PATH_FACT,
+    facts.TOKEN_FACT,
+    facts.CONCURRENCY_FACT,
+    facts.DURATION_FACT,
 )
+_LARGER_TIMEOUT = "run it again with a larger --timeout"
 
 
 @attrs.frozen
@@ -74,6 +81,7 @@ class Examination:
     findings: dict[Check, Finding] = attrs.field(factory=dict[Check, Finding])
     has_first_page: bool = False
     stop_reason: str = "interrupted"  # why the other checks have no finding
+    advice: str = AGAIN  # for these checks
 
     @classmethod
     def of(cls, client: TcbClient, env: str, *, may_repeat_token: bool = False) -> Examination:
@@ -88,12 +96,13 @@ class Examination:
                 await self._examine()
         except TimeoutError:
             self.stop_reason = f"{seconds:g} s had passed"
+            self.advice = _LARGER_TIMEOUT
             if not self.has_first_page:
                 raise TransportError(f"{FUNCTIONS.path}: no reply within {seconds:g} s") from None
         except (TokenError, DailyQuotaError, NoRequestsLeftError) as error:
             if not self.has_first_page:
                 raise
-            self.stop_reason = describe(error)
+            self.stop_reason = describe_publicly(error)
 
     def report(self) -> Report:
         """Return a report of what is known."""
@@ -101,7 +110,7 @@ class Examination:
         missing = f"not sent: {self.stop_reason}"
         return Report(
             (
-                *(findings.get(check) or check.unknown(missing) for check in VERDICTS),
+                *(findings.get(check) or check.unknown(missing, self.advice) for check in VERDICTS),
                 *(findings.get(check) or check.fact(missing) for check in FACTS),
             ),
             self.doctor.budget.sent,
@@ -113,25 +122,25 @@ class Examination:
 
     async def _examine(self) -> None:
         doctor = self.doctor
-        fields = {"env": doctor.env, "limit": SMALL, "offset": 0}
+        fields = {"env": doctor.env, "limit": DOCUMENTED_ROWS, "offset": 0}
         reply = await doctor.make_client().call(FUNCTIONS.path, fields, repeatable=True)
         self.has_first_page = True
         self._add(facts.note_fields(reply))
-        self._add(await self._confirm(checks.check_environments))
-        self._add(await self._confirm(checks.check_unknown_env))
-        look = await doctor.look()
-        findings = _judge(look)
+        self._add(await self._confirm(checks.judge_environments))
+        self._add(await self._confirm(checks.judge_unknown_env))
+        probe = await doctor.probe_list()
+        findings = _judge(probe)
         if any(map(_is_doubtful, findings)):
-            second = _judge(await doctor.look())
+            second = _judge(await doctor.probe_list())
             findings = [_agree(*pair) for pair in zip(findings, second, strict=True)]
         self._add(*findings)
         self._add(
-            facts.note_words(look),
-            facts.note_times(look, reply),
-            facts.note_sort_key(look),
-            facts.note_order(look),
-            facts.note_after_last(look),
-            facts.note_page_size(look),
+            facts.note_words(probe),
+            facts.note_times(probe, reply),
+            facts.note_sort_key(probe),
+            facts.note_order(probe),
+            facts.note_page_size(probe),
+            facts.note_after_last(probe),
         )
         self._add(await facts.note_environment_fields(doctor))
         self._add(await facts.note_missing_limit(doctor))
@@ -140,24 +149,26 @@ class Examination:
         self._add(facts.note_duration(doctor))
         self._add(await facts.note_token(doctor))
 
-    async def _confirm(self, check: Callable[[Doctor], Awaitable[Finding]]) -> Finding:
-        first = await check(self.doctor)
-        return _agree(first, await check(self.doctor)) if _is_doubtful(first) else first
+    async def _confirm(self, judge: Callable[[Doctor], Awaitable[Finding]]) -> Finding:
+        first = await judge(self.doctor)
+        return _agree(first, await judge(self.doctor)) if _is_doubtful(first) else first
 
 
-def _judge(look: Look) -> list[Finding]:
-    return [checks.judge_list(look), checks.judge_count(look), checks.judge_offset(look)]
+def _judge(probe: ListProbe) -> list[Finding]:
+    return [checks.judge_list(probe), checks.judge_count(probe), checks.judge_offset(probe)]
 
 
 def _is_doubtful(finding: Finding) -> bool:
-    """Whether a second look may show something else."""
+    """Whether a second probe may show something else."""
     return finding.verdict in {"differs", "unknown"}
 
 
 def _agree(first: Finding, second: Finding) -> Finding:
-    """Return the finding of two looks: a difference that only one of them shows is none."""
-    is_second_better = second.verdict != "differs" or first.verdict == "differs"
-    return second if _is_doubtful(first) and is_second_better else first
+    """Return the finding of two probes: a difference that only one of them shows is none."""
+    if not _is_doubtful(first):
+        return first
+    is_seen_once = second.verdict == "differs" and first.verdict == "unknown"
+    return first if is_seen_once else second
 
 
 async def diagnose(client: TcbClient, env: str, *, may_repeat_token: bool = False) -> Report:

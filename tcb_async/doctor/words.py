@@ -6,27 +6,23 @@ Rule: any other word may be the user's, and is hidden.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 from tcb_async.errcodes import look_up, look_up_tcb_code
-from tcb_async.exceptions import ApiError, ResponseError, TcbError, TransportError
+from tcb_async.exceptions import ApiError, TcbError, TransportError
 
-STATUSES = (
-    "Active", "Creating", "CreateFailed", "Updating", "UpdateFailed", "Publishing",
-    "PublishFailed", "Deleting", "DeleteFailed",
-)  # fmt: skip
 ENVIRONMENT_STATUSES = ("NORMAL", "HALTED", "UNAVAILABLE")
 RUNTIME = re.compile(
     r"(Nodejs|Python|Php|Java|Go|Golang)\d{1,2}(\.\d{1,2})?|CustomRuntime|CustomImage"
 )
 # Other words of Tencent Cloud's documentation of functions and environments: a server may send
 # them here one day, and none of them is a user's.
-_DOCUMENTED = frozenset(
+_DOCUMENTED_WORDS = frozenset(
     """
     AddTime AsyncRunEnable AvailableStatus CodeSize Description EipConfig FunctionId FunctionName
     FunctionVersion Functions Handler ImageConfig L5Enable MemorySize ModTime Namespace Qualifier
     Region RequestId Role Runtime Status StatusDesc StatusReasons Tags Timeout Total TotalCount
-    TraceEnable Triggers Type Type VpcConfig VpcInfo requestId request_id rid resp_data hint pager
+    TraceEnable Triggers Type VpcConfig VpcInfo requestId request_id rid resp_data hint pager
     total limit offset status_reason status_desc function_id memory_size namespace description
     tags type handler timeout region EnvId Source Alias CreateTime UpdateTime PackageId
     PackageName Databases Storages LogServices StaticStorages IsAutoDegrade EnvChannel PayMode
@@ -36,13 +32,17 @@ _DOCUMENTED = frozenset(
 )
 
 
-def show(words: Iterable[str], known: Collection[str] = ()) -> list[str]:
+def show(words: Iterable[str]) -> list[str]:
     """Return the words that may be shown, sorted; all others as one that is hidden."""
-    return sorted({f"`{it}`" if it in known or it in _DOCUMENTED else "[hidden]" for it in words})
+    return sorted({f"`{word}`" if word in _DOCUMENTED_WORDS else "[hidden]" for word in words})
 
 
-def describe(error: TcbError) -> str:
-    """Describe an error without text of WeChat's."""
+def describe_publicly(error: TcbError) -> str:
+    """Describe an error without text of WeChat's, and without names of functions.
+
+    Our texts quote whatever is not ours, so a text is shown up to its first quotation mark, or to
+    its advice.
+    """
     if isinstance(error, ApiError) and error.errcode is not None:
         row = look_up_tcb_code(error.tcb_code or "")
         code = f", TcbCode {row.prefix}" if row is not None else ""
@@ -50,14 +50,12 @@ def describe(error: TcbError) -> str:
     if isinstance(error, TransportError | ApiError):
         status = getattr(error, "status", None)
         return f"HTTP {status}" if status else "no reply"
-    if isinstance(error, ResponseError) and error.excerpt:
-        sentence, _, _ = error.message.partition(f": {error.excerpt!r}")
-        _, opened, reason = sentence.partition("(")
-        has_reason = opened and reason.endswith(")")
-        return reason[:-1] if has_reason else "an errcode that is not a number"
-    return error.message
+    own_text = _QUOTATION_OR_ADVICE.split(error.message)[0].rstrip(" :(")
+    _, _, reason = own_text.partition(" (")
+    return reason.removesuffix(")") or own_text or type(error).__name__
 
 
+_QUOTATION_OR_ADVICE = re.compile(r"""['"]|; """)
 TIME = "0000-00-00 00:00:00"
 _DIGIT = re.compile(r"[0-9]")
 _SHAPE = re.compile(r"[0T:Z .+/-]{1,30}")  # of a time
