@@ -164,10 +164,11 @@ def compare(
     If only one list knows the status of a function, ``Active`` is expected: a declared function
     should run.
 
-    ::
+    `TcbClient.list_functions` logs a warning if the list changed each time it was read: compare
+    such a list again later. ::
 
         expected = read_functions("cloudbaserc.json")
-        found = await client.functions("test-777bb9").collect()
+        found = await client.list_functions("test-777bb9")
         assert not compare(expected, found)
 
     Args:
