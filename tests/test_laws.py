@@ -8,6 +8,8 @@ import asyncio
 import inspect
 import itertools
 import json
+import tracemalloc
+from contextlib import ExitStack, suppress
 
 import pytest
 from aiohttp import web
@@ -15,10 +17,16 @@ from constants import ENV, LIST, PLATFORM
 from doors import (
     BROKEN,
     DOORS,
+    FUNCTIONS,
     LAWS,
     LISTS,
+    MAX_REPLY_BYTES,
     OWN,
+    PAGE,
     SECRET,
+    TIME,
+    WALKS,
+    Visit,
     cells,
     furnish,
     issued,
@@ -26,6 +34,7 @@ from doors import (
     visit,
     visit_at,
 )
+from hand_clock import HandClock
 from leaks import no_leaks
 from planted_secrets import PLANTED
 from public_names import outdated, unlisted
@@ -196,11 +205,12 @@ MADE = {
 }
 
 
-@pytest.mark.parametrize("name", cells("complete"))
-async def test_a_result_is_a_state_of_the_list(name):
+@combinations()
+@pytest.mark.parametrize("name", cells("complete", lambda door: door.reads != "statuses"))
+async def test_a_result_is_a_state_of_the_list(name, choose):
     reads = DOORS[name].reads
     unsaid = []
-    for change, every in itertools.product((roll, grow, replace_one), EVERY[reads]):
+    for every, change in choose(name, EVERY[reads], (roll, grow, replace_one)):
         states = []
 
         def prepare(emulator, change=change, every=every, states=states):
@@ -220,6 +230,34 @@ async def test_a_result_is_a_state_of_the_list(name):
         if not is_said and rows != "" and {*rows} not in states:
             unsaid.append((change.__name__, every))
     assert unsaid == []
+
+
+MOVES = 12
+
+
+@pytest.mark.parametrize("name", cells("complete", lambda door: door.reads == "statuses"))
+async def test_a_wait_ends_only_after_every_deployment(name):
+    """The one that is not finished is always where the walk does not read just now."""
+    moves = itertools.count()
+    statuses = []
+
+    def prepare(emulator):
+        unfinished = emulator.functions(ENV)[-1].name
+
+        @emulator.on_request
+        def move(request):
+            number = next(moves) if request.path == LIST else MOVES + 1
+            if number <= MOVES:
+                statuses.append("Active" if number == MOVES else "Updating")
+                emulator.delete(ENV, unfinished)
+                index = 0 if request.offset else FUNCTIONS - 1
+                emulator.deploy(ENV, unfinished, status=statuses[-1], index=index, add_time=TIME)
+
+    result = await visit(name, prepare)
+
+    assert result.error is None
+    assert not result.is_doubted
+    assert statuses[-1] == "Active"
 
 
 # Resume
@@ -243,6 +281,59 @@ async def test_the_rest_of_a_failed_use_can_be_had(name, numbers, tmp_path):
         if failed.received + rest.value != whole.value:
             broken[number] = failed.received, rest.value
     assert broken == {}
+
+
+class LeftError(Exception):
+    """Raised by the consumer of a walk."""
+
+
+async def receive(pager, by_page, way, count):
+    """Receive some rows of a walk, and leave it; returns their names."""
+    names = []
+    with suppress(LeftError):
+        async with pager:
+            async for part in pager.by_page() if by_page else pager:
+                names += [row_name(row) for row in (part.items if by_page else [part])]
+                if len(names) >= count:
+                    if way == "break":
+                        break
+                    if way == "exception":
+                        raise LeftError
+                    if way == "close":
+                        await pager.aclose()
+                        break
+    return names
+
+
+def row_name(row):
+    return getattr(row, "authorizer_appid", None) or row.name
+
+
+@pytest.mark.parametrize("by_page", [False, True], ids=["by row", "by page"])
+@pytest.mark.parametrize("name", WALKS)
+async def test_the_rest_of_a_walk_that_was_left_can_be_had(name, by_page):
+    """After the end of the walk, nothing is left."""
+    broken = {}
+    async with Emulator(max_page=PAGE) as emulator, open_client(emulator, name) as client:
+        furnish(emulator)
+        whole = [row_name(row) async for row in WALKS[name](client)]
+        for way in ("break", "exception", "close", "max_items", "end"):
+            for count in (1, 2, len(whole) - 1):
+                most = {"max_items": count} if way == "max_items" else {}
+                pager = WALKS[name](client, **most)
+                first = await receive(pager, by_page, way, count)
+                for resume in (pager.cursor, str(pager.cursor)):
+                    rest = await receive(WALKS[name](client, resume=resume), by_page, "end", 0)
+                    if first + rest != whole:
+                        broken[way, count] = first, rest
+    assert broken == {}
+
+
+def open_client(emulator, name):
+    is_platforms = name in {"TcbClient.authorizers", "TcbClient.batch_functions"}
+    with ExitStack() as stack:
+        use = Visit(emulator, HandClock(), stack)
+        return use.platform() if is_platforms else use.app()
 
 
 # One fault
@@ -301,6 +392,17 @@ def grow_by_one(emulator):
     emulator.on_request(lambda request: request.path == LIST and emulator.deploy(ENV))
 
 
+async def send_a_huge_reply(exchange):
+    """Spaces around a valid object, so that only their number is wrong."""
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    await response.prepare(exchange.request)
+    spaces = b" " * 2**16
+    for _ in range(6 * MAX_REPLY_BYTES // len(spaces)):
+        await response.write(spaces)
+    await response.write(b'{"errcode": 0, "total_count": 0, "functions": []}')
+    return response
+
+
 RETRY_AFTER = 30
 HOSTILE = {
     "always -1": always(Fault.errcode(-1)),
@@ -336,12 +438,23 @@ async def test_requests_and_time_are_limited(name, choose):
     for server in choose(name):
         result = await visit(name, HOSTILE[server])
         seconds = sum(result.waits)
-        is_impatient = server == "Retry-After" and any(
-            0 < wait < RETRY_AFTER for wait in result.waits
-        )
+        is_impatient = server == "Retry-After" and min(result.waits, default=RETRY_AFTER) < 30
         if result.requests > 200 or seconds > 300 or is_impatient:
             unlimited[server] = result.requests, seconds, result.waits
     assert unlimited == {}
+
+
+@pytest.mark.parametrize("name", cells("bounded", by_day={"TcbClient.call", "$ list"}))
+async def test_memory_is_limited(name):
+    tracemalloc.start()
+    try:
+        result = await visit(name, always(Fault("huge", send_a_huge_reply)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert result.error is not None or result.is_doubted
+    assert peak < 4 * MAX_REPLY_BYTES
 
 
 # Secrets
@@ -473,24 +586,76 @@ def deploy_named(text):
     return prepare
 
 
+def says(text, is_said):
+    """Put a text into each chosen field of the first row of each list, and of the reply itself."""
+
+    def prepare(emulator):
+        # The first row of a later page is also the last row of the page before.
+        emulator.on_reply(lambda request, reply: request.offset or say(reply))
+
+    def say(row):
+        for name, value in row.items():
+            if isinstance(value, str) and is_said(name):
+                row[name] = text
+            if isinstance(value, list) and value and isinstance(value[0], dict):
+                say(value[0])
+
+    return prepare
+
+
+def is_status(name):
+    return name.lower() == "status"
+
+
+def is_free(name):
+    """Whether a field may have any text: a hidden one is never shown, and a status decides."""
+    return not is_status(name) and not {"token", "ticket", "secret"} & {*name.lower().split("_")}
+
+
 SAYS = {
     "a row": deploy_named,
+    "every field": lambda text: says(text, is_free),
+    "a status": lambda text: says(text, is_status),
     "an error": lambda text: always(Fault.errcode(48001, text)),
     "a transient error": lambda text: at(1, Fault.errcode(-1, text)),
 }
 
 
+def each_text(name):
+    """All that a server says; the status of a function that is awaited is never Active."""
+    if DOORS[name].is_local:
+        return ["a row"]
+    return [each for each in SAYS if (each, DOORS[name].reads) != ("a status", "statuses")]
+
+
+def some_texts(name):
+    """Every field, and one more, which differs by door."""
+    *others, _ = said = sorted(each_text(name), key="every field".__eq__)
+    return said[-1:] if not others else [said[-1], others[[*DOORS].index(name) % len(others)]]
+
+
+@pytest.mark.parametrize(
+    "choose", [some_texts, pytest.param(each_text, marks=pytest.mark.slow)], ids=["some", "every"]
+)
 @pytest.mark.parametrize("name", cells("text"))
-async def test_text_of_the_server_stays_in_its_line(name):
-    for prepare in [deploy_named] if DOORS[name].is_local else SAYS.values():
+async def test_text_of_the_server_stays_in_its_line(name, choose):
+    for prepare in map(SAYS.get, choose(name)):
         plain, nasty = await visit(name, prepare(PLAIN)), await visit(name, prepare(NASTY))
 
         assert nasty.value == spoil(plain.value)
+        if name.startswith("$"):
+            assert rows_in(nasty) == spoil(rows_in(plain))
         lines = [line.getMessage() for line in nasty.log]
         assert [line for line in lines if not line.isprintable()] == []
         assert nasty.error is None or str(nasty.error).isprintable()
         assert nasty.err.replace("\n", "").isprintable()
         assert nasty.err.count("\n") == plain.err.count("\n")
+
+
+def rows_in(result):
+    """The rows of all JSON that a command has written."""
+    lines = [line for text in result.shown for line in text.split("\n")]
+    return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
 
 def spoil(value):

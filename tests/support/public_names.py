@@ -11,7 +11,7 @@ import importlib
 import inspect
 import pkgutil
 import re
-from itertools import starmap
+from functools import cache
 from pathlib import Path
 
 import attrs
@@ -60,7 +60,7 @@ NOT_DOORS = {
     "a server for tests: tests/emulator": {
         "DEMO_ENV", "DeployedFunction", "DeployedFunction.wire",
         "DeployedFunction.wire_for_platforms", "Emulator", "EmulatorClock",
-        "EmulatorClock.advance", "EnvironmentInfo", "EnvironmentInfo.row", "Exchange",
+        "EmulatorClock.advance", "EnvironmentInfo", "Exchange",
         "Exchange.close", "Exchange.send", "Exchange.transport", "FAULTS", "Fault",
         "RecordedRequest", "RecordedRequest.offset", "token_id", "$ emulator",
     },
@@ -147,7 +147,7 @@ def public_names():
     classes = [each for each in names.values() if inspect.isclass(each)]
     methods = {method for each in classes for method in methods_of(each, classes)}
     commands = {f"$ {name}" for name in COMMANDS}
-    return {*names} | methods | commands | fixtures() | {*starmap("{} {}".format, read_in_source())}
+    return {*names} | methods | commands | fixtures() | read_in_source()
 
 
 def public_objects():
@@ -194,14 +194,17 @@ def fixtures():
 VARIABLE = re.compile("TCB_(?!CODES)[A-Z_]+")
 
 
+@cache
 def read_in_source():
     """The environment variables that the package names, and its modules that read files."""
+    found = set()
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and VARIABLE.fullmatch(str(node.value)):
-                yield "variable", node.value
+                found.add(f"variable {node.value}")
             if isinstance(node, ast.Call) and is_reading(node):
-                yield "file", path.relative_to(PACKAGE).as_posix()
+                found.add(f"file {path.relative_to(PACKAGE).as_posix()}")
+    return found
 
 
 def is_reading(call):

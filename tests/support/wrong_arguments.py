@@ -83,6 +83,7 @@ WRONG = {
     "again": [None, 5, "x", [5]],
     "accounts": [None, 5, "x"],
     "on_rotate": [None, 5, run_sync],
+    "on_repeated": [5, run_async],
     "found": [None, 5, "x"],
     "expected": [None, 5, "x"],
     "times": TRUTH,
