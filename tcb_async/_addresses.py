@@ -56,6 +56,12 @@ def check_query(query: Hidden[object]) -> Hidden[dict[str, str | Secret]]:
     return arguments
 
 
+class VariableUrl(str):
+    """A base URL from `BASE_URL_VARIABLE`, which errors name in place of the argument."""
+
+    __slots__ = ()
+
+
 def check_base_url(
     base_url: object,
     *,

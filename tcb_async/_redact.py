@@ -140,7 +140,11 @@ def _encode(secret: Secret) -> bytes:
 
 
 class forget_frames:  # noqa: N801 - a context manager, read as a verb
-    """Removes traceback, cause and context from an error that leaves the block."""
+    """Removes traceback, cause and context from an error that leaves the block.
+
+    It removes the function's own frame too. So a secret that was passed in the wrong place, and
+    refused within the block, is in no variable that a traceback shows.
+    """
 
     # The frames of libraries contain secrets; so do those of the `CancelledError` of a caller's own
     # `asyncio.timeout()`. The frame of the block is removed too.
@@ -161,15 +165,12 @@ class forget_frames:  # noqa: N801 - a context manager, read as a verb
             error.__suppress_context__ = False
 
 
-def wrap(value: T) -> T | Secret:
-    """Wrap a str, so that no traceback shows it if a different argument is refused."""
-    return Secret(value) if isinstance(value, str) else value
-
-
 def wrap_secrets(fields: Mapping[str, T]) -> dict[str, T | Secret]:
     """Wrap the values of secret fields, so that no frame shows them."""
     return {
-        to_plain(key): wrap(value) if _is_secret(key) else to_plain(value)
+        to_plain(key): Secret(value)
+        if isinstance(value, str) and _is_secret(key)
+        else to_plain(value)
         for key, value in fields.items()
     }
 

@@ -16,7 +16,7 @@ from datetime import tzinfo
 from functools import partial
 from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
 
-from tcb_async._addresses import check_base_url, check_path, check_query
+from tcb_async._addresses import VariableUrl, check_base_url, check_path, check_query
 from tcb_async._arguments import (
     check_count,
     check_env,
@@ -60,7 +60,6 @@ from tcb_async._redact import (
     forget_frames,
     hide_all_like_a_token,
     hide_known,
-    wrap,
 )
 from tcb_async._transport import (
     ApiRequest,
@@ -130,6 +129,15 @@ PageT = TypeVar("PageT", bound="Page[Any]")
 PagerT = TypeVar("PagerT", bound="Pager[Any]")
 
 
+def _choose_page_size(page_size: int | None, listing: ListEndpoint[Any, Any]) -> int | None:
+    """Return the rows per request; None to learn them from the server's replies."""
+    if listing.max_page is None:
+        return page_size
+    if page_size is None:
+        return listing.max_page
+    return check_page_size(page_size, maximum=listing.max_page)
+
+
 class ClientOptions(TypedDict, total=False):
     """The keyword arguments of `TcbClient`, which describes them."""
 
@@ -157,9 +165,14 @@ class FunctionPager(Pager[CloudFunction]):
 class TcbClient:
     """Lists the cloud functions of WeChat Cloud Base environments.
 
-    ::
+    Make one with the appid and the appsecret, or with a token that you have::
 
-        async with TcbClient("ACCESS_TOKEN") as client:
+        client = TcbClient(StableToken(appid, secret))
+        client = TcbClient("ACCESS_TOKEN")
+
+    Then::
+
+        async with client:
             async for function in client.iter_functions("test-777bb9"):
                 print(function.name)
 
@@ -210,35 +223,42 @@ class TcbClient:
         time_zone: tzinfo = CHINA_STANDARD_TIME,
         observer: Observer | None = None,
     ) -> None:
-        token = wrap(token)
-        check_flag("trust_env", trust_env)
-        if session is not None and (trust_env or ssl_context is not None):
-            raise ConfigurationError(
-                "trust_env and ssl_context do not apply to a session of your own: set them on the "
-                "session"
+        with forget_frames():  # a secret may be in the place of any argument
+            self._provider = as_provider(token)
+            check_flag("trust_env", trust_env)
+            if session is not None and (trust_env or ssl_context is not None):
+                raise ConfigurationError(
+                    "trust_env and ssl_context do not apply to a session of your own: set them on "
+                    "the session"
+                )
+            check_instance("retry", retry, RetryPolicy, "such as RetryPolicy(attempts=3)")
+            check_instance("time_zone", time_zone, tzinfo, "such as timezone(timedelta(hours=8))")
+            if observer is not None:
+                check_methods("observer", observer, "attempting", "walk_started")
+            is_variable = isinstance(base_url, VariableUrl)
+            address = check_base_url(
+                base_url,
+                allow_http=check_flag("allow_http", allow_http),
+                name=BASE_URL_VARIABLE if is_variable else "base_url",
             )
-        check_instance("retry", retry, RetryPolicy, "such as RetryPolicy(attempts=3)")
-        check_instance("time_zone", time_zone, tzinfo, "such as timezone(timedelta(hours=8))")
-        if observer is not None:
-            check_methods("observer", observer, "attempting", "walk_started")
-        self._transport = Transport(
-            base_url=check_base_url(base_url, allow_http=check_flag("allow_http", allow_http)),
-            window=Window(check_count("concurrency", concurrency, minimum=1)),
-            retry=retry,
-            quota=RetryQuota.for_window(concurrency),
-            timeout=check_seconds("timeout", timeout),
-            max_reply_bytes=check_count("max_reply_bytes", max_reply_bytes, minimum=1),
-            observer=observer,
-            # The window limits requests. With fewer connections, they would wait inside aiohttp,
-            # where their time is already running.
-            keeper=SessionKeeper(max(100, concurrency), trust_env, ssl_context, session),
-        )
+            self._transport = Transport(
+                base_url=address,
+                base_url_setting=BASE_URL_VARIABLE if is_variable else "the base URL",
+                window=Window(check_count("concurrency", concurrency, minimum=1)),
+                retry=retry,
+                quota=RetryQuota.for_window(concurrency),
+                timeout=check_seconds("timeout", timeout),
+                max_reply_bytes=check_count("max_reply_bytes", max_reply_bytes, minimum=1),
+                observer=observer,
+                # The window limits requests. With fewer connections, they would wait inside
+                # aiohttp, where their time is already running.
+                keeper=SessionKeeper(max(100, concurrency), trust_env, ssl_context, session),
+            )
         self._api = TransportApi(self._transport)
         self._owns_transport = True
         self._is_closed = False
         self._page_sizes: dict[str, SharedPageSize] = {}  # learned, by endpoint; copies share it
         self._zone = time_zone
-        self._provider = as_provider(token)
         self._target: tuple[Secret, Target] | None = None
 
     @classmethod
@@ -264,17 +284,13 @@ class TcbClient:
         Raises:
             ConfigurationError: A variable is missing; the error names it.
         """
-        token = _read_token_from_environment() if token is None else wrap(token)
-        if "base_url" not in options:
-            base_url = os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL
-            allow_http = check_flag("allow_http", options.get("allow_http", False))
-            options["base_url"] = check_base_url(
-                base_url, allow_http=allow_http, name=BASE_URL_VARIABLE
-            )
-        try:
+        with forget_frames():
+            if token is None:
+                token = _read_token_from_environment()
+            base_url = os.environ.get(BASE_URL_VARIABLE)
+            if base_url and "base_url" not in options:
+                options["base_url"] = VariableUrl(base_url)
             return cls(token, **options)
-        finally:
-            del options  # under a wrong name may be an appsecret, which no traceback may show
 
     def functions(self, env: str, **options: Unpack[WalkOptions]) -> FunctionPager:
         """Prepare a walk over the functions of an environment.
@@ -293,8 +309,9 @@ class TcbClient:
         Returns:
             A pager that makes its first request when it is iterated.
         """
-        fields = {"env": check_env(env)}
-        return self._walk(FunctionPager, FUNCTIONS, env, fields, options)
+        with forget_frames():
+            fields = {"env": check_env(env)}
+            return self._walk(FunctionPager, FUNCTIONS, fields["env"], fields, options)
 
     def iter_functions(
         self, env: str, **options: Unpack[WalkOptions]
@@ -311,7 +328,8 @@ class TcbClient:
             TcbError: A page could not be fetched; raised after the functions before it, with the
                 cursor to continue from.
         """
-        return aiter(self.functions(env, **options))
+        with forget_frames():
+            return aiter(self.functions(env, **options))
 
     def iter_pages(
         self, env: str, **options: Unpack[WalkOptions]
@@ -320,7 +338,8 @@ class TcbClient:
 
         A page is never empty, and does not repeat the rows in which requests overlap.
         """
-        return self.functions(env, **options).by_page()
+        with forget_frames():
+            return self.functions(env, **options).by_page()
 
     def _walk(
         self,
@@ -330,19 +349,16 @@ class TcbClient:
         fields: Mapping[str, str],
         options: WalkOptions,
     ) -> PagerT:
+        check_kind(self._provider, listing.kinds, listing.path)
         settings: dict[str, Any] = {**options}
         if settings.get("concurrency") is None:
             settings["concurrency"] = self._transport.window.ceiling
-        check_kind(self._provider, listing.kinds, listing.path)
-        if listing.max_page is not None:
-            if settings.get("page_size") is None:
-                settings["page_size"] = listing.max_page
-            check_page_size(settings["page_size"], maximum=listing.max_page)
+        settings["page_size"] = _choose_page_size(settings.get("page_size"), listing)
         # Two mechanisms react to a refused page size. With `may_fall_back`, `Call` sends a smaller
         # request within the deadline, the attempts and the quota of the refused one, so a listing
         # that fails costs no more than one with a fixed size. `fetch_reduces` switches off that of
         # the pager, which walks with a `fetch` of the user's need: it has no `Call`.
-        may_fall_back = settings.get("page_size") is None
+        may_fall_back = settings["page_size"] is None
         stats = WalkStats()
         fetch = partial(
             self._fetch,
@@ -524,7 +540,8 @@ class TcbClient:
         If there is no such moment, because the list changed during each pass, a warning is logged:
         `functions` has `WalkStats.unsettled`.
         """
-        pager = self.functions(env, **options)
+        with forget_frames():
+            pager = self.functions(env, **options)
         functions = await pager.collect()
         if pager.stats.unsettled:
             _log.warning(
@@ -546,10 +563,11 @@ class TcbClient:
 
         Source: the WeChat page *getFuntionList*, ``POST /tcb/listfunctions``.
         """
-        check_env(env)
-        check_count("limit", limit, minimum=1)
-        check_count("offset", offset, minimum=0)
-        return await self._fetch(FUNCTIONS, {"env": env}, offset, limit)
+        with forget_frames():
+            fields = {"env": check_env(env)}
+            check_count("limit", limit, minimum=1)
+            check_count("offset", offset, minimum=0)
+        return await self._fetch(FUNCTIONS, fields, offset, limit)
 
     async def list_environments(self) -> tuple[Environment, ...]:
         """List the environments of the account, halted ones too, with one request.
@@ -576,18 +594,19 @@ class TcbClient:
         Source: the WeChat page *getAuthorizerList*,
         ``POST /cgi-bin/component/api_get_authorizer_list``.
         """
-        if component_appid is not None:
-            appid = check_appid("component_appid", Secret(component_appid))
-        elif isinstance(self._provider, ComponentToken):
-            appid = self._provider.appid
-        else:
-            check_kind(self._provider, AUTHORIZERS.kinds, AUTHORIZERS.path)
-            raise ConfigurationError(
-                "component_appid is missing: pass the platform's appid, or make the client with a "
-                "ComponentToken"
-            )
-        fields = {"component_appid": appid}
-        return self._walk(Pager[Authorizer], AUTHORIZERS, appid, fields, options)
+        with forget_frames():
+            if component_appid is not None:
+                appid = check_appid("component_appid", Secret(component_appid))
+            elif isinstance(self._provider, ComponentToken):
+                appid = self._provider.appid
+            else:
+                check_kind(self._provider, AUTHORIZERS.kinds, AUTHORIZERS.path)
+                raise ConfigurationError(
+                    "component_appid is missing: pass the platform's appid, or make the client "
+                    "with a ComponentToken"
+                )
+            fields = {"component_appid": appid}
+            return self._walk(Pager[Authorizer], AUTHORIZERS, appid, fields, options)
 
     def batch_functions(
         self, env: str, *, searchkey: str | None = None, **options: Unpack[WalkOptions]
@@ -601,12 +620,13 @@ class TcbClient:
 
         Source: the WeChat page *getCloudFunctionList*, ``POST /componenttcb/getscflist``.
         """
-        fields = {"env": check_env(env)}
-        scope = env
-        if searchkey is not None:
-            fields["searchkey"] = check_text("searchkey", searchkey)
-            scope = f"{env}?searchkey={searchkey}"
-        return self._walk(Pager[BatchFunction], BATCH_FUNCTIONS, scope, fields, options)
+        with forget_frames():
+            fields = {"env": check_env(env)}
+            scope = env
+            if searchkey is not None:
+                fields["searchkey"] = check_text("searchkey", searchkey)
+                scope = f"{env}?searchkey={searchkey}"
+            return self._walk(Pager[BatchFunction], BATCH_FUNCTIONS, scope, fields, options)
 
     async def list_batch_environments(self) -> tuple[BatchEnvironment, ...]:
         """List a platform's own environments (批量云开发), in the server's order.
@@ -621,7 +641,8 @@ class TcbClient:
         Raises:
             ResponseError: The reply has a row and a total of 0, or no row and a different total.
         """
-        page = await self.function_page(env, limit=1)
+        with forget_frames():
+            page = await self.function_page(env, limit=1)
         if (page.total > 0) != (len(page.items) > 0):
             rows = "rows" if page.items else "no rows"
             raise ResponseError(
@@ -655,8 +676,9 @@ class TcbClient:
             ConfigurationError: An argument is invalid; raised immediately.
             TcbError: A listing failed with an error that is not transient.
         """
-        check_env(env)
-        seconds = check_seconds("interval", interval)
+        with forget_frames():
+            env = check_env(env)
+            seconds = check_seconds("interval", interval)
         before = None if since is None else index_by_name("since", since).values()
         return watch(
             lambda: collect_settled(self.functions(env), env), interval=seconds, since=before
@@ -697,7 +719,11 @@ class TcbClient:
             WaitTimeoutError: Not all functions were ``Active`` in time.
             TcbError: A listing failed with an error that is not transient.
         """
-        check_env(env)
+        with forget_frames():
+            env = check_env(env)
+            names = None if name is None else check_names(name)
+            seconds = check_seconds("timeout", timeout)
+            pause = check_seconds("interval", interval)
         stats = WalkStats()  # of the latest listing
 
         async def list_settled() -> list[CloudFunction]:
@@ -713,12 +739,7 @@ class TcbClient:
             return f"the client's queue of calls is still {waiting} long" if waiting else ""
 
         active = await wait_until_active(
-            list_settled,
-            env,
-            None if name is None else check_names(name),
-            timeout=check_seconds("timeout", timeout),
-            interval=check_seconds("interval", interval),
-            get_cause=get_cause,
+            list_settled, env, names, timeout=seconds, interval=pause, get_cause=get_cause
         )
         return active[0] if isinstance(name, str) else active
 
@@ -728,11 +749,12 @@ class TcbClient:
         Both use the same connections, limit of requests in flight and quota of retries. Closing the
         copy leaves this client open; closing this client closes the copy.
         """
+        with forget_frames():
+            provider = as_provider(token)
         # The copy shares everything else: window and retry quota protect the server, whichever
         # merchant calls.
-        token = wrap(token)
         other: Self = copy(self)
-        other._provider = as_provider(token)
+        other._provider = provider
         other._owns_transport = False
         return other
 

@@ -139,7 +139,7 @@ class TcbError(Exception):
 
 
 def name_error(error: TcbError) -> str:
-    """Return the class and the text of an error, for an error that ends the repetitions."""
+    """Return 'Class: text', for a message that quotes an error."""
     return f"{type(error).__name__}: {error}"
 
 

@@ -7,6 +7,7 @@ import math
 import re
 import traceback
 from contextlib import suppress
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -30,7 +31,7 @@ from tcb_async.fastapi import problem_of, status_of
 from tcb_async.inventory import InventoryStore
 from tcb_async.otel import Telemetry
 from tcb_async.pagination import Page, Pager
-from tcb_async.tokens import ClassicToken
+from tcb_async.tokens import AuthorizerToken, ClassicToken, ComponentToken
 
 
 @pytest.mark.parametrize("env", ["", None, 7, b"test-1", " test-1", "test\n1", ["test-1"]])
@@ -83,11 +84,17 @@ FILTER = r"page_size.*if f\."
     [("limit", ONE_PAGE), ("offset", ONE_PAGE), ("status", FILTER), ("pagesize", FILTER)],
 )
 def test_unknown_argument_of_a_walk_gives_advice(argument, advice):
-    with pytest.raises(ConfigurationError, match=f"{argument}=10: .*{advice}"):
+    with pytest.raises(ConfigurationError, match=f"^{argument}=…: .*{advice}"):
         TcbClient("T").functions("test-1", **{argument: 10})
 
 
 SECRET = "0123456789abcdef0123456789abcdef"
+
+
+async def run(call, *arguments):
+    result = call(*arguments)
+    if inspect.isawaitable(result):
+        await result
 
 
 @pytest.mark.parametrize(
@@ -107,6 +114,53 @@ def test_wrong_signature_is_pythons_error_and_shows_no_secret(call):
         call()
 
     shown = [str(caught.value), *(repr(each.frame.f_locals) for each in caught.traceback[2:])]
+    assert SECRET not in "".join(shown)
+
+
+async def no_ticket(): ...
+
+
+MISPLACED = [
+    lambda: TcbClient({"token": SECRET}),
+    lambda: TcbClient(SECRET.encode()),
+    lambda: TcbClient("T", base_url=SECRET),
+    lambda: TcbClient("T", session=SECRET),
+    lambda: TcbClient("T", trust_env=SECRET),
+    lambda: TcbClient.from_env(token="T", secret=SECRET),
+    lambda: TcbClient.from_env(token={"token": SECRET}),
+    lambda: TcbClient("T").with_token([SECRET]),
+    lambda: StableToken(SECRET, "wx1"),
+    lambda: ComponentToken("wx1", SECRET, ticket=SECRET),
+    lambda: AuthorizerToken(SECRET, "wx1", SECRET, on_rotate=no_ticket),
+    lambda: Account(SECRET, "wx1"),
+    lambda: TcbClient("T").functions(SECRET),
+    lambda: TcbClient("T").functions("test-1", secret=SECRET),
+    lambda: TcbClient("T").iter_functions("test-1", page_size=SECRET),
+    lambda: TcbClient("T").iter_pages("test-1", token=SECRET),
+    lambda: TcbClient("T").list_functions("test-1", resume=SECRET),
+    lambda: TcbClient("T").function_page(SECRET),
+    lambda: TcbClient("T").count_functions(SECRET),
+    lambda: TcbClient("T").watch_functions(SECRET),
+    lambda: TcbClient("T").wait_until_active(SECRET, "login"),
+    lambda: TcbClient("T").wait_until_active("test-1", [SECRET, 5]),
+    lambda: TcbClient("T").batch_functions(SECRET),
+    lambda: TcbClient("T").authorizers(component_appid=SECRET),
+    lambda: TcbClient("T").call(SECRET),
+    lambda: TcbClient("T").call(f"/x?access_token={SECRET}"),
+    lambda: TcbClient("T").call("/x", SECRET),
+    lambda: TcbClient("T").call("/x", {"secret": SECRET}, query={"env": 5}),
+    lambda: TcbClient("T").call("/x", {"secret": {SECRET: b""}}),
+]
+
+
+@pytest.mark.parametrize("call", MISPLACED)
+async def test_misplaced_secret_is_not_shown(call):
+    with pytest.raises((ConfigurationError, TypeError)) as caught:
+        await run(call)
+
+    package = str(Path(tcb_async.__file__).parent)
+    ours = [each for each in caught.traceback if str(each.path).startswith(package)]
+    shown = [str(caught.value), *(repr(each.frame.f_locals) for each in ours)]
     assert SECRET not in "".join(shown)
 
 
@@ -201,12 +255,6 @@ FLAGS = {
     ),
     "from_env(allow_http)": lambda value: TcbClient.from_env(token="T", allow_http=value),
 }
-
-
-async def run(call, *arguments):
-    result = call(*arguments)
-    if inspect.isawaitable(result):
-        await result
 
 
 @pytest.mark.parametrize("flag", FLAGS)

@@ -19,13 +19,14 @@ class Target:
     """The destination of a request.
 
     `path` may be shown, `bare_url` has no query, and `url` may contain a secret. Every text about
-    the request hides its `secrets`.
+    the request hides its `secrets`, and calls the base URL by the name of its setting.
     """
 
     path: str
     bare_url: URL
     url: Hidden[URL]
     secrets: tuple[Secret, ...]
+    base_url_setting: str = "the base URL"
 
 
 @attrs.frozen

@@ -96,27 +96,27 @@ _ERROR_KINDS = (
     _ErrorKind(
         (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch),
         "the TLS certificate of {host} was not accepted ({reason}); check this machine's "
-        "clock and the base URL, or trust the certificate's CA (ssl_context, SSL_CERT_FILE)",
+        "clock and {setting}, or trust the certificate's CA (ssl_context, SSL_CERT_FILE)",
         retryable=False,
         sent=False,
     ),
     _ErrorKind(
         (aiohttp.ClientSSLError,),
         "could not establish a TLS connection to {host} ({reason}); "
-        "check the scheme and port of the base URL",
+        "check the scheme and port of {setting}",
         retryable=False,
         sent=False,
     ),
     _ErrorKind(
         (aiohttp.ClientConnectorDNSError,),
-        "the host name {host} could not be resolved; check the base URL and the network",
+        "the host name {host} could not be resolved; check {setting} and the network",
         overload=False,
         sent=False,
     ),
     _NO_PROXY,
     _ErrorKind(
         (aiohttp.ClientConnectorError,),
-        "could not connect to {host} ({reason}); check the base URL and the network",
+        "could not connect to {host} ({reason}); check {setting} and the network",
         sent=False,
     ),
     _ErrorKind(
@@ -223,7 +223,9 @@ def translate(
             else "something that is not HTTP"
         )
         return ResponseError(
-            f"{path} sent {problem}; check the base URL and any proxy in between", endpoint=path
+            f"{path} sent {problem}; check {request.target.base_url_setting} and any proxy in "
+            "between",
+            endpoint=path,
         )
     packages = _find_packages(error)
     kind = _classify(error, packages, request)
@@ -259,6 +261,7 @@ def _describe(
         proxy=" and ".join(proxies) or "the proxy of the session",
         reason=_explain(error, request),
         seconds=seconds,
+        setting=request.target.base_url_setting,
     )
     description = type(error).__name__
     if is_callers:

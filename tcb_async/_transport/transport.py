@@ -46,6 +46,7 @@ class Transport:
     quota: RetryQuota
     timeout: float = DEFAULT_TIMEOUT
     max_reply_bytes: int = DEFAULT_MAX_REPLY_BYTES
+    base_url_setting: str = "the base URL"  # its name in errors
     observer: Observer | None = None
     timing: Timing = attrs.field(factory=Timing)
     keeper: SessionKeeper = attrs.field(factory=lambda: SessionKeeper(100), repr=False)
@@ -68,7 +69,7 @@ class Transport:
         """Build the target of requests; it can be used again while the query stays the same."""
         url = URL(self.base_url + path)
         full = Hidden(url.with_query({key: Secret(value).reveal() for key, value in query.items()}))
-        return Target(path, url, full, tuple(secrets))
+        return Target(path, url, full, tuple(secrets), self.base_url_setting)
 
     def spawn(self, work: Coroutine[object, object, Result]) -> asyncio.Task[Result]:
         """Run a coroutine in the background, at most until the client is closed."""

@@ -28,7 +28,7 @@ from tcb_async._arguments import (
     make_argument_error,
 )
 from tcb_async._credentials import check_appid
-from tcb_async._redact import Secret, wrap
+from tcb_async._redact import Secret, forget_frames
 from tcb_async.client import TcbClient
 from tcb_async.errcodes import DENIED, is_platforms_fault
 from tcb_async.exceptions import (
@@ -74,10 +74,8 @@ class Account:
     ) -> None:
         # Not by converters: the frame of a generated __init__ would contain the token, and tools
         # that show tracebacks show its variables.
-        hidden_appid = Secret(appid)
-        hidden_token = wrap(token)
-        del appid, token
-        fields = check_appid("appid", hidden_appid), as_provider(hidden_token), _check_envs(envs)
+        with forget_frames():
+            fields = check_appid("appid", Secret(appid)), as_provider(token), _check_envs(envs)
         self.__attrs_init__(*fields)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] - made by attrs
 
     def __repr__(self) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, TypedDict
 
-from tcb_async._arguments import check_count, make_argument_error
-from tcb_async.exceptions import ResumePoint
+from tcb_async._arguments import check_count
+from tcb_async.exceptions import ConfigurationError, ResumePoint
 
 OnDrift = Literal["repair", "raise"]
 """The reaction to a list that changes during the walk."""
@@ -59,4 +59,4 @@ def check_walk_options(options: Mapping[str, object], allowed: Iterable[str]) ->
                 f"not an argument of a walk, which takes {', '.join(allowed)}; to select "
                 "functions, filter the result: [f for f in functions if f.status == 'Active']"
             )
-        raise make_argument_error(name, options[name], advice)
+        raise ConfigurationError(f"{name}=…: {advice}", argument=name)

@@ -18,7 +18,7 @@ import attrs
 
 from tcb_async._arguments import check_async, check_instance
 from tcb_async._credentials import check_appid, check_secret, why_not_a_secret
-from tcb_async._redact import Hidden, Secret, describe
+from tcb_async._redact import Hidden, Secret, describe, forget_frames
 from tcb_async.errcodes import BAD_REFRESH_TOKEN, STALE_TOKEN
 from tcb_async.exceptions import ConfigurationError, RateLimitError, TcbError, TokenError
 from tcb_async.models import Authorizer
@@ -138,14 +138,11 @@ class _AppToken(ManagedToken):
         clock: Callable[[], float] = time.time,
         random: Callable[[], float] = random.random,
     ) -> None:
-        # If a caller swaps the two, the appid is the secret, and tracebacks show local variables.
-        secret = Secret(secret)
-        hidden_appid = Secret(appid)
-        del appid
-        self._secret = check_secret("secret", secret)
-        appid = check_appid("appid", hidden_appid)
-        store = MemoryStore() if store is None else store
-        super().__init__(appid, GuardedStore(store, clock, random))
+        with forget_frames():  # a secret may be in the place of any argument
+            self._secret = check_secret("secret", Secret(secret))
+            store = MemoryStore() if store is None else store
+            guarded = GuardedStore(store, clock, random)
+            super().__init__(check_appid("appid", Secret(appid)), guarded)
 
     @abstractmethod
     async def _request_token(self, api: TokenApi) -> TokenReply:
@@ -265,12 +262,10 @@ class ComponentToken(_AppToken):
         clock: Callable[[], float] = time.time,
         random: Callable[[], float] = random.random,
     ) -> None:
-        secret = Secret(secret)
-        hidden_appid = Secret(component_appid)
-        del component_appid  # as in `_AppToken`
-        self._ticket = check_async("ticket", ticket)
-        appid = check_appid("component_appid", hidden_appid)
-        super().__init__(appid, secret, store=store, clock=clock, random=random)
+        with forget_frames():
+            self._ticket = check_async("ticket", ticket)
+            appid = check_appid("component_appid", Secret(component_appid))
+            super().__init__(appid, secret, store=store, clock=clock, random=random)
 
     async def _request_token(self, api: TokenApi) -> TokenReply:
         body = {
@@ -333,18 +328,16 @@ class AuthorizerToken(ManagedToken):
         on_rotate: Callable[[str], Awaitable[object]],
         store: TokenStore | None = None,
     ) -> None:
-        refresh_token = Secret(refresh_token)
-        hidden_appid = Secret(authorizer_appid)
-        del authorizer_appid  # as in `_AppToken`
-        self._initial = check_secret("refresh_token", refresh_token)
-        check_instance("component", component, ComponentToken, "one for all its merchants")
-        self._component = component
-        self._on_rotate = check_async("on_rotate", on_rotate, "refresh_token")
-        guarded = component.guarded_store
-        if store is not None:
-            guarded = GuardedStore(store, guarded.clock, guarded.random)
-        account = f"{component.appid}:{check_appid('authorizer_appid', hidden_appid)}"
-        super().__init__(account, guarded)
+        with forget_frames():
+            self._initial = check_secret("refresh_token", Secret(refresh_token))
+            check_instance("component", component, ComponentToken, "one for all its merchants")
+            self._component = component
+            self._on_rotate = check_async("on_rotate", on_rotate, "refresh_token")
+            guarded = component.guarded_store
+            if store is not None:
+                guarded = GuardedStore(store, guarded.clock, guarded.random)
+            appid = check_appid("authorizer_appid", Secret(authorizer_appid))
+            super().__init__(f"{component.appid}:{appid}", guarded)
 
     @classmethod
     def from_authorizer(

@@ -86,7 +86,7 @@ async def test_connection_error_names_the_setting_of_the_url(emulator, monkeypat
     await emulator.stop()
 
     async with TcbClient.from_env(retry=RetryPolicy(attempts=1)) as client:
-        with pytest.raises(TransportError, match=r"check the base URL and the network"):
+        with pytest.raises(TransportError, match=r"check TCB_BASE_URL and the network"):
             await client.count_functions("test-1")
 
     async with TcbClient("T", base_url=emulator.url, retry=RetryPolicy(attempts=1)) as client:
