@@ -69,6 +69,13 @@ _GLOBAL = "https://developers.weixin.qq.com/doc/oplatform/developers/errCode/err
 _WXCLOUD = "https://developers.weixin.qq.com/miniprogram/dev/wxcloud/reference/errcode.html"
 _SERVER_SDK = "https://www.npmjs.com/package/wx-server-sdk"
 _COMMUNITY = "https://developers.weixin.qq.com/community"
+_PLATFORM_PAGES = "https://developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0"
+_PERMISSIONS_PAGE = (
+    f"{_PLATFORM_PAGES}/troubleshooting/third_party_authority_instructions_troubleshooting.html"
+)
+_STABLE_TOKEN_PAGE = (
+    "https://developers.weixin.qq.com/doc/service/api/base/api_getstableaccesstoken"
+)
 
 
 def _make_rows(
@@ -96,8 +103,8 @@ _OWN_REQUEST = "send a request of your own, with the token that client.get_token
 _ENV = "check the environment id"
 _BAD_ENV = "there is no such environment, or it cannot be used"
 _ENV_CAUSES = (  # docs.cloudbase.net/error-code/basic, INVALID_ENV
-    "check that the environment id is given, that it exists in the account of the token, that it "
-    "is not isolated because of unpaid bills, and that it is bound to the mini program"
+    "check the id: `tcb-async environments` lists those of the account; if it is there, check that "
+    "it is bound to the mini program, and not isolated because of unpaid bills"
 )
 _ITS_ENV = "check the environment id, and that it belongs to the account of the token"
 _ACCESS = "check that the account of the token owns the environment, or may use it"
@@ -105,6 +112,9 @@ _PERMISSIONS = "check the permissions of the account of the token"
 _SUSPENDED = "check in the console whether it is suspended, for example for an unpaid bill"
 _NOT_READY = "the environment is not ready yet"
 _UNTIL_NORMAL = "wait until its status is NORMAL"
+_NO_CLOUD = "the mini program has no cloud development"
+_OPEN_CLOUD = "open cloud development for this mini program first"
+_READ_LOG = "read the function's log in the console"
 _UNPAID = "pay the bill or top up the account in Tencent Cloud's console"
 _RAISE_QUOTA = "raise it in the console"
 _SHARED = (
@@ -126,6 +136,7 @@ _SHARED = (
         (40066, "there is no such endpoint", "check the base URL (the host alone) and the path"),
         (41005, "the uploaded file is missing", _OWN_REQUEST),
         (43001, "the endpoint requires GET", _OWN_REQUEST),
+        (45002, "the request is too large", "send less in one request"),
         (43002, "the call must be a POST", _PROXY),
         (44002, "the request body is empty", _PROXY),
         (47001, "the request body cannot be parsed", "check any proxy in between"),
@@ -150,11 +161,14 @@ _SHARED = (
         ApiError, "request",
         (-501000, "the cloud backend refused the call",
          "look up WeChat's text, or its TcbCode, in CloudBase's error codes"),
+        (-404011, "an SDK's call of a cloud function failed", _READ_LOG),
+        (-504002, "the cloud function failed", _READ_LOG),
     ),
     *_make_rows(
         PermissionDeniedError, "merchant",
         (48001, "the account may not call this",
-         "check in the account's administration that it may call this endpoint"),
+         "check that the token and the account are a mini program's, and that it may call this",
+         _PERMISSIONS_PAGE),
         (48004, "the endpoint is blocked for this account",
          "check for a penalty notice in the account's administration"),
         (50002, "the user or account is restricted",
@@ -166,8 +180,8 @@ _SHARED = (
         (61016, "the platform has not confirmed the permission set for this merchant",
          "confirm the merchant's permission sets on the open platform",
          f"{_COMMUNITY}/develop/doc/0002a40ddb0a384a6d9cf270a56c00"),
-        (85088, "the mini program has no cloud development",
-         "open cloud development for this mini program first"),
+        (85088, _NO_CLOUD, _OPEN_CLOUD),
+        (-601034, _NO_CLOUD, _OPEN_CLOUD),
         (-501009, _NOT_READY, _UNTIL_NORMAL, _SERVER_SDK),  # RESOURCE_NOT_INITIAL there
         (-501018, "the environment's resources are not available", _SUSPENDED),
         (-501019, "the account has no access to the environment", _ACCESS),
@@ -190,6 +204,8 @@ _SHARED = (
     ),
     *_make_rows(
         QuotaError, "merchant",
+        (48006, "the quota was cleared ten times this month", "wait until midnight in China",
+         f"{_PLATFORM_PAGES}/api/openApi/clear_quota.html"),
         (-501003, "the environment's quota is used up", _RAISE_QUOTA),
         (-501015, "the environment's quota of read requests is used up", _RAISE_QUOTA),
         (-501016, "the environment's quota of write requests is used up", _RAISE_QUOTA),
@@ -200,7 +216,10 @@ _SHARED = (
     ),
 )  # fmt: skip
 
-_FRESH_TOKEN = "pass a fresh access token, or a token provider that keeps itself fresh"
+_FRESH_TOKEN = (
+    "pass a fresh access token, or the appid and the appsecret (StableToken, or TCB_APPID and "
+    "TCB_SECRET), which fetch one"
+)
 _SECRET = "check the appsecret in the account's administration; it may have been reset"
 _TICKET = "pass the latest ticket that WeChat pushed (every 10 minutes)"
 _FROZEN = "confirm the call in the administrator's WeChat, then call again"
@@ -212,6 +231,10 @@ _CREDENTIALS = (
         (40014, "the access token is not valid", _FRESH_TOKEN),
         (41001, "the access token is missing", _FRESH_TOKEN),
         (42001, "the access token has expired", _FRESH_TOKEN),
+        (50004, "the account may not fetch access tokens",
+         "check in the account's administration why it may not", _STABLE_TOKEN_PAGE),
+        (50007, "the account is frozen", "check the account's state in its administration",
+         _STABLE_TOKEN_PAGE),
         (61023, "the authorizer's refresh token is not valid",
          "use the latest refresh token, or have the merchant authorise again"),
     ),
@@ -230,6 +253,7 @@ _CREDENTIALS = (
         (40243, "the appsecret is frozen",
          "unfreeze the appsecret in the account's administration"),
         (41002, "the appid is missing", "pass the appid"),
+        (41018, "the component_appid is missing", "pass the appid of the platform"),
         (41004, "the appsecret is missing", "pass the appsecret"),
         (61004, "this machine's IP address is not registered for the platform",
          "add the address that WeChat names to the platform's IP whitelist"),
@@ -372,6 +396,8 @@ TCB_CODES: tuple[TcbCode, ...] = (
 )  # fmt: skip
 """All known TcbCodes. If two prefixes match, the longer one decides."""
 
+WRAPPERS = (-504002, -404011, -1)
+"""Codes whose text may name a code that says more, the most precise first."""
 STALE_TOKEN = frozenset({40001, 40014, 41001, 42001})
 """A fresh access token may help, at an endpoint that takes one."""
 BAD_REFRESH_TOKEN = 61023  # a different refresh token of the merchant may help

@@ -47,7 +47,7 @@ def test_only_platform_errors_affect_every_merchant():
 
     assert met == {
         *(40001, 40002, 40014, 40125, 40164, 40234, 40235, 40243, 41001, 41002, 41004, 42001),
-        *(45009, 61004, 61005, 61006, 61014),
+        *(41018, 45009, 61004, 61005, 61006, 61014),
         *range(89501, 89508),
     }
     assert not any(is_platforms_fault(code, FUNCTIONS.path) for code in ERRCODES)
@@ -92,7 +92,12 @@ def test_invalid_environment_has_one_advice_with_all_causes(code):
     row = look_up(code, errmsg="TcbCode: [INVALID_ENV]" if code == -501000 else "")
 
     assert (row.error, row.scope) == (ParameterError, "merchant")
-    for cause in ("is given", "exists", "unpaid bills", "bound to the mini program"):
+    for cause in (
+        "the id",
+        "`tcb-async environments`",
+        "unpaid bills",
+        "bound to the mini program",
+    ):
         assert cause in row.advice
 
 
@@ -112,10 +117,10 @@ def test_permission_of_a_function_is_in_its_config():
     assert "permissions.openapi in the function's config.json" in row.advice
 
 
-def test_only_85088_advises_to_open_cloud_development():
+def test_two_codes_advise_to_open_cloud_development():
     advised = [code for code in ERRCODES if "open cloud development" in look_up(code).advice]
 
-    assert advised == [85088]
+    assert advised == [85088, -601034]
     assert "cloud development" not in look_up(48001).advice
 
 

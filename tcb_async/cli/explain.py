@@ -10,7 +10,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from tcb_async import errcodes
 from tcb_async.cli.exits import ExitCode, run_command
-from tcb_async.errcodes import ERRCODES, TcbCode, look_up, look_up_tcb_code
+from tcb_async.errcodes import ERRCODES, WRAPPERS, TcbCode, look_up, look_up_tcb_code
 from tcb_async.retry import is_retryable
 
 explain_command: App = App(
@@ -30,7 +30,6 @@ _MARKED_CODE = re.compile(
 _NUMBER = re.compile(r"(?<![\w.-])-?\d{1,9}(?![\da-f_]|-\d|\.\d)", re.IGNORECASE | re.ASCII)
 _WORD = re.compile(r"[A-Za-z][\w.]+", re.ASCII)
 _MINUS = re.compile("[\u2212\u2013](?=[0-9])")  # the sign, and the dash that word processors write
-_GENERAL = -1
 _LONGEST_SHORT = 9_999  # -1 and -1000 are codes, while 1 and 1000 are any numbers
 # The SDK of mini programs spells it errCode, Tencent Cloud errorCode. Their -1 is any error, and
 # not WeChat's "busy".
@@ -52,11 +51,12 @@ def explain_text(*text: Annotated[str, Parameter("CODE|TEXT", allow_leading_hyph
         # The normalized form has ASCII digits in place of full-width ones.
         pasted = _MINUS.sub("-", unicodedata.normalize("NFKC", " ".join(words)))
         named, codes = _find_codes(pasted)
-        code = next((code for code in codes if code != _GENERAL and code in ERRCODES), None)
+        known = [code for code in codes if code in ERRCODES]
+        code = next((code for code in known if code not in WRAPPERS), None)
         found = (errcodes.find_cause(pasted), *map(look_up_tcb_code, _WORD.findall(pasted)))
         causes = tuple(filter(None, found))[:1]
-        if code is None and not causes and _GENERAL in codes:
-            code = _GENERAL
+        if code is None and not causes:
+            code = next((code for code in WRAPPERS if code in known), None)
         rows: tuple[errcodes.Explanation, ...] = causes
         # A TcbCode is more precise than the cloud errcode that wraps it.
         if code is not None and not (causes and code in errcodes.CLOUD):
@@ -69,8 +69,8 @@ def explain_text(*text: Annotated[str, Parameter("CODE|TEXT", allow_leading_hyph
                 f"retried  {_RETRIED[handling(row)]}\nsource   {row.source}\n".encode()
             )
         if not rows:
-            screen.say(f"tcb-async: {_describe_unknown(pasted, named, codes)}")
-            sys.exit(ExitCode.REFUSED)
+            screen.say(f"tcb-async: {_describe_unknown(pasted, named)}")
+            sys.exit(ExitCode.USAGE)
 
 
 def _find_codes(text: str) -> tuple[list[int], list[int]]:
@@ -87,12 +87,12 @@ def _correct_sign(number: str) -> int:
     return -code if is_long and code not in ERRCODES and -code in ERRCODES else code
 
 
-def _describe_unknown(text: str, named: Sequence[int], codes: Sequence[int]) -> str:
+def _describe_unknown(text: str, named: Sequence[int]) -> str:
     if not named and _OTHER_GENERAL.search(text):
         return "this -1 is any error of an SDK or a program: the text beside it names the reason"
-    problem = "the code is not known" if codes else "the text names no code"
+    # Any other number may be a port, or a line of a program.
     unknown = look_up(named[0] if named else 0)
-    return f"{problem}: {unknown.advice}: {unknown.source}"
+    return f"the text names no code that is known here: {unknown.advice}: {unknown.source}"
 
 
 def handling(row: errcodes.Explanation) -> str:

@@ -520,6 +520,6 @@ async def test_env_token_names_what_it_hides(emulator, monkeypatch):
             await client.count_functions(ENV)
     monkeypatch.delenv("TCB_SECRET")
     async with TcbClient.from_env() as client:
-        with pytest.raises(TokenError, match="provider that keeps itself fresh") as caught:
+        with pytest.raises(TokenError, match="or the appid and the appsecret") as caught:
             await client.count_functions(ENV)
     assert "precedence" not in str(caught.value)
