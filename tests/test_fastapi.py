@@ -486,6 +486,27 @@ async def test_reader_that_disconnects_stops_the_walk(emulator, service):
         assert len(await lines_of(f"{url}/functions?env={ENV}")) == 4000
 
 
+async def test_200_clients_are_answered_or_refused_at_once(emulator, service):
+    emulator.deploy(ENV, count=5)
+    emulator.latency = 0.1
+
+    async def ask_for_list(session):
+        async with session.get(f"{url}/functions?env={ENV}") as response:
+            return response.status, response.headers.get("Retry-After"), await response.read()
+
+    connector = aiohttp.TCPConnector(limit=200)
+    async with serving(service.app) as url, aiohttp.ClientSession(connector=connector) as session:
+        replies = await asyncio.gather(*(ask_for_list(session) for _ in range(200)))
+        assert len(await lines_of(f"{url}/functions?env={ENV}")) == 5
+
+    streamed = [body for status, _, body in replies if status == 200]
+    refused = [wait for status, wait, _ in replies if status == 503]
+    assert len(streamed) + len(refused) == 200
+    assert len(streamed) >= 24
+    assert {body.count(b"\n") for body in streamed} == {5}
+    assert {*refused} == {"5"}
+
+
 async def test_health_check_sends_no_request(emulator, service):
     own = client_of(emulator)
     service.app.dependency_overrides[client] = lambda: own
