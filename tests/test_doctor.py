@@ -34,6 +34,7 @@ from rough_wechat import (
     serve,
     set_fields,
 )
+from secret_leaks import leaks_of, shown_by
 
 from tcb_async import ConfigurationError, TcbClient, TcbError, TokenError, TransportError
 from tcb_async.doctor import diagnose
@@ -358,6 +359,23 @@ class TestPrivacy:
 
         assert observed(report, "list").startswith("differs: ")
         assert "planted" not in repr(report)
+
+    @pytest.mark.parametrize("number", range(2, 21, 3))
+    async def test_token_of_a_reply_is_in_no_frame(self, number):
+        """The caller's cancellation passes the frames of a request that hangs."""
+
+        def plant(world, _path, _fields, reply):
+            reply["debug"] = world.token
+
+        planted = Deviation("", change=plant)
+        world = World(make_rows(ROWS), [planted], faults=EveryRequest(number, "hang"))
+        async with serve(world) as server, client_of(server) as client:
+            examining = asyncio.ensure_future(diagnose(client, ENV))
+            world.hang = examining.cancel
+            with pytest.raises(asyncio.CancelledError) as caught:
+                await examining
+
+        assert leaks_of([world.token], shown_by(caught.value)) == []
 
     async def test_documented_words_are_shown(self):
         new = set_fields(VpcConfig={}, status="Inactive", runtime="Java11")
