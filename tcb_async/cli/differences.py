@@ -53,7 +53,8 @@ def _format_lines(rows: Iterable[dict[str, object]], has_accounts: bool) -> Iter
     indent = "  " if has_accounts else ""
     for (appid, env), group in itertools.groupby(rows, itemgetter("appid", "env")):
         if has_accounts:
-            yield f"{appid} {env or '(no environment)'}\n".encode()
+            heading = f"{appid} {env or '(no environment)'}"
+            yield escape_unprintable(heading).encode() + b"\n"
         for row in group:
             name = escape_unprintable(str(row["name"]))
             details = escape_unprintable(str(row["what"]))

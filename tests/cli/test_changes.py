@@ -1,5 +1,6 @@
 """``tcb-async changes``: what changed in an inventory since the night before."""
 
+import json
 import re
 import sqlite3
 from contextlib import closing
@@ -56,6 +57,25 @@ async def test_every_format_has_the_fields_of_a_change(path):
         'null}, "after": {"name": "login", "status": "UpdateFailed", "runtime": null, "add_time": '
         'null, "mod_time": null}}\n'
     )
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120, 200])
+@pytest.mark.parametrize("words", [("changes",), ("diff", "rc.json")])
+async def test_a_terminal_shows_the_whole_name(path, monkeypatch, columns, words):
+    name = "payment-notification-of-the-mini-program"
+    monkeypatch.chdir(path.parent)
+    (path.parent / "rc.json").write_text(
+        json.dumps([{"name": name, "status": "Active", "runtime": "Go1"}])
+    )
+    times = "2026-01-01 00:00:00", "2026-02-01 00:00:00"
+    for day, status, runtime in ((DAYS[1], "Active", "Go1"), (DAYS[2], "UpdateFailed", "Java8")):
+        rows = (CloudFunction(name, status, runtime, *times),)
+        stored(path, AccountListing(Account("wx1", "a-token"), {"a\x1b[2J": rows}), day=day)
+        times = times[1], "2026-03-01 00:00:00"
+    ended = await run(*words, str(path), env={"COLUMNS": str(columns), "FORCE_COLOR": "1"})
+    heading, line = ended.out.splitlines()[-2:]
+    assert (ended.code, heading) == (7, r"wx1 a\x1b[2J")
+    assert name in line[:columns]
 
 
 async def test_a_time_that_cannot_be_read_is_damage(path):
