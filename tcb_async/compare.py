@@ -26,14 +26,11 @@ from tcb_async.exceptions import ConfigurationError
 from tcb_async.models import CloudFunction, Value, list_json_types
 
 __all__ = [
-    "Difference", "Field", "FunctionChange", "Functions", "KnownFields", "changes", "compare",
-    "read_functions",
+    "ComparedField", "Difference", "FunctionChange", "Functions", "KnownFields", "changes",
+    "compare", "read_functions",
 ]  # fmt: skip
 
-Field = ComparedField
-"""A field that can be compared."""
-
-FIELDS: tuple[Field, ...] = get_args(Field)
+COMPARED_FIELDS: tuple[ComparedField, ...] = get_args(ComparedField)
 _TIMES = {"add_time", "mod_time"}
 _JSON_TYPES = list_json_types(CloudFunction)
 _EMPTY = (None, "")  # an empty value equals an absent one
@@ -141,7 +138,7 @@ def describe_change(before: CloudFunction | None, after: CloudFunction | None) -
     if before is None or after is None:
         function = before or after
         return "" if function is None else f"{function.status} {function.runtime or ''}".strip()
-    pairs = ((field, getattr(before, field), getattr(after, field)) for field in FIELDS)
+    pairs = ((field, getattr(before, field), getattr(after, field)) for field in COMPARED_FIELDS)
     return ", ".join(_describe_field(*pair) for pair in pairs if pair[1] != pair[2])
 
 
@@ -157,7 +154,7 @@ def compare(
     found: Functions | Iterable[CloudFunction],
     *,
     times: bool = False,
-    ignore: Collection[Field] = (),
+    ignore: Collection[ComparedField] = (),
 ) -> list[Difference]:
     """Compare two complete lists in the fields that both know.
 
@@ -187,13 +184,15 @@ def compare(
     """
     check_flag("times", times)
     is_collection = isinstance(ignore, Collection) and not isinstance(ignore, str)
-    if not (is_collection and all(field in FIELDS for field in ignore)):
+    if not (is_collection and all(field in COMPARED_FIELDS for field in ignore)):
         raise make_argument_error(
-            "ignore", ignore, f"must be a list or set of fields: {', '.join(FIELDS)}"
+            "ignore", ignore, f"must be a list or set of fields: {', '.join(COMPARED_FIELDS)}"
         )
     before = known_functions("expected", expected)
     after = known_functions("found", found)
-    fields = {field for field in FIELDS if field not in ignore and (times or field not in _TIMES)}
+    fields = {
+        field for field in COMPARED_FIELDS if field not in ignore and (times or field not in _TIMES)
+    }
     return [
         Difference(_KINDS[change.kind], change.name, change.before, change.after)
         for change in changes(
@@ -207,15 +206,15 @@ def known_functions(argument: str, functions: Functions | Iterable[CloudFunction
     """Return the functions of a complete list by name, with all their fields."""
     if not isinstance(functions, Mapping):
         return {
-            name: {field: getattr(function, field) for field in FIELDS}
+            name: {field: getattr(function, field) for field in COMPARED_FIELDS}
             for name, function in index_by_name(argument, functions).items()
         }
     known_by_name = cast("Functions", functions)
     for name, known in known_by_name.items():
-        if unknown := known.keys() - {*FIELDS}:
+        if unknown := known.keys() - {*COMPARED_FIELDS}:
             raise ConfigurationError(
                 f"{argument}: {name!r} has the unknown field {min(unknown)!r}: a function has "
-                f"{', '.join(FIELDS)}"
+                f"{', '.join(COMPARED_FIELDS)}"
             )
     return known_by_name
 
@@ -406,12 +405,14 @@ def _parse_declared(row: Mapping[str, object], *, has_default: bool) -> KnownFie
 
 
 def _parse_exported(row: Mapping[str, object]) -> KnownFields:
-    if unknown := row.keys() - {"name", *FIELDS}:
+    if unknown := row.keys() - {"name", *COMPARED_FIELDS}:
         raise ValueError(
-            f"it is not a row of tcb-async list, which has name, {', '.join(FIELDS)}, and no "
-            f"{min(unknown)}"
+            f"it is not a row of tcb-async list, which has name, {', '.join(COMPARED_FIELDS)}, and "
+            f"no {min(unknown)}"
         )
-    known: dict[str, Any] = {field: _read_value(row, field) for field in FIELDS if field in row}
+    known: dict[str, Any] = {
+        field: _read_value(row, field) for field in COMPARED_FIELDS if field in row
+    }
     try:
         function = CloudFunction("", **{"status": "", **known})
     except ValueError:

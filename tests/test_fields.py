@@ -1,33 +1,29 @@
-"""A field of a function is in every list of fields: a new one fails here, with the place's name."""
+"""A field is declared in `CloudFunction` and named in `_fields`: everything else follows."""
 
 from datetime import UTC, datetime
-from typing import get_args, get_type_hints
+from typing import get_args
 
 import attrs
 import pytest
 from nights import stored
 
 from tcb_async import Account, AccountListing, CloudFunction, changes
-from tcb_async.cli import formats, inventory, selection
-from tcb_async.compare import FIELDS, compare
+from tcb_async._fields import Field
+from tcb_async.cli.formats import FIELDS, format_rows
+from tcb_async.compare import compare, parse_document
 from tcb_async.inventory import InventoryStore
+from tcb_async.models import list_json_types
 
 NAMES = [field.name for field in attrs.fields(CloudFunction)]
 COMPARED = NAMES[1:]  # two functions are compared by their name
 ENV, DAYS = "test-777bb9", ("2026-11-24", "2026-11-25")
-PLACES = {
-    "compare.Field": (FIELDS, COMPARED),
-    "cli/formats.Field": (formats.FIELDS, NAMES),
-    "cli/selection.Sort": (get_args(selection.Sort), [*NAMES, *(f"-{name}" for name in NAMES)]),
-    "cli/inventory._COLUMNS": (inventory._COLUMNS[2:-3], NAMES),
-}
 
 
 def value_of(name, number):
     """A value of the right type, which differs for each number."""
-    hint = get_type_hints(CloudFunction)[name]
-    is_time = datetime in (hint, *get_args(hint))
-    return datetime(2026, 1, number, tzinfo=UTC) if is_time else f"{name} {number}"
+    if name.endswith("_time"):
+        return datetime(2026, 1, number, tzinfo=UTC)
+    return number if int in list_json_types(CloudFunction)[name] else f"{name} {number}"
 
 
 def function(number, *, other=()):
@@ -38,14 +34,18 @@ def listing(*functions):
     return AccountListing(Account("wxshop", "a-token"), {ENV: functions})
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_a_list_has_every_field(place):
-    listed, expected = PLACES[place]
-    assert list(listed) == expected
+def test_the_names_are_those_of_the_class():
+    assert list(get_args(Field)) == NAMES
+
+
+def test_an_export_is_read_with_every_field():
+    document = format_rows([function(1)], FIELDS, "json", is_escaped=False)
+    ((_, known),) = parse_document(document, "all.json").functions.items()
+
+    assert known == {name: value_of(name, 1) for name in COMPARED}
 
 
 def test_a_store_and_its_view_have_every_field(tmp_path):
-    """inventory/schema.sql: functions, current; inventory/store.py: save, complete_accounts."""
     path = stored(tmp_path / "i.sqlite", listing(function(1)))
     with InventoryStore(path) as store:
         (account,) = store.complete_accounts()
@@ -57,7 +57,6 @@ def test_a_store_and_its_view_have_every_field(tmp_path):
 
 @pytest.mark.parametrize("name", COMPARED)
 def test_a_change_of_one_field_is_a_change(tmp_path, name):
-    """inventory/schema.sql: changes; inventory/store.py: save, changes; compare.compare."""
     before, after = function(1), function(1, other=(name,))
     stored(tmp_path / "i.sqlite", listing(before), day=DAYS[0])
     path = stored(tmp_path / "i.sqlite", listing(after), day=DAYS[1])

@@ -27,7 +27,7 @@ NOT_DOORS = {
         "AccountListing", "AccountListing.status", "AccountStatus", "Attempt",
         "Authorizer", "BatchEnvironment", "BatchFunction", "CloudFunction", "ComparedAccount",
         "ComparedAccount.is_compared", "Cursor.count", "Difference", "Difference.what",
-        "Environment", "Field", "FunctionChange", "FunctionChange.name", "FunctionPage",
+        "ComparedField", "Environment", "FunctionChange", "FunctionChange.name", "FunctionPage",
         "FunctionPage.functions", "FunctionPage.total_count", "Functions", "InventorySummary",
         "KnownFields", "MissingAccount", "Page", "RunProgress", "StatusReason", "StoredAccount",
         "StoredChange", "StoredRun", "StoredToken", "TokenKind",
