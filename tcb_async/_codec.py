@@ -138,10 +138,12 @@ def _read_status(body: bytes) -> _Status | None:
         return _decode_status(body)
     if len(body) > _MAX_REPAIRED:
         return None
-    with suppress(*UNREADABLE):
-        reply = json.loads(body.decode("utf-8", "replace"), strict=False)
-        text = json.dumps(reply, ensure_ascii=False)
-        return _decode_status(text.encode("utf-8", "replace"))
+    # A character of GBK may end with the byte of a backslash: read as UTF-8, that is no JSON.
+    for encoding in ("utf-8", "gb18030"):
+        with suppress(*UNREADABLE):
+            reply = json.loads(body.decode(encoding, "replace"), strict=False)
+            text = json.dumps(reply, ensure_ascii=False)
+            return _decode_status(text.encode("utf-8", "replace"))
     return None
 
 

@@ -264,10 +264,11 @@ def test_code_at_the_end_of_a_long_errmsg_decides(length):
     [
         "函数执行失败".encode()[:-1],  # cut at a number of bytes
         "函数执行失败".encode("gbk"),
+        "誠".encode("gbk"),
         rb"failed \ud83d",
         b"line 1\nline 2\tend",
     ],
-    ids=["cut", "GBK", "half an emoji", "control characters"],
+    ids=["cut", "GBK", "a backslash in GBK", "half an emoji", "control characters"],
 )
 def test_errcode_is_understood_although_the_errmsg_is_broken(errmsg):
     body = b'{"errcode":45011,"errmsg":"%s rid: 1-2-3"}' % errmsg

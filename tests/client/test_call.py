@@ -416,6 +416,33 @@ async def test_secret_does_not_change_what_went_wrong(serve, error):
         assert caught.value.scope == look_up(code, errmsg=said).scope
 
 
+BROKEN = {
+    "cut": "函数执行失败".encode()[:-1],
+    "GBK": "函数执行失败".encode("gbk"),
+    "half an emoji": rb"\ud83d",
+    "a line break": b"a\nb",
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.parametrize(("code", "sent"), [(45011, 3), (-1, 3), (40001, 2), (-501000, 1)])
+async def test_broken_errmsg_does_not_change_the_reaction(serve, broken, code, sent):
+    """A transient error is retried, and a refused token replaced."""
+    tokens = iter(["first", "second"])
+
+    async def issue():
+        return next(tokens)
+
+    said = BROKEN[broken] + f" rid: {RID}".encode()
+    reply = http_reply(b'{"errcode":%d,"errmsg":"%b"}' % (code, said))
+    server, client = await serve(reply, token=issue, **QUICK)
+    with pytest.raises(ApiError) as caught:
+        await client.count_functions(ENV)
+
+    assert (caught.value.errcode, caught.value.rid) == (code, RID)
+    assert len(server.requests) == sent
+
+
 WORDS = " ".join(SECRETS.values())
 SENT = " ".join([QUERY["name"], *list(SECRETS.values())[:4]])
 LEAKY = {
