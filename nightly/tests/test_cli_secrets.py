@@ -49,7 +49,9 @@ class Setup:
         emulator, lines = self.platform.emulator, []
         for appid in self.platform.appids:
             refresh = emulator.refresh_token(PLATFORM, appid)
-            token = refresh if kind == "refresh_token" else emulator.token
+            # Accounts that share an access token fail.
+            token = refresh if kind == "refresh_token" else emulator.issue_token()
+            self.secrets.add(token)
             lines.append(json.dumps({"appid": appid, kind: token, **more}) + "\n")
         return self.file("accounts.ndjson", "".join(lines))
 

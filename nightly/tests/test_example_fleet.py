@@ -16,6 +16,7 @@ import pytest
 from constants import APPSECRET, AUTHORIZER, COMPONENT, LIST, PLATFORM
 from merchants import Platform
 from postgres_server import queue_in, running_postgres
+from programs import needs_package
 from redis.asyncio import Redis
 from redis_server import running_redis
 from terminal import CompletedCommand, run, start
@@ -241,5 +242,6 @@ async def test_the_table_of_merchants_follows_wechats_list(emulator):
 
 @pytest.mark.parametrize("arguments", [[], ["plan", "work"], ["store"]])
 async def test_usage(arguments):
+    needs_package("pgqueuer")
     async with start(*arguments, program=PROGRAM) as program:
         assert await program.end() == CompletedCommand(1, "", USAGE)

@@ -1,5 +1,6 @@
-"""The program of mutants draws the same mutants for the same seed, and fails if many survive."""
+"""The program of mutants draws the same ones for the same seed, and fails if many survive."""
 
+import doors
 import mutants
 import pytest
 
@@ -11,6 +12,14 @@ def test_a_seed_reproduces_its_mutants():
         mutants.changed(mutant.path, [mutant]) != (mutants.ROOT / mutant.path).read_bytes()
         for mutant in drawn
     )
+
+
+def test_each_law_has_a_place_to_break():
+    assert {*mutants.LAWS} == {*doors.LAWS}
+    for law, (_, path, old, new) in mutants.LAWS.items():
+        source = (mutants.ROOT / "tcb_async" / path).read_text(encoding="utf-8")
+        assert source.count(old) == 1, f"{law}: {path} has changed"
+        compile(source.replace(old, new), path, "exec")
 
 
 @pytest.mark.parametrize(("survivors", "code"), [(0, 0), (3, 0), (4, 1)])
