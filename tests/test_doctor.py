@@ -6,6 +6,7 @@
 import asyncio
 import contextlib
 import itertools
+import traceback
 from datetime import datetime, timedelta
 from random import Random
 
@@ -278,6 +279,15 @@ class TestAlwaysAReport:
         assert sum(moved) <= 5 * TIMEOUT
         assert not report.is_complete
 
+    async def test_slow_server_needs_a_larger_timeout(self, leap):
+        events = EveryRequest(1, lambda _: leap(0.9 * TIMEOUT))
+
+        report = await examine_world(World(make_rows(ROWS), events=events))
+
+        (found,) = (each for each in report.findings if each.name == "list")
+        assert found.observed == "not sent: 150 s had passed"
+        assert found.advice == "run it again with a larger --timeout"
+
     async def test_server_may_always_be_busy_after_the_first_page(self):
         world = World(make_rows(ROWS), faults=EveryRequest(2, FAULTS["busy"]))
 
@@ -385,6 +395,39 @@ class TestPrivacy:
         for name, difference in (("fields", "unknown `VpcConfig`"), ("words", "status `Inactive`")):
             found = observed(report, name)
             assert found == f"fact: observed {difference}; assumed as documented"
+
+    async def test_no_variable_of_a_traceback_has_the_token(self):
+        world = World(make_rows(ROWS))
+        failures = []
+
+        class Interrupted(BaseException):
+            pass
+
+        class Interrupting:
+            """Fails the second request for a token, in the frame that has the first one."""
+
+            def attempting(self, attempt):
+                if attempt.path == STABLE and STABLE in world.requests:
+                    raise Interrupted
+                return contextlib.nullcontext()
+
+            def walk_started(self, _env):
+                return self
+
+            def fetching(self):
+                return contextlib.nullcontext()
+
+            def ended(self, _stats, _error):
+                pass
+
+        async with serve(world) as server, client_of(server, observer=Interrupting()) as client:
+            try:
+                await diagnose(client, ENV, may_repeat_token=True)
+            except Interrupted as error:
+                failures = traceback.TracebackException.from_exception(error, capture_locals=True)
+
+        assert failures
+        assert world.token not in "".join(failures.format())
 
     async def test_only_reading_endpoints_are_called(self):
         world = World(make_rows(ROWS))

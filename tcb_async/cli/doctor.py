@@ -53,7 +53,7 @@ The report may be public: it has no name and no secret.
     0  list, count and environments work
     3  no token or a refused token
     4  the service refused the first page
-    5  a check has no result: run it again later
+    5  a check has no result; the report says why
     7  a command fails or is wrong on this server
   130  interrupted (Ctrl-C)
   143  terminated (SIGTERM)""",
@@ -145,7 +145,7 @@ def _print_report(
 def _count(report: Report) -> str:
     verdicts = [finding.verdict for finding in report.findings]
     return (
-        f"{verdicts.count('ok')} work, {verdicts.count('differs')} do not, "
+        f"{verdicts.count('ok')} ok, {verdicts.count('differs')} different, "
         f"{verdicts.count('unknown')} unknown, {verdicts.count('fact')} facts"
     )
 

@@ -80,7 +80,7 @@ def judge_count(probe: ListProbe) -> Finding:
     if count != total:
         contradiction = f"total {count} with limit 1, {total} with limit {page.limit}"
     elif judge_list(probe).verdict in {"differs", "unknown"}:
-        return COUNT_CHECK.unknown(f"total {total}, and no list to compare it with")
+        return COUNT_CHECK.unknown(f"total {total}, and no list to compare it with", advice="")
     else:
         contradiction = _find_contradiction(probe, total)
     if contradiction:

@@ -73,7 +73,7 @@ async def note_environment_fields(doctor: Doctor) -> Finding:
     client = doctor.make_client()
     reply = await settle(lambda: client.call(ENVIRONMENTS.path, {}, repeatable=True))
     if isinstance(reply, TcbError):
-        return ENVIRONMENT_FIELDS_FACT.fact(describe_publicly(reply), _AS_DOCUMENTED)
+        return ENVIRONMENT_FIELDS_FACT.fact(describe_publicly(reply))
     rows = _get_rows(reply, ENVIRONMENTS)
     differences = [
         *_compare_fields(reply, ENVIRONMENTS),
@@ -222,7 +222,7 @@ def note_order(probe: ListProbe) -> Finding:
 def note_page_size(probe: ListProbe) -> Finding:
     """Name the number of rows of the longest page of a walk."""
     if isinstance(probe.walk, TcbError) or isinstance(probe.before, TcbError):
-        return PAGE_SIZE_FACT.fact("no reply")
+        return PAGE_SIZE_FACT.fact("the list was not read")
     rows = min(LARGEST, probe.before.total)
     return PAGE_SIZE_FACT.fact(f"{probe.walk.longest} of {LARGEST}", f"{rows} of {LARGEST}")
 

@@ -169,7 +169,7 @@ class TestFormats:
         ended = await diagnose(World(make_rows(ROWS)))
 
         assert "Report of tcb-async doctor" in ended.err.splitlines()[-1]
-        assert re.search(r"^5 work, 0 do not, 0 unknown, \d+ facts$", ended.out, re.MULTILINE)
+        assert re.search(r"^5 ok, 0 different, 0 unknown, \d+ facts$", ended.out, re.MULTILINE)
 
     @pytest.mark.parametrize(
         "urls", [["Report, https://a.test/new"], ["Issues, https://a.test/new", "Code, https://b"]]
