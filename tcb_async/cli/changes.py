@@ -45,7 +45,10 @@ same errcode is named, and changes no exit code.
 
 @attrs.define
 class _Night:
-    """What was found on a night: its counts, and the sentences about accounts."""
+    """What was found on a night: its counts, and the sentences about accounts.
+
+    They are right when `read` is exhausted.
+    """
 
     accounts: int = 0
     environments: int = 0
@@ -57,7 +60,7 @@ class _Night:
     notes: list[str] = attrs.field(factory=list[str])
 
     def read(self, store: InventoryStore) -> Iterator[dict[str, object]]:
-        """Yield the changes as rows; all of them must be read before the counts are used."""
+        """Yield the changes as rows."""
         for found in store.compared():
             self._count(found)
             self._describe(found)

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 @attrs.define
 class Comparison:
-    """The comparison of each list of a side with the expected list, and its counts."""
+    """The comparison of each list of a side with the expected list.
+
+    Its counts, and so the summary and the exit code, are right when `differences` is exhausted.
+    """
 
     expected: Functions
     side: Side

@@ -45,7 +45,7 @@ _NEEDS_QUOTES = re.compile('[,;"\t\r\n]')
 
 @attrs.frozen
 class Document(abc.ABC):
-    """A document: `head`, then one `row` after the other."""
+    """A document: `head`, then one row after the other."""
 
     columns: Sequence[str] = FIELDS
     is_escaped: bool = False  # control characters, for a terminal
@@ -56,13 +56,13 @@ class Document(abc.ABC):
         return b""
 
     @abc.abstractmethod
-    def row(self, row: object) -> bytes: ...
+    def format_row(self, row: object) -> bytes: ...
 
     def parts(self, rows: Iterable[object]) -> Iterator[bytes]:
         """Yield the document row by row; an error before the first row yields nothing."""
         head = self.head
         for row in rows:
-            yield head + self.row(row)
+            yield head + self.format_row(row)
             head = b""
         yield head
 
@@ -70,7 +70,7 @@ class Document(abc.ABC):
 class _Ndjson(Document):
     suffixes: ClassVar[tuple[str, ...]] = (".ndjson", ".jsonl")
 
-    def row(self, row: object) -> bytes:
+    def format_row(self, row: object) -> bytes:
         text = json.dumps(_get_values(row, self.columns), ensure_ascii=False)
         return (escape_unprintable(text, json.dumps) if self.is_escaped else text).encode() + b"\n"
 
@@ -81,7 +81,7 @@ class _Json(_Ndjson):
     def parts(self, rows: Iterable[object]) -> Iterator[bytes]:
         before = b"[\n"
         for row in rows:
-            yield before + self.row(row).rstrip(b"\n")
+            yield before + self.format_row(row).rstrip(b"\n")
             before = b",\n"
         yield b"[\n]\n" if before == b"[\n" else b"\n]\n"
 
@@ -93,7 +93,7 @@ class _Csv(Document):
     def head(self) -> bytes:
         return (",".join(self.columns) + "\n").encode()
 
-    def row(self, row: object) -> bytes:
+    def format_row(self, row: object) -> bytes:
         line = ",".join(self._cell(value) for value in _get_values(row, self.columns).values())
         return (line or '""').encode() + b"\n"  # readers skip an empty line
 
@@ -111,7 +111,7 @@ class _Markdown(Document):
     def head(self) -> bytes:
         return _format_line(self.columns) + _format_line(["---"] * len(self.columns))
 
-    def row(self, row: object) -> bytes:
+    def format_row(self, row: object) -> bytes:
         return _format_line(map(self._cell, _get_values(row, self.columns).values()))
 
     def _cell(self, value: object) -> str:
@@ -216,11 +216,19 @@ def _print_table(
         console.file.flush()
         return
     width = console.width - _GAP
-    layout: dict[str, list[str]] = {}
-    for layout in _generate_layouts(rows, columns, optional):
-        if _missing_width(layout, width) <= 0:
+    layouts = _generate_layouts(rows, columns, optional)
+    console.print(_draw_table(_choose_layout(layouts, width), width))
+
+
+def _choose_layout(layouts: Iterator[dict[str, list[str]]], width: int) -> dict[str, list[str]]:
+    """Return the first layout that fits, or the last one."""
+    layout = next(layouts)
+    while _missing_width(layout, width) > 0:
+        narrower = next(layouts, None)
+        if narrower is None:
             break
-    console.print(_draw_table(layout, width))
+        layout = narrower
+    return layout
 
 
 def _generate_layouts(

@@ -62,9 +62,9 @@ def _choose_kinds(expected: str, found: str) -> dict[str, Kind]:
         raise CycloptsError("- is given twice: stdin can be read only once")
     kinds: dict[str, Kind] = {side: choose_kind(side) for side in (expected, found)}
     if kinds[expected] == "store":
-        right = f"changes {found}" if kinds[found] == "store" else f"diff {found} {expected}"
+        command = f"changes {found}" if kinds[found] == "store" else f"diff {found} {expected}"
         raise CycloptsError(
-            f"EXPECTED is one list, and {expected} is an inventory: write tcb-async {right}"
+            f"EXPECTED is one list, and {expected} is an inventory: write tcb-async {command}"
         )
     return kinds
 
@@ -106,17 +106,17 @@ def read_sides(
     kinds = _choose_kinds(expected, found)
     lists = _read_documents(expected, found, kinds)
     with contextlib.ExitStack() as stack:
-        side = None
+        store_side = None
         if kinds[found] == "store":
             store, run, unfinished = stack.enter_context(open_store(found, screen))
             missing = unfinished + _name_missing(store, run.run, screen)
             _name_unavailable(store, run.run, screen)
-            side = Side(_read_lists(store, run.run), missing, run)
+            store_side = Side(_read_lists(store, run.run), missing, run)
         # Environments are last, so that an invalid file costs no request.
         if envs := [side for side, kind in kinds.items() if kind == "environment"]:
             lists |= _list_environments(envs, access, requests, screen)
         env = found if kinds[found] == "environment" else None
-        yield lists[expected], side or Side([(None, env, lists[found])])
+        yield lists[expected], store_side or Side([(None, env, lists[found])])
 
 
 def _list_environments(

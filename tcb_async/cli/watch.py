@@ -97,7 +97,7 @@ def _format_change(change: FunctionChange, output_format: WatchFormat, is_escape
     if output_format == "ndjson":
         functions = {"before": change.before, "after": change.after}
         row = {"time": now, "change": change.kind, "name": change.name, **functions}
-        return FORMATS["ndjson"](tuple(row), is_escaped).row(row)
+        return FORMATS["ndjson"](tuple(row), is_escaped).format_row(row)
     name = escape_unprintable(change.name)
     details = escape_unprintable(tcb_async.compare.describe_change(change.before, change.after))
     return f"{now} {change.kind} {name} {details}\n".encode()

@@ -17,6 +17,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, 
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import TypeAlias
 
+import attrs
+
 from tcb_async._arguments import check_instance
 from tcb_async._listings import ENVIRONMENTS
 from tcb_async._once import IteratedOnce
@@ -157,6 +159,15 @@ async def _list_functions(
     return tuple(await collect_settled(pager, env))
 
 
+@attrs.frozen
+class _Mark:
+    """The clock, and the transport's counts of requests and retries, when an iteration begins."""
+
+    seconds: float
+    sent: int
+    retried: int
+
+
 class Inventory(IteratedOnce):
     """Every function of many accounts: iterate over it once.
 
@@ -201,8 +212,7 @@ class Inventory(IteratedOnce):
         self._page_size = page_size
         self._slots = self._transport.window.ceiling
         self._summary = InventorySummary()
-        # The clock, and the transport's counts of requests and retries, when the iteration began.
-        self._baseline = 0.0, 0, 0
+        self._start_mark = _Mark(0.0, 0, 0)
         # Each of these methods of the observer is optional.
         observer = self._transport.observer
         self._observe: Callable[[], WorkObserver[WorkSummary]] | None = getattr(
@@ -229,10 +239,9 @@ class Inventory(IteratedOnce):
 
     def _measure(self) -> None:
         summary = self._summary
-        start, requests, retries = self._baseline
-        summary.seconds = time.monotonic() - start
-        summary.requests = self._transport.sent - requests
-        summary.retries = self._transport.retried - retries
+        summary.seconds = time.monotonic() - self._start_mark.seconds
+        summary.requests = self._transport.sent - self._start_mark.sent
+        summary.retries = self._transport.retried - self._start_mark.retried
 
     def _describe(self) -> str:
         summary = self.summary
@@ -251,7 +260,7 @@ class Inventory(IteratedOnce):
                 are cancelled.
         """
         generator = self._start(self._iterate(), "make a new inventory")
-        self._baseline = time.monotonic(), self._transport.sent, self._transport.retried
+        self._start_mark = _Mark(time.monotonic(), self._transport.sent, self._transport.retried)
         return generator
 
     async def _iterate(self) -> AsyncGenerator[AccountListing, None]:
