@@ -192,6 +192,7 @@ class Emulator:
         index: int | None = None,
         add_time: str | None = None,
         mod_time: str | None = None,
+        more: Mapping[str, object] | None = None,
     ) -> tuple[DeployedFunction, ...]:
         """Deploy functions, and return them; an unknown environment is created, without an owner.
 
@@ -205,6 +206,7 @@ class Emulator:
             index: The row to insert at, from 0 on; None for the place given by ``order``.
             add_time: As for ``add_environment``; None for now.
             mod_time: The same; None for ``add_time``.
+            more: Fields that WeChat may add to a row, such as ``{"memory_size": 256}``.
         """
         if index is not None and index < 0:
             raise ValueError(f"index={index!r}: must be 0 or more, or None")
@@ -219,7 +221,9 @@ class Emulator:
             if name is not None and any(name == row.name for row in environment.functions):
                 raise ValueError(f"name={name!r}: this function is deployed to {env!r} already")
             added = tuple(
-                DeployedFunction(new_name, runtime, status, add_time, mod_time, reasons)
+                DeployedFunction(
+                    new_name, runtime, status, add_time, mod_time, reasons, dict(more or {})
+                )
                 for new_name in ([name] if name is not None else environment.make_names(count))
             )
             if index is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Literal
 
@@ -39,6 +39,7 @@ class DeployedFunction:
     add_time: str
     mod_time: str
     status_reason: tuple[tuple[str, str], ...] = ()
+    more: Mapping[str, object] = attrs.field(factory=dict[str, object], hash=False)
 
     @cached_property
     def wire(self) -> bytes:
@@ -51,14 +52,15 @@ class DeployedFunction:
         reasons = [{"errcode": code, "errmsg": text} for code, text in self.status_reason]
         return self._encode(status_reason=reasons)
 
-    def _encode(self, **more: object) -> bytes:
+    def _encode(self, **reasons: object) -> bytes:
         return encode_reply(
             mod_time=self.mod_time,
             add_time=self.add_time,
             runtime=self.runtime,
             name=self.name,
             status=self.status,
-            **more,
+            **reasons,
+            **self.more,
         )
 
 

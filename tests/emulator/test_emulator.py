@@ -42,6 +42,14 @@ class TestListing:
             documented, object_pairs_hook=list
         )
 
+    async def test_a_row_may_have_more_fields(self):
+        async with asking(Emulator()) as asker:
+            asker.emulator.deploy(ENV, "login", more={"memory_size": 256})
+            asker.emulator.update(ENV, "login", status="Updating")
+            (row,) = (await asker.list())["functions"]
+        assert list(row) == ["mod_time", "add_time", "runtime", "name", "status", "memory_size"]
+        assert row["memory_size"] == 256
+
     @pytest.mark.parametrize(
         ("limit", "offset", "rows"),
         [
