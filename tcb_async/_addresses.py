@@ -12,13 +12,12 @@ from urllib.parse import urlsplit
 
 from tcb_async._arguments import check_fields, make_argument_error, show_value
 from tcb_async._defaults import DEFAULT_BASE_URL
-from tcb_async._redact import MASK, Hidden, Secret, hide_all_like_a_token, to_plain
+from tcb_async._redact import MASK, SURROGATE, Hidden, Secret, hide_all_like_a_token, to_plain
 from tcb_async.exceptions import ConfigurationError
 
 # One / and no more at the start, or the rest would name a host; no part is . or ..
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[\w.~-]+)+/?", re.ASCII)
 _ENDPOINT = re.compile(r"/(?:tcb|componenttcb|cgi-bin)/[a-z_/]+$")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def check_path(path: Hidden[object]) -> str:
@@ -49,7 +48,7 @@ def check_query(query: Hidden[object]) -> Hidden[dict[str, str | Secret]]:
             problem = f"contains {name}: leave it out, the token is added"
         elif not isinstance(value, str | Secret):
             problem = f"contains {show_value(name)} of type {type(value).__name__}: must be a str"
-        elif _SURROGATE.search(name + Secret(value).reveal()):
+        elif SURROGATE.search(name + Secret(value).reveal()):
             problem = f"contains {show_value(name)} that cannot be encoded as UTF-8: must be text"
         if problem:
             raise ConfigurationError(f"query {problem}", argument="query")

@@ -34,20 +34,20 @@ from tcb_async.tokens.kinds import TokenKind
 _TOTALS = ("total", "total_count", "Total", "TotalCount")  # in a reply that should have none
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - WeChat writes times without a zone
 
-Item = TypeVar("Item")
-PageT = TypeVar("PageT", bound="Page[Any]")
+T = TypeVar("T")
+P = TypeVar("P", bound="Page[Any]")
 
 
 @attrs.frozen(eq=False)
-class ListEndpoint(Generic[Item, PageT]):
+class ListEndpoint(Generic[T, P]):
     """One list endpoint of WeChat: the keys of its request and of its reply."""
 
     path: str
-    page: type[PageT]
+    page: type[P]
     # The class of a row: attrs, with slots, its fields named as WeChat names them. A field of type
     # `datetime` is read from text or Unix seconds, and is aware.
-    item: type[Item]
-    identify: Callable[[Item], str]  # an item's id, unique in the list
+    item: type[T]
+    identify: Callable[[T], str]  # an item's id, unique in the list
     # Whether a list that contains an id twice is wrong. Otherwise it is one item in two rows.
     has_unique_ids: bool = True
     # The keys for the rows and for the total, both at the top of the reply. Without a total, it is
@@ -63,7 +63,7 @@ class ListEndpoint(Generic[Item, PageT]):
     kinds: tuple[TokenKind, ...] = ("access", "authorizer")
 
     @cached_property
-    def _reader(self) -> _ReplyReader[Item]:
+    def _reader(self) -> _ReplyReader[T]:
         return _ReplyReader(self)
 
     def encode(self, fields: Mapping[str, object], offset: int, limit: int) -> bytes:
@@ -79,15 +79,15 @@ class ListEndpoint(Generic[Item, PageT]):
         limit: int = 0,
         zone: tzinfo = CHINA_STANDARD_TIME,
         secrets: Collection[Secret] = (),
-    ) -> PageT:
+    ) -> P:
         """Read one page; raise the exception for its errcode, or `ResponseError`."""
         return self.page(*self._reader.read(body, zone, secrets), offset, limit)
 
 
-class _ReplyReader(Generic[Item]):
+class _ReplyReader(Generic[T]):
     """Reads the replies of one endpoint: in one step if they are as documented, else by row."""
 
-    def __init__(self, listing: ListEndpoint[Item, Any]) -> None:
+    def __init__(self, listing: ListEndpoint[T, Any]) -> None:
         hints = get_type_hints(listing.item)
         self.listing = listing
         self.decode = _make_decoder(listing, listing.item)
@@ -106,14 +106,14 @@ class _ReplyReader(Generic[Item]):
 
     def read(
         self, body: bytes, zone: tzinfo, secrets: Collection[Secret]
-    ) -> tuple[tuple[Item, ...], int]:
+    ) -> tuple[tuple[T, ...], int]:
         try:
             reply = self.decode(body)
         except UNREADABLE:
             reply = None
         if reply is None or reply.errcode != 0:
             reply = self._decode_tolerantly(body, zone, secrets)
-        rows: list[Item] = self.rows_of(reply) or []
+        rows: list[T] = self.rows_of(reply) or []
         for value_of, other_name in self.other_names:
             if other_name in body and None in map(value_of, rows):
                 reply = self._decode_tolerantly(body, zone, secrets)
@@ -159,7 +159,7 @@ class _ReplyReader(Generic[Item]):
             body = b"(not shown, since it may contain secrets)"
         return make_unreadable_error(body, reason, self.listing.path, secrets)
 
-    def _convert_row(self, row: dict[str, object], zone: tzinfo) -> Item:
+    def _convert_row(self, row: dict[str, object], zone: tzinfo) -> T:
         for other, name in self.listing.other_names.items():
             if row.get(name) is None:
                 row[name] = row.get(other)

@@ -13,7 +13,7 @@ from typing import Literal, Self, TypeVar
 
 from tcb_async.exceptions import ConfigurationError
 
-Item = TypeVar("Item")
+T = TypeVar("T")
 State = Literal["new", "walking", "done", "failed", "closed"]
 
 
@@ -35,9 +35,7 @@ class IteratedOnce(ABC):
     def _describe(self) -> str:
         """Return its repr."""
 
-    def _start(
-        self, generator: AsyncGenerator[Item, None], advice: str
-    ) -> AsyncGenerator[Item, None]:
+    def _start(self, generator: AsyncGenerator[T, None], advice: str) -> AsyncGenerator[T, None]:
         """Start the iteration; ``advice`` says how to make a new object."""
         if self._state != "new":
             raise ConfigurationError(f"{self!r} was iterated or closed before: {advice}")

@@ -45,7 +45,7 @@ _USER = re.compile(
     rf"|(?:{_IN_URL}[^\s/:@]){{0,64}}:(?!\d{{1,5}}/)(?:{_IN_URL}[^\s@]){{1,128}}+)(?=@)"
 )
 _ESCAPED = re.compile(r"\\u([0-9a-f]{4})|\\(.)", re.IGNORECASE | re.DOTALL)  # as in JSON
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
+SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 MAX_EXAMINED = 2**10  # characters of a text: fewer are shown
 
@@ -312,7 +312,7 @@ def _decode_json(text: str) -> str:
     if "\\" not in text:
         return text
     text = _ESCAPED.sub(_unescape, text)
-    if _SURROGATE.search(text):  # JSON escapes an emoji as two of them
+    if SURROGATE.search(text):  # JSON escapes an emoji as two of them
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
 

@@ -124,8 +124,8 @@ def _read_token_from_environment() -> StaticToken | StableToken:
 
 
 _DEFAULT_RETRY = RetryPolicy()
-Result = TypeVar("Result")
-PageT = TypeVar("PageT", bound="Page[Any]")
+T = TypeVar("T")
+P = TypeVar("P", bound="Page[Any]")
 PagerT = TypeVar("PagerT", bound="Pager[Any]")
 
 
@@ -390,28 +390,28 @@ class TcbClient:
 
     async def _fetch(
         self,
-        listing: ListEndpoint[Any, PageT],
+        listing: ListEndpoint[Any, P],
         fields: Mapping[str, str],
         offset: int = 0,
         limit: int = 0,
         *,
         stats: WalkStats | None = None,
         may_fall_back: bool = False,
-    ) -> PageT:
+    ) -> P:
         """Fetch one page: sends ``fields`` with offset and limit, counts retries in ``stats``."""
         check_kind(self._provider, listing.kinds, listing.path)
         env = fields.get("env")
         has_pages = listing.total_key is not None
         row = offset if has_pages else None  # for errors
 
-        def prepare(target: Target, limit: int) -> tuple[ApiRequest, Callable[[bytes], PageT]]:
+        def prepare(target: Target, limit: int) -> tuple[ApiRequest, Callable[[bytes], P]]:
             body = Hidden(listing.encode(fields, offset, limit))
             decode = partial(
                 listing.decode, offset=offset, limit=limit, zone=self._zone, secrets=target.secrets
             )
             return ApiRequest(target, body, env, row, stats), decode
 
-        def send(token: Secret) -> Awaitable[PageT]:
+        def send(token: Secret) -> Awaitable[P]:
             target = self._get_target(listing, token)
             has_fallback = may_fall_back and limit > FALLBACK
             fallback = partial(prepare, target, FALLBACK) if has_fallback else None
@@ -419,7 +419,7 @@ class TcbClient:
 
         return await self._call_with_token(send)
 
-    async def _call_with_token(self, send: Callable[[Secret], Awaitable[Result]]) -> Result:
+    async def _call_with_token(self, send: Callable[[Secret], Awaitable[T]]) -> T:
         if self.closed:
             raise ClientClosedError
         return await call_with_token(self._provider, self._api, send)

@@ -22,7 +22,7 @@ DIGEST = 8
 
 MAX_ROWS = 2**63 - 1  # the largest number of rows: a number of 8 bytes
 
-_VERSION = "3"
+_CURSOR_VERSION = "3"
 
 
 def digest(text: str) -> bytes:
@@ -49,7 +49,7 @@ _last = make_validator(
 
 # The string of a cursor holds its fields in this order, as MessagePack.
 _Fields = tuple[bytes, int, int, bytes, bytes, bool]
-_decode = msgspec.msgpack.Decoder(_Fields).decode
+_unpack_fields = msgspec.msgpack.Decoder(_Fields).decode
 
 
 @attrs.frozen
@@ -90,7 +90,7 @@ class Cursor:
         fields = scope, self.offset, self.total, self.last, self.names, self.drift
         body = msgspec.msgpack.encode(fields)
         framed = zlib.crc32(body).to_bytes(4, "big") + body
-        return _VERSION + base64.urlsafe_b64encode(framed).rstrip(b"=").decode("ascii")
+        return _CURSOR_VERSION + base64.urlsafe_b64encode(framed).rstrip(b"=").decode("ascii")
 
     @classmethod
     def parse(cls, text: str) -> Cursor:
@@ -103,8 +103,8 @@ class Cursor:
         """
         if not isinstance(text, str):
             raise make_argument_error("text", text, "must be the string of a Cursor")
-        problem = f"it is of version {text[:1]!r}, not {_VERSION!r}"
-        if text.startswith(_VERSION):
+        problem = f"it is of version {text[:1]!r}, not {_CURSOR_VERSION!r}"
+        if text.startswith(_CURSOR_VERSION):
             if (fields := _decode_fields(text[1:])) is not None:
                 return cls(*fields)
             problem = "its checksum does not fit"
@@ -115,7 +115,7 @@ def _decode_fields(text: str) -> tuple[str, int, int, bytes, bytes, bool] | None
     with suppress(ValueError, msgspec.MsgspecError):
         framed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         if zlib.crc32(framed[4:]).to_bytes(4, "big") == framed[:4]:
-            fields = _decode(framed[4:])
+            fields = _unpack_fields(framed[4:])
             return fields[0].decode("utf-8", "surrogatepass"), *fields[1:]
     return None
 

@@ -24,7 +24,7 @@ from tcb_async.models import CloudFunction
 from tcb_async.retry import is_retryable
 
 _log = logging.getLogger("tcb_async")
-_MAX_NAMED = 5  # functions in a message
+_MAX_FUNCTIONS_SHOWN = 5  # functions in a message
 
 ListFunctions = Callable[[], Awaitable[Iterable[CloudFunction]]]
 """Lists the functions of an environment completely."""
@@ -147,8 +147,8 @@ def _make_timeout_error(
 ) -> WaitTimeoutError:
     late = {name: status for name, status in statuses.items() if status != "Active"}
     parts = [f"function {name!r} was {status}" for name, status in late.items()]
-    if len(parts) > _MAX_NAMED:
-        parts[_MAX_NAMED:] = [f"{len(parts) - _MAX_NAMED} more were not Active"]
+    if len(parts) > _MAX_FUNCTIONS_SHOWN:
+        parts[_MAX_FUNCTIONS_SHOWN:] = [f"{len(parts) - _MAX_FUNCTIONS_SHOWN} more were not Active"]
     problem = ", ".join(parts) or f"{env} had no functions"
     advice = "check the deployment, or wait longer"
     if not is_listed:

@@ -1,6 +1,7 @@
 """The suite itself: its files, which tests run where, and without which programs."""
 
 import ast
+import collections
 import os
 import re
 import subprocess
@@ -90,6 +91,27 @@ def test_one_helper_reaches_into_a_client():
 
     reaching = {path.name for path in files if private.search(path.read_text(encoding="utf-8"))}
     assert reaching == {"transports.py"}
+
+
+def find_top_level_names(path):
+    """Yield the functions, classes and variables of a module, without those that it imports."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (target.id for target in targets if isinstance(target, ast.Name))
+
+
+def test_each_name_is_defined_in_one_module():
+    """A reader who searches for a definition finds one; `T` and `_log` are conventions."""
+    modules = collections.defaultdict(set)
+    for path in (ROOT / "tcb_async").rglob("*.py"):
+        for name in find_top_level_names(path):
+            if not re.fullmatch(r"__\w+|_log|[A-Z](_co)?", name):
+                modules[name].add(path.relative_to(ROOT).as_posix())
+
+    assert {name: files for name, files in modules.items() if len(files) > 1} == {}
 
 
 def run_python(*arguments, **environment):

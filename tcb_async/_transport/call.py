@@ -38,7 +38,7 @@ from tcb_async.retry import (
     proves_not_carried_out,
 )
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 _log = logging.getLogger("tcb_async")
 _log.addHandler(logging.NullHandler())
@@ -53,20 +53,20 @@ class _OutOfTimeError(Exception):
     """The time was over before an attempt was begun."""
 
 
-Decode = Callable[[bytes], Result]
-Fallback = Callable[[], tuple[ApiRequest, Decode[Result]]]
+Decode = Callable[[bytes], T]
+Fallback = Callable[[], tuple[ApiRequest, Decode[T]]]
 
 
 @attrs.define(repr=False)  # a tool may show this when some of it has been deleted
-class Call(Generic[Result]):
+class Call(Generic[T]):
     """The attempts of one request."""
 
     transport: Transport
     request: ApiRequest
-    decode: Decode[Result]
+    decode: Decode[T]
     # Makes a request for fewer rows, for the case that the server refuses the number of rows. None
     # after use.
-    fallback: Fallback[Result] | None = None
+    fallback: Fallback[T] | None = None
     deadline: float = attrs.field(init=False)  # by the transport's clock
     attempt: int = 0  # number of attempts begun
     spent: int = 0  # cost of its retries, taken from the quota
@@ -77,7 +77,7 @@ class Call(Generic[Result]):
     def __attrs_post_init__(self) -> None:
         self.deadline = self.transport.timing.clock() + self.transport.retry.deadline
 
-    async def run(self) -> Result:
+    async def run(self) -> T:
         """Return the decoded reply, or raise the last error that tells about the server."""
         try:
             result = await self._attempt_repeatedly()
@@ -103,7 +103,7 @@ class Call(Generic[Result]):
         finally:
             del failure, self.last  # or each is a cycle with this frame: see `tcb_async._redact`
 
-    async def _attempt_repeatedly(self) -> Result:
+    async def _attempt_repeatedly(self) -> T:
         # Nearly every call succeeds immediately, so the first attempt is made without tenacity.
         # With it, a page costs 1.89 × raw dicts in place of 1.40 at 20 rows,
         # 1.81 in place of 1.47 at 100.
@@ -112,7 +112,7 @@ class Call(Generic[Result]):
         except TcbError as error:
             failures = [error]
 
-        async def attempt() -> Result:
+        async def attempt() -> T:
             # Tenacity's first attempt is the one that was made above.
             if failures:
                 raise failures.pop()
@@ -130,7 +130,7 @@ class Call(Generic[Result]):
         # all callers, until the garbage collector runs.
         return await retrying(attempt)
 
-    async def _attempt(self) -> Result:
+    async def _attempt(self) -> T:
         self.attempt += 1
         transport = self.transport
         request = self.request
@@ -355,5 +355,5 @@ class TransportApi:
         reply = await call_endpoint(self.transport, request)
         return reply.reveal()
 
-    def spawn(self, work: Coroutine[object, object, Result]) -> asyncio.Task[Result]:
+    def spawn(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
         return self.transport.spawn(work)

@@ -234,7 +234,7 @@ def translate(
     dropped = kind is _DROPPED_CONNECTION and is_first
     is_sign_of_overload = kind.retryable and kind.overload and not dropped
     return TransportError(
-        f"{path}: {_describe(kind, error, request, seconds, is_callers=is_callers)}",
+        f"{path}: {_describe_error(kind, error, request, seconds, is_callers=is_callers)}",
         endpoint=path,
         sent=kind.sent,
         retryable=kind.retryable,
@@ -252,7 +252,7 @@ def _unwrap(error: Exception) -> Exception:
     return error
 
 
-def _describe(
+def _describe_error(
     kind: _ErrorKind, error: Exception, request: ApiRequest, seconds: float, *, is_callers: bool
 ) -> str:
     """Return our text for an error, with its own text only if the caller's code raised it."""

@@ -28,7 +28,7 @@ from tcb_async.limits import Window
 from tcb_async.observer import Attempt, Observer
 from tcb_async.retry import RetryPolicy, RetryQuota
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 # An attempt has one timer, ours, which closing the client can bring forward. aiohttp's would be a
 # second timer, and rounds a limit above 5 s up to a whole second, which may cross the deadline.
@@ -71,7 +71,7 @@ class Transport:
         full = Hidden(url.with_query({key: Secret(value).reveal() for key, value in query.items()}))
         return Target(path, url, full, tuple(secrets), self.base_url_setting)
 
-    def spawn(self, work: Coroutine[object, object, Result]) -> asyncio.Task[Result]:
+    def spawn(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
         """Run a coroutine in the background, at most until the client is closed."""
         task = asyncio.ensure_future(work)
         if self.is_closed:

@@ -21,7 +21,7 @@ from tcb_async.tokens import TokenProvider
 _NOT_UTF_8 = "it is not in UTF-8: save the file as UTF-8, not as Unicode (UTF-16) or ANSI (GBK)"
 
 
-class _Row(msgspec.Struct, forbid_unknown_fields=True):
+class _AccountLine(msgspec.Struct, forbid_unknown_fields=True):
     appid: str
     access_token: Secret
     envs: list[str] | None = None
@@ -69,7 +69,7 @@ def _refuse_shared(path: str, account: Account, lines: Sequence[int]) -> Account
 
 def _parse_account(path: str, number: int, text: Hidden[bytes]) -> Account:
     try:
-        row = msgspec.json.decode(text.reveal(), type=_Row, dec_hook=decode_secret)
+        row = msgspec.json.decode(text.reveal(), type=_AccountLine, dec_hook=decode_secret)
         if row.envs != []:
             return Account(row.appid, row.access_token, row.envs)
         reason = "envs is empty: name environments, or leave envs out to list all of them"

@@ -61,7 +61,7 @@ The report may be public: it has no name and no secret.
 
 
 @doctor_command.default
-def diagnose(
+def run_doctor(
     env: Env = None,
     /,
     *,
@@ -138,11 +138,11 @@ def _print_report(
         table = format_rows(rows, columns, "markdown", screen.out.is_terminal)
         screen.write(summary.encode() + b"\n\n" + table)
     else:
-        _print_table(screen, report)
-        screen.out.print(f"\n{_count(report)}\n{summary}")
+        _print_findings(screen, report)
+        screen.out.print(f"\n{_count_verdicts(report)}\n{summary}")
 
 
-def _count(report: Report) -> str:
+def _count_verdicts(report: Report) -> str:
     verdicts = [finding.verdict for finding in report.findings]
     return (
         f"{verdicts.count('ok')} ok, {verdicts.count('differs')} different, "
@@ -150,7 +150,7 @@ def _count(report: Report) -> str:
     )
 
 
-def _print_table(screen: Screen, report: Report) -> None:
+def _print_findings(screen: Screen, report: Report) -> None:
     is_wide = screen.out.width >= _WIDE
     has_symbols = _can_encode("".join([_ARROW, *(mark for mark, _ in _MARKS.values())]), screen)
     table = Table.grid(padding=(0, 1))
@@ -162,7 +162,7 @@ def _print_table(screen: Screen, report: Report) -> None:
         mark, style = _MARKS[finding.verdict]
         shown = Text(mark if has_symbols else finding.verdict, style)
         arrow = _ARROW if has_symbols else "->"
-        observed = _describe(finding, arrow)
+        observed = _describe_finding(finding, arrow)
         if is_wide:
             table.add_row(shown, Text(finding.check), observed)
         else:
@@ -170,7 +170,7 @@ def _print_table(screen: Screen, report: Report) -> None:
     screen.out.print(table)
 
 
-def _describe(finding: Finding, arrow: str) -> Text:
+def _describe_finding(finding: Finding, arrow: str) -> Text:
     text = Text(finding.observed, end="")
     if finding.advice:
         text.append(f"\n{arrow} {finding.advice}", "bold" if finding.verdict == "differs" else "")

@@ -189,7 +189,7 @@ def format_rows(
     return b"".join(FORMATS[output_format](columns, is_escaped).parts(rows))
 
 
-_TIMES = {
+_TIME_HEADINGS = {
     "add_time": "added",
     "mod_time": "modified",
     "create_time": "created",
@@ -261,10 +261,10 @@ def _format_columns(
 
 def _format_column(rows: Sequence[object], field: str, time_format: str) -> list[str]:
     values = [_get_value(row, field) for row in rows]
-    if field not in _TIMES:
+    if field not in _TIME_HEADINGS:
         shown = (_EMPTY_CELL if value in {None, ""} else str(value) for value in values)
         return [field, *map(escape_unprintable, shown)]
-    heading = _TIMES[field] + ("" if time_format == _DAYS else " (UTC+8)")
+    heading = _TIME_HEADINGS[field] + ("" if time_format == _DAYS else " (UTC+8)")
     return [heading, *(_format_time(value, time_format) for value in values)]
 
 

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
         RunProgress,
     )
 
-_COLUMNS = ("appid", "env", *FIELDS, "first_seen_run", "last_seen_run", "stale")
+_EXPORT_COLUMNS = ("appid", "env", *FIELDS, "first_seen_run", "last_seen_run", "stale")
 
 inventory_command: App = App(
     name="inventory",
@@ -260,7 +260,7 @@ class InventoryJob:
         self, store: InventoryStore, progress: RunProgress, cost: InventorySummary, skipped: int
     ) -> None:
         if self.files.export is not None:
-            rows = FORMATS[self.files.format](_COLUMNS).parts(store.functions())
+            rows = FORMATS[self.files.format](_EXPORT_COLUMNS).parts(store.functions())
             parts = _wrap_json(store, progress, rows) if self.files.format == "json" else rows
             self._write(output_path(self.files.export), parts)
         if self.files.summary is not None:

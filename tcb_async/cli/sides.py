@@ -114,12 +114,12 @@ def read_sides(
             store_side = Side(_read_lists(store, run.run), missing, run)
         # Environments are last, so that an invalid file costs no request.
         if envs := [side for side, kind in kinds.items() if kind == "environment"]:
-            lists |= _list_environments(envs, access, requests, screen)
+            lists |= _read_environments(envs, access, requests, screen)
         env = found if kinds[found] == "environment" else None
         yield lists[expected], store_side or Side([(None, env, lists[found])])
 
 
-def _list_environments(
+def _read_environments(
     envs: Sequence[str], access: Access, requests: Requests, screen: Screen
 ) -> dict[str, Functions]:
     lists: dict[str, Functions] = {}

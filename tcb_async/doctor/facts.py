@@ -52,7 +52,7 @@ _FEW_ROWS = 4  # fewer rows show no order
 _TOKEN_LIFE = 600.0  # seconds: a token that expires sooner is left alone
 _AS_DOCUMENTED = "as documented"
 _UNKNOWN_PATH = "/tcb/doctornosuchpath"
-_JSON_TYPES = {
+_JSON_TYPE_NAMES = {
     "NoneType": "null",
     "str": "text",
     "bool": "a boolean",
@@ -131,7 +131,7 @@ def _name_difference(fields: Mapping[str, Any], name: str) -> str:
     if name not in fields:
         return f"missing `{name}`"
     value: object = fields[name]
-    return f"`{name}` is {_JSON_TYPES.get(type(value).__name__, 'a number')}"
+    return f"`{name}` is {_JSON_TYPE_NAMES.get(type(value).__name__, 'a number')}"
 
 
 def _name_unknown(kind: str, words: Iterable[object], known: Iterable[str]) -> list[str]:

@@ -29,7 +29,7 @@ MAX_TIMEOUTS = 5  # the limit of the total time, in time-outs of one attempt
 MAX_WALK_REQUESTS = 6  # so that the list can be probed twice
 DOCUMENTED_ROWS = DEFAULT_PAGE_SIZE  # of a page, in WeChat's example
 
-Outcome = TypeVar("Outcome")
+T = TypeVar("T")
 
 
 class NoRequestsLeftError(TcbError):
@@ -258,9 +258,7 @@ def names_of(page: FunctionPage | TcbError | None) -> list[str]:
     return [row.name for row in page.functions] if isinstance(page, FunctionPage) else []
 
 
-async def settle(
-    request: Callable[[], Awaitable[Outcome]], *, attempts: int = 2
-) -> Outcome | TcbError:
+async def settle(request: Callable[[], Awaitable[T]], *, attempts: int = 2) -> T | TcbError:
     """Return the result of a request, or the error that it gets twice.
 
     The client itself repeats it after a transient error, this function after any other error.

@@ -139,7 +139,7 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         if self._is_read_only:
-            connection = _read(self._resolved_path)
+            connection = _open_for_reading(self._resolved_path)
         else:
             # A full path, because SQLite reads a name that begins with "file:" as a URI.
             connection = _open(self._resolved_path)
@@ -236,7 +236,7 @@ def _open(name: str | Path, *, is_uri: bool = False) -> sqlite3.Connection:
     )
 
 
-def _read(path: Path) -> sqlite3.Connection:
+def _open_for_reading(path: Path) -> sqlite3.Connection:
     """Copy a file as it is now to a temporary database; leave nothing beside the file."""
     if not _needs_index(path):
         return _copy(_open(f"{path.as_uri()}?mode=ro", is_uri=True))
@@ -249,7 +249,7 @@ def _read(path: Path) -> sqlite3.Connection:
                 shutil.copyfile(f"{path}{suffix}", f"{folder}/copy{suffix}")
         if _describe_files(path) == before:
             return _copy(_open(f"{folder}/copy"))
-    return _read(path)  # a program has opened the file since
+    return _open_for_reading(path)  # a program has opened the file since
 
 
 def _needs_index(path: Path) -> bool:

@@ -24,7 +24,7 @@ _log = logging.getLogger("tcb_async.inventory")
 
 
 @attrs.frozen
-class Plan:
+class RunPlan:
     """The accounts of a run.
 
     Attributes:
@@ -71,7 +71,7 @@ def store_plan(
     *,
     again: Collection[str],
     planned_at: str,
-) -> Plan:
+) -> RunPlan:
     """Store the accounts of a run, by appid with their definitions, in one transaction.
 
     The accounts in ``again`` are to be listed again, although they are complete.
@@ -105,7 +105,7 @@ def store_plan(
         database.execute("UPDATE runs SET planned_at = ? WHERE run = ?", (planned_at, run))
     # A copy of the file without its -wal file, after a kill, must not appear finished.
     database.checkpoint()
-    return Plan(unfinished, omitted)
+    return RunPlan(unfinished, omitted)
 
 
 def _check_owner(database: Database, appids: Collection[str]) -> None:

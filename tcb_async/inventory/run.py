@@ -21,7 +21,7 @@ from tcb_async.inventory.rows import format_definition, save_listing
 _log = logging.getLogger("tcb_async.inventory")
 
 _NOT_SAVED = "no listing of it was saved: run the inventory again"
-_MAX_NAMED = 20  # accounts in a message
+_MAX_ACCOUNTS_SHOWN = 20  # accounts in a message
 
 
 class InventoryRun:
@@ -89,9 +89,9 @@ class InventoryRun:
         now = self._clock().isoformat()
         plan = store_plan(self._database, self.run, definitions, again=again, planned_at=now)
         if plan.omitted:
-            names = ", ".join(plan.omitted[:_MAX_NAMED])
-            if len(plan.omitted) > _MAX_NAMED:
-                names += f" … and {len(plan.omitted) - _MAX_NAMED} more"
+            names = ", ".join(plan.omitted[:_MAX_ACCOUNTS_SHOWN])
+            if len(plan.omitted) > _MAX_ACCOUNTS_SHOWN:
+                names += f" … and {len(plan.omitted) - _MAX_ACCOUNTS_SHOWN} more"
             _log.warning("not in this list, so removed from run %s: %s", self.run, names)
         self.planned = len(definitions)
         self.skipped = len(definitions) - len(plan.unfinished)

@@ -207,7 +207,7 @@ class InventoryStore:
         for account, its_rows in itertools.groupby(rows, itemgetter(0, 1, 2, 3)):
             appid, environments, unavailable, number = account
             try:
-                found = _make_account(appid, environments, unavailable, number, its_rows)
+                found = _make_stored_account(appid, environments, unavailable, number, its_rows)
             except (LookupError, TypeError, ValueError, msgspec.MsgspecError):
                 raise make_damage_error(self.path) from None
             yield found
@@ -261,7 +261,7 @@ _SELECT_ACCOUNTS = (
 )
 
 
-def _make_account(
+def _make_stored_account(
     appid: str, environments: str, unavailable: str, number: int, rows: Iterable[sqlite3.Row]
 ) -> StoredAccount:
     """Make an account of its rows; an account without functions has one row of nulls."""

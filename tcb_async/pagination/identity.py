@@ -20,7 +20,7 @@ T = TypeVar("T")
 Key = TypeVar("Key")
 
 _MAX_SHOWN = 80  # characters of a name in a message
-_MAX_NAMED = 5  # names in a message
+_MAX_NAMES_SHOWN = 5  # names in a message
 
 
 # Two questions need two keys. Was this item yielded before? The name tells. Is this the row that
@@ -78,8 +78,8 @@ class Identity(Generic[T]):
 
     def show_all(self, names: Sequence[str]) -> str:
         """Return names as a message may show them: the first few, and the number of the others."""
-        shown = ", ".join(escape_unprintable(self.show(name)) for name in names[:_MAX_NAMED])
-        rest = len(names) - _MAX_NAMED
+        shown = ", ".join(escape_unprintable(self.show(name)) for name in names[:_MAX_NAMES_SHOWN])
+        rest = len(names) - _MAX_NAMES_SHOWN
         return f"{shown} and {rest:,} more" if rest > 0 else shown
 
     def read(self, request: Request, page: Page[T]) -> Reply[T]:
