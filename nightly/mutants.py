@@ -65,7 +65,7 @@ LAWS = {
     ),
     "one fault": (
         "test_one_transient_fault",
-        "retry.py", "return error.truncated", "return False",
+        "retry.py", "(*_THROTTLED, DriftError)", "(SystemBusyError, DriftError)",
     ),
     "bounded": (
         "test_requests_and_time test_memory",

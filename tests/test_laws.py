@@ -746,7 +746,8 @@ async def is_refused(call, arguments, parameter):
         elif hasattr(made, "__next__"):
             next(made)
     except ConfigurationError as error:
-        return SAID.get(parameter, parameter) in str(error) and SECRET not in str(error)
+        is_named = any(name in str(error) for name in (parameter, SAID.get(parameter, parameter)))
+        return is_named and SECRET not in str(error)
     except Exception:  # noqa: BLE001 - Python's own errors are no refusal
         return False
     if hasattr(made, "aclose"):

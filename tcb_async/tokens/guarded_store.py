@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import attrs
 
-from tcb_async._arguments import check_instance
+from tcb_async._arguments import check_callback, check_instance
 from tcb_async._redact import Secret, describe, forget_frames
 from tcb_async.tokens.protocols import LeasingStore, StoredToken, TokenApi, TokenStore
 from tcb_async.tokens.single_flight import SingleFlight, call_user_code
@@ -50,6 +50,8 @@ class GuardedStore:
     def __attrs_post_init__(self) -> None:
         example = "such as MemoryStore() or RedisStore(redis)"
         check_instance("store", self._store, TokenStore, example)
+        check_callback("clock", self.clock)
+        check_callback("random", self.random)
         self._leasing = self._store if isinstance(self._store, LeasingStore) else None
 
     @property

@@ -537,7 +537,7 @@ async def _compare(visit):
     "fastapi",
     reads="functions",
     fails_with="cursor",
-    exempt={"refused": "its arguments are FastAPI's: tests/test_fastapi.py", "closed": OF_CLIENT},
+    exempt={"closed": OF_CLIENT},
 )
 async def _fastapi(visit):
     async with fastapi.lifespan(visit.app)(None) as state:
@@ -555,7 +555,7 @@ async def _fastapi(visit):
 @door(
     "Telemetry",
     reads="functions",
-    exempt={"resume": OF_CLIENT, "refused": "tests/test_otel.py", "closed": OF_CLIENT},
+    exempt={"resume": OF_CLIENT, "closed": OF_CLIENT},
 )
 async def _telemetry(visit):
     """Observe an inventory, its account, its walk and its attempts."""

@@ -24,12 +24,14 @@ from tcb_async import (
     StableToken,
     TcbClient,
     WalkOptions,
+    fastapi,
     list_account,
     platform_accounts,
 )
 from tcb_async.compare import compare, read_functions
 from tcb_async.doctor import diagnose
 from tcb_async.inventory import InventoryStore
+from tcb_async.otel import Telemetry
 from tcb_async.pagination import Pager
 from tcb_async.tokens import AuthorizerToken, ClassicToken, ComponentToken, MemoryStore, RedisStore
 
@@ -43,14 +45,14 @@ async def run_async(*_): ...
 TEXTS = ["", " ", 5, None]
 NUMBERS = [0, -1, "20", 2.5, True, 10**400]
 SECONDS = [0, -1, math.nan, math.inf, "2", None, True]
-TRUTH = []  # of any value
+FLAGS = ["false", "no", 0, 1, None]
 WRONG = {
     "env": [*TEXTS, "test\n1", SECRET],
     "name": ["", [], [""], 5],
     "path": [*TEXTS, "tcb", "https://x/y", "/tcb/x?access_token=y"],
     "body": [5, [1], {1: 2}, {"a": math.nan}, {"a": object()}],
     "query": [5, {"a": 1}, {"access_token": "x"}],
-    "repeatable": TRUTH,
+    "repeatable": FLAGS,
     "limit": [*NUMBERS, None],
     "offset": [-1, "20", 2.5, True, 10**400, None],
     "interval": SECONDS,
@@ -67,8 +69,8 @@ WRONG = {
     "base_url": [*TEXTS, "x", "ftp://x", "http://example.com"],
     "session": [5, "x"],
     "retry": [5, None],
-    "allow_http": TRUTH,
-    "trust_env": TRUTH,
+    "allow_http": FLAGS,
+    "trust_env": FLAGS,
     "max_reply_bytes": NUMBERS[:-1],
     "ssl_context": [5],
     "time_zone": [5, None, "Asia/Shanghai"],
@@ -86,11 +88,11 @@ WRONG = {
     "on_repeated": [5, run_async],
     "found": [None, 5, "x"],
     "expected": [None, 5, "x"],
-    "times": TRUTH,
+    "times": FLAGS,
     "ignore": [None, 5, "status", ["x"], [[]]],
     "run": ["x", 5, "2026-02-30"],
     "source": [5, None],
-    "read_only": TRUTH,
+    "read_only": FLAGS,
     # tokens, and what shares them
     "appid": [*TEXTS, SECRET],
     "component_appid": ["", " ", 5],
@@ -102,8 +104,8 @@ WRONG = {
     "component": [None, 5, "x"],
     "authorizer": [None, 5, "x"],
     "store": [5, "x", MemoryStore],
-    "clock": [],  # for tests
-    "random": [],  # for tests
+    "clock": [5, None, run_async],
+    "random": [5, None, run_async],
     "redis": [None, 5, "redis://"],
     "lease_seconds": SECONDS,
     # a policy, and a cursor
@@ -115,14 +117,18 @@ WRONG = {
     "last": ["x", b"short", None],
     "names": ["x", b"short", None],
     "drift": [1, "no", None],
-    "text": ["", "x", "33"],
-    "may_repeat_token": TRUTH,
+    "text": ["", "x", "33", 5, None],
+    "error": [5, ValueError("x")],
+    "make_client": [5, None],
+    "tracer_provider": [5, "x"],
+    "meter_provider": [5, "x"],
+    "may_repeat_token": FLAGS,
 }
 """For each name of a parameter, values that are refused."""
 
 WRONG_FILES = ["", 5, None]
-SAID = {"envs": "env", "text": "cursor"}
-"""How an error names a parameter: by the item of a list, and by what a text has to be."""
+SAID = {"envs": "env=", "text": "not a cursor"}
+"""What else names a parameter: the item of a list, and what a text has to be."""
 
 
 def wrong_values(door, parameter):
@@ -147,7 +153,7 @@ def callables(name, client, store):
         "component_appid": PLATFORM, "ticket": run_async, "authorizer_appid": APPID,
         "refresh_token": "a-refresh-token", "authorizer": Authorizer(APPID, "a-refresh-token"),
         "fetch": run_async, "identify": run_sync, "expected": functions, "found": functions,
-        "redis": Redis(), "text": str(Cursor(ENV)),
+        "path": store.path.with_name("other.sqlite"), "redis": Redis(), "text": str(Cursor(ENV)),
         "component": ComponentToken(PLATFORM, SECRET, ticket=run_async),
     }  # fmt: skip
     run = store.begin()
@@ -168,6 +174,8 @@ def callables(name, client, store):
         "compare": [compare, read_functions],
         "InventoryStore": [InventoryStore, store.begin, run.unfinished, run.save],
         "diagnose": [diagnose],
+        "Telemetry": [Telemetry],
+        "fastapi": [fastapi.lifespan, fastapi.problem_of, fastapi.status_of],
     }[name]
     of_save = {**right, "found": AccountListing(account)}
     return [(call, of_save if call == run.save else right) for call in made]
