@@ -107,37 +107,44 @@ class _ReplyReader(Generic[T]):
     def read(
         self, body: bytes, zone: tzinfo, secrets: Collection[Secret]
     ) -> tuple[tuple[T, ...], int]:
+        reply = self._decode(body, zone, secrets)
+        rows: list[T] = self.rows_of(reply) or []
+        if self.listing.total_key is None:
+            reason = self._find_contradiction(reply)
+            total = len(rows)
+        else:
+            total = self.total_of(reply)
+            is_valid = total is not None and 0 <= total <= MAX_ROWS
+            reason = None if is_valid else f"it has no valid {self.listing.total_key}"
+        if reason is not None:
+            raise self._make_error(body, reason, secrets)
+        self._make_aware(rows, zone)
+        return tuple(rows), total
+
+    def _decode(self, body: bytes, zone: tzinfo, secrets: Collection[Secret]) -> Any:  # noqa: ANN401 - made by msgspec
         try:
             reply = self.decode(body)
         except UNREADABLE:
             reply = None
-        if reply is None or reply.errcode != 0:
-            reply = self._decode_tolerantly(body, zone, secrets)
-        rows: list[T] = self.rows_of(reply) or []
-        for value_of, other_name in self.other_names:
-            if other_name in body and None in map(value_of, rows):
-                reply = self._decode_tolerantly(body, zone, secrets)
-                rows = self.rows_of(reply)
-        if self.listing.total_key is None and (reason := self._find_contradiction(reply)):
-            raise self._make_error(body, reason, secrets)
-        total: int | None = self.total_of(reply) if self.listing.total_key else len(rows)
-        if total is None or not 0 <= total <= MAX_ROWS:
-            raise self._make_error(body, f"it has no valid {self.listing.total_key}", secrets)
-        aware = _EPOCH.replace(tzinfo=zone)  # adding to it is faster than replace() or combine()
-        for time_of, set_time in self.slots:
-            for row in rows:
-                time = time_of(row)
-                if time is not None and time.tzinfo is None:
-                    set_time(row, aware + (time - _EPOCH))
-        return tuple(rows), total
+        if reply is None or reply.errcode != 0 or self._has_other_names(body, reply):
+            return self._decode_by_row(body, zone, secrets)
+        return reply
 
-    def _decode_tolerantly(self, body: bytes, zone: tzinfo, secrets: Collection[Secret]) -> Any:  # noqa: ANN401 - made by msgspec
+    def _has_other_names(self, body: bytes, reply: Any) -> bool:  # noqa: ANN401 - made by msgspec
+        """Whether a row has a field under its other name alone."""
+        rows = self.rows_of(reply) or []
+        return any(
+            other_name in body and None in map(value_of, rows)
+            for value_of, other_name in self.other_names
+        )
+
+    def _decode_by_row(self, body: bytes, zone: tzinfo, secrets: Collection[Secret]) -> Any:  # noqa: ANN401 - made by msgspec
         raise_for_errcode(body, self.listing.path, secrets=secrets)
         try:
             reply = self.decode_any_rows(body)
-            rows = self.rows_of(reply) and [
-                self._convert_row(row, zone) for row in self.rows_of(reply)
-            ]
+            rows = self.rows_of(reply)
+            if rows is not None:
+                rows = [self._convert_row(row, zone) for row in rows]
         except UNREADABLE as error:
             reason = str(error)
         else:
@@ -153,6 +160,14 @@ class _ReplyReader(Generic[T]):
         if max(getattr(reply, key) or 0 for key in _TOTALS) > len(rows or ()):
             return f"its total is above the number of rows in {self.listing.rows_key}"
         return None
+
+    def _make_aware(self, rows: list[T], zone: tzinfo) -> None:
+        epoch = _EPOCH.replace(tzinfo=zone)  # adding to it is faster than replace() or combine()
+        for time_of, set_time in self.slots:
+            for row in rows:
+                time = time_of(row)
+                if time is not None and time.tzinfo is None:
+                    set_time(row, epoch + (time - _EPOCH))
 
     def _make_error(self, body: bytes, reason: str, secrets: Collection[Secret]) -> ResponseError:
         if self.has_secrets and not body.lstrip().startswith(b"<"):  # HTML contains no secret

@@ -13,6 +13,7 @@ import attrs
 import msgspec
 
 from tcb_async._defaults import CHINA_STANDARD_TIME as CHINA_STANDARD_TIME  # noqa: PLC0414 - public
+from tcb_async._pydantic import make_core_schema
 from tcb_async._redact import Secret
 
 if TYPE_CHECKING:
@@ -37,36 +38,7 @@ class Value:
         cls, source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         """Describe the fields; pydantic calls this for a class that appears in a model."""
-        from pydantic_core import core_schema  # noqa: PLC0415 - pydantic is installed
-
-        hints = _get_hints(cls)
-        fields = _list_json_fields(cls)
-        description = (cls.__doc__ or "").partition("\n")[0]
-
-        def make_dict_schema(*, all_required: bool) -> CoreSchema:
-            return core_schema.typed_dict_schema(
-                {
-                    field.name: core_schema.typed_dict_field(
-                        handler.generate_schema(hints[field.name]),
-                        required=all_required or field.default is attrs.NOTHING,
-                    )
-                    for field in fields
-                },
-                cls_name=cls.__name__,
-                metadata={
-                    "pydantic_js_updates": {"title": cls.__name__, "description": description}
-                },
-            )
-
-        return core_schema.no_info_wrap_validator_function(
-            lambda value, check: value if isinstance(value, cls) else cls(**check(value)),
-            make_dict_schema(all_required=False),
-            serialization=core_schema.plain_serializer_function_ser_schema(
-                lambda value: {field.name: getattr(value, field.name) for field in fields},
-                return_schema=make_dict_schema(all_required=True),
-            ),
-            ref=f"{cls.__module__}.{cls.__qualname__}:{id(cls)}",
-        )
+        return make_core_schema(cls, _list_json_fields(cls), _get_hints(cls), handler)
 
 
 def _list_json_fields(cls: type[Value]) -> list[attrs.Attribute[object]]:

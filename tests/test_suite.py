@@ -27,6 +27,7 @@ WITHOUT_A_TEST_FILE = {
     "_credentials.py": ("tokens/test_providers.py", "the arguments of providers"),
     "_defaults.py": ("docs/test_markdown.py", "constants, which the pages repeat"),
     "_once.py": ("pagination/test_pager.py", "its iteration is that of a walk"),
+    "_pydantic.py": ("test_models.py", "the schemas of the models"),
     "_transport/request.py": ("transport/test_call.py", "values that a call sends"),
     "_transport/timing.py": ("transport/test_call.py", "the clock that a test replaces"),
     "cli/differences.py": ("cli/test_compare.py", "the output of two commands"),

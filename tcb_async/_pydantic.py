@@ -1,0 +1,50 @@
+"""The schema of an attrs class for pydantic, and so for FastAPI.
+
+Rule: pydantic is imported only when it asks for a schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
+
+
+def make_core_schema(
+    cls: type,
+    fields: Sequence[attrs.Attribute[object]],
+    hints: Mapping[str, object],
+    handler: GetCoreSchemaHandler,
+) -> CoreSchema:
+    """Describe a class as a dict of these fields; an object of the class is valid, too."""
+    from pydantic_core import core_schema  # noqa: PLC0415 - pydantic is installed
+
+    description = (cls.__doc__ or "").partition("\n")[0]
+
+    def make_dict_schema(*, all_required: bool) -> CoreSchema:
+        return core_schema.typed_dict_schema(
+            {
+                field.name: core_schema.typed_dict_field(
+                    handler.generate_schema(hints[field.name]),
+                    required=all_required or field.default is attrs.NOTHING,
+                )
+                for field in fields
+            },
+            cls_name=cls.__name__,
+            metadata={"pydantic_js_updates": {"title": cls.__name__, "description": description}},
+        )
+
+    return core_schema.no_info_wrap_validator_function(
+        lambda value, check: value if isinstance(value, cls) else cls(**check(value)),
+        make_dict_schema(all_required=False),
+        serialization=core_schema.plain_serializer_function_ser_schema(
+            lambda value: {field.name: getattr(value, field.name) for field in fields},
+            return_schema=make_dict_schema(all_required=True),
+        ),
+        ref=f"{cls.__module__}.{cls.__qualname__}:{id(cls)}",
+    )
