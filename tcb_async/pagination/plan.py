@@ -114,10 +114,8 @@ class Mode(Enum):
     DONE = auto()  # nothing more: all items were yielded
     SETTLED = auto()  # nothing more, and the rows of the latest pass are the list of one moment
 
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more is read."""
-        return self is Mode.DONE or self is Mode.SETTLED
+
+_OVER = (Mode.DONE, Mode.SETTLED)
 
 
 class Step(Enum):
@@ -201,7 +199,7 @@ class Plan(Generic[T]):
     @property
     def is_over(self) -> bool:
         """Whether the walk has stopped, done or with a failure."""
-        return self.mode.is_over
+        return self.mode in _OVER
 
     @property
     def has_drifted(self) -> bool:
@@ -557,12 +555,12 @@ class Plan(Generic[T]):
         """Do what was decided: nothing, request again, read in a mode from row 0, or stop."""
         if decision is Step.GO_ON:
             return
-        if isinstance(decision, Mode) and not decision.is_over:
-            self._begin(decision)
-        elif isinstance(decision, Mode):
+        if decision is Step.REPEAT:
+            self._discard_outstanding()
+        elif decision in _OVER:
             self._finish(decision)
         else:
-            self._discard_outstanding()
+            self._begin(decision)
 
     def _begin(self, mode: Mode) -> None:
         """Start a pass or check at row 0, unless the attempts are used up."""
