@@ -141,7 +141,7 @@ def test_cursor_of_long_names_and_many_items_is_accepted():
     long = Identity[Row](lambda row: row.name.ljust(50_000, "x"))
     first = Plan(long)
     outcome = Outcome(first)
-    carry_out(first, ChangingList.of(60).page, outcome, most=30)
+    carry_out(first, ChangingList.of(60).page, outcome, leave_after=30)
     assert Cursor.parse(str(first.cursor(9))).count == 30
 
     walked = Plan(IDENTITY, size=PageSize(50_000))

@@ -41,10 +41,8 @@ WITHOUT_A_TEST_FILE = {
     "doctor/words.py": REPORT,
     "inventory/records.py": ("inventory/test_store.py", "rows of a store, as values"),
     "inventory/rows.py": ("inventory/test_run.py", "the rows that a run writes"),
-    "pagination/bounds.py": WALK,
     "pagination/options.py": ("pagination/test_pager.py", "the arguments of a walk"),
     "pagination/page.py": ("pagination/test_pager.py", "values that a fetch returns"),
-    "pagination/passes.py": WALK,
     "pagination/yielded.py": WALK,
     "tokens/protocols.py": ("tokens/test_sharing.py", "interfaces, and a value that stores hold"),
 }

@@ -6,7 +6,7 @@ import random
 
 import attrs
 import pytest
-from model import IDENTITY, ChangingList, Row, needed, walk
+from model import IDENTITY, ChangingList, Row, count_pages, walk
 
 from tcb_async.exceptions import DriftError
 from tcb_async.pagination.page import Page
@@ -89,11 +89,11 @@ def test_order_of_postgres_is_complete(size, values, page_size):
 
         assert outcome.plan.done
         assert sorted(outcome.yielded) == sorted(listing.names)
-        assert len(outcome.requests) <= 12 * needed(size, page_size)
+        assert len(outcome.requests) <= 12 * count_pages(size, page_size)
 
 
 def test_rows_on_no_page_end_in_an_error():
     outcome = walk_over(PostgresList.of_values(300, 6, 4), 20)
 
     assert isinstance(outcome.plan.failure, DriftError)
-    assert len(outcome.requests) <= 64 + 48 * needed(300, 20)
+    assert len(outcome.requests) <= 64 + 48 * count_pages(300, 20)

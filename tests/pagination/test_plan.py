@@ -20,10 +20,10 @@ from model import (
     Outcome,
     Row,
     by_reply,
-    carried,
     carry_out,
-    needed,
+    count_pages,
     walk,
+    walk_with_replies,
 )
 from strategies import (
     Server,
@@ -64,7 +64,7 @@ lies = st.builds(
 """Pages that may contradict themselves and each other."""
 
 
-def legs_with(schedules):
+def runs_with(schedules):
     """Runs of a walk: how many items each takes, and what changes meanwhile."""
     return st.lists(st.tuples(st.integers(0, 80), schedules), max_size=6)
 
@@ -75,14 +75,14 @@ def step(plan, listing):
     plan.receive(request, listing.page(request))
 
 
-def walk_in_runs(listing, legs, *, page_size, **settings):
+def walk_in_runs(listing, runs, *, page_size, **settings):
     """Walk in runs, each of which resumes where the one before it left, and check the law.
 
     Changes between two runs count as changes during the walk.
 
     Args:
         listing: The list.
-        legs: For each run but the last, how many items are taken, and the changes between the
+        runs: For each run but the last, how many items are taken, and the changes between the
             replies; those before its first reply happen before the run.
         page_size: How many rows to ask for.
         settings: Passed to `carry_out`.
@@ -90,18 +90,18 @@ def walk_in_runs(listing, legs, *, page_size, **settings):
     size, cursor, drift = PageSize(page_size), Cursor(""), False
     outcome = Outcome(Plan(IDENTITY, size=size), at_start=listing.names)
     listing.begin()
-    for taken, schedule in [*legs, (sys.maxsize, ())]:
+    for taken, schedule in [*runs, (sys.maxsize, ())]:
         outcome.plan = Plan(IDENTITY, start=cursor, size=attrs.evolve(size))
         outcome.in_flight.clear()
         script = by_reply(schedule)
 
-        def answer(request, script=script):
+        def reply_to(request, script=script):
             for change in script.pop(outcome.replies, ()):
                 listing.apply(change)
             return listing.page(request)
 
-        most = len(outcome.yielded) + taken
-        unread = carry_out(outcome.plan, answer, outcome, most=most, **settings)
+        leave_after = len(outcome.yielded) + taken
+        unread = carry_out(outcome.plan, reply_to, outcome, leave_after=leave_after, **settings)
         drift = drift or outcome.plan.stats.drift
         outcome.note_what_became_of(listing)
         assert len(outcome.yielded) == len(set(outcome.yielded)), "nothing is yielded twice"
@@ -130,10 +130,10 @@ def walk_with(server, schedule, *, listing=None, lag=0, **settings):
     )
 
 
-def run_in_legs(server, legs, *, listing=None):
+def walk_server_in_runs(server, runs, *, listing=None):
     return walk_in_runs(
         listing or ChangingList.of(server.size, server.clamp),
-        legs,
+        runs,
         page_size=server.page_size,
         concurrency=server.concurrency,
         arrival=server.arrival,
@@ -155,9 +155,9 @@ class TestLaws:
         outcome.check()
         assert isinstance(outcome.plan.failure, DriftError | None)
 
-    @given(servers, st.one_of(legs_with(changes(kinds)), legs_with(exchanges)))
-    def test_walk_in_several_runs_loses_nothing(self, server, legs):
-        run_in_legs(server, legs)
+    @given(servers, st.one_of(runs_with(changes(kinds)), runs_with(exchanges)))
+    def test_walk_in_several_runs_loses_nothing(self, server, runs):
+        walk_server_in_runs(server, runs)
 
     @given(servers, changes(BLURRED))
     def test_update_without_a_new_value_hides_nothing_that_stays(self, server, schedule):
@@ -243,7 +243,7 @@ class TestLaws:
         outcome = walk_with(server, ())
 
         assert outcome.yielded == outcome.at_start
-        assert len(outcome.requests) == needed(server.size, server.shown)
+        assert len(outcome.requests) == count_pages(server.size, server.shown)
         assert outcome.plan.stats.requests == outcome.replies == len(outcome.requests)
         assert (outcome.plan.stats.passes, outcome.plan.stats.drift) == (1, False)
 
@@ -253,12 +253,12 @@ class TestLaws:
         listing = tied.of(server.size, server.clamp)
         clamps = cycle(given_lengths)
 
-        def answer(request):
+        def reply_to(request):
             listing.clamp = next(clamps)
             return listing.page(request)
 
-        outcome = carried(
-            plan(server.page_size), answer, concurrency=server.concurrency, arrival=server.arrival
+        outcome = walk_with_replies(
+            plan(server.page_size), reply_to, concurrency=server.concurrency, arrival=server.arrival
         )
 
         event(f"collected: {outcome.plan.collection.rows}")
@@ -268,12 +268,12 @@ class TestLaws:
     def test_single_rows_are_collected_without_an_overlap(self):
         listing, chance, walked = ChangingList.of(6), random.Random(1), plan(3)
 
-        def answer(request):
+        def reply_to(request):
             listing.rows[1:] = chance.sample(listing.rows[1:], 5)
             listing.clamp = 1 if walked.mode is Mode.COLLECT else 1000
             return listing.page(request)
 
-        outcome = carried(walked, answer)
+        outcome = walk_with_replies(walked, reply_to)
 
         assert outcome.plan.done
         assert sorted(outcome.yielded) == sorted(listing.names)
@@ -288,9 +288,9 @@ class TestLaws:
         assert len(set(outcome.yielded)) == len(outcome.yielded) == min(server.size, max_items)
 
     @given(few_rows, ties, st.lists(st.integers(0, 80), max_size=6))
-    def test_a_list_in_any_order_is_complete_in_several_runs(self, server, tied, legs):
-        outcome = run_in_legs(
-            server, [(taken, ()) for taken in legs], listing=tied.of(server.size, server.clamp)
+    def test_a_list_in_any_order_is_complete_in_several_runs(self, server, tied, runs):
+        outcome = walk_server_in_runs(
+            server, [(taken, ()) for taken in runs], listing=tied.of(server.size, server.clamp)
         )
 
         assert outcome.plan.done
@@ -303,7 +303,7 @@ class TestLaws:
         wanted = min(server.size, max_items)
         assert outcome.yielded == outcome.at_start[:wanted]
         assert outcome.plan.yielded.count == wanted
-        assert len(outcome.requests) == (needed(wanted, server.shown) if max_items else 0)
+        assert len(outcome.requests) == (count_pages(wanted, server.shown) if max_items else 0)
         if server.clamp >= server.page_size and max_items:
             rows = sum(request.limit for request in outcome.requests)
             assert rows - len(outcome.requests) + 1 <= max(max_items, 1)
@@ -325,7 +325,7 @@ class TestLaws:
         rest = walk(plan(server.page_size, start=cursor), listing)
 
         assert rest.yielded == listing.names[done:]
-        assert len(rest.requests) == needed(server.size - max(done - 1, 0), server.shown)
+        assert len(rest.requests) == count_pages(server.size - max(done - 1, 0), server.shown)
 
     @given(
         st.lists(lies, min_size=1, max_size=8),
@@ -355,7 +355,7 @@ def carry_out_with(plan, replies, concurrency, *, most=2200):
     It gives up after 64 requests, and 48 for each of 30 names, and some are in flight.
     """
     answers = islice(cycle(replies), most)
-    return carried(plan, lambda _request: next(answers), concurrency=concurrency)
+    return walk_with_replies(plan, lambda _request: next(answers), concurrency=concurrency)
 
 
 def cursor_behind(listing, done, page_size=20):
@@ -435,7 +435,7 @@ class TestRepairs:
 
             outcome.check()
             assert outcome.plan.done
-            assert len(outcome.requests) <= 3 * needed(rows, page_size)
+            assert len(outcome.requests) <= 3 * count_pages(rows, page_size)
 
     @pytest.mark.parametrize("kinds", [["redeploy"], ["delete", "insert"]], ids=" and ".join)
     def test_changes_that_keep_the_total_are_not_disorder(self, kinds):
@@ -452,7 +452,7 @@ class TestRepairs:
 
             outcome.check()
             assert outcome.plan.done
-            assert len(outcome.requests) <= 3 * needed(3000, 100)
+            assert len(outcome.requests) <= 3 * count_pages(3000, 100)
 
     @pytest.mark.parametrize("kinds", [("insert",), ("insert", "delete", "update", "redeploy")])
     def test_a_change_per_request_does_not_fail_the_walk(self, kinds):
@@ -464,17 +464,17 @@ class TestRepairs:
 
             outcome.check()
             assert outcome.plan.done
-            assert len(outcome.requests) <= 12 * needed(300, 10)
+            assert len(outcome.requests) <= 12 * count_pages(300, 10)
 
     def test_rows_read_behind_a_repair_in_the_page_are_not_requested_again(self):
         outcome = walk(plan(), ChangingList.of(300), concurrency=5, changes=[at(1, "insert", 0)])
 
-        assert outcome.plan.stats.requests == needed(301, 20) + 1
+        assert outcome.plan.stats.requests == count_pages(301, 20) + 1
 
     def test_passes_that_never_join_stop(self):
         strangers = (Row(f"f{number}") for number in count())
 
-        outcome = carried(plan(), lambda _: Page([*islice(strangers, 20)], 60))
+        outcome = walk_with_replies(plan(), lambda _: Page([*islice(strangers, 20)], 60))
 
         assert isinstance(outcome.plan.failure, DriftError)
         assert outcome.plan.stats.requests < 350
@@ -542,13 +542,13 @@ class TestRepairs:
     def test_a_long_walk_keeps_the_names_of_its_rows_and_few_of_the_rows(self):
         alive: WeakSet[HeavyRow] = WeakSet()
 
-        def answer(request):
+        def reply_to(request):
             rows = range(request.offset, request.offset + request.limit)
             page = [HeavyRow(f"f{row}") for row in rows]
             alive.update(page)
             return Page(page, 9_901)
 
-        outcome = carried(Plan(Identity(NAME), size=PageSize(100)), answer)
+        outcome = walk_with_replies(Plan(Identity(NAME), size=PageSize(100)), reply_to)
 
         assert outcome.plan.yielded.count == 9_901
         assert len(alive) < 1_500
@@ -588,12 +588,16 @@ class TestWhatServersDo:
         assert "a page needs two rows, because pages overlap" in str(outcome.plan.failure)
         assert len(outcome.requests) < 40
 
-    @pytest.mark.parametrize(("max_items", "requests"), [(sys.maxsize, needed(57, 25)), (15, 1)])
+    @pytest.mark.parametrize(
+        ("max_items", "requests"), [(sys.maxsize, count_pages(57, 25)), (15, 1)]
+    )
     def test_a_page_that_is_too_long_is_accepted_and_cut_at_max_items(self, max_items, requests):
         listing = ChangingList.of(57)
         walked = plan(page_size=10, max_items=max_items)
 
-        outcome = carried(walked, lambda request: listing.page(Request(request.offset, 25)))
+        outcome = walk_with_replies(
+            walked, lambda request: listing.page(Request(request.offset, 25))
+        )
 
         assert outcome.yielded == listing.names[:max_items]
         assert len(outcome.requests) == requests
@@ -613,7 +617,7 @@ class TestWhatServersDo:
     def test_empty_page_before_the_end_is_requested_again_later(self, ahead):
         listing = ChangingList.of(57)
 
-        outcome = carried(plan(), emptied(listing, times=3), concurrency=ahead)
+        outcome = walk_with_replies(plan(), emptied(listing, times=3), concurrency=ahead)
 
         assert outcome.yielded == listing.names
         assert (outcome.plan.stats.passes, outcome.plan.stats.drift) == (1, False)
@@ -623,14 +627,14 @@ class TestWhatServersDo:
         listing = ChangingList.of(57)
         second, third = emptied(listing, times=3), emptied(listing, times=3, offset=38)
 
-        outcome = carried(
+        outcome = walk_with_replies(
             plan(), lambda request: (third if request.offset == 38 else second)(request)
         )
 
         assert outcome.yielded == listing.names
 
     @pytest.mark.parametrize(
-        ("answer", "message", "yielded", "times"),
+        ("reply_to", "message", "yielded", "times"),
         [
             pytest.param(
                 lambda listing, request: Page(listing.page(request).items, 1000),
@@ -662,10 +666,10 @@ class TestWhatServersDo:
             ),
         ],
     )
-    def test_contradiction_fails_after_the_certain_rows(self, answer, message, yielded, times):
+    def test_contradiction_fails_after_the_certain_rows(self, reply_to, message, yielded, times):
         listing = ChangingList.of(57)
 
-        outcome = carried(plan(), partial(answer, listing), concurrency=5)
+        outcome = walk_with_replies(plan(), partial(reply_to, listing), concurrency=5)
 
         failure = outcome.plan.failure
         assert isinstance(failure, ResponseError)
@@ -676,11 +680,11 @@ class TestWhatServersDo:
 
     @pytest.mark.parametrize("ahead", [1, 4])
     def test_a_list_that_grows_faster_than_it_is_read_ends_in_an_error(self, ahead):
-        def answer(request):
+        def reply_to(request):
             rows = range(request.offset, request.offset + request.limit)
             return Page([Row(f"f{row}") for row in rows], request.offset + 1000)
 
-        outcome = carried(plan(), answer, concurrency=ahead)
+        outcome = walk_with_replies(plan(), reply_to, concurrency=ahead)
 
         assert isinstance(outcome.plan.failure, DriftError)
         assert len(outcome.yielded) > 4 * 1000
@@ -689,17 +693,17 @@ class TestWhatServersDo:
     def test_endless_list_is_followed_to_a_limit(self, monkeypatch):
         monkeypatch.setattr(bounds, "MAX_ITEMS", 10_000)
 
-        def answer(request):
+        def reply_to(request):
             rows = range(request.offset, request.offset + request.limit)
             return Page([Row(f"f{row}") for row in rows], 2**53)
 
-        outcome = carried(plan(100), answer, concurrency=8)
+        outcome = walk_with_replies(plan(100), reply_to, concurrency=8)
 
         assert isinstance(outcome.plan.failure, ResponseError)
         assert "the list goes on" in str(outcome.plan.failure)
         assert 10_000 <= len(outcome.yielded) < 10_000 + 8 * 100
 
-        rest = carried(plan(100, start=outcome.plan.cursor()), answer)
+        rest = walk_with_replies(plan(100, start=outcome.plan.cursor()), reply_to)
 
         assert rest.yielded[0] == f"f{len(outcome.yielded)}"
 
@@ -707,24 +711,26 @@ class TestWhatServersDo:
         old = [Row(f"f{row}") for row in range(9)]
         replicas = cycle([old, [*old[1:], Row("new")]])
 
-        def answer(request):
+        def reply_to(request):
             rows = next(replicas)
             return Page(rows[request.offset : request.offset + request.limit], 9)
 
-        outcome = carried(plan(3), answer)
+        outcome = walk_with_replies(plan(3), reply_to)
 
         assert isinstance(outcome.plan.failure, DriftError)
 
     def test_a_page_that_contains_a_name_twice_is_requested_again(self):
         replies = iter([["f0", "f1", "f1", "f2"], ["f0", "f1", "f2", "f3"]])
-        outcome = carried(plan(), lambda _request: Page([Row(name) for name in next(replies)], 4))
+        outcome = walk_with_replies(
+            plan(), lambda _request: Page([Row(name) for name in next(replies)], 4)
+        )
 
         assert outcome.plan.done
         assert outcome.yielded == ["f0", "f1", "f2", "f3"]
 
     def test_name_that_is_always_twice_in_a_page_is_an_error(self):
         rows = [Row("f0"), Row("f1"), Row("f1"), Row("f2")]
-        outcome = carried(plan(), lambda _request: Page(rows, 4))
+        outcome = walk_with_replies(plan(), lambda _request: Page(rows, 4))
 
         assert outcome.yielded == []
         assert len(outcome.requests) == 4
@@ -866,12 +872,16 @@ class TestResume:
 
         kept = [name for name in outcome.yielded if name < "new"]
         assert kept == [f"f{number:03}" for number in range(30, 200)]
-        assert len(outcome.requests) == 1 + needed(len(listing.rows), 20), "nothing is read twice"
+        assert len(outcome.requests) == 1 + count_pages(len(listing.rows), 20), (
+            "nothing is read twice"
+        )
 
     def test_a_third_run_knows_the_drift_of_the_first(self, listing):
         """The first run noticed a change and missed a row; the second met a list at rest."""
-        first = walk(plan(), listing, changes=[at(1, "lift", 50), at(0, "lift", 55)], most=30)
-        second = walk(plan(start=first.plan.cursor(first.unread)), listing, most=5)
+        first = walk(
+            plan(), listing, changes=[at(1, "lift", 50), at(0, "lift", 55)], leave_after=30
+        )
+        second = walk(plan(start=first.plan.cursor(first.unread)), listing, leave_after=5)
         cursor = second.plan.cursor(second.unread)
         third = walk(plan(start=cursor), listing)
 
@@ -897,7 +907,7 @@ class TestResume:
         assert walk(plan(start=start), listing).yielded == listing.names[25:]
 
     def test_after_a_change_it_is_the_start_of_the_list_and_knows_every_name(self, listing):
-        first = walk(plan(), listing, changes=[at(1, "delete", 0, times=20)], most=30)
+        first = walk(plan(), listing, changes=[at(1, "delete", 0, times=20)], leave_after=30)
         cursor = first.plan.cursor(first.unread)
 
         assert (cursor.offset, cursor.last, cursor.drift) == (0, b"", True)
@@ -922,7 +932,7 @@ class TestResume:
         outcome = walk(plan(start=forged), ChangingList.of(57), concurrency=8)
 
         assert outcome.yielded == outcome.at_start
-        assert len(outcome.requests) <= 2 + 3 + needed(57, 20) + 1
+        assert len(outcome.requests) <= 2 + 3 + count_pages(57, 20) + 1
 
 
 def last_of(cursor):
@@ -959,12 +969,12 @@ class TestContradictions:
         """With seed 132, a request finds a place that the next page loses, always the same."""
         rows = ChangingList.of(count).rows
 
-        def answer(request):
+        def reply_to(request):
             shuffled = list(rows)
             random.Random(hash((seed, request.offset, request.limit))).shuffle(shuffled)
             return Page(shuffled[request.offset :][: request.limit], len(rows))
 
-        outcome = carried(plan(page_size), answer, concurrency=8)
+        outcome = walk_with_replies(plan(page_size), reply_to, concurrency=8)
 
         assert sorted(outcome.yielded) == [row.name for row in rows]
         assert outcome.plan.collection.rows
@@ -975,12 +985,12 @@ class TestContradictions:
         rows = ChangingList.of(200, clamp=20).rows
         for seed in range(10):
 
-            def answer(request, seed=seed):
+            def reply_to(request, seed=seed):
                 shuffled = list(rows)
                 random.Random(hash((seed, request.offset, request.limit))).shuffle(shuffled)
                 return Page(shuffled[request.offset :][: min(request.limit, 20)], len(rows))
 
-            outcome = carried(plan(page_size), answer, concurrency=8)
+            outcome = walk_with_replies(plan(page_size), reply_to, concurrency=8)
 
             assert sorted(outcome.yielded) == [row.name for row in rows]
 
@@ -1016,17 +1026,17 @@ class TestContradictions:
         outcome = walk(plan(), ChangingList.of(400), concurrency=2, changes=schedule)
 
         assert outcome.plan.done
-        assert len(outcome.requests) <= 4 * needed(400, 20)
+        assert len(outcome.requests) <= 4 * count_pages(400, 20)
 
     def test_repairs_without_progress_wait_longer_then_fail(self):
         """A replica that lags by a second or a few is waited for."""
         listing = ChangingList.of(57)
 
-        def answer(request):
+        def reply_to(request):
             page = listing.page(request)
             return attrs.evolve(page, items=[row for row in page.items if row.name != "f030"])
 
-        outcome = carried(plan(), answer)
+        outcome = walk_with_replies(plan(), reply_to)
 
         pauses = [request.pause for request in outcome.requests if request.pause]
         assert isinstance(outcome.plan.failure, DriftError)
@@ -1038,11 +1048,11 @@ class TestContradictions:
     def test_pages_that_grow_do_not_use_up_the_requests_of_a_list_at_rest(self, short):
         listing = ChangingList.of(3_000)
 
-        def answer(request):
+        def reply_to(request):
             listing.clamp = short if request.offset < 150 * (short - 1) else 100
             return listing.page(request)
 
-        outcome = carried(plan(100), answer, concurrency=8)
+        outcome = walk_with_replies(plan(100), reply_to, concurrency=8)
 
         assert outcome.yielded == listing.names
 
@@ -1051,14 +1061,14 @@ def emptied(listing, *, times, offset=19):
     """A server that answers one page with nothing, so many times."""
     left = times
 
-    def answer(request):
+    def reply_to(request):
         nonlocal left
         if request.offset == offset and left > 0:
             left -= 1
             return Page((), 57)
         return listing.page(request)
 
-    return answer
+    return reply_to
 
 
 def test_only_more_rows_than_ever_are_progress_of_a_collection():

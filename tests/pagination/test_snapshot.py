@@ -24,9 +24,9 @@ from model import (
     Row,
     a_dozen_changes,
     by_reply,
-    carried,
-    needed,
+    count_pages,
     walk,
+    walk_with_replies,
 )
 from strategies import Ties, arrivals, changes, concurrencies, few_rows, kinds, servers
 
@@ -69,8 +69,8 @@ class TestAtRest:
             assert sorted(map(NAME, outcome.collect())) == listing.names
             requests.append(len(outcome.requests))
 
-        assert max(requests) <= 8 * needed(rows, page)
-        assert sum(requests) <= (4 if is_fixed else 5) * needed(rows, page) * len(requests)
+        assert max(requests) <= 8 * count_pages(rows, page)
+        assert sum(requests) <= (4 if is_fixed else 5) * count_pages(rows, page) * len(requests)
 
 
 class TestChanges:
@@ -173,7 +173,7 @@ class TestRefusals:
     ):
         listing, replies = ChangingList.of(size), count()
 
-        def answer(request):
+        def reply_to(request):
             refusal = refusals[next(replies) % len(refusals)]
             if request.limit <= 20 or refusal == "no":
                 return listing.page(request)
@@ -181,7 +181,7 @@ class TestRefusals:
             return None if refusal == "error" else fewer
 
         plan = collecting(PageSize(45, 20), on_drift=on_drift)
-        outcome = carried(plan, answer, concurrency=concurrency, arrival=arrival)
+        outcome = walk_with_replies(plan, reply_to, concurrency=concurrency, arrival=arrival)
 
         assert (plan.done, plan.stats.drift) == (True, False)
         assert outcome.yielded == listing.names
@@ -202,11 +202,13 @@ class TestReplicas:
             after.rows.insert(chance.randrange(size) * (kind == "replace"), Row(name, 1))
             until, replies = chance.choice([20, 40, 80, 10**9]), count()
 
-            def answer(request, at=(before, after), chance=chance, until=until, replies=replies):
+            def reply_to(request, at=(before, after), chance=chance, until=until, replies=replies):
                 is_late = next(replies) < until and chance.random() < 0.5
                 return at[not is_late].page(request)
 
-            outcome = carried(collecting(page), answer, concurrency=chance.choice([1, 8]))
+            outcome = walk_with_replies(
+                collecting(page), reply_to, concurrency=chance.choice([1, 8])
+            )
 
             if outcome.plan.done:
                 missing = {*before.rows} & {*after.rows} - {*outcome.plan.last_rows(outcome.items)}
@@ -222,13 +224,13 @@ class TestDoubtfulReplies:
         for empty in range(1, 12):
             listing, script, replies = ChangingList.of(57), by_reply(schedule), count()
 
-            def answer(request, listing=listing, script=script, replies=replies, empty=empty):
+            def reply_to(request, listing=listing, script=script, replies=replies, empty=empty):
                 reply = next(replies)
                 for change in script.pop(reply, ()):
                     listing.apply(change)
                 return EMPTY if reply == empty else listing.page(request)
 
-            outcome = carried(collecting(20), answer, concurrency=ahead)
+            outcome = walk_with_replies(collecting(20), reply_to, concurrency=ahead)
 
             assert outcome.plan.last_rows(outcome.items) == listing.rows
             assert (outcome.plan.stats.drift, outcome.plan.stats.unsettled) == (
@@ -256,11 +258,11 @@ class TestDoubtfulReplies:
     def test_failure_after_the_walk_is_no_error_but_unsettled(self, reply):
         listing, plan = ChangingList.of(57), collecting(20)
 
-        def answer(request):
+        def reply_to(request):
             listing.apply(Change(0, "update", 19))
             return (reply if plan.mode is Mode.COLLECT else ChangingList.page)(listing, request)
 
-        outcome = carried(plan, answer)
+        outcome = walk_with_replies(plan, reply_to)
 
         assert (plan.failure, plan.stats.unsettled) == (None, True)
         assert len(outcome.requests) <= 64 + 48 * 3

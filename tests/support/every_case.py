@@ -28,8 +28,9 @@ class Manner(NamedTuple):
         page_size: Rows a page.
         ahead: How many requests are in flight at once, 1 or 2.
         last_first: Whether the later of two requests in flight is answered first.
-        most: After how many items the walk is left, and resumed from its cursor; None for never.
-        above: The answer of the server to a request for more than 2 rows, if the page size has to
+        leave_after: How many items are taken before the walk is left, and resumed from its cursor;
+            None for all.
+        above: The reply of the server to a request for more than 2 rows, if the page size has to
             be found out: it sends 2 ("clamp"), refuses ("refuse") or sends none ("empty").
         is_collected: Whether the list that `collect` returns is checked, besides the yielded items.
     """
@@ -37,7 +38,7 @@ class Manner(NamedTuple):
     page_size: int
     ahead: int = 1
     last_first: bool = False
-    most: int | None = None
+    leave_after: int | None = None
     above: str | None = None
     is_collected: bool = False
 
@@ -48,13 +49,13 @@ class Manner(NamedTuple):
         return plan
 
 
-def manners(page_sizes, most=(None,), *, is_collected=(False, True)):
+def manners(page_sizes, leave_after=(None,), *, is_collected=(False, True)):
     """One ahead, and two ahead in both orders of arrival; iterated, and collected."""
     return [
         Manner(page_size, ahead, last_first, left, is_collected=collected)
         for page_size in page_sizes
         for ahead, last_first in ((1, False), (2, False), (2, True))
-        for left in most
+        for left in leave_after
         for collected in is_collected
     ]
 
@@ -152,8 +153,8 @@ def _walk(manner, server, tally):
     yielded: list[Row] = []
     earlier: set[str] = set()
     plan, drift = manner.plan(), False
-    if manner.most is not None:
-        unread = _carry_out(plan, manner, server, yielded, manner.most)
+    if manner.leave_after is not None:
+        unread = _carry_out(plan, manner, server, yielded, manner.leave_after)
         drift = plan.stats.drift
         if unread or not plan.is_over:
             earlier = {row.name for row in yielded}
@@ -192,7 +193,7 @@ class _Server:
     def note_state(self):
         self.states.append(set(self.listing.rows))
 
-    def answer(self, request):
+    def reply_to(self, request):
         while self.applied < len(self.schedule) and self.schedule[self.applied][0] == self.replies:
             self.listing.apply(self.schedule[self.applied][1])
             self.note_state()
@@ -207,7 +208,7 @@ class _Server:
         return None if self.above == "refuse" else Page((), len(self.listing.rows))
 
 
-def _carry_out(plan, manner, server, yielded, most):
+def _carry_out(plan, manner, server, yielded, leave_after):
     """Carry a plan out until so many items were taken; tell how many of the page are left."""
     flying: list[Request] = []
     replied: dict[Request, Page[Row]] = {}
@@ -217,9 +218,9 @@ def _carry_out(plan, manner, server, yielded, most):
         if not flying:
             return 0
         if manner.last_first and flying[-1] not in replied:
-            replied[flying[-1]] = server.answer(flying[-1])
+            replied[flying[-1]] = server.reply_to(flying[-1])
         head = flying.pop(0)
-        page = replied.pop(head, None) or server.answer(head)
+        page = replied.pop(head, None) or server.reply_to(head)
         if page is None:
             assert plan.receive_refusal(head)
             flying.clear()
@@ -229,9 +230,9 @@ def _carry_out(plan, manner, server, yielded, most):
         yielded.extend(plan.receive(head, page))
         if plan.generation != generation:
             flying.clear()
-        if most is not None and len(yielded) >= most:
-            unread = len(yielded) - most
-            del yielded[most:]
+        if leave_after is not None and len(yielded) >= leave_after:
+            unread = len(yielded) - leave_after
+            del yielded[leave_after:]
             return unread
 
 

@@ -254,7 +254,7 @@ def walk(plan, listing, *, changes=(), lag=0, **settings):
     script = by_reply(changes)
     past: list[list[Row]] = []
 
-    def answer(request: Request) -> Page[Row]:
+    def reply_to(request: Request) -> Page[Row]:
         for change in script.pop(outcome.replies, ()):
             listing.apply(change)
         if outcome.replies == 0:
@@ -266,23 +266,23 @@ def walk(plan, listing, *, changes=(), lag=0, **settings):
         behind = past[-1] if outcome.replies % 2 else past[max(0, len(past) - 1 - lag)]
         return attrs.evolve(listing, rows=behind).page(request)
 
-    outcome.unread = carry_out(plan, answer, outcome, **settings)
+    outcome.unread = carry_out(plan, reply_to, outcome, **settings)
     outcome.note_what_became_of(listing)
     return outcome
 
 
-def carry_out(  # noqa: C901 - one loop, as in the pager
-    plan, answer, outcome, *, concurrency=1, arrival=(0,), most=sys.maxsize, consume=None
+def carry_out(
+    plan, reply_to, outcome, *, concurrency=1, arrival=(0,), leave_after=sys.maxsize, consume=None
 ):
     """Carry a plan out, as the pager does, until it has no more requests.
 
     Args:
         plan: The plan to carry out.
-        answer: Returns the reply to a request; None refuses it.
+        reply_to: Returns the reply to a request; None refuses it.
         outcome: Told of each request, and of what was yielded.
         concurrency: How many requests are in flight at a time.
         arrival: Which of the requests in flight gets the next reply, over and over.
-        most: How many items the consumer takes before it leaves.
+        leave_after: How many items the consumer takes before it leaves.
         consume: Called with each item.
 
     Returns:
@@ -300,43 +300,47 @@ def carry_out(  # noqa: C901 - one loop, as in the pager
         while flying[0] not in replies:
             waiting = [request for request in flying if request not in replies]
             request = waiting[next(turns) % len(waiting)]
-            replies[request] = answer(request)
+            replies[request] = reply_to(request)
             outcome.in_flight.append(len(flying))
         head = flying.pop(0)
-        page, generation = replies.pop(head), plan.generation
-        items: Sequence[Row] = ()
-        if page is None:
-            assert plan.receive_refusal(head)
-        else:
-            number = max(1, plan.stats.passes)  # 0 before the first reply
-            items = plan.receive(head, page)
-            if plan.snapshot is not None:
-                outcome.pages.append((number, page))
-                outcome.items += items
-        names = [row.name for row in items]
+        generation = plan.generation
+        names = [row.name for row in _receive(plan, head, replies.pop(head), outcome)]
         if plan.generation != generation:
             flying.clear()
         assert list(plan.outstanding) == flying
         for taken, name in enumerate(names):
-            if len(outcome.yielded) >= most:
+            if len(outcome.yielded) >= leave_after:
                 return len(names) - taken
             outcome.yielded.append(name)
             if consume is not None:
                 consume(name)
-        if len(outcome.yielded) >= most:
+        if len(outcome.yielded) >= leave_after:
             return 0
     assert plan.done != (plan.failure is not None)
     return 0
 
 
-def carried(plan, answer, **settings):
-    """Carry a plan out with the replies of `answer`."""
+def _receive(plan, request, page, outcome) -> Sequence[Row]:
+    """Give a page to the plan, or a refusal, which is None; return the items that it yields."""
+    if page is None:
+        assert plan.receive_refusal(request)
+        return ()
+    number = max(1, plan.stats.passes)  # 0 before the first reply
+    items = plan.receive(request, page)
+    if plan.snapshot is not None:
+        outcome.pages.append((number, page))
+        outcome.items += items
+    return items
+
+
+def walk_with_replies(plan, reply_to, **settings):
+    """Carry a plan out with the replies of `reply_to`; return what it yielded."""
     outcome = Outcome(plan)
-    carry_out(plan, answer, outcome, **settings)
+    carry_out(plan, reply_to, outcome, **settings)
     return outcome
 
 
-def needed(rows, shown):
+def count_pages(rows, shown):
     """How many pages of so many rows, each overlapping the one before it, hold so many rows."""
     return 1 if rows <= shown else 1 + -(-(rows - shown) // (shown - 1))
 
