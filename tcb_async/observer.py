@@ -11,7 +11,7 @@ from typing import Literal, Protocol, TypeVar
 
 import attrs
 
-__all__ = ["Attempt", "InventoryObserver", "Observer", "WalkStats", "WorkObserver"]
+__all__ = ["Attempt", "Observer", "WalkStats", "WorkObserver"]
 
 WorkSummary = Mapping[str, str | int | float | bool]
 
@@ -94,6 +94,11 @@ class Observer(Protocol):
     """Observes a client: ``TcbClient(..., observer=...)``.
 
     Its exceptions stop the call; in an inventory, they fail the account that is being listed.
+
+    It may have two more methods, which observe inventories, and whose exceptions stop them.
+    ``inventory_started() -> WorkObserver[WorkSummary]`` is called when an inventory is about to
+    begin, and ``account_started(appid) -> WorkObserver[WorkSummary]`` when an account is about to
+    be listed, within the inventory's ``fetching``.
     """
 
     def attempting(self, attempt: Attempt) -> AbstractContextManager[object]:
@@ -109,19 +114,4 @@ class Observer(Protocol):
         Args:
             env: The environment's id, or a different scope.
         """
-        ...
-
-
-class InventoryObserver(Protocol):
-    """An `Observer` that observes inventories too: each of these methods is optional.
-
-    Their exceptions stop the inventory.
-    """
-
-    def inventory_started(self) -> WorkObserver[WorkSummary]:
-        """Called when an inventory is about to begin."""
-        ...
-
-    def account_started(self, appid: str) -> WorkObserver[WorkSummary]:
-        """Called when an account is about to be listed, within the inventory's `fetching`."""
         ...

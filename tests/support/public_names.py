@@ -36,8 +36,7 @@ NOT_DOORS = {
     "hides a text: tests/test_redact.py": {"Secret", "Secret.reveal"},
     "names of arguments, which the law `refused` reads": {"ClientOptions", "WalkOptions"},
     "an interface of the caller's": {
-        "InventoryObserver", "InventoryObserver.account_started",
-        "InventoryObserver.inventory_started", "LeasingStore", "LeasingStore.acquire_lease",
+        "LeasingStore", "LeasingStore.acquire_lease",
         "LeasingStore.lease_seconds", "LeasingStore.release_lease", "Observer",
         "Observer.attempting", "Observer.walk_started", "TokenApi", "TokenApi.base_url",
         "TokenApi.call_token_endpoint", "TokenApi.spawn", "TokenProvider",
