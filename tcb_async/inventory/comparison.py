@@ -38,7 +38,7 @@ SELECT appid FROM accounts WHERE run = ?
 ORDER BY appid
 """
 _VISITS = """
-SELECT runs.run, status, errcode, message, requested, environments, unavailable
+SELECT runs.run, status, errcode, message, requested, environments, unavailable, functions
 FROM runs LEFT JOIN accounts ON accounts.run = runs.run AND appid = ?
 WHERE runs.finished_at IS NOT NULL
 ORDER BY runs.run DESC
@@ -64,6 +64,7 @@ class _Visit:
         requested: The environments that were to be listed; None for all.
         environments: The environments that were listed.
         unavailable: Those that WeChat refused to list, and the status of each.
+        functions: The number of functions.
     """
 
     run: str
@@ -73,10 +74,11 @@ class _Visit:
     requested: list[str] | None
     environments: list[str]
     unavailable: dict[str, str]
+    functions: int
 
     @classmethod
     def read(cls, row: sqlite3.Row) -> Self:
-        run, status, errcode, message, requested, environments, unavailable = row
+        run, status, errcode, message, requested, environments, unavailable, functions = row
         return cls(
             run,
             status,
@@ -85,6 +87,7 @@ class _Visit:
             msgspec.json.decode(requested or "null", type=list[str] | None),
             msgspec.json.decode(environments or "[]", type=list[str]),
             msgspec.json.decode(unavailable or "{}", type=dict[str, str]),
+            functions or 0,
         )
 
     def why_unknown(self, env: str) -> str:
@@ -185,6 +188,8 @@ def _read_functions(database: Database, appid: str, visit: _Visit) -> _Environme
     functions: _Environments = {env: {} for env in visit.environments}
     for env, *values in database.rows(_FUNCTIONS, appid, visit.run):
         functions[env][values[0]] = tuple(values)
+    if sum(map(len, functions.values())) != visit.functions:  # rows are lost
+        raise ValueError(visit.functions)
     return functions
 
 

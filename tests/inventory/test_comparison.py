@@ -67,6 +67,15 @@ class TestNights:
                 counts.append(next(steps))
         assert counts[-1] < counts[2] * 1.1
 
+    def test_a_lost_row_of_the_night_before_is_damage(self, tmp_path):
+        night(tmp_path, DAYS[0], listing(get="Go1"))
+        night(tmp_path, DAYS[1], listing(get="Java8"))
+        with opened(tmp_path) as store:
+            alter(store, "DELETE FROM functions WHERE runtime = 'Go1'")
+            store.check()
+            with pytest.raises(ConfigurationError, match="is damaged"):
+                list(store.changes())
+
     @pytest.mark.parametrize("column", ["environments", "unavailable", "requested"])
     def test_damage_is_named(self, tmp_path, column):
         night(tmp_path, DAYS[0], listing(get="Go1"))
