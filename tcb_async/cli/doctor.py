@@ -22,10 +22,14 @@ from tcb_async.cli.exits import ExitCode, exit_afterwards, run_command
 from tcb_async.cli.formats import format_rows
 from tcb_async.cli.options import FORMAT, Access, Env
 from tcb_async.cli.screen import Screen
+from tcb_async.cli.signals import Terminated
 
 if TYPE_CHECKING:
+    import tcb_async.doctor.probes
+    import tcb_async.doctor.report
     from tcb_async.client import TcbClient
     from tcb_async.doctor import Finding, Report
+    from tcb_async.doctor.report import Examination
 
 ReportFormat = Literal["table", "json", "markdown"]
 
@@ -73,29 +77,26 @@ def run_doctor(
         if access.demo and env is not None:
             raise CycloptsError("ENV: leave it out: --demo has an environment of its own")
         service = choose_service(env, access, at_rest=True)
-
-        import asyncio  # noqa: PLC0415 - --help needs none of these
-
-        from tcb_async.doctor.probes import MAX_REPORT_REQUESTS  # noqa: PLC0415
-        from tcb_async.doctor.report import Examination  # noqa: PLC0415
-
         is_token_shared = find_redis_url(access.redis) is not None
-
-        reports: list[Report] = []
+        examination: Examination | None = None
 
         async def work(client: TcbClient) -> None:
-            examination = Examination.of(client, service.env, may_repeat_token=not is_token_shared)
-            try:
-                await examination.run()
-            except asyncio.CancelledError:
-                if examination.has_first_page:
-                    _print_report(screen, examination.report(), service.address, output_format)
-                raise
-            reports.append(examination.report())
+            nonlocal examination
+            examination = tcb_async.doctor.report.Examination.of(
+                client, service.env, may_repeat_token=not is_token_shared
+            )
+            await examination.run()
 
-        screen.say(f"This sends at most {MAX_REPORT_REQUESTS} requests, which only read.")
-        service.run(work)
-        (report,) = reports
+        maximum = tcb_async.doctor.probes.MAX_REPORT_REQUESTS
+        screen.say(f"This sends at most {maximum} requests, which only read.")
+        try:
+            service.run(work)
+        except (KeyboardInterrupt, Terminated):
+            if examination is not None and examination.has_first_page:
+                _print_report(screen, examination.report(), service.address, output_format)
+            raise
+        assert examination is not None
+        report = examination.report()
         with exit_afterwards(screen, _choose_exit_code(report)):
             _print_report(screen, report, service.address, output_format)
             screen.say(f"Send this report, even if nothing differs: {_find_address()}")

@@ -45,8 +45,11 @@ def judge_list(probe: ListProbe) -> Finding:
     if walk.stats.unsettled:
         return LIST_CHECK.unknown("it changed each time it was read", QUIET)
     # A function that was deployed again meanwhile has another time, so that it is another row.
-    stayed = {*probe.pages[0].functions} & {*probe.pages[1].functions} if probe.pages else set()
-    missing = {row.name for row in stayed}.difference(probe.names)
+    missing = set[str]()
+    if probe.pages is not None:
+        before, after = probe.pages
+        stayed = {*before.functions} & {*after.functions}
+        missing = {function.name for function in stayed}.difference(probe.names)
     if missing:
         observed = f"it lacks {len(missing)} functions of other replies"
         return LIST_CHECK.differs(observed, f"`tcb-async list` is incomplete: {SEND}")
