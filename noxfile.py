@@ -79,9 +79,12 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=WIDESPREAD)
 def full(session: nox.Session) -> None:
-    """All tests including the slow ones, against the built wheel, with branch coverage."""
+    """All tests including the slow ones, with branch coverage, and a few of nightly/."""
     install_wheel(session)
     session.run(*PYTEST, "--everything", "--cov", *session.posargs)
+    # A change by day must not break a night: all its tests are found, and one of most files runs.
+    session.run("pytest", "--collect-only", "-q", "nightly/tests", silent=True)
+    session.run("pytest", "-p", "no:randomly", "@nightly/quick.txt")
 
 
 @nox.session(python=OLDEST)

@@ -42,7 +42,7 @@ from tcb_async import (
 )
 from tcb_async.compare import compare, read_functions
 from tcb_async.doctor import diagnose
-from tcb_async.emulator import Emulator, state
+from tcb_async.emulator import Emulator, EmulatorClock, state
 from tcb_async.emulator.state import AccessTokens
 from tcb_async.inventory import InventoryStore
 from tcb_async.otel import Telemetry
@@ -52,6 +52,7 @@ from tcb_async.tokens import AuthorizerToken, ClassicToken, ComponentToken
 SECRET, TICKET = PLANTED.texts["appsecret"], PLANTED.texts["ticket"]
 OWN = "plat-1"  # the platform's own environment
 TIME = "2026-01-01 00:00:00"
+NOW = 1_767_225_600  # 2026-01-01: the rows of two visits have equal times
 FUNCTIONS, ROWS_OF_OWN, MERCHANTS_OF_PLATFORM = 57, 30, 3
 PAGE = 20
 MEANS_NO = "the list changed"
@@ -782,7 +783,7 @@ class Result:
 
 async def visit(name, prepare=lambda _: None, **facts):
     """Use a door with a server of its own; ``prepare`` makes the server misbehave."""
-    async with Emulator(max_page=PAGE) as emulator:
+    async with Emulator(max_page=PAGE, clock=EmulatorClock(NOW)) as emulator:
         furnish(emulator)
         prepare(emulator)
         return await visit_at(emulator, name, **facts)
