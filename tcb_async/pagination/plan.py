@@ -99,7 +99,6 @@ T = TypeVar("T")
 
 _GOLDEN_RATIO = (5**0.5 - 1) / 2
 _BEGINNING = Cursor("")
-_FEWEST_ROWS = 2  # of a page
 CAUSE_CHANGED = "the list changed during the walk"
 CAUSE_UNSTABLE = "the order of the list is not stable"
 CAUSE_UNKNOWN = f"{CAUSE_CHANGED}, or {CAUSE_UNSTABLE}"
@@ -493,8 +492,7 @@ class Plan(Generic[T]):
         is_joined = self._current.is_joined
         if is_joined and self._current.is_quiet:
             return Mode.SETTLED
-        name = self._names_by_row.find_repeated(self.total) if self._has_new_pages else None
-        if name is not None:
+        if self.mode is Mode.COLLECT and (name := self._names_by_row.find_repeated(self.total)):
             if self.identity.is_unique:
                 raise self._make_repeated_name_error(name)
             self._note_repeated_name(name)
@@ -533,11 +531,6 @@ class Plan(Generic[T]):
         elif self._current.is_joined and (reason := self._bounds.check_stalled()):
             raise _make_response_error(reply, reason)
         return Step.REPEAT
-
-    @property
-    def _has_new_pages(self) -> bool:
-        """Whether a collecting pass has other pages than the one before: the shortest have not."""
-        return self.mode is Mode.COLLECT and self.size.expected > _FEWEST_ROWS
 
     def _settle_by_count(self) -> Mode:
         self.collection.is_proved = True

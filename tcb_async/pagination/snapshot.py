@@ -88,32 +88,41 @@ class DoubleCollect(Generic[T]):
 class NamesByRow(Generic[T]):
     """The name in each row, by the latest passes: it tells whether a name stands in two rows.
 
-    Without a stable order, too, a name may appear twice: once on each of two pages. But no two
-    passes have the same pages. So a name is repeated only if three passes show the same rows.
+    Without a stable order, too, a name may appear twice: once on each of two pages. So a name is
+    repeated only if three passes show the same rows, each on other pages than the pass before.
     """
 
     _names: dict[int, str] = attrs.field(init=False, factory=dict[int, str])  # of this pass
-    _before: dict[int, str] = attrs.field(init=False, factory=dict[int, str])
-    _equal_passes: int = attrs.field(init=False, default=0)  # before this one
+    _offsets: set[int] = attrs.field(init=False, factory=set[int])  # of its pages, without row 0
+    _names_before: dict[int, str] = attrs.field(init=False, factory=dict[int, str])
+    _offsets_before: set[int] = attrs.field(init=False, factory=set[int])
+    _was_equal: bool = attrs.field(init=False, default=False)
+
+    @property
+    def _is_equal(self) -> bool:
+        """Whether this pass shows the same rows as the one before it, on other pages."""
+        return self._names == self._names_before and self._offsets.isdisjoint(self._offsets_before)
 
     def begin_pass(self) -> None:
         """Note that a pass has ended."""
-        self._equal_passes = self._equal_passes + 1 if self._names == self._before else 0
-        self._before = self._names
+        self._was_equal = self._is_equal
+        self._names_before = self._names
+        self._offsets_before = self._offsets
         self._names = {}
+        self._offsets = set()
 
     def add(self, reply: Reply[T]) -> None:
         """Add the rows of a page."""
-        self._names.update(enumerate(reply.names, reply.request.offset))
+        offset = reply.request.offset
+        self._names.update(enumerate(reply.names, offset))
+        if offset > 0:
+            self._offsets.add(offset)
 
     def find_repeated(self, total: int | None) -> str | None:
         """Return a name that stands in two of all rows; None if there is none, or no certainty."""
-        is_certain = self._equal_passes and self._names == self._before
-        return (
-            find_repeated(self._names.values())
-            if is_certain and len(self._names) == total
-            else None
-        )
+        if not (self._was_equal and self._is_equal) or len(self._names) != total:
+            return None
+        return find_repeated(self._names.values())
 
 
 @attrs.define(eq=False)

@@ -979,6 +979,15 @@ class TestContradictions:
         assert sorted(outcome.yielded) == [row.name for row in rows]
         assert outcome.plan.collection.rows
 
+    def test_tied_rows_of_small_pages_are_not_one_name_twice(self):
+        """Equal requests show the same rows, and some pages of a pass are those of the one before."""
+        for seed in range(20):
+            listing = Ties(10, seed, is_fixed=True).of(12, clamp=3)
+
+            outcome = walk(plan(100), listing, concurrency=8)
+
+            assert isinstance(outcome.plan.failure, DriftError | None), seed
+
     @pytest.mark.parametrize("page_size", [20, 30])
     def test_order_by_offset_and_limit_on_a_clamping_server(self, page_size):
         """Boundaries vary by the rows that the server returns, not by those requested."""
