@@ -980,7 +980,7 @@ class TestContradictions:
         assert outcome.plan.collection.rows
 
     def test_tied_rows_of_small_pages_are_not_one_name_twice(self):
-        """Equal requests show the same rows, and some pages of a pass are those of the one before."""
+        """Some passes have the same pages, and equal requests show the same rows."""
         for seed in range(20):
             listing = Ties(10, seed, is_fixed=True).of(12, clamp=3)
 
