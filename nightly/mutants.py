@@ -82,8 +82,8 @@ LAWS = {
     ),
     "cancelled": (
         "test_a_cancellation",
-        "_transport/transport.py", "except Exception as error:  # noqa: BLE001 - the edge",
-        "except BaseException as error:  # noqa: BLE001 - the edge",
+        "_transport/call.py", "except _OutOfTimeError:",
+        "except (asyncio.CancelledError, _OutOfTimeError):",
     ),
     "text": (
         "test_text_of",
