@@ -4,7 +4,8 @@ Rule: a pure state machine, without asyncio and without a clock. It stops with a
 with a failure.
 """
 
-# A walk reads a list in three ways (`Mode`), and stops in two:
+# `Plan.receive` joins a reply to what was read, adds it, and decides once what comes next;
+# `_carry_out` does it. A walk reads a list in three ways (`Mode`), and stops in two:
 #
 #         joined, but a change was seen             every row was read
 #   PASS ------------------------------> CHECK ----------------------------> DONE
@@ -59,10 +60,15 @@ with a failure.
 #
 # A lagging replica breaks the order of the states: replies come from two of them, and a mixture may
 # have T rows, too. A joined pass contains each row of both: the proof of claim 1 needs only (2). So
-# a mixture without such a row lacks a row that was seen before. So a count is believed if it lacks
+# a mixture without such a row lacks a row that was seen before, and a count is believed if it lacks
 # no row that was seen, and, before all items were yielded by joined passes, if it is the second of
 # the same rows; in a list without a stable order, either is enough. A list without a stable order,
-# or in pages of two or three rows, may still lose a row to a lagging replica. (`prove`)
+# or in pages of two or three rows, may still lose a row to a lagging replica.
+# (`DoubleCollect.is_believed`)
+#
+# A name that stands in two rows cannot be told from a row that is missing, so it is an error: in
+# one reply, which is requested again, or in the same rows of three collecting passes. A merchant is
+# one item in both rows. (`_decide_to_repeat`, `NamesByRow`)
 #
 # The list that is returned by `last_rows` is a *snapshot*: after a change, passes that collect rows
 # follow the walk, until one is quiet or proved by claim 3. If the list changes during each of them,
@@ -71,7 +77,8 @@ with a failure.
 #
 # Bounds: each pass reads to the end, so a consumer that deletes its items finishes. A pass or check
 # without progress (a new name, or more rows collected) uses up one of 2 * `max_repairs` attempts. A
-# walk makes at most 64 + 48 * (pages of its rows) requests. (`Bounds`)
+# walk makes at most 64 + 48 * (pages of its rows) requests, and yields at most `MAX_ITEMS`.
+# (`Bounds`)
 
 from __future__ import annotations
 
@@ -342,11 +349,12 @@ class Plan(Generic[T]):
     def _decide_to_repeat(self, reply: Reply[T]) -> Step:
         """Repeat a doubtful request, but not too often; with fewer rows, if that may help."""
         is_empty_list = not reply.names and reply.page.total == 0
-        may_be_too_large = not (is_empty_list or reply.has_name_twice)
+        name = find_repeated(reply.names) if self.identity.is_unique else None
+        may_be_too_large = not is_empty_list and name is None
         if may_be_too_large and self.size.reduce(reply.request.limit):
             return Step.REPEAT
         if reason := self._bounds.note_contradiction():
-            if name := find_repeated(reply.names):
+            if name is not None:
                 raise self._make_repeated_name_error(name, reply.request)
             raise _make_response_error(reply, reason)
         return Step.REPEAT

@@ -690,6 +690,13 @@ class TestWhatServersDo:
         assert len(outcome.yielded) > 4 * 1000
         assert len(outcome.requests) == 64 + 48 * (1000 // 19)
 
+    def test_name_of_a_merchant_excuses_no_wrong_total(self):
+        walked = Plan(Identity(NAME, is_unique=False), size=PageSize(20))
+
+        walk_with_replies(walked, lambda _request: Page([Row("f0"), Row("f0")], 1))
+
+        assert "rows or total are wrong" in str(walked.failure)
+
     def test_endless_list_is_followed_to_a_limit(self, monkeypatch):
         monkeypatch.setattr(bounds, "MAX_ITEMS", 10_000)
 
