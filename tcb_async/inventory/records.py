@@ -162,7 +162,8 @@ class ComparedAccount:
             onto the list of accounts; ``"left"`` if only the run before was to list it;
             ``"missing"`` if it is incomplete, or was in every earlier run; ``"denied"`` if WeChat
             denied it with the same errcode in both runs.
-        since: The earlier run that it is compared with; None if it is missing or denied.
+        since: The earlier run that it is compared with: of one that joined, the last run that was
+            not to list it. None if it is missing or denied.
         problem: Why it is missing or denied, or why the run before could not list it; else empty.
         environments: The number of environments that are compared.
         functions: The number of functions in them, those of either run.
