@@ -139,8 +139,8 @@ class TcbError(Exception):
 
 
 def name_error(error: TcbError) -> str:
-    """Return 'Class: text', for a message that quotes an error."""
-    return f"{type(error).__name__}: {error}"
+    """Return 'Class: message', for a message that quotes an error and has its own context."""
+    return f"{type(error).__name__}: {error.message}"
 
 
 class ApiError(TcbError):

@@ -122,19 +122,28 @@ def _name_similar(names: Collection[str], functions: Collection[str]) -> None:
 def _update_statuses(
     functions: Mapping[str, CloudFunction], statuses: dict[str, str], env: str
 ) -> None:
-    """Update the statuses, and log each change; raise if a function failed."""
+    """Update the statuses, and log each change; raise if functions failed."""
     for name, before in statuses.items():
         statuses[name] = status = functions[name].status if name in functions else "missing"
         if status != before:
             _log.info("%s is %s", escape_unprintable(name), escape_unprintable(status))
-        if status.endswith("Failed"):
-            raise FunctionFailedError(
-                f"function {name!r} is {status}: check its deployment in the console, then "
-                "deploy it again",
-                name=name,
-                status=status,
-                env=env,
-            )
+    failed = {name: status for name, status in statuses.items() if status.endswith("Failed")}
+    if failed:
+        name, status = next(iter(failed.items()))
+        raise FunctionFailedError(
+            f"{_name_functions(failed, 'is', 'failed')}: check the deployment in the console, then "
+            "deploy again",
+            name=name,
+            status=status,
+            env=env,
+        )
+
+
+def _name_functions(statuses: Mapping[str, str], verb: str, rest: str) -> str:
+    parts = [f"function {name!r} {verb} {status}" for name, status in statuses.items()]
+    if len(parts) > _MAX_FUNCTIONS_SHOWN:
+        parts[_MAX_FUNCTIONS_SHOWN:] = [f"{len(parts) - _MAX_FUNCTIONS_SHOWN} more {rest}"]
+    return ", ".join(parts)
 
 
 def _make_timeout_error(
@@ -146,10 +155,7 @@ def _make_timeout_error(
     is_listed: bool,
 ) -> WaitTimeoutError:
     late = {name: status for name, status in statuses.items() if status != "Active"}
-    parts = [f"function {name!r} was {status}" for name, status in late.items()]
-    if len(parts) > _MAX_FUNCTIONS_SHOWN:
-        parts[_MAX_FUNCTIONS_SHOWN:] = [f"{len(parts) - _MAX_FUNCTIONS_SHOWN} more were not Active"]
-    problem = ", ".join(parts) or f"{env} had no functions"
+    problem = _name_functions(late, "was", "were not Active") or f"{env} had no functions"
     advice = "check the deployment, or wait longer"
     if not is_listed:
         problem = f"no listing of {env} was complete"

@@ -19,6 +19,7 @@ from tcb_async import (
     FunctionFailedError,
     RateLimitError,
     RetryPolicy,
+    SystemBusyError,
     TcbClient,
     TokenError,
     TransportError,
@@ -147,6 +148,20 @@ class TestWait:
 
         error = caught.value
         assert (error.env, error.name, error.status) == (ENV, "login", status)
+
+    async def test_all_failed_functions_are_named(self):
+        failed = [CloudFunction(name, "UpdateFailed") for name in "abcdefg"]
+        message = "^function 'a' is UpdateFailed, .* function 'e' is UpdateFailed, 2 more failed: "
+
+        with pytest.raises(FunctionFailedError, match=message):
+            await self.wait(Listings([LOGIN, *failed]))
+
+    async def test_a_time_out_names_the_environment_once(self):
+        busy = SystemBusyError("busy", errcode=-1, env=ENV, offset=0, attempts=5)
+
+        with pytest.raises(WaitTimeoutError) as caught:
+            await self.wait(Listings(busy))
+        assert str(caught.value).count(f"env {ENV!r}") == 1
 
     async def test_a_time_out_names_the_late_functions(self):
         listings = Listings([PAY, UPDATING])

@@ -123,9 +123,8 @@ def handle_errors(screen: Screen) -> Generator[None]:
         code = choose_exit_code(error)
         message = describe_error(error)
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
         code = ExitCode.CONFIGURATION
-        message = f"{where}{error.strerror or type(error).__name__}"
+        message = _describe_os_error(error)
     except Exception as error:  # noqa: BLE001 - the edge of the process: no traceback for users
         _log.debug("a bug", exc_info=True)
         kind = type(error).__name__
@@ -138,6 +137,13 @@ def handle_errors(screen: Screen) -> Generator[None]:
     # Outside the `except` block, so that the exit does not reference the error: its frames may
     # contain a secret.
     sys.exit(code)
+
+
+def _describe_os_error(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"there is no file {error.filename}: check its name, and the folder you are in"
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or type(error).__name__}"
 
 
 _POSITIONAL = {"env": "ENV", "name": "NAME", "path": "PATH", "body": "JSON"}

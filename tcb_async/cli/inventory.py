@@ -75,12 +75,22 @@ names them. The others are in tcb-async --help.""",
 )
 
 
+def _check_run(_type: object, run: str | None) -> None:
+    if run is None:
+        return
+    today = tcb_async.inventory.store.china_now().date().isoformat()
+    if problem := tcb_async.inventory.store.find_problem(run, today):
+        raise ValueError(problem)
+
+
 @inventory_command.default
 def list_inventory(
     *,
     output: Annotated[File, Parameter(("--output", "-o"), group=OUTPUT)] = None,
     summary: Annotated[FileOrStream, Parameter(group=OUTPUT)] = None,
-    run: Annotated[str | None, Parameter(group=OUTPUT, metavar="DATE")] = None,
+    run: Annotated[
+        str | None, Parameter(group=OUTPUT, metavar="DATE", validator=_check_run)
+    ] = None,
     again: Annotated[list[str] | None, Parameter(group=ACCOUNTS, metavar="APPID")] = None,
     quiet: Quiet = False,
     requests: Requests = Requests(),
@@ -99,7 +109,6 @@ def list_inventory(
             raise CycloptsError("--output: name a file, such as inventory.sqlite")
         files = Files.choose(output, summary)
         files.check(access)
-        _check_run(run)
         # Taken before the file is read, so that a change during the read is noticed.
         was_rewritten = partial(_was_rewritten, access.accounts, _last_written(access.accounts))
         service, known = choose_accounts(access, file=access.accounts, app=access.appid)
@@ -117,12 +126,6 @@ def list_inventory(
         service.run(job.work, requests.concurrency)
         if job.missing:
             sys.exit(ExitCode.MISSING)
-
-
-def _check_run(run: str | None) -> None:
-    if run is not None:
-        today = tcb_async.inventory.store.china_now().date().isoformat()
-        tcb_async.inventory.store.check_run(run, today)
 
 
 def _last_written(path: str | None) -> tuple[int, ...]:

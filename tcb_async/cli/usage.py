@@ -23,6 +23,8 @@ _SUGGESTIONS = {
     "--csv": "pass --format csv",
     "--env": "name the environment without an option, as in `tcb-async list test-777bb9`",
     "--all": "every function is read anyway, so leave it out",
+    "--format": "the output has only one format, so leave it out",
+    "--run": "the latest finished run is compared with the one before it, so leave it out",
     "--filter": "pass --name, --status or --runtime",
     "--token": _SET_TOKEN,
     "--access-token": _SET_TOKEN,
@@ -31,6 +33,7 @@ _SUGGESTIONS = {
 }
 """Options of other programs that users try."""
 _OUTPUT = ("--output", "-o")
+_GENERAL_OPTIONS = ("--help", "--version", "--install-completion")
 
 
 _INSTEAD_OF_COMMANDS = {
@@ -86,8 +89,11 @@ def _explain_command(words: Sequence[str], commands: Sequence[str]) -> str:
         return f"there is no {kind} {unknown!r} before the command: write `{command}`"
     if unknown in _INSTEAD_OF_COMMANDS:
         return f"there is no {kind} {unknown!r}: write {_INSTEAD_OF_COMMANDS[unknown]}"
-    if similar := get_close_matches(unknown, commands, n=1, cutoff=0.7):
+    names = _GENERAL_OPTIONS if option else commands
+    if similar := get_close_matches(unknown.lower(), names, n=1, cutoff=0.7):
         return f"there is no {kind} {unknown!r}: did you mean {similar[0]!r}?"
+    if option:
+        return f"there is no {kind} {unknown!r}"
     return f"there is no {kind} {unknown!r}: choose from {', '.join(commands)}"
 
 

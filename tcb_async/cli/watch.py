@@ -28,9 +28,11 @@ from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import FORMATS
 from tcb_async.cli.options import FORMAT, Access, Credentials, Env, Seconds, seconds
 from tcb_async.cli.screen import Screen, plural
+from tcb_async.errcodes import is_environments_fault
+from tcb_async.exceptions import TcbError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
 
     import tcb_async.pagination.settled
     from tcb_async.client import TcbClient
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 
 _DEMO_INTERVAL = 0.5
+_SUFFIX_LENGTH = 6  # of an environment's ID, such as test-777bb9
 WatchFormat = Literal["text", "ndjson"]
 
 watch_command: App = App(
@@ -103,6 +106,20 @@ def _format_change(change: FunctionChange, output_format: WatchFormat, is_escape
     return f"{now} {change.kind} {name} {details}\n".encode()
 
 
+def _swap(env: str, names: Sequence[str]) -> str:
+    """Return the arguments in the right order, if the environment seems to be among the names."""
+    ids = [name for name in names if _is_like_an_id(name)]
+    if not ids or _is_like_an_id(env):
+        return ""
+    others = [env, *(name for name in names if name != ids[0])]
+    return " ".join((ids[0], *others))
+
+
+def _is_like_an_id(text: str) -> bool:
+    name, _, suffix = text.rpartition("-")
+    return name != "" and len(suffix) >= _SUFFIX_LENGTH and suffix.isalnum()
+
+
 wait_command: App = App(
     name="wait",
     usage="tcb-async wait [OPTIONS] [ENV] [NAME…]",
@@ -156,9 +173,17 @@ def wait_for_functions(
         service = choose_service(env, access)
 
         async def work(client: TcbClient) -> None:
-            await client.wait_until_active(
-                service.env, None if every else names, timeout=timeout, interval=interval
-            )
+            try:
+                await client.wait_until_active(
+                    service.env, None if every else names, timeout=timeout, interval=interval
+                )
+            except TcbError as error:
+                if is_environments_fault(error) and (swapped := _swap(service.env, names)):
+                    advice = f"write `tcb-async wait {swapped}`"
+                    error.message = (
+                        f"there is no environment {service.env!r}: {advice} ({error.message})"
+                    )
+                raise
 
         awaited = "every function" if every else ", ".join(names)
         waiting = Text(escape_unprintable(f"waiting for {awaited} in {service.env}"))

@@ -281,10 +281,16 @@ def _make_stored_account(
 
 def check_run(run: str, today: str) -> str:
     """Return the date of a run, which is today in China at the latest."""
-    if _is_date(run) and run <= today:
-        return run
-    problem = "is later than today in China," if _is_date(run) else "must be a date, such as"
-    raise make_argument_error("run", run, f"{problem} {today}")
+    if problem := find_problem(run, today):
+        raise make_argument_error("run", run, problem)
+    return run
+
+
+def find_problem(run: str, today: str) -> str:
+    """Return why a text is no date of a run; "" if it is one."""
+    if not _is_date(run):
+        return f"must be a date, such as {today}"
+    return f"is later than today in China, {today}" if run > today else ""
 
 
 def _check_optional_run(run: str | None) -> None:
