@@ -5,6 +5,7 @@ Rule: no token, no appsecret and no refresh token is printed, nor any part of on
 
 from __future__ import annotations
 
+import logging
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -68,7 +69,7 @@ TcbClient.authorizers() returns them.""",
 @merchants_command.default
 def list_merchants(*, output_format: OutputFormat = TABLE, access: Platform = Platform()) -> None:
     """List the merchants of a third-party platform (第三方平台)."""
-    with run_command(verbose=access.verbose) as screen:
+    with run_command(verbose=access.verbose, level=logging.WARNING) as screen:
         if not access.component_appid and not access.demo:
             raise CycloptsError(
                 "--component-appid: name the platform, or set TCB_COMPONENT_APPID; or pass --demo"

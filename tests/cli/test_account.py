@@ -1,13 +1,15 @@
 """``tcb-async environments`` and ``merchants``: the terminal of a service provider."""
 
+import json
 import re
 
 import pytest
+from constants import MERCHANTS
 from hand_clock import HandClock
 from secret_leaks import leaks_of
 from terminal import env_for, plain, run
 
-from tcb_async.emulator import Emulator
+from tcb_async.emulator import Emulator, Fault
 
 PLATFORM, SECRET = "wxplatform", "9f8e7d6c5b4a3210" * 2
 REFRESH = "refreshtoken@@@" + "r3fr3sh-s3cr3t-" * 4
@@ -118,3 +120,16 @@ async def test_a_wrong_ticket_exits_with_3_and_advice(wechat):
     assert (ended.code, ended.out) == (3, "")
     assert "61006" in ended.err
     assert "made-up" not in ended.err
+
+
+async def test_merchant_that_is_listed_twice_is_named(wechat):
+    env = platform(wechat)
+    rows = [{"authorizer_appid": appid} for appid in ("wx1", "wx2", "wx1")]
+    body = json.dumps({"total_count": 3, "list": rows}).encode()
+    wechat.script([Fault.body(body)], path=MERCHANTS)
+
+    ended = await run("merchants", "-f", "csv", env=env)
+
+    assert ended.code == 0
+    assert [line.split(",")[0] for line in ended.out.splitlines()[1:]] == ["wx1", "wx2"]
+    assert "wx1: in the list twice, and yielded once" in ended.err
