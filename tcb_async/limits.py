@@ -14,10 +14,11 @@ from collections.abc import Callable
 
 import attrs
 
-Waiter = asyncio.Future[None]
+Waiter = asyncio.Future[bool]  # whether it got a permit
 # In order of arrival. Not a deque: of 25,000 calls that are cancelled together, each leaves alone.
 Queue = OrderedDict[Waiter, None]
 
+TICK = 0.001  # seconds by which an event loop's timer may be early
 _WINDOWS_BEFORE_LIMIT = 8  # clean windows before it grows again to a size that was too large
 
 
@@ -70,22 +71,32 @@ class Window:
         epoch = self.take()
         if epoch is not None:
             return epoch
-        waiter: Waiter = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        waiter: Waiter = loop.create_future()
         queue = self._priority if priority else self._waiters
         queue[waiter] = None
+        timer: asyncio.TimerHandle
+
+        def check_time() -> None:
+            nonlocal timer
+            seconds = get_seconds_left()
+            if seconds >= TICK:
+                timer = loop.call_later(seconds, check_time)
+            elif not waiter.done():
+                waiter.set_result(False)
+
+        timer = loop.call_later(get_seconds_left(), check_time)
         try:
-            while not waiter.done() and (seconds := get_seconds_left()) > 0:
-                # `wait` does not cancel the waiter when the time is over, so it keeps its place.
-                await asyncio.wait([waiter], timeout=None if seconds == math.inf else seconds)
+            return self._epoch if await waiter else None
         except asyncio.CancelledError:
             # The permit may have arrived in the same turn of the loop as the cancellation. It is
             # given back, or the window would be smaller by one from now on.
-            if waiter.done():
+            if not waiter.cancelled() and waiter.result():
                 self._give_back()
             raise
         finally:
+            timer.cancel()
             queue.pop(waiter, None)
-        return self._epoch if waiter.done() else None
 
     def release(self, epoch: int, *, clean: bool = True, overloaded: bool = False) -> None:
         """Give a permit back; a `clean` reply counts while the window is full.
@@ -114,8 +125,9 @@ class Window:
 
     def _give_back(self) -> None:
         self.in_flight -= 1
-        # A loop: the window may have grown since.
+        # A loop: the window may have grown since, and a waiter that has ended takes no permit.
         while self.in_flight < self.size and (queue := self._priority or self._waiters):
             waiter, _ = queue.popitem(last=False)
-            self.in_flight += 1
-            waiter.set_result(None)
+            if not waiter.done():
+                self.in_flight += 1
+                waiter.set_result(True)

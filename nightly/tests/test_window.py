@@ -5,11 +5,18 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from contextlib import contextmanager
 
 import pytest
 from virtual_peer import make_peer
 
-from tcb_async import RateLimitError, TcbError, TransportError
+from tcb_async import (
+    ClientClosedError,
+    RateLimitError,
+    SystemBusyError,
+    TcbError,
+    TransportError,
+)
 
 pytestmark = pytest.mark.looptime
 
@@ -69,3 +76,56 @@ async def test_six_listings_share_a_quota_of_60_requests_a_minute(second):
     call = make_peer(refuse_above_60, concurrency=1, deadline=90.0).call
 
     assert await failed(6, 21, call) == 0
+
+
+class Disorder:
+    """A peer, its observer and its callers, each of which does anything at any time."""
+
+    def __init__(self, seed):
+        self.chance = random.Random(seed)
+        self.peer = make_peer(self.reply, concurrency=self.chance.randint(1, 8), deadline=20.0)
+        self.peer.observer = self
+
+    @contextmanager
+    def attempting(self, _attempt):
+        if self.chance.random() < 0.05:
+            raise ZeroDivisionError
+        yield
+
+    async def reply(self, _number):
+        kind = self.chance.choice(["good", "good", "good", "busy", "reset", "hang", "swallow"])
+        try:
+            await asyncio.sleep(1e9 if kind == "hang" else self.chance.uniform(0.0, 5.0))
+        except asyncio.CancelledError:
+            if kind != "swallow":
+                raise
+            await asyncio.sleep(100.0)  # as a session of the caller's may do
+        if kind == "busy":
+            raise SystemBusyError("busy", errcode=-1)
+        if kind == "reset":
+            raise TransportError("reset", overload=True)
+
+    async def disturb(self, calls):
+        for call in self.chance.sample(calls, len(calls) // 3):
+            await asyncio.sleep(self.chance.choice([0.0, 0.0, 0.1, 1.0]))
+            call.cancel()
+        if self.chance.random() < 0.5:
+            self.peer.keeper.close()
+
+
+@pytest.mark.parametrize("seed", range(400))
+async def test_no_order_of_events_leaks_a_permit_or_waits_for_ever(seed):
+    disorder = Disorder(seed)
+    peer, calls = disorder.peer, []
+    for number in range(60):
+        calls.append(asyncio.ensure_future(peer.call(number)))
+        await asyncio.sleep(disorder.chance.choice([0.0, 0.0, 0.5]))
+    await disorder.disturb(calls)
+    async with asyncio.timeout(3600.0):
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert peer.window.in_flight == peer.window.waiting == 0
+    assert {type(each) for each in ended} <= {
+        bytes, asyncio.CancelledError, ClientClosedError, SystemBusyError, TransportError,
+        ZeroDivisionError,
+    }  # fmt: skip

@@ -27,6 +27,7 @@ from tcb_async._redact import Hidden, Secret, find_secrets, forget_frames, wrap_
 from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.transport import Transport
 from tcb_async.exceptions import ApiError, TcbError, TransportError, name_error
+from tcb_async.limits import TICK
 from tcb_async.observer import Attempt, Observer
 from tcb_async.retry import (
     choose_wait,
@@ -44,7 +45,6 @@ _log = logging.getLogger("tcb_async")
 _log.addHandler(logging.NullHandler())
 
 _UNOBSERVED = None, nullcontext()
-_TICK = 0.001  # seconds by which an event loop's timer may be early
 _LONG_WAIT = 10.0  # seconds: a user should learn why nothing happens
 _MAX_LARGE = 2  # attempts before a transient error may mean that the server refuses the size
 
@@ -145,7 +145,7 @@ class Call(Generic[T]):
             # A server may refuse a size by not replying: fewer rows need time, too.
             shares = 1 if self.fallback is None else 2
             seconds = self._get_time_left() / shares
-            if seconds < _TICK:
+            if seconds < TICK:
                 raise _OutOfTimeError
             full_time = min(transport.timeout, transport.retry.deadline / shares)
             observer = transport.observer
@@ -157,7 +157,7 @@ class Call(Generic[T]):
                     session,
                     request,
                     seconds,
-                    has_full_time=seconds > full_time - _TICK,
+                    has_full_time=seconds > full_time - TICK,
                     is_first=self.attempt == 1,
                     on_new_connection=is_dropped(self.last),
                     observed=observed,
@@ -218,7 +218,7 @@ class Call(Generic[T]):
     def _was_stopped_by_deadline(self, error: TcbError) -> bool:
         """Whether the deadline stopped the last attempt, so that its error tells nothing."""
         has_status = not isinstance(error, TransportError) or error.status is not None
-        return not has_status and is_retryable(error) and self._get_time_left() < _TICK
+        return not has_status and is_retryable(error) and self._get_time_left() < TICK
 
     def _make_unsent_error(self) -> TransportError:
         path = self.request.target.path
