@@ -79,9 +79,9 @@ class TestChanges:
         [
             (3, 2, IN_ORDER, every_change, 1_600),
             (3, 2, LAST_FIRST, every_change, 1_600),
-            pytest.param(4, 2, LAST_FIRST, every_change, 13_000, marks=pytest.mark.slow),
-            pytest.param(3, 3, IN_ORDER, every_small_change, 7_500, marks=pytest.mark.slow),
-            pytest.param(3, 3, LAST_FIRST, every_small_change, 7_500, marks=pytest.mark.slow),
+            pytest.param(4, 2, LAST_FIRST, every_change, 12_000, marks=pytest.mark.slow),
+            pytest.param(3, 3, IN_ORDER, every_small_change, 6_000, marks=pytest.mark.slow),
+            pytest.param(3, 3, LAST_FIRST, every_small_change, 6_000, marks=pytest.mark.slow),
         ],
     )
     def test_settled_rows_are_a_state_of_the_list(self, rows, number, manner, kinds, walks):
