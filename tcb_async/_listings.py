@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, tzinfo
 from functools import cached_property
 from operator import attrgetter
-from typing import Any, Generic, TypeVar, get_args, get_type_hints
+from typing import Any, Generic, TypeAlias, TypeVar, get_args, get_type_hints
 
 import attrs
 import msgspec
@@ -33,6 +33,9 @@ from tcb_async.tokens.kinds import TokenKind
 
 _TOTALS = ("total", "total_count", "Total", "TotalCount")  # in a reply that should have none
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - WeChat writes times without a zone
+
+_Decoded: TypeAlias = Any
+"""A reply of an endpoint: a struct whose fields are known when the program runs."""
 
 T = TypeVar("T")
 P = TypeVar("P", bound="Page[Any]")
@@ -121,7 +124,7 @@ class _ReplyReader(Generic[T]):
         self._make_aware(rows, zone)
         return tuple(rows), total
 
-    def _decode(self, body: bytes, zone: tzinfo, secrets: Collection[Secret]) -> Any:  # noqa: ANN401 - made by msgspec
+    def _decode(self, body: bytes, zone: tzinfo, secrets: Collection[Secret]) -> _Decoded:
         try:
             reply = self.decode(body)
         except UNREADABLE:
@@ -130,7 +133,7 @@ class _ReplyReader(Generic[T]):
             return self._decode_by_row(body, zone, secrets)
         return reply
 
-    def _has_other_names(self, body: bytes, reply: Any) -> bool:  # noqa: ANN401 - made by msgspec
+    def _has_other_names(self, body: bytes, reply: _Decoded) -> bool:
         """Whether a row has a field under its other name alone."""
         rows = self.rows_of(reply) or []
         return any(
@@ -138,7 +141,7 @@ class _ReplyReader(Generic[T]):
             for value_of, other_name in self.other_names
         )
 
-    def _decode_by_row(self, body: bytes, zone: tzinfo, secrets: Collection[Secret]) -> Any:  # noqa: ANN401 - made by msgspec
+    def _decode_by_row(self, body: bytes, zone: tzinfo, secrets: Collection[Secret]) -> _Decoded:
         raise_for_errcode(body, self.listing.path, secrets=secrets)
         try:
             reply = self.decode_any_rows(body)
@@ -152,7 +155,7 @@ class _ReplyReader(Generic[T]):
             return reply
         raise self._make_error(body, reason, secrets)
 
-    def _find_contradiction(self, reply: Any) -> str | None:  # noqa: ANN401 - made by msgspec
+    def _find_contradiction(self, reply: _Decoded) -> str | None:
         """Return the reason why a reply is not the whole list; None if it may be."""
         rows = self.rows_of(reply)
         if not rows and reply.errcode is msgspec.UNSET:

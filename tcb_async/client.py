@@ -433,10 +433,13 @@ class TcbClient:
     def _get_target(self, listing: ListEndpoint[Any, Any], token: Secret) -> Target:
         """Return the URL with the token, which is checked and built once per token."""
         # Building a URL is slow, and a token lives for two hours.
-        cached = self._target
-        if cached is None or cached[0] != token or cached[1].path != listing.path:
-            cached = self._target = token, self._make_target(listing.path, token)
-        return cached[1]
+        if self._target is not None:
+            its_token, target = self._target
+            if its_token == token and target.path == listing.path:
+                return target
+        target = self._make_target(listing.path, token)
+        self._target = (token, target)
+        return target
 
     def _make_target(
         self,

@@ -303,7 +303,7 @@ def parse_document(data: bytes, name: str) -> FunctionDocument:
     raise ConfigurationError(f"{name}: {reason}")
 
 
-def _decode(data: bytes) -> Any:  # noqa: ANN401 - a JSON value
+def _decode(data: bytes) -> object:
     text = data.decode("utf-8-sig")
     if not text.lstrip().startswith("["):
         # CloudBase's own tool allows comments and trailing commas in cloudbaserc.json.

@@ -124,7 +124,8 @@ def _update_statuses(
 ) -> None:
     """Update the statuses, and log each change; raise if functions failed."""
     for name, before in statuses.items():
-        statuses[name] = status = functions[name].status if name in functions else "missing"
+        status = functions[name].status if name in functions else "missing"
+        statuses[name] = status
         if status != before:
             _log.info("%s is %s", escape_unprintable(name), escape_unprintable(status))
     failed = {name: status for name, status in statuses.items() if status.endswith("Failed")}

@@ -97,7 +97,8 @@ class Comparison:
         missing, extra = (plural(self.kinds[kind], "is", "are") for kind in ("missing", "extra"))
         counts = [plural(self.functions, "function")]
         counts += [plural(self.environments, "environment")] if self.environments else []
-        where = when = ""
+        where = ""
+        when = ""
         if (run := self.side.run) is not None:
             counts.append(plural(len(self.appids), "account"))
             when = f", run {run.run}, finished {run.finished_at}"

@@ -133,7 +133,7 @@ class Examination:
         findings = _judge(probe)
         if any(map(_is_doubtful, findings)):
             second = _judge(await doctor.probe_list())
-            findings = [_agree(*pair) for pair in zip(findings, second, strict=True)]
+            findings = list(map(_agree, findings, second))
         self._add(*findings)
         self._add(
             facts.note_words(probe),
