@@ -113,12 +113,11 @@ class _ReplyReader(Generic[T]):
         reply = self._decode(body, zone, secrets)
         rows: list[T] = self.rows_of(reply) or []
         if self.listing.total_key is None:
+            total: int = len(rows)
             reason = self._find_contradiction(reply)
-            total = len(rows)
         else:
             total = self.total_of(reply)
-            is_valid = total is not None and 0 <= total <= MAX_ROWS
-            reason = None if is_valid else f"it has no valid {self.listing.total_key}"
+            reason = self._find_wrong_total(total)
         if reason is not None:
             raise self._make_error(body, reason, secrets)
         self._make_aware(rows, zone)
@@ -135,7 +134,7 @@ class _ReplyReader(Generic[T]):
 
     def _has_other_names(self, body: bytes, reply: _Decoded) -> bool:
         """Whether a row has a field under its other name alone."""
-        rows = self.rows_of(reply) or []
+        rows: list[T] = self.rows_of(reply) or []
         return any(
             other_name in body and None in map(value_of, rows)
             for value_of, other_name in self.other_names
@@ -171,6 +170,10 @@ class _ReplyReader(Generic[T]):
                 time = time_of(row)
                 if time is not None and time.tzinfo is None:
                     set_time(row, epoch + (time - _EPOCH))
+
+    def _find_wrong_total(self, total: int | None) -> str | None:
+        is_valid = total is not None and 0 <= total <= MAX_ROWS
+        return None if is_valid else f"it has no valid {self.listing.total_key}"
 
     def _make_error(self, body: bytes, reason: str, secrets: Collection[Secret]) -> ResponseError:
         if self.has_secrets and not body.lstrip().startswith(b"<"):  # HTML contains no secret
