@@ -102,7 +102,7 @@ class _Visit:
 def compare_nights(database: Database) -> Iterator[ComparedAccount]:
     """Compare each account of the last two nights, by appid; nothing if there is one night."""
     nights = [run for (run,) in database.rows(_NIGHTS)]
-    if len(nights) < 2:  # noqa: PLR2004 - the night and the one before
+    if not nights[1:]:  # no night before the last
         return
     for (appid,) in database.rows(_APPIDS, *nights):
         try:
