@@ -15,6 +15,7 @@ from constants import ENV, ENVIRONMENTS, LIST, STABLE
 from raw_server import http_reply
 from rough_wechat import (
     BEIJING,
+    CHANGES,
     DEVIATIONS,
     FAULTS,
     ROWS,
@@ -45,6 +46,7 @@ from tcb_async.doctor.report import FACTS, VERDICTS, Examination
 NAMES = [check.name for check in (*VERDICTS, *FACTS)]
 OF_COMMANDS = {check.name for check in VERDICTS}
 NEVER_EQUAL = {"duration"}
+DOCUMENTED = {}  # reports of a documented server, by its number of functions
 
 
 def kill_token(world):
@@ -67,16 +69,17 @@ class TestNoFalseOk:
     async def test_deviation_is_seen_in_the_report(self, name):
         deviation, minimum = DEVIATIONS[name]
         rows = max(minimum, ROWS)
-        documented = await examine_world(World(make_rows(rows)))
+        if rows not in DOCUMENTED:
+            DOCUMENTED[rows] = await examine_world(World(make_rows(rows)))
 
         report = await check_commands(World(make_rows(rows), [deviation]))
 
-        seen = compare(report, documented)
+        seen = compare(report, DOCUMENTED[rows])
         assert deviation.check in seen or not deviation.check
         assert names_of(report, "differs") <= OF_COMMANDS
         assert all(each.advice for each in report.findings if each.verdict == "differs")
 
-    @pytest.mark.parametrize("pair", pairs_of(20, "default"), ids=" + ".join)
+    @pytest.mark.parametrize("pair", pairs_of(12, "default"), ids=" + ".join)
     async def test_pairs_of_deviations(self, pair):
         size = Random(str(pair)).choice(SIZES)
 
@@ -178,15 +181,6 @@ class TestHealthyServer:
         assert observed(report, "fields") == "fact: as documented"
 
 
-CHANGES = {
-    "deletes": lambda rows: rows.pop(40),
-    "updates": lambda rows: rows[3].update(status="Publishing", mod_time="2026-01-01 00:00:00"),
-    "moves": lambda rows: rows.insert(0, rows.pop(40) | {"status": "Publishing"}),
-    "deploys": lambda rows: rows.insert(3, rows[0] | {"name": "new"}),
-    "replaces": lambda rows: rows.insert(40, rows.pop(40) | {"name": "newer"}),
-}
-
-
 class TestNoFalseDifference:
     @pytest.mark.parametrize("fault", ["busy", "403"])
     @pytest.mark.parametrize("number", range(2, 23, 2))
@@ -220,10 +214,7 @@ class TestNoFalseDifference:
     @pytest.mark.parametrize("changes", [[name] for name in CHANGES] + [["deploys", "deletes"]])
     @pytest.mark.parametrize("number", [5, 7, 9])
     async def test_change_of_the_list_is_no_difference(self, changes, number):
-        events = {
-            number + 3 * at: lambda world, name=name: CHANGES[name](world.rows)
-            for at, name in enumerate(changes)
-        }
+        events = {number + 3 * at: CHANGES[name] for at, name in enumerate(changes)}
 
         report = await examine_world(World(make_rows(ROWS), events=events))
 
@@ -237,7 +228,7 @@ class TestNoFalseDifference:
             if len(world.rows) > rows:
                 world.rows.pop()
             else:
-                world.rows.append(world.rows[0] | {"name": "new"})
+                world.rows.append(world.new_row())
 
         report = await examine_world(World(make_rows(rows), events=EveryRequest(first, toggle)))
 

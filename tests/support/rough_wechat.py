@@ -16,8 +16,10 @@ from random import Random
 import attrs
 from constants import APPID, APPSECRET, ENV, ENVIRONMENTS, LIST, STABLE
 from raw_server import RawServer, http_reply
+from transports import transport_of
 
 from tcb_async import RetryPolicy, StableToken, TcbClient, TcbError
+from tcb_async._transport.timing import Timing
 from tcb_async.doctor import diagnose
 from tcb_async.doctor.probes import MAX_REPORT_REQUESTS
 
@@ -76,6 +78,7 @@ class World:
     events: dict = attrs.field(factory=dict)
     hang: object = None  # called when a request hangs: it moves the clock
     is_moving: bool = False
+    changes: int = 0  # of the list
 
     def __attrs_post_init__(self):
         for deviation in self._with("prepare"):
@@ -83,6 +86,21 @@ class World:
 
     def _with(self, step):
         return [each for each in self.deviations if getattr(each, step)]
+
+    @property
+    def middle(self):
+        """The index of the row that changes."""
+        return len(self.rows) // 2
+
+    def new_time(self):
+        """A time that no row has had."""
+        self.changes += 1
+        return f"2026-01-01 00:{self.changes // 60:02}:{self.changes % 60:02}"
+
+    def new_row(self):
+        """A function that is deployed now."""
+        time = self.new_time()
+        return self.rows[0] | {"name": f"planted-new-{time}", "add_time": time, "mod_time": time}
 
     @property
     def token(self):
@@ -199,6 +217,17 @@ def rotated(_world, rows, fields):
     return rows[start:] + rows[:start]
 
 
+CHANGES = {
+    "deletes": lambda world: world.rows.pop(world.middle),
+    "updates": lambda world: world.rows[world.middle].update(mod_time=world.new_time()),
+    "moves": lambda world: world.rows.insert(
+        0, world.rows.pop(world.middle) | {"mod_time": world.new_time()}
+    ),
+    "deploys": lambda world: world.rows.insert(world.middle, world.new_row()),
+    "replaces": lambda world: world.rows.__setitem__(world.middle, world.new_row()),
+}
+
+
 class EveryRequest(dict):
     """The same fault or event for each request from one on."""
 
@@ -216,9 +245,11 @@ def serve(world):
 
 
 def client_of(server, **options):
-    """A client that retries without waiting."""
+    """A client that does not wait."""
     settings = {"base_url": server.url, "retry": RetryPolicy(base=0.0)} | options
-    return TcbClient(StableToken(APPID, APPSECRET), **settings)
+    client = TcbClient(StableToken(APPID, APPSECRET), **settings)
+    transport_of(client).timing = Timing(sleep=lambda _: asyncio.sleep(0))
+    return client
 
 
 async def examine_world(world, **options):
