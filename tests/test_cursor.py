@@ -94,6 +94,11 @@ def test_a_string_of_another_version_says_which_version_it_is():
         Cursor.parse("1" + str(Cursor("env"))[1:])
 
 
+def test_an_empty_string_is_named():
+    with pytest.raises(ConfigurationError, match="resume='': is empty: pass None to start at the"):
+        read_start("env", "")
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -114,6 +114,5 @@ def _check_owner(database: Database, appids: Collection[str]) -> None:
     known = dict(database.execute(query))
     if any(known.values()) and known.keys().isdisjoint(appids):
         raise ConfigurationError(
-            f"{database.path} has other accounts, and not the {len(appids)} of this list: "
-            "name a different file"
+            f"{database.path} has other accounts, and none of this list: name a different file"
         )

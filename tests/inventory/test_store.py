@@ -125,7 +125,7 @@ class TestRuns:
     def test_disjoint_accounts_are_refused(self, tmp_path):
         night(tmp_path, DAYS[0], listing("wxa"), failure("wxb"))
         with opened(tmp_path, DAYS[1]) as store:
-            with pytest.raises(ConfigurationError, match="other accounts, and not the 2 of this"):
+            with pytest.raises(ConfigurationError, match="other accounts, and none of this list"):
                 begin(store, "wxc", "wxd")
             assert [run.planned_at for run in store.runs()] == [None, None]
         night(tmp_path, DAYS[1], planned=["wxc", "wxb"])
