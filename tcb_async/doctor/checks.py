@@ -44,14 +44,14 @@ def judge_list(probe: ListProbe) -> Finding:
         return _judge_part(probe, walk)
     if walk.stats.unsettled:
         return LIST_CHECK.unknown("it changed each time it was read", QUIET)
-    # A function that was deployed again meanwhile has another time, so that it is another row.
+    # A function that was deleted and deployed again in between has a different time.
     missing = set[str]()
     if probe.pages is not None:
         before, after = probe.pages
         stayed = {*before.functions} & {*after.functions}
         missing = {function.name for function in stayed}.difference(probe.names)
     if missing:
-        observed = f"it lacks {len(missing)} functions of other replies"
+        observed = f"functions of other replies that it lacks: {len(missing)}"
         return LIST_CHECK.differs(observed, f"`tcb-async list` is incomplete: {SEND}")
     return LIST_CHECK.ok(f"all {len(walk.functions)} functions")
 

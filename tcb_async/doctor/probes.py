@@ -122,8 +122,8 @@ class ListProbe:
     """The replies that show whether `list` and `count` are right, in the order of their requests.
 
     Two requests are sent again at the end. If their results are equal, the list did not change in
-    between, and its replies must agree. A list that changes by turns cannot look so: between the
-    two pages are as many requests as between the two counts, and one more.
+    between, and its replies must agree. A list that alternates between two states is noticed: its
+    pages are one request further apart than its counts, so that one pair shows both states.
 
     Each attribute is a result, or the error that the client raised.
     """
