@@ -158,7 +158,8 @@ class Emulator:
             create_time, update_time = self._choose_times(create_time, update_time)
             info = EnvironmentInfo(env, create_time, update_time, status, owner)
             environment = state.EnvironmentState(info)
-            self._world.environments[env] = self._world.owned[owner][env] = environment
+            self._world.environments[env] = environment
+            self._world.owned[owner][env] = environment
             return info
 
     def add_demo_environment(self, env: str) -> None:

@@ -62,8 +62,8 @@ class SingleFlight:
 
     async def run_alone(self, api: TokenApi, work: Work) -> None:
         """Wait until no work is running, then run this work; its error is for this caller alone."""
-        while (task := self._get_running_task()) is not None:
-            await asyncio.wait((task,))
+        while (running := self._get_running_task()) is not None:
+            await asyncio.wait((running,))
         task = self._launch(api, work)
         self._is_alone = True
         error = await _wait_for_error(task)
