@@ -21,7 +21,7 @@ from transports import transport_of
 from tcb_async import RetryPolicy, StableToken, TcbClient, TcbError
 from tcb_async._transport.timing import Timing
 from tcb_async.doctor import diagnose
-from tcb_async.doctor.probes import MAX_REPORT_REQUESTS
+from tcb_async.doctor.probes import DOCUMENTED_ROWS, MAX_REPORT_REQUESTS
 
 BEIJING = timezone(timedelta(hours=8))
 _FEW = 7
@@ -213,7 +213,7 @@ FAULTS = {
 
 def rotated(_world, rows, fields):
     """Rows with equal keys, in an order that depends on offset and limit."""
-    start = (fields["offset"] * 7 + fields["limit"]) % max(1, len(rows))
+    start = (fields["offset"] + (fields["limit"] > DOCUMENTED_ROWS)) % max(1, len(rows))
     return rows[start:] + rows[:start]
 
 
