@@ -45,6 +45,7 @@ _USER = re.compile(
     rf"|(?:{_IN_URL}[^\s/:@]){{0,64}}:(?!\d{{1,5}}/)(?:{_IN_URL}[^\s@]){{1,128}}+)(?=@)"
 )
 _ESCAPED = re.compile(r"\\u([0-9a-f]{4})|\\(.)", re.IGNORECASE | re.DOTALL)  # as in JSON
+_TOKEN_WORD = re.compile(r"[\w-]+", re.ASCII)
 SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 MAX_EXAMINED = 2**10  # characters of a text: fewer are shown
@@ -277,14 +278,15 @@ def hide_repeating(texts: Sequence[str], secrets: Collection[Secret]) -> list[st
     # A secret may be encoded itself, such as a ticket for a URL, and be repeated decoded.
     joined = "\0".join(part for whole in wholes for part in _find_parts(whole))
     pieces = {piece for reading in _read(joined, times=1) for piece in _cut(reading)}
-    short = [whole for whole in wholes if 0 < len(whole) < PIECE]
+    words = {whole for whole in wholes if len(whole) < PIECE}
+
+    def hide_word(word: re.Match[str]) -> str:
+        return MASK if word[0] in words else word[0]
 
     def hide(text: str) -> str:
         if any(not pieces.isdisjoint(_cut(reading)) for reading in _read(text, times=2)):
             return HIDDEN_TEXT
-        for word in short:
-            text = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", MASK, text, flags=re.ASCII)
-        return text
+        return _TOKEN_WORD.sub(hide_word, text) if words else text
 
     return [hide(text) for text in texts]
 

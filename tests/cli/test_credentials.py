@@ -224,7 +224,8 @@ async def test_failed_connection_names_the_variable_of_its_url(variable):
     ended = await run("count", ENV, *([] if variable else ["--base-url", url]), env=env)
 
     assert ended.code == 5
-    assert "check the base URL and the network" in ended.err
+    setting = "TCB_BASE_URL" if variable else "the base URL"
+    assert f"check {setting} and the network" in ended.err
 
 
 async def test_a_typed_token_is_not_shown(emulator):
