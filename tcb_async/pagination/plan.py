@@ -296,7 +296,7 @@ class Plan(Generic[T]):
             )
         yielded = self.start.count + self.yielded.count
         reason = self._bounds.check_requests(self.stats.requests, yielded, self.size.expected)
-        return self._make_drift_error(reason) if reason else None
+        return _make_drift_error(self.cause, reason) if reason else None
 
     # Replies
 
@@ -355,7 +355,9 @@ class Plan(Generic[T]):
             return Step.REPEAT
         if reason := self._bounds.note_contradiction():
             if name is not None:
-                raise self._make_repeated_name_error(name, reply.request)
+                raise _make_repeated_name_error(
+                    self.identity.show(name), self.identity.advice, reply.request
+                )
             raise _make_response_error(reply, reason)
         return Step.REPEAT
 
@@ -382,7 +384,7 @@ class Plan(Generic[T]):
         self._current.is_quiet = False
         self.cause = cause
         if self._fails_on_drift:
-            raise self._make_drift_error(sign)
+            raise _make_drift_error(self.cause, sign)
 
     # Joining
 
@@ -502,7 +504,7 @@ class Plan(Generic[T]):
             return Mode.SETTLED
         if self.mode is Mode.COLLECT and (name := self._names_by_row.find_repeated(self.total)):
             if self.identity.is_unique:
-                raise self._make_repeated_name_error(name)
+                raise _make_repeated_name_error(self.identity.show(name), self.identity.advice)
             self._note_repeated_name(name)
             return self._settle_by_count()
         # Each row that stayed was read by a joined pass, unless it was updated: then it may have
@@ -568,7 +570,7 @@ class Plan(Generic[T]):
         if self.mode is Mode.COLLECT or self._bounds.must_collect:
             mode = Mode.COLLECT
         if reason := self._bounds.note_attempt():
-            raise self._make_drift_error(reason)
+            raise _make_drift_error(self.cause, reason)
         self._discard_outstanding()
         self.mode = mode
         self._current = Pass(self.identity, self.yielded)
@@ -608,29 +610,31 @@ class Plan(Generic[T]):
         if name not in self.stats.repeated:
             self.stats.repeated += (name,)
 
-    def _make_repeated_name_error(self, name: str, request: Request | None = None) -> ResponseError:
-        shown = self.identity.show(name)
-        problem = "each time the list was read, it contradicted itself"
-        offset = None
-        if request is not None:
-            offset = request.offset
-            problem = (
-                f"{request.limit} rows from row {offset} on were requested "
-                f"{MAX_CONTRADICTIONS + 1} times, and each reply contradicted itself"
-            )
-        return ResponseError(
-            f"{problem}, so items may be missing (a name appears twice): {shown!r}"
-            f"{self.identity.advice}",
-            offset=offset,
-            excerpt=shown,
-        )
 
-    def _make_drift_error(self, reason: str) -> DriftError:
-        return DriftError(
-            f"{self.cause}: {reason}. The items read are correct, but some may be missing: try "
-            "again later (in Python, from this error's cursor on), or, if equal sort keys hide "
-            "rows, sort by a unique key or pass a larger page size"
+def _make_drift_error(cause: str, reason: str) -> DriftError:
+    return DriftError(
+        f"{cause}: {reason}. The yielded items are correct, but some may be missing: resume from "
+        "this error's cursor, walk again later, or, if equal sort keys hide rows, sort by a unique "
+        "key or pass a larger page size"
+    )
+
+
+def _make_repeated_name_error(
+    shown: str, advice: str, request: Request | None = None
+) -> ResponseError:
+    """Make the error of a name in two rows of one reply, or of a list that was read repeatedly."""
+    if request is None:
+        problem = "each time the list was read, it contradicted itself"
+    else:
+        problem = (
+            f"{request.limit} rows from row {request.offset} on were requested "
+            f"{MAX_CONTRADICTIONS + 1} times, and each reply contradicted itself"
         )
+    return ResponseError(
+        f"{problem}, so items may be missing (a name appears twice): {shown!r}{advice}",
+        offset=None if request is None else request.offset,
+        excerpt=shown,
+    )
 
 
 def _make_response_error(reply: Reply[T], problem: str) -> ResponseError:
