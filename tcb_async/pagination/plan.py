@@ -86,7 +86,7 @@ import sys
 from collections import deque
 from collections.abc import Sequence
 from enum import Enum, auto
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from tcb_async._defaults import DEFAULT_MAX_REPAIRS
 from tcb_async.cursor import Cursor, split_digests
@@ -129,6 +129,9 @@ class Step(Enum):
 
     GO_ON = auto()  # send the next requests
     REPEAT = auto()  # discard the outstanding requests: they were planned for a different reply
+
+
+_GO_ON: Final = Step.GO_ON  # Python 3.11 looks a member up in Python code, here for each page
 
 
 # It has more fields and methods than other classes: it alone decides what is read next, after each
@@ -496,7 +499,7 @@ class Plan(Generic[T]):
                 return self._decide_after_check(unchanged, is_one_reply)
         elif is_end:
             return self._decide_after_pass()
-        return Step.GO_ON if is_expected else self._decide_after_odd_length(reply)
+        return _GO_ON if is_expected else self._decide_after_odd_length(reply)
 
     def _decide_after_pass(self) -> Mode:
         is_joined = self._current.is_joined
@@ -556,7 +559,7 @@ class Plan(Generic[T]):
 
     def _carry_out(self, decision: Mode | Step) -> None:
         """Do what was decided: nothing, request again, read in a mode from row 0, or stop."""
-        if decision is Step.GO_ON:
+        if decision is _GO_ON:
             return
         if decision is Step.REPEAT:
             self._discard_outstanding()
