@@ -154,7 +154,10 @@ def _retried(language: str = "") -> str:
         if (kind := _reaction_to(row)) != "raises":
             codes[kind].append(str(row.code))
     heads = chinese.REACTION_HEADS if is_chinese else ("errcode", "meaning", "reaction")
-    rows = [(", ".join(codes[kind]), *words) for kind, words in reactions.items()]
+    rows = [
+        (", ".join(codes[kind]), meaning, reaction) if codes[kind] else (meaning, "", reaction)
+        for kind, (meaning, reaction) in reactions.items()
+    ]
     return _table(heads, *rows)
 
 

@@ -237,8 +237,86 @@ def cut_off(page):
     )
 
 
+CONTRAST = """() => {
+    const paper = document.createElement("canvas").getContext("2d");
+    const rgb = (...layers) => {
+        for (const layer of layers) { paper.fillStyle = layer; paper.fillRect(0, 0, 1, 1); }
+        return paper.getImageData(0, 0, 1, 1).data;
+    };
+    const luminance = (colour) => [0.2126, 0.7152, 0.0722].reduce((sum, weight, i) => {
+        const part = colour[i] / 255;
+        return sum + weight * (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+    }, 0);
+    const item = document.querySelector(".md-nav--primary a.md-nav__link--active");
+    const layers = [];
+    for (let it = item; it; it = it.parentElement) {
+        layers.unshift(getComputedStyle(it).backgroundColor);
+    }
+    const below = luminance(rgb("white", ...layers));
+    const text = luminance(rgb("white", ...layers, getComputedStyle(item).color));
+    return (Math.max(below, text) + 0.05) / (Math.min(below, text) + 0.05);
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_current_menu_item_can_be_read(address, browser, scheme):
+    page = browser.new_page(viewport={"width": WIDTHS["desktop"], "height": 900})
+    page.emulate_media(color_scheme=scheme)
+    page.goto(f"{address}/how-to/retries.html", wait_until="networkidle")
+    assert page.evaluate(CONTRAST) >= 4.5
+    page.close()
+
+
+def test_copy_button_is_visible_without_a_pointer(address, browser):
+    page = browser.new_page()
+    page.goto(f"{address}/how-to/retries.html", wait_until="networkidle")
+    button = page.locator(".md-code__button:visible").first
+    opacity = button.evaluate("it => getComputedStyle(it).color.match(/[\\d.]+/g)[3] ?? 1")
+    assert float(opacity) >= 0.5
+    page.close()
+
+
+def test_sample_of_doctor_is_whole(address, browser):
+    page = browser.new_page(viewport={"width": WIDTHS["desktop"], "height": 900})
+    page.goto(f"{address}/how-to/first-contact.html", wait_until="networkidle")
+    widths = page.locator("pre code").first.evaluate("it => [it.scrollWidth, it.clientWidth]")
+    assert widths[0] <= widths[1]
+    page.close()
+
+
+def test_closed_drawer_takes_no_focus(address, browser):
+    page = browser.new_page(viewport={"width": WIDTHS["phone"], "height": 900})
+    page.goto(f"{address}/how-to/retries.html", wait_until="networkidle")
+    for _ in range(5):
+        page.keyboard.press("Tab")
+        right = page.evaluate("document.activeElement.getBoundingClientRect().right")
+        assert right > 0, "the focus is on something beside the screen"
+    page.close()
+
+
+def test_missing_page_links_to_the_start_pages(site):
+    text = (site / "404.html").read_text(encoding="utf-8").partition("<article")[2]
+    assert {"/index.html", "/zh/index.html"} <= {*re.findall('href="([^"]+)"', text)}
+
+
+def test_chinese_pages_have_chinese_tabs_and_search(address, browser):
+    page = browser.new_page(viewport={"width": WIDTHS["desktop"], "height": 900})
+    page.goto(f"{address}/zh/retries.html", wait_until="networkidle")
+    tabs = page.locator(".md-tabs__link").all_inner_texts()
+    assert tabs[:2] == ["中文文档", "日常使用"]
+    assert [tab for tab in tabs if tab.isascii()] == ["English"]
+    assert page.locator(".md-search__button").inner_text().strip().startswith("搜索")
+    page.keyboard.press("Control+k")
+    page.locator("input:focus").fill("盘点")
+    page.get_by_text(re.compile(r"^\d+ 个结果$")).wait_for()
+    page.close()
+
+
 SEARCHES = {
     "en": [
+        ("cron nightly", "how-to/inventory.html#every-night"),
+        ("csv export", "how-to/terminal.html#export-to-a-file-csv-json"),
+        ("system busy", "how-to/troubleshooting.html#-1-the-system-is-busy"),
         ("ticket", "how-to/service-provider.html#receive-the-ticket"),
         ("install", "how-to/installation.html"),
         ("access token", "how-to/tokens.html"),
@@ -251,6 +329,14 @@ SEARCHES = {
         ("pagination", "explanation/pagination.html"),
     ],
     "zh": [
+        ("断点续传", "zh/pagination.html#断点续传"),
+        ("定时任务", "zh/inventory.html#每晚运行"),
+        ("示例", "zh/index.html#运行示例"),
+        (
+            "access_token 过期",
+            "zh/troubleshooting.html#400014001442001access_token-无效或已过期",
+        ),
+        ("系统繁忙", "zh/troubleshooting.html#-1系统繁忙"),
         ("过期", "zh/troubleshooting.html#400014001442001access_token-无效或已过期"),
         ("云函数", "zh/pagination.html"),
         ("第三方平台", "zh/service-provider.html"),
