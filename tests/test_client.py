@@ -166,7 +166,7 @@ async def test_each_walk_and_call_counts_its_own_retries(emulator):
 
 
 async def test_unknown_env_is_one_clear_sentence(client):
-    with pytest.raises(ParameterError, match="check that the environment id") as caught:
+    with pytest.raises(ParameterError, match="check the id: `tcb-async environments`") as caught:
         await client.count_functions("nobody-1")
 
     assert caught.value.rid

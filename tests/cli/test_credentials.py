@@ -174,7 +174,7 @@ async def test_an_appsecret_in_place_of_the_token_is_named(emulator, tmp_path, s
     assert (ended.code, is_one_sentence(ended.err)) == (3, True)
     assert "looks like an appsecret" in ended.err
     assert "set TCB_APPID and TCB_SECRET" in ended.err
-    assert "StableToken" not in ended.err
+    assert "StableToken(appid" not in ended.err  # the advice for a program
     assert LIKE_AN_APPSECRET[:8] not in ended.err
 
 
