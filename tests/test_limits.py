@@ -137,6 +137,18 @@ async def test_wait_ends_when_its_time_is_over():
 
 
 @pytest.mark.looptime
+async def test_permit_at_the_end_of_the_time_is_taken():
+    window, (epoch,) = await filled(1)
+    loop, problems = asyncio.get_running_loop(), []
+    loop.set_exception_handler(lambda _, context: problems.append(context))
+    loop.call_at(loop.time() + 60.0, window.release, epoch)
+
+    assert await acquire(window, seconds=60.0) is not None
+    assert window.in_flight == 1
+    assert problems == []
+
+
+@pytest.mark.looptime
 async def test_waiter_whose_time_grows_keeps_its_place():
     window, (epoch,) = await filled(1)
     clock, end, order = asyncio.get_running_loop().time, 10.0, []
