@@ -24,7 +24,7 @@ _SUGGESTIONS = {
     "--env": "name the environment without an option, as in `tcb-async list test-777bb9`",
     "--all": "every function is read anyway, so leave it out",
     "--format": "the output has only one format, so leave it out",
-    "--run": "the latest finished run is compared with the one before it, so leave it out",
+    "--run": "`changes` and `diff` read the latest finished run, so leave it out",
     "--filter": "pass --name, --status or --runtime",
     "--token": _SET_TOKEN,
     "--access-token": _SET_TOKEN,

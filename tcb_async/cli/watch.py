@@ -181,7 +181,8 @@ def wait_for_functions(
                 if is_environments_fault(error) and (swapped := _swap(service.env, names)):
                     advice = f"write `tcb-async wait {swapped}`"
                     error.message = (
-                        f"there is no environment {service.env!r}: {advice} ({error.message})"
+                        f"there is no environment {service.env!r}: {advice} "
+                        f"(errcode {error.errcode}, rid {error.rid})"
                     )
                 raise
 

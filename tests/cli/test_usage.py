@@ -76,7 +76,10 @@ INVENTORY = ("inventory", "-o", "inventory.sqlite")
         (["--HELP"], "did you mean '--help'?"),
         (["--nonsense"], "there is no option '--nonsense' (see"),
         (["count", ENV, "--format", "json"], "--format: the output has only one format"),
-        (["changes", "i.sqlite", "--run", "2026-01-01"], "--run: the latest finished run is comp"),
+        (
+            ["changes", "i.sqlite", "--run", "2026-01-01"],
+            "`changes` and `diff` read the latest finished",
+        ),
         ([*INVENTORY, "--run", "yesterday"], "--run: 'yesterday' must be a date, such as 20"),
         (["-v"], "write `tcb-async COMMAND -v` to see its requests, or `tcb-async --version`"),
         (["environments", "-o", "x"], "as in `tcb-async environments -f csv > FILE`"),
