@@ -135,10 +135,10 @@ class _ReplyReader(Generic[T]):
     def _has_other_names(self, body: bytes, reply: _Decoded) -> bool:
         """Whether a row has a field under its other name alone."""
         rows: list[T] = self.rows_of(reply) or []
-        return any(
-            other_name in body and None in map(value_of, rows)
-            for value_of, other_name in self.other_names
-        )
+        for value_of, other_name in self.other_names:
+            if other_name in body and None in map(value_of, rows):
+                return True
+        return False
 
     def _decode_by_row(self, body: bytes, zone: tzinfo, secrets: Collection[Secret]) -> _Decoded:
         raise_for_errcode(body, self.listing.path, secrets=secrets)
