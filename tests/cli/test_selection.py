@@ -12,7 +12,7 @@ def shop(emulator):
         ("getUser", "Active", "Python3.10", 1),
         ("getOrder", "UpdateFailed", "Nodejs8.9", 5),
         ("Login2", "Creating", None, 2),
-        ("pay", "CreateFailed", "Go1", 4),
+        ("pay", "CreateFailed", "go1", 4),
     ):
         time = f"2024-01-0{day} 00:00:00"
         emulator.deploy(ENV, name, status=status, runtime=runtime, add_time=time, mod_time=time)
