@@ -62,7 +62,7 @@ class Handler:
         self.scripts: list[Script] = []
         self.on_request: list[OnRequest] = []
         self.on_reply: list[OnReply] = []
-        self.journal = Journal(_MAX_RECORDS)
+        self.journal: Journal = Journal(_MAX_RECORDS)
         self._world = world
         self._settings = settings
         self._lock = lock
