@@ -166,8 +166,7 @@ class _ReplyReader(Generic[T]):
     def _make_aware(self, rows: list[T], zone: tzinfo) -> None:
         epoch = _EPOCH.replace(tzinfo=zone)  # adding to it is faster than replace() or combine()
         for time_of, set_time in self.slots:
-            for row in rows:
-                time = time_of(row)
+            for row, time in zip(rows, map(time_of, rows), strict=True):
                 if time is not None and time.tzinfo is None:
                     set_time(row, epoch + (time - _EPOCH))
 
