@@ -20,6 +20,8 @@ OLDEST, WIDESPREAD = PYTHONS[0], "3.13"
 # `python -m pytest` would import the checkout instead of the installed wheel. The order is fixed,
 # so that CI gives the same result for the same commit.
 PYTEST = ("pytest", "-n", "auto", "-p", "no:randomly")
+# Many slow tests wait for another process, so more workers than cores are faster.
+PYTEST_EVERYTHING = ("pytest", "-n", "4", "-p", "no:randomly", "--everything")
 # The tools of a contributor; these and the examples of the documentation; all that a night needs.
 LOCKED_DEV, LOCKED = "requirements-dev.txt", "requirements-examples.txt"
 LOCKED_NIGHTLY = "requirements-nightly.txt"
@@ -81,7 +83,7 @@ def tests(session: nox.Session) -> None:
 def full(session: nox.Session) -> None:
     """All tests including the slow ones, with branch coverage, and a few of nightly/."""
     install_wheel(session)
-    session.run(*PYTEST, "--everything", "--cov", *session.posargs)
+    session.run(*PYTEST_EVERYTHING, "--cov", *session.posargs)
     # A change by day must not break a night: all its tests are found, and one of most files runs.
     session.run("pytest", "--collect-only", "-q", "nightly/tests", silent=True)
     session.run("pytest", "-p", "no:randomly", "@nightly/quick.txt")
@@ -132,7 +134,7 @@ def nightly(session: nox.Session) -> None:
         "tests/test_laws.py",
     ]
     env = {"HYPOTHESIS_PROFILE": "nightly"}
-    session.run(*PYTEST, "--everything", "--timeout=0", *tests, env=env)
+    session.run(*PYTEST_EVERYTHING, "--timeout=0", *tests, env=env)
 
 
 @nox.session(python=OLDEST)
