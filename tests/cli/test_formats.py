@@ -93,7 +93,7 @@ async def test_a_new_format_works_in_every_command(tmp_path, monkeypatch):
     class Tsv(formats.Document):
         suffixes = (".tsv",)
 
-        def row(self, row):
+        def format_row(self, row):
             # As the formats beside it do.
             values = formats._get_values(row, self.columns).values()
             return ("\t".join(map(str, values)) + "\n").encode()
