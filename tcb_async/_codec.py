@@ -23,7 +23,6 @@ from tcb_async._redact import (
     hide_all_like_a_token,
     hide_repeating,
     hide_users,
-    to_plain,
 )
 from tcb_async.errcodes import find_tcb_code, look_up, look_up_tcb_code
 from tcb_async.exceptions import ApiError, ConfigurationError, ResponseError
@@ -97,8 +96,6 @@ def _check_keys(fields: object) -> None:
 def _reveal(value: object) -> str:
     if isinstance(value, Secret):
         return value.reveal()
-    if isinstance(value, str):
-        return to_plain(value)
     raise TypeError(f"a {type(value).__name__} is not a JSON value")
 
 

@@ -425,10 +425,9 @@ class TcbClient:
         return await call_with_token(self._provider, self._api, send)
 
     def _hide_token(self, text: str) -> str:
-        """Hide a text that repeats the token; without a token, all that is like one."""
-        if self._target is None:
-            return hide_all_like_a_token(text)
-        return hide_known(text, self._target[1].secrets)
+        """Hide a text that repeats the token; after `aclose`, all that is like one."""
+        target = self._target
+        return hide_known(text, target[1].secrets) if target else hide_all_like_a_token(text)
 
     def _get_target(self, listing: ListEndpoint[Any, Any], token: Secret) -> Target:
         """Return the URL with the token, which is checked and built once per token."""

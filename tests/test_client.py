@@ -270,3 +270,8 @@ def test_repr_tells_the_state_and_no_token():
         repr(client)
         == "<TcbClient https://api.weixin.qq.com, token StaticToken(), 0 of 8 in flight>"
     )
+
+
+def test_repr_of_a_client_that_was_refused_is_no_error():
+    """A debugger may show it, although its arguments were refused."""
+    assert repr(TcbClient.__new__(TcbClient)) == "<TcbClient, not made>"

@@ -231,6 +231,19 @@ async def test_two_ignored_signals_end_a_command(program, module, numbers):
     assert command.process.returncode in {-signal.SIGINT, -signal.SIGTERM}
 
 
+def test_a_signal_leaves_the_handlers_of_other_code():
+    def theirs(*_):
+        """The handler of a program that calls `main`."""
+
+    before = signal.signal(signal.SIGTERM, theirs)
+    try:
+        with pytest.raises(KeyboardInterrupt), handle_signals():
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGTERM) is theirs
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_existing_signal_handlers_are_kept():
     def theirs(*_):
         """The handler of a program that calls `main`."""

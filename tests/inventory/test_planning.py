@@ -38,6 +38,13 @@ class TestAccountsThatARunIsToList:
             f"not in this list, so removed from run {DAYS[-1]}: wxdenied, wxtypo, wxwaiting"
         ]
 
+    def test_at_most_twenty_omitted_accounts_are_named(self, tmp_path, caplog):
+        omitted = [f"wx{number:02}" for number in range(22)]
+        night(tmp_path, DAYS[-1], listing("wxa"), planned=["wxa", *omitted])
+        night(tmp_path, DAYS[-1], listing("wxa"), planned=["wxa"])
+        (record,) = caplog.records
+        assert record.message.endswith(f": {', '.join(omitted[:20])} … and 2 more")
+
     def test_an_account_that_leaves_after_its_listing_has_departed(self, tmp_path):
         night(tmp_path, DAYS[0], listing("wxa", get="Go1"), listing("wxb"))
         night(tmp_path, DAYS[1], listing("wxa", get="Go1", put="Go1"), listing("wxb"))

@@ -779,6 +779,18 @@ class TestWhatServersDo:
         if is_collected:
             assert sorted(map(NAME, walked.last_rows(outcome.items))) == sorted(expected)
 
+    def test_merchant_that_is_twice_is_named_once(self):
+        """Also if its page is read again, because the list changed."""
+        listing = ChangingList.of(57)
+        listing.rows[8] = Row("f007", version=1)
+        walked = Plan(Identity(NAME, is_unique=False), size=PageSize(20))
+        walked.snapshot = Snapshot(walked.identity)
+
+        outcome = walk(walked, listing, changes=[at(2, "insert", 30)])
+
+        assert [request.offset for request in outcome.requests].count(0) > 1
+        assert walked.stats.repeated == ("f007",)
+
 
 class TestPolicies:
     @pytest.mark.parametrize("ahead", [1, 4])

@@ -9,6 +9,7 @@ from leaks import eventually
 from token_fixtures import a_turn, stable, walk
 
 from tcb_async import TokenError
+from tcb_async.tokens.single_flight import call_user_code
 
 
 class TestOneRefresh:
@@ -61,3 +62,20 @@ class TestOneRefresh:
         gc.collect()
 
         assert [line for line in caplog.records if line.name == "asyncio"] == []
+
+
+async def test_an_error_in_place_of_a_cancellation_is_a_cancellation():
+    """User code may turn a cancellation into an error of its own."""
+
+    async def fail():
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            raise OSError("the connection was closed") from None
+
+    task = asyncio.ensure_future(call_user_code(fail))
+    await a_turn()
+    task.cancel()
+
+    await asyncio.wait([task])
+    assert task.cancelled()
