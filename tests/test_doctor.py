@@ -26,6 +26,7 @@ from rough_wechat import (
     World,
     check_commands,
     client_of,
+    each_list,
     each_row,
     examine_world,
     fields_of,
@@ -33,6 +34,7 @@ from rough_wechat import (
     names_of,
     pairs_of,
     refuse_path,
+    repeat_row,
     serve,
     set_fields,
 )
@@ -118,6 +120,37 @@ class TestNoFalseOk:
 
         assert observed(report, "offset").startswith(f"differs: HTTP {status}")
 
+    async def test_function_that_only_short_pages_have_is_missing(self):
+        def hide(_world, fields, reply):
+            if fields["limit"] > 50:
+                reply["total_count"] -= 1
+                del reply["functions"][1]
+
+        report = await check_commands(
+            World(make_rows(ROWS), [Deviation("", change=each_list(hide))])
+        )
+
+        assert observed(report, "list") == "differs: functions of other replies that it lacks: 1"
+
+    async def test_total_that_counts_more_than_the_list_has(self):
+        def add_one(_world, fields, reply):
+            reply["total_count"] += fields["limit"] <= 50
+
+        report = await check_commands(
+            World(make_rows(ROWS), [Deviation("", change=each_list(add_one))])
+        )
+
+        assert observed(report, "count") == "differs: total 58, but `list` has 57 functions"
+
+    async def test_total_of_a_long_list_that_counts_one_too_many(self):
+        report = await check_commands(
+            World(make_rows(1500), DEVIATIONS["a total one too large"][:1])
+        )
+
+        assert observed(report, "count") == (
+            "differs: total 1501, but there is no function in row 1501"
+        )
+
 
 class TestHealthyServer:
     @pytest.mark.parametrize("number", [*SIZES, *range(594, 603)])
@@ -177,6 +210,13 @@ class TestHealthyServer:
         report = await examine_world(
             World(make_rows(ROWS), [Deviation("", change=each_row(rename))])
         )
+
+        assert observed(report, "fields") == "fact: as documented"
+
+    async def test_runtime_may_be_null(self):
+        no_runtime = Deviation("", change=each_row(set_fields(runtime=None)))
+
+        report = await examine_world(World(make_rows(ROWS), [no_runtime]))
 
         assert observed(report, "fields") == "fact: as documented"
 
@@ -242,6 +282,24 @@ class TestNoFalseDifference:
         assert observed(report, "count") == "unknown: the list changed during the check"
         assert (report.differs, report.is_complete) == (False, False)
 
+    async def test_list_that_changed_and_could_not_be_read_again(self):
+        """Two pages, between which it changes; then four replies that contradict themselves."""
+
+        def contradict(world, fields, reply):
+            if len(world.rows) < 150 and fields["limit"] > 50 and fields["offset"] == 0:
+                repeat_row(world, fields, reply)
+
+        second_page = 8
+        world = World(
+            make_rows(150),
+            [Deviation("", change=each_list(contradict))],
+            events={second_page: lambda world: world.rows.pop()},
+        )
+
+        report = await examine_world(world)
+
+        assert observed(report, "list") == "unknown: it changed each time it was read"
+
 
 class TestAlwaysAReport:
     @pytest.mark.parametrize("number", range(2, 23, 4))
@@ -286,6 +344,14 @@ class TestAlwaysAReport:
 
         assert observed(report, "environments") == "unknown: errcode -1: the system is busy, twice"
         assert (report.differs, report.is_complete) == (False, False)
+
+    async def test_server_that_is_busy_by_turns_uses_all_requests(self):
+        faults = dict.fromkeys(range(2, 60, 2), FAULTS["busy"])
+
+        report = await examine_world(World(make_rows(1500), faults=faults))
+
+        assert observed(report, "list") == "unknown: not sent: all 30 requests were used"
+        assert report.requests == MAX_REPORT_REQUESTS
 
     async def test_refused_token_stops_the_requests(self):
         refuse = Deviation(

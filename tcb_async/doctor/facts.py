@@ -304,7 +304,5 @@ async def note_token(doctor: Doctor) -> Finding:
 
 def note_duration(doctor: Doctor) -> Finding:
     """Name how long replies took."""
-    seconds = doctor.budget.seconds
-    if not seconds:
-        return DURATION_FACT.fact("no reply")
+    seconds = doctor.budget.seconds  # of the first page at least
     return DURATION_FACT.fact(f"median {median(seconds):.2f} s, slowest {max(seconds):.2f} s")
