@@ -213,6 +213,11 @@ class TestHealthyServer:
 
         assert observed(report, "fields") == "fact: as documented"
 
+    async def test_list_with_the_newest_first_is_a_fact(self):
+        report = await examine_world(World(make_rows(ROWS)[::-1]))
+
+        assert observed(report, "sort_key") == "fact: add_time, descending"
+
     async def test_runtime_may_be_null(self):
         no_runtime = Deviation("", change=each_row(set_fields(runtime=None)))
 
