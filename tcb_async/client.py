@@ -681,7 +681,7 @@ class TcbClient:
         with forget_frames():
             env = check_env(env)
             seconds = check_seconds("interval", interval)
-        before = None if since is None else index_by_name("since", since).values()
+            before = None if since is None else index_by_name("since", since).values()
         return watch(
             lambda: collect_settled(self.functions(env), env), interval=seconds, since=before
         )

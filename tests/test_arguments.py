@@ -31,7 +31,7 @@ from tcb_async.fastapi import problem_of, status_of
 from tcb_async.inventory import InventoryStore
 from tcb_async.otel import Telemetry
 from tcb_async.pagination import Page, Pager
-from tcb_async.tokens import AuthorizerToken, ClassicToken, ComponentToken
+from tcb_async.tokens import AuthorizerToken, ClassicToken, ComponentToken, RedisStore
 
 
 @pytest.mark.parametrize("env", ["", None, 7, b"test-1", " test-1", "test\n1", ["test-1"]])
@@ -132,6 +132,8 @@ MISPLACED = [
     lambda: StableToken(SECRET, "wx1"),
     lambda: ComponentToken("wx1", SECRET, ticket=SECRET),
     lambda: AuthorizerToken(SECRET, "wx1", SECRET, on_rotate=no_ticket),
+    lambda: AuthorizerToken.from_authorizer(None, SECRET, on_rotate=no_ticket),
+    lambda: RedisStore(f"redis://:{SECRET}@localhost"),
     lambda: Account(SECRET, "wx1"),
     lambda: TcbClient("T").functions(SECRET),
     lambda: TcbClient("T").functions("test-1", secret=SECRET),
@@ -141,6 +143,7 @@ MISPLACED = [
     lambda: TcbClient("T").function_page(SECRET),
     lambda: TcbClient("T").count_functions(SECRET),
     lambda: TcbClient("T").watch_functions(SECRET),
+    lambda: TcbClient("T").watch_functions("test-1", since=SECRET),
     lambda: TcbClient("T").wait_until_active(SECRET, "login"),
     lambda: TcbClient("T").wait_until_active("test-1", [SECRET, 5]),
     lambda: TcbClient("T").batch_functions(SECRET),

@@ -354,15 +354,16 @@ class AuthorizerToken(ManagedToken):
             ConfigurationError: WeChat shows no refresh token for the merchant, or an argument is
                 invalid.
         """
-        check_instance("authorizer", authorizer, Authorizer, "from client.authorizers()")
-        appid = authorizer.authorizer_appid
-        refresh_token = authorizer.refresh_token
-        if refresh_token is None:
-            raise ConfigurationError(
-                f"WeChat shows no refresh token for {appid}: use your saved refresh token, or have "
-                "the merchant authorise the platform again, and exchange the code"
-            )
-        return cls(component, appid, refresh_token, on_rotate=on_rotate, store=store)
+        with forget_frames():
+            check_instance("authorizer", authorizer, Authorizer, "from client.authorizers()")
+            appid = authorizer.authorizer_appid
+            refresh_token = authorizer.refresh_token
+            if refresh_token is None:
+                raise ConfigurationError(
+                    f"WeChat shows no refresh token for {appid}: use your saved refresh token, or "
+                    "have the merchant authorise the platform again, and exchange the code"
+                )
+            return cls(component, appid, refresh_token, on_rotate=on_rotate, store=store)
 
     def _make_token(self, host: str) -> RefreshingToken:
         store = self._store

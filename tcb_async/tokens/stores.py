@@ -24,7 +24,7 @@ import msgspec
 
 from tcb_async._arguments import check_seconds
 from tcb_async._credentials import why_not_a_secret
-from tcb_async._redact import Hidden, Secret, decode_secret
+from tcb_async._redact import Hidden, Secret, decode_secret, forget_frames
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.tokens.protocols import StoredToken
 
@@ -197,13 +197,14 @@ class RedisStore:
     """
 
     def __init__(self, redis: AsyncRedis, *, lease_seconds: float = 15.0) -> None:
-        # The synchronous client has the same methods, and would block the event loop.
-        if not inspect.iscoroutinefunction(getattr(redis, "execute_command", None)):
-            raise ConfigurationError(
-                f"redis is of type {type(redis).__name__}: must be a client of redis.asyncio, "
-                "such as redis.asyncio.Redis.from_url(url)"
-            )
-        self._lease_ms = max(1, int(check_seconds("lease_seconds", lease_seconds) * 1000))
+        with forget_frames():  # a URL with a password may be in the place of the client
+            # The synchronous client has the same methods, and would block the event loop.
+            if not inspect.iscoroutinefunction(getattr(redis, "execute_command", None)):
+                raise ConfigurationError(
+                    f"redis is of type {type(redis).__name__}: must be a client of redis.asyncio, "
+                    "such as redis.asyncio.Redis.from_url(url)"
+                )
+            self._lease_ms = max(1, int(check_seconds("lease_seconds", lease_seconds) * 1000))
         self._redis = redis
         self._free = asyncio.Semaphore(_MAX_COMMANDS)
 
