@@ -623,11 +623,12 @@ class TcbClient:
         Source: the WeChat page *getCloudFunctionList*, ``POST /componenttcb/getscflist``.
         """
         with forget_frames():
-            fields = {"env": check_env(env)}
+            env = check_env(env)
+            fields = {"env": env}
             scope = env
             if searchkey is not None:
                 fields["searchkey"] = check_text("searchkey", searchkey)
-                scope = f"{env}?searchkey={searchkey}"
+                scope = f"{env}?searchkey={fields['searchkey']}"
             return self._walk(Pager[BatchFunction], BATCH_FUNCTIONS, scope, fields, options)
 
     async def list_batch_environments(self) -> tuple[BatchEnvironment, ...]:

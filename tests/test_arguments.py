@@ -383,6 +383,12 @@ async def test_subclass_of_str_is_a_str(emulator, use):
     assert not any("not the text" in str(request) for request in emulator.requests)
 
 
+def test_scope_of_a_walk_is_plain_text():
+    walk = TcbClient("T").batch_functions(Name.ENV, searchkey=Text("pay"))
+
+    assert walk.cursor.scope == "test-777bb9?searchkey=pay"
+
+
 @pytest.mark.parametrize(
     "make",
     [
