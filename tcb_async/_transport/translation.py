@@ -83,7 +83,7 @@ _NO_PROXY = _ErrorKind(
 )
 _DROPPED_CONNECTION = _ErrorKind(
     (aiohttp.ClientConnectionError, OSError),
-    "{host} dropped the connection; try again, and check the scheme of the base URL",
+    "{host} dropped the connection; try again, and check the scheme of {setting}",
 )
 # The first kind that matches applies. So a subclass precedes its base: aiohttp's certificate errors
 # are TLS errors, TLS errors are connector errors, and connector errors are `OSError`s.

@@ -125,6 +125,14 @@ async def test_other_exceptions_become_transport_errors(mocked_http, error, word
     assert leaks_of([SECRET], shown_by(ours)) == []
 
 
+async def test_variable_of_the_address_is_named(mocked_http, monkeypatch):
+    monkeypatch.setenv("TCB_BASE_URL", "https://api.weixin.qq.com")
+    mocked_http.post(re.compile(".*"), exception=ConnectionResetError())
+    async with TcbClient.from_env(token="T", retry=RetryPolicy(attempts=1)) as client:
+        with pytest.raises(TransportError, match="check the scheme of TCB_BASE_URL"):
+            await client.count_functions("test-777bb9")
+
+
 async def test_an_unexpected_error_keeps_its_text_and_traceback(mocked_http, caplog):
     caplog.set_level(logging.DEBUG, logger="tcb_async")
 
