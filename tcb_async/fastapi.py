@@ -153,7 +153,7 @@ def status_of(error: TcbError) -> int:
     Raises:
         ConfigurationError: ``error`` is not a `TcbError`.
     """
-    check_instance("error", error, TcbError, "the one that was caught")
+    check_instance("error", error, TcbError, "as caught")
     if isinstance(error, TransportError) and error.status is None:
         return 504
     if isinstance(error, ConfigurationError):
@@ -172,7 +172,6 @@ def problem_of(error: TcbError) -> dict[str, str | int]:
     Raises:
         ConfigurationError: ``error`` is not a `TcbError`.
     """
-    check_instance("error", error, TcbError, "the one that was caught")
     fields: dict[str, str | int | None] = {
         "title": type(error).__name__,
         "status": status_of(error),

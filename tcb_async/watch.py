@@ -79,7 +79,7 @@ async def wait_until_active(
     """
     # Without names, every function that a listing has shown is awaited.
     statuses = dict.fromkeys(names or (), "never seen")
-    latest: Mapping[str, CloudFunction] | None = None  # the latest complete listing
+    is_listed = False  # whether any listing was complete
     cause = ""  # why no listing has been complete since then
     # The listing may raise a `TimeoutError` too: only the scope knows whether its time is over.
     scope = asyncio.timeout(timeout)
@@ -88,16 +88,16 @@ async def wait_until_active(
             while True:
                 try:
                     functions = {function.name: function for function in await list_functions()}
-                except asyncio.CancelledError:  # by the scope: the listing raises no error then
+                except asyncio.CancelledError:  # if the time is over, the listing raises no error
                     cause = get_cause() or cause
                     raise
                 except TcbError as error:
                     _log_or_raise(error, interval)
                     cause = f"the last error was {name_error(error)}"
                 else:
-                    if latest is None:
+                    if not is_listed:
                         await asyncio.to_thread(_name_similar, names or (), functions)
-                    latest = functions
+                    is_listed = True
                     cause = ""
                     if names is None:
                         statuses = dict.fromkeys(functions, "Active") | statuses
@@ -108,7 +108,6 @@ async def wait_until_active(
     except TimeoutError:
         if not scope.expired():
             raise
-    is_listed = latest is not None
     raise _make_timeout_error(statuses, env, timeout, cause, is_listed=is_listed)
 
 

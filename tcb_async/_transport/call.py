@@ -2,10 +2,10 @@
 
 Rule: after each attempt, policy and quota decide whether to go on.
 
-**The order of the limits.** A call waits for a permit of the window, then makes its first attempt,
-from which on it has ``deadline`` seconds. Its wait ends ``deadline`` after it began, or
-``deadline + timeout`` after the last success of any call of the client, if that is later: our own
-queue is no time-out. An attempt has ``timeout`` seconds, or the rest of the deadline if that is
+**The order of the limits.** A call waits for a permit of the window. Its wait ends ``deadline``
+seconds after it began, or ``deadline + timeout`` after the last success of any call of the client,
+if that is later. From its first attempt on, a call has ``deadline`` seconds, or the rest of its
+wait if that is less. An attempt has ``timeout`` seconds, or the rest of the deadline if that is
 less.
 """
 
@@ -217,8 +217,8 @@ class Call(Generic[T]):
 
     def _was_stopped_by_deadline(self, error: TcbError) -> bool:
         """Whether the deadline stopped the last attempt, so that its error tells nothing."""
-        has_status = not isinstance(error, TransportError) or error.status is not None
-        return not has_status and is_retryable(error) and self._get_time_left() < TICK
+        is_without_reply = isinstance(error, TransportError) and error.status is None
+        return is_without_reply and is_retryable(error) and self._get_time_left() < TICK
 
     def _make_unsent_error(self) -> TransportError:
         path = self.request.target.path

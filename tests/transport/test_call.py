@@ -600,7 +600,7 @@ class TestQueue:
         *_, error = await call_all(peer, range(101))
 
         assert error.attempts > 1
-        assert peer.attempts[100][0] == pytest.approx(120.0, abs=1.0)
+        assert peer.attempts[100] == pytest.approx(120.0, abs=1.0)
         assert now() == pytest.approx(120.0 + 60.0, abs=1.0)
 
     async def test_one_percent_of_hangs_fails_no_other_call(self):
