@@ -15,7 +15,7 @@ from tcb_async._defaults import DEFAULT_BASE_URL
 from tcb_async._redact import MASK, SURROGATE, Hidden, Secret, hide_all_like_a_token, to_plain
 from tcb_async.exceptions import ConfigurationError
 
-# One / and no more at the start, or the rest would name a host; no part is . or ..
+# It begins with a single /: after two, the rest would name a host. A part is neither . nor ..
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[\w.~-]+)+/?", re.ASCII)
 _ENDPOINT = re.compile(r"/(?:tcb|componenttcb|cgi-bin)/[a-z_/]+$")
 
@@ -101,7 +101,7 @@ def check_base_url(
 
 
 def _hide_credentials(address: str) -> str:
-    """Hide a token in place of an address, and all before an @, also if there is no scheme."""
+    """Hide all before an @, even without a scheme, and a token in place of an address."""
     _, at, host = address.rpartition("@")
     return (MASK + at if at else "") + hide_all_like_a_token(host)
 

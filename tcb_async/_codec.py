@@ -135,7 +135,7 @@ def _read_status(body: bytes) -> _Status | None:
         return _decode_status(body)
     if len(body) > _MAX_REPAIRED:
         return None
-    # A character of GBK may end with the byte of a backslash: read as UTF-8, that is no JSON.
+    # A character of GBK may end with the byte of a backslash, which is not JSON if read as UTF-8.
     for encoding in ("utf-8", "gb18030"):
         with suppress(*UNREADABLE):
             reply = json.loads(body.decode(encoding, "replace"), strict=False)
@@ -167,7 +167,7 @@ def _make_api_error(
     shown_text, shown_rid, shown_code = hide_repeating(said, secrets)
     text = hide_users(shown_text)[:_ERRMSG]
     rid = escape_unprintable(rid) if shown_rid == rid else ""
-    if tcb_code and shown_code != tcb_code:  # the part that our table contains is no secret
+    if tcb_code and shown_code != tcb_code:  # the part in our table is public
         known = look_up_tcb_code(tcb_code)
         tcb_code = None if known is None else known.prefix
     quoted = f" ({text})" if text else ""

@@ -56,7 +56,7 @@ def is_like_an_appsecret(token: Secret) -> bool:
 
 
 def advise_on_variable(token: Secret) -> str:
-    """Return the advice for a refused `TOKEN_VARIABLE`: an appsecret, or one that hides an app."""
+    """Return the advice for a refused token of `TOKEN_VARIABLE`; empty if there is none."""
     if is_like_an_appsecret(token):
         return (
             f"{TOKEN_VARIABLE} looks like an appsecret: unset it, and set {APPID_VARIABLE} and "

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 ComparedField = Literal["status", "runtime", "add_time", "mod_time"]
-"""A field that can be compared; functions are compared by their names."""
+"""A field that can be compared. Functions are matched by their names."""
 
 Field = Literal["name", ComparedField]
 

@@ -54,8 +54,9 @@ PIECE = 8
 """A text repeats a secret if it contains any 8 consecutive characters of it."""
 
 _LONG_PART = 16
-"""Characters. A key is a secret if it is as long, and of a secret with white space, only such parts
-are secret: a private key in lines has them, ordinary names and sentences do not."""
+"""Characters. Below the name of a secret, a key of this length is a secret too. Of a secret with
+white space, only the parts of this length are secret: a private key in lines has such parts,
+ordinary names and sentences do not."""
 
 MAX_SECRETS = 2**13
 """Characters of secrets. If more were sent, no text is shown: to look for all of them would block
@@ -148,7 +149,7 @@ class forget_frames:  # noqa: N801 - a context manager, read as a verb
     """
 
     # The frames of libraries contain secrets; so do those of the `CancelledError` of a caller's own
-    # `asyncio.timeout()`. The frame of the block is removed too.
+    # `asyncio.timeout()`.
     __slots__ = ("_handled",)
 
     def __enter__(self) -> None:
@@ -260,7 +261,7 @@ def hide_known(text: str, secrets: Collection[Secret]) -> str:
 
 
 def hide_users(text: str) -> str:
-    """Hide users of URLs, and the whole text if the URL of one is encoded."""
+    """Hide the users of URLs; hide the whole text if a URL with a user is encoded."""
     without_users = _USER.sub("", text)
     if any(map(_USER.search, _read(without_users, times=2))):
         return HIDDEN_TEXT

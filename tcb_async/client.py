@@ -495,7 +495,7 @@ class TcbClient:
             The reply with all its fields, as they were sent.
 
         Raises:
-            ConfigurationError: ``path`` is no path, ``body`` is not JSON, or ``query`` is not text.
+            ConfigurationError: ``path`` is not a path, ``body`` not JSON, or ``query`` not text.
             ApiError: WeChat replied with an errcode other than 0.
             ResponseError: The reply is not a JSON object.
             TransportError: No reply. If ``error.sent`` is False, WeChat did not receive the call.

@@ -47,7 +47,7 @@ _last = make_validator(
     lambda value: isinstance(value, bytes) and len(value) in {0, DIGEST}, f"{DIGEST} bytes, or none"
 )
 
-# The string of a cursor holds its fields in this order, as MessagePack.
+# The string of a cursor contains its fields in this order, as MessagePack.
 _Fields = tuple[bytes, int, int, bytes, bytes, bool]
 _unpack_fields = msgspec.msgpack.Decoder(_Fields).decode
 

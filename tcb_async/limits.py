@@ -60,8 +60,8 @@ class Window:
         """Wait for a permit, first come, first served.
 
         Args:
-            get_seconds_left: Returns the seconds that the call may still wait. It is called when
-                they are over, too: they may have become more.
+            get_seconds_left: Returns the seconds that the call may still wait. It is called again
+                when they are over, because the time may have been extended.
             priority: Whether it is a retry. Retries precede first attempts, so that a passed
                 deadline does not waste their earlier attempts.
 

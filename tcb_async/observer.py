@@ -53,8 +53,8 @@ class WalkStats:
         resumed: Whether it began from the cursor of an earlier run.
         unsettled: Whether `collect` returned the rows of several moments, because the list changed
             during each pass: every item that stayed, and perhaps some that were deleted.
-        repeated: The appids of merchants that stand twice in the list. Each was yielded once; any
-            other list with a name twice is an error.
+        repeated: The appids of merchants that appear twice in the list. Each was yielded once. In
+            any other list, a name that appears twice is an error.
         last_error: The class and the text of the last error after which a request was to be sent
             again; empty without one.
     """

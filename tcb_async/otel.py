@@ -82,7 +82,7 @@ class Telemetry:
         meter_provider: Receives the metrics; None for the global provider.
 
     Raises:
-        ConfigurationError: A provider has not the methods of one.
+        ConfigurationError: A provider lacks its method.
     """
 
     def __init__(

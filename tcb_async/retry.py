@@ -58,7 +58,7 @@ def is_dropped(error: BaseException | None) -> bool:
 
 def proves_not_carried_out(error: TcbError) -> bool:
     """Whether the error proves that WeChat did not carry out the call."""
-    # HTTP 503 is no proof: a gateway also sends it when the server behind it does not reply.
+    # HTTP 503 proves nothing: a gateway also sends it when its server does not reply.
     # The cloud backend may have begun to carry the call out when it reaches a limit (-501004).
     return not error.sent or (isinstance(error, RateLimitError) and error.errcode not in CLOUD)
 
@@ -143,12 +143,12 @@ class RetryPolicy:
         attempts: Attempts in all, the first included; 1 for no retries. A page of the default size
             has two at least: see `WalkOptions.page_size`.
         base: Upper bound of the first wait, in seconds; 0 to wait only for a ``Retry-After``.
-        cap: Upper bound of every wait but these two, in seconds.
+        cap: Upper bound of every wait, in seconds, except for these two minimums.
         deadline: Seconds for all attempts of a call, counted from the first. No wait begins that
             would cross it, and the timeout of each attempt is cut to the time left. The last error
             before the deadline is raised. A call waits for its turn for as many seconds, or, if
             that is later, until no call of the client has succeeded for ``deadline + timeout``
-            seconds: so a long queue is no error.
+            seconds. A long queue alone is not an error.
 
     Raises:
         ConfigurationError: A value is out of range.
