@@ -105,7 +105,7 @@ def revealed(token: Secret | None) -> str | None:
 
 
 async def plan(pool: asyncpg.Pool) -> None:
-    """Queue each merchant that is not in today's run. Repeating it is harmless."""
+    """Queue each merchant that is not complete in today's run. Repeating it is harmless."""
     run = datetime.now(CHINA_STANDARD_TIME).date()
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(
