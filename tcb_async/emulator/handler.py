@@ -1,6 +1,6 @@
 """The handling of requests: a record, callbacks, and a fault or the reply of an endpoint.
 
-Rule: no callback runs, and nothing is awaited, while the lock is held.
+Rule: while the lock is held, nothing is awaited, and of the test's own code only scripts run.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class Journal:
     def clear(self) -> None:
         """Forget finished requests; keep requests in flight."""
         self._records = {
-            n: record for n, record in self._records.items() if record.finished is None
+            number: record for number, record in self._records.items() if record.finished is None
         }
         self.counts.clear()
         self.peak_in_flight = self.in_flight

@@ -189,13 +189,13 @@ def platform_accounts(
         on_rotate: Async callable that saves a new refresh token, called with the merchant's appid
             and the token. It is awaited before the call that received the new token returns.
         on_repeated: Called with the appids that stand twice in WeChat's list, if there are any.
-            Each is one account, and a different merchant may be missing. The log names them, too.
+            Each is yielded once, and a different merchant may be missing. The log names them, too.
 
     Yields:
         An account for each merchant. An account without a refresh token in WeChat's list fails.
 
     Raises:
-        ConfigurationError: ``client`` is no client, its token is not a `ComponentToken`,
+        ConfigurationError: ``client`` is not a client, its token is not a `ComponentToken`,
             ``on_rotate`` is not an async callable of two arguments, or ``on_repeated`` is async or
             not callable; raised by the call itself.
         TcbError: The list of merchants could not be read; raised during the iteration.

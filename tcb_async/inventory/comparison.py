@@ -1,8 +1,8 @@
 """What changed in a store since the night before, account by account.
 
 Rule: a night is a finished run, and an account is judged by its own nights. It has left if only the
-night before was to list it. If it is complete tonight, the earlier nights are read from the last
-one back, to the first that can be compared:
+night before was to list it. If it is complete tonight, the earlier nights are read backwards, until
+one can be compared:
 
 - On a night on which it was complete, its functions are compared.
 - On a night that was not to list it, it was not there: it has joined since.
@@ -54,7 +54,7 @@ _Environments: TypeAlias = dict[str, dict[str, FunctionRow]]
 
 @attrs.frozen
 class _Visit:
-    """What a night knows of an account. A night that was not to list it knows that it has nothing.
+    """What a night knows of an account. On a night that was not to list it, it had no functions.
 
     Attributes:
         run: The night.

@@ -77,7 +77,7 @@ class Database:
                 self._lock.close()
 
     def rows(self, query: str, *values: object) -> Generator[sqlite3.Row]:
-        """Yield the rows of a query; nothing is read before the first."""
+        """Yield the rows of a query, which begins when the first row is taken."""
         with self._translate_errors():
             # Not with `yield from`, which closes the cursor together with the generator: the reader
             # may have closed the database before.
@@ -224,7 +224,7 @@ def _read_schema() -> list[str]:
 
 
 def make_damage_error(path: Path) -> ConfigurationError:
-    """Make the error of a file that lacks rows."""
+    """Make the error of a damaged file."""
     return ConfigurationError(
         f"{path} is damaged: put a backup in its place, or name a different file"
     )

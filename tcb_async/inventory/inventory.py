@@ -117,7 +117,7 @@ async def _list_account(
 async def _list_environments(
     client: TcbClient, account: Account, page_size: int | None, max_in_flight: Callable[[], int]
 ) -> AccountListing:
-    """List the environments of an account; raise the error of one that must be listed."""
+    """List the environments of an account; raise the error of a required one."""
     statuses: Mapping[str, str]
     if account.envs is None:
         statuses = await _fetch_statuses(client)
@@ -191,7 +191,7 @@ class Inventory(IteratedOnce):
         page_size: As for `TcbClient.functions`.
 
     Raises:
-        ConfigurationError: ``client`` is no client, ``accounts`` is not an iterable, or
+        ConfigurationError: ``client`` is not a client, ``accounts`` is not an iterable, or
             ``page_size`` is below 2.
     """
 
@@ -347,7 +347,7 @@ class Inventory(IteratedOnce):
 
     def _handle_done(self, task: asyncio.Task[AccountListing | None]) -> None:
         self._tasks.discard(task)
-        # The error is retrieved here, because asyncio logs one that was never retrieved.
+        # The error is retrieved here, because asyncio logs errors that were never retrieved.
         error = _make_closed_error() if task.cancelled() else task.exception()
         self._outcomes.put_nowait(task.result() if error is None else error)
 

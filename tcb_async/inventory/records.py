@@ -162,8 +162,8 @@ class ComparedAccount:
             onto the list of accounts; ``"left"`` if only the run before was to list it;
             ``"missing"`` if it is incomplete, or was in every earlier run; ``"denied"`` if WeChat
             denied it with the same errcode in both runs.
-        since: The earlier run that it is compared with: of one that joined, the last run that was
-            not to list it. None if it is missing or denied.
+        since: The earlier run that it is compared with; if it joined, the last run that was not to
+            list it; None if it is missing or denied.
         problem: Why it is missing or denied, or why the run before could not list it; else empty.
         environments: The number of environments that are compared.
         functions: The number of functions in them, those of either run.
@@ -182,7 +182,7 @@ class ComparedAccount:
 
     @property
     def is_compared(self) -> bool:
-        """Whether it joined or left, or some of it was compared: an empty account is."""
+        """Whether it joined, left, or was compared at least in part; True for an empty account."""
         if self.since is None:
             return False
         return self.result != "compared" or self.environments > 0 or not self.left_out

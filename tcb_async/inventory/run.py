@@ -58,8 +58,8 @@ class InventoryRun:
 
         Args:
             accounts: All accounts of the run.
-            again: Appids of accounts to list again: what this run has of them is forgotten first.
-                A changed token is no reason for the store to list an account again.
+            again: Appids of accounts to list again; this run first forgets their listings. A new
+                token alone does not make a complete account unfinished.
 
         Raises:
             ConfigurationError: ``accounts`` is not an iterable, or ``again`` not a list of texts,

@@ -1,7 +1,7 @@
 """The results of inventories, run after run, in one SQLite file.
 
-Rule: a store only reads; an `InventoryRun` writes. An account is read as a whole, or it is missing
-and can be named. The file never contains a token.
+Rule: a store starts runs and reads their results; an `InventoryRun` writes them. An account is
+read as a whole, or it is missing and can be named. The file never contains a token.
 """
 
 from __future__ import annotations
@@ -287,7 +287,7 @@ def check_run(run: str, today: str) -> str:
 
 
 def find_problem(run: str, today: str) -> str:
-    """Return why a text is no date of a run; "" if it is one."""
+    """Return what is wrong with the date of a run; "" if it is valid."""
     if not _is_date(run):
         return f"must be a date, such as {today}"
     return f"is later than today in China, {today}" if run > today else ""
