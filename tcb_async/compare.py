@@ -20,7 +20,13 @@ from typing import Any, Literal, cast, get_args
 import attrs
 import msgspec
 
-from tcb_async._arguments import check_file, check_flag, check_items, make_argument_error
+from tcb_async._arguments import (
+    check_file,
+    check_flag,
+    check_instance,
+    check_items,
+    make_argument_error,
+)
 from tcb_async._fields import ComparedField
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.models import CloudFunction, Value, list_json_types
@@ -211,6 +217,7 @@ def known_functions(argument: str, functions: Functions | Iterable[CloudFunction
         }
     known_by_name = cast("Functions", functions)
     for name, known in known_by_name.items():
+        check_instance(f"{argument}: {name!r}", known, Mapping, "such as {'status': 'Active'}")
         if unknown := known.keys() - {*COMPARED_FIELDS}:
             raise ConfigurationError(
                 f"{argument}: {name!r} has the unknown field {min(unknown)!r}: a function has "

@@ -291,7 +291,7 @@ class FunctionFailedError(_OfFunctionError):
     """A function that the caller waits for is in a failed state.
 
     Args:
-        name: The function's name.
+        name: The function's name; the first, if several have failed.
         status: Its status: ``CreateFailed``, ``UpdateFailed``, …
     """
 
