@@ -18,7 +18,7 @@ from rich.text import Text
 import tcb_async
 from tcb_async._defaults import CHINA_STANDARD_TIME
 from tcb_async.cli.credentials import choose_service, find_redis_url
-from tcb_async.cli.exits import ExitCode, exit_afterwards, run_command
+from tcb_async.cli.exits import ExitCode, exit_afterwards, raise_afterwards, run_command
 from tcb_async.cli.formats import format_rows
 from tcb_async.cli.options import FORMAT, Access, Env
 from tcb_async.cli.screen import Screen
@@ -91,10 +91,10 @@ def run_doctor(
         screen.say(f"This sends at most {maximum} requests, which only read.")
         try:
             service.run(work)
-        except (KeyboardInterrupt, Terminated):
-            if examination is not None and examination.has_first_page:
-                _print_report(screen, examination.report(), service.address, output_format)
-            raise
+        except (KeyboardInterrupt, Terminated) as interruption:
+            with raise_afterwards(interruption):
+                if examination is not None and examination.has_first_page:
+                    _print_report(screen, examination.report(), service.address, output_format)
         assert examination is not None
         report = examination.report()
         with exit_afterwards(screen, _choose_exit_code(report)):
@@ -102,7 +102,7 @@ def run_doctor(
             screen.say(f"Send this report, even if nothing differs: {_find_address()}")
 
 
-def _choose_exit_code(report: Report) -> int:
+def _choose_exit_code(report: Report) -> ExitCode:
     if report.differs:
         return ExitCode.DIFFERENT
     return ExitCode.DONE if report.is_complete else ExitCode.FAILED

@@ -84,7 +84,7 @@ def exit_afterwards(screen: Screen, code: int) -> Generator[None]:
 
 
 @contextlib.contextmanager
-def raise_afterwards(error: TcbError | None) -> Generator[None]:
+def raise_afterwards(error: BaseException | None) -> Generator[None]:
     """Raise the error, if any, after the block, even if the reader of stdout left early."""
     try:
         yield

@@ -17,7 +17,7 @@ from rough_wechat import (
     make_rows,
     serve,
 )
-from terminal import env_for, run, run_here, start
+from terminal import env_for, run, run_here, start, without_a_reader
 
 from tcb_async.cli import doctor
 from tcb_async.doctor.report import FACTS, VERDICTS
@@ -53,7 +53,7 @@ class TestExitCode:
         assert verdicts(ended)["an offset may be any number"] == "differs"
 
     async def test_5_if_a_check_has_no_result(self):
-        faults = dict.fromkeys(range(2, 6), BUSY)  # both looks, twice
+        faults = dict.fromkeys(range(2, 6), BUSY)  # both probes, twice
         ended = await diagnose(World(make_rows(ROWS), faults=faults), "-f", "json")
 
         assert ended.code == 5
@@ -98,6 +98,18 @@ class TestInterrupt:
         assert ended.code == 130
         assert f"✔ {LISTED}" in ended.out
         assert "not sent: interrupted" in ended.out
+        assert ended.err.splitlines()[-1] == "tcb-async: interrupted"
+
+    @pytest.mark.slow
+    async def test_ctrl_c_without_a_reader(self):
+        world = World(make_rows(ROWS), faults={15: "hang"}, hang=lambda: None)
+        async with serve(world) as server:
+            with without_a_reader() as pipe:
+                async with start("doctor", ENV, env=app_of(server), stdout=pipe) as command:
+                    await eventually(lambda: len(world.requests) > 15, seconds=60)
+                    ended = await command.end(signal.SIGINT)
+
+        assert ended.code == 130
         assert ended.err.splitlines()[-1] == "tcb-async: interrupted"
 
     @pytest.mark.slow
