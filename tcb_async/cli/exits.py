@@ -140,7 +140,7 @@ def handle_errors(screen: Screen) -> Generator[None]:
 
 
 def _describe_os_error(error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError) and error.filename:
         return f"there is no file {error.filename}: check its name, and the folder you are in"
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or type(error).__name__}"

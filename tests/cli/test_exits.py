@@ -96,6 +96,17 @@ async def test_no_fault_shows_a_secret_with_verbose(emulator, own_app):
                 assert secret not in ended.out + ended.err
 
 
+async def test_a_deleted_working_folder_is_named_by_its_reason(tmp_path, monkeypatch):
+    folder = tmp_path / "deleted"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+
+    ended = await run("list", "--demo", "-o", "all.csv")
+
+    assert (ended.code, ended.err) == (3, "tcb-async: No such file or directory\n")
+
+
 async def test_verbose_shows_each_attempt_on_stderr(emulator):
     emulator.deploy(ENV, count=3)
     emulator.fail_next(-1)
