@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
 import attrs
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from tcb_async.tokens.providers import StaticToken
 
 _REDIS_URL = "TCB_REDIS_URL"
-_MAX_LENGTH = 4096  # characters: a wrong path may name a huge file
+_MAX_LENGTH = 4096  # bytes: a wrong path may name a huge file
 _NO_TOKEN = (
     f"no access token: set {TOKEN_VARIABLE}, or {APPID_VARIABLE} and {SECRET_VARIABLE}, "
     "or pass --token-file FILE; "
@@ -209,15 +209,19 @@ def _read_token(path: str) -> Secret:
     elif _can_prompt():
         return prompt_for_secret("Access token", _NO_TOKEN)
     else:
-        token = Secret("" if sys.stdin is None else sys.stdin.read(_MAX_LENGTH).strip())
+        token = Secret("") if sys.stdin is None else _read_secret(sys.stdin.buffer)
     return check_secret(f"--token-file {path}: the token", token)
 
 
 def read_secret_file(path: str) -> Secret:
     """Read a file with one secret, with or without a byte order mark and white space."""
+    with Path(path).open("rb") as file:
+        return _read_secret(file)
+
+
+def _read_secret(file: BinaryIO) -> Secret:
     # A decoding error would contain the bytes; a replaced character is refused without them.
-    with Path(path).open(encoding="utf-8-sig", errors="replace") as file:
-        return Secret(file.read(_MAX_LENGTH).strip())
+    return Secret(file.read(_MAX_LENGTH).decode("utf-8-sig", errors="replace").strip())
 
 
 def _can_prompt() -> bool:

@@ -42,15 +42,15 @@ async def test_missing_credentials_name_every_way_to_set_them():
         assert way in ended.err
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", ""])
-async def test_a_token_file_may_have_a_byte_order_mark(emulator, tmp_path, encoding):
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("is_stdin", [False, True])
+async def test_a_token_file_may_have_a_byte_order_mark(emulator, tmp_path, is_stdin, mark):
     emulator.deploy(ENV, count=2)
-    file, text = tmp_path / "token", f"{emulator.token}\r\n"
-    if encoding:
-        file.write_text(text, encoding=encoding)
+    file, text = tmp_path / "token", f"{mark}{emulator.token}\r\n"
+    file.write_text(text, encoding="utf-8")
     wrong = env_for(emulator, TCB_ACCESS_TOKEN="wrong")
 
-    words = ("--token-file", str(file) if encoding else "-")
+    words = ("--token-file", "-" if is_stdin else str(file))
     assert (await run("count", ENV, *words, env=wrong, stdin=text)).out == "2\n"
 
 
@@ -61,13 +61,16 @@ async def test_a_token_file_may_have_a_byte_order_mark(emulator, tmp_path, encod
 async def test_a_file_without_a_token_exits_with_3(emulator, tmp_path, content):
     file = tmp_path / "token"
     file.write_bytes(content)
+    text = content.decode(errors="surrogateescape")
 
-    ended = await run("count", ENV, "--token-file", str(file), env=env_for(emulator))
+    for path in (str(file), "-"):
+        words = ("--token-file", path)
+        ended = await run("count", ENV, *words, env=env_for(emulator), stdin=text)
 
-    assert ended.code == 3
-    assert is_one_sentence(ended.err)
-    assert "two words" not in ended.err
-    assert emulator.requests == ()
+        assert ended.code == 3
+        assert is_one_sentence(ended.err)
+        assert "two words" not in ended.err
+        assert emulator.requests == ()
 
 
 async def test_an_empty_variable_counts_as_not_set(own_app):

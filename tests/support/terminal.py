@@ -76,7 +76,8 @@ async def run(*words, env=None, stdin="", stdout=None):
 
 def run_here(words, env, stdin="", stdout=None):
     """Run the command in this thread, with an open file as its stdout if there is one."""
-    streams = [io.TextIOWrapper(io.BytesIO(text), "utf-8") for text in (stdin.encode(), b"", b"")]
+    typed = stdin.encode(errors="surrogateescape")
+    streams = [io.TextIOWrapper(io.BytesIO(text), "utf-8") for text in (typed, b"", b"")]
     streams[1] = stdout or streams[1]
     with pytest.MonkeyPatch.context() as patch:
         for name in _FOREIGN:
