@@ -182,7 +182,7 @@ def wait_for_functions(
                     advice = f"write `tcb-async wait {swapped}`"
                     error.message = (
                         f"there is no environment {service.env!r}: {advice} "
-                        f"(errcode {error.errcode}, rid {error.rid})"
+                        f"(errcode {error.errcode})"
                     )
                 raise
 
