@@ -28,6 +28,7 @@ from rough_wechat import (
     client_of,
     each_list,
     each_row,
+    error,
     examine_world,
     fields_of,
     make_rows,
@@ -368,6 +369,20 @@ class TestAlwaysAReport:
         assert report.requests < 20
         assert observed(report, "unknown_path").startswith("fact: not sent: errcode 40001")
         assert report.is_complete
+
+    async def test_concurrent_requests_are_all_awaited(self, leap):
+        report = await examine_world(World(make_rows(ROWS)))
+        first = report.requests - 9  # eight, and one for a second token
+        faults = dict.fromkeys(range(first, first + 8), "hang")
+        faults[first] = http_reply(error(45009, "no more today"))
+        world = World(make_rows(ROWS), faults=faults, hang=lambda: leap(TIMEOUT))
+
+        async with serve(world) as server, client_of(server) as client:
+            report = await diagnose(client, ENV)
+
+        found = observed(report, "concurrency")
+        assert found.startswith("fact: observed 0 of 8 replies; errcode 45009: ")
+        assert found.endswith("; no reply; assumed 8 of 8 replies")
 
     async def test_first_page_that_fails_raises_its_error(self, leap):
         refused = Deviation("", refuse=lambda *_: (40001, "invalid"))

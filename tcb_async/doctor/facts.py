@@ -264,14 +264,17 @@ async def note_concurrency(doctor: Doctor) -> Finding:
     client = doctor.make_client(attempts=1)
     peak = 0
 
-    async def send() -> object:
-        nonlocal peak
-        result = await settle(lambda: client.function_page(doctor.env, limit=1), attempts=1)
-        peak = max(peak, doctor.budget.in_flight + 1)
-        return result
+    errors: list[TcbError] = []
 
-    results = await asyncio.gather(*(send() for _ in range(_CONCURRENT)))
-    errors = [result for result in results if isinstance(result, TcbError)]
+    async def send() -> None:
+        nonlocal peak
+        try:
+            await client.function_page(doctor.env, limit=1)
+        except TcbError as error:
+            errors.append(error)
+        peak = max(peak, doctor.budget.in_flight + 1)
+
+    await asyncio.gather(*(send() for _ in range(_CONCURRENT)))
     replies = f"{_CONCURRENT - len(errors)} of {_CONCURRENT} replies"
     observed = "; ".join([replies, *sorted({describe_publicly(error) for error in errors})])
     if peak < _CONCURRENT:
