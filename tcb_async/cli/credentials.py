@@ -51,8 +51,7 @@ _REDIS_URL = "TCB_REDIS_URL"
 _MAX_LENGTH = 4096  # bytes: a wrong path may name a huge file
 _NO_TOKEN = (
     f"no access token: set {TOKEN_VARIABLE}, or {APPID_VARIABLE} and {SECRET_VARIABLE}, "
-    "or pass --token-file FILE; "
-    "`tcb-async list --demo` needs none"
+    "or pass --token-file FILE; `tcb-async list --demo` needs none"
 )
 _NO_APPID = f"{SECRET_VARIABLE} is set, but {APPID_VARIABLE} is not: set it, or pass --appid APPID"
 _TYPED_APPSECRET_ADVICE = (
@@ -89,12 +88,10 @@ def choose_service(
     needs_env: bool = True,
     others: Sequence[str] = (),
     at_rest: bool = False,
-    **options: Any,
 ) -> Service:
     """Choose the demonstration or WeChat, and read the credentials for it.
 
-    ``at_rest``: the demonstration is never busy, and its list does not change. ``options`` are for
-    the client.
+    ``at_rest``: the demonstration is never busy, and its list does not change.
     """
     if needs_env and env is None and not access.demo:
         raise CycloptsError("ENV: name an environment, or pass --demo")
@@ -102,12 +99,12 @@ def choose_service(
         raise CycloptsError("--token-file: name a token or an app, not both")
     if access.demo:
         env = env or tcb_async.emulator.DEMO_ENV
-        opened = partial(demo.open_demo, {env, *others}, at_rest=at_rest, **options)
+        opened = partial(demo.open_demo, {env, *others}, at_rest=at_rest)
         return Service(demo.NAME, demo.NAME, env, opened)
     url = check_url(access)
     resources = AsyncExitStack()
     owner, provider = _choose_token(access, resources)
-    client = partial(open_client, access, provider, resources, **options)
+    client = partial(open_client, access, provider, resources)
     return Service(owner, url, env or "", client)
 
 
@@ -127,11 +124,7 @@ def _is_from_variable(access: Connection) -> bool:
 
 @asynccontextmanager
 async def open_client(
-    access: Connection,
-    provider: TokenProvider,
-    resources: AsyncExitStack,
-    concurrency: int,
-    **options: Any,
+    access: Connection, provider: TokenProvider, resources: AsyncExitStack, concurrency: int
 ) -> AsyncGenerator[TcbClient]:
     """Open a client; ``resources`` is closed after it."""
     settings: dict[str, Any] = {
@@ -139,7 +132,6 @@ async def open_client(
         "trust_env": access.trust_env,
         "timeout": access.timeout if isinstance(access, Timeout) else DEFAULT_TIMEOUT,
         "concurrency": concurrency,
-        **options,
     }
     if not _is_from_variable(access):  # otherwise errors name the variable
         settings["base_url"] = access.base_url

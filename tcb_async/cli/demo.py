@@ -11,7 +11,7 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tcb_async
 
@@ -31,11 +31,7 @@ _REFUSED = {"busy-777bb9": -1, "denied-777bb9": 48001}
 
 @asynccontextmanager
 async def open_demo(
-    envs: Collection[str],
-    concurrency: int,
-    *,
-    at_rest: bool = False,
-    **options: Any,
+    envs: Collection[str], concurrency: int, *, at_rest: bool = False
 ) -> AsyncGenerator[TcbClient]:
     """Open the demonstration, with its functions in every environment that the user named."""
     async with tcb_async.Emulator.demo() as emulator:
@@ -46,7 +42,7 @@ async def open_demo(
                 emulator.add_demo_environment(env)
             if not at_rest:
                 change_before_each_listing(emulator, [env])
-        async with _open_client(emulator, emulator.token, concurrency, **options) as client:
+        async with _open_client(emulator, emulator.token, concurrency) as client:
             yield client
 
 
@@ -71,10 +67,7 @@ async def open_demo_merchants(concurrency: int) -> AsyncGenerator[TcbClient]:
 
 @asynccontextmanager
 async def _open_client(
-    emulator: Emulator,
-    token: str | TokenProvider,
-    concurrency: int,
-    **options: Any,
+    emulator: Emulator, token: str | TokenProvider, concurrency: int
 ) -> AsyncGenerator[TcbClient]:
     """Open a client for the emulator, with the emulator's log off: the client logs its requests."""
     log = logging.getLogger("tcb_async.emulator")
@@ -82,8 +75,7 @@ async def _open_client(
     log.setLevel(logging.WARNING)
     try:
         url = emulator.url
-        client = tcb_async.TcbClient(token, base_url=url, concurrency=concurrency, **options)
-        async with client:
+        async with tcb_async.TcbClient(token, base_url=url, concurrency=concurrency) as client:
             yield client
     finally:
         log.setLevel(before)
