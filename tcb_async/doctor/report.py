@@ -15,14 +15,8 @@ from tcb_async._listings import FUNCTIONS
 from tcb_async._redact import forget_frames
 from tcb_async.client import TcbClient
 from tcb_async.doctor import checks, facts
-from tcb_async.doctor.findings import AGAIN, Check, Finding
-from tcb_async.doctor.probes import (
-    DOCUMENTED_ROWS,
-    MAX_TIMEOUTS,
-    Doctor,
-    ListProbe,
-    NoRequestsLeftError,
-)
+from tcb_async.doctor.findings import AGAIN, Finding
+from tcb_async.doctor.probes import DOCUMENTED_ROWS, MAX_TIMEOUTS, Doctor, ListProbe
 from tcb_async.doctor.words import describe_publicly
 from tcb_async.exceptions import DailyQuotaError, TokenError, TransportError
 
@@ -79,7 +73,7 @@ class Examination:
     """An examination of one environment. What is known so far is a report, too."""
 
     doctor: Doctor
-    findings: dict[Check, Finding] = attrs.field(factory=dict[Check, Finding])
+    findings: dict[str, Finding] = attrs.field(factory=dict[str, Finding])  # by name
     has_first_page: bool = False
     stop_reason: str = "interrupted"  # why the other checks have no finding
     advice: str = AGAIN  # for these checks
@@ -100,26 +94,25 @@ class Examination:
             self.advice = _LARGER_TIMEOUT
             if not self.has_first_page:
                 raise TransportError(f"{FUNCTIONS.path}: no reply within {seconds:g} s") from None
-        except (TokenError, DailyQuotaError, NoRequestsLeftError) as error:
+        except (TokenError, DailyQuotaError) as error:
             if not self.has_first_page:
                 raise
             self.stop_reason = describe_publicly(error)
 
     def report(self) -> Report:
         """Return a report of what is known."""
-        findings = self.findings
+        get = self.findings.get
         missing = f"not sent: {self.stop_reason}"
         return Report(
             (
-                *(findings.get(check) or check.unknown(missing, self.advice) for check in VERDICTS),
-                *(findings.get(check) or check.fact(missing) for check in FACTS),
+                *(get(check.name) or check.unknown(missing, self.advice) for check in VERDICTS),
+                *(get(check.name) or check.fact(missing) for check in FACTS),
             ),
             self.doctor.budget.sent,
         )
 
     def _add(self, *findings: Finding) -> None:
-        by_name = {check.name: check for check in (*VERDICTS, *FACTS)}
-        self.findings.update({by_name[each.name]: each for each in findings})
+        self.findings.update({finding.name: finding for finding in findings})
 
     async def _examine(self) -> None:
         doctor = self.doctor
