@@ -1,6 +1,6 @@
 """The checks that have a verdict: whether the commands of this library work on this server.
 
-Rule: a check is a function of the replies. Replies contradict each other only if the list did not
+Rule: only the replies decide a verdict. Replies contradict each other only if the list did not
 change between them.
 """
 

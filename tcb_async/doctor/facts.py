@@ -189,12 +189,12 @@ def note_sort_key(probe: ListProbe) -> Finding:
     functions = probe.functions
     if len(functions) < _FEW_ROWS:
         return SORT_KEY_FACT.fact(f"fewer than {_FEW_ROWS} functions")
-    orders = [order for key in ("add_time", "mod_time", "name") if (order := _sort(functions, key))]
+    orders = [_find_order(functions, key) for key in ("add_time", "mod_time", "name")]
     assumed = "an update does not move a function down" if "mod_time, ascending" in orders else ""
-    return SORT_KEY_FACT.fact(" or ".join(orders) or "sorted by no field", assumed)
+    return SORT_KEY_FACT.fact(" or ".join(filter(None, orders)) or "sorted by no field", assumed)
 
 
-def _sort(functions: tuple[CloudFunction, ...], key: str) -> str:
+def _find_order(functions: tuple[CloudFunction, ...], key: str) -> str:
     """Return the order in which this field sorts all functions; empty if it does not."""
     values = [getattr(function, key) for function in functions]
     if None in values or len({*values}) == 1:

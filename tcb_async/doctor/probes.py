@@ -41,7 +41,7 @@ class Budget:
     """An observer that counts the requests, and refuses those above the maximum."""
 
     inner: Observer | None  # the client's own
-    maximum: int = MAX_REPORT_REQUESTS  # that may have been sent now
+    maximum: int = MAX_REPORT_REQUESTS  # of `sent`; lower during a walk
     sent: int = 0
     in_flight: int = 0
     seconds: list[float] = attrs.field(factory=list[float])  # until each reply of HTTP 200
@@ -133,7 +133,7 @@ class ListProbe:
     count_before: int | TcbError
     walk: Walk | TcbError
     last: FunctionPage | TcbError | None  # from the last row on; None if the walk finished
-    unaligned: FunctionPage | TcbError | None  # its offset is no multiple of its limit
+    unaligned: FunctionPage | TcbError | None  # its offset is not a multiple of its limit
     after: FunctionPage | TcbError
     count_after: int | TcbError
 
@@ -181,7 +181,7 @@ class Doctor:
 
     @classmethod
     def of(cls, client: TcbClient, env: str, *, may_repeat_token: bool) -> Doctor:
-        """Make one that reports its requests to the observer of the client, too."""
+        """Make a doctor; the observer of the client sees its requests, too."""
         transport = client._transport  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - a part of the client
         return cls(client, env, may_repeat_token, transport.timeout, Budget(transport.observer))
 

@@ -15,6 +15,10 @@ ENVIRONMENT_STATUSES = ("NORMAL", "HALTED", "UNAVAILABLE")
 RUNTIME = re.compile(
     r"(Nodejs|Python|Php|Java|Go|Golang)\d{1,2}(\.\d{1,2})?|CustomRuntime|CustomImage"
 )
+TIME = "0000-00-00 00:00:00"
+_DIGIT = re.compile(r"[0-9]")
+_SHAPE = re.compile(r"[0T:Z .+/-]{1,30}")  # of a time
+_QUOTATION_OR_ADVICE = re.compile(r"""['"]|; """)
 # Other words of Tencent Cloud's documentation of functions and environments: a server may send
 # them here one day, and none of them is a user's.
 _DOCUMENTED_WORDS = frozenset(
@@ -33,7 +37,7 @@ _DOCUMENTED_WORDS = frozenset(
 
 
 def show(words: Iterable[str]) -> list[str]:
-    """Return the words that may be shown, sorted; all others as one that is hidden."""
+    """Return the documented words, sorted; `[hidden]` stands for all others."""
     return sorted({f"`{word}`" if word in _DOCUMENTED_WORDS else "[hidden]" for word in words})
 
 
@@ -55,14 +59,8 @@ def describe_publicly(error: TcbError) -> str:
     return reason.removesuffix(")") or own_text or type(error).__name__
 
 
-_QUOTATION_OR_ADVICE = re.compile(r"""['"]|; """)
-TIME = "0000-00-00 00:00:00"
-_DIGIT = re.compile(r"[0-9]")
-_SHAPE = re.compile(r"[0T:Z .+/-]{1,30}")  # of a time
-
-
 def show_shape(value: object) -> str:
-    """Return the format of a time, with 0 for each digit; hide what is no time."""
+    """Return the format of a time, with 0 for each digit; hide any other text."""
     if not isinstance(value, str):
         return "a number" if isinstance(value, int | float) else "no text"
     shape = _DIGIT.sub("0", value)
