@@ -11,11 +11,11 @@ import threading
 
 def main() -> None:
     """Run the command line; exits by raising `SystemExit` with the exit code."""
-    before = signal.getsignal(signal.SIGINT)
+    handler = signal.getsignal(signal.SIGINT)
     is_main_thread = threading.current_thread() is threading.main_thread()
-    kills = is_main_thread and before is signal.default_int_handler
-    if kills:
-        # Ctrl-C kills the process, because Python ignores an exception in a callback of an import.
+    is_default = is_main_thread and handler is signal.default_int_handler
+    if is_default:
+        # Ctrl-C kills the process: Python ignores a KeyboardInterrupt in a callback of an import.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         from tcb_async.cli.app import run  # noqa: PLC0415 - cyclopts and rich are an extra
@@ -29,8 +29,8 @@ def main() -> None:
         )
         sys.exit(3)
     finally:
-        if kills:
-            signal.signal(signal.SIGINT, before)
+        if is_default:
+            signal.signal(signal.SIGINT, handler)
     try:
         run(sys.argv[1:])
     except SystemExit as exiting:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tcb_async.client import TcbClient
 
 _ENVIRONMENT_COLUMNS = ("env", "alias", "status", "package_name", "create_time", "update_time")
-_OPTIONAL = ("update_time", "create_time", "package_name", "alias", "status")
+_OPTIONAL_DETAILS = ("update_time", "create_time", "package_name", "alias", "status")
 _MERCHANT_COLUMNS = ("authorizer_appid", "auth_time")
 _UNKNOWN_ENV = "token-check"
 
@@ -47,7 +47,7 @@ def list_environments(*, output_format: OutputFormat = TABLE, access: Access = A
 
         async def work(client: TcbClient) -> None:
             rows = await client.list_environments()
-            write_rows(screen, rows, _ENVIRONMENT_COLUMNS, output_format, _OPTIONAL)
+            write_rows(screen, rows, _ENVIRONMENT_COLUMNS, output_format, _OPTIONAL_DETAILS)
 
         choose_service(None, access, needs_env=False).run(work)
 

@@ -54,7 +54,10 @@ def read_account_file(path: str) -> list[Account]:
 
 
 def _refuse_shared(path: str, account: Account, lines: Sequence[int]) -> Account:
-    """Return an account that fails if several lines have its token: one would list another's."""
+    """Return the account; if several lines have its token, return an account that fails.
+
+    One of them would list the functions of a different account.
+    """
     if len(lines) == 1:
         return account
     numbers = f"{', '.join(map(str, lines[:-1]))} and {lines[-1]}"

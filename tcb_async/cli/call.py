@@ -111,7 +111,9 @@ def _read_query(arguments: Sequence[str]) -> dict[str, str]:
 def _read_fields(body: str | None, access: Access) -> dict[str, Any]:
     if body == access.token_file == "-":
         raise CycloptsError("JSON, --token-file: only one of them can read stdin")
-    text = read_input("-") if body == "-" else "{}" if body is None else body
+    if body is None:
+        return {}
+    text = read_input("-") if body == "-" else body
     try:
         fields: object = json.loads(text, object_pairs_hook=tcb_async.compare.make_object)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):

@@ -87,7 +87,7 @@ class Comparison:
         if self.ignores_extra and not self.functions:
             raise ConfigurationError("nothing was compared: no function is expected")
 
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         if self.side.missing:
             return ExitCode.MISSING
         return ExitCode.DIFFERENT if self.kinds.total() else ExitCode.DONE

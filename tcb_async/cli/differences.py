@@ -25,8 +25,9 @@ def write_differences(
 ) -> OSError | None:
     """Write rows to stdout, and return the error of stdout.
 
-    A row has a ``kind``, a ``name`` and ``what``, for JSON the function of both ``sides``; and its
-    ``appid`` and ``env`` if there are accounts.
+    A row has the keys ``appid``, ``env``, ``kind``, ``name`` and ``what``, and those of both
+    ``sides``. JSON shows the functions of the sides, other formats show ``what``. The ``appid`` and
+    the ``env`` are shown only if there are accounts.
     """
     if output_format == TABLE:
         return _write_parts(screen, _format_lines(rows, has_accounts))

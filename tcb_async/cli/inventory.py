@@ -137,7 +137,7 @@ def _last_written(path: str | None) -> tuple[int, ...]:
 
 
 def _was_rewritten(path: str | None, before: tuple[int, ...]) -> bool:
-    # A new file of the same name is no change: the old one was read as a whole.
+    # A new file of the same name does not matter: the old one was read as a whole.
     now = _last_written(path)
     return now != before and now[:2] == before[:2]
 
@@ -199,7 +199,7 @@ class InventoryJob:
     was_rewritten: Callable[[], bool]
     is_quiet: bool
     missing: int = 0
-    # Merchants that stand twice in the platform's list: for each, a different one may be missing.
+    # Merchants that the platform's list has twice: for each, a different one may be missing.
     repeated: list[str] = attrs.field(init=False, factory=list[str])
 
     async def work(self, client: TcbClient) -> None:
@@ -291,7 +291,7 @@ class InventoryJob:
             f"{account.appid} is missing ({account.status}): {account.message}"
             for account in store.missing()
         )
-        self.missing = self.screen.say_each(sentences, "… and {} more in the view missing")
+        self.missing = self.screen.say_each(sentences, "… and {:,} more in the view missing")
         self.missing += len(self.repeated)
         if progress.departed:
             departed = plural(

@@ -96,7 +96,7 @@ def list_functions(
             )
             seconds = time.monotonic() - started
             error = None
-            # A walk that stops at the first N functions cannot settle: they are no list.
+            # A part of a list cannot settle, such as its first N functions.
             if max_items is None or len(listed) < max_items:
                 error = tcb_async.pagination.settled.find_unsettled(walk.stats, service.env)
             if error is not None and destination.is_document:

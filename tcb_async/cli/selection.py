@@ -17,7 +17,6 @@ from tcb_async.cli.options import WHICH_FUNCTIONS, NamePatterns, Patterns, choos
 if TYPE_CHECKING:
     from tcb_async.models import CloudFunction
 
-if TYPE_CHECKING:
     Sort = str
 else:  # cyclopts reads the choices when the program runs
     _FIELDS = get_args(Field)

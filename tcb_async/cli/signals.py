@@ -28,11 +28,8 @@ class Terminated(BaseException):
     """SIGTERM arrived. Not an `Exception`, so that handlers do not swallow it."""
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
 def _stop(number: int, _frame: object) -> None:
-    for each in _SIGNALS:
+    for each in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(each) is _stop:
             signal.signal(each, signal.SIG_DFL)
     raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
@@ -53,7 +50,7 @@ def handle_signals() -> Generator[None]:
 
 @contextlib.contextmanager
 def _replace_handler(number: int, react: Callable[..., object], *usual: object) -> Generator[None]:
-    """React to a signal inside the block, unless its handler is none of the usual ones."""
+    """React to a signal inside the block, if its handler is one of the usual ones."""
     before = signal.getsignal(number)
     if not _is_main_thread() or before not in usual:
         yield
@@ -123,7 +120,7 @@ def run_until_signal(work: Callable[[], Coroutine[object, object, None]]) -> Non
             await work()
 
     try:
-        # `asyncio.Runner` replaces no other handler.
+        # `asyncio.Runner` replaces only this handler.
         with _replace_handler(signal.SIGINT, signal.default_int_handler, _stop):
             asyncio.run(main())
     except asyncio.CancelledError:
