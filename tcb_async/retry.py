@@ -7,6 +7,7 @@ that a client's calls share.
 from __future__ import annotations
 
 import math
+import sys
 
 import attrs
 
@@ -33,6 +34,7 @@ _DAY_SECONDS = 86_400.0
 _COST = 14
 _COST_IF_THROTTLED = 5
 _THROTTLED = (RateLimitError, SystemBusyError)
+_MAX_SECONDS = sys.float_info.max  # a larger int cannot be added to a clock
 
 
 def is_retryable(error: BaseException) -> bool:
@@ -116,10 +118,11 @@ _at_least_one = make_validator(
     lambda value: type(value) is int and value >= 1, "a whole number, 1 or more"
 )
 _seconds = make_validator(
-    lambda value: is_number(value) and 0 <= value < math.inf, "a number of seconds, 0 or more"
+    lambda value: is_number(value) and 0 <= value <= _MAX_SECONDS, "a number of seconds, 0 or more"
 )
 _positive_seconds = make_validator(
-    lambda value: is_number(value) and value > 0, "a number of seconds above 0, or math.inf"
+    lambda value: is_number(value) and (0 < value <= _MAX_SECONDS or value == math.inf),
+    "a number of seconds above 0, or math.inf",
 )
 
 

@@ -110,9 +110,9 @@ WRONG = {
     "lease_seconds": SECONDS,
     # a policy, and a cursor
     "attempts": [0, -1, "5", 2.5, True, None],
-    "base": [-1, math.nan, math.inf, "1", None, True],
-    "cap": [-1, math.nan, math.inf, "1", None, True],
-    "deadline": [0, -1, math.nan, "60", None, True],
+    "base": [-1, math.nan, math.inf, 10**400, "1", None, True],
+    "cap": [-1, math.nan, math.inf, 10**400, "1", None, True],
+    "deadline": [0, -1, math.nan, 10**400, "60", None, True],
     "total": [-1, "20", 2.5, True, 10**400, None],
     "last": ["x", b"short", None],
     "names": ["x", b"short", None],
