@@ -91,7 +91,7 @@ from tcb_async.pagination.settled import collect_settled
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import ComponentToken, StableToken, TokenProvider
 from tcb_async.tokens.kinds import check_kind, choose_token_key
-from tcb_async.tokens.providers import StaticToken, as_provider
+from tcb_async.tokens.providers import StaticToken, as_provider, describe_provider
 from tcb_async.tokens.refresh import call_with_token
 from tcb_async.watch import wait_until_active, watch
 
@@ -785,8 +785,8 @@ class TcbClient:
         """
         if not isinstance(self._provider, StableToken):
             raise ConfigurationError(
-                f"token={self._provider!r}: only a StableToken can be refreshed by force; "
-                "replace this token where it is issued"
+                f"token is of type {type(self._provider).__name__}: only a StableToken can be "
+                "refreshed by force; replace this token where it is issued"
             )
         if self.closed:
             raise ClientClosedError
@@ -802,7 +802,8 @@ class TcbClient:
             return f"<{type(self).__name__}, not made>"
         window = self._transport.window
         state = "closed" if self.closed else f"{window.in_flight} of {window.size} in flight"
-        return f"<TcbClient {self._transport.base_url}, token {self._provider!r}, {state}>"
+        token = describe_provider(self._provider)
+        return f"<TcbClient {self._transport.base_url}, token {token}, {state}>"
 
     @property
     def closed(self) -> bool:

@@ -1,6 +1,7 @@
 """TcbClient over a real socket: calls of a user, and their results."""
 
 import asyncio
+import dataclasses
 import inspect
 import json
 import os
@@ -270,6 +271,22 @@ def test_repr_tells_the_state_and_no_token():
         repr(client)
         == "<TcbClient https://api.weixin.qq.com, token StaticToken(), 0 of 8 in flight>"
     )
+
+
+async def test_repr_of_a_callers_provider_is_not_shown():
+    """It may show the token, as that of a dataclass does."""
+
+    @dataclasses.dataclass
+    class Provider:
+        token: str
+        get_token = invalidate = None
+
+    client = TcbClient(Provider("s3cr3t-t0ken-of-the-merchant"))
+    with pytest.raises(ConfigurationError, match="of type Provider: only a StableToken") as caught:
+        await client.force_refresh_token()
+
+    assert "token <Provider>, 0 of 8" in repr(client)
+    assert "s3cr3t" not in f"{client!r} {caught.value}"
 
 
 def test_repr_of_a_client_that_was_refused_is_no_error():

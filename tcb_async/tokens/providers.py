@@ -123,6 +123,12 @@ def as_provider(
     return CallableToken(check_async("token", token))
 
 
+def describe_provider(provider: TokenProvider) -> str:
+    """Return the repr of a provider; of a caller's, whose repr may show its token, the class."""
+    is_ours = isinstance(provider, ManagedToken | StaticToken | CallableToken)
+    return repr(provider) if is_ours else f"<{type(provider).__name__}>"
+
+
 class _AppToken(ManagedToken):
     """The token of an app or a platform, requested with its appsecret."""
 
