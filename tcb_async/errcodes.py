@@ -220,6 +220,10 @@ _FRESH_TOKEN = (
     "pass a fresh access token, or the appid and the appsecret (StableToken, or TCB_APPID and "
     "TCB_SECRET), which fetch one"
 )
+_FRESH_COMPONENT_TOKEN = (
+    "pass the appid and the appsecret of the platform (ComponentToken, or TCB_COMPONENT_APPID and "
+    "TCB_COMPONENT_SECRET), which fetch one"
+)
 _SECRET = "check the appsecret in the account's administration; it may have been reset"
 _TICKET = "pass the latest ticket that WeChat pushed (every 10 minutes)"
 _FROZEN = "confirm the call in the administrator's WeChat, then call again"
@@ -273,9 +277,9 @@ _WHERE_TOKENS_ARE_ISSUED = (
     *_make_rows(
         TokenError, "platform",
         (40001, "the appsecret is wrong", _SECRET),
-        (40014, "the component access token is not valid", _FRESH_TOKEN),
-        (41001, "the component access token is missing", _FRESH_TOKEN),
-        (42001, "the component access token has expired", _FRESH_TOKEN),
+        (40014, "the component access token is not valid", _FRESH_COMPONENT_TOKEN),
+        (41001, "the component access token is missing", _FRESH_COMPONENT_TOKEN),
+        (42001, "the component access token has expired", _FRESH_COMPONENT_TOKEN),
     ),
     *_make_rows(DailyQuotaError, "platform", (45009, "the day's calls are used up", _A_DAY)),
 )  # fmt: skip

@@ -150,6 +150,12 @@ def test_every_row_has_a_meaning_a_side_and_advice():
     assert "permission set 49" in look_up(61007).advice
 
 
+@pytest.mark.parametrize("code", [40014, 41001, 42001])
+def test_advice_names_the_token_of_the_endpoint(code):
+    assert "StableToken" in look_up(code, FUNCTIONS.path).advice
+    assert "ComponentToken" in look_up(code, AUTHORIZER_TOKEN).advice
+
+
 def test_no_other_module_contains_an_errcode():
     package = Path(tcb_async.__file__).parent
     holding = {

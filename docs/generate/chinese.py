@@ -67,6 +67,10 @@ _FRESH = (
     "传入有效的 access_token，或者传入 AppID 和 AppSecret"
     "（StableToken，或 TCB_APPID 和 TCB_SECRET），由本库获取"
 )
+_FRESH_COMPONENT = (
+    "传入第三方平台的 AppID 和 AppSecret"
+    "（ComponentToken，或 TCB_COMPONENT_APPID 和 TCB_COMPONENT_SECRET），由本库获取"
+)
 _APPSECRET = "在小程序管理后台核对 AppSecret，它可能已经重置过"
 _TICKET = "传入微信最近一次推送的 ticket（每 10 分钟推送一次）"
 _TOMORROW = "等到北京时间零点，或者用微信的 clear_quota 接口清零"
@@ -180,9 +184,9 @@ EVERYWHERE = {
 }
 AT_TOKEN_ENDPOINTS = {
     40001: ("AppSecret 错误", _APPSECRET),
-    40014: ("component_access_token 不合法", _FRESH),
-    41001: ("缺少 component_access_token", _FRESH),
-    42001: ("component_access_token 已过期", _FRESH),
+    40014: ("component_access_token 不合法", _FRESH_COMPONENT),
+    41001: ("缺少 component_access_token", _FRESH_COMPONENT),
+    42001: ("component_access_token 已过期", _FRESH_COMPONENT),
     45009: ("当天的调用次数已用完", _TOMORROW),
 }
 TCB_CODES = {
