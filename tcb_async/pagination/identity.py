@@ -86,7 +86,7 @@ class Identity(Generic[T]):
         """Return a page with the keys of its items."""
         names = self.names(page.items)
         values = self.values(page.items)
-        return Reply(request, page, names, values, frozenset(names), request.offset + len(names))
+        return Reply(request, page, names, values, request.offset + len(names))
 
 
 @attrs.define(eq=False)
@@ -97,13 +97,12 @@ class Reply(Generic[T]):
     page: Page[T]
     names: Sequence[str]
     values: Sequence[T | str]
-    distinct_names: frozenset[str]
     end: int  # the row below the last item
 
     @property
     def has_name_twice(self) -> bool:
         """Whether a name appears twice in this reply."""
-        return len(self.distinct_names) < len(self.names)
+        return len(set(self.names)) < len(self.names)
 
 
 def find_repeated(names: Iterable[str]) -> str | None:

@@ -319,22 +319,22 @@ class Plan(Generic[T]):
             self.receive_refusal(request)
         # The caller's code runs before anything is noted as yielded, because it may fail.
         reply = self.identity.read(request, page)
-        new: Sequence[T] = ()
         decision: Mode | Step
         try:
-            if self._is_doubtful(reply):
+            new = self._yield_expected(reply)
+            if not new and self._is_doubtful(reply):
                 decision = self._decide_to_repeat(reply)
             else:
                 self._note_total(page.total)
                 if self.snapshot is not None:
                     self.snapshot.add(page)
-                joined = self._join(reply)
-                if isinstance(joined, int):
-                    new = self._yield(reply, joined)
-                    is_expected = self._add(reply, joined, new)
+                first = len(reply.names) - len(new) if new else self._join(reply)
+                if isinstance(first, int):
+                    new = new or self._yield(reply)
+                    is_expected = self._add(reply, first, new)
                     decision = self._decide(reply, is_expected)
                 else:
-                    decision = joined
+                    decision = first
             self._carry_out(decision)
         except (DriftError, ResponseError) as failure:  # the items of this page are yielded first
             self._stop(failure)
@@ -443,14 +443,24 @@ class Plan(Generic[T]):
         self._note_drift("known rows were in a different order", CAUSE_UNSTABLE)
         return False
 
-    def _yield(self, reply: Reply[T], first: int) -> Sequence[T]:
-        """Note the names of a page that joins above its row `first`; return the items to yield."""
-        names = reply.names[first:]
-        # Nearly always, all rows are new, except the one by which pages overlap.
-        is_as_expected = first <= 1 and self._current.is_first and self._current.is_quiet
-        if is_as_expected and self.yielded.has_room(len(names)) and not reply.has_name_twice:
-            self.yielded.add_all(names)
-            return reply.page.items[first:]
+    def _yield_expected(self, reply: Reply[T]) -> Sequence[T]:
+        """Note the names of a page that continues the first pass as expected; return its items.
+
+        For any other page, return none. Nearly every page is expected: all its rows are new, except
+        the one by which pages overlap. Adding its names shows whether one appears twice.
+        """
+        current = self._current
+        total = reply.page.total
+        is_unchanged = current.is_quiet and current.total in (None, total)
+        if not (current.is_first and is_unchanged and reply.end <= total):
+            return ()
+        first = current.find_position(reply)
+        if first is None or first > 1 or not self.yielded.add_all(reply.names[first:]):
+            return ()
+        return reply.page.items[first:]
+
+    def _yield(self, reply: Reply[T]) -> Sequence[T]:
+        """Note the names of any page; return the items to yield."""
         if reply.has_name_twice and (name := find_repeated(reply.names)):
             self._note_repeated_name(name)
         return self.yielded.add_unknown(reply.names, reply.page.items)
