@@ -319,9 +319,9 @@ class Plan(Generic[T]):
             self.receive_refusal(request)
         # The caller's code runs before anything is noted as yielded, because it may fail.
         reply = self.identity.read(request, page)
+        new = self._yield_expected(reply)
         decision: Mode | Step
         try:
-            new = self._yield_expected(reply)
             if not new and self._is_doubtful(reply):
                 decision = self._decide_to_repeat(reply)
             else:
