@@ -411,6 +411,14 @@ class TestAlwaysAReport:
             with pytest.raises(TransportError, match="no reply within 150 s"):
                 await diagnose(client, ENV)
 
+    async def test_time_out_of_the_callers_code_is_not_that_of_the_examination(self):
+        async def fail():
+            raise TimeoutError("of the caller")
+
+        async with serve(World([])) as server, TcbClient(fail, base_url=server.url) as client:
+            with pytest.raises(TimeoutError, match="of the caller"):
+                await diagnose(client, ENV)
+
     async def test_environment_is_checked_first(self):
         async with serve(World([])) as server, client_of(server) as client:
             with pytest.raises(ConfigurationError):

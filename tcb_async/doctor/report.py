@@ -86,10 +86,13 @@ class Examination:
     async def run(self) -> None:
         """Make all findings, or as many as requests and time allow."""
         seconds = MAX_TIMEOUTS * self.doctor.timeout
+        limit = asyncio.timeout(seconds)
         try:
-            async with asyncio.timeout(seconds):
+            async with limit:
                 await self._examine()
         except TimeoutError:
+            if not limit.expired():  # the caller's code raised it
+                raise
             self.stop_reason = f"{seconds:g} s had passed"
             self.advice = _LARGER_TIMEOUT
             if not self.has_first_page:
