@@ -207,7 +207,8 @@ class Emulator:
             index: The row to insert at, from 0 on; None for the place given by ``order``.
             add_time: As for ``add_environment``; None for now.
             mod_time: The same; None for ``add_time``.
-            more: Fields that WeChat may add to a row, such as ``{"memory_size": 256}``.
+            more: Fields that WeChat may add to a row, such as ``{"memory_size": 256}``, or in place
+                of those above.
         """
         if index is not None and index < 0:
             raise ValueError(f"index={index!r}: must be 0 or more, or None")

@@ -53,15 +53,16 @@ class DeployedFunction:
         return self._encode(status_reason=reasons)
 
     def _encode(self, **reasons: object) -> bytes:
-        return encode_reply(
-            mod_time=self.mod_time,
-            add_time=self.add_time,
-            runtime=self.runtime,
-            name=self.name,
-            status=self.status,
+        fields = {
+            "mod_time": self.mod_time,
+            "add_time": self.add_time,
+            "runtime": self.runtime,
+            "name": self.name,
+            "status": self.status,
             **reasons,
             **self.more,
-        )
+        }
+        return encode_reply(**fields)
 
 
 @attrs.frozen

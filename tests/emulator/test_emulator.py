@@ -50,6 +50,12 @@ class TestListing:
         assert list(row) == ["mod_time", "add_time", "runtime", "name", "status", "memory_size"]
         assert row["memory_size"] == 256
 
+    async def test_a_row_may_have_other_values_than_wechat_sends(self):
+        async with asking(Emulator()) as asker:
+            asker.emulator.deploy(ENV, "login", more={"status": 7})
+            (row,) = (await asker.list())["functions"]
+        assert row["status"] == 7
+
     @pytest.mark.parametrize(
         ("limit", "offset", "rows"),
         [
