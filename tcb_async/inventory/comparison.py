@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from itertools import chain
+from itertools import chain, islice
 from operator import attrgetter
 from typing import Self, TypeAlias
 
@@ -115,8 +115,7 @@ def compare_nights(database: Database) -> Iterator[ComparedAccount]:
 def _compare_account(database: Database, appid: str) -> ComparedAccount:
     """Decide what happened to an account: see the rule of this module."""
     visits = map(_Visit.read, database.rows(_VISITS, appid))
-    tonight = next(visits)
-    before = next(visits)
+    tonight, before = islice(visits, 2)  # a store that changes meanwhile may have fewer
     if tonight.status not in {None, "complete"}:
         return _judge_incomplete(appid, before, tonight)
     problem = f"run {before.run} could not list it: {before.problem}"
