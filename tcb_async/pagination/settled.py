@@ -1,6 +1,6 @@
-"""Settled lists: what judges a collected list refuses one that is the list of no moment.
+"""Settled lists: a collected list with rows of several moments is refused.
 
-Rule: every consumer of `Pager.collect` that compares, waits or stores asks one of these functions.
+Rule: every caller of `Pager.collect` that compares, awaits or stores a list calls one of these.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ T = TypeVar("T")
 
 
 def find_unsettled(stats: WalkStats, env: str | None) -> DriftError | None:
-    """Return the error of a collected list that is the list of no moment: see `WalkStats`."""
+    """Return the error if a collected list is unsettled (see `WalkStats`); None if it is settled."""
     if not stats.unsettled:
         return None
     return DriftError("the list changed during each pass: try again", env=env)
 
 
 def check_settled(stats: WalkStats, env: str) -> None:
-    """Refuse to judge a collected list that is the list of no moment."""
+    """Refuse a collected list that is unsettled."""
     if (error := find_unsettled(stats, env)) is not None:
         raise error
 
 
 async def collect_settled(pager: Pager[T], env: str) -> list[T]:
-    """Collect a list as it was at one moment; raise `DriftError` if it is the list of no moment."""
+    """Collect a list as it was at one moment; raise `DriftError` if it is unsettled."""
     items = await pager.collect()
     check_settled(pager.stats, env)
     return items

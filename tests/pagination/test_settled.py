@@ -1,4 +1,4 @@
-"""Lists that are compared, waited for or stored: none is the list of no moment."""
+"""Lists that are compared, waited for or stored: none has rows of several moments."""
 
 from itertools import count
 
