@@ -328,13 +328,13 @@ class Plan(Generic[T]):
                 self._note_total(page.total)
                 if self.snapshot is not None:
                     self.snapshot.add(page)
-                first = len(reply.names) - len(new) if new else self._join(reply)
-                if isinstance(first, int):
+                joined = len(reply.names) - len(new) if new else self._join(reply)
+                if isinstance(joined, int):
                     new = new or self._yield(reply)
-                    is_expected = self._add(reply, first, new)
+                    is_expected = self._add(reply, joined, new)
                     decision = self._decide(reply, is_expected)
                 else:
-                    decision = first
+                    decision = joined
             self._carry_out(decision)
         except (DriftError, ResponseError) as failure:  # the items of this page are yielded first
             self._stop(failure)
@@ -391,6 +391,22 @@ class Plan(Generic[T]):
 
     # Joining
 
+    def _yield_expected(self, reply: Reply[T]) -> Sequence[T]:
+        """Note the names of a page that continues the first pass as expected; return its items.
+
+        For any other page, return none. Nearly every page is expected: all its rows are new, except
+        the one by which pages overlap. Adding its names shows whether one appears twice.
+        """
+        current = self._current
+        total = reply.page.total
+        is_unchanged = current.is_quiet and current.total in (None, total)
+        if not (current.is_first and is_unchanged and reply.end <= total):
+            return ()
+        first = current.find_position(reply)
+        if first is None or first > 1 or not self.yielded.add_all(reply.names[first:]):
+            return ()
+        return reply.page.items[first:]
+
     def _join(self, reply: Reply[T]) -> int | Mode | Step:
         """Return the index of the first row below the join, or what to do if there is none."""
         current = self._current
@@ -442,22 +458,6 @@ class Plan(Generic[T]):
         self.collection.is_unstable = True
         self._note_drift("known rows were in a different order", CAUSE_UNSTABLE)
         return False
-
-    def _yield_expected(self, reply: Reply[T]) -> Sequence[T]:
-        """Note the names of a page that continues the first pass as expected; return its items.
-
-        For any other page, return none. Nearly every page is expected: all its rows are new, except
-        the one by which pages overlap. Adding its names shows whether one appears twice.
-        """
-        current = self._current
-        total = reply.page.total
-        is_unchanged = current.is_quiet and current.total in (None, total)
-        if not (current.is_first and is_unchanged and reply.end <= total):
-            return ()
-        first = current.find_position(reply)
-        if first is None or first > 1 or not self.yielded.add_all(reply.names[first:]):
-            return ()
-        return reply.page.items[first:]
 
     def _yield(self, reply: Reply[T]) -> Sequence[T]:
         """Note the names of any page; return the items to yield."""

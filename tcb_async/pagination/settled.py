@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def find_unsettled(stats: WalkStats, env: str | None) -> DriftError | None:
-    """Return the error if a collected list is unsettled (see `WalkStats`); None if it is settled."""
+    """Return an error if a collected list is unsettled (see `WalkStats`), else None."""
     if not stats.unsettled:
         return None
     return DriftError("the list changed during each pass: try again", env=env)
