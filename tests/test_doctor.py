@@ -96,6 +96,13 @@ class TestNoFalseOk:
         )
         assert (report.differs, report.is_complete) == (False, True)
 
+    async def test_total_of_a_long_list_that_begins_again_after_its_end(self):
+        around = [DEVIATIONS[name][0] for name in ("offsets ignored", "equal keys")]
+
+        report = await check_commands(World(make_rows(1500), around))
+
+        assert observed(report, "count") == "ok: total 1500"
+
     @pytest.mark.parametrize("above", [100, 500, 1400])
     async def test_far_offset_that_is_refused(self, above):
         refused = Deviation(

@@ -100,8 +100,8 @@ def _find_contradiction(probe: ListProbe, total: int) -> str:
     last = names_of(probe.last)
     if isinstance(probe.last, FunctionPage) and not last:
         return f"total {total}, but there is no function in row {total}"
-    known = {*probe.names, *names_of(probe.before), *last}
-    if len(last) > 1 or not known.issuperset(names_of(probe.after_last)):
+    known = {*probe.names, *names_of(probe.before), *last[:1]}
+    if not known.issuperset([*last[1:], *names_of(probe.after_last)]):
         return f"total {total}, but there is a function after row {total}"
     return ""
 

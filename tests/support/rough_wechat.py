@@ -502,10 +502,20 @@ def D(check, **steps):  # noqa: N802 - a short name for a long table
     return Deviation(check, **steps)
 
 
+# Of these pairs, a report cannot tell the truth.
+UNDECIDABLE = {
+    # No reply has to show the function that the total hides.
+    ("a total one too small", "offsets above 50 refused"),
+    ("a total capped at 100", "an order by limit"),
+    # An order that turns with the offset looks like the rows of a different offset.
+    ("no rows above 20", "equal keys"),
+}
+
+
 def pairs_of(number, seed):
-    """Different pairs of deviations."""
+    """Different pairs of deviations, so many or a few less."""
     every = list(itertools.combinations(DEVIATIONS, 2))
-    return Random(seed).sample(every, number)
+    return [pair for pair in Random(seed).sample(every, number) if pair not in UNDECIDABLE]
 
 
 # The deviation, and the number of functions from which on it shows.
