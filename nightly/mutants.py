@@ -87,7 +87,7 @@ LAWS = {
     ),
     "text": (
         "test_text_of",
-        "watch.py", "escape_unprintable(name), escape_unprintable(status)", "name, status",
+        "exceptions.py", "escape_unprintable(str(self.args[0]))", "str(self.args[0])",
     ),
     "closed": (
         "test_a_closed_client test_a_second_event_loop",
