@@ -178,7 +178,7 @@ def test_framework_plugins_without_functions_are_ignored(framework):
 def test_a_pipe_is_read_as_json(tmp_path):
     path = tmp_path / "pipe"
     os.mkfifo(path)
-    writer = threading.Thread(target=path.write_text, args=(JSON,))
+    writer = threading.Thread(target=path.write_text, args=(JSON,), daemon=True)
     writer.start()
     assert choose_kind(str(path)) == "document"
     functions = parse_document(read_input(str(path)), str(path)).functions
