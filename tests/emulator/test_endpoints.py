@@ -198,6 +198,13 @@ class TestPlatformsOwnEnvironments:
         _, reply = await wechat.send("POST", BATCH_FUNCTIONS, data=request, access_token=token)
         assert in_order(reply) == in_order(documented)
 
+    async def test_a_page_of_functions_has_20_rows_unless_a_limit_is_sent(self, wechat):
+        wechat.emulator.add_environment("plat-1", owner=PLATFORM)
+        wechat.emulator.deploy("plat-1", count=21)
+        token = await wechat.platform_token()
+        reply = await wechat.call(BATCH_FUNCTIONS, token=token, env="plat-1")
+        assert len(reply["functions"]) == 20
+
     async def test_token_of_the_other_kind_is_refused(self, wechat):
         wechat.emulator.add_authorizer(PLATFORM, MERCHANT)
         merchants_token = await wechat.merchant_token(MERCHANT)
