@@ -76,6 +76,18 @@ class TestNights:
             with pytest.raises(ConfigurationError, match="is damaged"):
                 list(store.changes())
 
+    def test_a_night_that_is_lost_during_the_comparison_is_damage(self, tmp_path):
+        for day in DAYS[:2]:
+            night(tmp_path, day, listing("wxa", get="Go1"), listing("wxb", get="Go1"))
+        with opened(tmp_path) as store:
+            compared = store.compared()
+            assert next(compared).appid == "wxa"
+            # Only the same store can write while it reads: its file is locked for others.
+            connection = store._database._connection
+            connection.execute("UPDATE runs SET finished_at = NULL WHERE run = ?", (DAYS[0],))
+            with pytest.raises(ConfigurationError, match="is damaged"):
+                list(compared)
+
     @pytest.mark.parametrize("column", ["environments", "unavailable", "requested"])
     def test_damage_is_named(self, tmp_path, column):
         night(tmp_path, DAYS[0], listing(get="Go1"))
