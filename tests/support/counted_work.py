@@ -1,10 +1,12 @@
 """Work that is counted, so that a busy or slow machine changes no test.
 
-Rule: Python's instructions are counted exactly. `re` counts no steps, so the work of a regular
+Rule: Python's instructions are counted exactly, without those of a garbage collection, which may
+finish the objects of other tests at any time. `re` counts no steps, so the work of a regular
 expression is a ratio of two times of the same thread, taken one after the other.
 """
 
 import contextlib
+import gc
 import sys
 import time
 
@@ -20,12 +22,16 @@ def count_steps(function, *arguments):
         return trace
 
     tracing = sys.gettrace()
+    collecting = gc.isenabled()
+    gc.disable()
     sys.settrace(trace)
     try:
         with contextlib.suppress(Exception):
             function(*arguments)
     finally:
         sys.settrace(tracing)
+        if collecting:
+            gc.enable()
     return steps
 
 
