@@ -356,7 +356,7 @@ class Copy:
         return True
 
     def _fails_again(self, run, test):
-        if "::" not in test or self._failing(run, _selected(test)):
+        if "::" not in test or self._failing(run, *run.words, _selected(test)):
             return True
         print(f"failed once, and passed alone: {test}", flush=True)
         return False

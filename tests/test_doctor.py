@@ -226,6 +226,23 @@ class TestHealthyServer:
 
         assert observed(report, "sort_key") == "fact: add_time, descending"
 
+    @pytest.mark.parametrize(("number", "is_few"), [(3, True), (4, False)])
+    async def test_order_of_a_few_functions_proves_nothing(self, number, is_few):
+        report = await examine_world(World(make_rows(number)))
+
+        assert is_few == (observed(report, "sort_key") == "fact: fewer than 4 functions")
+
+    async def test_second_token_is_the_same_or_not(self):
+        report = await examine_world(World(make_rows(ROWS)))
+        other = await examine_world(
+            World(make_rows(ROWS), DEVIATIONS["a token for each call"][:1])
+        )
+
+        assert observed(report, "token") == "fact: the same token"
+        assert observed(other, "token") == (
+            "fact: observed a different token; assumed the same token"
+        )
+
     async def test_runtime_may_be_null(self):
         no_runtime = Deviation("", change=each_row(set_fields(runtime=None)))
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import platform
 import re
 import signal
 
@@ -145,6 +146,7 @@ class TestFormats:
 
         assert [*report] == ["version", "python", "date", "host", "requests", "checks"]
         assert (report["host"], report["requests"]) == ("other", len(world.requests))
+        assert report["python"] == platform.python_version()
         assert [*report["checks"][0]] == ["check", "verdict", "observed", "advice"]
         assert [row["check"] for row in report["checks"]] == [
             check.text for check in (*VERDICTS, *FACTS)

@@ -526,7 +526,7 @@ class TestBadInput:
         @shop.emulator.on_request
         def change(_):
             if not is_replaced:
-                path.write_text("".join(reversed(lines)))
+                path.write_text("".join(lines[:-1]))
             elif other.exists():
                 other.replace(path)
 

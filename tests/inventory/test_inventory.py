@@ -98,6 +98,7 @@ class TestWholeAccounts:
         assert (summary.requests, summary.retries) == (sum(counts.values()) - before, 1)
         assert summary.seconds > 0
         assert summary.to_dict()["complete"] == 19
+        assert "done" in repr(inventory)
 
     async def test_named_environments_are_not_requested(self, emulator):
         emulator.deploy("test-1", count=3)

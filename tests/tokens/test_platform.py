@@ -40,7 +40,7 @@ class TestMerchant:
             await merchant.token().get_token(api)
 
         assert caught.value.errcode == 40001
-        assert caught.value.rid is not None
+        assert str(caught.value).endswith(f"between both [rid {caught.value.rid}]")
         assert (emulator.counts[COMPONENT], merchant.asked) == (2, 2)
 
     async def test_other_refusals_are_raised_with_advice(self, emulator, merchant, api):
