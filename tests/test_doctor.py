@@ -234,9 +234,7 @@ class TestHealthyServer:
 
     async def test_second_token_is_the_same_or_not(self):
         report = await examine_world(World(make_rows(ROWS)))
-        other = await examine_world(
-            World(make_rows(ROWS), DEVIATIONS["a token for each call"][:1])
-        )
+        other = await examine_world(World(make_rows(ROWS), DEVIATIONS["a token for each call"][:1]))
 
         assert observed(report, "token") == "fact: the same token"
         assert observed(other, "token") == (

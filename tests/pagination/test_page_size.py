@@ -190,6 +190,22 @@ class TestRefusals:
 
         assert limits[:9] == [50] * 6 + [10, 10, 50]
 
+    def test_requests_ramp_up_after_a_refusal(self):
+        """What is in flight may be useless, as it was before."""
+        listing, walked, numbers = ChangingList.of(300), finding_out(), []
+        first, *_ = _planned(walked)
+        walked.receive(first, listing.page(first))
+        refused, *_ = _planned(walked)
+        walked.receive_refusal(refused)
+
+        for _ in range(2):
+            requests = _planned(walked)
+            numbers.append(len(requests))
+            for request in requests:
+                walked.receive(request, listing.page(request))
+
+        assert numbers == [1, 2]
+
     @pytest.mark.parametrize("above", ["refuse", "empty", "one row", "wrong total"])
     def test_server_with_at_most_20_rows_costs_one_request_more(self, above):
         server = Strict(ChangingList.of(50), 20, above)
@@ -209,6 +225,11 @@ class TestRefusals:
 
         assert (names, limits[:2]) == (listing.names[:15], [100, 20])
         assert plan.done
+
+
+def _planned(plan):
+    """All requests that may be sent now."""
+    return list(iter(plan.next_request, None))
 
 
 @attrs.define
