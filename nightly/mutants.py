@@ -52,11 +52,8 @@ OPPOSITES = {
 }
 MAX_COVERING_TESTS = 300
 """Tests of a line that run first, those that cover few other lines; then all tests run."""
-MAX_SURVIVORS = 8
-"""Of 100 mutants, after all tests: many survivors are equivalent to the original.
-
-Measured: of 300 mutants (seed 84), 17 survived.
-"""
+MAX_SURVIVORS = 3
+"""Of 100 mutants, after all tests: many survivors are equivalent to the original."""
 LAWS = {
     "complete": (
         "test_a_result_is test_a_wait_ends",
