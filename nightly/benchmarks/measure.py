@@ -166,15 +166,6 @@ def _least(rounds, served, *arguments, **options):
     return [min(walks) for walks in zip(*runs, strict=True)]
 
 
-def _compared(about, walk, pairs, *, more):
-    """Promise so many requests and round trips more than with pages of 20."""
-    requests, trips = (max(ours[walk][i] - asked[walk][i] for ours, asked in pairs) for i in (0, 1))
-    return [
-        Promise(f"requests more than with pages of 20, server {about}", requests, more),
-        Promise(f"round trips more than with pages of 20, server {about}", trips, more + _NOISE),
-    ]
-
-
 def page_sizes(served, *, trip, rounds):
     """Cost of learning the rows per page of a server, compared with pages of 20."""
     counts = (0, 50, 1000)
@@ -193,12 +184,17 @@ def page_sizes(served, *, trip, rounds):
     ]
     promises = [Promise("requests for 50 functions", walks["gives 100", None][1][0][0], 1)]
     for kind, (_, above) in _SERVERS.items():
-        pairs = list(zip(walks[kind, None], walks[kind, 20], strict=True))
-        if above == "clamp":
-            promises += _compared(f"{kind}, first walk", 0, pairs, more=0)
-            promises += _compared(f"{kind}, second walk", 1, pairs, more=0)
-        else:  # a refusal costs a request; after a few full pages, a larger page is tried again
-            promises += _compared(f"{kind}, first walk over few", 0, pairs[:2], more=1)
+        for walk, name in enumerate(("first", "second")):
+            # Only a server that refuses, or answers with nothing, costs a request; and once.
+            more = 1 if above != "clamp" and name == "first" else 0
+            pairs = [
+                (found[walk], asked[walk])
+                for found, asked in zip(walks[kind, None], walks[kind, 20], strict=True)
+            ]
+            requests, trips = (max(found[i] - asked[i] for found, asked in pairs) for i in (0, 1))
+            about = f"more than with pages of 20, server {kind}, {name} walk"
+            promises.append(Promise(f"requests {about}", requests, more))
+            promises.append(Promise(f"round trips {about}", trips, more + _NOISE))
     heads = [f"{count:,}, {walk} walk" for count in counts for walk in ("first", "second")]
     return Table(
         f"Requests and round trips ({trip * 1000:g} ms) of a new client, by number of functions.",
