@@ -192,7 +192,9 @@ class TestRefusals:
 
     def test_requests_ramp_up_after_a_refusal(self):
         """What is in flight may be useless, as it was before."""
-        listing, walked, numbers = ChangingList.of(300), finding_out(), []
+        listing = ChangingList.of(300)
+        walked = finding_out()
+        numbers = []
         first, *_ = _planned(walked)
         walked.receive(first, listing.page(first))
         refused, *_ = _planned(walked)
