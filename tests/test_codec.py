@@ -71,6 +71,8 @@ def test_invalid_errcode_is_a_response_error():
         ),
         ("invalid appid hint: [ab12_cd]", "ab12_cd", "invalid appid"),
         (f"invalid appid hint: [{'9' * 23}]", "9" * 23, "invalid appid"),
+        (f"invalid appid hint: [{' ' * 150}a1]", "a1", "invalid appid"),
+        (f"invalid appid hint: [{' ' * 200}a1]", None, f"invalid appid hint: [{' ' * 200}a1]"),
         ("invalid appid hint: []", None, "invalid appid"),
         ("system error", None, "system error"),
         (None, None, ""),
@@ -257,6 +259,18 @@ def test_code_at_the_end_of_a_long_errmsg_decides(length):
 
     assert (caught.value.tcb_code, caught.value.rid) == ("EXCEED_RATELIMIT", "1-2-3")
     assert len(caught.value.errmsg) <= 500
+
+
+def test_the_first_4096_characters_of_an_errmsg_are_understood():
+    code = "TcbCode: [EXCEED_RATELIMIT]"
+    errmsg = f"{code:.>4096} {'at /var/user/index.js ' * 100}"
+    with pytest.raises(RateLimitError) as caught:
+        decode({"errcode": -501000, "errmsg": errmsg})
+    with pytest.raises(TcbError) as caught_too_late:
+        decode({"errcode": -501000, "errmsg": f"!{errmsg}"})
+
+    assert caught.value.tcb_code == "EXCEED_RATELIMIT"
+    assert caught_too_late.value.tcb_code is None
 
 
 @pytest.mark.parametrize(

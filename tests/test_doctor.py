@@ -113,6 +113,17 @@ class TestNoFalseOk:
 
         assert observed(report, "list").startswith("differs: errcode 40097")
 
+    async def test_a_walk_that_fails_is_not_repeated(self):
+        offsets = []
+
+        def refuse(_world, _path, fields):
+            offsets.append(fields.get("offset"))
+            return (40097, "") if fields.get("offset", 0) > 300 else None
+
+        await examine_world(World(make_rows(1500), [Deviation("", refuse=refuse)]))
+
+        assert offsets.count(198) == offsets.count(1500)  # which is requested once
+
     @pytest.mark.parametrize("status", [302, 403, 404])
     async def test_unaligned_offset_that_a_gateway_refuses(self, status):
         class Gateway(World):

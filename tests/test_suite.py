@@ -43,7 +43,6 @@ WITHOUT_A_TEST_FILE = {
     "inventory/rows.py": ("inventory/test_run.py", "the rows that a run writes"),
     "pagination/options.py": ("pagination/test_pager.py", "the arguments of a walk"),
     "pagination/page.py": ("pagination/test_pager.py", "values that a fetch returns"),
-    "pagination/yielded.py": WALK,
     "tokens/protocols.py": ("tokens/test_sharing.py", "interfaces, and a value that stores hold"),
 }
 """Modules without a test file of their name: the file that tests each, and the reason."""

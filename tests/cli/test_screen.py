@@ -9,6 +9,7 @@ from terminal import ENV, env_for, run, start
 
 from tcb_async.__main__ import main
 from tcb_async.cli.formats import FIELDS
+from tcb_async.cli.screen import Screen
 
 
 async def test_text_from_a_server_cannot_control_the_terminal(emulator):
@@ -22,6 +23,18 @@ async def test_text_from_a_server_cannot_control_the_terminal(emulator):
     assert (listed.code, refused.code) == (0, 4)
     assert shown in listed.out
     assert shown in refused.err
+
+
+def test_text_and_bytes_stay_in_order(monkeypatch):
+    stdout = io.TextIOWrapper(io.BytesIO())
+    monkeypatch.setattr(sys, "stdout", stdout)
+    screen = Screen.open()
+
+    sys.stdout.write("head\n")
+    screen.write(b"row\n")
+    screen.out.print("end")
+
+    assert stdout.buffer.getvalue() == b"head\nrow\nend\n"
 
 
 @pytest.mark.slow

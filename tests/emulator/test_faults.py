@@ -5,10 +5,13 @@ import json
 import logging
 from itertools import cycle
 from types import SimpleNamespace
+from unittest.mock import create_autospec
 
 import aiohttp
 import aiohttp.web
 import pytest
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.test_utils import make_mocked_request
 from constants import LIST, STABLE
 from emulator_client import asking
 from leaks import eventually
@@ -209,3 +212,29 @@ async def test_fault_cannot_write_to_a_client_that_has_gone():
     request = SimpleNamespace(transport=None)
     with pytest.raises(ConnectionError, match="the client has closed"):
         await Fault.disconnect().act(Exchange(request, None, None))
+
+
+async def test_endless_reply_leaves_the_others_their_turn():
+    """Its client may read as fast as it is sent, so that no write has to wait."""
+    turns = []
+
+    def write(_chunk):
+        turns.append("endless")
+        if len(turns) > 20:
+            raise ConnectionResetError
+
+    async def take_turns():
+        while True:
+            turns.append("other")
+            await asyncio.sleep(0)
+
+    writer = create_autospec(AbstractStreamWriter, instance=True)
+    writer.write.side_effect = write
+    request = make_mocked_request("POST", LIST, writer=writer)
+    async with asyncio.TaskGroup() as group:
+        other = group.create_task(take_turns())
+        with pytest.raises(ConnectionResetError):
+            await Fault.endless().act(Exchange(request, None, None))
+        other.cancel()
+
+    assert turns[:4] == ["endless", "other", "endless", "other"]

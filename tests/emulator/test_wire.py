@@ -94,6 +94,14 @@ async def test_wrong_field_has_its_errcode(wechat, path, changed, errcode):
     assert errcode == 0 or RID.search(reply["errmsg"])
 
 
+async def test_numbers_of_request_ids_have_32_bits(wechat):
+    replies = [await wechat.call(LIST, env="unknown") for _ in range(64)]
+
+    ids = [RID.search(reply["errmsg"])[0].split("-") for reply in replies]
+    for numbers in list(zip(*ids, strict=True))[1:]:
+        assert max(numbers) >= "80000000"
+
+
 async def test_halted_environment_is_refused_as_invalid(wechat):
     wechat.emulator.add_environment("halted-1", status="HALTED")
     reply = await wechat.call(LIST, env="halted-1")

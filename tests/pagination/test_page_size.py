@@ -345,7 +345,12 @@ class TestConcurrentWalks:
         first = shared.for_walk()
         first.note_request(first.limit)
 
-        assert shared.for_walk().limit == 20
+        for _ in range(3):  # full pages, before the next of them does
+            size = shared.for_walk()
+            assert size.limit == 20
+            size.receive(20, 20)
+            size.share()
+        assert shared.for_walk().limit == 100
 
     def test_no_news_does_not_replace_news(self):
         shared = refused_once(full_pages=3)

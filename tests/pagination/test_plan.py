@@ -471,6 +471,14 @@ class TestRepairs:
 
         assert outcome.plan.stats.requests == count_pages(301, 20) + 1
 
+    def test_the_row_below_the_latest_unchanged_row_is_not_requested_again(self):
+        schedule = [at(1, "redeploy", 1), at(1, "redeploy", 1)]
+
+        outcome = walk(plan(2), ChangingList.of(4), changes=schedule)
+
+        assert outcome.yielded == ["f000", "f001", "f002", "f003"]
+        assert outcome.plan.stats.requests == 5
+
     def test_passes_that_never_join_stop(self):
         strangers = (Row(f"f{number}") for number in count())
 
