@@ -38,7 +38,7 @@ BOTH = pytest.mark.parametrize(
 async def ended_soon(command, *numbers):
     """Send signals; the command has to exit within SOON."""
     for number in numbers[:-1]:
-        command.process.send_signal(number)
+        command.send_signal(number)
         await asyncio.sleep(0.05)
     started = time.monotonic()
     ended = await command.end(numbers[-1])
@@ -67,7 +67,7 @@ async def test_sigterm_ends_a_command_that_ignores_sigint(emulator, words):
     program = ("sh", "-c", line, sys.executable)
     async with start(*words, program=program, env=env_for(emulator)) as command:
         await eventually(lambda: emulator.in_flight > 0, seconds=20)
-        command.process.send_signal(signal.SIGINT)
+        command.send_signal(signal.SIGINT)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(command.process.wait(), 0.1)
         ended = await ended_soon(command, signal.SIGTERM)

@@ -112,10 +112,19 @@ class Running:
         async with asyncio.timeout(_SECONDS):
             return (await self.process.stdout.readline()).decode()
 
+    def send_signal(self, number):
+        """Send it a signal, unless it has exited.
+
+        `process.send_signal` may read the exit code itself, and asyncio then says 255.
+        """
+        with contextlib.suppress(ProcessLookupError):
+            if self.process.returncode is None:
+                os.kill(self.process.pid, number)
+
     async def end(self, number=None):
         """Send it the signal, if any, and wait until it exits."""
         if number is not None:
-            self.process.send_signal(number)
+            self.send_signal(number)
         async with asyncio.timeout(_SECONDS):
             out, err = await self.process.communicate()
         return CompletedCommand(
