@@ -122,7 +122,8 @@ class TestNoFalseOk:
 
         await examine_world(World(make_rows(1500), [Deviation("", refuse=refuse)]))
 
-        assert offsets.count(198) == offsets.count(1500)  # which is requested once
+        # Each probe requests the rows after the last one once, and its walk reaches row 198.
+        assert offsets.count(198) == offsets.count(1500) > 0
 
     @pytest.mark.parametrize("status", [302, 403, 404])
     async def test_unaligned_offset_that_a_gateway_refuses(self, status):

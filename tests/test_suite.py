@@ -22,7 +22,6 @@ sys.exit(pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider"]))
 """
 
 REPORT = ("test_doctor.py", "a report is tested as a whole: from the requests to the findings")
-WALK = ("pagination/test_plan.py", "a walk is tested as a whole: against a list that changes")
 WITHOUT_A_TEST_FILE = {
     "_credentials.py": ("tokens/test_providers.py", "the arguments of providers"),
     "_defaults.py": ("docs/test_markdown.py", "constants, which the pages repeat"),

@@ -215,7 +215,7 @@ async def test_fault_cannot_write_to_a_client_that_has_gone():
 
 
 async def test_endless_reply_leaves_the_others_their_turn():
-    """Its client may read as fast as it is sent, so that no write has to wait."""
+    """If the client reads as fast as the emulator writes, no write waits."""
     turns = []
 
     def write(_chunk):

@@ -345,7 +345,8 @@ class TestConcurrentWalks:
         first = shared.for_walk()
         first.note_request(first.limit)
 
-        for _ in range(3):  # full pages, before the next of them does
+        # After three full pages, a different walk requests it.
+        for _ in range(3):
             size = shared.for_walk()
             assert size.limit == 20
             size.receive(20, 20)

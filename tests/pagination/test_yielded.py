@@ -8,7 +8,7 @@ from tcb_async.pagination.yielded import YieldedNames
 
 @pytest.fixture
 def yielded():
-    """An earlier run yielded c, this one a, and may yield two more."""
+    """An earlier run yielded c. This run has yielded a, and may yield two more."""
     names = YieldedNames(frozenset([digest("c")]), maximum=3)
     assert names.add_all(["a"])
     return names

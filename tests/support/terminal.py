@@ -115,7 +115,7 @@ class Running:
     def send_signal(self, number):
         """Send it a signal, unless it has exited.
 
-        `process.send_signal` may read the exit code itself, and asyncio then says 255.
+        `process.send_signal` may read the exit code before asyncio does, which then reports 255.
         """
         with contextlib.suppress(ProcessLookupError):
             if self.process.returncode is None:
