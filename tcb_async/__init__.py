@@ -26,7 +26,7 @@ _NAMES = {
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 _SUBJECTS = frozenset({
-    "client", "compare", "cursor", "doctor", "emulator", "errcodes", "exceptions", "fastapi",
+    "client", "compare", "cursor", "emulator", "errcodes", "exceptions", "fastapi",
     "inventory", "models", "observer", "otel", "pagination", "retry", "tokens", "watch",
 })  # fmt: skip
 

@@ -3,7 +3,6 @@
 from tcb_async import client as client
 from tcb_async import compare as compare
 from tcb_async import cursor as cursor
-from tcb_async import doctor as doctor
 from tcb_async import emulator as emulator
 from tcb_async import errcodes as errcodes
 from tcb_async import exceptions as exceptions

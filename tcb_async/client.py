@@ -761,15 +761,6 @@ class TcbClient:
         other._owns_transport = False
         return other
 
-    def _with_transport(self, wrap_transport: Callable[[Transport], Transport]) -> Self:
-        """Make a light copy that sends its requests through another transport, for `doctor`."""
-        other: Self = copy(self)
-        other._transport = wrap_transport(self._transport)
-        other._api = TransportApi(other._transport)
-        other._owns_transport = False
-        other._page_sizes = {}
-        return other
-
     async def force_refresh_token(self) -> None:
         """Have WeChat replace the access token now, which invalidates the old one everywhere.
 

@@ -24,7 +24,6 @@ from tcb_async import (
     TcbClient,
 )
 from tcb_async.compare import compare
-from tcb_async.doctor import diagnose
 from tcb_async.emulator import Fault
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.fastapi import problem_of, status_of
@@ -253,9 +252,6 @@ FLAGS = {
     "TcbClient.call(repeatable)": lambda value: TcbClient("T").call("/x", repeatable=value),
     "TokenApi.call_token_endpoint(repeatable)": call_token_endpoint,
     "compare(times)": lambda value: compare([], [], times=value),
-    "diagnose(may_repeat_token)": lambda value: diagnose(
-        TcbClient("T"), "test-1", may_repeat_token=value
-    ),
     "from_env(allow_http)": lambda value: TcbClient.from_env(token="T", allow_http=value),
 }
 
@@ -285,7 +281,6 @@ def test_every_public_flag_is_checked():
         (lambda: Telemetry(tracer_provider=5), "tracer_provider=5: must be an object with"),
         (lambda: Telemetry(meter_provider=Telemetry), "meter_provider=.*: must be an object with"),
         (lambda: InventoryStore("no-such-file", clock=5), "clock=5: must be a function"),
-        (lambda: diagnose(None, "test-1"), "client is of type NoneType: must be a TcbClient"),
         (lambda: compare([], [], ignore="x " * 50_000), "ignore='[x ]{79}…: must be a list"),
         (lambda: Account("wx1", "T", envs=10**5000), "envs=<int>: must be a list"),
     ],

@@ -21,7 +21,6 @@ sys.modules.update(fcntl=None, pty=None, termios=None)
 sys.exit(pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider"]))
 """
 
-REPORT = ("test_doctor.py", "a report is tested as a whole: from the requests to the findings")
 WITHOUT_A_TEST_FILE = {
     "_credentials.py": ("tokens/test_providers.py", "the arguments of providers"),
     "_defaults.py": ("docs/test_markdown.py", "constants, which the pages repeat"),
@@ -32,12 +31,6 @@ WITHOUT_A_TEST_FILE = {
     "cli/differences.py": ("cli/test_compare.py", "the output of two commands"),
     "cli/options.py": ("cli/test_usage.py", "declarations, which the framework reads"),
     "cli/reading.py": ("cli/test_progress.py", "a list is read with a bar"),
-    "doctor/checks.py": REPORT,
-    "doctor/facts.py": REPORT,
-    "doctor/findings.py": REPORT,
-    "doctor/probes.py": REPORT,
-    "doctor/report.py": REPORT,
-    "doctor/words.py": REPORT,
     "inventory/records.py": ("inventory/test_store.py", "rows of a store, as values"),
     "inventory/rows.py": ("inventory/test_run.py", "the rows that a run writes"),
     "pagination/options.py": ("pagination/test_pager.py", "the arguments of a walk"),

@@ -43,7 +43,7 @@ COMMANDS = {
         "account",
         "Check the token: its owner, its lifetime, and whether WeChat accepts it.",
     ),
-    "doctor": ("doctor", "Check whether the commands work on this server."),
+    "doctor": ("doctor", "Try the commands on this server, and show what its replies contain."),
     "call": ("call", "Call any POST endpoint of WeChat that takes JSON, and print the raw reply."),
     "explain": ("explain", "Explain an errcode, a TcbCode or a pasted error, offline."),
     "emulator": ("emulator", "Run a WeChat emulator, until Ctrl-C."),

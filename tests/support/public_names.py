@@ -95,7 +95,6 @@ NOT_DOORS = {
         "InventoryStore.begin",
     },
     "used by the door `compare`": {"read_functions"},
-    "used by the door `diagnose`": {"Finding", "Report", "Report.differs", "Report.is_complete"},
     "used by the door `fastapi`": {
         "ClientDep", "client", "error_handler", "lifespan", "problem_of", "status_of",
     },

@@ -29,7 +29,6 @@ from tcb_async import (
     platform_accounts,
 )
 from tcb_async.compare import compare, read_functions
-from tcb_async.doctor import diagnose
 from tcb_async.inventory import InventoryStore
 from tcb_async.otel import Telemetry
 from tcb_async.pagination import Pager
@@ -173,7 +172,6 @@ def callables(name, client, store):
         "Pager": [Pager],
         "compare": [compare, read_functions],
         "InventoryStore": [InventoryStore, store.begin, run.unfinished, run.save],
-        "diagnose": [diagnose],
         "Telemetry": [Telemetry],
         "fastapi": [fastapi.lifespan, fastapi.problem_of, fastapi.status_of],
     }[name]
