@@ -238,14 +238,6 @@ async def call_token_endpoint(value):
 
 FLAGS = {
     "Cursor(drift)": lambda value: Cursor("a", drift=value),
-    "Emulator.add_authorizer(exchanged)": lambda value: Emulator().add_authorizer(
-        "wx1", "wx2", exchanged=value
-    ),
-    "Emulator.revoke(stuck)": lambda value: Emulator().revoke("T", stuck=value),
-    "Emulator.set_cloud_development(enabled)": lambda value: Emulator().set_cloud_development(
-        "wx1", enabled=value
-    ),
-    "Fault.truncated(declared)": lambda value: Fault.truncated(declared=value),
     "InventoryStore(read_only)": lambda value: InventoryStore("no-such-file", read_only=value),
     "TcbClient(allow_http)": lambda value: TcbClient("T", allow_http=value),
     "TcbClient(trust_env)": lambda value: TcbClient("T", trust_env=value),

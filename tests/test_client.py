@@ -260,7 +260,7 @@ async def test_copy_with_a_token_shares_connections(emulator, client):
 
     assert not client.closed
     assert await client.count_functions(ENV) == 57
-    assert len(emulator.requests) == len({request.token_id for request in emulator.requests}) == 2
+    assert len(emulator.requests) == len({request.token for request in emulator.requests}) == 2
 
 
 def test_repr_tells_the_state_and_no_token():

@@ -392,10 +392,10 @@ def grow_by_one(emulator):
     emulator.on_request(lambda request: request.path == LIST and emulator.deploy(ENV))
 
 
-async def send_a_huge_reply(exchange):
+async def send_a_huge_reply(request, _make_reply):
     """Spaces around a valid object, so that only their number is wrong."""
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
-    await response.prepare(exchange.request)
+    await response.prepare(request)
     spaces = b" " * 2**16
     for _ in range(6 * MAX_REPLY_BYTES // len(spaces)):
         await response.write(spaces)
@@ -463,9 +463,9 @@ async def test_memory_is_limited(name):
 def says_back(status, text):
     """A reply that contains the request: its query with the token, and its body."""
 
-    async def send(exchange):
-        body = (await exchange.request.read()).decode(errors="replace")
-        said = f"{exchange.request.path_qs} {body}"
+    async def send(request, _make_reply):
+        body = (await request.read()).decode(errors="replace")
+        said = f"{request.path_qs} {body}"
         return web.Response(status=status, body=text(said).encode(), content_type="text/html")
 
     return Fault("says back", send)

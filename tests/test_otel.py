@@ -23,7 +23,9 @@ from opentelemetry.semconv.attributes import error_attributes, http_attributes, 
 from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 
 from tcb_async import RetryPolicy, TcbClient, TcbError
-from tcb_async.emulator import FAULTS, Fault
+from emulated_faults import FAULTS
+from aiohttp.web import json_response
+from tcb_async.emulator import Fault
 from tcb_async.inventory import Inventory
 from tcb_async.otel import Telemetry
 from tcb_async.tokens import ClassicToken, StableToken
@@ -323,10 +325,10 @@ class Echo:
     def __init__(self):
         self.heard = set()
 
-    async def __call__(self, exchange):
-        sent = {**exchange.request.query, **json.loads(await exchange.request.read() or b"{}")}
+    async def __call__(self, request, _make_reply):
+        sent = {**request.query, **json.loads(await request.read() or b"{}")}
         self.heard |= {sent[key] for key in ("access_token", "secret") if key in sent}
-        return exchange.send(exchange.refuse(99999, f"invalid {sent}"))
+        return json_response({"errcode": 99999, "errmsg": f"invalid {sent}"})
 
 
 @pytest.mark.parametrize("path", [LIST_PATH, STABLE, CLASSIC])

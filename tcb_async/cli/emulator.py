@@ -85,7 +85,6 @@ def run_emulator(
         server = tcb_async.Emulator.demo(port=port) if demo else tcb_async.Emulator(port=port)
         if latency is not None:
             server.latency = latency
-            server.jitter = 0.0
         if busy:
             server.busy_rate = _BUSY_RATE
         settings = add_app(server)

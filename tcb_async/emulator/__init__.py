@@ -5,14 +5,13 @@ Rule: it shares no code with the client, so that a misread field cannot be wrong
 The API is provisional: it may change in a minor release.
 """
 
+from tcb_async.emulator.demo import DEMO_ENV
 from tcb_async.emulator.emulator import Emulator
-from tcb_async.emulator.faults import FAULTS, Exchange, Fault
-from tcb_async.emulator.generated import DEMO_ENV
-from tcb_async.emulator.journal import RecordedRequest
-from tcb_async.emulator.state import DeployedFunction, EnvironmentInfo
-from tcb_async.emulator.wire import EmulatorClock, token_id
+from tcb_async.emulator.faults import Fault
+from tcb_async.emulator.requests import RecordedRequest
+from tcb_async.emulator.state import DeployedEnvironment, DeployedFunction, EmulatorClock
 
 __all__ = [
-    "DEMO_ENV", "FAULTS", "DeployedFunction", "Emulator", "EmulatorClock", "EnvironmentInfo",
-    "Exchange", "Fault", "RecordedRequest", "token_id",
+    "DEMO_ENV", "DeployedEnvironment", "DeployedFunction", "Emulator", "EmulatorClock", "Fault",
+    "RecordedRequest",
 ]  # fmt: skip

@@ -1,78 +1,31 @@
-"""Faults of single requests, and the scripts that choose the requests.
-
-Rule: a fault is a value that knows no endpoints.
-"""
+"""Faults: the treatment of one request in place of a correct reply."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
 
 import attrs
 from aiohttp import web
 
-from tcb_async.emulator.journal import RecordedRequest
-from tcb_async.emulator.wire import require_flag
+from tcb_async.emulator.state import Refused
 
-_JSON = "application/json; encoding=utf-8"
+JSON = "application/json; encoding=utf-8"
 _NO_LINGER = struct.pack("ii", 1, 0)
 _HTML = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
 
 
-@attrs.frozen
-class EncodedReply:
-    """The reply of an endpoint: its body, and the errcode in it."""
+class MakeReply(Protocol):
+    """A function that makes the body of the correct reply, or of a refusal."""
 
-    errcode: int
-    body: bytes
-
-
-@attrs.define
-class Exchange:
-    """One request that is being handled, as a fault sees it.
-
-    Attributes:
-        request: The request, its body read.
-        make_reply: Makes the correct reply.
-        refuse: Makes the reply for an errcode and its errmsg; None for WeChat's text.
-        errcode: The errcode that was sent; None before ``send``.
-        fault: The name of its fault, or None.
-    """
-
-    request: web.BaseRequest
-    make_reply: Callable[[], EncodedReply]
-    refuse: Callable[[int, str | None], EncodedReply]
-    errcode: int | None = None
-    fault: str | None = None
-
-    def send(self, reply: EncodedReply) -> web.Response:
-        """Make a response as WeChat does: HTTP 200 for every errcode."""
-        self.errcode = reply.errcode
-        return web.Response(body=reply.body, headers={"Content-Type": _JSON})
-
-    @property
-    def transport(self) -> asyncio.Transport:
-        """The connection, to write raw bytes to; ConnectionError if the client has closed it."""
-        transport = self.request.transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError("the client has closed the connection")
-        return transport
-
-    def close(self) -> web.Response:
-        """Close the connection after sending the bytes already written."""
-        self.transport.close()
-        return web.Response()
+    def __call__(self, refused: Refused | None = None) -> bytes:  # noqa: D102
+        ...
 
 
-Act = Callable[[Exchange], Awaitable[web.StreamResponse]]
-
-
-def _make_head(length: int | None) -> bytes:
-    size = "" if length is None else f"Content-Length: {length}\r\n"
-    return (f"HTTP/1.1 200 OK\r\nContent-Type: {_JSON}\r\n{size}Connection: close\r\n\r\n").encode()
+Act = Callable[[web.BaseRequest, MakeReply], Awaitable[web.StreamResponse]]
 
 
 @attrs.frozen
@@ -80,7 +33,8 @@ class Fault:
     """The treatment of one request in place of a correct reply.
 
     Made by the class methods, or by hand: ``Fault(name, act)``, where ``act`` is a coroutine
-    function that takes an `Exchange` and returns an aiohttp response.
+    function that takes an aiohttp request and a function, which makes the body of the correct
+    reply, and returns an aiohttp response.
     """
 
     name: str
@@ -95,11 +49,11 @@ class Fault:
     def delay(cls, seconds: float) -> Fault:
         """The correct reply, ``seconds`` late."""
 
-        async def act(exchange: Exchange) -> web.StreamResponse:
+        async def act(_: web.BaseRequest, make_reply: MakeReply) -> web.StreamResponse:
             await asyncio.sleep(seconds)
-            return exchange.send(exchange.make_reply())
+            return _respond(make_reply())
 
-        return cls("ok" if seconds == 0 else "delay", act)
+        return cls("delay" if seconds else "ok", act)
 
     @classmethod
     def errcode(cls, errcode: int = -1, errmsg: str | None = None) -> Fault:
@@ -111,8 +65,8 @@ class Fault:
         if not isinstance(errcode, int):
             raise TypeError(f"errcode={errcode!r}: must be an int, such as 45009")
 
-        async def act(exchange: Exchange) -> web.StreamResponse:
-            return exchange.send(exchange.refuse(errcode, errmsg))
+        async def act(_: web.BaseRequest, make_reply: MakeReply) -> web.StreamResponse:
+            return _respond(make_reply(Refused(errcode, errmsg)))
 
         return cls(f"errcode {errcode}", act)
 
@@ -124,9 +78,9 @@ class Fault:
 
         ``headers`` are such as ``{"Retry-After": "3"}``.
         """
-        sent = {"Content-Type": "text/html", **(headers or {})}
 
-        async def act(_: Exchange) -> web.StreamResponse:
+        async def act(_: web.BaseRequest, _make_reply: MakeReply) -> web.StreamResponse:
+            sent = {"Content-Type": "text/html", **(headers or {})}
             return web.Response(status=status, body=body, headers=sent)
 
         return cls(f"status {status}", act)
@@ -134,33 +88,38 @@ class Fault:
     @classmethod
     def body(cls, body: bytes, name: str = "body") -> Fault:
         """HTTP 200 with exactly these bytes and the usual content type."""
-        return attrs.evolve(cls.status(200, body, {"Content-Type": _JSON}), name=name)
+
+        async def act(_: web.BaseRequest, _make_reply: MakeReply) -> web.StreamResponse:
+            return _respond(body)
+
+        return cls(name, act)
 
     @classmethod
-    def truncated(cls, *, declared: bool = True) -> Fault:
-        """Half of the correct reply; if ``declared``, a ``Content-Length`` announces the whole."""
-        require_flag("declared", declared)
+    def truncated(cls) -> Fault:
+        """Half of the correct reply; its ``Content-Length`` announces the whole."""
 
-        async def act(exchange: Exchange) -> web.StreamResponse:
+        async def act(request: web.BaseRequest, make_reply: MakeReply) -> web.StreamResponse:
             # Written by hand, below aiohttp: its server would not promise a length that it breaks.
-            body = exchange.make_reply().body
-            exchange.transport.write(_make_head(len(body) if declared else None))
-            exchange.transport.write(body[: len(body) // 2])
-            return exchange.close()
+            body = make_reply()
+            transport = _find_transport(request)
+            transport.write(_make_head(len(body)) + body[: len(body) // 2])
+            transport.close()
+            return web.Response()
 
-        return cls("truncated" if declared else "truncated_undeclared", act)
+        return cls("truncated", act)
 
     @classmethod
     def drip(cls, interval: float = 0.05) -> Fault:
         """The correct reply, one byte every ``interval`` seconds."""
 
-        async def act(exchange: Exchange) -> web.StreamResponse:
-            body = exchange.make_reply().body
-            exchange.transport.write(_make_head(len(body)))
+        async def act(request: web.BaseRequest, make_reply: MakeReply) -> web.StreamResponse:
+            body = make_reply()
+            _find_transport(request).write(_make_head(len(body)))
             for byte in body:
-                exchange.transport.write(bytes((byte,)))
+                _find_transport(request).write(bytes((byte,)))
                 await asyncio.sleep(interval)
-            return exchange.close()
+            _find_transport(request).close()
+            return web.Response()
 
         return cls("drip", act)
 
@@ -168,9 +127,9 @@ class Fault:
     def endless(cls) -> Fault:
         """A body that stops only when the client closes the connection."""
 
-        async def act(exchange: Exchange) -> web.StreamResponse:
-            response = web.StreamResponse(headers={"Content-Type": _JSON})
-            await response.prepare(exchange.request)
+        async def act(request: web.BaseRequest, _: MakeReply) -> web.StreamResponse:
+            response = web.StreamResponse(headers={"Content-Type": JSON})
+            await response.prepare(request)
             while True:
                 # White space: no parser that reads along finds an error in it, and stops.
                 await response.write(b" " * 65536)
@@ -182,9 +141,9 @@ class Fault:
     def hang(cls) -> Fault:
         """No reply, until the client closes the connection or the emulator is stopped."""
 
-        async def act(_: Exchange) -> web.StreamResponse:
-            never: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
-            return await never
+        async def act(_: web.BaseRequest, _make_reply: MakeReply) -> web.StreamResponse:
+            await asyncio.Event().wait()
+            raise AssertionError  # nobody sets it
 
         return cls("hang", act)
 
@@ -192,8 +151,9 @@ class Fault:
     def disconnect(cls) -> Fault:
         """The connection is closed instead of a reply."""
 
-        async def act(exchange: Exchange) -> web.StreamResponse:
-            return exchange.close()
+        async def act(request: web.BaseRequest, _: MakeReply) -> web.StreamResponse:
+            _find_transport(request).close()
+            return web.Response()
 
         return cls("disconnect", act)
 
@@ -201,95 +161,29 @@ class Fault:
     def reset(cls) -> Fault:
         """The connection is reset (RST) instead of a reply."""
 
-        async def act(exchange: Exchange) -> web.StreamResponse:
+        async def act(request: web.BaseRequest, _: MakeReply) -> web.StreamResponse:
             # Without lingering, the system drops what is unsent and sends RST instead of FIN.
-            connection: socket.socket = exchange.transport.get_extra_info("socket")
+            transport = _find_transport(request)
+            connection: socket.socket = transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-            exchange.transport.abort()
+            transport.abort()
             return web.Response()
 
         return cls("reset", act)
 
 
-_LIST = b'{"errcode":0,"errmsg":"ok","total_count":%b,"functions":[%b]}'
-_ROW = (
-    b'{"mod_time":"2019-06-21 15:23:54","add_time":"2019-02-27 15:34:59",'
-    b'"runtime":"Nodejs8.9","name":%b,"status":"Active"}'
-)
-# Bodies that have broken JSON clients, each in a 200 with the right content type.
-_BODIES = {
-    "empty": b"",
-    "null": b"null",
-    "array": b"[]",
-    "number": b"20",
-    "no_errcode": b"{}",
-    "html_as_json": b"<!DOCTYPE html><html><body>Please wait</body></html>",
-    "bom": b"\xef\xbb\xbf" + _LIST % (b"1", _ROW % b'"login"'),
-    "invalid_utf8": _LIST % (b"1", _ROW % b'"log\xff\xfein"'),
-    "nan": _LIST % (b"NaN", b""),
-    "infinity": _LIST % (b"1e999", b""),
-    "negative_total": _LIST % (b"-1", b""),
-    "huge_number": _LIST % (b"9" * 5000, b""),
-    "deep_nesting": b"[" * 100_000 + b"]" * 100_000,
-    "wrong_types": _LIST % (b'"many"', b"17"),
-    "null_row": _LIST % (b"1", b"null"),
-    "null_name": _LIST % (b"1", _ROW % b"null"),
-    "trailing_garbage": _LIST % (b"0", b"") + b"}",
-}
-
-FAULTS: Mapping[str, Fault] = MappingProxyType(
-    {
-        fault.name: fault
-        for fault in (
-            *(Fault.body(body, name) for name, body in _BODIES.items()),
-            Fault.errcode(-1),
-            Fault.errcode(-1000),
-            Fault.status(500),
-            Fault.status(502),
-            Fault.status(503),
-            Fault.status(429, b"", {"Retry-After": "1"}),
-            Fault.status(307, b"", {"Location": "http://127.0.0.1:9/"}),
-            Fault.truncated(),
-            Fault.truncated(declared=False),
-            Fault.disconnect(),
-            Fault.reset(),
-            Fault.drip(),
-            Fault.hang(),
-            Fault.endless(),
-        )
-    }
-)
-"""Every kind of fault by name. Only the client's timeout stops ``drip`` and ``hang``."""
-
-When = Callable[[RecordedRequest], bool]
+def _respond(body: bytes) -> web.Response:
+    """Make a response as WeChat does: HTTP 200 for every errcode."""
+    return web.Response(body=body, headers={"Content-Type": JSON})
 
 
-@attrs.frozen(eq=False)
-class Script:
-    """Faults for the next requests that match."""
-
-    faults: Iterator[Fault]
-    path: str | None
-    account: str | None
-    when: When | None
-
-    def matches(self, request: RecordedRequest) -> bool:
-        """Whether the script is for this request."""
-        return (
-            self.path in (None, request.path)
-            and self.account in (None, request.account)
-            and (self.when is None or self.when(request))
-        )
+def _make_head(length: int) -> bytes:
+    lines = ["HTTP/1.1 200 OK", f"Content-Type: {JSON}", f"Content-Length: {length}"]
+    return "\r\n".join([*lines, "Connection: close", "", ""]).encode()
 
 
-def take_fault(scripts: list[Script], request: RecordedRequest) -> Fault | None:
-    """Take the next fault of the first script for a request; None without one."""
-    for script in tuple(scripts):
-        if script.matches(request):
-            if (fault := next(script.faults, None)) is not None:
-                return fault
-            # Only the next request shows that a script is used up: it may be a generator, and a
-            # generator may clear the scripts.
-            if script in scripts:
-                scripts.remove(script)
-    return None
+def _find_transport(request: web.BaseRequest) -> asyncio.Transport:
+    transport = request.transport
+    if transport is None or transport.is_closing():
+        raise ConnectionResetError("the client has closed the connection")
+    return transport

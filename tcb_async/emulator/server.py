@@ -1,148 +1,359 @@
-"""A server on the event loop of its block, or on its own thread.
-
-Rule: it knows no endpoints, and leaves no task, thread or connection after it has stopped.
-"""
+"""The server: it records each request, and applies a fault or sends the reply of an endpoint."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
 import logging
+import random
+import re
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import Future
-from contextlib import ExitStack, suppress
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Self
+from urllib.parse import quote
 
+import attrs
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
-_http_log = logging.getLogger("tcb_async.emulator.http")
+from tcb_async.emulator.faults import Fault
+from tcb_async.emulator.requests import RecordedRequest
+from tcb_async.emulator.state import EmulatorClock, Refused
+
+OnRequest = Callable[[RecordedRequest], object]
+OnReply = Callable[[RecordedRequest, dict[str, Any]], object]
+When = Callable[[RecordedRequest], bool]
+
+_log = logging.getLogger("tcb_async.emulator")
+_log.addHandler(logging.NullHandler())
+# Not shown: for a request that is not HTTP, aiohttp logs its first line, and so a token.
+_aiohttp_log = logging.getLogger("tcb_async.emulator.http")
+_aiohttp_log.disabled = True
 _LOCALHOST = "127.0.0.1"
+_MAX_RECORDS = 10_000
+_UNREADABLE = b"(a body that was too long or could not be decoded)"
 _SHUTDOWN_SECONDS = 0.01
-_NOT_HTTP = (HttpProcessingError, web.RequestPayloadError)
+_REQUEST_ID = re.compile(r"(?:rid: [0-9a-f-]+|hints?: \[[^\[\]]*\])\s*$")
 
 
-def _hide_request_line(line: logging.LogRecord) -> bool:
-    # The traceback of a request that is not HTTP shows its first line, and so a token.
-    if line.exc_info and isinstance(line.exc_info[1], _NOT_HTTP):
-        line.exc_info = None
-    return True
+@attrs.frozen(eq=False)
+class Script:
+    """Faults for the next requests that match."""
+
+    faults: Iterator[Fault]
+    matches: When
 
 
-_http_log.addFilter(_hide_request_line)
+class FaultyServer:
+    """An HTTP server on a real socket: it records requests, and some of them get a fault.
 
+    `Emulator` is its subclass, which describes its arguments.
+    """
 
-class _LoopThread:
-    """A thread that runs an event loop until it is stopped."""
-
-    def __init__(self) -> None:
-        self._stopping = asyncio.Event()
-        # With a factory, the runner does not set its loop as the current loop of this thread.
-        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-        self._loop = self._runner.get_loop()
-        # A daemon: a `with` block that is never left must not keep the interpreter from exiting.
-        self._thread = threading.Thread(target=self._work, name="tcb-emulator", daemon=True)
-        self._thread.start()
-
-    def submit(self, work: Coroutine[object, object, None]) -> Future[None]:
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
-
-    def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join()
-
-    def _work(self) -> None:
-        with self._runner:
-            self._runner.run(self._stopping.wait())
-
-
-class Server:
-    """Starts, listens and stops; ``handle`` replies to the requests."""
-
-    def __init__(
-        self, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], port: int
-    ) -> None:
-        self._handle = handle
+    def __init__(self, clock: EmulatorClock, port: int, latency: float) -> None:
+        self.clock: EmulatorClock = clock
+        self.latency: float = latency
+        self.busy_rate: float = 0.0
+        self.in_flight: int = 0
+        self.peak_in_flight: int = 0
         self._port = port
-        self._socket: asyncio.Server | None = None
-        self._connections: web.Server
-        self._thread: _LoopThread | None = None
-        self._leave = ExitStack()
+        self._received = 0
+        self._scripts: list[Script] = []
+        self._on_request: list[OnRequest] = []
+        self._on_reply: list[OnReply] = []
+        self._requests: deque[RecordedRequest] = deque(maxlen=_MAX_RECORDS)
+        self._counts: Counter[str] = Counter()
+        self._runner: web.ServerRunner | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # of the thread
+        self._thread: threading.Thread | None = None
+        self._random = random.Random(0)  # noqa: S311 - faults and ids; no secrets
 
-    @property
-    def is_running(self) -> bool:
-        """Whether it listens."""
-        return self._socket is not None
-
-    def start_on_thread(self) -> None:
-        """Start a thread with a loop of its own, and listen on it."""
-        self._check_stopped()
-        # A stack: if the server cannot listen, its thread is stopped before the error is raised.
-        with ExitStack() as stack:
-            thread = _LoopThread()
-            stack.callback(thread.stop)
-            thread.submit(self._listen()).result()
-            stack.callback(lambda: thread.submit(self._close()).result())
-            self._thread = thread
-            self._leave = stack.pop_all()
-
-    def stop_thread(self) -> None:
-        """Stop listening, and stop the thread."""
-        self._leave.close()
-        self._thread = None
-
-    async def start(self) -> None:
-        """Listen; raise RuntimeError if it listens already."""
-        self._check_stopped()
-        await self._run_on_own_loop(self._listen())
-
-    async def stop(self) -> None:
-        """Stop listening, and abort all connections."""
-        await self._run_on_own_loop(self._close())
+    # Starting and stopping
 
     @property
     def url(self) -> str:
-        """The address; raise RuntimeError before a free port was chosen."""
+        """Its address, such as ``http://127.0.0.1:40123``."""
         if self._port == 0:
             raise RuntimeError(
                 "the emulator has no url before it is started: use `with Emulator() as emulator:`"
             )
         return f"http://{_LOCALHOST}:{self._port}"
 
+    def __enter__(self) -> Self:
+        self._check_stopped()
+        self._loop = asyncio.new_event_loop()
+        # A daemon: a `with` block that is never left must not keep the interpreter from exiting.
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="tcb-emulator", daemon=True
+        )
+        self._thread.start()
+        try:
+            asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._loop is not None
+        assert self._thread is not None
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._loop = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Listen, after a stop on the same port as before."""
+        await self._run_on_own_loop(self._listen())
+
+    async def stop(self) -> None:
+        """Close the socket and all connections; requests in progress get no reply."""
+        await self._run_on_own_loop(self._close())
+
     def _check_stopped(self) -> None:
-        if self.is_running:
+        if self._runner is not None:
             raise RuntimeError("the emulator is running already: leave its block, or stop() it")
 
     async def _run_on_own_loop(self, work: Coroutine[object, object, None]) -> None:
-        # A socket belongs to the loop that made it, which may run on the emulator's own thread.
-        if self._thread is None:
+        if self._loop is None:
             await work
         else:
-            await asyncio.wrap_future(self._thread.submit(work))
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
     async def _listen(self) -> None:
+        self._check_stopped()
         # Without routes: aiohttp's router would reply to unknown paths itself.
-        self._connections = web.Server(
-            self._handle, access_log=None, logger=_http_log, handler_cancellation=True
+        server = web.Server(
+            self._handle, access_log=None, logger=_aiohttp_log, handler_cancellation=True
         )
-        loop = asyncio.get_running_loop()
-        self._socket = await loop.create_server(self._connections, _LOCALHOST, self._port)
-        self._port = self._socket.sockets[0].getsockname()[1]
+        runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_SECONDS)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, _LOCALHOST, self._port).start()
+        except BaseException:
+            await runner.cleanup()
+            raise
+        self._port = runner.addresses[0][1]
+        self._runner = runner
 
     async def _close(self) -> None:
-        if (listening := self._socket) is not None:
-            # asyncio loses a connection that it accepted just before the server was closed. So the
-            # server first stops accepting; two steps of the loop later, it knows each connection.
-            with suppress(NotImplementedError):  # on Windows
-                asyncio.get_running_loop().remove_reader(listening.sockets[0].fileno())
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            listening.close()
-            self._socket = None
-            # Aborted, so that clients see dropped connections, as when a server dies. No await
-            # between finding and aborting: asyncio fails if a transport closes in between.
-            # Before the shutdown, in which aiohttp waits for slow readers and forgets transports.
-            for connection in self._connections.connections:
+        if (runner := self._runner) is not None:
+            self._runner = None
+            # Aborted: a connection that is closed waits for a client that does not read.
+            for connection in () if runner.server is None else runner.server.connections:
                 if connection.transport is not None:
                     connection.transport.abort()
-            await self._connections.shutdown(_SHUTDOWN_SECONDS)
-            await asyncio.sleep(0)
+            await runner.cleanup()
+
+    # Faults
+
+    def script(
+        self,
+        faults: Iterable[Fault],
+        *,
+        path: str | None = None,
+        account: str | None = None,
+        when: When | None = None,
+    ) -> None:
+        """Apply the next of these faults to each of the next requests.
+
+        Each request takes a fault of the first script that matches it and is not used up.
+
+        Args:
+            faults: One fault per request; ``Fault.ok()`` is a correct reply. May be endless.
+            path: Only requests to this path.
+            account: Only requests that concern this appid, such as those for one merchant.
+            when: Only requests for which ``when(request)`` is true.
+        """
+        if path is not None and not path.startswith("/"):
+            raise ValueError(f"path={path!r}: must begin with /, as /tcb/listfunctions does")
+        # Other iterables may be endless.
+        for fault in faults if isinstance(faults, Sequence) else ():
+            if not isinstance(fault, Fault):
+                raise TypeError(
+                    f"faults contains {fault!r}: must contain Fault values, such as Fault.reset()"
+                )
+
+        def matches(request: RecordedRequest) -> bool:
+            return (
+                path in (None, request.path)
+                and account in (None, request.account)
+                and (when is None or when(request))
+            )
+
+        self._scripts.append(Script(iter(faults), matches))
+
+    def fail_next(
+        self,
+        errcode: int = -1,
+        times: int | None = 1,
+        *,
+        errmsg: str | None = None,
+        path: str | None = None,
+        account: str | None = None,
+    ) -> None:
+        """Reply to the next ``times`` requests with an errcode; None: until ``clear_faults``.
+
+        40001, 40014 and 42001 also invalidate the token of the request. Otherwise as ``script``.
+        """
+        if times is not None and times < 1:
+            raise ValueError(f"times={times!r}: must be 1 or more, or None for all requests")
+        fault = Fault.errcode(errcode, errmsg)
+        faults = itertools.repeat(fault) if times is None else [fault] * times
+        self.script(faults, path=path, account=account)
+
+    def clear_faults(self) -> None:
+        """Remove all scripts, and set ``busy_rate`` to 0."""
+        self._scripts.clear()
+        self.busy_rate = 0.0
+
+    # Requests
+
+    @property
+    def requests(self) -> tuple[RecordedRequest, ...]:
+        """The latest requests (at most 10,000), in order of arrival."""
+        return tuple(self._requests)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """The number of requests so far, by path."""
+        return self._counts.copy()
+
+    def forget_requests(self) -> None:
+        """Clear the record: requests, counts and the peak."""
+        self._requests.clear()
+        self._counts.clear()
+        self.peak_in_flight = self.in_flight
+
+    def on_request(self, callback: OnRequest) -> OnRequest:
+        """Call ``callback(request)`` for each request, before the reply.
+
+        Its changes show in the reply to this request. It may be used as a decorator.
+        """
+        self._on_request.append(callback)
+        return callback
+
+    def on_reply(self, callback: OnReply) -> OnReply:
+        """Call ``callback(request, reply)`` for each JSON reply, and send the reply as it is then.
+
+        ``reply`` is the decoded object, to which the callback may add an undocumented field, a
+        different order, or a refusal. Otherwise as ``on_request``.
+        """
+        self._on_reply.append(callback)
+        return callback
+
+    # How a request is answered
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        record = await self._receive(request)
+        response: web.StreamResponse | None = None
+        self.in_flight += 1
+        self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
+        try:
+            for callback in tuple(self._on_request):
+                callback(record)
+            response = await self._answer(request, record)
+        except ConnectionError:
+            pass  # the client has closed the connection: the record shows no status
+        except Exception:
+            _log.exception("a callback or a script raised an exception")
+            raise  # aiohttp sends HTTP 500
+        finally:
+            self.in_flight -= 1
+            # A client that closed the connection got no reply, even if bytes were written.
+            is_closed = request.transport is None or request.transport.is_closing()
+            record.finished = self.clock()
+            record.status = None if is_closed or response is None else response.status
+            # Quoted, so that a line break in the path begins no new line.
+            line = f"{record.method} {quote(record.path)} -> status {record.status}"
+            _log.info("%s, errcode %s, fault %s", line, record.errcode, record.fault)
+        return web.Response() if response is None else response
+
+    async def _receive(self, request: web.BaseRequest) -> RecordedRequest:
+        try:
+            raw = await request.read()
+        except (web.HTTPRequestEntityTooLarge, web.RequestPayloadError):
+            raw = _UNREADABLE
+        peer = None if request.transport is None else request.transport.get_extra_info("peername")
+        self._received += 1
+        record = RecordedRequest(
+            self._received,
+            request.method,
+            request.path,
+            request.query,
+            raw,
+            request.headers,
+            0 if peer is None else peer[1],
+            self.clock(),
+        )
+        record.account = self._find_account(record)
+        self._requests.append(record)
+        self._counts[record.path] += 1
+        return record
+
+    async def _answer(
+        self, request: web.BaseRequest, record: RecordedRequest
+    ) -> web.StreamResponse:
+        def make_reply(refused: Refused | None = None) -> bytes:
+            return self._make_reply(record, refused)
+
+        # The fault is chosen before the delay, so that scripts are used up in order of arrival.
+        fault = self._take_fault(record)
+        record.fault = None if fault.name == "ok" else fault.name
+        if self.latency:
+            await asyncio.sleep(self.latency)
+        return await fault.act(request, make_reply)
+
+    def _take_fault(self, record: RecordedRequest) -> Fault:
+        """Take the next fault of the first script for a request."""
+        for script in tuple(self._scripts):
+            if script.matches(record):
+                if (fault := next(script.faults, None)) is not None:
+                    return fault
+                if script in self._scripts:  # which its faults may have cleared
+                    self._scripts.remove(script)
+        return Fault.errcode(-1) if self._random.random() < self.busy_rate else Fault.ok()
+
+    def _make_reply(self, record: RecordedRequest, refused: Refused | None) -> bytes:
+        try:
+            if refused is not None:
+                self._invalidate(record.token, refused.errcode)
+                raise refused
+            reply = self._reply(record)
+        except Refused as refusal:
+            errmsg = self._add_request_id(refusal.errmsg)
+            reply = {"errcode": int(refusal.errcode), "errmsg": errmsg}
+        for callback in tuple(self._on_reply):
+            callback(record, reply)
+        record.errcode = reply.get("errcode", 0)
+        return json.dumps(reply, ensure_ascii=False, separators=(",", ":")).encode()
+
+    def _add_request_id(self, errmsg: str) -> str:
+        if _REQUEST_ID.search(errmsg[-200:]):
+            return errmsg
+        seconds = int(self.clock())
+        first, second = self._random.getrandbits(32), self._random.getrandbits(32)
+        return f"{errmsg} rid: {seconds:08x}-{first:08x}-{second:08x}"
+
+    # What a subclass knows
+
+    def _find_account(self, record: RecordedRequest) -> str | None:
+        """Return the appid that a request concerns."""
+        raise NotImplementedError
+
+    def _reply(self, record: RecordedRequest) -> dict[str, Any]:
+        """Return the correct reply, or raise ``Refused``."""
+        raise NotImplementedError
+
+    def _invalidate(self, token: str | None, errcode: int) -> None:
+        """Refuse a token from now on, if this errcode, which a fault sends, means that."""
+        raise NotImplementedError

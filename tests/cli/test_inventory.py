@@ -381,12 +381,12 @@ class TestThePlatformIsRefused:
         assert result.err.startswith("tcb-async: /cgi-bin/component/api_component_token returned")
 
     async def test_over_its_quota_it_resumes_tomorrow(self, shop):
-        shop.emulator.daily_quota[AUTHORIZER] = 0
+        shop.emulator.fail_next(45009, times=None, path=AUTHORIZER)
         result = await shop.run()
         assert result.code == 4
         assert f"resume tomorrow, with --run {TODAY}" in result.err
         assert shop.select("SELECT status, count(*) FROM missing") == [("waiting", 40)]
-        del shop.emulator.daily_quota[AUTHORIZER]
+        shop.emulator.clear_faults()
         assert (await shop.run("-o", str(shop.store), "--run", TODAY)).code == 0
 
     @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from leaks import eventually
 from merchants import Platform
 from terminal import ENV, env_for, rows_in, run, without_a_reader
 
+from aiohttp import web
+
 from tcb_async.emulator import Fault
 from tcb_async.inventory import InventoryStore
 
@@ -28,9 +30,9 @@ LOST = "fn-0197"  # a tie of row 198, by which pages 2 and 3 overlap
 def before_each_reply(emulator, change, path=LIST):
     """Call `change` with the body of each list request: concurrent requests differ too."""
 
-    async def act(exchange):
-        change(await exchange.request.json())
-        return exchange.send(exchange.make_reply())
+    async def act(request, make_reply):
+        change(await request.json())
+        return web.Response(body=make_reply())
 
     emulator.clear_faults()
     emulator.script(itertools.repeat(Fault("change", act)), path=path)

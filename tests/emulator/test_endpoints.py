@@ -61,17 +61,6 @@ class TestMerchants:
         documented = (SAMPLES / "getauthorizerlist_reply.json").read_bytes()
         assert in_order(reply) == in_order(documented)
 
-    async def test_row_without_an_exchanged_code_has_no_refresh_token(self, wechat):
-        wechat.emulator.add_authorizer(PLATFORM, MERCHANT, "refresh-1")
-        wechat.emulator.add_authorizer(PLATFORM, BAKERY, exchanged=False)
-        shop, bakery = (await wechat.call(MERCHANTS))["list"]
-        assert shop == {
-            "authorizer_appid": MERCHANT,
-            "refresh_token": "refresh-1",
-            "auth_time": int(APRIL_2019),
-        }
-        assert bakery == {"authorizer_appid": BAKERY, "auth_time": int(APRIL_2019)}
-
     async def test_merchants_join_and_leave_while_the_list_is_read(self, wechat):
         emulator = wechat.emulator
         appids = emulator.add_merchants(PLATFORM, 3)
@@ -85,15 +74,6 @@ class TestMerchants:
         page = await wechat.call(MERCHANTS, offset=1, count=500)
         assert [row["authorizer_appid"] for row in page["list"]] == [appids[2], MERCHANT]
         assert emulator.authorizers(PLATFORM) == (*appids[1:], MERCHANT)
-
-    async def test_quota_of_a_platforms_endpoint_is_the_platforms(self, wechat):
-        wechat.emulator.daily_quota = {AUTHORIZER: 2, MERCHANTS: 1}
-        appids = wechat.emulator.add_merchants(PLATFORM, 3)
-        replies = [await wechat.merchant_reply(appid) for appid in appids]
-        assert [reply.get("errcode") for reply in replies] == [None, None, 45009]
-        assert "list" in await wechat.call(MERCHANTS)
-        assert (await wechat.call(MERCHANTS))["errcode"] == 45009
-
 
 class TestOrdinaryEnvironments:
     async def test_documented_request_gets_the_documented_reply(self, wechat):
@@ -137,18 +117,6 @@ class TestOrdinaryEnvironments:
             wechat.emulator.add_environment(each)
         reply = await wechat.call(ENVIRONMENTS, env=env)
         assert [row["alias"] for row in reply["info_list"]] == listed
-
-    async def test_account_without_cloud_development_is_refused(self, wechat):
-        emulator = wechat.emulator
-        emulator.add_authorizer(PLATFORM, MERCHANT)
-        token = await wechat.merchant_token(MERCHANT)
-        emulator.set_cloud_development(MERCHANT, enabled=False)
-        reply = await wechat.call(ENVIRONMENTS, token=token)
-        assert reply["errcode"] == 85088
-        assert reply["errmsg"].startswith("no qbase privilege rid: ")
-        assert (await wechat.call(ENVIRONMENTS))["errcode"] == 0
-        emulator.set_cloud_development(MERCHANT, enabled=True)
-        assert (await wechat.call(ENVIRONMENTS, token=token))["errcode"] == 0
 
     async def test_merchant_that_left_is_refused_everywhere(self, wechat):
         wechat.emulator.add_authorizer(PLATFORM, MERCHANT)

@@ -17,9 +17,8 @@ async def test_no_secret_shows_in_record_repr_or_log(wechat, caplog):
     assert b" 400 " in await send_raw(wechat.emulator, raw)
     shown = caplog.text + repr(wechat.emulator.requests) + repr(wechat.emulator)
     assert f"POST {LIST} -> status 200, errcode 0" in shown
-    assert "Error handling request" in shown
     assert token not in shown
-    shown += repr(vars(wechat.emulator)) + repr(vars(wechat.emulator._handler))
+    shown += repr(wechat.emulator._world)
     for secret in (merchants, "hush-hush", APPSECRET, TICKET, REFRESH):
         assert secret not in shown
 

@@ -61,21 +61,6 @@ class TestStableToken:
         assert await errcode_of(wechat, forced["access_token"]) == 0
         assert await stable(wechat) == forced
 
-    async def test_forced_refreshes_are_thirty_seconds_apart(self, wechat):
-        forced = await stable(wechat, force=True)
-        wechat.emulator.clock.advance(29)
-        assert (await stable(wechat, force=True))["errcode"] == 45011
-        assert await errcode_of(wechat, forced["access_token"]) == 0
-
-    async def test_forced_refreshes_are_twenty_a_day(self, wechat):
-        for _ in range(20):
-            assert "access_token" in await stable(wechat, force=True)
-            wechat.emulator.clock.advance(30)
-        assert (await stable(wechat, force=True))["errcode"] == 45009
-        assert "access_token" in await stable(wechat)
-        wechat.emulator.clock.advance(86_400 - 600)
-        assert "access_token" in await stable(wechat, force=True)
-
     @pytest.mark.parametrize(
         ("end", "errcode", "is_stuck"),
         [
@@ -110,27 +95,6 @@ class TestClassicToken:
         await classic(wechat)
         wechat.emulator.clock.advance(400)
         assert await errcode_of(wechat, token) == 0
-
-
-class TestQuotas:
-    async def test_daily_quota_resets_at_midnight_in_china(self, wechat):
-        wechat.emulator.daily_quota[LIST] = 2
-        token = wechat.emulator.token
-        assert [await errcode_of(wechat, token) for _ in range(3)] == [0, 0, 45009]
-        wechat.emulator.clock.advance(86_399)
-        assert await errcode_of(wechat, token) == 45009
-        wechat.emulator.clock.advance(1)
-        assert await errcode_of(wechat, token) == 0
-
-    async def test_accounts_do_not_share_a_quota(self, wechat):
-        wechat.emulator.daily_quota = {LIST: 1}
-        own = (await stable(wechat))["access_token"]
-        assert [await errcode_of(wechat, own), await errcode_of(wechat, own)] == [0, 45009]
-        assert await errcode_of(wechat, wechat.emulator.token) == 0
-
-    async def test_a_stable_token_counts_for_the_quota(self, wechat):
-        wechat.emulator.daily_quota = {STABLE: 1}
-        assert [(await stable(wechat)).get("errcode") for _ in range(2)] == [None, 45009]
 
 
 class TestPlatform:
@@ -170,11 +134,3 @@ class TestPlatform:
         assert (await wechat.call(AUTHORIZER))["errcode"] == 61023
         again = await wechat.call(AUTHORIZER, authorizer_refresh_token=rotated)
         assert again["authorizer_refresh_token"] == rotated
-
-    async def test_ticket_lives_twelve_hours(self, wechat):
-        wechat.emulator.clock.advance(12 * 3600 - 1)
-        assert "component_access_token" in await wechat.call(COMPONENT)
-        ticket = wechat.emulator.push_ticket(PLATFORM)
-        wechat.emulator.clock.advance(1)
-        assert (await wechat.call(COMPONENT))["errcode"] == 61005
-        assert "expires_in" in await wechat.call(COMPONENT, component_verify_ticket=ticket)

@@ -9,6 +9,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from aiohttp import web
 from constants import APPSECRET, AUTHORIZER, COMPONENT, ENVIRONMENTS, LIST, PLATFORM
 from hand_clock import HandClock
 from leaks import eventually, no_leaks
@@ -125,7 +126,7 @@ class TestWholeAccounts:
 
     async def test_no_cloud_development_is_complete_and_empty(self, emulator):
         platform = Platform(emulator, 1)
-        emulator.set_cloud_development(platform.appids[0], enabled=False)
+        emulator.fail_next(85088, times=None, account=platform.appids[0], path="/tcb/getenvinfo")
         async with platform.client() as client:
             found = await list_account(client, platform.account(platform.appids[0]))
         assert (found.status, dict(found.functions), found.error) == ("complete", {}, None)
@@ -168,8 +169,7 @@ def takes_back(platform, appid):
 
 
 def grants_too_little(platform, appid):
-    same = platform.emulator.refresh_token(PLATFORM, appid)
-    platform.emulator.add_authorizer(PLATFORM, appid, same, permission_sets=[18])
+    platform.emulator.fail_next(61007, times=None, account=appid, path="/tcb/getenvinfo")
 
 
 def always(fault, path=LIST):
@@ -372,20 +372,6 @@ class TestThePlatformItself:
         assert sum(emulator.counts.values()) - refused[0] <= 8 + 1
         assert inventory.summary.accounts == len(seen)
 
-    async def test_an_old_or_missing_ticket_is_named(self):
-        async with Emulator(clock=HandClock()) as emulator:
-            platform = Platform(emulator, 20)
-            emulator.clock.advance(13 * 3600)
-            async with platform.client() as client:
-                with pytest.raises(TokenError) as raised:
-                    await found_in(client, platform.accounts())
-                assert raised.value.errcode == 61005
-                emulator.forget_requests()
-                platform.ticket = ""
-                with pytest.raises(TokenError, match="component_verify_ticket"):
-                    await found_in(client, platform.accounts())
-            assert sum(emulator.counts.values()) == 0
-
     async def test_a_refused_app_is_one_failed_account(self, emulator):
         from tcb_async.tokens import StableToken  # noqa: PLC0415
 
@@ -403,14 +389,14 @@ def in_flight_while(emulator, holds):
     """Reply slowly; note the requests in flight of an account while a condition holds."""
     by_token, noted = collections.Counter(), []
 
-    async def slowly(exchange):
-        token = exchange.request.query["access_token"]
+    async def slowly(request, make_reply):
+        token = request.query["access_token"]
         by_token[token] += 1
         if holds(by_token):
             noted.append(by_token[token])
         await asyncio.sleep(0.01)
         by_token[token] -= 1
-        return exchange.send(exchange.make_reply())
+        return web.Response(body=make_reply())
 
     emulator.script(itertools.repeat(Fault("slowly", slowly)), path=LIST)
     return noted

@@ -12,6 +12,7 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from emulated_faults import FAULTS as EMULATED
 from model import IDENTITY, NAME, Change, ChangingList, walk
 from strategies import changes, servers
 
@@ -25,7 +26,6 @@ from tcb_async import (
 )
 from tcb_async._transport.timing import Timing
 from tcb_async.cursor import Cursor
-from tcb_async.emulator import FAULTS as EMULATED
 from tcb_async.emulator import Emulator, Fault
 from tcb_async.errcodes import ERRCODES
 from tcb_async.exceptions import DriftError, ParameterError, ResponseError
@@ -367,12 +367,24 @@ def refused_once(full_pages=0):
     return SharedPageSize(100, 20, Facts(20, is_confirmed=True, refusals=1), full_pages)
 
 
+def refuse_above(emulator, rows):
+    too_many = repeat(Fault.errcode(40097))
+    emulator.script(too_many, when=lambda request: request.body["limit"] > rows)
+
+
+def send_nothing_above(emulator, rows):
+    @emulator.on_reply
+    def empty(request, reply):
+        if request.body.get("limit", 0) > rows:
+            reply["functions"] = []
+
+
 class TestServer:
     """A server of this limit, and clients."""
 
     async def test_copies_of_a_client_share_the_learned_size(self, emulator, connect, caplog):
         caplog.set_level(logging.INFO, "tcb_async")
-        emulator.max_page, emulator.above_max_page = 20, "refuse"
+        refuse_above(emulator, 20)
         emulator.deploy(ENV, count=50)
         client, other = await connect(), await connect()
 
@@ -386,7 +398,10 @@ class TestServer:
 
     @pytest.mark.parametrize(("above", "first"), [("clamp", [100, 20]), ("empty", [100, 20, 20])])
     async def test_maximum_is_remembered(self, emulator, connect, above, first):
-        emulator.max_page, emulator.above_max_page = 20, above
+        if above == "empty":
+            send_nothing_above(emulator, 20)
+        else:
+            emulator.max_page = 20
         emulator.deploy(ENV, count=30)
         client = await connect()
 

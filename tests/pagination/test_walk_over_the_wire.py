@@ -17,7 +17,7 @@ FAULTS = (
     Fault.status(429, headers={"Retry-After": "0"}),
     Fault.status(503, headers={"Retry-After": "-1"}),
     Fault.body(b'{"errcode":0,"errmsg":"ok","total_count":'),
-    Fault.truncated(declared=False),
+    Fault.truncated(),
     Fault.disconnect(),
     Fault.reset(),
     Fault.delay(0.003),
@@ -39,7 +39,7 @@ async def test_rows_that_stay_are_yielded_once(order, attempts, seeds):
     complete = 0
     for seed in seeds:
         chance, clock = random.Random(seed), HandClock()
-        async with Emulator(order=order, clock=clock, jitter=0.002) as emulator:
+        async with Emulator(clock=clock) as emulator:
             size = chance.randrange(1, 90)
             stayed = {function.name for function in emulator.deploy(ENV, count=size)}
             due = by_reply(a_dozen_changes(chance, size))

@@ -42,7 +42,7 @@ from tcb_async import (
 )
 from tcb_async.compare import compare, read_functions
 from tcb_async.emulator import Emulator, EmulatorClock, state
-from tcb_async.emulator.state import AccessTokens
+from tcb_async.emulator.state import World
 from tcb_async.inventory import InventoryStore
 from tcb_async.otel import Telemetry
 from tcb_async.pagination import Pager
@@ -824,7 +824,7 @@ def issued(monkeypatch):
 
         return made
 
-    monkeypatch.setattr(AccessTokens, "issue", note(AccessTokens.issue))
+    monkeypatch.setattr(World, "issue", note(World.issue))
     monkeypatch.setattr(state, "make_secret", note(state.make_secret))  # refresh tokens
     return secrets
 

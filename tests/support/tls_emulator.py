@@ -14,7 +14,7 @@ async def over_tls(emulator, certificate="server", *, port=0):
     """Run an emulator on a port of 127.0.0.1, with a certificate of the tests' own CA."""
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(CERTIFICATES / f"{certificate}.pem")
-    server = web.Server(emulator._handler.handle, access_log=None, handler_cancellation=True)
+    server = web.Server(emulator._handle, access_log=None, handler_cancellation=True)
     runner = web.ServerRunner(server, shutdown_timeout=0.01)
     await runner.setup()
     try:

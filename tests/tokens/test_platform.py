@@ -89,7 +89,7 @@ class TestTicket:
         assert await merchant.component.get_token(api)
 
     async def test_invalid_ticket_is_an_error_with_advice(self, emulator, merchant, api):
-        emulator.clock.advance(12 * 3600)
+        emulator.fail_next(61005)
         with pytest.raises(TokenError, match=r"61005.*latest ticket"):
             await merchant.component.get_token(api)
 

@@ -16,7 +16,7 @@ from tcb_async import (
     TokenError,
     TransportError,
 )
-from tcb_async.emulator import Fault, token_id
+from tcb_async.emulator import Fault
 from tcb_async.tokens import ClassicToken, MemoryStore, StoredToken
 
 
@@ -83,7 +83,14 @@ class TestRefused:
 
     @pytest.mark.parametrize("walks", [1, 200])
     async def test_reissued_token_is_not_sent_again(self, emulator, api, provider, client, walks):
-        emulator.revoke((await provider.get_token(api)).reveal(), stuck=True)
+        token = (await provider.get_token(api)).reveal()
+        emulator.revoke(token)
+        is_healed = []
+
+        @emulator.on_reply
+        def send_it_again(request, reply):
+            if request.path == STABLE and not is_healed:
+                reply["access_token"] = token
 
         assert await errors_of(client, walks) == {TokenError}
 
@@ -116,9 +123,17 @@ class TestRefused:
     async def test_reissued_token_heals_after_the_clock_is_set_back(
         self, emulator, api, provider, client
     ):
-        emulator.revoke((await provider.get_token(api)).reveal(), stuck=True)
+        token = (await provider.get_token(api)).reveal()
+        emulator.revoke(token)
+        is_healed = []
+
+        @emulator.on_reply
+        def send_it_again(request, reply):
+            if request.path == STABLE and not is_healed:
+                reply["access_token"] = token
         assert await errors_of(client, 1) == {TokenError}
         emulator.expire_tokens()
+        is_healed.append(True)
         # The emulator's clock cannot be set back.
         provider._store.clock = lambda: emulator.clock() - 86_400.0
 
@@ -155,7 +170,7 @@ class TestRefusedAgain:
 
         @emulator.on_request
         def replace(seen):
-            if seen.token_id == token_id(DEAD):
+            if seen.token == DEAD:
                 write = store.compare_and_set(key, newest, ttl=LIFE)
                 replacing.append(asyncio.ensure_future(write))
 

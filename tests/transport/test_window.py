@@ -1,6 +1,7 @@
 """The window at work: it finds a server's capacity, and grows with it."""
 
 import asyncio
+import itertools
 from contextlib import nullcontext
 from itertools import pairwise
 from unittest.mock import MagicMock
@@ -44,14 +45,18 @@ def names(emulator):
     return [function.name for function in emulator.functions(ENV)]
 
 
+CAPACITY = 3  # of the overloaded server
+
+
 async def test_overloaded_server_gets_two_requests_per_page(emulator, client, sizes):
-    emulator.capacity = 3
+    too_many = itertools.repeat(Fault.errcode(-1))
+    emulator.script(too_many, when=lambda _: emulator.in_flight > CAPACITY)
 
     assert await walk(client) == names(emulator)
 
     assert len(emulator.requests) <= 2 * PAGES
     later = sizes[PAGES // 2 :]
-    assert sum(later) / len(later) <= 2 * emulator.capacity
+    assert sum(later) / len(later) <= 2 * CAPACITY
 
 
 TOO_MUCH = [*map(Fault.errcode, (-1, 45011)), *map(Fault.status, (429, 502, 503, 504))]

@@ -40,6 +40,7 @@ _MINUTES_A_STEP = 60 * 24 * 21
 
 
 def make_demo_functions() -> Iterator[DeployedFunction]:
+    """Make the 48 functions of the demo."""
     chance = random.Random(20230306)  # noqa: S311 - dates and runtimes, no secrets
     added = datetime.fromisoformat(DEMO_CREATED)
     for name in _FUNCTION_NAMES:
