@@ -4,19 +4,11 @@ Rule: this module needs only the standard library, so that it can name a missing
 """
 
 import os
-import signal
 import sys
-import threading
 
 
 def main() -> None:
     """Run the command line; exits by raising `SystemExit` with the exit code."""
-    handler = signal.getsignal(signal.SIGINT)
-    is_main_thread = threading.current_thread() is threading.main_thread()
-    is_default = is_main_thread and handler is signal.default_int_handler
-    if is_default:
-        # Ctrl-C kills the process: Python ignores a KeyboardInterrupt in a callback of an import.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         from tcb_async.cli.app import run  # noqa: PLC0415 - cyclopts and rich are an extra
     except ModuleNotFoundError as error:
@@ -28,9 +20,8 @@ def main() -> None:
             "pip install 'tcb-async[cli]'\n"
         )
         sys.exit(3)
-    finally:
-        if is_default:
-            signal.signal(signal.SIGINT, handler)
+    except KeyboardInterrupt:
+        sys.exit(130)
     try:
         run(sys.argv[1:])
     except SystemExit as exiting:

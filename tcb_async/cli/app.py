@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Annotated, Literal, NoReturn
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter, UnknownOptionError
 from cyclopts.completion import ShellDetectionError
 
 from tcb_async import __version__
 from tcb_async.cli.exits import EXIT_CODES, ExitCode, handle_errors
+from tcb_async.cli.options import GENERAL
 from tcb_async.cli.screen import Screen, flush
-from tcb_async.cli.signals import handle_signals
-from tcb_async.cli.usage import GENERAL, explain
+from tcb_async.cli.signals import raise_at_sigterm
 
 _EPILOGUE = f"""\
 [bold]Examples[/bold]
@@ -88,7 +89,7 @@ app: App = App(
     ),
     result_action="return_value",
     exit_on_error=False,
-    print_error=False,  # cyclopts would repeat words that may be secrets; `explain` does not
+    print_error=False,  # `run` prints it
     suppress_keyboard_interrupt=False,  # `handle_errors` handles it
 )
 app["--help"].group = app["--version"].group = GENERAL
@@ -108,12 +109,39 @@ def install_completion(*, shell: Shell = None) -> None:
     sys.stdout.write(f"completion is installed in {path}: start a new shell\n")
 
 
+_OTHER_PROGRAMS = {
+    "--limit": "pass --max-items N",
+    "--json": "pass --format json",
+    "--csv": "pass --format csv",
+    "--env": "name the environment without an option, as in `tcb-async list test-777bb9`",
+    "--filter": "pass --name, --status or --runtime",
+    "--token": "set TCB_ACCESS_TOKEN, which is in no list of processes",
+    "--access-token": "set TCB_ACCESS_TOKEN, which is in no list of processes",
+    "--secret": "set TCB_SECRET, which is in no list of processes",
+    "--appsecret": "set TCB_SECRET, which is in no list of processes",
+}
+"""What to do in place of options that other programs have."""
+
+
+def _explain_usage(error: CycloptsError) -> str:
+    """Return the sentence of cyclopts, but without the value of an unknown option: a secret."""
+    if not isinstance(error, UnknownOptionError):
+        return str(error)
+    typed = error.token.keyword or error.token.value
+    option = typed.partition("=")[0] if typed.startswith("--") else typed[:2]
+    names = [name for argument in error.argument_collection for name in argument.names]
+    similar = get_close_matches(option, names, n=1, cutoff=0.7)
+    advice = _OTHER_PROGRAMS.get(option) or (f"did you mean {similar[0]}?" if similar else "")
+    return f"there is no option {option}{': ' if advice else ''}{advice}"
+
+
 def run(words: Sequence[str]) -> NoReturn:
     """Run a command, and exit with its exit code."""
     screen = Screen.open()  # before help is written: stdout may not know its characters
     code = ExitCode.DONE
     try:
-        with handle_errors(screen), handle_signals():
+        with handle_errors(screen):
+            raise_at_sigterm()
             if words:
                 app(words, console=screen.console)
             else:
@@ -122,7 +150,7 @@ def run(words: Sequence[str]) -> NoReturn:
     except CycloptsError as error:
         chain, _, _ = app.parse_commands(words)
         program = " ".join(("tcb-async", *chain))
-        screen.say(f"tcb-async: {explain(error, [*COMMANDS])} (see `{program} --help`)")
+        screen.say(f"tcb-async: {_explain_usage(error)} (see `{program} --help`)")
         code = ExitCode.USAGE
     finally:
         flush()

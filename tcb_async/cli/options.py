@@ -22,7 +22,6 @@ from tcb_async._defaults import (
     DEFAULT_TIMEOUT,
 )
 from tcb_async.cli.formats import Format
-from tcb_async.cli.usage import GENERAL
 
 _SOURCES = {"--accounts", "--component-appid", "--appid"}
 
@@ -35,6 +34,7 @@ def _check_sources(arguments: ArgumentCollection) -> None:
         raise ValueError(f"{' and '.join(named)}: name one source of accounts")
 
 
+GENERAL = Group("Options", sort_key=1)
 ACCOUNTS = Group("Which accounts", sort_key=2, validator=_check_sources)
 WHICH_FUNCTIONS = Group("Which functions", sort_key=3)
 OUTPUT = Group("Output", sort_key=4)

@@ -10,7 +10,6 @@ import pytest
 from leaks import eventually
 from terminal import ENV, Screen, env_for, start
 
-from tcb_async.cli.signals import handle_signals
 from tcb_async.emulator import Fault
 
 SOON = 40.0
@@ -196,7 +195,6 @@ def ignore_both():
         Signal(number)
 """
 WITHOUT_A_COMMAND = """
-from tcb_async.cli.signals import handle_signals
 with handle_signals():
     ignore_both()
     signal.pause()
@@ -211,48 +209,3 @@ sys.meta_path.insert(0, Finder())
 from tcb_async.__main__ import main
 main()
 """
-
-
-@pytest.mark.parametrize(
-    ("program", "module"),
-    [
-        (WITHOUT_A_COMMAND, None),
-        pytest.param(IN_AN_IMPORT, "cyclopts", marks=pytest.mark.slow),
-        pytest.param(IN_AN_IMPORT, "tcb_async.cli.emulator", marks=pytest.mark.slow),
-    ],
-    ids=["without a command", "first import", "import of the command"],
-)
-@pytest.mark.parametrize("numbers", [(2, 2), (2, 15), (15, 2), (15, 15)])
-async def test_two_ignored_signals_end_a_command(program, module, numbers):
-    code = (IGNORED + program).format(numbers=numbers, module=module)
-    async with start("emulator", program=(sys.executable, "-c", code)) as command:
-        await asyncio.wait_for(command.process.wait(), SOON)
-
-    assert command.process.returncode in {-signal.SIGINT, -signal.SIGTERM}
-
-
-def test_a_signal_leaves_the_handlers_of_other_code():
-    def theirs(*_):
-        """The handler of a program that calls `main`."""
-
-    before = signal.signal(signal.SIGTERM, theirs)
-    try:
-        with pytest.raises(KeyboardInterrupt), handle_signals():
-            signal.raise_signal(signal.SIGINT)
-        assert signal.getsignal(signal.SIGTERM) is theirs
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def test_existing_signal_handlers_are_kept():
-    def theirs(*_):
-        """The handler of a program that calls `main`."""
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, theirs) for number in numbers]
-    try:
-        with handle_signals():
-            assert [signal.getsignal(number) for number in numbers] == [theirs] * 2
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
