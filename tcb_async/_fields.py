@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-ComparedField = Literal["status", "runtime", "add_time", "mod_time"]
-"""A field that can be compared. Functions are matched by their names."""
-
-Field = Literal["name", ComparedField]
+Field = Literal["name", "status", "runtime", "add_time", "mod_time"]
 
 # Tencent Cloud's: https://cloud.tencent.com/document/product/583/115197. WeChat's page lists none.
 STATUSES: tuple[str, ...] = (

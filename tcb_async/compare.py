@@ -1,57 +1,29 @@
 """Two complete lists of functions: what changed, and what differs from what is expected.
 
-Rule: `changes` compares all fields of two listings. `compare` compares the fields that both sides
-know: a function has the fields that its source knows, and no others. Only a complete list is a
-list: a document that may be anything else is an error, never a shorter list.
+Rule: `changes` compares all fields of two listings. `compare` compares the fields that the expected
+function has. Only a complete list is a list: a document that may be anything else is an error.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
-from collections.abc import Set as AbstractSet
-from datetime import datetime
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Literal
 
 import attrs
 import msgspec
 
-from tcb_async._arguments import (
-    check_file,
-    check_flag,
-    check_instance,
-    check_items,
-    make_argument_error,
-)
-from tcb_async._fields import ComparedField
+from tcb_async._arguments import check_file, check_flag, check_items
 from tcb_async.exceptions import ConfigurationError
-from tcb_async.models import CloudFunction, Value, list_json_types
+from tcb_async.models import CloudFunction, Value
 
-__all__ = [
-    "ComparedField", "Difference", "FunctionChange", "Functions", "KnownFields", "changes",
-    "compare", "read_functions",
-]  # fmt: skip
+__all__ = ["Difference", "FunctionChange", "changes", "compare", "read_functions"]
 
-COMPARED_FIELDS: tuple[ComparedField, ...] = get_args(ComparedField)
-_TIMES = {"add_time", "mod_time"}
-_JSON_TYPES = list_json_types(CloudFunction)
-_EMPTY = (None, "")  # an empty value equals an absent one
-
-KnownFields = Mapping[str, str | int | datetime | None]
-"""The fields of a function that its source knows, by name. None: it has no such value."""
-
-Functions = Mapping[str, KnownFields]
-"""A complete list: the known fields of each function, by the function's name."""
-
-_KINDS: Mapping[str, Literal["missing", "extra", "changed"]] = {
-    "removed": "missing",
-    "added": "extra",
-    "updated": "changed",
-}
+_TIMES = ("add_time", "mod_time")
+_FIELDS = ("status", "runtime", *_TIMES)
+_EMPTY = (None, "")  # the function has no such value
 
 
 @attrs.frozen
@@ -120,15 +92,21 @@ class Difference:
 
     Attributes:
         kind: ``"missing"``, ``"extra"`` or ``"changed"``.
-        name: The function's name.
         expected: The expected function; None if it is extra.
         found: The function found; None if it is missing.
+        fields: The fields that differ, if it is changed.
     """
 
     kind: Literal["missing", "extra", "changed"]
-    name: str
     expected: CloudFunction | None
     found: CloudFunction | None
+    fields: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        function = self.expected or self.found
+        return function.name if function is not None else ""
 
     @property
     def what(self) -> str:
@@ -136,36 +114,31 @@ class Difference:
 
         Of a missing or extra function, its status and its runtime.
         """
-        return describe_change(self.expected, self.found)
+        return describe_change(self.expected, self.found, self.fields)
 
 
-def describe_change(before: CloudFunction | None, after: CloudFunction | None) -> str:
+def describe_change(
+    before: CloudFunction | None, after: CloudFunction | None, fields: Iterable[str] = _FIELDS
+) -> str:
     """Describe the fields that differ; the status and the runtime if there is one function."""
     if before is None or after is None:
         function = before or after
         return "" if function is None else f"{function.status} {function.runtime or ''}".strip()
-    pairs = ((field, getattr(before, field), getattr(after, field)) for field in COMPARED_FIELDS)
-    return ", ".join(_describe_field(*pair) for pair in pairs if pair[1] != pair[2])
+    values = ((field, getattr(before, field), getattr(after, field)) for field in fields)
+    return ", ".join(_describe_field(*each) for each in values if each[1] != each[2])
 
 
-def _describe_field(field: str, expected: object, found: object) -> str:
+def _describe_field(field: str, before: object, after: object) -> str:
     # CloudBase fixes the runtime when it creates a function.
     recreated = ", recreated" if field == "runtime" else ""
-    shown = (None if value in _EMPTY else value for value in (expected, found))
+    shown = (None if value in _EMPTY else value for value in (before, after))
     return f"{field} {' → '.join(map(str, shown))}{recreated}"
 
 
 def compare(
-    expected: Functions | Iterable[CloudFunction],
-    found: Functions | Iterable[CloudFunction],
-    *,
-    times: bool = False,
-    ignore: Collection[ComparedField] = (),
+    expected: Iterable[CloudFunction], found: Iterable[CloudFunction], *, times: bool = False
 ) -> list[Difference]:
-    """Compare two complete lists in the fields that both know.
-
-    If only one list knows the status of a function, ``Active`` is expected: a declared function
-    should run.
+    """Compare a complete list with the expected functions, in the fields that these have.
 
     `TcbClient.list_functions` logs a warning if the list changed each time it was read: compare
     such a list again later. ::
@@ -175,78 +148,35 @@ def compare(
         assert not compare(expected, found)
 
     Args:
-        expected: The expected functions, such as the result of `read_functions`.
+        expected: The expected functions, such as the result of `read_functions`. A runtime or time
+            that an expected function does not have is not compared.
         found: The functions found, such as a listing of an environment.
         times: Compare ``add_time`` and ``mod_time`` too, as of two exports of one environment.
-        ignore: Fields that are not compared, such as ``{"status"}``.
 
     Returns:
         The missing functions, in the order of ``expected``, then the extra and the changed ones,
         in the order of ``found``.
 
     Raises:
-        ConfigurationError: A list has a function twice or an unknown field, one list does not know
-            the times to compare, or ``ignore`` is not a list or set of fields.
+        ConfigurationError: A list has a function twice.
     """
-    check_flag("times", times)
-    is_collection = isinstance(ignore, Collection) and not isinstance(ignore, str)
-    if not (is_collection and all(field in COMPARED_FIELDS for field in ignore)):
-        raise make_argument_error(
-            "ignore", ignore, f"must be a list or set of fields: {', '.join(COMPARED_FIELDS)}"
-        )
-    before = known_functions("expected", expected)
-    after = known_functions("found", found)
-    fields = {
-        field for field in COMPARED_FIELDS if field not in ignore and (times or field not in _TIMES)
-    }
-    return [
-        Difference(_KINDS[change.kind], change.name, change.before, change.after)
-        for change in changes(
-            [_keep_common_fields(name, before, after, fields) for name in before],
-            [_keep_common_fields(name, after, before, fields) for name in after],
-        )
+    fields = _FIELDS if check_flag("times", times) else ("status", "runtime")
+    wanted = index_by_name("expected", expected)
+    existing = index_by_name("found", found)
+    result = [
+        Difference("missing", function, None)
+        for name, function in wanted.items()
+        if name not in existing
     ]
-
-
-def known_functions(argument: str, functions: Functions | Iterable[CloudFunction]) -> Functions:
-    """Return the functions of a complete list by name, with all their fields."""
-    if not isinstance(functions, Mapping):
-        return {
-            name: {field: getattr(function, field) for field in COMPARED_FIELDS}
-            for name, function in index_by_name(argument, functions).items()
-        }
-    known_by_name = cast("Functions", functions)
-    for name, known in known_by_name.items():
-        check_instance(f"{argument}: {name!r}", known, Mapping, "such as {'status': 'Active'}")
-        if unknown := known.keys() - {*COMPARED_FIELDS}:
-            raise ConfigurationError(
-                f"{argument}: {name!r} has the unknown field {min(unknown)!r}: a function has "
-                f"{', '.join(COMPARED_FIELDS)}"
-            )
-    return known_by_name
-
-
-def _keep_common_fields(
-    name: str, functions: Functions, others: Functions, fields: AbstractSet[str]
-) -> CloudFunction:
-    known = functions[name]
-    other = others.get(name)
-    if other is not None:
-        if "status" in known or "status" in other:
-            known = {"status": "Active", **known}
-            other = {"status": "Active", **other}
-        # A time that could not be read is None, and may differ from any other.
-        if any(known.get(time) is None or other.get(time) is None for time in _TIMES & fields):
-            raise ConfigurationError(
-                f"times: one side does not know the times of {name}: leave it out, or compare two "
-                "lists with add_time and mod_time, such as exports of tcb-async list",
-                argument="times",
-            )
-        known = {field: known[field] for field in fields & known.keys() & other.keys()}
-    present: dict[str, Any] = {
-        field: value for field, value in known.items() if value not in _EMPTY
-    }
-    return CloudFunction(name, **{"status": "", **present})
+    for name, function in existing.items():
+        if (other := wanted.get(name)) is None:
+            result.append(Difference("extra", None, function))
+            continue
+        compared = ((each, getattr(other, each), getattr(function, each)) for each in fields)
+        differing = tuple(each for each, a, b in compared if a not in _EMPTY and a != b)
+        if differing:
+            result.append(Difference("changed", other, function, differing))
+    return result
 
 
 # Reading
@@ -257,187 +187,118 @@ _STRING = r'"(?:\\.|[^"\\])*+["\\]?'
 _COMMENT = r"//[^\n\r\u2028\u2029]*|/\*.*?\*/"
 _STRING_OR_COMMENT = re.compile(rf"{_COMMENT}|({_STRING}|/\*.*)", re.DOTALL)
 _STRING_OR_LAST_COMMA = re.compile(rf"(?<![\[{{,:\s])\s*,(?=\s*[}}\]])|({_STRING})", re.DOTALL)
-# Each deploys its application as one function, with inputs.name; -node to a container on request.
-# Source: their READMEs, https://github.com/Tencent/cloudbase-framework/tree/master/packages
-_PLUGINS_WITH_A_FUNCTION = {
-    "@cloudbase/framework-plugin-next",
-    "@cloudbase/framework-plugin-node",
-    "@cloudbase/framework-plugin-nuxt",
-}
+# Each of them deploys functions that are not among the functions of the document.
+_PLUGINS = re.compile(r"@cloudbase/framework-plugin-(function|next|node|nuxt)\b")
 _EXPORT = "export the complete list with tcb-async list -f json"
-_INVENTORY = (
-    "it is an export of an inventory, which lacks accounts that failed: name the inventory's "
-    ".sqlite file"
-)
 
 
-@attrs.frozen
-class FunctionDocument:
-    """A JSON document: an export of ``tcb-async list``, or a declaration: ``cloudbaserc.json``."""
-
-    functions: Functions
-    is_declaration: bool
+class _Config(msgspec.Struct):
+    runtime: str | None = None
 
 
-def read_functions(path: str | os.PathLike[str]) -> Functions:
+class _Declared(_Config, kw_only=True):
+    name: str
+    config: _Config = msgspec.field(default_factory=_Config)
+
+
+class _Plugin(msgspec.Struct):
+    use: str = ""
+
+
+class _Framework(msgspec.Struct):
+    plugins: dict[str, _Plugin] = {}
+
+
+class _Declaration(msgspec.Struct):
+    """The parts of ``cloudbaserc.json`` that are read, and those by which a reply is recognised."""
+
+    functions: list[_Declared]
+    default: _Config = msgspec.field(name="functionDefaultConfig", default_factory=_Config)
+    framework: _Framework = msgspec.field(default_factory=_Framework)
+    errcode: object = None
+    total_count: object = None
+
+
+class _Exported(msgspec.Struct, forbid_unknown_fields=True):
+    """A row of ``tcb-async list``."""
+
+    name: str
+    status: str
+    runtime: str | None = None
+    add_time: str | None = None
+    mod_time: str | None = None
+
+
+def read_functions(path: str | os.PathLike[str]) -> list[CloudFunction]:
     """Read a complete list of functions from a JSON file.
 
     Args:
         path: ``cloudbaserc.json``, or an export of ``tcb-async list -f json``.
 
     Returns:
-        The functions in the order of the file. Each has the fields that the file knows; in
-        ``cloudbaserc.json``, at most a runtime.
+        The functions in the order of the file. Those of ``cloudbaserc.json`` are ``Active``: a
+        declared function should run.
 
     Raises:
         ConfigurationError: The file is damaged, incomplete, or a different document.
         OSError: It cannot be read.
     """
     name = check_file("path", path)
-    return parse_document(Path(name).read_bytes(), name).functions
+    return parse_functions(Path(name).read_bytes(), name)
 
 
-def parse_document(data: bytes, name: str) -> FunctionDocument:
+def parse_functions(
+    data: bytes, name: str, *, allows_declaration: bool = True
+) -> list[CloudFunction]:
     """Parse a document; the error names it."""
     try:
-        return _parse(_decode(data))
+        functions = _parse(data.decode("utf-8-sig"), allows_declaration=allows_declaration)
+        index_by_name("it", functions)
     except UnicodeDecodeError:
         reason = "it is not UTF-8: save it as UTF-8"
+    except msgspec.ValidationError as error:
+        reason = f"{error}: it must be cloudbaserc.json, or a complete list: {_EXPORT}"
     except (msgspec.DecodeError, RecursionError):
         reason = f"it is damaged, or is not JSON: correct it, or {_EXPORT}"
+    except ConfigurationError as error:
+        reason = error.message
     except ValueError as error:
         reason = str(error)
+    else:
+        return functions
     raise ConfigurationError(f"{name}: {reason}")
 
 
-def _decode(data: bytes) -> object:
-    text = data.decode("utf-8-sig")
-    if not text.lstrip().startswith("["):
-        # CloudBase's own tool allows comments and trailing commas in cloudbaserc.json.
-        text = _STRING_OR_COMMENT.sub(lambda found: found[1] or " ", text)
-        text = _STRING_OR_LAST_COMMA.sub(lambda found: found[1] or "", text)
-    msgspec.json.decode(text)  # stricter than `json`, which alone notices duplicate keys
-    return json.loads(text, object_pairs_hook=make_object)
-
-
-def make_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Make a JSON object; the last of two equal keys would hide the first."""
-    result: dict[str, object] = {}
-    for key, value in pairs:
-        if key in result:
-            raise ValueError(f"it has the key {key!r} twice in one object: remove one")
-        result[key] = value
-    return result
-
-
-def _parse(document: object) -> FunctionDocument:
-    if isinstance(document, list):
-        rows = cast("list[object]", document)
-        return FunctionDocument(_parse_rows(rows, _parse_exported), is_declaration=False)
-    fields = cast("dict[str, object]", document) if isinstance(document, dict) else {}
-    if fields.keys() & {"errcode", "total_count"}:
+def _parse(text: str, *, allows_declaration: bool) -> list[CloudFunction]:
+    if text.lstrip().startswith("["):
+        rows = msgspec.json.decode(text, type=list[_Exported])
+        return [_make_function(*msgspec.structs.astuple(row)) for row in rows]
+    # CloudBase's own tool allows comments and trailing commas in cloudbaserc.json.
+    text = _STRING_OR_COMMENT.sub(lambda found: found[1] or " ", text)
+    text = _STRING_OR_LAST_COMMA.sub(lambda found: found[1] or "", text)
+    document = msgspec.json.decode(text, type=_Declaration)
+    if document.errcode is not None or document.total_count is not None:
         raise ValueError(f"it is a reply of WeChat, perhaps one page of many: {_EXPORT}")
-    if fields.keys() & {"appid", "current"}:
-        raise ValueError(_INVENTORY)
-    plugins = _get_object(fields, "framework", "plugins")
-    for plugin in plugins:
-        _check_plugin(plugin, _get_object(plugins, plugin))
-    functions = cast("list[object]", fields.get("functions"))
-    if not isinstance(functions, list):
-        raise ValueError(  # noqa: TRY004 - the document is wrong, not the program
-            'it must be an export of tcb-async list, or have "functions": [{"name": …}] at its '
-            "top level, as cloudbaserc.json has"
-        )
-    has_default = bool(_get_object(fields, "functionDefaultConfig").get("runtime"))
-    parse = partial(_parse_declared, has_default=has_default)
-    return FunctionDocument(_parse_rows(functions, parse), is_declaration=True)
+    if not allows_declaration:
+        raise ValueError("it only declares functions, and FOUND is a list of existing functions")
+    for plugin in document.framework.plugins.values():
+        if _PLUGINS.match(plugin.use):
+            raise ValueError(f"the functions of {plugin.use} are not read: {_EXPORT}")
+    default = document.default.runtime
+    return [
+        _make_function(row.name, "Active", row.runtime or row.config.runtime or default)
+        for row in document.functions
+    ]
 
 
-def _check_plugin(plugin: str, settings: Mapping[str, object]) -> None:
-    """Refuse a plugin that deploys functions."""
-    inputs = _get_object(settings, "inputs")
-    if inputs.get("functions"):
-        raise ValueError(
-            f"the functions of the framework plugin {plugin!r} are not read: move them to "
-            '"functions" at the top level'
-        )
-    scope, _, rest = str(settings.get("use")).partition("/")
-    use = f"{scope}/{rest.partition('@')[0]}"  # without a version
-    if use in _PLUGINS_WITH_A_FUNCTION and inputs.get("platform") != "container":
-        raise ValueError(
-            f"the framework plugin {plugin!r} ({use}) deploys a function, "
-            f"{inputs.get('name') or 'without a name'}, that is not read: {_EXPORT}, and compare "
-            "with it"
-        )
-
-
-def _get_object(value: Mapping[str, object], *keys: str) -> Mapping[str, object]:
-    """Return an object within objects; an empty one if it is not there."""
-    for key in keys:
-        inner = value.get(key)
-        value = cast("dict[str, object]", inner) if isinstance(inner, dict) else {}
-    return value
-
-
-def _parse_rows(
-    rows: list[object], parse: Callable[[Mapping[str, object]], KnownFields]
-) -> Functions:
-    found: dict[str, KnownFields] = {}
-    for number, row in enumerate(rows, start=1):
-        fields = cast("dict[str, object]", row) if isinstance(row, dict) else {}
-        if "appid" in fields:
-            raise ValueError(_INVENTORY)
-        try:
-            name = str(_read_value(fields, "name") or "")
-            known = parse(fields)
-        except ValueError as error:
-            raise ValueError(f"item {number}: {error}") from None
-        if not name:
-            raise ValueError(f'item {number} has no name: an item is such as {{"name": "login"}}')
-        if name in found:
-            raise ValueError(f"it has the function {name!r} twice: remove one")
-        found[name] = known
-    return found
-
-
-def _parse_declared(row: Mapping[str, object], *, has_default: bool) -> KnownFields:
-    if _get_object(row, "config").get("runtime"):
-        raise ValueError("its runtime is in config: write it beside its name")
-    runtime = _read_value(row, "runtime")
-    if runtime:
-        return {"runtime": runtime}
-    if has_default:
-        raise ValueError("its runtime is in functionDefaultConfig: write it beside its name")
-    return {}
-
-
-def _parse_exported(row: Mapping[str, object]) -> KnownFields:
-    if unknown := row.keys() - {"name", *COMPARED_FIELDS}:
-        raise ValueError(
-            f"it is not a row of tcb-async list, which has name, {', '.join(COMPARED_FIELDS)}, and "
-            f"no {min(unknown)}"
-        )
-    known: dict[str, Any] = {
-        field: _read_value(row, field) for field in COMPARED_FIELDS if field in row
-    }
+def _make_function(
+    name: str, status: str, runtime: str | None, *times: str | None
+) -> CloudFunction:
+    if not name:
+        raise ValueError('a function has no name: write it as {"name": "login"}')
+    if "{{" in f"{name}{runtime}":
+        raise ValueError(f"only CloudBase resolves {{{{…}}}} in {name!r}: write its value")
     try:
-        function = CloudFunction("", **{"status": "", **known})
+        return CloudFunction(name, status, runtime, *times)
     except ValueError:
-        raise ValueError("it has an invalid time: write it as 2026-11-25T09:30:00") from None
-    return {field: getattr(function, field) for field in known}
-
-
-def _read_value(row: Mapping[str, object], field: str) -> str | int | None:
-    value = row.get(field)
-    if value is None or value == "":
-        return None
-    is_valid = isinstance(value, _JSON_TYPES[field]) and not isinstance(value, bool)
-    if not is_valid:
-        raise ValueError(
-            f"its {field} must be {'text' if str in _JSON_TYPES[field] else 'a number'}"
-        )
-    if "{{" in str(value):
-        raise ValueError(
-            f"only CloudBase resolves the {field} {value!r}, when it deploys: write its value"
-        )
-    return cast("str | int", value)
+        raise ValueError(f"{name!r} has an invalid time: write it as 2026-11-25T09:30:00") from None

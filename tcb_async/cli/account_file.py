@@ -6,8 +6,6 @@ Rule: an error names the line, and shows nothing of it.
 from __future__ import annotations
 
 from codecs import BOM_UTF8
-from collections.abc import Sequence
-from typing import NoReturn
 
 import msgspec
 from cyclopts import CycloptsError
@@ -31,8 +29,7 @@ def read_account_file(path: str) -> list[Account]:
     """Read a file of accounts, one JSON object a line; ``-`` is stdin."""
     text = Hidden(read_input(path))
     accounts: list[Account] = []
-    line_numbers: dict[str, int] = {}
-    lines_by_token: dict[TokenProvider, list[int]] = {}
+    line_numbers: dict[str | TokenProvider, int] = {}
     # A file may begin with a byte order mark: Notepad and PowerShell write one.
     lines = map(Hidden, text.reveal().removeprefix(BOM_UTF8).split(b"\n"))
     for number, line in enumerate(lines, start=1):
@@ -44,30 +41,18 @@ def read_account_file(path: str) -> list[Account]:
                 f"--accounts {path}, line {number}: {account.appid} is in line {first} already: "
                 "write one line, with the envs of both"
             )
+        if (first := line_numbers.setdefault(account.token, number)) != number:
+            # One of the accounts would be listed with the functions of the other.
+            raise ConfigurationError(
+                f"--accounts {path}: lines {first} and {number} have the same access_token: write "
+                "each account's own"
+            )
         accounts.append(account)
-        lines_by_token.setdefault(account.token, []).append(number)
     if not accounts:
         raise ConfigurationError(
             f"--accounts {path}: the file contains no accounts: write one JSON object per line"
         )
-    return [_refuse_shared(path, each, lines_by_token[each.token]) for each in accounts]
-
-
-def _refuse_shared(path: str, account: Account, lines: Sequence[int]) -> Account:
-    """Return the account; if several lines have its token, return an account that fails.
-
-    One of them would list the functions of a different account.
-    """
-    if len(lines) == 1:
-        return account
-    numbers = f"{', '.join(map(str, lines[:-1]))} and {lines[-1]}"
-
-    async def fail() -> NoReturn:
-        raise ConfigurationError(
-            f"{path}: lines {numbers} have the same access_token: write each account's own"
-        )
-
-    return Account(account.appid, fail, account.envs)
+    return accounts
 
 
 def _parse_account(path: str, number: int, text: Hidden[bytes]) -> Account:

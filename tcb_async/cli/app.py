@@ -38,8 +38,9 @@ COMMANDS = {
     "diff": ("compare", "Compare expected functions with the functions found."),
     "environments": ("account", "List the environments of an account."),
     "merchants": ("account", "List the merchants of a third-party platform (第三方平台)."),
-    "inventory": ("inventory", "List every function of many accounts, into SQLite."),
-    "changes": ("changes", "Show what changed in an inventory since the night before."),
+    "inventory": ("inventory", "List every function of many accounts, into an SQLite file."),
+    "changes": ("changes", "Show what changed between the last two nights."),
+    "export": ("export", "Write the functions of a night as CSV or NDJSON."),
     "token": (
         "account",
         "Check the token: its owner, its lifetime, and whether WeChat accepts it.",

@@ -13,7 +13,6 @@ from urllib.parse import parse_qsl
 
 from cyclopts import App, CycloptsError, Parameter
 
-import tcb_async
 from tcb_async._redact import escape_unprintable
 from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import run_command
@@ -108,6 +107,16 @@ def _read_query(arguments: Sequence[str]) -> dict[str, str]:
     return query
 
 
+def _make_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Make a JSON object; the last of two equal keys would hide the first."""
+    result: dict[str, object] = {}
+    for key, value in pairs:
+        if key in result:
+            raise ValueError(f"it has the key {key!r} twice in one object: remove one")
+        result[key] = value
+    return result
+
+
 def _read_fields(body: str | None, access: Access) -> dict[str, Any]:
     if body == access.token_file == "-":
         raise CycloptsError("JSON, --token-file: only one of them can read stdin")
@@ -115,7 +124,7 @@ def _read_fields(body: str | None, access: Access) -> dict[str, Any]:
         return {}
     text = read_input("-") if body == "-" else body
     try:
-        fields: object = json.loads(text, object_pairs_hook=tcb_async.compare.make_object)
+        fields: object = json.loads(text, object_pairs_hook=_make_object)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         fields = None
     except ValueError as error:  # a key that appears twice

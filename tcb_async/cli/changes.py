@@ -1,16 +1,17 @@
-"""``tcb-async changes``: what changed in an inventory since the night before.
+"""``tcb-async changes``: what changed between nights.
 
-Rule: exit code 0 means that every account of the latest run was compared with an earlier run, and
+Rule: exit code 0 means that every account of the last night was compared with an earlier night, and
 nothing changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import attrs
-from cyclopts import App
+from cyclopts import App, CycloptsError
 
 import tcb_async
 from tcb_async.cli.differences import write_differences
@@ -18,23 +19,22 @@ from tcb_async.cli.exits import ExitCode, exit_afterwards, run_command
 from tcb_async.cli.formats import TABLE
 from tcb_async.cli.options import OutputFormat, Verbose
 from tcb_async.cli.screen import Screen, plural
-from tcb_async.cli.sides import open_store
 
 if TYPE_CHECKING:
-    from tcb_async.inventory import ComparedAccount, InventoryStore
+    from tcb_async.inventory import ComparedAccount, Night
 
 changes_command: App = App(
     name="changes",
     help_epilogue="""\
-[bold]Example[/bold]
-  tcb-async changes inventory.sqlite -f markdown
+[bold]Examples[/bold]
+  tcb-async changes before.sqlite after.sqlite
+  tcb-async changes nights/*.sqlite -f markdown
 
 [bold]Exit codes[/bold]
     0  every account was compared, and nothing changed
-    3  the file is missing or damaged
-    6  accounts are not complete on this or on every
-       earlier night, or nothing was compared, as on
-       the first night
+    3  a file is missing, damaged or being written
+    6  accounts are not complete on the last or on every
+       earlier night, or nothing was compared
     7  functions were added, removed or updated, or
        accounts joined or left
 An account that WeChat denied on both nights with the
@@ -44,37 +44,39 @@ same errcode is named, and changes no exit code.
 
 
 @attrs.define
-class _Night:
-    """What was found on a night: its counts, and the sentences about accounts.
-
-    They are right when `read` is exhausted.
-    """
+class _Changes:
+    """What was found: counts, and sentences about accounts. Right when `read` is exhausted."""
 
     accounts: int = 0
     environments: int = 0
     functions: int = 0
     changes: int = 0
-    earlier_runs: set[str] = attrs.field(factory=set[str])
     missing: list[str] = attrs.field(factory=list[str])
     movements: list[str] = attrs.field(factory=list[str])
     notes: list[str] = attrs.field(factory=list[str])
 
-    def read(self, store: InventoryStore) -> Iterator[dict[str, object]]:
+    def read(self, nights: Sequence[Night]) -> Iterator[dict[str, object]]:
         """Yield the changes as rows."""
-        for found in store.compared():
+        for found in tcb_async.inventory.compare_nights(nights):
             self._count(found)
             self._describe(found)
-            for each in found.changes:
-                what = tcb_async.compare.describe_change(each.before, each.after)
-                yield {**attrs.asdict(each, recurse=False), "name": each.name, "what": what}
+            for env, changes in found.changes.items():
+                for each in changes:
+                    yield {
+                        "appid": found.appid,
+                        "env": env,
+                        "kind": each.kind,
+                        "name": each.name,
+                        "what": tcb_async.compare.describe_change(each.before, each.after),
+                        "before": each.before,
+                        "after": each.after,
+                    }
 
     def _count(self, found: ComparedAccount) -> None:
         self.accounts += found.is_compared
         self.environments += found.environments
         self.functions += found.functions
-        self.changes += len(found.changes)
-        if found.since is not None and found.is_compared:
-            self.earlier_runs.add(found.since)
+        self.changes += sum(map(len, found.changes.values()))
 
     def _describe(self, found: ComparedAccount) -> None:
         if found.result == "missing":
@@ -84,7 +86,7 @@ class _Night:
         elif found.result != "compared":
             self.movements.append(f"{found.appid} has {found.result}")
         elif found.problem:
-            self.notes.append(f"{found.appid} is compared with run {found.since}: {found.problem}")
+            self.notes.append(f"{found.appid} is compared with {found.since}: {found.problem}")
         for env, reason in found.left_out.items():
             self.notes.append(f"{env} of {found.appid} is not compared: {reason}")
 
@@ -93,51 +95,45 @@ class _Night:
         for sentences in (self.missing, self.movements, self.notes):
             screen.say_each(sentences, "… and {:,} more")
 
-    def exit_code(self, unfinished: int) -> ExitCode:
-        if unfinished or self.missing or not self.accounts:
+    def exit_code(self) -> ExitCode:
+        if self.missing or not self.accounts:
             return ExitCode.MISSING
         return ExitCode.DIFFERENT if self.changes or self.movements else ExitCode.DONE
 
-    def summarize(self, store: InventoryStore, run: str) -> str:
-        if sum(each.finished_at is not None for each in store.runs()) == 1:
-            return f"run {run} is the first that finished: nothing can be compared"
+    def summarize(self, files: Sequence[str]) -> str:
+        if len(files) == 1:
+            return f"{files[0]} is the only night: nothing can be compared"
         if not self.accounts:
-            return f"nothing was compared with run {run}"
+            return f"nothing was compared with {files[-1]}"
         counts = (
             plural(self.functions, "function"),
             plural(self.environments, "environment"),
             plural(self.accounts, "account"),
         )
-        return (
-            f"{plural(self.changes, 'change')} from {_list_runs(self.earlier_runs)} to run {run}; "
-            f"{' of '.join(counts)} compared"
-        )
-
-
-def _list_runs(runs: set[str]) -> str:
-    *others, last = sorted(runs)
-    return f"runs {', '.join(others)} and {last}" if others else f"run {last}"
+        changes = plural(self.changes, "change")
+        return f"{changes} from {files[-2]} to {files[-1]}; {' of '.join(counts)} compared"
 
 
 @changes_command.default
 def show_changes(
-    path: str, /, *, output_format: OutputFormat = TABLE, verbose: Verbose = False
+    *files: str, output_format: OutputFormat = TABLE, verbose: Verbose = False
 ) -> None:
-    """Show what changed in an inventory since the night before.
+    """Show what changed between the last two nights.
 
     Args:
-        path: The SQLite file of the inventory.
+        files: The files of two or more nights, the earliest first. An account that was incomplete
+            on the night before is compared with a still earlier one.
     """
-    with (
-        run_command(verbose=verbose) as screen,
-        open_store(path, screen) as (store, run, unfinished),
-    ):
-        night = _Night()
+    with run_command(verbose=verbose) as screen, ExitStack() as stack:
+        if not files:
+            raise CycloptsError("FILES: name the files of two nights, the earlier one first")
+        nights = [stack.enter_context(tcb_async.inventory.Night(file)) for file in files]
+        found = _Changes()
         failure = write_differences(
-            screen, night.read(store), output_format, sides=("before", "after"), has_accounts=True
+            screen, found.read(nights), output_format, sides=("before", "after"), has_accounts=True
         )
-        night.say(screen)
-        screen.say(night.summarize(store, run.run))
-        with exit_afterwards(screen, night.exit_code(unfinished)):
+        found.say(screen)
+        screen.say(found.summarize(files))
+        with exit_afterwards(screen, found.exit_code()):
             if failure is not None:
                 raise failure

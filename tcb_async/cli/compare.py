@@ -6,7 +6,7 @@ Rule: exit code 0 means that everything named was read completely, compared and 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +14,6 @@ import attrs
 from cyclopts import App, Parameter, Token
 
 import tcb_async
-from tcb_async._fields import ComparedField
 from tcb_async.cli import options
 from tcb_async.cli.differences import write_differences
 from tcb_async.cli.exits import ExitCode, exit_afterwards, run_command
@@ -24,7 +23,7 @@ from tcb_async.cli.sides import EXPECTED, FOUND, Side, read_sides
 from tcb_async.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from tcb_async.compare import Functions
+    from tcb_async.models import CloudFunction
 
 
 @attrs.define
@@ -34,12 +33,11 @@ class Comparison:
     Its counts, and so the summary and the exit code, are right when `differences` is exhausted.
     """
 
-    expected: Functions
+    expected: Sequence[CloudFunction]
     side: Side
     names: Sequence[str]
     ignores_extra: bool
     times: bool
-    ignore: Collection[ComparedField]
     environments: int = 0
     functions: int = 0
     appids: set[str | None] = attrs.field(factory=set[str | None])
@@ -50,33 +48,32 @@ class Comparison:
     def differences(self) -> Iterator[dict[str, object]]:
         """Yield the differences as rows; raise after the last if nothing was compared."""
         expected = self._select(self.expected)
+        names = {function.name for function in expected}
         for appid, env, functions in self.side.lists:
             found = self._select(functions)
             if self.ignores_extra:
-                found = {name: known for name, known in found.items() if name in expected}
+                found = [function for function in found if function.name in names]
             self.environments += env is not None
-            self.functions += len(expected.keys() | found.keys())
+            self.functions += len(names.union(function.name for function in found))
             self.appids.add(appid)
-            for each in tcb_async.compare.compare(
-                expected, found, times=self.times, ignore=self.ignore
-            ):
+            for each in tcb_async.compare.compare(expected, found, times=self.times):
                 self.kinds[each.kind] += 1
                 self.differing_appids.add(appid)
                 difference = attrs.asdict(each, recurse=False)
-                yield {"appid": appid, "env": env, "what": each.what, **difference}
+                shown = {"name": each.name, "what": each.what}
+                yield {"appid": appid, "env": env, **shown, **difference}
         if self.exit_code() == ExitCode.DONE:
             self._check_compared()
 
-    def _select(self, functions: Functions) -> Functions:
+    def _select(self, functions: Sequence[CloudFunction]) -> list[CloudFunction]:
         """Return the functions that a pattern matches, or all without patterns."""
-        if not self.names:
-            return functions
-        matches = {
-            name: [pattern for pattern in self.names if fnmatchcase(name, pattern)]
-            for name in functions
-        }
-        self._matched_names.update(*matches.values())
-        return {name: functions[name] for name, patterns in matches.items() if patterns}
+        selected = [] if self.names else [*functions]
+        for function in functions:
+            matches = [name for name in self.names if fnmatchcase(function.name, name)]
+            self._matched_names.update(matches)
+            if matches:
+                selected.append(function)
+        return selected
 
     def _check_compared(self) -> None:
         if not self.appids:
@@ -98,16 +95,14 @@ class Comparison:
         counts = [plural(self.functions, "function")]
         counts += [plural(self.environments, "environment")] if self.environments else []
         where = ""
-        when = ""
-        if (run := self.side.run) is not None:
+        if self.side.has_accounts:
             counts.append(plural(len(self.appids), "account"))
-            when = f", run {run.run}, finished {run.finished_at}"
             if self.differing_appids:
                 where = f" in {plural(len(self.differing_appids), 'account')}"
         is_empty = self.exit_code() == ExitCode.DONE and not self.functions
         return (
             f"{differ}, {missing} missing, {extra} extra{where}; {' of '.join(counts)} "
-            f"compared{when}{'; both sides are empty' if is_empty else ''}"
+            f"compared{'; both sides are empty' if is_empty else ''}"
         )
 
 
@@ -129,12 +124,12 @@ diff_command: App = App(
   tcb-async diff cloudbaserc.json - < today.json
   tcb-async diff yesterday.json today.json --times
   tcb-async diff test-777bb9 prod-1a2b3c -f markdown
-  tcb-async diff cloudbaserc.json inventory.sqlite
+  tcb-async diff cloudbaserc.json nights/2026-01-31.sqlite
 
 [bold]Exit codes[/bold]
     0  everything was read, compared and equal
     7  they differ
-    6  accounts of the inventory are not complete
+    6  accounts of the night are not complete
   All others are in tcb-async --help.""",
 )
 
@@ -146,10 +141,6 @@ def compare_sides(
     /,
     *,
     times: bool = False,
-    ignore: Annotated[
-        list[ComparedField] | None,
-        Parameter(metavar="FIELD", converter=options.choose, show_choices=True),
-    ] = None,
     ignore_extra: bool = False,
     name: options.NamePatterns = None,
     output_format: options.OutputFormat = TABLE,
@@ -161,7 +152,6 @@ def compare_sides(
 
     Args:
         times: Compare add_time and mod_time too, as of two exports.
-        ignore: Do not compare this field. May be repeated.
         ignore_extra: Functions that are not expected do not count.
     """
     with run_command(verbose=access.verbose) as screen:
@@ -172,14 +162,13 @@ def compare_sides(
                 names=name or (),
                 ignores_extra=ignore_extra,
                 times=times,
-                ignore=ignore or (),
             )
             failure = write_differences(
                 screen,
                 comparison.differences(),
                 output_format,
                 sides=("expected", "found"),
-                has_accounts=side.run is not None,
+                has_accounts=side.has_accounts,
             )
         if not quiet:
             screen.say(comparison.summary())

@@ -1,26 +1,16 @@
-"""Every function of many accounts: whole accounts, failures as values, and a store in SQLite.
+"""Every function of many accounts: whole accounts, failures as values, and a file for each night.
 
 Rule: an account is whole or failed, never half; and a failed account stops no other.
 """
 
 from tcb_async.inventory.accounts import Account, AccountListing, AccountStatus, platform_accounts
-from tcb_async.inventory.inventory import Inventory, list_account
-from tcb_async.inventory.records import (
-    ComparedAccount,
-    InventorySummary,
-    MissingAccount,
-    RunProgress,
-    StoredAccount,
-    StoredChange,
-    StoredRun,
-    UnavailableEnvironment,
-)
-from tcb_async.inventory.run import InventoryRun
-from tcb_async.inventory.store import InventoryStore
+from tcb_async.inventory.comparison import ComparedAccount, compare_nights
+from tcb_async.inventory.inventory import Inventory, InventorySummary, list_account
+from tcb_async.inventory.night import Night, NightCounts, StoredAccount
+from tcb_async.inventory.writer import NightWriter
 
 __all__ = [
     "Account", "AccountListing", "AccountStatus", "ComparedAccount", "Inventory",
-    "InventoryRun", "InventoryStore", "InventorySummary", "MissingAccount", "RunProgress",
-    "StoredAccount", "StoredChange", "StoredRun", "UnavailableEnvironment", "list_account",
-    "platform_accounts",
+    "InventorySummary", "Night", "NightCounts", "NightWriter", "StoredAccount", "compare_nights",
+    "list_account", "platform_accounts",
 ]  # fmt: skip

@@ -93,6 +93,23 @@ def _check_envs(envs: Iterable[str] | None) -> tuple[str, ...] | None:
     return tuple(map(check_env, envs))
 
 
+@attrs.define
+class AccountCounts:
+    """Numbers of accounts, environments and functions."""
+
+    accounts: int = 0
+    complete: int = 0
+    failed: int = 0
+    denied: int = 0
+    environments: int = 0
+    unavailable: int = 0
+    functions: int = 0
+
+    def to_dict(self) -> dict[str, int | float]:
+        """Return the fields as JSON values."""
+        return attrs.asdict(self)
+
+
 @attrs.frozen
 class AccountListing:
     """The functions of an account, or the error of its listing.

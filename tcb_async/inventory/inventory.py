@@ -35,12 +35,12 @@ from tcb_async.inventory.accounts import (
     ACCOUNT_EXAMPLE,
     CLIENT_EXAMPLE,
     Account,
+    AccountCounts,
     AccountListing,
     check_accounts,
     is_fatal,
     iterate_accounts,
 )
-from tcb_async.inventory.records import InventorySummary
 from tcb_async.models import CloudFunction
 from tcb_async.observer import WorkObserver, WorkSummary
 from tcb_async.pagination.options import check_page_size
@@ -50,6 +50,28 @@ Outcome: TypeAlias = AccountListing | BaseException | None
 """The result of a task: None if all accounts have started."""
 
 _NORMAL = "NORMAL"  # the status of an environment in service; "" if WeChat reports none
+
+
+@attrs.define
+class InventorySummary(AccountCounts):
+    """The results and the cost of an inventory so far.
+
+    Attributes:
+        accounts: Accounts visited: complete, failed and denied.
+        complete: Accounts that were listed completely.
+        failed: Accounts that failed for any reason except a denial.
+        denied: Accounts that the merchant, or WeChat, does not allow the caller to list.
+        environments: Environments that were listed, of the complete accounts.
+        unavailable: Their other environments: see `AccountListing`.
+        functions: Functions of the complete accounts.
+        requests: Requests of the client since the start, token requests and retries included.
+        retries: The retries among them.
+        seconds: Duration in seconds.
+    """
+
+    requests: int = 0
+    retries: int = 0
+    seconds: float = 0.0
 
 
 def _count(summary: InventorySummary, found: AccountListing) -> None:

@@ -25,7 +25,7 @@ async def test_a_file_of_accounts(emulator, tmp_path, encoding):
     path.write_text(json.dumps(line) + "\n\n", encoding=encoding)
     output = tmp_path / "all.ndjson"
     result = await run(
-        "inventory", "--accounts", str(path), "-o", str(output), env=env_for(emulator)
+        "inventory", "--accounts", str(path), str(output), env=env_for(emulator)
     )
     assert (result.code, result.out) == (0, "")
     assert re.fullmatch(
@@ -39,7 +39,7 @@ async def test_a_bad_line_is_named_before_any_request(emulator, tmp_path, line):
     path = tmp_path / "accounts.ndjson"
     path.write_text(f'{{"appid": "wxgood", "access_token": "planted-token"}}\n{line}\n')
     result = await run(
-        "inventory", "--accounts", str(path), "-o", str(tmp_path / "i.sqlite"),
+        "inventory", "--accounts", str(path), str(tmp_path / "i.sqlite"),
         env={"TCB_BASE_URL": emulator.url},
     )  # fmt: skip
     assert (result.code, result.out) == (2 if USAGE in BAD_LINES[line] else 3, "")

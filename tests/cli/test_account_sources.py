@@ -16,7 +16,7 @@ async def test_the_callers_own_app(emulator, tmp_path, way):
     if way == "variable":
         words, env = (), {"TCB_APPID": "wx0123456789abcdef"}
     env |= env_for(emulator, TCB_SECRET=APPSECRET)
-    result = await run("inventory", *words, "-o", str(output), "--quiet", env=env)
+    result = await run("inventory", *words, str(output), "--quiet", env=env)
     assert result == CompletedCommand(0, "", "")
     document = json.loads(output.read_text(encoding="utf-8"))
     assert [(row["appid"], row["env"], row["stale"]) for row in document["current"]] == [

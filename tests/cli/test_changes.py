@@ -21,13 +21,23 @@ AFTER = listed("wx1", dev=["login", "sync"]), listed("wx2", dev=["login"])
 
 @pytest.fixture
 def path(tmp_path):
-    stored(tmp_path / "i.sqlite", *BEFORE, day=DAYS[0])
-    return tmp_path / "i.sqlite"
+    return at(tmp_path, DAYS[0], *BEFORE)
+
+
+def at(folder, day, *found, planned=()):
+    stored(folder / f"{day}.sqlite", *found, planned=planned)
+    return folder
+
+
+async def changes(folder, *words, **options):
+    files = sorted(map(str, folder.glob("*.sqlite")))
+    ended = await run("changes", *files, *words, **options)
+    return attrs.evolve(ended, err=ended.err.replace(f"{folder}/", ""))
 
 
 async def test_changes_exit_with_7(path):
-    stored(path, *AFTER, day=DAYS[1])
-    ended = await run("changes", str(path))
+    at(path, DAYS[1], *AFTER)
+    ended = await changes(path)
     assert ended.code == 7
     assert [line.split() for line in ended.out.splitlines()] == [
         ["wx1", "dev"],
@@ -35,22 +45,22 @@ async def test_changes_exit_with_7(path):
         ["added", "sync", "Active", "Nodejs16.13"],
     ]
     assert ended.err == (
-        f"2 changes from run {DAYS[0]} to run {DAYS[1]}; "
+        f"2 changes from {DAYS[0]}.sqlite to {DAYS[1]}.sqlite; "
         "4 functions of 2 environments of 2 accounts compared\n"
     )
 
 
 async def test_every_format_has_the_fields_of_a_change(path):
     update = attrs.evolve(AFTER[1], functions={"dev": (CloudFunction("login", "UpdateFailed"),)})
-    stored(path, BEFORE[0], update, day=DAYS[1])
-    ended = await run("changes", str(path), "-f", "csv")
+    at(path, DAYS[1], BEFORE[0], update)
+    ended = await changes(path, "-f", "csv")
     assert ended.code == 7
     assert ended.out == (
         "appid,env,kind,name,what\n"
         'wx2,dev,updated,login,"status Active → UpdateFailed, runtime Nodejs16.13 → None, '
         'recreated"\n'
     )
-    ended = await run("changes", str(path), "-f", "ndjson")
+    ended = await changes(path, "-f", "ndjson")
     assert ended.out == (
         '{"appid": "wx2", "env": "dev", "kind": "updated", "name": "login", "before": {"name": '
         '"login", "status": "Active", "runtime": "Nodejs16.13", "add_time": null, "mod_time": '
@@ -63,74 +73,75 @@ async def test_every_format_has_the_fields_of_a_change(path):
 @pytest.mark.parametrize("words", [("changes",), ("diff", "rc.json")])
 async def test_a_terminal_shows_the_whole_name(path, monkeypatch, columns, words):
     name = "payment-notification-of-the-mini-program"
-    monkeypatch.chdir(path.parent)
-    (path.parent / "rc.json").write_text(
+    monkeypatch.chdir(path)
+    (path / "rc.json").write_text(
         json.dumps([{"name": name, "status": "Active", "runtime": "Go1"}])
     )
     times = "2026-01-01 00:00:00", "2026-02-01 00:00:00"
     for day, status, runtime in ((DAYS[1], "Active", "Go1"), (DAYS[2], "UpdateFailed", "Java8")):
         rows = (CloudFunction(name, status, runtime, *times),)
-        stored(path, AccountListing(Account("wx1", "a-token"), {"a\x1b[2J": rows}), day=day)
+        at(path, day, AccountListing(Account("wx1", "a-token"), {"a\x1b[2J": rows}))
         times = times[1], "2026-03-01 00:00:00"
-    ended = await run(*words, str(path), env={"COLUMNS": str(columns), "FORCE_COLOR": "1"})
+    files = [f"{DAYS[2]}.sqlite"] if words[0] == "diff" else [f"{day}.sqlite" for day in DAYS]
+    ended = await run(*words, *files, env={"COLUMNS": str(columns), "FORCE_COLOR": "1"})
     heading, line = ended.out.splitlines()[-2:]
     assert (ended.code, heading) == (7, r"wx1 a\x1b[2J")
     assert name in line[:columns]
 
 
 async def test_a_time_that_cannot_be_read_is_damage(path):
-    stored(path, *AFTER, day=DAYS[1])
-    with closing(sqlite3.connect(path)) as store, store:
+    at(path, DAYS[1], *AFTER)
+    with closing(sqlite3.connect(path / f"{DAYS[1]}.sqlite")) as store, store:
         store.execute("UPDATE functions SET add_time = 'never'")
-    ended = await run("changes", str(path))
+    ended = await changes(path)
     assert (ended.code, ended.out) == (3, "")
     assert "is damaged" in ended.err
 
 
 async def test_no_change_exits_with_0(path):
-    stored(path, *BEFORE, day=DAYS[1])
-    ended = await run("changes", str(path), "-f", "json")
+    at(path, DAYS[1], *BEFORE)
+    ended = await changes(path, "-f", "json")
     assert (ended.code, ended.out) == (0, "[\n]\n")
     assert ended.err == (
-        f"0 changes from run {DAYS[0]} to run {DAYS[1]}; "
+        f"0 changes from {DAYS[0]}.sqlite to {DAYS[1]}.sqlite; "
         "3 functions of 2 environments of 2 accounts compared\n"
     )
 
 
 async def test_on_the_first_night_it_exits_with_6(path):
-    ended = await run("changes", str(path), "-f", "json")
+    ended = await changes(path, "-f", "json")
     assert (ended.code, ended.out) == (6, "[\n]\n")
-    assert ended.err == f"run {DAYS[0]} is the first that finished: nothing can be compared\n"
+    assert ended.err == f"{DAYS[0]}.sqlite is the only night: nothing can be compared\n"
 
 
 async def test_a_run_that_is_not_finished_is_named(path):
-    stored(path, *BEFORE, day=DAYS[1], finishes=False)
-    ended = await run("changes", str(path))
+    at(path, DAYS[1], planned=["wx1"])
+    ended = await changes(path)
     assert ended.code == 6
-    assert f"run {DAYS[1]} of {path} is not finished\n" in ended.err
+    assert "wx1 is not compared: it is not listed yet\n" in ended.err
 
 
 @pytest.mark.parametrize("found", [AFTER[0], BEFORE[0]])
 async def test_missing_accounts_exit_with_6(path, found):
-    stored(path, found, failed("wx2"), day=DAYS[1])
-    ended = await run("changes", str(path))
+    at(path, DAYS[1], found, failed("wx2"))
+    ended = await changes(path)
     assert ended.code == 6
     assert "wx2 is not compared: it failed" in ended.err
 
 
 async def test_the_exit_code_does_not_depend_on_the_reader(path):
-    stored(path, *AFTER, day=DAYS[1])
+    at(path, DAYS[1], *AFTER)
     for form in ("table", "csv"):
         with without_a_reader() as pipe:
-            ended = await run("changes", str(path), "-f", form, stdout=pipe)
+            ended = await changes(path, "-f", form, stdout=pipe)
         assert (ended.code, ended.err.count("\n")) == (7, 1)
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("all.json", "is not an SQLite database, or its header is damaged: name the .sqlite file"),
-        ("folder", ": it is a folder: name the SQLite file of an inventory"),
+        ("all.json", "is damaged, or is not a night of an inventory"),
+        ("folder", ": unable to open database file"),
         ("missing.sqlite", ": check its name, and the folder you are in"),
     ],
 )
@@ -148,89 +159,90 @@ class TestWhatCannotBeCompared:
 
     async def changes_after(self, path, *nights):
         for day, found in zip(DAYS, nights, strict=False):
-            stored(path, *found, day=day)
-        return await run("changes", str(path), "-f", "csv")
+            at(path, day, *found)
+        return await changes(path, "-f", "csv")
 
     async def test_accounts_that_were_never_complete_before(self, tmp_path):
         ended = await self.changes_after(
-            tmp_path / "i.sqlite", [failed("wx1"), failed("wx2")], [*AFTER]
+            tmp_path, [failed("wx1"), failed("wx2")], [*AFTER]
         )
         assert ended.code == 6
         assert ended.err == (
-            f"wx1 is not compared: run {DAYS[0]} could not list it: {FAILURE}\n"
-            f"wx2 is not compared: run {DAYS[0]} could not list it: {FAILURE}\n"
-            f"nothing was compared with run {DAYS[1]}\n"
+            f"wx1 is not compared: {DAYS[0]}.sqlite could not list it: {FAILURE}\n"
+            f"wx2 is not compared: {DAYS[0]}.sqlite could not list it: {FAILURE}\n"
+            f"nothing was compared with {DAYS[1]}.sqlite\n"
         )
 
     @pytest.mark.parametrize("found", [AFTER[0], BEFORE[0]], ids=["changed", "equal"])
     async def test_one_such_account_beside_others(self, tmp_path, found):
         ended = await self.changes_after(
-            tmp_path / "i.sqlite", [BEFORE[0], failed("wx2")], [found, BEFORE[1]]
+            tmp_path, [BEFORE[0], failed("wx2")], [found, BEFORE[1]]
         )
         assert ended.code == 6
-        assert f"wx2 is not compared: run {DAYS[0]} could not list it" in ended.err
+        assert f"wx2 is not compared: {DAYS[0]}.sqlite could not list it" in ended.err
         assert " of 1 environment of 1 account compared\n" in ended.err
 
     async def test_an_account_that_joined_on_a_night_without_its_list(self, tmp_path):
         ended = await self.changes_after(
-            tmp_path / "i.sqlite", [BEFORE[0]], [BEFORE[0], failed("wx2")], [*BEFORE]
+            tmp_path, [BEFORE[0]], [BEFORE[0], failed("wx2")], [*BEFORE]
         )
         assert (ended.code, ended.out.count("wx2,dev,added,login")) == (7, 1)
         assert "wx2 has joined\n" in ended.err
 
     async def test_each_account_names_the_night_it_is_compared_with(self, tmp_path):
         ended = await self.changes_after(
-            tmp_path / "i.sqlite", BEFORE, [BEFORE[0], failed("wx2")], BEFORE
+            tmp_path, BEFORE, [BEFORE[0], failed("wx2")], BEFORE
         )
         assert ended.code == 0
         assert ended.err == (
-            f"wx2 is compared with run {DAYS[0]}: run {DAYS[1]} could not list it: "
+            f"wx2 is compared with {DAYS[0]}.sqlite: {DAYS[1]}.sqlite could not list it: "
             f"{FAILURE}\n"
-            f"0 changes from runs {DAYS[0]} and {DAYS[1]} to run {DAYS[2]}; "
+            f"0 changes from {DAYS[1]}.sqlite to {DAYS[2]}.sqlite; "
             "3 functions of 2 environments of 2 accounts compared\n"
         )
 
     async def test_an_environment_that_was_halted_and_is_back(self, tmp_path):
         halted = attrs.evolve(BEFORE[1], functions={}, unavailable={"dev": "HALTED"})
-        ended = await self.changes_after(tmp_path / "i.sqlite", [BEFORE[0], halted], BEFORE)
+        ended = await self.changes_after(tmp_path, [BEFORE[0], halted], BEFORE)
         assert ended.code == 0
-        assert f"dev of wx2 is not compared: it was HALTED in run {DAYS[0]}\n" in ended.err
+        assert f"dev of wx2 is not compared: it was HALTED in {DAYS[0]}.sqlite\n" in ended.err
         assert " of 1 environment of 1 account compared\n" in ended.err
 
     async def test_nothing_compared_exits_with_6(self, tmp_path):
-        ended = await self.changes_after(tmp_path / "i.sqlite", [suspended("wx2")], [BEFORE[1]])
+        ended = await self.changes_after(tmp_path, [suspended("wx2")], [BEFORE[1]])
         assert ended.code == 6
-        assert f"nothing was compared with run {DAYS[1]}\n" in ended.err
+        assert f"nothing was compared with {DAYS[1]}.sqlite\n" in ended.err
 
     async def test_a_halted_environment_hides_no_change(self, tmp_path):
         halted = [attrs.evolve(each, unavailable={"old": "HALTED"}) for each in (*BEFORE, *AFTER)]
-        ended = await self.changes_after(tmp_path / "i.sqlite", halted[:2], halted[2:])
+        ended = await self.changes_after(tmp_path, halted[:2], halted[2:])
         assert (ended.code, ended.out.count("wx")) == (7, 2)
-        assert f"old of wx1 is not compared: it was HALTED in run {DAYS[1]}\n" in ended.err
+        assert f"old of wx1 is not compared: it was HALTED in {DAYS[1]}.sqlite\n" in ended.err
 
     async def test_a_night_without_any_environment_in_service(self, tmp_path):
-        ended = await self.changes_after(tmp_path / "i.sqlite", BEFORE[1:], [suspended("wx2")])
+        ended = await self.changes_after(tmp_path, BEFORE[1:], [suspended("wx2")])
         assert ended.code == 6
         assert ended.err == (
-            f"dev of wx2 is not compared: it was HALTED in run {DAYS[1]}\n"
-            f"nothing was compared with run {DAYS[1]}\n"
+            f"dev of wx2 is not compared: it was HALTED in {DAYS[1]}.sqlite\n"
+            f"nothing was compared with {DAYS[1]}.sqlite\n"
         )
 
     async def test_environments_that_narrow_and_widen(self, tmp_path):
         whole = listed("wx1", dev=["login"], prod=["login"])
         narrow = AccountListing(Account("wx1", "a-token", ["dev"]), {"dev": (active("login"),)})
-        ended = await self.changes_after(tmp_path / "i.sqlite", [whole], [narrow])
+        ended = await self.changes_after(tmp_path, [whole], [narrow])
         assert (ended.code, ended.err.count("\n")) == (0, 2)
-        assert f"prod of wx1 is not compared: run {DAYS[1]} was not to list it\n" in ended.err
-        (tmp_path / "i.sqlite").unlink()
-        ended = await self.changes_after(tmp_path / "i.sqlite", [narrow], [whole])
+        assert f"prod of wx1 is not compared: {DAYS[1]}.sqlite was not to list it\n" in ended.err
+        for file in tmp_path.glob("*"):
+            file.unlink()
+        ended = await self.changes_after(tmp_path, [narrow], [whole])
         assert (ended.code, ended.err.count("\n")) == (0, 2)
-        assert f"prod of wx1 is not compared: run {DAYS[0]} was not to list it\n" in ended.err
+        assert f"prod of wx1 is not compared: {DAYS[0]}.sqlite was not to list it\n" in ended.err
 
     async def test_at_most_twenty_are_named(self, tmp_path):
         appids = [f"wx{number:02}" for number in range(25)]
         ended = await self.changes_after(
-            tmp_path / "i.sqlite", map(failed, appids), [listed(appid, dev=[]) for appid in appids]
+            tmp_path, map(failed, appids), [listed(appid, dev=[]) for appid in appids]
         )
         assert ended.code == 6
         assert ended.err.count(" is not compared: ") == 20
@@ -239,8 +251,8 @@ class TestWhatCannotBeCompared:
 
 async def test_accounts_without_environments_are_compared(tmp_path):
     for day in DAYS[:2]:
-        stored(tmp_path / "i.sqlite", listed("wx1"), day=day)
-    ended = await run("changes", str(tmp_path / "i.sqlite"))
+        at(tmp_path, day, listed("wx1"))
+    ended = await changes(tmp_path)
     assert ended.code == 0
     assert ended.err.endswith("; 0 functions of 0 environments of 1 account compared\n")
 
@@ -276,8 +288,8 @@ async def test_the_exit_codes_of_nights(tmp_path, nights, right):
     """The code of each night after the first, a movement, and the number of changed functions."""
     ended = []
     for day, found in zip(ALL_DAYS, nights, strict=False):
-        stored(tmp_path / "i.sqlite", *ALONE, *([found] if found else []), day=day)
-        night = await run("changes", str(tmp_path / "i.sqlite"), "-f", "csv")
+        at(tmp_path, day, *ALONE, *([found] if found else []))
+        night = await changes(tmp_path, "-f", "csv")
         moved = re.findall(r"^wx2 has (.+)$", night.err, re.MULTILINE)
         changed = night.out.count("\nwx2,dev,")
         ended.append(" ".join([str(night.code), *moved, *([str(changed)] if changed else [])]))
@@ -286,18 +298,18 @@ async def test_the_exit_codes_of_nights(tmp_path, nights, right):
 
 async def test_an_account_that_is_denied_again_is_named(tmp_path):
     for day in DAYS[:2]:
-        stored(tmp_path / "i.sqlite", *ALONE, DENIED, day=day)
-    ended = await run("changes", str(tmp_path / "i.sqlite"))
+        at(tmp_path, day, *ALONE, DENIED)
+    ended = await changes(tmp_path)
     assert (ended.code, ended.err.count("\n")) == (0, 2)
     assert ended.err.startswith(
-        f"wx2 is not compared: it was denied in run {DAYS[0]} too: it was revoked"
+        f"wx2 is not compared: it was denied in {DAYS[0]}.sqlite too: it was revoked"
     )
 
 
 async def test_nothing_but_movements_is_a_change(tmp_path):
     for day, found in zip(DAYS, ([HALTED], [BEFORE[1], *ALONE]), strict=False):
-        stored(tmp_path / "i.sqlite", *found, day=day)
-    ended = await run("changes", str(tmp_path / "i.sqlite"))
+        at(tmp_path, day, *found)
+    ended = await changes(tmp_path)
     assert (ended.code, "wx1 has joined\n" in ended.err) == (7, True)
 
 
@@ -306,8 +318,8 @@ async def test_missing_accounts_are_named_before_others(tmp_path):
         attrs.evolve(listed(f"wx{n:02}", dev=[]), unavailable={"old": "HALTED"}) for n in range(30)
     ]
     for day, last in zip(DAYS, (listed("wxz"), failed("wxz")), strict=False):
-        stored(tmp_path / "i.sqlite", *left_out, last, day=day)
-    ended = await run("changes", str(tmp_path / "i.sqlite"))
+        at(tmp_path, day, *left_out, last)
+    ended = await changes(tmp_path)
     first, *others = ended.err.splitlines()
     assert (ended.code, first) == (6, f"wxz is not compared: {FAILURE}")
     assert (len(others), others[20]) == (22, "… and 10 more")

@@ -10,12 +10,12 @@ from operator import itemgetter
 from pathlib import Path
 
 import pytest
-from nights import DAY, failed, listed, stored, suspended
+from nights import failed, listed, stored, suspended
 from terminal import ENV, env_for, run, start, without_a_reader
 
-from tcb_async.inventory import Account, AccountListing, InventoryStore
+from tcb_async.inventory import Account, AccountListing
 
-OTHER, NEXT_DAY = "prod-1a2b3c", "2026-11-26"
+OTHER = "prod-1a2b3c"
 RC = {"functions": [{"name": "login", "runtime": "Nodejs16.13"}, {"name": "payNotify"}]}
 WHOLE = listed("wx1", dev=["login", "payNotify"])
 
@@ -125,7 +125,7 @@ async def test_times_show_redeployments_since_an_export(emulator):
         ((ENV, "rc.json", "--ignore-extra"), f"write tcb-async diff rc.json {ENV} (see"),
         (("rc.json", "-"), "write tcb-async diff - ENV (see"),
         (("i.sqlite", "rc.json"), "write tcb-async diff rc.json i.sqlite (see"),
-        (("i.sqlite", "i.sqlite"), "write tcb-async changes i.sqlite (see"),
+        (("i.sqlite", "i.sqlite"), "write tcb-async changes i.sqlite i.sqlite (see"),
         (("-", "-"), "stdin can be read only once"),
     ],
 )
@@ -162,7 +162,7 @@ async def test_each_account_of_an_inventory_is_compared(store):
     ]
     assert re.search(
         "3 are missing, 1 is extra in 2 accounts; 9 functions of 3 environments of 3 accounts "
-        rf"compared, run {DAY}, finished {DAY}T12:00:00\+08:00$",
+        "compared$",
         ended.err,
     )
 
@@ -186,7 +186,7 @@ async def test_incomplete_accounts_exit_with_6():
     stored("i.sqlite", listed("wxgood", dev=["login"]), *missing)
     ended = await run("diff", "rc.json", "i.sqlite")
     assert ended.code == 6
-    assert "wx0 is not compared: it failed" in ended.err
+    assert "wx0 is missing (failed): it failed" in ended.err
     assert "… and 3 more in the table accounts" in ended.err
     assert ended.out.splitlines()[0] == "wxgood dev"
 
@@ -224,41 +224,21 @@ async def test_differences_are_written_one_by_one():
 class TestExitCode0:
     """Everything requested was read completely, compared and found equal."""
 
-    async def test_a_killed_run_is_named_and_the_run_before_it_compared(self):
-        stored("i.sqlite", WHOLE)
-        killed = {"day": NEXT_DAY, "planned": ["wx1", "wx2"], "finishes": False}
-        stored("i.sqlite", listed("wx1", dev=[]), **killed)
+    async def test_accounts_that_are_not_listed_yet_exit_with_6(self):
+        stored("i.sqlite", WHOLE, planned=["wx2"])
         ended = await run("diff", "rc.json", "i.sqlite")
         assert (ended.code, ended.out) == (6, "")
         assert ended.err == (
-            f"run {NEXT_DAY} of i.sqlite is not finished\n"
+            "wx2 is missing (waiting): it is not listed yet\n"
             "0 functions differ, 0 are missing, 0 are extra; 2 functions of 1 environment of 1 "
-            f"account compared, run {DAY}, finished {DAY}T12:00:00+08:00\n"
+            "account compared\n"
         )
-
-    @pytest.mark.parametrize("planned", [None, [], ["wx1", "wx2"]])
-    async def test_a_store_without_a_finished_run_is_an_error(self, planned):
-        if planned is not None:
-            stored("i.sqlite", WHOLE, planned=planned, finishes=False)
-        InventoryStore("i.sqlite").close()
-        ended = await run("diff", "rc.json", "i.sqlite")
-        assert (ended.code, ended.out) == (3, "")
-        assert "has no finished run" in ended.err
 
     async def test_two_exports_have_no_environment(self, folder):
         (folder / "all.json").write_text('[{"name": "login"}]', encoding="utf-8")
         ended = await run("diff", "all.json", "-", stdin='[{"name": "login"}]')
         assert (ended.code, ended.out) == (0, "")
         assert ended.err == "0 functions differ, 0 are missing, 0 are extra; 1 function compared\n"
-
-    async def test_an_inventory_that_lost_an_account_is_an_error(self):
-        stored("i.sqlite", WHOLE, listed("wx2", dev=[]))
-        with closing(sqlite3.connect("i.sqlite")) as database:
-            database.execute("DELETE FROM accounts WHERE appid = 'wx2'")
-            database.commit()
-        ended = await run("diff", "rc.json", "i.sqlite")
-        assert (ended.code, ended.out) == (3, "")
-        assert "is damaged" in ended.err
 
     @pytest.mark.parametrize("form", ["table", "json"])
     @pytest.mark.parametrize("names", [["pya*"], ["login", "pya*"]])
@@ -272,13 +252,11 @@ class TestExitCode0:
     @pytest.mark.parametrize(
         ("words", "code", "said"),
         [
-            (["i.sqlite"], 3, "nothing was compared: the inventory has no accounts"),
             ([ENV, "--ignore-extra"], 3, "nothing was compared: no function is expected"),
             (["empty"], 0, "0 functions of 1 environment compared; both sides are empty"),
         ],
     )
     async def test_nothing_is_compared_only_if_both_are_empty(self, emulator, words, code, said):
-        stored("i.sqlite")
         deploy_as_declared(emulator)
         emulator.add_environment("empty")
         ended = await run("diff", "none.json", *words, env=env_for(emulator))
@@ -289,7 +267,7 @@ class TestExitCode0:
     @pytest.mark.parametrize(
         "words",
         [("diff", "-", ENV), ("call", "/tcb/getenvinfo", "-"),
-         ("inventory", "--accounts", "-", "-o", "all.sqlite")],
+         ("inventory", "--accounts", "-", "all.sqlite")],
         ids=itemgetter(0),
     )  # fmt: skip
     async def test_a_closed_stdin_is_an_error(self, words):
@@ -354,16 +332,3 @@ async def test_the_demo_has_every_named_environment():
     ended = await run("diff", ENV, OTHER, "--times", "--demo")
     assert (ended.code, ended.out) == (0, "")
     assert "48 functions of 1 environment compared" in ended.err
-
-
-async def test_an_inventory_is_read_as_it_was_at_the_start(emulator):
-    deploy_as_declared(emulator)
-    stored("i.sqlite", WHOLE)
-
-    @emulator.on_request
-    def rewrite(_request):
-        stored("i.sqlite", AccountListing(Account("wx1", "a-token", ["dev"]), {"dev": ()}))
-
-    fields = ("--ignore", "runtime", "--ignore", "status")
-    ended = await run("diff", ENV, "i.sqlite", *fields, env=env_for(emulator))
-    assert (ended.code, ended.out) == (0, "")

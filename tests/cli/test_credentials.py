@@ -86,7 +86,7 @@ async def test_an_option_goes_before_a_variable(emulator, own_app, tmp_path):
 
     await run("count", ENV, "--appid", APPID, env=env)
     await run("count", ENV, env=env | {"TCB_APPID": APPID})
-    accounts = await run("inventory", "-o", store, "--appid", APPID, env=env)
+    accounts = await run("inventory", store, "--appid", APPID, env=env)
 
     assert emulator.counts["/cgi-bin/stable_token"] == 2
     assert accounts.code == 0

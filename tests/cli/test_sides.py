@@ -195,7 +195,7 @@ def test_the_spelling_of_a_side_decides_its_type(tmp_path, monkeypatch):
     for name in ("-", "all.JSON", "a/cloudbaserc.json"):
         assert choose_kind(name) == "document"
     for name in ("night.sqlite", "night.sqlite3", "a/night.DB"):
-        assert choose_kind(name) == "store"
+        assert choose_kind(name) == "night"
 
 
 @pytest.mark.parametrize(

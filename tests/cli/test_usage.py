@@ -6,7 +6,7 @@ import pytest
 from constants import LIST
 from terminal import ENV, env_for, is_one_sentence, run
 
-INVENTORY = ("inventory", "-o", "inventory.sqlite")
+INVENTORY = ("inventory", "inventory.sqlite")
 
 
 @pytest.mark.parametrize(

@@ -1,28 +1,16 @@
-"""Stores of an inventory, night after night, without requests."""
-
-from datetime import datetime
+"""Nights of an inventory, without requests."""
 
 from tcb_async import Account, AccountListing, ApiError, CloudFunction
 from tcb_async.exceptions import TransportError
-from tcb_async.inventory import InventoryStore
+from tcb_async.inventory import NightWriter
 
-DAY = "2026-11-25"
-
-
-def stored(path, *listings, day=DAY, planned=(), finishes=True):
-    """A store after a run that found this."""
-
-    def noon():
-        return datetime.fromisoformat(f"{day}T12:00:00+08:00")
-
-    with InventoryStore(path, clock=noon) as store:
-        begun = store.begin()
-        if planned:
-            begun._plan(dict.fromkeys(planned))
+def stored(path, *listings, planned=()):
+    """The file of a night that found this; the planned accounts are waiting."""
+    accounts = [listing.account for listing in listings]
+    accounts += [Account(appid, "a-token") for appid in planned]
+    with NightWriter(path, accounts) as night:
         for listing in listings:
-            begun.save(listing)
-        if finishes:
-            begun.finish()
+            night.save(listing)
     return str(path)
 
 

@@ -1,0 +1,62 @@
+"""``tcb-async export``: the functions of a night, for a spreadsheet or a database.
+
+Rule: an export has the complete accounts, and exit code 0 means that all of them are complete.
+There is no JSON: `diff` reads a JSON array as one complete list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App
+
+import tcb_async
+from tcb_async.cli.exits import ExitCode, exit_afterwards, run_command
+from tcb_async.cli.formats import FIELDS, FORMATS
+from tcb_async.cli.options import FORMAT, Verbose
+from tcb_async.cli.sides import name_missing
+
+if TYPE_CHECKING:
+    from tcb_async.inventory import Night
+
+export_command: App = App(
+    name="export",
+    help_epilogue="""\
+[bold]Examples[/bold]
+  tcb-async export nights/2026-01-31.sqlite > all.csv
+  tcb-async export nights/2026-01-31.sqlite -f ndjson
+
+[bold]Exit codes[/bold]
+    0  every account is complete
+    6  accounts are missing; stderr names them
+  All others are in tcb-async --help.""",
+)
+
+
+@export_command.default
+def export_night(
+    file: str,
+    /,
+    *,
+    output_format: Annotated[Literal["csv", "ndjson"], FORMAT] = "csv",
+    verbose: Verbose = False,
+) -> None:
+    """Write the functions of a night to stdout, by account, environment and name.
+
+    Args:
+        file: The file of the night.
+    """
+    with run_command(verbose=verbose) as screen, tcb_async.inventory.Night(file) as night:
+        missing = name_missing(night, screen)
+        document = FORMATS[output_format](("appid", "env", *FIELDS), screen.out.is_terminal)
+        with exit_afterwards(screen, ExitCode.MISSING if missing else ExitCode.DONE):
+            for part in document.parts(_list_rows(night)):
+                screen.write(part)
+
+
+def _list_rows(night: Night) -> Iterator[dict[str, object]]:
+    for account in night.accounts():
+        for env, functions in account.functions.items():
+            for function in functions:
+                yield {"appid": account.appid, "env": env, **function.to_dict()}

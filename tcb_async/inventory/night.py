@@ -1,0 +1,184 @@
+"""A night that is read: its accounts, each with its functions, or the reason why it has none.
+
+Rule: an account is read as a whole, one at a time. Its functions are counted, so a file that lost
+some is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import attrs
+import msgspec
+
+from tcb_async._arguments import check_file
+from tcb_async.inventory.accounts import AccountCounts
+from tcb_async.inventory.database import (
+    FUNCTION_FIELDS,
+    explain_errors,
+    make_damage_error,
+    open_database,
+)
+from tcb_async.models import CloudFunction
+
+_ACCOUNT = (
+    "SELECT status, envs, errcode, rid, message, unavailable, environments, functions "
+    "FROM accounts WHERE appid = ?"
+)
+_FUNCTIONS = (
+    f"SELECT env, {', '.join(FUNCTION_FIELDS)} FROM functions WHERE appid = ? ORDER BY env, name"
+)
+_COUNTS = """
+SELECT
+    count(*),
+    count(*) FILTER (WHERE status = 'complete'),
+    count(*) FILTER (WHERE status = 'failed'),
+    count(*) FILTER (WHERE status = 'denied'),
+    coalesce(sum(json_array_length(environments)), 0),
+    coalesce(sum((SELECT count(*) FROM json_each(unavailable))), 0),
+    coalesce(sum(functions), 0),
+    count(*) FILTER (WHERE status = 'waiting')
+FROM accounts
+"""
+
+
+@attrs.frozen
+class StoredAccount:
+    """An account of a night.
+
+    Attributes:
+        appid: Its appid.
+        status: ``complete``, ``failed``, ``denied``, or ``waiting`` until it was listed.
+        envs: The environments that were to be listed; None for all.
+        errcode: WeChat's code, if it has failed; None if WeChat did not reply with one.
+        rid: WeChat's request id; None without one.
+        message: The problem and the next step; empty if it is complete.
+        functions: Its functions by environment, empty environments included. Only a complete
+            account has any.
+        unavailable: The environments that WeChat refused to list, and the status of each.
+    """
+
+    appid: str
+    status: Literal["complete", "failed", "denied", "waiting"] = "complete"
+    envs: tuple[str, ...] | None = None
+    errcode: int | None = None
+    rid: str | None = None
+    message: str = ""
+    functions: Mapping[str, tuple[CloudFunction, ...]] = attrs.field(
+        factory=dict[str, "tuple[CloudFunction, ...]"]
+    )
+    unavailable: Mapping[str, str] = attrs.field(factory=dict[str, str])
+
+
+@attrs.define
+class NightCounts(AccountCounts):
+    """The accounts of a night: the counts of `InventorySummary`, and those that are waiting."""
+
+    waiting: int = 0
+
+
+class Night:
+    """The file of a night, to read. It does not change while it is open: a writer waits.
+
+    ::
+
+        with Night("2026-01-31.sqlite") as night:
+            for account in night.accounts():
+                print(account.appid, account.status, account.functions)
+
+    Args:
+        path: The file.
+
+    Raises:
+        ConfigurationError: The file is being written, is damaged, or is not a night.
+        OSError: The file cannot be read.
+    """
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self.path: Path = Path(check_file("path", path))
+        with open_database(self.path, "rw") as database:
+            self._database = database
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Night {str(getattr(self, 'path', ''))!r}>"
+
+    def close(self) -> None:
+        """Close the file. A second call does nothing."""
+        self._database.close()
+
+    def counts(self) -> NightCounts:
+        """Count the accounts, their environments and functions."""
+        return NightCounts(*self._read(_COUNTS)[0])
+
+    def appids(self) -> list[str]:
+        """Return the appids of all accounts, in order."""
+        return [appid for (appid,) in self._read("SELECT appid FROM accounts ORDER BY appid")]
+
+    def account(self, appid: str) -> StoredAccount | None:
+        """Read one account; None if the night was not to list it.
+
+        Raises:
+            ConfigurationError: The file is damaged.
+        """
+        accounts = self._read(_ACCOUNT, appid)
+        if not accounts:
+            return None
+        try:
+            return _build_account(appid, accounts[0], self._read(_FUNCTIONS, appid))
+        except (LookupError, TypeError, ValueError, msgspec.MsgspecError):
+            raise make_damage_error(self.path) from None
+
+    def accounts(self) -> Iterator[StoredAccount]:
+        """Read all accounts, by appid, one at a time.
+
+        Raises:
+            ConfigurationError: The file is damaged.
+        """
+        return self._read_each("SELECT appid FROM accounts ORDER BY appid")
+
+    def missing(self) -> Iterator[StoredAccount]:
+        """Read the accounts that are not complete, by appid."""
+        return self._read_each(
+            "SELECT appid FROM accounts WHERE status <> 'complete' ORDER BY appid"
+        )
+
+    def _read_each(self, query: str) -> Iterator[StoredAccount]:
+        for (appid,) in self._read(query):
+            account = self.account(appid)
+            if account is None:  # two pages of the file contradict each other
+                raise make_damage_error(self.path)
+            yield account
+
+    def _read(self, query: str, *values: object) -> list[Any]:
+        with explain_errors(self.path):
+            return self._database.execute(query, values).fetchall()
+
+
+def _build_account(appid: str, account: tuple[Any, ...], rows: list[Any]) -> StoredAccount:
+    status, envs, errcode, rid, message, unavailable, environments, number = account
+    functions: dict[str, list[CloudFunction]] = {
+        env: [] for env in msgspec.json.decode(environments, type=list[str])
+    }
+    for env, *values in rows:
+        functions[env].append(CloudFunction(*values))
+    if len(rows) != number:
+        raise ValueError(number)
+    return StoredAccount(
+        appid,
+        status,
+        None if envs is None else msgspec.json.decode(envs, type=tuple[str, ...]),
+        errcode,
+        rid,
+        "it is not listed yet" if status == "waiting" else message or "",
+        {env: tuple(found) for env, found in functions.items()},
+        msgspec.json.decode(unavailable, type=dict[str, str]),
+    )

@@ -1,0 +1,208 @@
+"""A night while it is written: its list of accounts, and then one account after the other.
+
+Rule: the list is stored before the first account is listed, and each account in one transaction.
+So after a crash, an account is in the file as a whole, or it is waiting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Generator, Iterable, Mapping
+from datetime import datetime, timedelta
+from operator import attrgetter
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from tcb_async._arguments import check_file, check_instance, check_items
+from tcb_async.exceptions import ConfigurationError
+from tcb_async.inventory.accounts import Account, AccountListing
+from tcb_async.inventory.database import FUNCTION_FIELDS, explain_errors, open_database
+from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction
+
+_log = logging.getLogger("tcb_async.inventory")
+
+# A nightly job that names the same file every night is refused, although it may start a little
+# earlier than the night before.
+_LONGEST_NIGHT = timedelta(hours=20)
+
+_MAX_ACCOUNTS_SHOWN = 20  # in a message
+_INSERT = (
+    f"INSERT INTO functions (appid, env, {', '.join(FUNCTION_FIELDS)}) "
+    f"VALUES (?, ?{', ?' * len(FUNCTION_FIELDS)})"
+)
+_UPDATE = (
+    "UPDATE accounts SET status = ?, errcode = ?, rid = ?, message = ?, environments = ?, "
+    "unavailable = ?, functions = ?, listed_at = ? WHERE appid = ?"
+)
+_get_fields = attrgetter(*FUNCTION_FIELDS)
+
+
+class NightWriter:
+    """Begins the file of a night, or continues it after it was interrupted.
+
+    ::
+
+        with NightWriter("2026-01-31.sqlite", accounts) as night:
+            async with Inventory(client, night.unfinished) as inventory:
+                async for found in inventory:
+                    night.save(found)
+
+    The file has the accounts of the last list: an account that an earlier list had is removed, and
+    the log names it. An account that is complete is not listed again, unless its ``envs`` have
+    changed. A file is continued for 20 hours, and refused later: name a new file every night.
+
+    Until it is closed, no other process can open the file. After a crash, the next writer or reader
+    needs the file ``…-wal`` that SQLite leaves beside it.
+
+    Args:
+        path: The file.
+        accounts: All accounts of the night.
+
+    Attributes:
+        path: The file.
+        unfinished: The accounts to list: those that are not complete.
+        complete: The number of the other accounts.
+
+    Raises:
+        ConfigurationError: There are no accounts, two have the same appid, or none of them is in
+            the file; or the file is in use, older than 20 hours, damaged, or not a night.
+        OSError: The file cannot be written.
+    """
+
+    def __init__(self, path: str | PathLike[str], accounts: Iterable[Account]) -> None:
+        self.path: Path = Path(check_file("path", path))
+        by_appid = _index(check_items("accounts", accounts, Account))
+        envs = {appid: _format_envs(account) for appid, account in by_appid.items()}
+        with open_database(self.path, "rwc") as database:
+            waiting = _plan(database, self.path, envs)
+            database.execute("COMMIT")
+        self._database = database
+        self.unfinished: list[Account] = [by_appid[appid] for appid in waiting]
+        self.complete: int = len(envs) - len(waiting)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def save(self, found: AccountListing) -> None:
+        """Save the listing of an account, as a whole. It waits for the disk.
+
+        Raises:
+            ConfigurationError: The account is not in the list of the night.
+            OSError: The file cannot be written.
+        """
+        check_instance("found", found, AccountListing, "as an inventory yields it")
+        appid = found.account.appid
+        rows = [
+            (appid, env, *_get_stored_values(function))
+            for env, functions in found.functions.items()
+            for function in functions
+        ]
+        error = found.error
+        account = (
+            found.status,
+            None if error is None else _fit(error.errcode),
+            None if error is None else error.rid,
+            None if error is None else str(error),
+            _format_json([*found.functions]),
+            _format_json({**found.unavailable}),
+            len(rows),
+            _now().isoformat(),
+            appid,
+        )
+        with self._transaction():
+            if not self._database.execute(_UPDATE, account).rowcount:
+                raise ConfigurationError(f"{appid} is not an account of {self.path}")
+            self._database.execute("DELETE FROM functions WHERE appid = ?", (appid,))
+            self._database.executemany(_INSERT, rows)
+
+    def close(self) -> None:
+        """Close the file, which is then one plain file. A second call does nothing."""
+        with contextlib.suppress(sqlite3.Error):  # after a full disk, -wal has what was saved
+            self._database.execute("PRAGMA journal_mode = DELETE")
+        self._database.close()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Generator[None]:
+        # The connection commits after its block, or rolls back.
+        with explain_errors(self.path), self._database:
+            self._database.execute("BEGIN")
+            yield
+
+
+def _index(accounts: Iterable[Account]) -> dict[str, Account]:
+    found: dict[str, Account] = {}
+    for account in accounts:
+        if found.setdefault(account.appid, account) is not account:
+            raise ConfigurationError(
+                f"{account.appid} is in the list of accounts twice: make one Account of both, with "
+                "the envs of both"
+            )
+    if not found:
+        raise ConfigurationError(
+            "there are no accounts to list: check the list (a platform has the merchants that "
+            "authorised it)"
+        )
+    return found
+
+
+def _plan(database: sqlite3.Connection, path: Path, envs: Mapping[str, str | None]) -> list[str]:
+    """Store the list of accounts; return the appids of those that are not complete."""
+    stored = database.execute("SELECT appid, envs, status = 'complete', listed_at FROM accounts")
+    known = stored.fetchall()
+    complete = {appid: its_envs for appid, its_envs, is_complete, _ in known if is_complete}
+    began = min((listed_at for _, _, is_complete, listed_at in known if is_complete), default=None)
+    if began is not None and _now() - datetime.fromisoformat(began) > _LONGEST_NIGHT:
+        raise ConfigurationError(
+            f"{path} is the night of {began}: name a new file, or delete this one"
+        )
+    if complete and envs.keys().isdisjoint(complete):
+        raise ConfigurationError(
+            f"{path} has other accounts, and none of this list: name a different file"
+        )
+    kept = {appid for appid, its_envs in envs.items() if (appid, its_envs) in complete.items()}
+    removed = sorted(appid for appid, *_ in known if appid not in envs)
+    if removed:
+        _log.warning(
+            "not in this list, so removed from %s: %s (%d accounts in all)",
+            path, ", ".join(removed[:_MAX_ACCOUNTS_SHOWN]), len(removed),
+        )  # fmt: skip
+    outdated = [(appid,) for appid, *_ in known if appid not in kept]
+    waiting = [appid for appid in envs if appid not in kept]
+    database.executemany("DELETE FROM accounts WHERE appid = ?", outdated)
+    database.executemany("DELETE FROM functions WHERE appid = ?", outdated)
+    database.executemany(
+        "INSERT INTO accounts (appid, envs) VALUES (?, ?)",
+        ((appid, envs[appid]) for appid in waiting),
+    )
+    return waiting
+
+
+def _now() -> datetime:
+    return datetime.now(CHINA_STANDARD_TIME).replace(microsecond=0)
+
+
+def _format_envs(account: Account) -> str | None:
+    return None if account.envs is None else _format_json(sorted(account.envs))
+
+
+def _format_json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _get_stored_values(function: CloudFunction) -> tuple[Any, ...]:
+    # Three times as fast as isoformat() for the times, with the same result.
+    values: tuple[Any, ...] = msgspec.to_builtins(_get_fields(function), enc_hook=str.__str__)
+    return values
+
+
+def _fit(errcode: int | None) -> int | None:
+    """Return None for an errcode too large for SQLite; the message still shows it."""
+    return errcode if errcode is not None and -(2**63) <= errcode < 2**63 else None
