@@ -7,7 +7,6 @@ a refused token, for example, are decided in `tcb_async.tokens.refresh`.
 # ruff: noqa: ASYNC109 - callers expect a timeout argument; its scope is in `tcb_async.watch`
 from __future__ import annotations
 
-import logging
 import os
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
@@ -85,9 +84,8 @@ from tcb_async.models import (
 from tcb_async.observer import Observer, WalkStats
 from tcb_async.pagination.options import WalkOptions, check_page_size
 from tcb_async.pagination.page import Page
-from tcb_async.pagination.page_size import FALLBACK, LARGEST, SharedPageSize
+from tcb_async.pagination.page_size import Refusals
 from tcb_async.pagination.pager import Pager, Surroundings
-from tcb_async.pagination.settled import collect_settled
 from tcb_async.retry import RetryPolicy, RetryQuota
 from tcb_async.tokens import ComponentToken, StableToken, TokenProvider
 from tcb_async.tokens.kinds import check_kind, choose_token_key
@@ -96,8 +94,6 @@ from tcb_async.tokens.refresh import call_with_token
 from tcb_async.watch import wait_until_active, watch
 
 __all__ = ["ClientOptions", "FunctionPager", "TcbClient", "WalkOptions"]
-
-_log = logging.getLogger("tcb_async")
 
 Names: TypeAlias = list[str] | tuple[str, ...]
 Token: TypeAlias = str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider
@@ -203,7 +199,7 @@ class TcbClient:
     """
 
     __slots__ = (
-        "_api", "_is_closed", "_owns_transport", "_page_sizes", "_provider", "_target",
+        "_api", "_is_closed", "_owns_transport", "_provider", "_refusals", "_target",
         "_transport", "_zone",
     )  # fmt: skip
 
@@ -257,7 +253,7 @@ class TcbClient:
         self._api = TransportApi(self._transport)
         self._owns_transport = True
         self._is_closed = False
-        self._page_sizes: dict[str, SharedPageSize] = {}  # learned, by endpoint; copies share it
+        self._refusals: dict[str, Refusals] = {}  # of large pages, by endpoint; copies share it
         self._zone = time_zone
         self._target: tuple[Secret, Target] | None = None
 
@@ -354,30 +350,18 @@ class TcbClient:
         if settings.get("concurrency") is None:
             settings["concurrency"] = self._transport.window.ceiling
         settings["page_size"] = _choose_page_size(settings.get("page_size"), listing)
-        # Two mechanisms react to a refused page size. With `may_fall_back`, `Call` sends a smaller
-        # request within the deadline, the attempts and the quota of the refused one, so a listing
-        # that fails costs no more than one with a fixed size. `fetch_reduces` switches off that of
-        # the pager, which walks with a `fetch` of the user's need: it has no `Call`.
-        may_fall_back = settings["page_size"] is None
         stats = WalkStats()
-        fetch = partial(
-            self._fetch,
-            listing,
-            fields,
-            stats=stats,
-            may_fall_back=may_fall_back,
-        )
+        fetch = partial(self._fetch, listing, fields, stats=stats)
         surroundings = Surroundings(
             live=self._transport.live,
             sleep=self._transport.timing.sleep,
             env=fields.get("env"),
-            size=self._page_sizes.setdefault(listing.path, SharedPageSize(LARGEST, FALLBACK)),
+            refusals=self._refusals.setdefault(listing.path, Refusals()),
             stats=stats,
             has_frozen_items=True,
             has_unique_names=listing.has_unique_ids,
             hide=self._hide_token,
             advice="",
-            fetch_reduces=True,
         )
         return pager_class(
             fetch,
@@ -396,7 +380,6 @@ class TcbClient:
         limit: int = 0,
         *,
         stats: WalkStats | None = None,
-        may_fall_back: bool = False,
     ) -> P:
         """Fetch one page: sends ``fields`` with offset and limit, counts retries in ``stats``."""
         check_kind(self._provider, listing.kinds, listing.path)
@@ -404,18 +387,13 @@ class TcbClient:
         has_pages = listing.total_key is not None
         row = offset if has_pages else None  # for errors
 
-        def prepare(target: Target, limit: int) -> tuple[ApiRequest, Callable[[bytes], P]]:
+        def send(token: Secret) -> Awaitable[P]:
+            target = self._get_target(listing, token)
             body = Hidden(listing.encode(fields, offset, limit))
             decode = partial(
                 listing.decode, offset=offset, limit=limit, zone=self._zone, secrets=target.secrets
             )
-            return ApiRequest(target, body, env, row, stats), decode
-
-        def send(token: Secret) -> Awaitable[P]:
-            target = self._get_target(listing, token)
-            has_fallback = may_fall_back and limit > FALLBACK
-            fallback = partial(prepare, target, FALLBACK) if has_fallback else None
-            return Call(self._transport, *prepare(target, limit), fallback).run()
+            return Call(self._transport, ApiRequest(target, body, env, row, stats), decode).run()
 
         return await self._call_with_token(send)
 
@@ -537,21 +515,10 @@ class TcbClient:
         return check_secret("the token that the provider returned", token).reveal()
 
     async def list_functions(self, env: str, **options: Unpack[WalkOptions]) -> list[CloudFunction]:
-        """List all functions of an environment, as they were at one moment: see `Pager.collect`.
-
-        If there is no such moment, because the list changed during each pass, a warning is logged:
-        `functions` has `WalkStats.unsettled`.
-        """
+        """List all functions of an environment, as they were at one moment: see `Pager.collect`."""
         with forget_frames():
             pager = self.functions(env, **options)
-        functions = await pager.collect()
-        if pager.stats.unsettled:
-            _log.warning(
-                "%s: the list changed while it was read, so some functions may be deleted: "
-                "see unsettled in the stats of client.functions(env)",
-                env,
-            )
-        return functions
+        return await pager.collect()
 
     async def function_page(
         self, env: str, *, limit: int = DEFAULT_PAGE_SIZE, offset: int = 0
@@ -683,9 +650,7 @@ class TcbClient:
             env = check_env(env)
             seconds = check_seconds("interval", interval)
             before = None if since is None else index_by_name("since", since).values()
-        return watch(
-            lambda: collect_settled(self.functions(env), env), interval=seconds, since=before
-        )
+        return watch(lambda: self.functions(env).collect(), interval=seconds, since=before)
 
     @overload
     async def wait_until_active(
@@ -729,11 +694,11 @@ class TcbClient:
             pause = check_seconds("interval", interval)
         stats = WalkStats()  # of the latest listing
 
-        async def list_settled() -> list[CloudFunction]:
+        async def list_functions() -> list[CloudFunction]:
             nonlocal stats
             pager = self.functions(env)
             stats = pager.stats
-            return await collect_settled(pager, env)
+            return await pager.collect()
 
         def get_cause() -> str:
             if stats.last_error:
@@ -742,7 +707,7 @@ class TcbClient:
             return f"the client's queue of calls is still {waiting} long" if waiting else ""
 
         active = await wait_until_active(
-            list_settled, env, names, timeout=seconds, interval=pause, get_cause=get_cause
+            list_functions, env, names, timeout=seconds, interval=pause, get_cause=get_cause
         )
         return active[0] if isinstance(name, str) else active
 

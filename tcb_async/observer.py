@@ -51,10 +51,6 @@ class WalkStats:
         passes: Times that the list was read from row 0 (or the cursor); 1 while nothing changes.
         drift: Whether any change of the list was noticed.
         resumed: Whether it began from the cursor of an earlier run.
-        unsettled: Whether `collect` returned the rows of several moments, because the list changed
-            during each pass: every item that stayed, and perhaps some that were deleted.
-        repeated: The appids of merchants that appear twice in the list. Each was yielded once. In
-            any other list, a name that appears twice is an error.
         last_error: The class and the text of the last error after which a request was to be sent
             again; empty without one.
     """
@@ -64,8 +60,6 @@ class WalkStats:
     passes: int = 0
     drift: bool = False
     resumed: bool = False
-    unsettled: bool = False
-    repeated: tuple[str, ...] = ()
     last_error: str = attrs.field(default="", eq=False, repr=False)
 
 

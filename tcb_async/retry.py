@@ -67,6 +67,8 @@ def proves_not_carried_out(error: TcbError) -> bool:
 
 def may_refuse_size(error: BaseException) -> bool:
     """Whether the error may be a refusal of the number of rows: a smaller page might succeed."""
+    if is_retryable(error):  # the same request may succeed
+        return False
     if isinstance(error, ApiError):
         # The reason is the account, its environment, or how often it is called.
         is_accounts = error.scope in {"merchant", "platform"}

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, TypeVar
@@ -35,7 +34,6 @@ from tcb_async.retry import (
     is_dropped,
     is_overload,
     is_retryable,
-    may_refuse_size,
     proves_not_carried_out,
 )
 
@@ -46,7 +44,6 @@ _log.addHandler(logging.NullHandler())
 
 _UNOBSERVED = None, nullcontext()
 _LONG_WAIT = 10.0  # seconds: a user should learn why nothing happens
-_MAX_LARGE = 2  # attempts before a transient error may mean that the server refuses the size
 
 
 class _OutOfTimeError(Exception):
@@ -54,7 +51,6 @@ class _OutOfTimeError(Exception):
 
 
 Decode = Callable[[bytes], T]
-Fallback = Callable[[], tuple[ApiRequest, Decode[T]]]
 
 
 @attrs.define(repr=False)  # a tool may show this when some of it has been deleted
@@ -64,9 +60,6 @@ class Call(Generic[T]):
     transport: Transport
     request: ApiRequest
     decode: Decode[T]
-    # Makes a request for fewer rows, for the case that the server refuses the number of rows. None
-    # after use.
-    fallback: Fallback[T] | None = None
     deadline: float = attrs.field(init=False)  # by the transport's clock
     attempt: int = 0  # number of attempts begun
     spent: int = 0  # cost of its retries, taken from the quota
@@ -119,7 +112,7 @@ class Call(Generic[T]):
             return await self._attempt()
 
         retrying = AsyncRetrying(
-            retry=retry_if_exception(self._may_succeed),
+            retry=retry_if_exception(is_retryable),
             wait=self._choose_wait,
             stop=self._must_stop,
             before_sleep=self._prepare_next_attempt,
@@ -142,12 +135,10 @@ class Call(Generic[T]):
         overload = False
         try:
             session = transport.get_session()
-            # A server may refuse a size by not replying: fewer rows need time, too.
-            shares = 1 if self.fallback is None else 2
-            seconds = self._get_time_left() / shares
+            seconds = self._get_time_left()
             if seconds < TICK:
                 raise _OutOfTimeError
-            full_time = min(transport.timeout, transport.retry.deadline / shares)
+            full_time = min(transport.timeout, transport.retry.deadline)
             observer = transport.observer
             observed, observing = _UNOBSERVED if observer is None else self._observe(observer)
             # The frames below contain the URL, the body that is sent, and the reply. The caller's
@@ -231,33 +222,10 @@ class Call(Generic[T]):
             sent=False,
         )
 
-    def _may_succeed(self, error: BaseException) -> bool:
-        """Whether a further attempt may succeed, perhaps with fewer rows."""
-        return isinstance(error, TcbError) and (
-            is_retryable(error) or self._needs_fewer_rows(error)
-        )
-
-    def _needs_fewer_rows(self, error: TcbError) -> bool:
-        """Whether the next attempt should request fewer rows: the server may refuse more."""
-        if self.fallback is None or not may_refuse_size(error):
-            return False
-        if not is_retryable(error):
-            return True
-        policy = self.transport.retry
-        # The attempts after this one, and half of the time, are for the smaller request.
-        is_late = self.attempt >= min(_MAX_LARGE, policy.attempts - 1)
-        seconds_left = self._get_time_left() - _get_retry_after(error)
-        is_half_over = 2 * seconds_left <= policy.deadline < math.inf
-        return is_late or is_half_over
-
     def _choose_wait(self, state: RetryCallState) -> float:
         error = _get_error(state)
         chance = self.transport.timing.random()
-        wait = choose_wait(self.transport.retry, self.attempt, error, chance)
-        if not self._needs_fewer_rows(error):
-            return wait
-        # The smaller request needs time, too; but the server's minimum is respected.
-        return max(_get_retry_after(error), min(wait, self._get_time_left() / 2))
+        return choose_wait(self.transport.retry, self.attempt, error, chance)
 
     def _must_stop(self, state: RetryCallState) -> bool:
         """Whether to raise the error now, with the reason."""
@@ -270,10 +238,7 @@ class Call(Generic[T]):
         if not (self.request.repeatable or proves_not_carried_out(error)):
             return "it may have been carried out, so only a repeatable call is sent again"
         policy = self.transport.retry
-        # A request for fewer rows is sent even if the policy allows a single attempt.
-        is_allowed = policy.attempts == 1 and self._needs_fewer_rows(error)
-        attempts = 0 if is_allowed else self.attempt
-        reason = find_stop_reason(policy, attempts, wait, self._get_time_left())
+        reason = find_stop_reason(policy, self.attempt, wait, self._get_time_left())
         if reason is None and not self.transport.quota.suffices(error):
             return "the client's retry quota is used up: too many calls fail"
         return reason
@@ -282,18 +247,13 @@ class Call(Generic[T]):
         error = _get_error(state)
         wait = state.upcoming_sleep
         self.spent += self.transport.quota.take(error)
-        size = ""
-        if self.fallback is not None and self._needs_fewer_rows(error):
-            self.request, self.decode = self.fallback()
-            self.fallback = None
-            size = " with fewer rows"
         # Stored without its frames, which would stay in memory during the wait.
         self.last = error.with_traceback(None)
         level = logging.WARNING if self.attempt > 1 or wait >= _LONG_WAIT else logging.INFO
         _log.log(
             level,
-            "%s attempt=%d failed (%s), trying again%s in %.2f s",
-            self.request, self.attempt, _describe_outcome(error), size, wait,
+            "%s attempt=%d failed (%s), trying again in %.2f s",
+            self.request, self.attempt, _describe_outcome(error), wait,
         )  # fmt: skip
         if self.request.stats is not None:
             self.request.stats.retries += 1
@@ -304,10 +264,6 @@ def _get_error(state: RetryCallState) -> TcbError:
     error = state.outcome.exception() if state.outcome else None
     assert isinstance(error, TcbError)
     return error
-
-
-def _get_retry_after(error: TcbError) -> float:
-    return getattr(error, "retry_after", None) or 0.0
 
 
 def _describe_outcome(error: TcbError) -> str:

@@ -12,19 +12,16 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError
 
-import tcb_async
 from tcb_async._defaults import CHINA_STANDARD_TIME
 from tcb_async.cli.account_sources import choose_accounts
 from tcb_async.cli.credentials import choose_service
-from tcb_async.cli.exits import raise_afterwards, run_command
+from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import TABLE, write_rows
 from tcb_async.cli.options import Access, OutputFormat, Platform
-from tcb_async.cli.reading import UNSETTLED
 from tcb_async.errcodes import is_token_accepted
 from tcb_async.exceptions import ApiError, TcbError
 
 if TYPE_CHECKING:
-    import tcb_async.pagination.settled
     from tcb_async.client import TcbClient
 
 _ENVIRONMENT_COLUMNS = ("env", "alias", "status", "package_name", "create_time", "update_time")
@@ -76,15 +73,8 @@ def list_merchants(*, output_format: OutputFormat = TABLE, access: Platform = Pl
             )
 
         async def work(client: TcbClient) -> None:
-            walk = client.authorizers()
-            rows = await walk.collect()
-            error = tcb_async.pagination.settled.find_unsettled(walk.stats, None)
-            if error is not None and output_format != TABLE:
-                raise error
-            with raise_afterwards(error):
-                write_rows(screen, rows, _MERCHANT_COLUMNS, output_format, ("auth_time",))
-                if walk.stats.unsettled:
-                    screen.say(UNSETTLED.format("merchants may have left"))
+            rows = await client.authorizers().collect()
+            write_rows(screen, rows, _MERCHANT_COLUMNS, output_format, ("auth_time",))
 
         platform, _ = choose_accounts(access)
         platform.run(work)

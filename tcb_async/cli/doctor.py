@@ -27,7 +27,6 @@ from tcb_async.exceptions import ApiError, TcbError
 from tcb_async.retry import is_retryable
 
 if TYPE_CHECKING:
-    import tcb_async.pagination.settled
     from tcb_async.client import TcbClient
     from tcb_async.models import CloudFunction
 
@@ -110,7 +109,7 @@ class _Checks:
     async def list_functions(self, page_size: int | None = None) -> str:
         started = time.monotonic()
         pager = self.client.functions(self.env, page_size=page_size)
-        found = await tcb_async.pagination.settled.collect_settled(pager, self.env)
+        found = await pager.collect()
         seconds = time.monotonic() - started
         before = {each.name for each in self.functions}
         if before and before != {each.name for each in found}:

@@ -88,7 +88,7 @@ def list_inventory(
             job = InventoryJob(Path(file or Path(folder, "demo.sqlite")), screen, known, requests)
             service.run(job.work, requests.concurrency)
             with tcb_async.inventory.Night(job.path) as night:
-                missing = name_missing(night, screen) + len(job.repeated)
+                missing = name_missing(night, screen)
                 counts = night.counts()
         if not quiet:
             screen.say(_summarize_night(counts, job.cost))
@@ -113,15 +113,11 @@ class InventoryJob:
     accounts: Sequence[Account] | None
     requests: Requests
     cost: InventorySummary = attrs.field(init=False)
-    # Merchants that the platform's list has twice: for each, a different one may be missing.
-    repeated: list[str] = attrs.field(init=False, factory=list[str])
 
     async def work(self, client: TcbClient) -> None:
         accounts = self.accounts
         if accounts is None:
-            merchants = tcb_async.platform_accounts(
-                client, on_rotate=_ignore_rotation, on_repeated=self.repeated.extend
-            )
+            merchants = tcb_async.platform_accounts(client, on_rotate=_ignore_rotation)
             accounts = [merchant async for merchant in merchants]
         with tcb_async.inventory.NightWriter(self.path, accounts) as night:
             page_size = self.requests.page_size

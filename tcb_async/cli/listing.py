@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 import attrs
 from cyclopts import App, Parameter
 
-import tcb_async
 from tcb_async._fields import Field
 from tcb_async.cli.credentials import choose_service
-from tcb_async.cli.exits import EXIT_CODES, raise_afterwards, run_command
+from tcb_async.cli.exits import EXIT_CODES, run_command
 from tcb_async.cli.files import open_output, output_path
 from tcb_async.cli.formats import (
     FIELDS,
@@ -29,12 +28,11 @@ from tcb_async.cli.formats import (
     write_rows,
 )
 from tcb_async.cli.options import FORMAT, OUTPUT, Access, Env, FileOrStream, Quiet, Requests, choose
-from tcb_async.cli.reading import UNSETTLED, read_list
+from tcb_async.cli.reading import read_list
 from tcb_async.cli.screen import Screen, plural
 from tcb_async.cli.selection import Selection
 
 if TYPE_CHECKING:
-    import tcb_async.pagination.settled
     from tcb_async.client import FunctionPager, TcbClient
     from tcb_async.models import CloudFunction
 
@@ -95,23 +93,14 @@ def list_functions(
                 client, service.env, screen, page_size=requests.page_size, max_items=max_items
             )
             seconds = time.monotonic() - started
-            error = None
-            # A part of a list cannot settle, such as its first N functions.
-            if max_items is None or len(listed) < max_items:
-                error = tcb_async.pagination.settled.find_unsettled(walk.stats, service.env)
-            if error is not None and destination.is_document:
-                raise error
             functions = selection.select(listed)
-            with raise_afterwards(error):
-                destination.write(functions)
-                if selection.filters and not functions:
-                    number = plural(len(listed), "function")
-                    matches = f"match {selection.filters}{selection.advice}"
-                    screen.say(f"none of {number} in {service.env} {matches}")
-                if walk.stats.unsettled:
-                    screen.say(UNSETTLED.format("functions may be deleted"))
-                if not quiet and (screen.is_watched or path is not None):
-                    screen.say(_summarize(walk, service.env, len(functions), seconds))
+            destination.write(functions)
+            if selection.filters and not functions:
+                number = plural(len(listed), "function")
+                matches = f"match {selection.filters}{selection.advice}"
+                screen.say(f"none of {number} in {service.env} {matches}")
+            if not quiet and (screen.is_watched or path is not None):
+                screen.say(_summarize(walk, service.env, len(functions), seconds))
 
         service.run(work, requests.concurrency)
 
@@ -124,11 +113,6 @@ class _Destination:
     path: Path | None
     format: Format
     columns: Sequence[Field] | None
-
-    @property
-    def is_document(self) -> bool:
-        """Whether a program may read it; a table on stdout is for people."""
-        return self.path is not None or self.format != TABLE
 
     def write(self, functions: Sequence[CloudFunction]) -> None:
         columns = self.columns or FIELDS

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from tcb_async.client import FunctionPager, TcbClient
     from tcb_async.models import CloudFunction
 
-UNSETTLED = "the list changed while it was read: some of these {}"
-
 
 async def read_list(
     client: TcbClient,

@@ -26,7 +26,6 @@ from tcb_async.cli.screen import Screen
 from tcb_async.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    import tcb_async.pagination.settled
     from tcb_async.client import TcbClient
     from tcb_async.inventory import Night
     from tcb_async.models import CloudFunction
@@ -122,8 +121,7 @@ def _read_environments(
 
     async def work(client: TcbClient) -> None:
         for env in envs:
-            walk, rows = await read_list(client, env, screen, page_size=requests.page_size)
-            tcb_async.pagination.settled.check_settled(walk.stats, env)
+            _, rows = await read_list(client, env, screen, page_size=requests.page_size)
             lists[env] = rows
 
     service = choose_service(None, access, needs_env=False, others=envs)

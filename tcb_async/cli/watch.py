@@ -34,7 +34,6 @@ from tcb_async.exceptions import TcbError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
-    import tcb_async.pagination.settled
     from tcb_async.client import TcbClient
     from tcb_async.compare import FunctionChange
     from tcb_async.models import CloudFunction
@@ -82,10 +81,10 @@ def watch_functions(
 async def _show_changes(
     client: TcbClient, screen: Screen, env: str, interval: float, output_format: WatchFormat
 ) -> NoReturn:
-    def list_settled() -> Awaitable[list[CloudFunction]]:
-        return tcb_async.pagination.settled.collect_settled(client.functions(env), env)
+    def list_functions() -> Awaitable[list[CloudFunction]]:
+        return client.list_functions(env)
 
-    functions = [*await tcb_async.watch.list_first(list_settled, interval=interval)]
+    functions = [*await tcb_async.watch.list_first(list_functions, interval=interval)]
     screen.say(
         f"{env}: {plural(len(functions), 'function')}; polling every {interval:g} s, until Ctrl-C"
     )

@@ -11,7 +11,6 @@ from collections.abc import (
     AsyncIterable,
     Awaitable,
     Callable,
-    Collection,
     Iterable,
     Mapping,
 )
@@ -22,7 +21,6 @@ import attrs
 
 from tcb_async._arguments import (
     check_async,
-    check_callback,
     check_env,
     check_instance,
     make_argument_error,
@@ -197,7 +195,6 @@ def platform_accounts(
     client: TcbClient,
     *,
     on_rotate: Callable[[str, str], Awaitable[object]],
-    on_repeated: Callable[[Collection[str]], object] | None = None,
 ) -> AsyncGenerator[Account, None]:
     """Iterate over the merchants of a platform, as accounts for an `Inventory`.
 
@@ -205,16 +202,13 @@ def platform_accounts(
         client: A client made with a `ComponentToken`.
         on_rotate: Async callable that saves a new refresh token, called with the merchant's appid
             and the token. It is awaited before the call that received the new token returns.
-        on_repeated: Called with the appids that stand twice in WeChat's list, if there are any.
-            Each is yielded once, and a different merchant may be missing. The log names them, too.
 
     Yields:
         An account for each merchant. An account without a refresh token in WeChat's list fails.
 
     Raises:
         ConfigurationError: ``client`` is not a client, its token is not a `ComponentToken`,
-            ``on_rotate`` is not an async callable of two arguments, or ``on_repeated`` is async or
-            not callable; raised by the call itself.
+            or ``on_rotate`` is not an async callable of two arguments; raised by the call itself.
         TcbError: The list of merchants could not be read; raised during the iteration.
     """
     check_instance("client", client, TcbClient, CLIENT_EXAMPLE)
@@ -224,15 +218,11 @@ def platform_accounts(
             f"token={component!r}: only a ComponentToken has merchants; make the client with one"
         )
     check_async("on_rotate", on_rotate, "appid", "refresh_token")
-    if on_repeated is not None:
-        check_callback("on_repeated", on_repeated)
 
     async def iterate() -> AsyncGenerator[Account, None]:
         async with client.authorizers(concurrency=1) as pager:
             async for authorizer in pager:
                 yield _make_account(component, authorizer, on_rotate)
-        if on_repeated is not None and pager.stats.repeated:
-            on_repeated(pager.stats.repeated)
 
     return iterate()
 

@@ -44,7 +44,6 @@ from tcb_async.inventory.accounts import (
 from tcb_async.models import CloudFunction
 from tcb_async.observer import WorkObserver, WorkSummary
 from tcb_async.pagination.options import check_page_size
-from tcb_async.pagination.settled import collect_settled
 
 Outcome: TypeAlias = AccountListing | BaseException | None
 """The result of a task: None if all accounts have started."""
@@ -178,7 +177,7 @@ async def _list_functions(
     pager = client.functions(
         env, page_size=page_size, concurrency=max_in_flight(), on_progress=adapt
     )
-    return tuple(await collect_settled(pager, env))
+    return tuple(await pager.collect())
 
 
 @attrs.frozen

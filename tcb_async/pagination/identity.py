@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from tcb_async._redact import MAX_EXAMINED, escape_unprintable, hide_all_like_a_token
+from tcb_async._redact import MAX_EXAMINED, hide_all_like_a_token
 from tcb_async.cursor import digest
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.pagination.page import Page, Request
@@ -20,7 +20,6 @@ T = TypeVar("T")
 Key = TypeVar("Key")
 
 _MAX_SHOWN = 80  # characters of a name in a message
-_MAX_NAMES_SHOWN = 5  # names in a message
 
 
 # Two questions need two keys. Was this item yielded before? The name tells. Is this the row that
@@ -75,12 +74,6 @@ class Identity(Generic[T]):
     def show(self, name: str) -> str:
         """Return a name as an error may show it."""
         return self.hide(name[:MAX_EXAMINED])[:_MAX_SHOWN]
-
-    def show_all(self, names: Sequence[str]) -> str:
-        """Return names as a message may show them: the first few, and the number of the others."""
-        shown = ", ".join(escape_unprintable(self.show(name)) for name in names[:_MAX_NAMES_SHOWN])
-        rest = len(names) - _MAX_NAMES_SHOWN
-        return f"{shown} and {rest:,} more" if rest > 0 else shown
 
     def read(self, request: Request, page: Page[T]) -> Reply[T]:
         """Return a page with the keys of its items."""

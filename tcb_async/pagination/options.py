@@ -20,9 +20,8 @@ class WalkOptions(TypedDict, total=False):
 
     page_size: int | None
     """Rows per request, 2 or more, because pages overlap by one row. None, the default, requests
-    100 rows first, then as many as the server returned; the client remembers this number. If a
-    request for more than 20 rows fails, a later attempt requests 20, and the client requests 100
-    again after a few full pages. For merchants, None means 500."""
+    100 rows first, then as many as the server returned. If the server refuses them, 20 rows are
+    requested, also by the client's next 15 walks. For merchants, None means 500."""
 
     max_items: int | None
     """Limit of the items; None for no limit."""
@@ -31,7 +30,7 @@ class WalkOptions(TypedDict, total=False):
     """Limit of this walk's requests in flight; None for the client's limit, or 8 without one."""
 
     on_drift: OnDrift
-    """Reaction to a list that changes during the walk: ``"repair"``, the default, reads again;
+    """Reaction to a list that changes during the walk: ``"repair"``, the default, reads it again;
     ``"raise"`` raises `DriftError`."""
 
     resume: ResumePoint | str | None

@@ -6,7 +6,6 @@ Rule: no `yield` inside a scope; only `try/finally` guards the fetches (PEP 789)
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
@@ -24,7 +23,7 @@ from tcb_async._arguments import (
     check_methods,
     make_argument_error,
 )
-from tcb_async._defaults import DEFAULT_CONCURRENCY, DEFAULT_MAX_REPAIRS
+from tcb_async._defaults import DEFAULT_CONCURRENCY, DEFAULT_MAX_PASSES
 from tcb_async._once import IteratedOnce
 from tcb_async._redact import hide_all_like_a_token
 from tcb_async.cursor import Cursor, read_start
@@ -38,16 +37,14 @@ from tcb_async.pagination.options import (
     check_walk_options,
 )
 from tcb_async.pagination.page import Page, Request
-from tcb_async.pagination.page_size import FALLBACK, LARGEST, SharedPageSize
-from tcb_async.pagination.plan import CAUSE_UNSTABLE, Plan
-from tcb_async.pagination.snapshot import Snapshot
+from tcb_async.pagination.page_size import PageSize, Refusals
+from tcb_async.pagination.plan import Plan
 from tcb_async.retry import may_refuse_size
 
 T = TypeVar("T")
 # Items to yield, with the request and the page in which they were.
 Received: TypeAlias = tuple[Request, Page[T], Sequence[T]]
 
-_log = logging.getLogger("tcb_async")
 _NO_OBSERVER = nullcontext()
 _NEW_PAGER = (
     "a pager walks once: make a new one, with resume=… set to its cursor to continue from there"
@@ -61,7 +58,7 @@ class Surroundings:
     live: set[asyncio.Task[object]] = attrs.field(factory=set["asyncio.Task[object]"])
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     env: str | None = None  # for errors
-    size: SharedPageSize = attrs.field(factory=lambda: SharedPageSize(LARGEST, FALLBACK))
+    refusals: Refusals = attrs.field(factory=Refusals)  # of large pages
     stats: WalkStats = attrs.field(factory=WalkStats)  # in which `fetch` counts its retries
     has_frozen_items: bool = False  # they cannot be changed, and compare field by field
     # Whether a list that contains a name twice is wrong. Otherwise it is one item in two rows.
@@ -69,7 +66,6 @@ class Surroundings:
     # For errors: hides secrets in a name, and what to do about a name that appears twice.
     hide: Callable[[str], str] = hide_all_like_a_token
     advice: str = "; identify must return a different name for each item"
-    fetch_reduces: bool = False  # after a refusal, `fetch` itself requests fewer rows
 
     def make_identity(self, name: Callable[[T], str], value: Callable[[T], str]) -> Identity[T]:
         """Return the identity of a walk's items."""
@@ -104,9 +100,8 @@ class Pager(IteratedOnce, Generic[T]):
         value: Returns a text that differs if items differ, in every process: it identifies a row.
             The default needs a class with a `__repr__` of its own, such as a dataclass.
         scope: Names the list; cursors of a different scope are refused.
-        max_repairs: After this number of passes over the list without progress, rows are collected
-            in any order; after twice this number, the walk fails with `DriftError`. The default
-            gives a lagging replica about 20 seconds to catch up.
+        max_passes: How often the list is read at most, if it changes each time; then the walk fails
+            with `DriftError`. The default gives a lagging replica about 20 seconds to catch up.
         observer: Called when the walk starts, for each page, and when the walk ends in any way.
         options: ``page_size``, ``max_items``, ``concurrency``, ``on_drift``, ``resume`` and
             ``on_progress``: see `WalkOptions`.
@@ -124,7 +119,7 @@ class Pager(IteratedOnce, Generic[T]):
         identify: Callable[[T], str],
         value: Callable[[T], str] = repr,
         scope: str = "",
-        max_repairs: int = DEFAULT_MAX_REPAIRS,
+        max_passes: int = DEFAULT_MAX_PASSES,
         observer: Observer | None = None,
         _surroundings: Surroundings | None = None,
         **options: Unpack[WalkOptions],
@@ -140,19 +135,15 @@ class Pager(IteratedOnce, Generic[T]):
             raise make_argument_error("on_drift", on_drift, f"must be {choices}")
         self._surroundings = _surroundings or Surroundings()
         self._sleep = self._surroundings.sleep
-        if page_size is None:
-            self._shared_size = self._surroundings.size
-        else:
-            self._shared_size = SharedPageSize(check_page_size(page_size))
+        self._page_size = None if page_size is None else check_page_size(page_size)
         self._plan: Plan[T] = Plan(
             self._surroundings.make_identity(identify, value),
             start=read_start(scope, options.get("resume")),
-            size=self._shared_size.for_walk(),
             max_items=check_count(
                 "max_items", sys.maxsize if max_items is None else max_items, minimum=0
             ),
             on_drift=on_drift,
-            max_repairs=check_count("max_repairs", max_repairs, minimum=0),
+            max_passes=check_count("max_passes", max_passes, minimum=1),
             stats=self._surroundings.stats,
         )
         self._fetch = fetch
@@ -227,22 +218,20 @@ class Pager(IteratedOnce, Generic[T]):
     async def collect(self) -> list[T]:
         """Walk to the end, and return all items as they were at one moment.
 
-        After a change, the list is read again, up to four times, until no reply of a pass shows a
-        change; then the items of this pass are returned. Otherwise, and if ``max_items`` ends the
-        walk, `WalkStats.unsettled` is True: all items are returned as they were last seen, perhaps
-        with some that were deleted. A resumed walk returns only items that no earlier run yielded.
-        The cursor counts the returned items only.
+        If the list changed while it was read, it is read again, and the items of the last time are
+        returned. If ``max_items`` ends the walk, the items are those that the iteration yields. A
+        resumed walk returns only items that no earlier run yielded. The cursor counts the returned
+        items only.
 
         If it fails, it has returned no item. So the error's cursor is where it began.
         """
         items: list[T] = []
         async with self:
             pages = self.by_page()  # fails if the pager has walked, and then changes no cursor
-            self._plan.snapshot = Snapshot(self._plan.identity)
             self._returns_at_end = True
             async for page in pages:
                 items.extend(page.items)
-        rows = self._plan.last_rows(items)
+        rows = self._plan.settle(items)
         self._returns_at_end = False
         return rows
 
@@ -275,9 +264,8 @@ class Pager(IteratedOnce, Generic[T]):
         """Get the next items to yield; None at the end."""
         plan = self._plan
         fetches = self._fetches
-        if plan.total is None:
-            # The walk begins. Walks that began after this pager was made may have learned.
-            plan.size = self._shared_size.for_walk()
+        if plan.total is None:  # the walk begins
+            plan.size = self._make_size()
             self._refill()
         while fetches:
             request, head = fetches[0]
@@ -306,6 +294,12 @@ class Pager(IteratedOnce, Generic[T]):
             raise self._add_context(closed, None)
         self._state = "done"
         return None
+
+    def _make_size(self) -> PageSize:
+        if self._page_size is not None:
+            return PageSize(self._page_size)
+        refusals = self._surroundings.refusals
+        return PageSize(refusals.choose_limit(), refusals)
 
     def _refill(self) -> None:
         fetches = self._fetches
@@ -343,14 +337,12 @@ class Pager(IteratedOnce, Generic[T]):
             check_instance("the result of fetch", page, Page, "such as Page(rows, total)")
             items = plan.receive(request, page)
         except BaseException as error:
-            may_request_fewer = not self._surroundings.fetch_reduces and may_refuse_size(error)
-            if may_request_fewer and plan.receive_refusal(request):
+            if may_refuse_size(error) and plan.request_fewer(request):
                 return None
             self._add_context(error, request.offset)
             raise
         if not items:
             return None
-        plan.size.share()  # what an accepted page has shown, not a refused one
         self._unread = iter(items)
         return request, page, items
 
@@ -375,13 +367,6 @@ class Pager(IteratedOnce, Generic[T]):
             await self._cancel()
         finally:
             self._fetches.clear()
-            if self._plan.cause == CAUSE_UNSTABLE:
-                _log.info("%r collected its rows (%s): sort them by a unique key", self, self.stats)
-            if self.stats.repeated:
-                _log.warning(
-                    "%s: in the list twice, and yielded once; a different item may be missing",
-                    self._plan.identity.show_all(self.stats.repeated),
-                )
             if self._walk_observer is not None:
                 self._walk_observer.ended(
                     self.stats, error if isinstance(error, Exception) else None
