@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+import tcb_async.pagination.page_size
 from every_case import Tally, every_exchange, every_order, every_walk, manners
 
 CHANGES = 3 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 2
@@ -54,7 +55,8 @@ def test_every_walk_over_few_rows_in_every_order_is_complete(rows, replies, walk
 
 @pytest.mark.parametrize("above", ["clamp", "refuse", "empty"])
 @pytest.mark.parametrize("manner", manners((3,)), ids=str)
-def test_every_walk_over_few_rows_on_a_strict_server_keeps_the_law(manner, above):
+def test_every_walk_over_few_rows_on_a_strict_server_keeps_the_law(manner, above, monkeypatch):
+    monkeypatch.setattr(tcb_async.pagination.page_size, "FALLBACK", 2)
     tally = Tally()
 
     for size in range(5):

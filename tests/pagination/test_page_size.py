@@ -30,7 +30,7 @@ from tcb_async.emulator import Emulator, Fault
 from tcb_async.errcodes import ERRCODES
 from tcb_async.exceptions import DriftError, ParameterError, ResponseError
 from tcb_async.pagination.page import Page, Request
-from tcb_async.pagination.page_size import Facts, PageSize, SharedPageSize
+from tcb_async.pagination.page_size import PageSize, Refusals
 from tcb_async.pagination.pager import Pager
 from tcb_async.pagination.plan import Plan
 
@@ -198,7 +198,7 @@ class TestRefusals:
         first, *_ = _planned(walked)
         walked.receive(first, listing.page(first))
         refused, *_ = _planned(walked)
-        walked.receive_refusal(refused)
+        walked.request_fewer(refused)
 
         for _ in range(2):
             requests = _planned(walked)
@@ -259,7 +259,7 @@ class Strict:
             try:
                 page = self.page(request)
             except ApiError:
-                if not plan.receive_refusal(request):
+                if not plan.request_fewer(request):
                     raise
                 continue
             yielded += map(NAME, plan.receive(request, page))

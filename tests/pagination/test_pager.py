@@ -477,7 +477,6 @@ class TestCollect:
         returned = await pager.collect()
 
         assert pager.stats.drift
-        assert not pager.stats.unsettled
         assert pager.cursor.count == len(returned) == 39
 
     async def test_an_address_is_no_value(self):
@@ -693,7 +692,7 @@ class TestUse:
             ({"page_size": 1}, "page_size=1: must be a whole number, 2 or more"),
             ({"concurrency": 0}, "concurrency=0: must be a whole number, 1 or more"),
             ({"max_items": -1}, "max_items=-1: must be a whole number, 0 or more"),
-            ({"max_repairs": -1}, "max_repairs=-1: must be a whole number, 0 or more"),
+            ({"max_passes": 0}, "max_passes=0: must be a whole number, 1 or more"),
             ({"page_size": True}, "page_size=True: must be"),
             ({"on_progress": 7}, "on_progress=7: must be a function that is not async"),
             ({"on_drift": "hope"}, "on_drift='hope': must be 'repair' or 'raise'"),

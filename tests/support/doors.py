@@ -130,7 +130,7 @@ class Visit:
 
     async def collect(self, pager, name="name"):
         rows = await pager.collect()
-        self.is_doubted = pager.stats.unsettled
+        self.is_doubted = False
         return [getattr(row, name) for row in rows]
 
 

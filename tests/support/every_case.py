@@ -14,9 +14,8 @@ from model import IDENTITY, Change, ChangingList, Pages, Row, fault_of
 
 from tcb_async.cursor import Cursor
 from tcb_async.pagination.page import Page, Request
-from tcb_async.pagination.page_size import PageSize
+from tcb_async.pagination.page_size import PageSize, Refusals
 from tcb_async.pagination.plan import Plan
-from tcb_async.pagination.snapshot import Snapshot
 
 START = Cursor("")
 
@@ -43,10 +42,8 @@ class Manner(NamedTuple):
     is_collected: bool = False
 
     def plan(self, start=START):
-        size = PageSize(self.page_size, None if self.above is None else 2)
-        plan = Plan(IDENTITY, start=start, size=size)
-        plan.snapshot = Snapshot(plan.identity) if self.is_collected else None
-        return plan
+        size = PageSize(self.page_size, None if self.above is None else Refusals())
+        return Plan(IDENTITY, start=start, size=size)
 
 
 def manners(page_sizes, leave_after=(None,), *, is_collected=(False, True)):
@@ -222,7 +219,7 @@ def _carry_out(plan, manner, server, yielded, leave_after):
         head = flying.pop(0)
         page = replied.pop(head, None) or server.reply_to(head)
         if page is None:
-            assert plan.receive_refusal(head)
+            assert plan.request_fewer(head)
             flying.clear()
             continue
         server.pages.append((max(1, plan.stats.passes), page))  # 0 before the first reply
@@ -250,17 +247,12 @@ def _fault(at_start, listing, yielded, plan, *, drift):
 
 def _collected_fault(server, items, earlier, plan, tally):
     """The law of `collect`, with all states of the list: a settled result is one of them."""
-    rows = plan.last_rows(items)
+    rows = plan.settle(items)
     names = {row.name for row in rows}
     kept = {row.name for row in items} - server.listing.gone
     if not kept <= names:
         return f"lost {sorted(kept - names)} of the yielded rows"
-    fault = fault_of(rows, items, plan, server.pages)
-    if fault is not None:
-        return fault
-    is_changed, is_unsettled = plan.has_drifted, plan.stats.unsettled
-    if is_unsettled:
-        return "unsettled" if server.schedule else None  # a few changes do not disturb four passes
+    is_changed = plan.has_drifted
     tally.settled += is_changed
     if set(rows) in [{row for row in state if row.name not in earlier} for state in server.states]:
         return None

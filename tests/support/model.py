@@ -161,8 +161,7 @@ class Outcome:
 
     def collect(self):
         """Check the law of `Pager.collect`, and return its rows; only once."""
-        rows = self.plan.last_rows(self.items)
-        assert fault_of(rows, self.items, self.plan, self.pages) is None
+        rows = self.plan.settle(self.items)
         return rows
 
     def note_what_became_of(self, listing):
@@ -197,10 +196,6 @@ def fault_of(rows, items, plan, pages):
         return None if rows == items else "no change was noticed, and these are other rows"
     # A reply that contradicts itself is requested again.
     pages = [(number, page) for number, page in pages if not _is_contradictory(page)]
-    if plan.stats.unsettled:
-        latest = {row.name: row for _, page in pages for row in page.items}
-        is_latest = rows == [latest[item.name] for item in items]
-        return None if is_latest else "unsettled, but these are not all items as last seen"
     yielded = {row.name for row in items}
     passes = [
         [page for number, page in pages if number >= first]
@@ -323,13 +318,12 @@ def carry_out(
 def _receive(plan, request, page, outcome) -> Sequence[Row]:
     """Give a page to the plan, or a refusal, which is None; return the items that it yields."""
     if page is None:
-        assert plan.receive_refusal(request)
+        assert plan.request_fewer(request)
         return ()
     number = max(1, plan.stats.passes)  # 0 before the first reply
     items = plan.receive(request, page)
-    if plan.snapshot is not None:
-        outcome.pages.append((number, page))
-        outcome.items += items
+    outcome.pages.append((number, page))
+    outcome.items += items
     return items
 
 
