@@ -72,7 +72,7 @@ from tcb_async._transport import (
 )
 from tcb_async.compare import FunctionChange, index_by_name
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, ResponseError
-from tcb_async.limits import Window
+from tcb_async.limits import CallLimit
 from tcb_async.models import (
     CHINA_STANDARD_TIME,
     Authorizer,
@@ -86,7 +86,7 @@ from tcb_async.pagination.options import WalkOptions, check_page_size
 from tcb_async.pagination.page import Page
 from tcb_async.pagination.page_size import Refusals
 from tcb_async.pagination.pager import Pager, Surroundings
-from tcb_async.retry import RetryPolicy, RetryQuota
+from tcb_async.retry import RetryPolicy
 from tcb_async.tokens import ComponentToken, StableToken, TokenProvider
 from tcb_async.tokens.kinds import check_kind, choose_token_key
 from tcb_async.tokens.providers import StaticToken, as_provider, describe_provider
@@ -182,7 +182,8 @@ class TcbClient:
         token: An access token, an async callable that returns one, or a `TokenProvider`.
         base_url: WeChat's address. Plain http is refused unless the host is loopback.
         session: A session of your own, used as it is. You close it.
-        concurrency: Limit of the requests in flight, over all walks of this client.
+        concurrency: Limit of the calls at a time, over all walks of this client. A call keeps its
+            place while it waits for its next attempt; further calls wait for a place.
         retry: The number of attempts per request, and the waits between them.
         timeout: Seconds for one attempt, from its start to the last byte of the reply.
         allow_http: Allow plain http to any host: everyone on the network can then read the token.
@@ -240,14 +241,13 @@ class TcbClient:
             self._transport = Transport(
                 base_url=address,
                 base_url_setting=BASE_URL_VARIABLE if is_variable else "the base URL",
-                window=Window(check_count("concurrency", concurrency, minimum=1)),
+                limit=CallLimit(check_count("concurrency", concurrency, minimum=1)),
                 retry=retry,
-                quota=RetryQuota.for_window(concurrency),
-                timeout=check_seconds("timeout", timeout),
+                timeout=min(check_seconds("timeout", timeout), retry.deadline),
                 max_reply_bytes=check_count("max_reply_bytes", max_reply_bytes, minimum=1),
                 observer=observer,
-                # The window limits requests. With fewer connections, they would wait inside
-                # aiohttp, where their time is already running.
+                # With fewer connections, requests would wait inside aiohttp, where their time is
+                # already running.
                 keeper=SessionKeeper(max(100, concurrency), trust_env, ssl_context, session),
             )
         self._api = TransportApi(self._transport)
@@ -348,7 +348,7 @@ class TcbClient:
         check_kind(self._provider, listing.kinds, listing.path)
         settings: dict[str, Any] = {**options}
         if settings.get("concurrency") is None:
-            settings["concurrency"] = self._transport.window.ceiling
+            settings["concurrency"] = self._transport.limit.size
         settings["page_size"] = _choose_page_size(settings.get("page_size"), listing)
         stats = WalkStats()
         fetch = partial(self._fetch, listing, fields, stats=stats)
@@ -393,7 +393,8 @@ class TcbClient:
             decode = partial(
                 listing.decode, offset=offset, limit=limit, zone=self._zone, secrets=target.secrets
             )
-            return Call(self._transport, ApiRequest(target, body, env, row, stats), decode).run()
+            request = ApiRequest(target, body, env, row, stats)
+            return Call(self._transport, request, decode).run()
 
         return await self._call_with_token(send)
 
@@ -703,7 +704,7 @@ class TcbClient:
         def get_cause() -> str:
             if stats.last_error:
                 return f"the last error was {stats.last_error}"
-            waiting = self._transport.window.waiting
+            waiting = self._transport.limit.waiting
             return f"the client's queue of calls is still {waiting} long" if waiting else ""
 
         active = await wait_until_active(
@@ -714,13 +715,12 @@ class TcbClient:
     def with_token(self, token: Token) -> Self:
         """Make a light copy with a different token, such as for each merchant.
 
-        Both use the same connections, limit of requests in flight and quota of retries. Closing the
-        copy leaves this client open; closing this client closes the copy.
+        Both use the same connections and the same limit of calls at a time. Closing the copy leaves
+        this client open; closing this client closes the copy.
         """
         with forget_frames():
             provider = as_provider(token)
-        # The copy shares everything else: window and retry quota protect the server, whichever
-        # merchant calls.
+        # The copy shares everything else: the limit protects the server, whichever merchant calls.
         other: Self = copy(self)
         other._provider = provider
         other._owns_transport = False
@@ -756,8 +756,8 @@ class TcbClient:
     def __repr__(self) -> str:
         if not hasattr(self, "_provider"):  # in a traceback, after a refused argument
             return f"<{type(self).__name__}, not made>"
-        window = self._transport.window
-        state = "closed" if self.closed else f"{window.in_flight} of {window.size} in flight"
+        limit = self._transport.limit
+        state = "closed" if self.closed else f"{limit.running} of {limit.size} calls"
         token = describe_provider(self._provider)
         return f"<TcbClient {self._transport.base_url}, token {token}, {state}>"
 

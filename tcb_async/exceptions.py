@@ -217,8 +217,7 @@ class TransportError(TcbError):
         retry_after: Seconds to wait before the next attempt, as the server requested, or None.
         sent: Whether the request may have reached the server; False if no connection was opened.
         retryable: Whether a further attempt may succeed.
-        dropped: Whether the connection of the first attempt was dropped before any reply.
-        overload: Whether too many concurrent requests may be the cause.
+        dropped: Whether the connection was dropped before any reply.
     """
 
     def __init__(
@@ -231,7 +230,6 @@ class TransportError(TcbError):
         sent: bool = True,
         retryable: bool = True,
         dropped: bool = False,
-        overload: bool = False,
         **context: Unpack[ErrorContext],
     ) -> None:
         super().__init__(message, **context)
@@ -241,7 +239,6 @@ class TransportError(TcbError):
         self.sent = sent
         self.retryable = retryable
         self.dropped = dropped
-        self.overload = overload
 
 
 class ResponseError(TcbError):

@@ -25,7 +25,6 @@ class Attempt:
         base_url: The server's address, such as ``https://api.weixin.qq.com``.
         path: The endpoint, such as ``/tcb/listfunctions``; never the query, which contains secrets.
         number: The number of the attempt, counted from 1.
-        window: The client's current limit of requests in flight.
         env: The environment; None outside a listing.
         offset: The first row requested, counted from 0; None outside a listing.
         status: The HTTP status; None before the reply.
@@ -35,7 +34,6 @@ class Attempt:
     base_url: str
     path: str
     number: int
-    window: int
     env: str | None = None
     offset: int | None = None
     status: int | None = None

@@ -62,7 +62,6 @@ class Telemetry:
     ================================  ==========================================================
     ``http.client.request.duration``  seconds of each attempt; counts the requests
     ``http.client.active_requests``   requests in flight
-    ``tcb.client.window``             the client's current limit of requests in flight
     ``tcb.client.retries``            attempts of requests beyond the first
     ``tcb.walk.duration``             seconds of each walk, the consumer's own time included
     ``tcb.walk.passes``               passes over lists; more than one per walk if a list changes
@@ -131,9 +130,6 @@ class _Instruments:
         self.active = meter.create_up_down_counter(
             "http.client.active_requests", "{request}", "Number of active HTTP requests."
         )
-        self.window = meter.create_gauge(
-            "tcb.client.window", "{request}", "Current limit of requests in flight."
-        )
         self.retries = meter.create_counter(
             "tcb.client.retries", "{retry}", "Attempts of requests beyond the first."
         )
@@ -184,7 +180,6 @@ class _AttemptSpan:
         current = trace.set_span_in_context(self._span)
         self._token = context.attach(context.set_value(_NO_OTHER_HTTP_SPANS, True, current))  # noqa: FBT003 - OpenTelemetry's API
         instruments.active.add(1, self._common)
-        instruments.window.set(attempt.window, self._server)
         if attempt.number > 1:
             instruments.retries.add(1, self._common)
         self._started = perf_counter()

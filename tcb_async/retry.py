@@ -1,7 +1,7 @@
 """Retries: which errors, after which wait, and until when.
 
-Rule: only transient errors are retried, and never beyond the attempts, the deadline or the quota
-that a client's calls share.
+Rule: only transient errors are retried, and no attempt begins after the last that the policy allows
+or after the deadline.
 """
 
 from __future__ import annotations
@@ -30,10 +30,6 @@ from tcb_async.exceptions import (
     TransportError,
 )
 
-_DAY_SECONDS = 86_400.0
-_COST = 14
-_COST_IF_THROTTLED = 5
-_THROTTLED = (RateLimitError, SystemBusyError)
 _MAX_SECONDS = sys.float_info.max  # a larger int cannot be added to a clock
 
 
@@ -43,19 +39,7 @@ def is_retryable(error: BaseException) -> bool:
         return error.retryable
     if isinstance(error, ResponseError):
         return error.truncated
-    return isinstance(error, (*_THROTTLED, DriftError))
-
-
-def is_overload(error: BaseException) -> bool:
-    """Whether the error is a sign of overload, so that fewer requests should be in flight."""
-    if isinstance(error, TransportError):
-        return error.overload
-    return isinstance(error, _THROTTLED)
-
-
-def is_dropped(error: BaseException | None) -> bool:
-    """Whether the connection of a call's first attempt was dropped before any reply."""
-    return isinstance(error, TransportError) and error.dropped
+    return isinstance(error, RateLimitError | SystemBusyError | DriftError)
 
 
 def proves_not_carried_out(error: TcbError) -> bool:
@@ -66,54 +50,16 @@ def proves_not_carried_out(error: TcbError) -> bool:
 
 
 def may_refuse_size(error: BaseException) -> bool:
-    """Whether the error may be a refusal of the number of rows: a smaller page might succeed."""
+    """Whether the reply may be a refusal of the number of rows: a smaller page might succeed."""
     if is_retryable(error):  # the same request may succeed
         return False
     if isinstance(error, ApiError):
         # The reason is the account, its environment, or how often it is called.
         is_accounts = error.scope in {"merchant", "platform"}
         return not is_accounts and not isinstance(error, QuotaError)
-    return isinstance(error, ResponseError | TransportError) and error.sent
-
-
-@attrs.define
-class RetryQuota:
-    """A budget for the retries of all calls of a client, so that they never become a storm.
-
-    A retry takes some of it, a retry after throttling less. A successful call returns the cost of
-    its retries, or 1 if it needed none. When the budget is used up, failed calls are not retried.
-    The numbers are those of botocore's standard mode, for up to 17 requests in flight.
-    """
-
-    capacity: int = 500
-    available: int = attrs.field(default=attrs.Factory(lambda self: self.capacity, takes_self=True))
-
-    @classmethod
-    def for_window(cls, ceiling: int) -> RetryQuota:
-        """Make a budget that a first burst does not use up: two retries of a full window."""
-        # All requests in flight may fail together, then half of them in the halved window, …
-        return cls(max(500, 2 * _COST * ceiling))
-
-    def suffices(self, error: BaseException) -> bool:
-        """Whether a retry after this error can be taken out of it."""
-        return _find_cost(error) <= self.available
-
-    def take(self, error: BaseException) -> int:
-        """Take the cost of a retry after this error, and return it."""
-        cost = _find_cost(error)
-        self.available -= cost
-        return cost
-
-    def put_back(self, amount: int) -> None:
-        """Put an amount back, up to the capacity."""
-        self.available = min(self.capacity, self.available + amount)
-
-
-def _find_cost(error: BaseException) -> int:
-    if not is_retryable(error):  # a size was refused, which says nothing about the load
-        return 0
-    # A throttling server will soon accept requests again; a server that is down costs more.
-    return _COST_IF_THROTTLED if isinstance(error, _THROTTLED) else _COST
+    if isinstance(error, TransportError):
+        return error.sent and error.status is not None
+    return isinstance(error, ResponseError) and error.sent
 
 
 _at_least_one = make_validator(
@@ -136,24 +82,23 @@ class RetryPolicy:
     jitter: evenly from 0 to ``min(cap, base * 2 ** (n - 1))`` seconds before attempt *n + 1*), and
     the stop is ``stop_after_attempt(attempts) | stop_before_delay(deadline)``. The server's
     ``Retry-After`` is a minimum for a wait, and so are 15 to 20 s, at random, after 45011 (a quota
-    per minute); but no wait lasts longer than a day. If the connection of the first attempt is
-    dropped before any reply, as kept-alive connections may be at any time, the first retry follows
-    immediately, on a new connection.
+    per minute). If the connection of the first attempt is dropped before any reply, as kept-alive
+    connections may be at any time, the first retry follows immediately.
 
     Busy errcodes (such as -1), rate limits (45011, HTTP 429), failures of the network, HTTP 408 and
     5xx, and truncated replies are retried; any other error is raised immediately. A stale token
-    (40001, 42001) is replaced once. An HTTP status counts whether WeChat sent it or a proxy.
+    (40001, 42001) is replaced once. An HTTP status counts whether WeChat sent it or a proxy. After
+    the last attempt, its error is raised.
 
     Attributes:
-        attempts: Attempts in all, the first included; 1 for no retries. A page of the default size
-            has two at least: see `WalkOptions.page_size`.
+        attempts: Attempts in all, the first included; 1 for no retries.
         base: Upper bound of the first wait, in seconds; 0 to wait only for a ``Retry-After``.
         cap: Upper bound of every wait, in seconds, except for these two minimums.
-        deadline: Seconds for all attempts of a call, counted from the first. No wait begins that
-            would cross it, and the timeout of each attempt is cut to the time left. The last error
-            before the deadline is raised. A call waits for its turn for as many seconds, or, if
-            that is later, until no call of the client has succeeded for ``deadline + timeout``
-            seconds. A long queue alone is not an error.
+        deadline: Seconds from the first attempt of a call in which further attempts may begin. Each
+            attempt has the client's ``timeout``, or the deadline if that is less. So a call ends
+            after ``deadline + timeout`` seconds at most. The wait for a place among the calls of
+            the client comes before and has no limit. But if every attempt of the client has failed
+            with a transient error for ``deadline`` seconds, calls that had to wait are not sent.
 
     Raises:
         ConfigurationError: A value is out of range.
@@ -174,8 +119,7 @@ def choose_wait(policy: RetryPolicy, attempt: int, error: TcbError, chance: floa
         error: Its error.
         chance: A random number from 0 to 1.
     """
-    is_size_refused = not is_retryable(error)
-    if is_size_refused or (attempt == 1 and is_dropped(error)):
+    if attempt == 1 and isinstance(error, TransportError) and error.dropped:
         return 0.0
     # The exponent is bounded, because a float overflows at 2 ** 1024.
     maximum = min(policy.cap, policy.base * 2.0 ** min(attempt - 1, 62))
@@ -193,7 +137,4 @@ def find_stop_reason(
         return "the retry policy allows no more" if policy.attempts > 1 else ""
     if wait >= seconds_left:
         return f"the next wait would cross the deadline of {policy.deadline:g} s"
-    # A `Retry-After` of years is a mistake, and a call without a deadline would wait for it.
-    if wait > max(_DAY_SECONDS, policy.cap):
-        return f"the server requests a wait of {wait:.3g} s"
     return None

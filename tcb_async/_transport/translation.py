@@ -57,7 +57,6 @@ class _ErrorKind:
     errors: tuple[type[Exception], ...]
     text: str
     retryable: bool = True
-    overload: bool = True  # too many concurrent requests can cause it, if it is retryable
     sent: bool = True
 
 
@@ -111,7 +110,6 @@ _ERROR_KINDS = (
     _ErrorKind(
         (aiohttp.ClientConnectorDNSError,),
         "the host name {host} could not be resolved; check {setting} and the network",
-        overload=False,
         sent=False,
     ),
     _NO_PROXY,
@@ -132,9 +130,6 @@ _UNEXPECTED_ERROR = _ERROR_KINDS[-1]
 # Transient failures of a service, a reverse proxy, or a forward proxy at CONNECT: it does not
 # matter which of them failed. The meaning of errcodes is in `tcb_async.errcodes`.
 _TRANSIENT_STATUSES = (408, *range(500, 600))
-# A gateway without a free server returns 502, 503 or 504. A server's own 500 is a bug, and fewer
-# requests would not cure it.
-_OVERLOAD = (502, 503, 504)
 
 _REFUSALS = {
     3: "a redirect, which is not followed",
@@ -189,7 +184,6 @@ def _make_retryable_error(
         endpoint=path,
         status=status,
         retry_after=retry_after,
-        overload=status in _OVERLOAD,
     )
 
 
@@ -198,19 +192,8 @@ def _describe_status(status: int) -> str:
     return f"HTTP {status}: {kind}"
 
 
-def translate(
-    error: Exception,
-    request: ApiRequest,
-    seconds: float,
-    *,
-    is_first: bool,
-    may_be_overload: bool,
-) -> TcbError:
-    """Turn any error of the network or of aiohttp into ours.
-
-    A connection that is dropped at the first attempt may have been kept alive too long, which says
-    nothing about the load. The next attempt has a new connection, which shows it.
-    """
+def translate(error: Exception, request: ApiRequest, seconds: float) -> TcbError:
+    """Turn any error of the network or of aiohttp into ours."""
     path = request.target.path
     error = _unwrap(error)
     if isinstance(error, aiohttp.ClientHttpProxyError):
@@ -231,15 +214,12 @@ def translate(
     packages = _find_packages(error)
     kind = _classify(error, packages, request)
     is_callers = packages[-1] not in _LIBRARIES
-    dropped = kind is _DROPPED_CONNECTION and is_first
-    is_sign_of_overload = kind.retryable and kind.overload and not dropped
     return TransportError(
         f"{path}: {_describe_error(kind, error, request, seconds, is_callers=is_callers)}",
         endpoint=path,
         sent=kind.sent,
         retryable=kind.retryable,
-        dropped=dropped,
-        overload=is_sign_of_overload and may_be_overload,
+        dropped=kind is _DROPPED_CONNECTION,
     )
 
 

@@ -24,9 +24,9 @@ from tcb_async._transport.session import HEADERS, QueryError, SessionKeeper, add
 from tcb_async._transport.timing import Timing
 from tcb_async._transport.translation import make_status_error, translate
 from tcb_async.exceptions import ClientClosedError, ResponseError, TcbError
-from tcb_async.limits import Window
+from tcb_async.limits import CallLimit
 from tcb_async.observer import Attempt, Observer
-from tcb_async.retry import RetryPolicy, RetryQuota
+from tcb_async.retry import RetryPolicy
 
 T = TypeVar("T")
 
@@ -38,12 +38,11 @@ _LARGE = 2**20  # bytes: aiohttp warns about a larger body that it cannot send i
 
 @attrs.define(eq=False)
 class Transport:
-    """Session, window, retry quota and limits of a client, for all its calls."""
+    """Session and limits of a client, for all its calls."""
 
     base_url: str
-    window: Window
+    limit: CallLimit
     retry: RetryPolicy
-    quota: RetryQuota
     timeout: float = DEFAULT_TIMEOUT
     max_reply_bytes: int = DEFAULT_MAX_REPLY_BYTES
     base_url_setting: str = "the base URL"  # its name in errors
@@ -100,28 +99,19 @@ class Transport:
         self,
         session: aiohttp.ClientSession,
         request: ApiRequest,
-        seconds: float,
         *,
-        has_full_time: bool,
-        is_first: bool,
-        on_new_connection: bool,
+        is_retry: bool = False,
         observed: Attempt | None = None,
     ) -> bytes:
-        """Send a request once, and return the body of the reply, if that is HTTP 200.
-
-        ``has_full_time`` says that the deadline does not cut the attempt's time.
-        """
+        """Send a request once, and return the body of the reply, if that is HTTP 200."""
         self.sent += 1
-        self.retried += not is_first
-        seconds = min(self.timeout, seconds)
+        self.retried += is_retry
         response: aiohttp.ClientResponse | None = None
-        limit = asyncio.timeout(seconds)
+        limit = asyncio.timeout(self.timeout)
         self.keeper.time_limits.add(limit)
         try:
             async with limit:
-                response = await self._request(
-                    session, request, on_new_connection=on_new_connection
-                )
+                response = await self._request(session, request)
                 if observed is not None:
                     observed.status = response.status
                 return await self._read(response, request)
@@ -136,16 +126,7 @@ class Transport:
                 text = "the session of this client was closed: make a new client"
                 failure = ClientClosedError(text)
             else:
-                # A server that has begun to reply was not too busy to take the request. One that
-                # had less time than usual may have needed the rest.
-                is_cut_short = limit.expired() and not has_full_time
-                failure = translate(
-                    error,
-                    request,
-                    seconds,
-                    is_first=is_first,
-                    may_be_overload=response is None and not is_cut_short,
-                )
+                failure = translate(error, request, self.timeout)
         finally:
             self.keeper.time_limits.discard(limit)
             if response is not None:
@@ -153,26 +134,20 @@ class Transport:
         raise failure
 
     def _request(
-        self, session: aiohttp.ClientSession, request: ApiRequest, *, on_new_connection: bool
+        self, session: aiohttp.ClientSession, request: ApiRequest
     ) -> Awaitable[aiohttp.ClientResponse]:
-        # The pool's key includes `server_hostname`: with it, no pooled connection is found, and a
-        # new one is opened. No later request would find this one, so the server must close it.
         target = request.target
         is_callers = self.keeper.is_callers_session
-        # A new object for each request: Elastic's agent writes into it.
-        headers = {**(HEADERS if is_callers else {})}
-        if on_new_connection:
-            headers["Connection"] = "close"
         return session.request(
             request.method,
             target.url.reveal() if is_callers else target.bare_url,
             middlewares=None if is_callers else (add_query(target.url),),
             data=None if request.body is None else _make_data(request.body),
-            headers=headers or None,
+            # A new object for each request: Elastic's agent writes into it.
+            headers=dict(HEADERS) if is_callers else None,
             timeout=_NO_LIMIT,
             allow_redirects=False,  # a redirect to a different host would take the secrets along
             raise_for_status=False,
-            server_hostname=target.bare_url.raw_host if on_new_connection else None,
         )
 
     async def _read(self, response: aiohttp.ClientResponse, request: ApiRequest) -> bytes:
