@@ -13,7 +13,6 @@ from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.translation import make_status_error
 from tcb_async.cursor import Cursor
 from tcb_async.exceptions import ConfigurationError, TcbError, TransportError
-from tcb_async.retry import is_overload
 
 CLASSES = [
     kind
@@ -82,13 +81,6 @@ def test_every_error_pickles_and_copies_with_all_its_facts(kind):
         assert type(twin) is kind
         assert str(twin) == str(error)
         assert {name: getattr(twin, name) for name in facts} == facts
-
-
-def test_notes_of_the_transport_survive_a_pickle():
-    error = make_status_error(ApiRequest(Mock(path="/tcb"), None), 503, {}, b"")
-
-    for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):  # noqa: S301 - our own bytes
-        assert is_overload(twin)
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda c: c.__name__)

@@ -14,7 +14,7 @@ from tcb_async.exceptions import (
     SystemBusyError,
     TransportError,
 )
-from tcb_async.retry import RetryPolicy, RetryQuota, choose_wait
+from tcb_async.retry import RetryPolicy, choose_wait
 
 BUSY = SystemBusyError("busy", errcode=-1)
 LIMITED = RateLimitError("slow down", errcode=45011)
@@ -54,18 +54,6 @@ def test_wait_for_the_minute_quota_is_15_to_20_seconds(draw, attempt, cap):
     for error in (RateLimitError("too much", errcode=-501004), RateLimitError("HTTP 429")):
         assert choose_wait(policy, attempt, error, draw) <= cap
     assert choose_wait(RetryPolicy(base=0.0), attempt, LIMITED, draw) == 0
-
-
-@pytest.mark.parametrize(("in_flight", "retries"), [(17, 500 // 14), (100, 2 * 100)])
-def test_quota_lasts_for_two_retries_of_a_full_window_and_no_more(in_flight, retries):
-    quota = RetryQuota.for_window(in_flight)
-    error = TransportError("no reply")
-    taken = 0
-    while quota.suffices(error):
-        quota.take(error)
-        taken += 1
-
-    assert taken == retries
 
 
 @pytest.mark.parametrize(

@@ -328,7 +328,7 @@ class TestClient:
             calls = [asyncio.ensure_future(client.count_functions(ENV)) for _ in range(3)]
             await eventually(lambda: emulator.requests)
             wait = asyncio.ensure_future(client.wait_until_active(ENV, "login", timeout=20.0))
-            await eventually(lambda: transport_of(client).window.waiting == 3)
+            await eventually(lambda: transport_of(client).limit.waiting == 3)
             leap(20.0)
             with pytest.raises(WaitTimeoutError) as caught:
                 await wait

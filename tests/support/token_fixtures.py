@@ -16,8 +16,8 @@ from redis_server import running_redis
 from tcb_async import TcbClient
 from tcb_async._transport import Transport, TransportApi
 from tcb_async.emulator import Emulator
-from tcb_async.limits import Window
-from tcb_async.retry import RetryPolicy, RetryQuota
+from tcb_async.limits import CallLimit
+from tcb_async.retry import RetryPolicy
 from tcb_async.tokens import (
     AuthorizerToken,
     ComponentToken,
@@ -58,7 +58,7 @@ async def wechat(clock=None):
 async def open_api(emulator, *, attempts=1):
     """A `TokenApi` without a client."""
     retry = RetryPolicy(attempts=attempts, base=0.0)
-    transport = Transport(emulator.url, Window(8), retry, RetryQuota())
+    transport = Transport(emulator.url, CallLimit(8), retry)
     try:
         yield TransportApi(transport)
     finally:

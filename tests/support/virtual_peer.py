@@ -8,8 +8,7 @@ import attrs
 from tcb_async import ClientClosedError, RetryPolicy, TransportError
 from tcb_async._transport import ApiRequest, Call, Transport
 from tcb_async._transport.timing import Timing
-from tcb_async.limits import Window
-from tcb_async.retry import RetryQuota
+from tcb_async.limits import CallLimit
 
 
 @attrs.define(eq=False)
@@ -24,14 +23,14 @@ class VirtualPeer(Transport):
         if self.is_closed:
             raise ClientClosedError
 
-    async def send(self, _session, request, seconds, *, has_full_time, **_facts):
+    async def send(self, _session, request, **_facts):
         self.attempts.append(asyncio.get_running_loop().time())
         try:
-            async with asyncio.timeout(min(self.timeout, seconds)):
+            async with asyncio.timeout(self.timeout):
                 await asyncio.sleep(0.01)  # on its way: a burst is sent before its first failure
                 await self.reply(request.offset)
         except TimeoutError:
-            raise TransportError("no reply", overload=has_full_time) from None
+            raise TransportError("no reply") from None
         return b""
 
     def call(self, number=None):
@@ -43,9 +42,8 @@ def make_peer(reply, *, concurrency=8, **settings):
     """Make a peer; ``reply`` is a coroutine function, ``settings`` are those of the policy."""
     return VirtualPeer(
         "http://127.0.0.1:9",
-        Window(concurrency),
+        CallLimit(concurrency),
         RetryPolicy(**settings),
-        RetryQuota.for_window(concurrency),
         timing=Timing(clock=asyncio.get_running_loop().time, random=random.Random(7).random),
         reply=reply,
     )

@@ -13,7 +13,7 @@ from transports import transport_of
 from tcb_async import RateLimitError, ResponseError, RetryPolicy, TcbClient, TcbError
 from tcb_async import TransportError as NoAnswer
 from tcb_async.emulator import Emulator
-from tcb_async.retry import is_overload, is_retryable
+from tcb_async.retry import is_retryable
 
 PASSING = [408, 429, 502, 503, 504]
 FINAL = [302, 400, 403, 404, 407]
@@ -72,7 +72,6 @@ def facts(error):
     return (
         type(error),
         is_retryable(error),
-        is_overload(error),
         getattr(error, "status", None),
         getattr(error, "retry_after", None),
     )
