@@ -733,9 +733,7 @@ class TcbClient:
 
         Raises:
             ConfigurationError: The client's token is not a `StableToken`.
-            RateLimitError: The last forced refresh at this host was sent less than 30 s ago;
-                nothing was sent now.
-            DailyQuotaError: WeChat allows 20 a day.
+            DailyQuotaError: WeChat allows 20 a day, 30 s apart.
 
         Source: the WeChat page *getStableAccessToken*, ``force_refresh``.
         """

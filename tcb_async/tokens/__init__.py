@@ -13,7 +13,6 @@ Rule: every source of tokens is a `TokenProvider`, and calls WeChat through the 
 from tcb_async._redact import Secret
 from tcb_async.tokens.kinds import TokenKind
 from tcb_async.tokens.protocols import (
-    LeasingStore,
     StoredToken,
     TokenApi,
     TokenProvider,
@@ -28,7 +27,7 @@ from tcb_async.tokens.providers import (
 from tcb_async.tokens.stores import MemoryStore, RedisStore
 
 __all__ = [
-    "AuthorizerToken", "ClassicToken", "ComponentToken", "LeasingStore", "MemoryStore",
-    "RedisStore", "Secret", "StableToken", "StoredToken", "TokenApi", "TokenKind",
-    "TokenProvider", "TokenStore",
+    "AuthorizerToken", "ClassicToken", "ComponentToken", "MemoryStore", "RedisStore",
+    "Secret", "StableToken", "StoredToken", "TokenApi", "TokenKind", "TokenProvider",
+    "TokenStore",
 ]  # fmt: skip

@@ -1,12 +1,13 @@
 """Interfaces of token providers and stores, with the values that they share.
 
-Rule: a user can implement each interface in ten lines, except a store with leases.
+Rule: a user can implement each interface in ten lines.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar, runtime_checkable
 
 import attrs
@@ -85,61 +86,34 @@ class StoredToken:
     Attributes:
         token: The token, never shown; ``token.reveal()`` returns the str to store.
         expires_at: Seconds since 1970; ``math.inf`` for a token that does not expire.
-        version: Grows with each token of a key, in up to 53 bits: the lease's version, or without a
-            lease the time in microseconds.
     """
 
     token: Secret = attrs.field(converter=Secret)
     expires_at: float
-    version: int
 
 
 @runtime_checkable
 class TokenStore(Protocol):
     """Shares tokens between providers or between processes.
 
-    If it raises, or does not return within a second, it is called again immediately. If that fails
-    too, it counts as unreachable: the local token is used, a warning is logged once, and the store
-    is called again 5 seconds later. Then it also gets the values that it missed.
+    A key is such as ``stable:api.weixin.qq.com:wx0123456789abcdef``, without a secret.
+
+    If a method raises, or does not return within a second (the lock: 20 seconds), a warning is
+    logged, the store is not called for 5 seconds, and the process requests its own tokens.
     """
 
     async def get(self, key: str) -> StoredToken | None:
-        """Return the stored token, expired or not; None without one."""
+        """Return the stored token; None without one."""
         ...
 
-    async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:
-        """Write a value, unless the stored value has the same version or a higher one.
+    async def set(self, key: str, value: StoredToken, *, ttl: float | None) -> None:
+        """Store a token. It may be deleted after ``ttl`` seconds; None to keep it."""
+        ...
 
-        Comparing and writing must be one atomic step.
+    def lock(self, key: str) -> AbstractAsyncContextManager[object]:
+        """Return a lock that is waited for and held by ``async with``.
 
-        ``key`` is such as ``stable:api.weixin.qq.com:wx0123456789abcdef``, without a secret. The
-        value may be deleted after ``ttl`` seconds. Return whether it was written.
+        If its owner dies, it must become free by itself, such as after 15 seconds. An owner that
+        takes longer may overlap with the next one: then both request a token.
         """
-        ...
-
-    async def delete_if(self, key: str, token: str) -> None:
-        """Delete the stored token if it is this token, in one atomic step."""
-        ...
-
-
-@runtime_checkable
-class LeasingStore(TokenStore, Protocol):
-    """A store with leases: only the owner of a lease requests a token from WeChat."""
-
-    @property
-    def lease_seconds(self) -> float:
-        """Duration of a lease, in seconds, if its owner never releases it."""
-        ...
-
-    async def acquire_lease(self, key: str) -> int | None:
-        """Take the lease of a key; None if it is taken.
-
-        Returns:
-            The version for the token that the owner will write, higher than all before. So
-            `compare_and_set` refuses a slow owner after a different process has taken over.
-        """
-        ...
-
-    async def release_lease(self, key: str, version: int) -> None:
-        """Release a lease, if it is still the current lease."""
         ...

@@ -20,7 +20,7 @@ from tcb_async._arguments import check_async, check_instance
 from tcb_async._credentials import check_appid, check_secret, why_not_a_secret
 from tcb_async._redact import Hidden, Secret, describe, forget_frames
 from tcb_async.errcodes import BAD_REFRESH_TOKEN, STALE_TOKEN
-from tcb_async.exceptions import ConfigurationError, RateLimitError, TcbError, TokenError
+from tcb_async.exceptions import ConfigurationError, TokenError
 from tcb_async.models import Authorizer
 from tcb_async.tokens.guarded_store import GuardedStore
 from tcb_async.tokens.kinds import TokenKind, choose_token_key
@@ -34,13 +34,11 @@ from tcb_async.tokens.refresh import (
     call_with_token,
     read_token_reply,
 )
-from tcb_async.tokens.single_flight import call_user_code
 from tcb_async.tokens.stores import MemoryStore
 
 _STABLE = "/cgi-bin/stable_token"
 _CLASSIC = "/cgi-bin/token"
 COMPONENT_TOKEN = "/cgi-bin/component/api_component_token"
-_FORCED_SECONDS = 30.0  # between two forced refreshes
 
 
 @attrs.define(init=False, unsafe_hash=True)  # two with the same token are equal
@@ -181,26 +179,8 @@ class StableToken(_AppToken):
 
     async def force_refresh(self, api: TokenApi) -> None:
         """Replace the token: see `TcbClient.force_refresh_token`, which calls this method."""
-        token = self._get_token_at(api)
-        now = self._store.clock()
-        before = token.forced_at
-        since = now - before
-        if 0 <= since < _FORCED_SECONDS:  # WeChat would reply without replacing the token
-            wait = _FORCED_SECONDS - since
-            raise RateLimitError(
-                f"force_refresh: WeChat allows one in {_FORCED_SECONDS:g} s, so nothing was sent; "
-                f"wait {wait:.0f} s",
-                endpoint=_STABLE,
-                retry_after=wait,
-            )
-        # Noted before the request: if its reply is lost, WeChat may have replaced the token.
-        token.forced_at = now
-        try:
-            await token.force(api, partial(self._request_token, force_refresh=True))
-        except TcbError as error:
-            if not error.sent:
-                token.forced_at = before
-            raise
+        request = partial(self._request_token, force_refresh=True)
+        await self._get_token_at(api).force(api, request)
 
     async def _request_token(self, api: TokenApi, *, force_refresh: bool = False) -> TokenReply:
         body = {
@@ -287,7 +267,7 @@ class ComponentToken(_AppToken):
 
     async def _fetch_ticket(self) -> Secret:
         try:
-            ticket = Secret(await call_user_code(self._ticket))
+            ticket = Secret(await self._ticket())
         except Exception as error:  # noqa: BLE001 - the caller's own code
             problem = f"ticket() failed ({describe(error)})"
         else:
@@ -311,8 +291,8 @@ class AuthorizerToken(ManagedToken):
         refresh_token: The merchant's ``authorizer_refresh_token``, as it was saved last.
         on_rotate: Async callable that saves a new refresh token, called with it. It is awaited
             before the call returns that caused the rotation. If it fails, this call fails, and
-            `on_rotate` is called with the same refresh token before the next call. It is also
-            called with a refresh token from the store, whose process may have died before saving.
+            the next call calls it again. It is also called with a refresh token from the store,
+            whose process may have died before saving.
         store: Shares the token and a rotated refresh token; None for the platform's store.
 
     Raises:
@@ -378,7 +358,7 @@ class AuthorizerToken(ManagedToken):
         rotating = RotatingToken(
             refresh_key, store, self._request_with, self._on_rotate, self._initial
         )
-        return RefreshingToken(key, store, rotating.request_token, rotating.save_unsaved)
+        return RefreshingToken(key, store, rotating.request_token)
 
     async def _request_with(self, api: TokenApi, refresh_token: Secret) -> TokenReply | TokenError:
         """Request a token; return the error if a different refresh token may help."""
