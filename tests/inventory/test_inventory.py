@@ -311,9 +311,9 @@ class TestOneBrokenAccount:
         account = Account(APPID, StableToken(APPID, APPSECRET, store=store), ["test-1"])
         assert (await listed(emulator, account)).status == "complete"
         emulator.expire_tokens()
-        (key,) = store._slots
-        dead = StoredToken("dead-token", time.time() + 7200, 3 * 10**15)
-        assert await store.compare_and_set(key, dead, ttl=None)
+        (key,) = store._values
+        dead = StoredToken("dead-token", time.time() + 7200)
+        await store.set(key, dead, ttl=None)
 
         assert (await listed(emulator, account)).status == "complete"
 

@@ -3,8 +3,7 @@
 import asyncio
 import itertools
 import logging
-import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -86,7 +85,7 @@ async def a_turn():
 
 
 class PlainStore:
-    """A store as a user would write it: no lease."""
+    """A store as a user would write it: no lock."""
 
     def __init__(self):
         self.values: dict[str, StoredToken] = {}
@@ -94,24 +93,19 @@ class PlainStore:
     async def get(self, key):
         return self.values.get(key)
 
-    async def compare_and_set(self, key, value, *, ttl):
+    async def set(self, key, value, *, ttl):
         assert ttl is None or 0 < ttl <= 7200
-        stored = self.values.get(key)
-        if stored is not None and stored.version >= value.version:
-            return False
         self.values[key] = value
-        return True
 
-    async def delete_if(self, key, token):
-        if key in self.values and self.values[key].token == token:
-            del self.values[key]
+    def lock(self, key):
+        return nullcontext()
 
 
 class FrailStore(MemoryStore):
     """A store that a test can make fail, hang or refuse writes; it records its calls."""
 
-    def __init__(self, clock=time.monotonic):
-        super().__init__(clock=clock)
+    def __init__(self):
+        super().__init__()
         self.away = self.hanging = self.read_only = False
         self.away_for = set()
         self.asked = []
@@ -120,21 +114,15 @@ class FrailStore(MemoryStore):
         await self._reach("get", key)
         return await super().get(key)
 
-    async def compare_and_set(self, key, value, *, ttl):
-        await self._reach("compare_and_set", key)
-        return await super().compare_and_set(key, value, ttl=ttl)
+    async def set(self, key, value, *, ttl):
+        await self._reach("set", key)
+        await super().set(key, value, ttl=ttl)
 
-    async def delete_if(self, key, token):
-        await self._reach("delete_if", key)
-        await super().delete_if(key, token)
-
-    async def acquire_lease(self, key):
-        await self._reach("acquire_lease", key)
-        return await super().acquire_lease(key)
-
-    async def release_lease(self, key, version):
-        await self._reach("release_lease", key)
-        await super().release_lease(key, version)
+    @asynccontextmanager
+    async def lock(self, key):
+        await self._reach("lock", key)
+        async with super().lock(key):
+            yield
 
     async def _reach(self, name, key):
         self.asked.append(name)

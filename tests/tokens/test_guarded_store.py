@@ -118,7 +118,7 @@ async def test_token_refused_during_a_failed_write_is_dropped(api):
 
 
 async def test_pending_value_replaces_an_older_stored_value(api, store, context):
-    missed = StoredToken("missed", LIFE, 5)
+    missed = StoredToken("missed", LIFE)
     await context.put(api, KEY, missed)
     assert await context.get(KEY) == missed
 
@@ -126,8 +126,8 @@ async def test_pending_value_replaces_an_older_stored_value(api, store, context)
     context._failed_at = -math.inf  # the store is called again before the missed value is written
     for version, newest in ((4, missed), (5, None), (6, None)):
         await store.delete_if(KEY, "theirs")
-        theirs = StoredToken("theirs", LIFE, version)
-        assert await store.compare_and_set(KEY, theirs, ttl=LIFE)
+        theirs = StoredToken("theirs", LIFE)
+        assert await store.set(KEY, theirs, ttl=LIFE)
         assert await context.get(KEY) == (newest or theirs)
 
 
@@ -146,10 +146,10 @@ async def test_late_refusal_of_an_older_token_changes_nothing(api, store, provid
 
 
 async def test_later_value_stays_although_this_clock_is_fast(api, store, context):
-    await context.put(api, KEY, StoredToken("missed", LIFE, 9))
+    await context.put(api, KEY, StoredToken("missed", LIFE))
     store.away = False
     context._failed_at = -math.inf  # the store is called again before the missed value is written
-    later = StoredToken("later", LIFE, 5)  # as the store's clock counts
+    later = StoredToken("later", LIFE)  # as the store's clock counts
 
     assert await context.put(api, KEY, later)
 
@@ -164,7 +164,7 @@ async def test_newer_stored_value_is_not_replaced(api, store, provider):
 
     await provider_on(store).get_token(api)
     later = StoredToken("later", LIFE, int(asyncio.get_running_loop().time() * 1e6))
-    await store.compare_and_set(KEY, later, ttl=LIFE)
+    await store.set(KEY, later, ttl=LIFE)
 
     assert await store.stored_after(10) == "later"
 
@@ -184,7 +184,7 @@ async def test_closed_client_leaves_it_to_the_next(api, store, provider):
 async def test_failing_key_delays_no_other_key(api, store, context):
     keys = [f"key-{number}" for number in range(100)]
     for key in keys:
-        await context.put(api, key, StoredToken("token", LIFE, 1))
+        await context.put(api, key, StoredToken("token", LIFE))
     assert len(api.spawned) == 1
 
     store.asked.clear()

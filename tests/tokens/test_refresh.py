@@ -149,7 +149,7 @@ class TestClientsAndLoops:
 
     def test_refresh_of_a_stopped_loop_is_restarted(self):
         a_lease_later = itertools.count(step=15.0)
-        store = MemoryStore(clock=lambda: next(a_lease_later))
+        store = MemoryStore()
         provider = StableToken(APPID, APPSECRET, store=store)
         stopped, unanswered = asyncio.new_event_loop(), PacedApi(3600.0)
 

@@ -162,8 +162,8 @@ class TestSharedRotation:
         assert set(merchant.saved) == {merchant.accepted}
 
     async def test_dead_stored_refresh_token_is_replaced(self, merchant, api, store):
-        older = StoredToken("refreshtoken@@@older", math.inf, 1)
-        await store.compare_and_set(merchant.key, older, ttl=None)
+        older = StoredToken("refreshtoken@@@older", math.inf)
+        await store.set(merchant.key, older, ttl=None)
 
         await merchant.shared_token(store).get_token(api)
 
@@ -179,7 +179,7 @@ class TestSharedRotation:
         one, other = two
         merchant.rotate()
         await one.get_token(api)
-        await store.delete_if(merchant.key, merchant.accepted)
+        del store._values[merchant.key]
         merchant.expire()
         await one.get_token(api)
         merchant.expire()
@@ -192,7 +192,7 @@ class TestSharedRotation:
     async def test_latest_refresh_token_is_used_without_the_store(
         self, emulator, merchant, api, kind
     ):
-        store = FrailStore(emulator.clock)
+        store = FrailStore()
         provider = merchant.shared_token(store)
         for fails in (False, True, True, False):
             setattr(store, kind, fails)
@@ -223,13 +223,13 @@ class TestSharedRotation:
     @pytest.mark.parametrize("away", [False, True])
     async def test_rotation_without_the_store_is_saved(self, emulator, merchant, api, away):
         class Overtaken(FrailStore):
-            async def compare_and_set(self, key, value, *, ttl):
+            async def set(self, key, value, *, ttl):
                 if key == merchant.key:
-                    newer = StoredToken(NEWER, math.inf, value.version + 1)
-                    await super().compare_and_set(key, newer, ttl=None)
-                return await super().compare_and_set(key, value, ttl=ttl)
+                    newer = StoredToken(NEWER, math.inf)
+                    await super().set(key, newer, ttl=None)
+                return await super().set(key, value, ttl=ttl)
 
-        store = Overtaken(emulator.clock)
+        store = Overtaken()
         provider = merchant.shared_token(store)
         merchant.rotate()
         assert await provider.get_token(api)
@@ -245,10 +245,10 @@ class TestSharedRotation:
 
     async def test_invalid_stored_refresh_token_is_ignored(self, merchant, api):
         class Overtaken(MemoryStore):
-            async def compare_and_set(self, key, value, *, ttl):
+            async def set(self, key, value, *, ttl):
                 if key == merchant.key:
                     return False  # and a failover loses the newer value
-                return await super().compare_and_set(key, value, ttl=ttl)
+                return await super().set(key, value, ttl=ttl)
 
         merchant.rotate()
 

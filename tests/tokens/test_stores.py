@@ -77,7 +77,7 @@ class TestLayout:
         value = {"token": merchant.accepted, "expires_at": None, "version": version}
         assert json.loads(await redis.get(key)) == value
         assert await redis.ttl(key) == -1
-        kept = StoredToken(merchant.accepted, math.inf, version)
+        kept = StoredToken(merchant.accepted, math.inf)
         assert await store.get(merchant.key) == kept
 
     async def test_keys_contain_no_secret(self, merchant, api, redis, store, provider):
