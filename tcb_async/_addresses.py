@@ -1,18 +1,18 @@
 """Checks of addresses: the base URL of a client, and the path and query of a call.
 
-Rule: a token is never sent in the clear or to a host inside a path, and no credential in an address
-is shown.
+Rule: a token is never sent in the clear or to a host inside a path, and an address that is refused
+is not shown, since it may contain credentials.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from urllib.parse import urlsplit
+from collections.abc import Mapping
 
 from tcb_async._arguments import check_fields, make_argument_error, show_value
 from tcb_async._defaults import DEFAULT_BASE_URL
-from tcb_async._redact import MASK, SURROGATE, Hidden, Secret, hide_all_like_a_token, to_plain
+from tcb_async._redact import Secret, to_plain
 from tcb_async.exceptions import ConfigurationError
 
 # It begins with a single /: after two, the rest would name a host. A part is neither . nor ..
@@ -20,45 +20,30 @@ _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[\w.~-]+)+/?", re.ASCII)
 _ENDPOINT = re.compile(r"/(?:tcb|componenttcb|cgi-bin)/[a-z_/]+$")
 
 
-def check_path(path: Hidden[object]) -> str:
-    """Return the path of an endpoint. It is wrapped: a token may have been put into it."""
-    value = to_plain(path.reveal())
-    shown = value
+def check_path(path: object) -> str:
+    """Return the path of an endpoint."""
+    path = to_plain(path)
+    if isinstance(path, str) and _PATH.fullmatch(path):
+        return path
     expected = "must be a path such as '/tcb/listfunctions', without host and fragment"
-    if isinstance(value, str):
-        endpoint, question_mark, _ = value.partition("?")
-        advice = "pass the query as query={'env': env}; the token is added"
-        if not _PATH.fullmatch(endpoint):
-            shown = _hide_credentials(value)
-            expected += f"; {advice}" if question_mark else ""
-        elif question_mark:
-            shown = f"{endpoint}?…"
-            expected = advice
-        else:
-            return value
-    raise make_argument_error("path", shown, expected)
+    if isinstance(path, str) and "?" in path:
+        path = f"{path.partition('?')[0]}?…"  # the rest may contain a token
+        expected = "pass the query as query={'env': env}; the token is added"
+    raise make_argument_error("path", path, expected)
 
 
-def check_query(query: Hidden[object]) -> Hidden[dict[str, str | Secret]]:
+def check_query(query: object) -> Mapping[str, str | Secret]:
     """Return the arguments of a request's query, without the token; {} for None."""
     arguments = check_fields("query", query)
-    for name, value in arguments.reveal().items():
+    for name, value in arguments.items():
         problem = ""
         if name.lower().endswith("access_token"):
             problem = f"contains {name}: leave it out, the token is added"
         elif not isinstance(value, str | Secret):
             problem = f"contains {show_value(name)} of type {type(value).__name__}: must be a str"
-        elif SURROGATE.search(name + Secret(value).reveal()):
-            problem = f"contains {show_value(name)} that cannot be encoded as UTF-8: must be text"
         if problem:
             raise ConfigurationError(f"query {problem}", argument="query")
     return arguments
-
-
-class VariableUrl(str):
-    """A base URL from `BASE_URL_VARIABLE`, which errors name in place of the argument."""
-
-    __slots__ = ()
 
 
 def check_base_url(
@@ -76,34 +61,26 @@ def check_base_url(
     if not isinstance(base_url, str):
         raise ConfigurationError(f"{name}={show_value(base_url)}: must be a str, {example}")
     try:
-        parts = urlsplit(base_url)
-        # yarl also checks the port and international names.
-        host = parts.hostname if URL(base_url).host else None
+        url = URL(base_url)
+        host = url.host  # it checks international names
     except ValueError:
-        parts = urlsplit("")
+        url = URL()
         host = None
     has_spaces = not base_url.isprintable() or " " in base_url
-    if host is None or has_spaces or parts.scheme not in {"http", "https"}:
-        shown = show_value(_hide_credentials(base_url))
-        raise ConfigurationError(f"{name}={shown}: must be an http(s) URL, {example}")
-    if parts.username or parts.password or parts.query or parts.fragment:
+    if url.scheme not in {"http", "https"} or not host or has_spaces:
+        raise ConfigurationError(f"{name} is not an http(s) URL: must be one, {example}")
+    if url.user or url.password or "?" in base_url or "#" in base_url:
         raise ConfigurationError(
             f"{name} of {host}: must contain no user, password, query or fragment, {example}"
         )
-    if endpoint := _ENDPOINT.search(parts.path):
+    if endpoint := _ENDPOINT.search(url.path):
         raise ConfigurationError(f"{name} of {host}: must end before {endpoint[0]!r}, {example}")
-    if parts.scheme == "http" and not allow_http and not _is_loopback(host):
+    if url.scheme == "http" and not allow_http and not _is_loopback(host):
         raise ConfigurationError(
-            f"{name}={show_value(base_url)}: plain http would show the access token to everyone on "
-            f"the network: use https, or pass {permission}"
+            f"{name} of {host}: plain http would show the access token to everyone on the "
+            f"network: use https, or pass {permission}"
         )
     return base_url.rstrip("/")
-
-
-def _hide_credentials(address: str) -> str:
-    """Hide all before an @, even without a scheme, and a token in place of an address."""
-    _, at, host = address.rpartition("@")
-    return (MASK + at if at else "") + hide_all_like_a_token(host)
 
 
 def _is_loopback(host: str) -> bool:

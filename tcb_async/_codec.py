@@ -7,31 +7,22 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
-from tcb_async._redact import (
-    MAX_EXAMINED,
-    Hidden,
-    Secret,
-    describe,
-    escape_unprintable,
-    hide_all_like_a_token,
-    hide_repeating,
-    hide_users,
-)
-from tcb_async.errcodes import find_tcb_code, look_up, look_up_tcb_code
+from tcb_async._redact import Secret, describe, escape_unprintable, hide_secrets, quote
+from tcb_async.errcodes import find_tcb_code, look_up
 from tcb_async.exceptions import ApiError, ConfigurationError, ResponseError
 
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 """The exceptions that msgspec raises for bytes that it cannot read."""
 
 _CUT_SHORT = "Input data was truncated"  # msgspec's words
-_EXCERPT = 120
+_EXCERPT_BYTES = 2**13
+_MAX_REASON = 120
 _ERRMSG = 500
 _MAX_UNDERSTOOD = 2**12  # characters of an errmsg, without its end
 _MAX_REPAIRED = 2**16  # bytes: a reply with an errcode is short
@@ -57,52 +48,30 @@ _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _SUCCESS = (0, "0")
 
 
-def encode_body(fields: Hidden[dict[str, Any]]) -> Hidden[bytes]:
-    """Encode the body of a caller as JSON; raise `ConfigurationError` for any other value."""
-    # Not with `encode_object`: it writes NaN as null and a set as a list.
+def encode_body(fields: Mapping[str, Any]) -> tuple[bytes, list[Secret]]:
+    """Encode the body of a request as JSON; return it with the secrets that were in it.
+
+    Raises:
+        ConfigurationError: A value cannot be encoded.
+    """
+    secrets: list[Secret] = []
+
+    def reveal(value: object) -> str:
+        if not isinstance(value, Secret):
+            raise TypeError(f"a {type(value).__name__} is not a JSON value")
+        secrets.append(value)
+        return value.reveal()
+
+    # Not with msgspec: it writes NaN as null and a set as a list. The error is not chained:
+    # the repr of a `UnicodeEncodeError` contains the body.
     try:
         text = json.dumps(
-            fields.reveal(),
-            ensure_ascii=False,
-            allow_nan=False,
-            separators=(",", ":"),
-            default=_reveal,
+            fields, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=reveal
         )
-        _check_keys(fields.reveal())
-        return Hidden(text.encode())
+        return text.encode(), secrets
     except (TypeError, ValueError, RecursionError) as error:
         reason = describe(error)
-        if str(error).startswith("Exceeds the limit"):  # Python's advice is for its programmer
-            reason = f"a number has more than {sys.get_int_max_str_digits()} digits"
     raise ConfigurationError(f"body cannot be encoded as JSON ({reason})", argument="body")
-
-
-def _check_keys(fields: object) -> None:
-    """Refuse keys that are not text: JSON would write 1 and "1" as the same key."""
-    found = [fields]
-    while found:
-        value = found.pop()
-        if isinstance(value, dict):
-            entries = cast("dict[object, object]", value)
-            for key in entries:
-                if not isinstance(key, str):
-                    kind = type(key).__name__
-                    raise TypeError(f"a key is of type {kind}: every key must be a str")
-            found += entries.values()
-        elif isinstance(value, (list, tuple)):
-            found += cast("Sequence[object]", value)
-
-
-def _reveal(value: object) -> str:
-    if isinstance(value, Secret):
-        return value.reveal()
-    raise TypeError(f"a {type(value).__name__} is not a JSON value")
-
-
-encode_object: Callable[[Mapping[str, object]], bytes] = msgspec.json.Encoder(
-    enc_hook=_reveal
-).encode
-"""Encodes any JSON object in UTF-8, its text unescaped."""
 
 
 def decode_reply(body: bytes, endpoint: str, *, secrets: Collection[Secret] = ()) -> dict[str, Any]:
@@ -150,7 +119,7 @@ def _make_api_error(
     try:
         code = int(status.errcode)
     except ValueError:
-        excerpt = hide_all_like_a_token(str(status.errcode), secrets, length=_EXCERPT)
+        excerpt = quote(str(status.errcode), secrets)
         return ResponseError(
             f"{endpoint} sent an errcode that is not a number: {excerpt!r}; "
             "check the base URL and any proxy in between",
@@ -159,17 +128,11 @@ def _make_api_error(
             excerpt=excerpt,
         )
     errmsg = _cut_middle((status.errmsg or "").strip())
-    # First it is understood, then it is hidden: a secret may be any word, such as a part of a code.
-    row = look_up(code, endpoint, errmsg)
+    row = look_up(code, endpoint, errmsg)  # before it is hidden: the class depends on it
+    errmsg = hide_secrets(errmsg, secrets)
     text, rid = _split_rid(errmsg)
-    tcb_code = find_tcb_code(errmsg)
-    said = [text[:MAX_EXAMINED], rid, tcb_code or ""]
-    shown_text, shown_rid, shown_code = hide_repeating(said, secrets)
-    text = hide_users(shown_text)[:_ERRMSG]
-    rid = escape_unprintable(rid) if shown_rid == rid else ""
-    if tcb_code and shown_code != tcb_code:  # the part in our table is public
-        known = look_up_tcb_code(tcb_code)
-        tcb_code = None if known is None else known.prefix
+    text = text[:_ERRMSG]
+    rid = escape_unprintable(rid)
     quoted = f" ({text})" if text else ""
     request_id = f" [rid {rid}]" if rid else ""
     return row.error(
@@ -177,7 +140,7 @@ def _make_api_error(
         errcode=code,
         errmsg=text,
         rid=rid or None,
-        tcb_code=tcb_code,
+        tcb_code=find_tcb_code(errmsg),
         scope=row.scope,
         endpoint=endpoint,
     )
@@ -202,12 +165,12 @@ def make_unreadable_error(
     body: bytes, reason: str, endpoint: str, secrets: Collection[Secret], status: int = 200
 ) -> ResponseError:
     """Build the exception for a reply that is not as documented."""
-    text = body.strip()[: 2 * MAX_EXAMINED].decode("utf-8", "replace")
-    excerpt = hide_all_like_a_token(text, secrets, length=_EXCERPT)
+    text = body.strip()[:_EXCERPT_BYTES].decode("utf-8", "replace")
+    excerpt = quote(text, secrets)
     kind = {"": "nothing", "<": "an HTML page"}.get(text[:1], "something else")
     return ResponseError(
         f"{endpoint} should return a JSON object as documented, but sent {kind} "
-        f"({reason[:_EXCERPT]}): {excerpt!r}; check the base URL and any proxy in between",
+        f"({reason[:_MAX_REASON]}): {excerpt!r}; check the base URL and any proxy in between",
         endpoint=endpoint,
         status=status,
         excerpt=excerpt,

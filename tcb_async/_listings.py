@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeAlias, TypeVar, get_args, get_type_hints
 import attrs
 import msgspec
 
-from tcb_async._codec import UNREADABLE, encode_object, make_unreadable_error, raise_for_errcode
+from tcb_async._codec import UNREADABLE, make_unreadable_error, raise_for_errcode
 from tcb_async._redact import Secret, decode_secret
 from tcb_async.cursor import MAX_ROWS
 from tcb_async.exceptions import ResponseError
@@ -32,6 +32,7 @@ from tcb_async.pagination.page import Page
 from tcb_async.tokens.kinds import TokenKind
 
 _TOTALS = ("total", "total_count", "Total", "TotalCount")  # in a reply that should have none
+_encode = msgspec.json.Encoder().encode
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - WeChat writes times without a zone
 
 _Decoded: TypeAlias = Any
@@ -72,7 +73,7 @@ class ListEndpoint(Generic[T, P]):
     def encode(self, fields: Mapping[str, object], offset: int, limit: int) -> bytes:
         if self.total_key is not None:
             fields = {**fields, self.limit_key: limit, "offset": offset}
-        return encode_object(fields)
+        return _encode(fields)
 
     def decode(
         self,
@@ -101,7 +102,6 @@ class _ReplyReader(Generic[T]):
             (attrgetter(name), other.encode()) for other, name in listing.other_names.items()
         ]
         self.times = [name for name in hints if datetime in (hints[name], *get_args(hints[name]))]
-        self.has_secrets = any(Secret in get_args(hint) for hint in hints.values())
         # Rows are frozen, so a time is set through its slot, before the row leaves this class.
         self.slots = [
             (attrgetter(time), getattr(listing.item, time).__set__) for time in self.times
@@ -175,8 +175,6 @@ class _ReplyReader(Generic[T]):
         return None if is_valid else f"it has no valid {self.listing.total_key}"
 
     def _make_error(self, body: bytes, reason: str, secrets: Collection[Secret]) -> ResponseError:
-        if self.has_secrets and not body.lstrip().startswith(b"<"):  # HTML contains no secret
-            body = b"(not shown, since it may contain secrets)"
         return make_unreadable_error(body, reason, self.listing.path, secrets)
 
     def _convert_row(self, row: dict[str, object], zone: tzinfo) -> T:

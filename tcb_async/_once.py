@@ -21,19 +21,9 @@ class IteratedOnce(ABC):
     """Base of `Pager` and `Inventory`."""
 
     def __init__(self) -> None:
-        """Call it last: an object without a state was refused one of its arguments."""
         self._state: State = "new"
         self._is_entered = False
         self._generator: AsyncGenerator[object, None] | None = None
-
-    def __repr__(self) -> str:
-        if not hasattr(self, "_state"):  # in a traceback with variables
-            return f"<{type(self).__name__}, not made>"
-        return self._describe()
-
-    @abstractmethod
-    def _describe(self) -> str:
-        """Return its repr."""
 
     def _start(self, generator: AsyncGenerator[T, None], advice: str) -> AsyncGenerator[T, None]:
         """Start the iteration; ``advice`` says how to make a new object."""

@@ -15,7 +15,7 @@ from datetime import tzinfo
 from functools import partial
 from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
 
-from tcb_async._addresses import VariableUrl, check_base_url, check_path, check_query
+from tcb_async._addresses import check_base_url, check_path, check_query
 from tcb_async._arguments import (
     check_count,
     check_env,
@@ -28,7 +28,7 @@ from tcb_async._arguments import (
     check_text,
 )
 from tcb_async._codec import encode_body
-from tcb_async._credentials import advise_on_variable, check_appid, check_secret
+from tcb_async._credentials import check_appid, check_secret
 from tcb_async._defaults import (
     APPID_VARIABLE,
     BASE_URL_VARIABLE,
@@ -52,14 +52,7 @@ from tcb_async._listings import (
     FunctionPage,
     ListEndpoint,
 )
-from tcb_async._redact import (
-    Hidden,
-    Secret,
-    find_secrets,
-    forget_frames,
-    hide_all_like_a_token,
-    hide_known,
-)
+from tcb_async._redact import Secret
 from tcb_async._transport import (
     ApiRequest,
     Call,
@@ -100,23 +93,20 @@ Token: TypeAlias = str | Secret | Callable[[], Awaitable[str | Secret]] | TokenP
 
 
 def _read_token_from_environment() -> StaticToken | StableToken:
-    token = Secret(os.environ.get(TOKEN_VARIABLE, ""))
-    if token.reveal():
-        return StaticToken(check_secret(TOKEN_VARIABLE, token), advice=advise_on_variable(token))
-    appid = Secret(os.environ.get(APPID_VARIABLE, ""))
-    secret = Secret(os.environ.get(SECRET_VARIABLE, ""))
-    missing = [
-        name
-        for name, value in ((APPID_VARIABLE, appid), (SECRET_VARIABLE, secret))
-        if not value.reveal()
-    ]
-    if len(missing) == 1:
-        raise ConfigurationError(f"{missing[0]} is not set: set it, or {TOKEN_VARIABLE}")
-    if missing:
-        raise ConfigurationError(
-            f"{TOKEN_VARIABLE} is not set: set it, or set {APPID_VARIABLE} and {SECRET_VARIABLE}"
+    if token := os.environ.get(TOKEN_VARIABLE):
+        return StaticToken(check_secret(TOKEN_VARIABLE, token))
+    appid = os.environ.get(APPID_VARIABLE)
+    secret = os.environ.get(SECRET_VARIABLE)
+    if appid and secret:
+        return StableToken(
+            check_appid(APPID_VARIABLE, appid), check_secret(SECRET_VARIABLE, secret)
         )
-    return StableToken(check_appid(APPID_VARIABLE, appid), check_secret(SECRET_VARIABLE, secret))
+    if appid or secret:
+        missing = SECRET_VARIABLE if appid else APPID_VARIABLE
+        raise ConfigurationError(f"{missing} is not set: set it, or {TOKEN_VARIABLE}")
+    raise ConfigurationError(
+        f"{TOKEN_VARIABLE} is not set: set it, or set {APPID_VARIABLE} and {SECRET_VARIABLE}"
+    )
 
 
 _DEFAULT_RETRY = RetryPolicy()
@@ -220,36 +210,28 @@ class TcbClient:
         time_zone: tzinfo = CHINA_STANDARD_TIME,
         observer: Observer | None = None,
     ) -> None:
-        with forget_frames():  # a secret may be in the place of any argument
-            self._provider = as_provider(token)
-            check_flag("trust_env", trust_env)
-            if session is not None and (trust_env or ssl_context is not None):
-                raise ConfigurationError(
-                    "trust_env and ssl_context do not apply to a session of your own: set them on "
-                    "the session"
-                )
-            check_instance("retry", retry, RetryPolicy, "such as RetryPolicy(attempts=3)")
-            check_instance("time_zone", time_zone, tzinfo, "such as timezone(timedelta(hours=8))")
-            if observer is not None:
-                check_methods("observer", observer, "attempting", "walk_started")
-            is_variable = isinstance(base_url, VariableUrl)
-            address = check_base_url(
-                base_url,
-                allow_http=check_flag("allow_http", allow_http),
-                name=BASE_URL_VARIABLE if is_variable else "base_url",
+        self._provider = as_provider(token)
+        check_flag("trust_env", trust_env)
+        if session is not None and (trust_env or ssl_context is not None):
+            raise ConfigurationError(
+                "trust_env and ssl_context do not apply to a session of your own: set them on "
+                "the session"
             )
-            self._transport = Transport(
-                base_url=address,
-                base_url_setting=BASE_URL_VARIABLE if is_variable else "the base URL",
-                limit=CallLimit(check_count("concurrency", concurrency, minimum=1)),
-                retry=retry,
-                timeout=min(check_seconds("timeout", timeout), retry.deadline),
-                max_reply_bytes=check_count("max_reply_bytes", max_reply_bytes, minimum=1),
-                observer=observer,
-                # With fewer connections, requests would wait inside aiohttp, where their time is
-                # already running.
-                keeper=SessionKeeper(max(100, concurrency), trust_env, ssl_context, session),
-            )
+        check_instance("retry", retry, RetryPolicy, "such as RetryPolicy(attempts=3)")
+        check_instance("time_zone", time_zone, tzinfo, "such as timezone(timedelta(hours=8))")
+        if observer is not None:
+            check_methods("observer", observer, "attempting", "walk_started")
+        self._transport = Transport(
+            base_url=check_base_url(base_url, allow_http=check_flag("allow_http", allow_http)),
+            limit=CallLimit(check_count("concurrency", concurrency, minimum=1)),
+            retry=retry,
+            timeout=min(check_seconds("timeout", timeout), retry.deadline),
+            max_reply_bytes=check_count("max_reply_bytes", max_reply_bytes, minimum=1),
+            observer=observer,
+            # With fewer connections, requests would wait inside aiohttp, where their time is
+            # already running.
+            keeper=SessionKeeper(max(100, concurrency), trust_env, ssl_context, session),
+        )
         self._api = TransportApi(self._transport)
         self._owns_transport = True
         self._is_closed = False
@@ -280,13 +262,15 @@ class TcbClient:
         Raises:
             ConfigurationError: A variable is missing; the error names it.
         """
-        with forget_frames():
-            if token is None:
-                token = _read_token_from_environment()
-            base_url = os.environ.get(BASE_URL_VARIABLE)
-            if base_url and "base_url" not in options:
-                options["base_url"] = VariableUrl(base_url)
-            return cls(token, **options)
+        if token is None:
+            token = _read_token_from_environment()
+        base_url = os.environ.get(BASE_URL_VARIABLE)
+        if base_url and "base_url" not in options:
+            allow_http = options.get("allow_http", False)
+            options["base_url"] = check_base_url(
+                base_url, allow_http=allow_http, name=BASE_URL_VARIABLE
+            )
+        return cls(token, **options)
 
     def functions(self, env: str, **options: Unpack[WalkOptions]) -> FunctionPager:
         """Prepare a walk over the functions of an environment.
@@ -305,9 +289,8 @@ class TcbClient:
         Returns:
             A pager that makes its first request when it is iterated.
         """
-        with forget_frames():
-            fields = {"env": check_env(env)}
-            return self._walk(FunctionPager, FUNCTIONS, fields["env"], fields, options)
+        fields = {"env": check_env(env)}
+        return self._walk(FunctionPager, FUNCTIONS, fields["env"], fields, options)
 
     def iter_functions(
         self, env: str, **options: Unpack[WalkOptions]
@@ -324,8 +307,7 @@ class TcbClient:
             TcbError: A page could not be fetched; raised after the functions before it, with the
                 cursor to continue from.
         """
-        with forget_frames():
-            return aiter(self.functions(env, **options))
+        return aiter(self.functions(env, **options))
 
     def iter_pages(
         self, env: str, **options: Unpack[WalkOptions]
@@ -334,8 +316,7 @@ class TcbClient:
 
         A page is never empty, and does not repeat the rows in which requests overlap.
         """
-        with forget_frames():
-            return self.functions(env, **options).by_page()
+        return self.functions(env, **options).by_page()
 
     def _walk(
         self,
@@ -360,7 +341,6 @@ class TcbClient:
             stats=stats,
             has_frozen_items=True,
             has_unique_names=listing.has_unique_ids,
-            hide=self._hide_token,
             advice="",
         )
         return pager_class(
@@ -389,7 +369,7 @@ class TcbClient:
 
         def send(token: Secret) -> Awaitable[P]:
             target = self._get_target(listing, token)
-            body = Hidden(listing.encode(fields, offset, limit))
+            body = listing.encode(fields, offset, limit)
             decode = partial(
                 listing.decode, offset=offset, limit=limit, zone=self._zone, secrets=target.secrets
             )
@@ -402,11 +382,6 @@ class TcbClient:
         if self.closed:
             raise ClientClosedError
         return await call_with_token(self._provider, self._api, send)
-
-    def _hide_token(self, text: str) -> str:
-        """Hide a text that repeats the token; after `aclose`, all that is like one."""
-        target = self._target
-        return hide_known(text, target[1].secrets) if target else hide_all_like_a_token(text)
 
     def _get_target(self, listing: ListEndpoint[Any, Any], token: Secret) -> Target:
         """Return the URL with the token, which is checked and built once per token."""
@@ -430,14 +405,14 @@ class TcbClient:
             raise ClientClosedError
         check_secret("the token that the provider returned", token)
         key = choose_token_key(path, getattr(self._provider, "kind", None))
-        return self._transport.target(path, {key: token, **(query or {})}, (token, *secrets))
+        return self._transport.target(path, {key: token, **(query or {})}, secrets)
 
     async def call(
         self,
         path: str,
         body: Mapping[str, Any] | None = None,
         *,
-        query: Mapping[str, str] | None = None,
+        query: Mapping[str, str | Secret] | None = None,
         repeatable: bool = False,
     ) -> dict[str, Any]:
         """Call any POST endpoint of WeChat that takes JSON: ``POST {base_url}{path}``.
@@ -456,12 +431,8 @@ class TcbClient:
 
         HTTP 503 proves nothing: a gateway sends it too if the server behind it does not reply.
 
-        An error does not show a text of WeChat's that repeats eight characters or more of a secret:
-        of the token, of a `Secret`, or of anything in body or query below a name with ``token``,
-        ``secret`` or ``ticket``. Of a text with white space, only parts of 16 or more characters
-        count, and of the names below such a name, only those of 16 or more. If these values have
-        more than 8,192 characters in all, it shows no text, and no rid. Class, errcode and advice
-        are always those that WeChat's text stands for.
+        An error does not show a text that repeats eight consecutive characters of the token, or of
+        a `Secret` in ``body`` or ``query``: wrap a value in a `Secret` if no error may show it.
 
         Args:
             path: Such as ``/tcb/databasecollectionget``: without host, query and fragment.
@@ -479,27 +450,20 @@ class TcbClient:
             ResponseError: The reply is not a JSON object.
             TransportError: No reply. If ``error.sent`` is False, WeChat did not receive the call.
         """
-        with forget_frames():  # of this call, whose arguments may contain a secret
-            hidden_path = Hidden(path)
-            hidden_body = Hidden(body)
-            hidden_query = Hidden(query)
-            del path, body, query
-            check_flag("repeatable", repeatable)
-            endpoint = check_path(hidden_path)
-            fields = check_fields("body", hidden_body)
-            arguments = check_query(hidden_query)
-            encoded = encode_body(fields)
-            # In what the caller passed: the checks above wrap short texts too.
-            secrets = tuple(find_secrets([hidden_body.reveal(), hidden_query.reveal()]))
-            env = (fields.reveal() | arguments.reveal()).get("env")
-            env = env if isinstance(env, str) else None
+        check_flag("repeatable", repeatable)
+        path = check_path(path)
+        fields = check_fields("body", body)
+        arguments = check_query(query)
+        encoded, secrets = encode_body(fields)
+        env = {**fields, **arguments}.get("env")
+        env = env if isinstance(env, str) else None
 
-        def send(token: Secret) -> Awaitable[Hidden[dict[str, Any]]]:
-            target = self._make_target(endpoint, token, arguments.reveal(), secrets)
+        def send(token: Secret) -> Awaitable[dict[str, Any]]:
+            target = self._make_target(path, token, arguments, secrets)
             request = ApiRequest(target, encoded, env, repeatable=repeatable)
             return call_endpoint(self._transport, request)
 
-        return (await self._call_with_token(send)).reveal()
+        return await self._call_with_token(send)
 
     async def get_token(self) -> str:
         """Return a valid access token, for requests that this client cannot make.
@@ -512,14 +476,12 @@ class TcbClient:
         """
         if self.closed:
             raise ClientClosedError
-        token = Secret(await self._provider.get_token(self._api))
+        token = await self._provider.get_token(self._api)
         return check_secret("the token that the provider returned", token).reveal()
 
     async def list_functions(self, env: str, **options: Unpack[WalkOptions]) -> list[CloudFunction]:
         """List all functions of an environment, as they were at one moment: see `Pager.collect`."""
-        with forget_frames():
-            pager = self.functions(env, **options)
-        return await pager.collect()
+        return await self.functions(env, **options).collect()
 
     async def function_page(
         self, env: str, *, limit: int = DEFAULT_PAGE_SIZE, offset: int = 0
@@ -533,10 +495,9 @@ class TcbClient:
 
         Source: the WeChat page *getFuntionList*, ``POST /tcb/listfunctions``.
         """
-        with forget_frames():
-            fields = {"env": check_env(env)}
-            check_count("limit", limit, minimum=1)
-            check_count("offset", offset, minimum=0)
+        fields = {"env": check_env(env)}
+        check_count("limit", limit, minimum=1)
+        check_count("offset", offset, minimum=0)
         return await self._fetch(FUNCTIONS, fields, offset, limit)
 
     async def list_environments(self) -> tuple[Environment, ...]:
@@ -564,19 +525,18 @@ class TcbClient:
         Source: the WeChat page *getAuthorizerList*,
         ``POST /cgi-bin/component/api_get_authorizer_list``.
         """
-        with forget_frames():
-            if component_appid is not None:
-                appid = check_appid("component_appid", Secret(component_appid))
-            elif isinstance(self._provider, ComponentToken):
-                appid = self._provider.appid
-            else:
-                check_kind(self._provider, AUTHORIZERS.kinds, AUTHORIZERS.path)
-                raise ConfigurationError(
-                    "component_appid is missing: pass the platform's appid, or make the client "
-                    "with a ComponentToken"
-                )
-            fields = {"component_appid": appid}
-            return self._walk(Pager[Authorizer], AUTHORIZERS, appid, fields, options)
+        if component_appid is not None:
+            appid = check_appid("component_appid", component_appid)
+        elif isinstance(self._provider, ComponentToken):
+            appid = self._provider.appid
+        else:
+            check_kind(self._provider, AUTHORIZERS.kinds, AUTHORIZERS.path)
+            raise ConfigurationError(
+                "component_appid is missing: pass the platform's appid, or make the client "
+                "with a ComponentToken"
+            )
+        fields = {"component_appid": appid}
+        return self._walk(Pager[Authorizer], AUTHORIZERS, appid, fields, options)
 
     def batch_functions(
         self, env: str, *, searchkey: str | None = None, **options: Unpack[WalkOptions]
@@ -590,14 +550,13 @@ class TcbClient:
 
         Source: the WeChat page *getCloudFunctionList*, ``POST /componenttcb/getscflist``.
         """
-        with forget_frames():
-            env = check_env(env)
-            fields = {"env": env}
-            scope = env
-            if searchkey is not None:
-                fields["searchkey"] = check_text("searchkey", searchkey)
-                scope = f"{env}?searchkey={fields['searchkey']}"
-            return self._walk(Pager[BatchFunction], BATCH_FUNCTIONS, scope, fields, options)
+        env = check_env(env)
+        fields = {"env": env}
+        scope = env
+        if searchkey is not None:
+            fields["searchkey"] = check_text("searchkey", searchkey)
+            scope = f"{env}?searchkey={fields['searchkey']}"
+        return self._walk(Pager[BatchFunction], BATCH_FUNCTIONS, scope, fields, options)
 
     async def list_batch_environments(self) -> tuple[BatchEnvironment, ...]:
         """List a platform's own environments (批量云开发), in the server's order.
@@ -612,8 +571,7 @@ class TcbClient:
         Raises:
             ResponseError: The reply has a row and a total of 0, or no row and a different total.
         """
-        with forget_frames():
-            page = await self.function_page(env, limit=1)
+        page = await self.function_page(env, limit=1)
         if (page.total > 0) != (len(page.items) > 0):
             rows = "rows" if page.items else "no rows"
             raise ResponseError(
@@ -647,10 +605,9 @@ class TcbClient:
             ConfigurationError: An argument is invalid; raised immediately.
             TcbError: A listing failed with an error that is not transient.
         """
-        with forget_frames():
-            env = check_env(env)
-            seconds = check_seconds("interval", interval)
-            before = None if since is None else index_by_name("since", since).values()
+        env = check_env(env)
+        seconds = check_seconds("interval", interval)
+        before = None if since is None else index_by_name("since", since).values()
         return watch(lambda: self.functions(env).collect(), interval=seconds, since=before)
 
     @overload
@@ -688,11 +645,10 @@ class TcbClient:
             WaitTimeoutError: Not all functions were ``Active`` in time.
             TcbError: A listing failed with an error that is not transient.
         """
-        with forget_frames():
-            env = check_env(env)
-            names = None if name is None else check_names(name)
-            seconds = check_seconds("timeout", timeout)
-            pause = check_seconds("interval", interval)
+        env = check_env(env)
+        names = None if name is None else check_names(name)
+        seconds = check_seconds("timeout", timeout)
+        pause = check_seconds("interval", interval)
         stats = WalkStats()  # of the latest listing
 
         async def list_functions() -> list[CloudFunction]:
@@ -718,8 +674,7 @@ class TcbClient:
         Both use the same connections and the same limit of calls at a time. Closing the copy leaves
         this client open; closing this client closes the copy.
         """
-        with forget_frames():
-            provider = as_provider(token)
+        provider = as_provider(token)
         # The copy shares everything else: the limit protects the server, whichever merchant calls.
         other: Self = copy(self)
         other._provider = provider
@@ -752,8 +707,6 @@ class TcbClient:
         return self._provider
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_provider"):  # in a traceback, after a refused argument
-            return f"<{type(self).__name__}, not made>"
         limit = self._transport.limit
         state = "closed" if self.closed else f"{limit.running} of {limit.size} calls"
         token = describe_provider(self._provider)

@@ -217,8 +217,8 @@ _SHARED = (
 )  # fmt: skip
 
 _FRESH_TOKEN = (
-    "pass a fresh access token, or the appid and the appsecret (StableToken, or TCB_APPID and "
-    "TCB_SECRET), which fetch one"
+    "pass a fresh access token, or the appid and the appsecret, which fetch one (StableToken, or "
+    "TCB_APPID and TCB_SECRET without TCB_ACCESS_TOKEN)"
 )
 _FRESH_COMPONENT_TOKEN = (
     "pass the appid and the appsecret of the platform (ComponentToken, or TCB_COMPONENT_APPID and "

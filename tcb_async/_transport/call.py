@@ -11,14 +11,15 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import attrs
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from tcb_async._arguments import check_flag
-from tcb_async._codec import decode_reply, encode_object
-from tcb_async._redact import Hidden, Secret, find_secrets, forget_frames, wrap_secrets
+from tcb_async._codec import decode_reply, encode_body
+from tcb_async._redact import Secret
 from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.transport import Transport
 from tcb_async.exceptions import ApiError, TcbError, TransportError, name_error
@@ -34,7 +35,7 @@ _UNOBSERVED = None, nullcontext()
 _LONG_WAIT = 10.0  # seconds: a user should learn why nothing happens
 
 
-@attrs.define(repr=False)  # a tool may show this when some of it has been deleted
+@attrs.define(repr=False)
 class Call(Generic[T]):
     """The attempts of one request."""
 
@@ -61,10 +62,10 @@ class Call(Generic[T]):
         failure.offset = self.request.offset
         failure.attempts = self.attempt
         try:
-            # Without the frames of the attempts: aiohttp's contain the URL.
+            # Without the frames of the attempts, which contain the reply: an error may be kept.
             raise failure.with_traceback(None)
         finally:
-            del failure  # or it is a cycle with this frame: see `tcb_async._redact`
+            del failure  # a cycle with this frame
 
     def _check_server(self) -> None:
         """Raise an error if every attempt of the client has failed for as long as the deadline."""
@@ -115,9 +116,7 @@ class Call(Generic[T]):
             session = transport.get_session()
             observer = transport.observer
             observed, observing = _UNOBSERVED if observer is None else self._observe(observer)
-            # The frames below contain the URL, the body that is sent, and the reply. The caller's
-            # own cancellation or time-out passes them too.
-            with observing, forget_frames():
+            with observing:
                 reply = await transport.send(
                     session, request, is_retry=self.attempt > 1, observed=observed
                 )
@@ -189,13 +188,10 @@ def _describe_outcome(error: TcbError) -> str:
 
 def call_endpoint(
     transport: Transport, request: ApiRequest
-) -> Coroutine[object, object, Hidden[dict[str, Any]]]:
+) -> Coroutine[object, object, dict[str, Any]]:
     """Send a request to any endpoint; return the JSON object of the reply."""
     target = request.target
-
-    def decode(reply: bytes) -> Hidden[dict[str, Any]]:
-        return Hidden(decode_reply(reply, target.path, secrets=target.secrets))
-
+    decode = partial(decode_reply, endpoint=target.path, secrets=target.secrets)
     return Call(transport, request, decode).run()
 
 
@@ -218,13 +214,10 @@ class TransportApi:
         repeatable: bool = True,
     ) -> Mapping[str, object]:
         check_flag("repeatable", repeatable)
-        query = wrap_secrets(query or {})
-        body = body and wrap_secrets(body)
-        sent_body = None if body is None else Hidden(encode_object(body))
-        target = self.transport.target(path, query, find_secrets([query, body]))
-        request = ApiRequest(target, sent_body, repeatable=repeatable)
-        reply = await call_endpoint(self.transport, request)
-        return reply.reveal()
+        encoded, secrets = (None, []) if body is None else encode_body(body)
+        target = self.transport.target(path, query or {}, secrets)
+        request = ApiRequest(target, encoded, repeatable=repeatable)
+        return await call_endpoint(self.transport, request)
 
     def spawn(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
         return self.transport.spawn(work)

@@ -1,6 +1,6 @@
 """A request to an endpoint, and its target.
 
-Rule: query and body are never shown, and no I/O happens here.
+Rule: no repr shows the query or the body, and no I/O happens here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Literal
 import attrs
 from yarl import URL
 
-from tcb_async._redact import Hidden, Secret
+from tcb_async._redact import Secret
 from tcb_async.observer import WalkStats
 
 
@@ -18,15 +18,14 @@ from tcb_async.observer import WalkStats
 class Target:
     """The destination of a request.
 
-    `path` may be shown, `bare_url` has no query, and `url` may contain a secret. Every text about
-    the request hides its `secrets`, and calls the base URL by the name of its setting.
+    `bare_url` has no query; `url` has, with the token. No text about the request repeats one of its
+    `secrets`.
     """
 
     path: str
     bare_url: URL
-    url: Hidden[URL]
+    url: URL = attrs.field(repr=False)
     secrets: tuple[Secret, ...]
-    base_url_setting: str = "the base URL"
 
 
 @attrs.frozen
@@ -34,7 +33,7 @@ class ApiRequest:
     """One request, with all its retries."""
 
     target: Target
-    body: Hidden[bytes] | None
+    body: bytes | None = attrs.field(repr=False)
     env: str | None = None
     offset: int | None = None
     stats: WalkStats | None = None

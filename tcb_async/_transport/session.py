@@ -11,6 +11,7 @@ import os
 import ssl
 import warnings
 import weakref
+from collections.abc import Awaitable
 
 import aiohttp
 import attrs
@@ -19,7 +20,6 @@ from yarl import URL
 
 from tcb_async import __version__
 from tcb_async._arguments import check_instance
-from tcb_async._redact import Hidden
 from tcb_async.exceptions import ClientClosedError
 
 HEADERS: dict[str, str] = {
@@ -43,32 +43,18 @@ class Response(aiohttp.ClientResponse):
         return await super().start(connection)
 
 
-class QueryError(Exception):
-    """Hides an error of aiohttp: its text may contain the URL, and tools log these texts."""
+def add_query(url: URL) -> aiohttp.ClientMiddlewareType:
+    """Return an aiohttp middleware that adds the query, below all hooks into the session.
 
-    def __init__(self, error: Hidden[Exception]) -> None:
-        super().__init__("the request failed")
-        self.error = error
-        self.proxy_status: int | None = None  # of its reply to CONNECT
-        cause = error.reveal()
-        if isinstance(cause, aiohttp.ClientHttpProxyError):
-            self.proxy_status = cause.status
+    So the tools that record the requests of a session, such as Elastic's and Datadog's agents, see
+    no token, and neither do the texts of most of aiohttp's errors.
+    """
 
-
-def add_query(url: Hidden[URL]) -> aiohttp.ClientMiddlewareType:
-    """Return an aiohttp middleware that adds the query, below all hooks into the session."""
-
-    # The session itself gets only the bare URL: the agents of Elastic, Datadog and New Relic wrap
-    # its `_request` and record the arguments.
-    async def add(
+    def add(
         request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        request.url = url.reveal()
-        try:
-            return await handler(request)
-        except Exception as error:  # noqa: BLE001 - any error of aiohttp's
-            hidden = Hidden(error)
-        raise QueryError(hidden)  # after the block: see `tcb_async._redact`
+    ) -> Awaitable[aiohttp.ClientResponse]:
+        request.url = url
+        return handler(request)
 
     return add
 

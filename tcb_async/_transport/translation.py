@@ -1,8 +1,7 @@
 """Translation of HTTP statuses and aiohttp's errors into ours.
 
-Rule: the text of an error that aiohttp raised, or a library below it, is never shown: it may
-contain the URL, or the password of a proxy. The text of an error that the caller's code raised,
-such as a mock, is the caller's own, and is shown without known secrets.
+Rule: a failure of the network has our text, with the words of the system or of OpenSSL. Any other
+error, such as one of a mock or a middleware, is described by `describe`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import os
 import re
 import socket
 import ssl
-import sys
 import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -25,9 +23,8 @@ import attrs
 from aiohttp.http_exceptions import HttpProcessingError
 
 from tcb_async._codec import make_unreadable_error, raise_for_errcode
-from tcb_async._redact import describe, hide_known, hide_named
+from tcb_async._redact import describe
 from tcb_async._transport.request import ApiRequest
-from tcb_async._transport.session import QueryError
 from tcb_async.exceptions import RateLimitError, ResponseError, TcbError, TransportError
 
 _log = logging.getLogger("tcb_async")
@@ -60,11 +57,6 @@ class _ErrorKind:
     sent: bool = True
 
 
-# The packages that aiohttp passes URLs to, and we: any other package is the caller's code.
-# `unittest` raises the errors of mocks.
-_LIBRARIES = (sys.stdlib_module_names - {"unittest"}) | {
-    "tcb_async", "aiohttp", "aiohappyeyeballs", "idna", "uvloop", "yarl",
-}  # fmt: skip
 _ERRNO = re.compile(r"\[Errno (\d{1,5})\]")
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "ws_proxy", "wss_proxy")
 
@@ -82,7 +74,7 @@ _NO_PROXY = _ErrorKind(
 )
 _DROPPED_CONNECTION = _ErrorKind(
     (aiohttp.ClientConnectionError, OSError),
-    "{host} dropped the connection; try again, and check the scheme of {setting}",
+    "{host} dropped the connection ({error}); try again, and check the scheme of the base URL",
 )
 # The first kind that matches applies. So a subclass precedes its base: aiohttp's certificate errors
 # are TLS errors, TLS errors are connector errors, and connector errors are `OSError`s.
@@ -96,26 +88,26 @@ _ERROR_KINDS = (
     _ErrorKind(
         (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch),
         "the TLS certificate of {host} was not accepted ({reason}); check this machine's "
-        "clock and {setting}, or trust the certificate's CA (ssl_context, SSL_CERT_FILE)",
+        "clock and the base URL, or trust the certificate's CA (ssl_context, SSL_CERT_FILE)",
         retryable=False,
         sent=False,
     ),
     _ErrorKind(
         (aiohttp.ClientSSLError,),
         "could not establish a TLS connection to {host} ({reason}); "
-        "check the scheme and port of {setting}",
+        "check the scheme and port of the base URL",
         retryable=False,
         sent=False,
     ),
     _ErrorKind(
         (aiohttp.ClientConnectorDNSError,),
-        "the host name {host} could not be resolved; check {setting} and the network",
+        "the host name {host} could not be resolved; check the base URL and the network",
         sent=False,
     ),
     _NO_PROXY,
     _ErrorKind(
         (aiohttp.ClientConnectorError,),
-        "could not connect to {host} ({reason}); check {setting} and the network",
+        "could not connect to {host} ({reason}); check the base URL and the network",
         sent=False,
     ),
     _ErrorKind(
@@ -123,7 +115,7 @@ _ERROR_KINDS = (
         "the reply of {host} was cut short or badly encoded; try again",
     ),
     _DROPPED_CONNECTION,
-    _ErrorKind((Exception,), "the call to {host} failed", retryable=False),
+    _ErrorKind((Exception,), "the call to {host} failed ({error})", retryable=False),
 )
 _UNEXPECTED_ERROR = _ERROR_KINDS[-1]
 
@@ -195,7 +187,8 @@ def _describe_status(status: int) -> str:
 def translate(error: Exception, request: ApiRequest, seconds: float) -> TcbError:
     """Turn any error of the network or of aiohttp into ours."""
     path = request.target.path
-    error = _unwrap(error)
+    if isinstance(error, RuntimeError) and "closed" in str(error):
+        error = ConnectionResetError()  # uvloop's error for a dropped connection
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return _make_proxy_error(error, request)
     if isinstance(error, (aiohttp.ClientResponseError, HttpProcessingError)):
@@ -207,15 +200,22 @@ def translate(error: Exception, request: ApiRequest, seconds: float) -> TcbError
             else "something that is not HTTP"
         )
         return ResponseError(
-            f"{path} sent {problem}; check {request.target.base_url_setting} and any proxy in "
-            "between",
-            endpoint=path,
+            f"{path} sent {problem}; check the base URL and any proxy in between", endpoint=path
         )
-    packages = _find_packages(error)
-    kind = _classify(error, packages, request)
-    is_callers = packages[-1] not in _LIBRARIES
+    kind = _classify(error, request)
+    if kind is _UNEXPECTED_ERROR:
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        _log.debug("%s failed unexpectedly (%s):\n%s", request, type(error).__name__, frames)
+    proxies = [name for name in os.environ if name.lower() in _PROXY_VARIABLES]
+    text = kind.text.format(
+        host=request.target.bare_url.host,
+        proxy=" and ".join(proxies) or "the proxy of the session",
+        error=describe(error, *request.target.secrets),
+        reason=_explain(error),
+        seconds=seconds,
+    )
     return TransportError(
-        f"{path}: {_describe_error(kind, error, request, seconds, is_callers=is_callers)}",
+        f"{path}: {text}",
         endpoint=path,
         sent=kind.sent,
         retryable=kind.retryable,
@@ -223,69 +223,21 @@ def translate(error: Exception, request: ApiRequest, seconds: float) -> TcbError
     )
 
 
-def _unwrap(error: Exception) -> Exception:
-    """Return the error that aiohttp raised; uvloop's error for a dropped connection becomes one."""
-    if isinstance(error, QueryError):
-        error = error.error.reveal()
-    if isinstance(error, RuntimeError) and "closed" in str(error):
-        return ConnectionResetError().with_traceback(error.__traceback__)
-    return error
-
-
-def _describe_error(
-    kind: _ErrorKind, error: Exception, request: ApiRequest, seconds: float, *, is_callers: bool
-) -> str:
-    """Return our text for an error, with its own text only if the caller's code raised it."""
-    proxies = [name for name in os.environ if name.lower() in _PROXY_VARIABLES]
-    text = kind.text.format(
-        host=request.target.bare_url.host,
-        proxy=" and ".join(proxies) or "the proxy of the session",
-        reason=_explain(error, request),
-        seconds=seconds,
-        setting=request.target.base_url_setting,
-    )
-    description = type(error).__name__
-    if is_callers:
-        description = describe(error, *request.target.secrets, hide=hide_named)
-    if kind is _UNEXPECTED_ERROR:
-        _log_unexpected(error, request, description)
-    if kind is _UNEXPECTED_ERROR or is_callers:
-        text += f" ({description})"
-    return text
-
-
-def _find_packages(error: Exception) -> list[str]:
-    """Return the package of each frame that an error passed; the last one raised it."""
+def _classify(error: Exception, request: ApiRequest) -> _ErrorKind:
     frames = traceback.walk_tb(error.__traceback__)
-    return [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in frames]
-
-
-def _classify(error: Exception, packages: list[str], request: ApiRequest) -> _ErrorKind:
-    if "yarl" in packages:  # the URL of the request was checked before
-        return _INVALID_PROXY
+    if any(frame.f_globals.get("__name__", "").startswith("yarl.") for frame, _ in frames):
+        return _INVALID_PROXY  # the URL of the request was checked before
     host = request.target.bare_url.raw_host
     if isinstance(error, aiohttp.ClientConnectorError) and error.host != host:
         return _NO_PROXY  # such as a proxy's host name that could not be resolved
     return next(kind for kind in _ERROR_KINDS if isinstance(error, kind.errors))
 
 
-def _log_unexpected(error: Exception, request: ApiRequest, description: str) -> None:
-    # Only where it happened: the texts of cause and context may be those of a library. No handler
-    # gets the error itself, whose frames contain the URL.
-    if _log.isEnabledFor(logging.DEBUG):
-        frames = hide_named(
-            "".join(traceback.format_tb(error.__traceback__)), request.target.secrets
-        )
-        _log.debug("%s failed unexpectedly (%s):\n%s", request, description, frames)
-
-
-def _explain(error: Exception, request: ApiRequest) -> str:
+def _explain(error: Exception) -> str:
     """Return the words of the system or OpenSSL."""
     cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", error)
     if isinstance(cause, ssl.SSLCertVerificationError):
-        reason = getattr(cause, "verify_message", "").rstrip(".")
-        # Without hiding all like a token, since a long host name is.
-        return hide_known(reason, request.target.secrets)
+        return getattr(cause, "verify_message", "").rstrip(".")
     if isinstance(cause, ssl.SSLError):
         return getattr(cause, "reason", "").replace("_", " ").lower()
     if isinstance(error, aiohttp.ServerFingerprintMismatch):

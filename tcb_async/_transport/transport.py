@@ -1,8 +1,8 @@
 """Sends one request at a time, and keeps what all calls of a client share.
 
 Rule: time and size are limited, and redirects are refused. The size of a reply is limited while it
-is read. Errors of aiohttp become ours, and are raised only after the ``except`` block: see
-`tcb_async._redact`.
+is read. Errors of aiohttp become ours, and are not chained to them: they may contain the URL with
+the token.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import attrs
 from yarl import URL
 
 from tcb_async._defaults import DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT
-from tcb_async._redact import Hidden, Secret
+from tcb_async._redact import Secret
 from tcb_async._transport.request import ApiRequest, Target
-from tcb_async._transport.session import HEADERS, QueryError, SessionKeeper, add_query
+from tcb_async._transport.session import HEADERS, SessionKeeper, add_query
 from tcb_async._transport.timing import Timing
 from tcb_async._transport.translation import make_status_error, translate
 from tcb_async.exceptions import ClientClosedError, ResponseError, TcbError
@@ -45,7 +45,6 @@ class Transport:
     retry: RetryPolicy
     timeout: float = DEFAULT_TIMEOUT
     max_reply_bytes: int = DEFAULT_MAX_REPLY_BYTES
-    base_url_setting: str = "the base URL"  # its name in errors
     observer: Observer | None = None
     timing: Timing = attrs.field(factory=Timing)
     keeper: SessionKeeper = attrs.field(factory=lambda: SessionKeeper(100), repr=False)
@@ -67,8 +66,9 @@ class Transport:
     ) -> Target:
         """Build the target of requests; it can be used again while the query stays the same."""
         url = URL(self.base_url + path)
-        full = Hidden(url.with_query({key: Secret(value).reveal() for key, value in query.items()}))
-        return Target(path, url, full, tuple(secrets), self.base_url_setting)
+        full = url.with_query({key: Secret(value).reveal() for key, value in query.items()})
+        hidden = [value for value in query.values() if isinstance(value, Secret)]
+        return Target(path, url, full, (*hidden, *secrets))
 
     def spawn(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
         """Run a coroutine in the background, at most until the client is closed."""
@@ -116,10 +116,10 @@ class Transport:
                     observed.status = response.status
                 return await self._read(response, request)
         except TcbError as error:
-            failure = error  # raised after the block: see `tcb_async._redact`
+            failure = error
         except Exception as error:  # noqa: BLE001 - the edge: any error that a peer causes becomes ours
-            if observed is not None and isinstance(error, QueryError):
-                observed.status = error.proxy_status
+            if observed is not None and isinstance(error, aiohttp.ClientHttpProxyError):
+                observed.status = error.status
             if self.is_closed:
                 failure = ClientClosedError()
             elif session.closed:
@@ -131,7 +131,11 @@ class Transport:
             self.keeper.time_limits.discard(limit)
             if response is not None:
                 response.close()  # and its connection, if there is more to read
-        raise failure
+        # After the block: there, its context would be aiohttp's error.
+        try:
+            raise failure
+        finally:
+            del failure  # a cycle with this frame
 
     def _request(
         self, session: aiohttp.ClientSession, request: ApiRequest
@@ -140,9 +144,9 @@ class Transport:
         is_callers = self.keeper.is_callers_session
         return session.request(
             request.method,
-            target.url.reveal() if is_callers else target.bare_url,
+            target.url if is_callers else target.bare_url,
             middlewares=None if is_callers else (add_query(target.url),),
-            data=None if request.body is None else _make_data(request.body),
+            data=_make_data(request.body),
             # A new object for each request: Elastic's agent writes into it.
             headers=dict(HEADERS) if is_callers else None,
             timeout=_NO_LIMIT,
@@ -174,5 +178,5 @@ class Transport:
         return body
 
 
-def _make_data(body: Hidden[bytes]) -> bytes | io.BytesIO:
-    return io.BytesIO(body.reveal()) if len(body.reveal()) > _LARGE else body.reveal()
+def _make_data(body: bytes | None) -> bytes | io.BytesIO | None:
+    return io.BytesIO(body) if body is not None and len(body) > _LARGE else body

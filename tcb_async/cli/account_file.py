@@ -10,7 +10,7 @@ from codecs import BOM_UTF8
 import msgspec
 from cyclopts import CycloptsError
 
-from tcb_async._redact import Hidden, Secret, decode_secret
+from tcb_async._redact import Secret, decode_secret
 from tcb_async.cli.files import read_input
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory import Account
@@ -27,13 +27,13 @@ class _AccountLine(msgspec.Struct, forbid_unknown_fields=True):
 
 def read_account_file(path: str) -> list[Account]:
     """Read a file of accounts, one JSON object a line; ``-`` is stdin."""
-    text = Hidden(read_input(path))
+    text = read_input(path)
     accounts: list[Account] = []
     line_numbers: dict[str | TokenProvider, int] = {}
     # A file may begin with a byte order mark: Notepad and PowerShell write one.
-    lines = map(Hidden, text.reveal().removeprefix(BOM_UTF8).split(b"\n"))
+    lines = text.removeprefix(BOM_UTF8).split(b"\n")
     for number, line in enumerate(lines, start=1):
-        if not line.reveal().strip():
+        if not line.strip():
             continue
         account = _parse_account(path, number, line)
         if (first := line_numbers.setdefault(account.appid, number)) != number:
@@ -55,9 +55,9 @@ def read_account_file(path: str) -> list[Account]:
     return accounts
 
 
-def _parse_account(path: str, number: int, text: Hidden[bytes]) -> Account:
+def _parse_account(path: str, number: int, line: bytes) -> Account:
     try:
-        row = msgspec.json.decode(text.reveal(), type=_AccountLine, dec_hook=decode_secret)
+        row = msgspec.json.decode(line, type=_AccountLine, dec_hook=decode_secret)
         if row.envs != []:
             return Account(row.appid, row.access_token, row.envs)
         reason = "envs is empty: name environments, or leave envs out to list all of them"
@@ -66,9 +66,8 @@ def _parse_account(path: str, number: int, text: Hidden[bytes]) -> Account:
     except msgspec.ValidationError as error:  # it names types and fields, no values
         reason = str(error)
     except (msgspec.DecodeError, ValueError):
-        is_text = text.reveal().decode(errors="ignore").encode() == text.reveal()
+        is_text = line.decode(errors="ignore").encode() == line
         reason = "it is not one complete JSON object" if is_text else _NOT_UTF_8
-    # Outside the `except` block, because the decoding error contains the line.
     raise ConfigurationError(
         f"{path}, line {number}: {reason}; a line is such as "
         '{"appid": "wx0123456789abcdef", "access_token": "…"}'

@@ -80,7 +80,7 @@ def _choose_source(
 
 
 def _make_component_token(access: Platform, appid: str, store: TokenStore | None) -> ComponentToken:
-    check_appid("--component-appid or TCB_COMPONENT_APPID", Secret(appid))
+    check_appid("--component-appid or TCB_COMPONENT_APPID", appid)
     appsecret = _read_appsecret(access, appid, _COMPONENT_SECRET, SECRET_VARIABLE)
     _check_ticket(access.ticket_file)
 

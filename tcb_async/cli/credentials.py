@@ -22,12 +22,7 @@ from cyclopts import CycloptsError
 
 import tcb_async
 from tcb_async._addresses import check_base_url
-from tcb_async._credentials import (
-    advise_on_variable,
-    check_appid,
-    check_secret,
-    is_like_an_appsecret,
-)
+from tcb_async._credentials import check_appid, check_secret
 from tcb_async._defaults import (
     APPID_VARIABLE,
     BASE_URL_VARIABLE,
@@ -54,9 +49,6 @@ _NO_TOKEN = (
     "or pass --token-file FILE; `tcb-async list --demo` needs none"
 )
 _NO_APPID = f"{SECRET_VARIABLE} is set, but {APPID_VARIABLE} is not: set it, or pass --appid APPID"
-_TYPED_APPSECRET_ADVICE = (
-    f"the token looks like an appsecret: set {APPID_VARIABLE} and {SECRET_VARIABLE} in its place"
-)
 _NO_SECRET = f"{SECRET_VARIABLE} is not set: set it to the appsecret of {{appid}}"
 
 
@@ -156,14 +148,12 @@ def _choose_token(access: Credentials, resources: AsyncExitStack) -> tuple[str, 
     a prompt.
     """
     if (path := access.token_file) is not None:
-        return f"the token in {path}", _make_typed_token(_read_token(path))
+        return f"the token in {path}", make_static_token(_read_token(path))
     token = read_variable(TOKEN_VARIABLE)
     appsecret = read_variable(SECRET_VARIABLE)
     if not access.appid and token is not None:
-        checked = check_secret(TOKEN_VARIABLE, token)
-        return f"the token in {TOKEN_VARIABLE}", make_static_token(
-            checked, advise_on_variable(token)
-        )
+        token = check_secret(TOKEN_VARIABLE, token)
+        return f"the token in {TOKEN_VARIABLE}", make_static_token(token)
     if appid := read_appid(access.appid):
         if appsecret is not None:
             check_secret(SECRET_VARIABLE, appsecret)
@@ -173,21 +163,17 @@ def _choose_token(access: Credentials, resources: AsyncExitStack) -> tuple[str, 
         shared = "" if store is None else ", shared through Redis"
         return f"app {appid}{shared}", tcb_async.StableToken(appid, appsecret, store=store)
     error_message = _NO_TOKEN if appsecret is None else _NO_APPID
-    return "the typed token", _make_typed_token(prompt_for_secret("Access token", error_message))
+    return "the typed token", make_static_token(prompt_for_secret("Access token", error_message))
 
 
-def _make_typed_token(token: Secret) -> StaticToken:
-    return make_static_token(token, _TYPED_APPSECRET_ADVICE if is_like_an_appsecret(token) else "")
-
-
-def make_static_token(token: str | Secret, advice: str = "") -> StaticToken:
+def make_static_token(token: str | Secret) -> StaticToken:
     """Make the provider of one token."""
-    return tcb_async.tokens.providers.StaticToken(token, advice=advice)
+    return tcb_async.tokens.providers.StaticToken(token)
 
 
 def read_appid(option: str | None) -> str | None:
     appid = option or os.environ.get(APPID_VARIABLE)
-    return appid and check_appid("--appid" if option else APPID_VARIABLE, Secret(appid))
+    return appid and check_appid("--appid" if option else APPID_VARIABLE, appid)
 
 
 def read_variable(*variables: str) -> Secret | None:

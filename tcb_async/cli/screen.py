@@ -18,7 +18,7 @@ import attrs
 from rich.console import Console
 
 from tcb_async._defaults import CHINA_STANDARD_TIME
-from tcb_async._redact import escape_unprintable, hide_misplaced
+from tcb_async._redact import escape_unprintable
 from tcb_async.exceptions import ConfigurationError
 
 _MAX_SENTENCES = 20
@@ -69,8 +69,7 @@ class Screen:
     def say_lines(self, lines: Iterable[str]) -> None:
         """Write lines to stderr, such as a record of the log with its traceback."""
         if sys.stderr is not None:
-            # A token may have been typed in the place of any word.
-            shown = [escape_unprintable(hide_misplaced(line)) + "\n" for line in lines]
+            shown = [escape_unprintable(line) + "\n" for line in lines]
             with contextlib.suppress(OSError):  # its reader has exited, or its disk is full
                 # Not through the console: a progress bar replaces `sys.stderr`.
                 sys.stderr.writelines(shown)

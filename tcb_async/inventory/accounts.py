@@ -26,7 +26,6 @@ from tcb_async._arguments import (
     make_argument_error,
 )
 from tcb_async._credentials import check_appid
-from tcb_async._redact import Secret, forget_frames
 from tcb_async.client import TcbClient
 from tcb_async.errcodes import DENIED, is_platforms_fault
 from tcb_async.exceptions import (
@@ -47,7 +46,19 @@ ACCOUNT_EXAMPLE = "such as Account(appid, token)"
 CLIENT_EXAMPLE = "such as TcbClient(token)"
 
 
-@attrs.frozen(init=False, eq=False, repr=False)
+def _check_appid(appid: str) -> str:
+    return check_appid("appid", appid)
+
+
+def _check_envs(envs: Iterable[str] | None) -> tuple[str, ...] | None:
+    if envs is None:
+        return None
+    if isinstance(envs, str) or not isinstance(envs, Iterable):
+        raise make_argument_error("envs", envs, "must be a list of environment ids, or None")
+    return tuple(map(check_env, envs))
+
+
+@attrs.frozen(eq=False)
 class Account:
     """One account of an inventory: a merchant of a platform, or your own app.
 
@@ -60,35 +71,9 @@ class Account:
         ConfigurationError: An argument is invalid.
     """
 
-    appid: str
-    token: TokenProvider
-    envs: tuple[str, ...] | None
-
-    def __init__(
-        self,
-        appid: str,
-        token: str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider,
-        envs: Iterable[str] | None = None,
-    ) -> None:
-        # Not by converters: the frame of a generated __init__ would contain the token, and tools
-        # that show tracebacks show its variables.
-        with forget_frames():
-            fields = check_appid("appid", Secret(appid)), as_provider(token), _check_envs(envs)
-        self.__attrs_init__(*fields)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] - made by attrs
-
-    def __repr__(self) -> str:
-        # A traceback with locals shows an account after a refused argument: it has no fields yet.
-        appid = getattr(self, "appid", None)
-        envs = getattr(self, "envs", None)
-        return f"Account(appid={appid!r}, envs={envs!r})"
-
-
-def _check_envs(envs: Iterable[str] | None) -> tuple[str, ...] | None:
-    if envs is None:
-        return None
-    if isinstance(envs, str) or not isinstance(envs, Iterable):
-        raise make_argument_error("envs", envs, "must be a list of environment ids, or None")
-    return tuple(map(check_env, envs))
+    appid: str = attrs.field(converter=_check_appid)
+    token: TokenProvider = attrs.field(converter=as_provider, repr=False)
+    envs: tuple[str, ...] | None = attrs.field(default=None, converter=_check_envs)
 
 
 @attrs.define

@@ -264,7 +264,7 @@ class Inventory(IteratedOnce):
         summary.requests = self._transport.sent - self._start_mark.sent
         summary.retries = self._transport.retried - self._start_mark.retried
 
-    def _describe(self) -> str:
+    def __repr__(self) -> str:
         summary = self.summary
         state = str(self._state)
         counts = f"{summary.accounts} accounts, {summary.failed + summary.denied} without a listing"

@@ -11,7 +11,6 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from tcb_async._redact import MAX_EXAMINED, hide_all_like_a_token
 from tcb_async.cursor import digest
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.pagination.page import Page, Request
@@ -39,7 +38,6 @@ class Identity(Generic[T]):
     # Whether a list that contains a name twice is wrong. Otherwise it is one item in two rows.
     is_unique: bool = True
     # A name comes from outside, and its text may be long, or repeat a secret.
-    hide: Callable[[str], str] = hide_all_like_a_token
     advice: str = ""  # what an error adds about a name that appears twice
 
     def names(self, items: Sequence[T]) -> list[str]:
@@ -73,7 +71,7 @@ class Identity(Generic[T]):
 
     def show(self, name: str) -> str:
         """Return a name as an error may show it."""
-        return self.hide(name[:MAX_EXAMINED])[:_MAX_SHOWN]
+        return name[:_MAX_SHOWN]
 
     def read(self, request: Request, page: Page[T]) -> Reply[T]:
         """Return a page with the keys of its items."""

@@ -25,7 +25,6 @@ from tcb_async._arguments import (
 )
 from tcb_async._defaults import DEFAULT_CONCURRENCY, DEFAULT_MAX_PASSES
 from tcb_async._once import IteratedOnce
-from tcb_async._redact import hide_all_like_a_token
 from tcb_async.cursor import Cursor, read_start
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
 from tcb_async.observer import Observer, WalkStats, WorkObserver
@@ -63,8 +62,7 @@ class Surroundings:
     has_frozen_items: bool = False  # they cannot be changed, and compare field by field
     # Whether a list that contains a name twice is wrong. Otherwise it is one item in two rows.
     has_unique_names: bool = True
-    # For errors: hides secrets in a name, and what to do about a name that appears twice.
-    hide: Callable[[str], str] = hide_all_like_a_token
+    # For errors: what to do about a name that appears twice.
     advice: str = "; identify must return a different name for each item"
 
     def make_identity(self, name: Callable[[T], str], value: Callable[[T], str]) -> Identity[T]:
@@ -74,7 +72,6 @@ class Surroundings:
             value,
             frozen=self.has_frozen_items,
             is_unique=self.has_unique_names,
-            hide=self.hide,
             advice=self.advice,
         )
 
@@ -195,7 +192,7 @@ class Pager(IteratedOnce, Generic[T]):
         # For the plan, a page is yielded when it is received.
         return self._plan.cursor(length_hint(self._unread))
 
-    def _describe(self) -> str:
+    def __repr__(self) -> str:
         plan = self._plan
         scope = f" {plan.start.scope!r}" if plan.start.scope else ""
         progress = ""

@@ -15,7 +15,7 @@ from typing import TypeVar
 import attrs
 
 from tcb_async._arguments import check_callback, check_instance
-from tcb_async._redact import Secret, describe, forget_frames
+from tcb_async._redact import Secret, describe
 from tcb_async.tokens.protocols import StoredToken, TokenStore
 
 T = TypeVar("T")
@@ -86,9 +86,8 @@ class GuardedStore:
         reason = ""
         for _ in range(2):
             try:
-                with forget_frames():  # a store's frames contain the token
-                    async with asyncio.timeout(seconds):
-                        return await operation()
+                async with asyncio.timeout(seconds):
+                    return await operation()
             except TimeoutError:
                 reason = f"no reply in {seconds:g} s"
                 break

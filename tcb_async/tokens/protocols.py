@@ -20,7 +20,8 @@ T = TypeVar("T")
 class TokenApi(Protocol):
     """The client's transport, as a provider sees it.
 
-    Its time-outs, size limits, retries and redaction apply to token requests too.
+    Its time-outs, size limits and retries apply to token requests too. No error shows a text that
+    repeats a `Secret` of a request's query or body.
     """
 
     @property

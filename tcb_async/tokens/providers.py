@@ -18,7 +18,7 @@ import attrs
 
 from tcb_async._arguments import check_async, check_instance
 from tcb_async._credentials import check_appid, check_secret, why_not_a_secret
-from tcb_async._redact import Hidden, Secret, describe, forget_frames
+from tcb_async._redact import Secret, describe
 from tcb_async.errcodes import BAD_REFRESH_TOKEN, STALE_TOKEN
 from tcb_async.exceptions import ConfigurationError, TokenError
 from tcb_async.models import Authorizer
@@ -47,19 +47,15 @@ class StaticToken:
 
     Args:
         token: An ``access_token``, or an ``authorizer_access_token``.
-        advice: Added to the error if WeChat refuses the token.
 
     Raises:
         ConfigurationError: The value cannot be a token.
     """
 
     _token: Secret = attrs.field(repr=False)
-    advice: str = attrs.field(repr=False)
 
-    def __init__(self, token: str | Secret, *, advice: str = "") -> None:
-        token = Secret(token)
+    def __init__(self, token: str | Secret) -> None:
         self._token = check_secret("token", token)
-        self.advice = advice
 
     async def get_token(self, api: TokenApi) -> Secret:  # noqa: ARG002 - part of the protocol
         """Return the token."""
@@ -87,12 +83,12 @@ class CallableToken:
         Raises:
             ConfigurationError: It is not async, or its result cannot be a token.
         """
-        result = Hidden(self._fetch())
-        if not inspect.isawaitable(result.reveal()):
+        result = self._fetch()
+        if not inspect.isawaitable(result):
             raise ConfigurationError(
                 "token is a callable that is not async: write it with async def"
             )
-        return check_secret("token: the result of the callable", Secret(await result.reveal()))
+        return check_secret("token: the result of the callable", await result)
 
     async def invalidate(self, token: str | Secret) -> None:
         """Do nothing: the callable is called again anyway."""
@@ -107,7 +103,6 @@ def as_provider(
         ConfigurationError: The value has a different type, or cannot be a token.
     """
     if isinstance(token, str | Secret):
-        token = Secret(token)
         return StaticToken(token)
     is_class = inspect.isclass(token)
     if not is_class and hasattr(token, "get_token") and hasattr(token, "invalidate"):
@@ -142,11 +137,10 @@ class _AppToken(ManagedToken):
         clock: Callable[[], float] = time.time,
         random: Callable[[], float] = random.random,
     ) -> None:
-        with forget_frames():  # a secret may be in the place of any argument
-            self._secret = check_secret("secret", Secret(secret))
-            store = MemoryStore() if store is None else store
-            guarded = GuardedStore(store, clock, random)
-            super().__init__(check_appid("appid", Secret(appid)), guarded)
+        self._secret = check_secret("secret", secret)
+        store = MemoryStore() if store is None else store
+        guarded = GuardedStore(store, clock, random)
+        super().__init__(check_appid("appid", appid), guarded)
 
     @abstractmethod
     async def _request_token(self, api: TokenApi) -> TokenReply:
@@ -248,10 +242,9 @@ class ComponentToken(_AppToken):
         clock: Callable[[], float] = time.time,
         random: Callable[[], float] = random.random,
     ) -> None:
-        with forget_frames():
-            self._ticket = check_async("ticket", ticket)
-            appid = check_appid("component_appid", Secret(component_appid))
-            super().__init__(appid, secret, store=store, clock=clock, random=random)
+        self._ticket = check_async("ticket", ticket)
+        appid = check_appid("component_appid", component_appid)
+        super().__init__(appid, secret, store=store, clock=clock, random=random)
 
     async def _request_token(self, api: TokenApi) -> TokenReply:
         body = {
@@ -273,7 +266,7 @@ class ComponentToken(_AppToken):
         else:
             # Checked here, where the error can name the callback: WeChat would only say 61006.
             if (fault := why_not_a_secret(ticket)) is None:
-                return ticket
+                return Secret(ticket)
             problem = f"the result of ticket() {fault}"
         raise TokenError(
             f"{problem}; return the latest component_verify_ticket: WeChat pushes one every 10 "
@@ -314,16 +307,15 @@ class AuthorizerToken(ManagedToken):
         on_rotate: Callable[[str], Awaitable[object]],
         store: TokenStore | None = None,
     ) -> None:
-        with forget_frames():
-            self._initial = check_secret("refresh_token", Secret(refresh_token))
-            check_instance("component", component, ComponentToken, "one for all its merchants")
-            self._component = component
-            self._on_rotate = check_async("on_rotate", on_rotate, "refresh_token")
-            guarded = component.guarded_store
-            if store is not None:
-                guarded = GuardedStore(store, guarded.clock, guarded.random)
-            appid = check_appid("authorizer_appid", Secret(authorizer_appid))
-            super().__init__(f"{component.appid}:{appid}", guarded)
+        self._initial = check_secret("refresh_token", refresh_token)
+        check_instance("component", component, ComponentToken, "one for all its merchants")
+        self._component = component
+        self._on_rotate = check_async("on_rotate", on_rotate, "refresh_token")
+        guarded = component.guarded_store
+        if store is not None:
+            guarded = GuardedStore(store, guarded.clock, guarded.random)
+        appid = check_appid("authorizer_appid", authorizer_appid)
+        super().__init__(f"{component.appid}:{appid}", guarded)
 
     @classmethod
     def from_authorizer(
@@ -340,16 +332,15 @@ class AuthorizerToken(ManagedToken):
             ConfigurationError: WeChat shows no refresh token for the merchant, or an argument is
                 invalid.
         """
-        with forget_frames():
-            check_instance("authorizer", authorizer, Authorizer, "from client.authorizers()")
-            appid = authorizer.authorizer_appid
-            refresh_token = authorizer.refresh_token
-            if refresh_token is None:
-                raise ConfigurationError(
-                    f"WeChat shows no refresh token for {appid}: use your saved refresh token, or "
-                    "have the merchant authorise the platform again, and exchange the code"
-                )
-            return cls(component, appid, refresh_token, on_rotate=on_rotate, store=store)
+        check_instance("authorizer", authorizer, Authorizer, "from client.authorizers()")
+        appid = authorizer.authorizer_appid
+        refresh_token = authorizer.refresh_token
+        if refresh_token is None:
+            raise ConfigurationError(
+                f"WeChat shows no refresh token for {appid}: use your saved refresh token, or "
+                "have the merchant authorise the platform again, and exchange the code"
+            )
+        return cls(component, appid, refresh_token, on_rotate=on_rotate, store=store)
 
     def _make_token(self, host: str) -> RefreshingToken:
         store = self._store
@@ -363,24 +354,22 @@ class AuthorizerToken(ManagedToken):
     async def _request_with(self, api: TokenApi, refresh_token: Secret) -> TokenReply | TokenError:
         """Request a token; return the error if a different refresh token may help."""
         request = partial(self._send_request, api, refresh_token)
+        # One error class reports two tokens: the platform's own, and the merchant's refresh token.
+        # Endpoint and errcode tell which was refused.
         try:
             return await call_with_token(self._component, api, request)
         except TokenError as error:
-            failure = error  # raised after the block: see `tcb_async._redact`
-        # One error class reports two tokens: the platform's own, and the merchant's refresh token.
-        # Endpoint and errcode tell which was refused.
-        if failure.endpoint == AUTHORIZER:
-            if failure.errcode == BAD_REFRESH_TOKEN:
-                return failure
-            if failure.errcode in STALE_TOKEN:
-                request_id = f" [rid {failure.rid}]" if failure.rid else ""
-                failure.message = (
-                    f"{AUTHORIZER} returned errcode {failure.errcode} for the component access "
-                    f"token, and a fresh token did not help ({failure.errmsg}): check whether a "
+            if error.endpoint == AUTHORIZER and error.errcode == BAD_REFRESH_TOKEN:
+                return error
+            if error.endpoint == AUTHORIZER and error.errcode in STALE_TOKEN:
+                request_id = f" [rid {error.rid}]" if error.rid else ""
+                error.message = (
+                    f"{AUTHORIZER} returned errcode {error.errcode} for the component access "
+                    f"token, and a fresh token did not help ({error.errmsg}): check whether a "
                     "second system requests tokens of this platform, and share one store between "
                     f"both{request_id}"
                 )
-        raise failure
+            raise
 
     async def _send_request(
         self, api: TokenApi, refresh_token: Secret, token: Secret

@@ -37,8 +37,8 @@ from urllib.parse import quote, urlsplit
 import attrs
 
 from tcb_async._arguments import is_number
-from tcb_async._credentials import is_like_an_appsecret, why_not_a_secret
-from tcb_async._redact import Hidden, Secret, describe, forget_frames
+from tcb_async._credentials import why_not_a_secret
+from tcb_async._redact import Secret, describe
 from tcb_async.errcodes import STALE_TOKEN
 from tcb_async.exceptions import ClientClosedError, ResponseError, TcbError, TokenError
 from tcb_async.tokens.guarded_store import GuardedStore
@@ -64,10 +64,6 @@ _REISSUED_SECONDS = 30.0
 # Seconds that a closing client waits for `on_rotate`. A lost refresh token costs a merchant's
 # authorisation; but a callback that hangs must not keep the process alive.
 _SAVING_SECONDS = 10.0
-_REFUSED_APPSECRET_ADVICE = (
-    "the token looks like an appsecret: for an appid and its appsecret, write "
-    "TcbClient(StableToken(appid, secret))"
-)
 _MAX_LIFE = 30 * 86_400.0  # seconds; a longer life is a mistake, such as milliseconds
 
 _log = logging.getLogger("tcb_async")
@@ -87,16 +83,10 @@ async def call_with_token(
         except TokenError as error:
             if error.errcode not in STALE_TOKEN or replays == _REPLAYS:
                 raise
-            failure = error  # raised after the block: see `tcb_async._redact`
-        await provider.invalidate(token.reveal())
-        newer = Secret(await provider.get_token(api))
-        if newer == token:
-            advice = getattr(provider, "advice", "")
-            if not advice and is_like_an_appsecret(token):
-                advice = _REFUSED_APPSECRET_ADVICE
-            if advice:
-                failure.message += f"; {advice}"
-            raise failure
+            await provider.invalidate(token.reveal())
+            newer = Secret(await provider.get_token(api))
+            if newer == token:
+                raise
         token = newer
         replays += 1
 
@@ -135,8 +125,6 @@ class ManagedToken(ABC):
         return None if last is None or last.cached is None else last.cached.expires_at
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_last"):  # in a traceback, after a refused argument
-            return f"<{type(self).__name__}, not made>"
         last = self._last
         expires_at = self.expires_at
         if last is None or expires_at is None:
@@ -404,27 +392,26 @@ class TokenReply:
 
 def read_token_reply(reply: Mapping[str, object], endpoint: str, *, prefix: str = "") -> TokenReply:
     """Read the reply of an endpoint, in which a prefix may come before ``access_token``."""
-    with forget_frames():  # of this function, which contains the reply
-        token = Hidden(reply.get(f"{prefix}access_token"))
-        expires_in = reply.get("expires_in")
-        if (fault := why_not_a_secret(token)) is not None:
-            problem = f"its {prefix}access_token {fault}"
-        elif not is_number(expires_in):
-            problem = "its expires_in is missing, or is not a number of seconds"
-        elif not 0 < expires_in <= _MAX_LIFE:
-            problem = "its expires_in is not between 0 and 30 days"
-        else:
-            # A bad refresh token is ignored: it must not cost a good token. Only merchants have it.
-            refresh = Hidden(reply.get(f"{prefix}refresh_token"))
-            return TokenReply(
-                endpoint,
-                Secret(str(token.reveal())),
-                float(expires_in),
-                None if why_not_a_secret(refresh) else Secret(str(refresh.reveal())),
-            )
-        raise ResponseError(
-            f"{endpoint} should return a token and its expires_in, but {problem}; check the base "
-            "URL and any proxy in between",
-            endpoint=endpoint,
-            status=200,
+    token = reply.get(f"{prefix}access_token")
+    expires_in = reply.get("expires_in")
+    if (fault := why_not_a_secret(token)) is not None:
+        problem = f"its {prefix}access_token {fault}"
+    elif not is_number(expires_in):
+        problem = "its expires_in is missing, or is not a number of seconds"
+    elif not 0 < expires_in <= _MAX_LIFE:
+        problem = "its expires_in is not between 0 and 30 days"
+    else:
+        # A bad refresh token is ignored: it must not cost a good token. Only merchants have it.
+        refresh = reply.get(f"{prefix}refresh_token")
+        return TokenReply(
+            endpoint,
+            Secret(str(token)),
+            float(expires_in),
+            None if why_not_a_secret(refresh) else Secret(str(refresh)),
         )
+    raise ResponseError(
+        f"{endpoint} should return a token and its expires_in, but {problem}; check the base "
+        "URL and any proxy in between",
+        endpoint=endpoint,
+        status=200,
+    )

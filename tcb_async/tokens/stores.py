@@ -22,7 +22,7 @@ import msgspec
 
 from tcb_async._arguments import check_seconds
 from tcb_async._credentials import why_not_a_secret
-from tcb_async._redact import Hidden, Secret, decode_secret, forget_frames
+from tcb_async._redact import Secret, decode_secret
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.tokens.protocols import StoredToken
 
@@ -114,26 +114,23 @@ class RedisStore:
     """
 
     def __init__(self, redis: AsyncRedis, *, lock_seconds: float = 15.0) -> None:
-        with forget_frames():  # a URL with a password may be in the place of the client
-            # The synchronous client has the same methods, and would block the event loop.
-            if not inspect.iscoroutinefunction(getattr(redis, "execute_command", None)):
-                raise ConfigurationError(
-                    f"redis is of type {type(redis).__name__}: must be a client of redis.asyncio, "
-                    "such as redis.asyncio.Redis.from_url(url)"
-                )
-            self._lock_seconds = check_seconds("lock_seconds", lock_seconds)
+        # The synchronous client has the same methods, and would block the event loop.
+        if not inspect.iscoroutinefunction(getattr(redis, "execute_command", None)):
+            raise ConfigurationError(
+                f"redis is of type {type(redis).__name__}: must be a client of redis.asyncio, "
+                "such as redis.asyncio.Redis.from_url(url)"
+            )
+        self._lock_seconds = check_seconds("lock_seconds", lock_seconds)
         self._redis = redis
         self._free = asyncio.Semaphore(_MAX_COMMANDS)
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_redis"):  # in a traceback, after a refused argument
-            return "<RedisStore, not made>"
         return f"<RedisStore, lock of {self._lock_seconds:g} s>"
 
     async def get(self, key: str) -> StoredToken | None:
         """Return the stored token; None without one, or if the value is not a token."""
         async with self._free:
-            return _decode_value(Hidden(await self._redis.get(_make_key(key))))
+            return _decode_value(await self._redis.get(_make_key(key)))
 
     async def set(self, key: str, value: StoredToken, *, ttl: float | None) -> None:
         """Store a token."""
@@ -171,10 +168,9 @@ def _encode_token(value: StoredToken) -> bytes:
     return json.dumps({"token": value.token.reveal(), "expires_at": expires_at}).encode()
 
 
-def _decode_value(stored: Hidden[object]) -> StoredToken | None:
-    text = stored.reveal()
+def _decode_value(stored: object) -> StoredToken | None:
     try:
-        value = _decode_token(text) if isinstance(text, (bytes, str)) else None
+        value = _decode_token(stored) if isinstance(stored, (bytes, str)) else None
     except msgspec.MsgspecError:
         return None
     if value is None or why_not_a_secret(value.token) is not None:
