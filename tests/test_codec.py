@@ -14,9 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tcb_async import exceptions
-from tcb_async._codec import decode_reply, encode_object, raise_for_errcode
+from tcb_async._codec import decode_reply, raise_for_errcode
 from tcb_async._listings import FUNCTIONS, FunctionPage
-from tcb_async._redact import HIDDEN_TEXT, MASK, Secret, find_secrets
+from tcb_async._redact import HIDDEN_TEXT, MASK, Secret
 from tcb_async.exceptions import (
     ApiError,
     ParameterError,

@@ -335,10 +335,10 @@ class Echo:
 @pytest.mark.parametrize("name", sorted(FAULTS))
 async def test_with_every_fault_no_secret_is_reported(emulator, watched, name, path):
     emulator.deploy(ENV, count=57)
-    emulator.add_app("wx0123456789abcdef", "s3cr3t")
+    emulator.add_app("wx0123456789abcdef", "s3cr3t-of-the-app")
     echo = Echo()
     emulator.script(chain([FAULTS[name]], repeat(Fault("echo", echo))), path=path)
-    token = (ClassicToken if path == CLASSIC else StableToken)("wx0123456789abcdef", "s3cr3t")
+    token = (ClassicToken if path == CLASSIC else StableToken)("wx0123456789abcdef", "s3cr3t-of-the-app")
     quick = RetryPolicy(base=0.0, attempts=2)
     timeout = 0.2 if name in {"drip", "hang"} else 10.0
     async with watched.client(emulator, token=token, retry=quick, timeout=timeout) as client:
@@ -348,7 +348,7 @@ async def test_with_every_fault_no_secret_is_reported(emulator, watched, name, p
 
     reported = watched.everything()
     assert echo.heard
-    assert not any(secret in reported for secret in {*echo.heard, "s3cr3t", "access_token="})
+    assert not any(secret in reported for secret in {*echo.heard, "s3cr3t-of-the-app", "access_token="})
 
 
 async def test_http_instrumentation_is_silent_during_an_attempt(emulator, watched):

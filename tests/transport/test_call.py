@@ -22,7 +22,6 @@ from raw_server import http_reply
 from server_faults import FAULTS, OK, once
 from virtual_peer import make_peer
 
-from tcb_async._redact import Hidden
 from tcb_async._transport import ApiRequest, Call, Transport
 from tcb_async.emulator import Fault
 from tcb_async.exceptions import (
@@ -184,7 +183,7 @@ class Story:
         )
         target = transport.target("/tcb/listfunctions", {})
 
-        request = ApiRequest(target, Hidden(b"100"), stats=self.count)
+        request = ApiRequest(target, b"100", stats=self.count)
         return await Call(transport, request, lambda reply: reply).run()
 
 
@@ -198,7 +197,7 @@ class ScriptedTransport(Transport):
         self.story.clock.advance(self.story.seconds_before_an_attempt)
 
     async def send(self, _session, request, **_facts):
-        self.story.bodies.append(request.body.reveal())
+        self.story.bodies.append(request.body)
         return await self.story.reply()
 
 
