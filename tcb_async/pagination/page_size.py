@@ -12,7 +12,8 @@ from tcb_async._defaults import DEFAULT_FIRST_PAGE_SIZE, DEFAULT_PAGE_SIZE
 # Few APIs name a maximum. So a walk requests `LARGEST` rows, and the first reply decides:
 #
 #   fewer rows     the server clamps: pages of this length are requested from now on
-#   a refusal      `FALLBACK` of the same rows are requested, and by the next 15 walks too
+#   a refusal      `FALLBACK` of the same rows are requested, and by the next 15 walks too if this
+#                  walk then succeeds: otherwise the size was not the reason
 LARGEST = DEFAULT_FIRST_PAGE_SIZE
 FALLBACK = DEFAULT_PAGE_SIZE
 _SMALL_WALKS = 15
@@ -42,11 +43,17 @@ class PageSize:
 
     limit: int
     refusals: Refusals | None = None  # None: the caller chose the size
+    was_refused: bool = attrs.field(init=False, default=False)
 
     def reduce(self, limit: int) -> bool:
         """Note that a request was refused; return False if fewer rows cannot help."""
         if self.refusals is None or limit <= FALLBACK:
             return False
-        self.refusals.note()
         self.limit = min(self.limit, FALLBACK)
+        self.was_refused = True
         return True
+
+    def note_success(self) -> None:
+        """Note that the walk succeeded: if with fewer rows only, others need not try it again."""
+        if self.was_refused and self.refusals is not None:
+            self.refusals.note()

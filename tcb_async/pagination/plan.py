@@ -371,6 +371,8 @@ class Plan(Generic[T]):
     def _stop(self, rows: dict[str, T] | None = None) -> None:
         self.is_over = True
         self.rows = rows
+        if self.failure is None:
+            self.size.note_success()
         self._discard_outstanding()
 
 
