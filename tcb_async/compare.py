@@ -1,7 +1,8 @@
 """Two complete lists of functions: what changed, and what differs from what is expected.
 
-Rule: `changes` compares all fields of two listings. `compare` compares the fields that the expected
-function has. Only a complete list is a list: a document that may be anything else is an error.
+Rule: `changes` compares all fields of two listings. `compare` compares status and runtime, and an
+expected runtime ``*`` matches every one. Only a complete list is a list: a document that may be
+anything else is an error.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ __all__ = ["Difference", "FunctionChange", "changes", "compare", "read_functions
 
 _TIMES = ("add_time", "mod_time")
 _FIELDS = ("status", "runtime", *_TIMES)
-_EMPTY = (None, "")  # the function has no such value
+ANY = "*"
+"""An expected runtime that matches every runtime."""
 
 
 @attrs.frozen
@@ -131,14 +133,14 @@ def describe_change(
 def _describe_field(field: str, before: object, after: object) -> str:
     # CloudBase fixes the runtime when it creates a function.
     recreated = ", recreated" if field == "runtime" else ""
-    shown = (None if value in _EMPTY else value for value in (before, after))
+    shown = (value or None for value in (before, after))
     return f"{field} {' → '.join(map(str, shown))}{recreated}"
 
 
 def compare(
     expected: Iterable[CloudFunction], found: Iterable[CloudFunction], *, times: bool = False
 ) -> list[Difference]:
-    """Compare a complete list with the expected functions, in the fields that these have.
+    """Compare a complete list with the expected functions: the status and the runtime.
 
     `TcbClient.list_functions` logs a warning if the list changed each time it was read: compare
     such a list again later. ::
@@ -148,8 +150,8 @@ def compare(
         assert not compare(expected, found)
 
     Args:
-        expected: The expected functions, such as the result of `read_functions`. A runtime or time
-            that an expected function does not have is not compared.
+        expected: The expected functions, such as the result of `read_functions`. The runtime ``*``
+            matches every runtime.
         found: The functions found, such as a listing of an environment.
         times: Compare ``add_time`` and ``mod_time`` too, as of two exports of one environment.
 
@@ -173,7 +175,9 @@ def compare(
             result.append(Difference("extra", None, function))
             continue
         compared = ((each, getattr(other, each), getattr(function, each)) for each in fields)
-        differing = tuple(each for each, a, b in compared if a not in _EMPTY and a != b)
+        differing = tuple(
+            each for each, a, b in compared if (a or None) != (b or None) and a != ANY
+        )
         if differing:
             result.append(Difference("changed", other, function, differing))
     return result
@@ -237,7 +241,7 @@ def read_functions(path: str | os.PathLike[str]) -> list[CloudFunction]:
 
     Returns:
         The functions in the order of the file. Those of ``cloudbaserc.json`` are ``Active``: a
-        declared function should run.
+        declared function should run. One that declares no runtime has the runtime ``*``.
 
     Raises:
         ConfigurationError: The file is damaged, incomplete, or a different document.
@@ -286,7 +290,7 @@ def _parse(text: str, *, allows_declaration: bool) -> list[CloudFunction]:
             raise ValueError(f"the functions of {plugin.use} are not read: {_EXPORT}")
     default = document.default.runtime
     return [
-        _make_function(row.name, "Active", row.runtime or row.config.runtime or default)
+        _make_function(row.name, "Active", row.runtime or row.config.runtime or default or ANY)
         for row in document.functions
     ]
 

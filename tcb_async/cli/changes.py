@@ -34,7 +34,8 @@ changes_command: App = App(
     0  every account was compared, and nothing changed
     3  a file is missing, damaged or being written
     6  accounts are not complete on the last or on every
-       earlier night, or nothing was compared
+       earlier night, an environment was in service on
+       one night only, or nothing was compared
     7  functions were added, removed or updated, or
        accounts joined or left
 An account that WeChat denied on both nights with the
@@ -87,8 +88,9 @@ class _Changes:
             self.movements.append(f"{found.appid} has {found.result}")
         elif found.problem:
             self.notes.append(f"{found.appid} is compared with {found.since}: {found.problem}")
+        left_out = self.missing if found.is_partial else self.notes
         for env, reason in found.left_out.items():
-            self.notes.append(f"{env} of {found.appid} is not compared: {reason}")
+            left_out.append(f"{env} of {found.appid} is not compared: {reason}")
 
     def say(self, screen: Screen) -> None:
         """Name the accounts that decide the exit code first: at most 20 of a kind are named."""

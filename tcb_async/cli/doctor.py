@@ -84,9 +84,13 @@ def run_doctor(env: Env = None, /, *, access: Access = Access()) -> None:
 
         service.run(work)
         with exit_afterwards(screen, ExitCode.DIFFERENT if failed else ExitCode.DONE):
+            names = ", ".join(line.subject for line in failed)
+            result = f"failed: {names}" if failed else "no check failed"
             python = sys.version.split()[0]
             date = f"{datetime.now(CHINA_STANDARD_TIME):%Y-%m-%d}"
-            screen.out.print(f"\ntcb-async {tcb_async.__version__}, Python {python}, {date}")
+            screen.out.print(
+                f"\n{result}; tcb-async {tcb_async.__version__}, Python {python}, {date}"
+            )
 
 
 def _print_line(screen: Screen, line: Line) -> None:
@@ -129,7 +133,8 @@ class _Checks:
 
     async def list_environments(self) -> str:
         found = {each.env for each in await self.client.list_environments()}
-        return f"{len(found)}, {'with' if self.env in found else 'without'} ENV"
+        contains = "ENV is one of them" if self.env in found else "ENV is none of them"
+        return f"{plural(len(found), 'environment')}: {contains}"
 
     async def refuse_unknown_env(self) -> str:
         try:
@@ -152,17 +157,23 @@ async def _examine(client: TcbClient, env: str) -> AsyncGenerator[Line]:
     if checks.requests == 1 and size > 1:
         # In several pages, which overlap by one row: an offset is no multiple of the length.
         yield await _check(f"list, {size} a page", lambda: checks.list_functions(size))
+    elif checks.requests == 1:
+        yield Line("list, several pages", f"not tried: fewer than {_FEW_ROWS} functions")
     yield await _check("count", checks.count_functions)
     yield await _check("environments", checks.list_environments)
     yield await _check("list of an unknown ENV", checks.refuse_unknown_env)
 
+    # Of the first page, because the list may have failed.
     rows = _get_rows(page, "functions")
+    yield Line("", "")
+    yield Line("What the replies contain, for a report of a problem:", "")
+    yield Line("first page", f"{plural(len(rows), 'function')}, {DEFAULT_PAGE_SIZE} requested")
     yield Line("reply", _outline([page]))
     yield Line("each function", _outline(rows))
-    yield Line("statuses", _join(each.status for each in checks.functions))
-    yield Line("runtimes", _join(str(each.runtime) for each in checks.functions))
+    yield Line("statuses", _join(str(row.get("status")) for row in rows))
+    yield Line("runtimes", _join(str(row.get("runtime")) for row in rows))
     yield Line("times", _describe_times(rows, checks.functions))
-    yield Line("order", _describe_order(checks.functions))
+    yield Line("order", _describe_order(rows))
     try:
         reply = await client.call(_ENVIRONMENTS_PATH, {}, repeatable=True)
     except TcbError:
@@ -208,6 +219,8 @@ def _describe_times(rows: Iterable[Mapping[str, Any]], functions: Sequence[Cloud
     formats = _join("".join("0" if sign.isdigit() else sign for sign in text) for text in texts)
     times = [time for each in functions for time in (each.add_time, each.mod_time)]
     known = [time for time in times if time is not None]
+    if not functions:
+        return formats
     if not known:
         return f"{formats}; none was read"
     # If it is hours off, by what the console shows, WeChat's times have a different zone.
@@ -215,14 +228,14 @@ def _describe_times(rows: Iterable[Mapping[str, Any]], functions: Sequence[Cloud
     return f"{formats}; {len(known)} of {len(times)} were read, the latest {hours:.1f} hours ago"
 
 
-def _describe_order(functions: Sequence[CloudFunction]) -> str:
-    """Return the fields by which the list is sorted."""
-    if len(functions) < _FEW_ROWS:
+def _describe_order(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the fields by which the page is sorted."""
+    if len(rows) < _FEW_ROWS:
         return f"unknown: fewer than {_FEW_ROWS} functions"
     found: list[str] = []
     for field in ("add_time", "mod_time", "name"):
-        values = [getattr(each, field) for each in functions]
-        if None not in values and len({*values}) > 1:
+        values = [str(row.get(field)) for row in rows]  # WeChat's times sort as text
+        if len({*values}) > 1:
             found += [f"{field}, ascending"] * (sorted(values) == values)
             found += [f"{field}, descending"] * (sorted(values, reverse=True) == values)
     return " and ".join(found) or "by no field"

@@ -11,7 +11,7 @@ import logging
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import attrs
 from cyclopts import App, CycloptsError, Parameter
@@ -83,15 +83,19 @@ def list_inventory(
         if file is not None:
             _check_file(file)
         service, known = choose_accounts(access, file=access.accounts, app=access.appid)
+        if access.merchant and known is not None:
+            raise CycloptsError("--merchant: it chooses from the merchants of --component-appid")
         # --demo without a file: the night is deleted with its folder.
         with tempfile.TemporaryDirectory() as folder:
-            job = InventoryJob(Path(file or Path(folder, "demo.sqlite")), screen, known, requests)
+            path = Path(file or Path(folder, "demo.sqlite"))
+            chosen = frozenset(access.merchant or ())
+            job = InventoryJob(path, screen, known, chosen, requests)
             service.run(job.work, requests.concurrency)
             with tcb_async.inventory.Night(job.path) as night:
                 missing = name_missing(night, screen)
                 counts = night.counts()
         if not quiet:
-            screen.say(_summarize_night(counts, job.cost))
+            screen.say(_summarize_night(counts, job.cost) + job.earlier)
         with exit_afterwards(screen, ExitCode.MISSING if missing else ExitCode.DONE):
             if writes_json:
                 facts = job.cost.to_dict() | counts.to_dict()
@@ -111,20 +115,37 @@ class InventoryJob:
     path: Path
     screen: Screen
     accounts: Sequence[Account] | None
+    merchants: frozenset[str]  # those of the platform that are chosen; empty for all
     requests: Requests
     cost: InventorySummary = attrs.field(init=False)
+    # How much of the night is older than this run.
+    earlier: str = attrs.field(init=False, default="")
 
     async def work(self, client: TcbClient) -> None:
         accounts = self.accounts
         if accounts is None:
-            merchants = tcb_async.platform_accounts(client, on_rotate=_ignore_rotation)
-            accounts = [merchant async for merchant in merchants]
+            accounts = await self._list_merchants(client)
         with tcb_async.inventory.NightWriter(self.path, accounts) as night:
+            if night.began is not None:
+                self.earlier = (
+                    f"; {night.complete:,} listed before, since {night.began:%Y-%m-%d %H:%M}"
+                )
             page_size = self.requests.page_size
             inventory = tcb_async.Inventory(client, night.unfinished, page_size=page_size)
             async with inventory:
                 await self._list(inventory, night)
         self.cost = inventory.summary
+
+    async def _list_merchants(self, client: TcbClient) -> list[Account]:
+        merchants = tcb_async.platform_accounts(client, on_rotate=_ignore_rotation)
+        accounts = [merchant async for merchant in merchants]
+        if not self.merchants:
+            return accounts
+        chosen = {each.appid: each for each in accounts if each.appid in self.merchants}
+        return [
+            chosen.get(appid) or tcb_async.Account(appid, _refuse_absent)
+            for appid in sorted(self.merchants)
+        ]
 
     async def _list(self, inventory: Inventory, night: NightWriter) -> None:
         """List the accounts, and store each as soon as it is complete."""
@@ -150,6 +171,10 @@ class InventoryJob:
 
 async def _ignore_rotation(appid: str, refresh_token: str) -> None:
     """Do nothing: the next list of merchants has the new refresh token."""
+
+
+async def _refuse_absent() -> NoReturn:
+    raise ConfigurationError("it is not a merchant of this platform, or has withdrawn")
 
 
 def _describe_summary(summary: InventorySummary) -> str:

@@ -181,5 +181,7 @@ class ManyAccounts(Platform):
 
     accounts: Annotated[FileOrStream, INPUT, Parameter(group=ACCOUNTS)] = None
     """The accounts in this file, one JSON object per line. - is stdin."""
+    merchant: Annotated[list[str] | None, Parameter(metavar="APPID", group=ACCOUNTS)] = None
+    """Only this merchant of the platform. May be repeated."""
     appid: Annotated[AppId, Parameter(group=ACCOUNTS)] = None
     r"""Your own app, with the appsecret in TCB_SECRET or typed. \[env var: TCB_APPID]"""

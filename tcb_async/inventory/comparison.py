@@ -10,6 +10,7 @@ service, or the account's ``envs`` did not name it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,7 @@ import attrs
 
 from tcb_async._arguments import check_items
 from tcb_async.compare import FunctionChange, changes
+from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory.night import Night, StoredAccount
 
 
@@ -36,6 +38,7 @@ class ComparedAccount:
         functions: The number of functions in them, those of either night.
         changes: The functions that changed, by environment, in the order of their names.
         left_out: The environments that one of the two nights cannot know, and why.
+        is_partial: Whether the other night knows one of them: it may have changed.
     """
 
     appid: str
@@ -48,6 +51,7 @@ class ComparedAccount:
         factory=dict[str, "Sequence[FunctionChange]"]
     )
     left_out: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    is_partial: bool = False
 
     @property
     def is_compared(self) -> bool:
@@ -65,12 +69,25 @@ def compare_nights(nights: Sequence[Night]) -> Iterator[ComparedAccount]:
             that were incomplete on the nights after.
 
     Raises:
-        ConfigurationError: A file is damaged, or an item is not a `Night`.
+        ConfigurationError: A file is damaged, a night is given twice, or began before the one that
+            is given before it; or an item is not a `Night`.
     """
-    tonight, *earlier = reversed(check_items("nights", nights, Night))
+    tonight, *earlier = reversed(_check_order(check_items("nights", nights, Night)))
     if earlier:
         for appid in sorted({*earlier[0].appids(), *tonight.appids()}):
             yield _compare_account(appid, earlier, tonight)
+
+
+def _check_order(nights: Sequence[Night]) -> Sequence[Night]:
+    """Refuse nights in a wrong order: additions would look like removals."""
+    for before, after in pairwise(nights):
+        earlier, later = before.began(), after.began()
+        is_reversed = earlier is not None and later is not None and earlier > later
+        if is_reversed or before.path.samefile(after.path):
+            raise ConfigurationError(
+                f"{after.path} is not a later night than {before.path}: name the earlier one first"
+            )
+    return nights
 
 
 def _compare_account(appid: str, earlier: Sequence[Night], tonight: Night) -> ComparedAccount:
@@ -95,7 +112,7 @@ def _compare_account(appid: str, earlier: Sequence[Night], tonight: Night) -> Co
         night, before = earlier[0], None  # it left, and nothing is known of it
     found = _compare_functions(appid, (night, before), (tonight, after))
     if after is None or before is None:
-        return attrs.evolve(found, result="left" if after is None else "joined")
+        return attrs.evolve(found, result="left" if after is None else "joined", is_partial=False)
     return attrs.evolve(found, problem=problem)
 
 
@@ -115,10 +132,12 @@ def _compare_functions(
     left_out: dict[str, str] = {}
     changed: dict[str, Sequence[FunctionChange]] = {}
     environments = functions = 0
+    is_partial = False
     for env in sorted({*was.functions, *was.unavailable, *now.functions, *now.unavailable}):
-        reason = _why_unknown(env, after[0], now) or _why_unknown(env, before[0], was)
-        if reason:
-            left_out[env] = reason
+        reasons = [_why_unknown(env, *after), _why_unknown(env, *before)]
+        if any(reasons):
+            left_out[env] = reasons[0] or reasons[1]
+            is_partial |= not all(reasons)
             continue
         old = was.functions.get(env, ())
         new = now.functions.get(env, ())
@@ -134,11 +153,14 @@ def _compare_functions(
         functions=functions,
         changes=changed,
         left_out=left_out,
+        is_partial=is_partial,
     )
 
 
-def _why_unknown(env: str, night: Night, account: StoredAccount) -> str:
+def _why_unknown(env: str, night: Night, account: StoredAccount | None) -> str:
     """Return the reason why a night cannot know an environment; empty if it can."""
+    if account is None:
+        return ""
     if env in account.unavailable:
         return f"it was {account.unavailable[env]} in {night.path}"
     if account.envs is not None and env not in account.envs:

@@ -7,6 +7,7 @@ some is an error.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -114,6 +115,11 @@ class Night:
     def close(self) -> None:
         """Close the file. A second call does nothing."""
         self._database.close()
+
+    def began(self) -> datetime | None:
+        """Return the time of the oldest listing of a complete account; None without any."""
+        ((began,),) = self._read("SELECT min(listed_at) FROM accounts WHERE status = 'complete'")
+        return None if began is None else datetime.fromisoformat(began)
 
     def counts(self) -> NightCounts:
         """Count the accounts, their environments and functions."""

@@ -55,6 +55,7 @@ class NightWriter:
     The file has the accounts of the last list: an account that an earlier list had is removed, and
     the log names it. An account that is complete is not listed again, unless its ``envs`` have
     changed. A file is continued for 20 hours, and refused later: name a new file every night.
+    A file from the future, after a wrong clock, is refused too.
 
     Until it is closed, no other process can open the file. After a crash, the next writer or reader
     needs the file ``…-wal`` that SQLite leaves beside it.
@@ -67,6 +68,7 @@ class NightWriter:
         path: The file.
         unfinished: The accounts to list: those that are not complete.
         complete: The number of the other accounts.
+        began: The time of the oldest of their listings; None if there are none.
 
     Raises:
         ConfigurationError: There are no accounts, two have the same appid, or none of them is in
@@ -79,11 +81,12 @@ class NightWriter:
         by_appid = _index(check_items("accounts", accounts, Account))
         envs = {appid: _format_envs(account) for appid, account in by_appid.items()}
         with open_database(self.path, "rwc") as database:
-            waiting = _plan(database, self.path, envs)
+            waiting, began = _plan(database, self.path, envs)
             database.execute("COMMIT")
         self._database = database
         self.unfinished: list[Account] = [by_appid[appid] for appid in waiting]
         self.complete: int = len(envs) - len(waiting)
+        self.began: datetime | None = began if self.complete else None
 
     def __enter__(self) -> Self:
         return self
@@ -153,13 +156,16 @@ def _index(accounts: Iterable[Account]) -> dict[str, Account]:
     return found
 
 
-def _plan(database: sqlite3.Connection, path: Path, envs: Mapping[str, str | None]) -> list[str]:
-    """Store the list of accounts; return the appids of those that are not complete."""
+def _plan(
+    database: sqlite3.Connection, path: Path, envs: Mapping[str, str | None]
+) -> tuple[list[str], datetime | None]:
+    """Store the list of accounts; return those that are not complete, and when the file began."""
     stored = database.execute("SELECT appid, envs, status = 'complete', listed_at FROM accounts")
     known = stored.fetchall()
     complete = {appid: its_envs for appid, its_envs, is_complete, _ in known if is_complete}
-    began = min((listed_at for _, _, is_complete, listed_at in known if is_complete), default=None)
-    if began is not None and _now() - datetime.fromisoformat(began) > _LONGEST_NIGHT:
+    times = (datetime.fromisoformat(each) for _, _, is_complete, each in known if is_complete)
+    began = min(times, default=None)
+    if began is not None and abs(_now() - began) > _LONGEST_NIGHT:
         raise ConfigurationError(
             f"{path} is the night of {began}: name a new file, or delete this one"
         )
@@ -182,7 +188,7 @@ def _plan(database: sqlite3.Connection, path: Path, envs: Mapping[str, str | Non
         "INSERT INTO accounts (appid, envs) VALUES (?, ?)",
         ((appid, envs[appid]) for appid in waiting),
     )
-    return waiting
+    return waiting, began
 
 
 def _now() -> datetime:
