@@ -50,15 +50,13 @@ def proves_not_carried_out(error: TcbError) -> bool:
 
 
 def may_refuse_size(error: BaseException) -> bool:
-    """Whether the reply may be a refusal of the number of rows: a smaller page might succeed."""
-    if is_retryable(error):  # the same request may succeed
-        return False
+    """Whether the error may be a refusal of the number of rows: a smaller page might succeed."""
     if isinstance(error, ApiError):
         # The reason is the account, its environment, or how often it is called.
         is_accounts = error.scope in {"merchant", "platform"}
         return not is_accounts and not isinstance(error, QuotaError)
     if isinstance(error, TransportError):
-        return error.sent and error.status is not None
+        return error.sent
     return isinstance(error, ResponseError) and error.sent
 
 

@@ -263,7 +263,7 @@ class Pager(IteratedOnce, Generic[T]):
         fetches = self._fetches
         if plan.total is None:  # the walk begins
             plan.size = self._make_size()
-            self._refill()
+        self._refill()
         while fetches:
             request, head = fetches[0]
             if not head.done():
@@ -278,6 +278,8 @@ class Pager(IteratedOnce, Generic[T]):
             if plan.generation != generation:  # the plan has discarded what is in flight
                 await self._cancel()
                 fetches.clear()
+                if received is not None:  # no request of the next pass while items are unread
+                    return received
             self._refill()
             if received is not None:
                 return received

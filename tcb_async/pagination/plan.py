@@ -247,6 +247,8 @@ class Plan(Generic[T]):
         """Whether a reply contradicts itself, or has too few rows to overlap with the next."""
         rows = len(reply.names)
         total = reply.page.total
+        if not (rows or total) and self.total and self._contradictions < MAX_CONTRADICTIONS:
+            return True
         if reply.end < total:
             if rows < min(2, reply.request.limit):
                 return True
@@ -335,7 +337,9 @@ class Plan(Generic[T]):
                 "on, resume from this error's cursor"
             )
         elif len(reply.names) < reply.request.limit:
-            self.size.limit = len(reply.names)
+            # The first reply shows the server's length. A later short page may be an accident.
+            shortest = 2 if self.stats.requests == 1 else self.size.limit // 2
+            self.size.limit = max(len(reply.names), shortest)
             self._discard_outstanding()  # they were planned for longer pages
 
     def _end_pass(self) -> None:
@@ -343,7 +347,10 @@ class Plan(Generic[T]):
         ended = self._pass
         if ended.is_quiet:
             # If nothing but names that appear twice shows a change, they may stand in two rows.
-            was_repeated = not self.identity.is_unique and ended.repeated == self._repeated_before
+            was_repeated = ended.repeated == self._repeated_before
+            if ended.repeated and was_repeated and self.identity.is_unique:
+                shown = self.identity.show(min(ended.repeated))
+                raise ResponseError(f"each time the list was read, it contradicted itself, so items may be missing (a name appears twice): {shown!r}{self.identity.advice}", excerpt=shown)
             if not ended.repeated or was_repeated:
                 self._stop(None if ended.is_first else ended.rows)
                 return
