@@ -62,6 +62,7 @@ from tcb_async._transport import (
     Transport,
     TransportApi,
     call_endpoint,
+    call_in_place,
 )
 from tcb_async.compare import FunctionChange, index_by_name
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, ResponseError
@@ -376,12 +377,20 @@ class TcbClient:
             request = ApiRequest(target, body, env, row, stats)
             return Call(self._transport, request, decode).run()
 
-        return await self._call_with_token(send)
+        return await self._call_with_token(listing.path, send, env=env, offset=row)
 
-    async def _call_with_token(self, send: Callable[[Secret], Awaitable[T]]) -> T:
+    async def _call_with_token(
+        self,
+        path: str,
+        send: Callable[[Secret], Awaitable[T]],
+        *,
+        env: str | None,
+        offset: int | None = None,
+    ) -> T:
         if self.closed:
             raise ClientClosedError
-        return await call_with_token(self._provider, self._api, send)
+        send_with_token = partial(call_with_token, self._provider, self._api, send)
+        return await call_in_place(self._transport, path, send_with_token, env=env, offset=offset)
 
     def _get_target(self, listing: ListEndpoint[Any, Any], token: Secret) -> Target:
         """Return the URL with the token, which is checked and built once per token."""
@@ -463,7 +472,7 @@ class TcbClient:
             request = ApiRequest(target, encoded, env, repeatable=repeatable)
             return call_endpoint(self._transport, request)
 
-        return await self._call_with_token(send)
+        return await self._call_with_token(path, send, env=env)
 
     async def get_token(self) -> str:
         """Return a valid access token, for requests that this client cannot make.

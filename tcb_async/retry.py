@@ -95,8 +95,9 @@ class RetryPolicy:
         deadline: Seconds from the first attempt of a call in which further attempts may begin. Each
             attempt has the client's ``timeout``, or the deadline if that is less. So a call ends
             after ``deadline + timeout`` seconds at most. The wait for a place among the calls of
-            the client comes before and has no limit. But if every attempt of the client has failed
-            with a transient error for ``deadline`` seconds, calls that had to wait are not sent.
+            the client, and for a token, comes before. But if every call to an endpoint has
+            failed with a transient error for longer than ``deadline + timeout``, calls to it that
+            had to wait are not sent.
 
     Raises:
         ConfigurationError: A value is out of range.

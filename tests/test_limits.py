@@ -6,16 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcb_async.limits import CallLimit
+from tcb_async.limits import CallLimit, Outages
 
 
 async def test_calls_wait_in_order():
     limit, order = CallLimit(2), []
 
     async def call(number):
-        async with limit as had_to_wait:
-            order.append((number, had_to_wait))
-            await asyncio.sleep(0)
+        had_to_wait = limit.is_full
+        await limit.acquire()
+        order.append((number, had_to_wait))
+        await asyncio.sleep(0)
+        limit.release()
 
     await asyncio.gather(*map(call, range(5)))
 
@@ -29,9 +31,12 @@ def test_cancelled_calls_leave_no_place_taken(size, steps):
         limit, tasks = CallLimit(size), []
 
         async def call():
-            async with limit:
+            await limit.acquire()
+            try:
                 assert limit.running <= size
                 await asyncio.sleep(0)
+            finally:
+                limit.release()
 
         for number, is_new in steps:
             if is_new or not tasks:
@@ -43,19 +48,42 @@ def test_cancelled_calls_leave_no_place_taken(size, steps):
         await asyncio.gather(*tasks, return_exceptions=True)
         assert (limit.running, limit.waiting) == (0, 0)
         for _ in range(size):
-            await asyncio.wait_for(limit.__aenter__(), 1)
+            await asyncio.wait_for(limit.acquire(), 1)
 
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("ending", ["reply", "idle"])
-async def test_failing_since_ends_with_a_reply_or_when_the_client_is_idle(ending):
-    limit = CallLimit(2)
-    async with limit:
-        limit.note_failure(5.0)
-        limit.note_failure(9.0)
-        assert limit.failing_since == 5.0
-        if ending == "reply":
-            limit.note_reply()
-            assert limit.failing_since is None
-    assert limit.failing_since is None
+PATH = "/tcb/listfunctions"
+
+
+@pytest.fixture
+def outages():
+    """Calls to one endpoint have failed from 5 s to 9 s."""
+    outages = Outages()
+    outages.note_failure(PATH, 5.0, "first")
+    outages.note_failure(PATH, 9.0, "second")
+    return outages
+
+
+def test_outage_is_of_one_endpoint_and_has_its_latest_error(outages):
+    outages.note_reply("/tcb/getenvinfo")
+
+    assert outages.find(PATH, 6.0).error == "second"
+    assert outages.find("/tcb/getenvinfo", 6.0) is None
+
+
+def test_reply_ends_an_outage(outages):
+    outages.note_reply(PATH)
+
+    assert outages.find(PATH, 6.0) is None
+
+
+def test_outage_that_is_too_short_is_not_found(outages):
+    assert outages.find(PATH, 5.0) is None
+
+
+def test_outage_that_nobody_has_seen_for_long_is_forgotten(outages):
+    assert outages.find(PATH, 9.5) is None
+    outages.note_failure(PATH, 10.0, "third")
+
+    assert outages.find(PATH, 9.5) is None

@@ -1,16 +1,18 @@
 """A call with its retries.
 
-Rule: a call takes a place of the client's limit, makes its attempts, and gives the place back. No
-attempt begins later than ``deadline`` seconds after the first, and each has ``timeout`` seconds.
-The error of the last attempt is raised.
+Rule: a call takes a place of the client's limit, fetches its token, makes its attempts, and gives
+the place back. No attempt begins later than ``deadline`` seconds after the first, and each has
+``timeout`` seconds. The error of the last attempt is raised. A token request needs no place: the
+call that waits for it has one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -23,6 +25,7 @@ from tcb_async._redact import Secret
 from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.transport import Transport
 from tcb_async.exceptions import ApiError, TcbError, TransportError, name_error
+from tcb_async.limits import CallLimit
 from tcb_async.observer import Attempt, Observer
 from tcb_async.retry import choose_wait, find_stop_reason, is_retryable, proves_not_carried_out
 
@@ -32,6 +35,9 @@ _log = logging.getLogger("tcb_async")
 _log.addHandler(logging.NullHandler())
 
 _UNOBSERVED = None, nullcontext()
+# The limit in a place of which this code runs. A token callback that calls its own client would
+# otherwise wait for a place that is taken by the call that waits for the token.
+_limit_of_place: ContextVar[CallLimit | None] = ContextVar("_limit_of_place", default=None)
 _LONG_WAIT = 10.0  # seconds: a user should learn why nothing happens
 
 
@@ -43,18 +49,13 @@ class Call(Generic[T]):
     request: ApiRequest
     decode: Callable[[bytes], T]
     attempt: int = 0  # number of attempts begun
-    began: float = 0.0  # when it got its place, by the transport's clock
+    began: float = 0.0  # by the transport's clock
 
     async def run(self) -> T:
         """Return the decoded reply, or raise the error of the last attempt."""
-        transport = self.transport
+        self.began = self.transport.timing.clock()
         try:
-            transport.get_session()  # fail before the wait for a place
-            async with transport.limit as had_to_wait:
-                self.began = transport.timing.clock()
-                if had_to_wait:
-                    self._check_server()
-                return await self._attempt_repeatedly()
+            return await self._attempt_repeatedly()
         except TcbError as error:
             failure = error
         # Add the context in one place, whichever error the call raises.
@@ -66,21 +67,6 @@ class Call(Generic[T]):
             raise failure.with_traceback(None)
         finally:
             del failure  # a cycle with this frame
-
-    def _check_server(self) -> None:
-        """Raise an error if every attempt of the client has failed for as long as the deadline."""
-        failing_since = self.transport.limit.failing_since
-        if failing_since is None:
-            return
-        seconds = self.began - failing_since
-        if seconds >= self.transport.retry.deadline:
-            path = self.request.target.path
-            raise TransportError(
-                f"{path}: nothing was sent, because every attempt of this client has failed for "
-                f"{seconds:.3g} s; see the errors of its other calls",
-                endpoint=path,
-                sent=False,
-            )
 
     async def _attempt_repeatedly(self) -> T:
         # Nearly every call succeeds immediately, so the first attempt is made without tenacity,
@@ -122,13 +108,8 @@ class Call(Generic[T]):
                 )
                 result = self.decode(reply)
         except TcbError as error:
-            if is_retryable(error):
-                transport.limit.note_failure(transport.timing.clock())
-            else:
-                transport.limit.note_reply()
             _log.debug("%s attempt=%d: %s", request, self.attempt, _describe_outcome(error))
             raise
-        transport.limit.note_reply()
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s attempt=%d: errcode=0", request, self.attempt)
         return result
@@ -184,6 +165,63 @@ def _describe_outcome(error: TcbError) -> str:
     if isinstance(error, ApiError) and error.errcode is not None:
         return f"errcode={error.errcode} rid={error.rid}"
     return type(error).__name__
+
+
+async def call_in_place(
+    transport: Transport,
+    path: str,
+    send: Callable[[], Awaitable[T]],
+    *,
+    env: str | None = None,
+    offset: int | None = None,
+) -> T:
+    """Wait for a place, send a call to an endpoint, and give the place back.
+
+    ``send`` also fetches the token: one that was fetched before the wait may be refused after it.
+    """
+    transport.get_session()  # fail before the wait for a place
+    limit = transport.limit
+    if _limit_of_place.get() is limit:
+        return await send()
+    had_to_wait = limit.is_full
+    await limit.acquire()
+    outer = _limit_of_place.set(limit)
+    try:
+        if had_to_wait:
+            _check_endpoint(transport, path, env, offset)
+        return await _note_outcome(transport, path, send)
+    finally:
+        _limit_of_place.reset(outer)
+        limit.release()
+
+
+async def _note_outcome(transport: Transport, path: str, send: Callable[[], Awaitable[T]]) -> T:
+    try:
+        result = await send()
+    except TcbError as error:
+        if is_retryable(error):
+            transport.outages.note_failure(path, transport.timing.clock(), name_error(error))
+        else:
+            transport.outages.note_reply(path)
+        raise
+    transport.outages.note_reply(path)
+    return result
+
+
+def _check_endpoint(transport: Transport, path: str, env: str | None, offset: int | None) -> None:
+    """Raise an error if calls to an endpoint have failed for longer than one may take."""
+    now = transport.timing.clock()
+    longest_call = transport.retry.deadline + transport.timeout
+    outage = transport.outages.find(path, now - longest_call)
+    if outage is not None:
+        raise TransportError(
+            f"{path}: nothing was sent, because every call to it has failed for "
+            f"{now - outage.began:.0f} s; the latest error was {outage.error}",
+            endpoint=path,
+            sent=False,
+            env=env,
+            offset=offset,
+        )
 
 
 def call_endpoint(

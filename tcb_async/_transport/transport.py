@@ -24,7 +24,7 @@ from tcb_async._transport.session import HEADERS, SessionKeeper, add_query
 from tcb_async._transport.timing import Timing
 from tcb_async._transport.translation import make_status_error, translate
 from tcb_async.exceptions import ClientClosedError, ResponseError, TcbError
-from tcb_async.limits import CallLimit
+from tcb_async.limits import CallLimit, Outages
 from tcb_async.observer import Attempt, Observer
 from tcb_async.retry import RetryPolicy
 
@@ -48,6 +48,7 @@ class Transport:
     observer: Observer | None = None
     timing: Timing = attrs.field(factory=Timing)
     keeper: SessionKeeper = attrs.field(factory=lambda: SessionKeeper(100), repr=False)
+    outages: Outages = attrs.field(init=False, factory=Outages)
     sent: int = attrs.field(init=False, default=0)  # how many requests were sent, retries included
     retried: int = attrs.field(init=False, default=0)  # how many of them were retries
     live: set[asyncio.Task[object]] = attrs.field(

@@ -181,12 +181,16 @@ def _plan(
             path, ", ".join(removed[:_MAX_ACCOUNTS_SHOWN]), len(removed),
         )  # fmt: skip
     outdated = [(appid,) for appid, *_ in known if appid not in kept]
+    # Those that failed come last, the oldest failure first: so a night that stops again and again
+    # reaches every account.
+    tried_at = {appid: listed_at for appid, _, _, listed_at in known}
     waiting = [appid for appid in envs if appid not in kept]
+    waiting.sort(key=lambda appid: tried_at.get(appid) or "")
     database.executemany("DELETE FROM accounts WHERE appid = ?", outdated)
     database.executemany("DELETE FROM functions WHERE appid = ?", outdated)
     database.executemany(
-        "INSERT INTO accounts (appid, envs) VALUES (?, ?)",
-        ((appid, envs[appid]) for appid in waiting),
+        "INSERT INTO accounts (appid, envs, listed_at) VALUES (?, ?, ?)",
+        ((appid, envs[appid], tried_at.get(appid)) for appid in waiting),
     )
     return waiting, began
 
