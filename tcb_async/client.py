@@ -78,7 +78,6 @@ from tcb_async.models import (
 from tcb_async.observer import Observer, WalkStats
 from tcb_async.pagination.options import WalkOptions, check_page_size
 from tcb_async.pagination.page import Page
-from tcb_async.pagination.page_size import Refusals
 from tcb_async.pagination.pager import Pager, Surroundings
 from tcb_async.retry import RetryPolicy
 from tcb_async.tokens import ComponentToken, StableToken, TokenProvider
@@ -111,6 +110,7 @@ def _read_token_from_environment() -> StaticToken | StableToken:
 
 
 _DEFAULT_RETRY = RetryPolicy()
+_SMALL_WALKS = 15  # that ask for few rows at once, after a refusal of more
 T = TypeVar("T")
 P = TypeVar("P", bound="Page[Any]")
 PagerT = TypeVar("PagerT", bound="Pager[Any]")
@@ -191,7 +191,7 @@ class TcbClient:
     """
 
     __slots__ = (
-        "_api", "_is_closed", "_owns_transport", "_provider", "_refusals", "_target",
+        "_api", "_is_closed", "_owns_transport", "_provider", "_small_walks", "_target",
         "_transport", "_zone",
     )  # fmt: skip
 
@@ -236,7 +236,8 @@ class TcbClient:
         self._api = TransportApi(self._transport)
         self._owns_transport = True
         self._is_closed = False
-        self._refusals: dict[str, Refusals] = {}  # of large pages, by endpoint; copies share it
+        # By endpoint: how many of the next walks begin with few rows. Copies share it.
+        self._small_walks: dict[str, int] = {}
         self._zone = time_zone
         self._target: tuple[Secret, Target] | None = None
 
@@ -331,14 +332,16 @@ class TcbClient:
         settings: dict[str, Any] = {**options}
         if settings.get("concurrency") is None:
             settings["concurrency"] = self._transport.limit.size
-        settings["page_size"] = _choose_page_size(settings.get("page_size"), listing)
+        page_size = _choose_page_size(settings.get("page_size"), listing)
+        settings["page_size"] = page_size
         stats = WalkStats()
-        fetch = partial(self._fetch, listing, fields, stats=stats)
+        fetch = partial(
+            self._fetch, listing, fields, stats=stats, may_ask_fewer=page_size is None
+        )
         surroundings = Surroundings(
             live=self._transport.live,
             sleep=self._transport.timing.sleep,
             env=fields.get("env"),
-            refusals=self._refusals.setdefault(listing.path, Refusals()),
             stats=stats,
             has_frozen_items=True,
             has_unique_names=listing.has_unique_ids,
@@ -361,23 +364,43 @@ class TcbClient:
         limit: int = 0,
         *,
         stats: WalkStats | None = None,
+        may_ask_fewer: bool = False,
     ) -> P:
-        """Fetch one page: sends ``fields`` with offset and limit, counts retries in ``stats``."""
+        """Fetch one page: sends ``fields`` with offset and limit, counts retries in ``stats``.
+
+        If ``may_ask_fewer``, the page may be shorter: a request for more than 20 rows that fails is
+        followed by one for 20. A definite refusal is remembered for the next 15 walks.
+        """
         check_kind(self._provider, listing.kinds, listing.path)
         env = fields.get("env")
         has_pages = listing.total_key is not None
         row = offset if has_pages else None  # for errors
+        may_ask_fewer = may_ask_fewer and limit > DEFAULT_PAGE_SIZE
+        if may_ask_fewer and (walks := self._small_walks.get(listing.path, 0)):
+            # Then the walk goes on with few rows, so this is its only page that counts.
+            self._small_walks[listing.path] = walks - 1
+            limit = DEFAULT_PAGE_SIZE
+            may_ask_fewer = False
 
-        def send(token: Secret) -> Awaitable[P]:
+        async def request_page(token: Secret) -> P:
             target = self._get_target(listing, token)
-            body = listing.encode(fields, offset, limit)
-            decode = partial(
-                listing.decode, offset=offset, limit=limit, zone=self._zone, secrets=target.secrets
-            )
-            request = ApiRequest(target, body, env, row, stats)
-            return Call(self._transport, request, decode).run()
 
-        return await self._call_with_token(listing.path, send, env=env, offset=row)
+            def prepare(limit: int) -> tuple[ApiRequest, Callable[[bytes], P]]:
+                body = listing.encode(fields, offset, limit)
+                decode = partial(
+                    listing.decode,
+                    offset=offset, limit=limit, zone=self._zone, secrets=target.secrets,
+                )
+                return ApiRequest(target, body, env, row, stats), decode
+
+            ask_fewer = partial(prepare, DEFAULT_PAGE_SIZE) if may_ask_fewer else None
+            call = Call(self._transport, *prepare(limit), ask_fewer)
+            page = await call.run()
+            if call.was_refused:
+                self._small_walks[listing.path] = _SMALL_WALKS
+            return page
+
+        return await self._call_with_token(listing.path, request_page, env=env, offset=row)
 
     async def _call_with_token(
         self,

@@ -19,7 +19,6 @@ from tcb_async import ConfigurationError
 from tcb_async.cursor import DIGEST, Cursor, digest, read_start
 from tcb_async.pagination.identity import Identity
 from tcb_async.pagination.page import Page
-from tcb_async.pagination.page_size import PageSize
 from tcb_async.pagination.plan import Plan
 
 texts = st.text(st.characters(), max_size=60)  # lone surrogates too
@@ -149,7 +148,7 @@ def test_cursor_of_long_names_and_many_items_is_accepted():
     carry_out(first, ChangingList.of(60).page, outcome, leave_after=30)
     assert Cursor.parse(str(first.cursor(9))).count == 30
 
-    walked = Plan(IDENTITY, size=PageSize(50_000))
+    walked = Plan(IDENTITY, limit=50_000)
     for _ in range(2):
         request = walked.next_request()
         rows = [Row(f"f{row}") for row in range(request.offset, request.offset + request.limit)]

@@ -10,7 +10,6 @@ from model import IDENTITY, ChangingList, Row, count_pages, walk
 
 from tcb_async.exceptions import DriftError
 from tcb_async.pagination.page import Page
-from tcb_async.pagination.page_size import PageSize
 from tcb_async.pagination.plan import Plan
 
 
@@ -77,7 +76,7 @@ class PostgresList(ChangingList):
 
 
 def walk_over(listing, page_size):
-    return walk(Plan(IDENTITY, size=PageSize(page_size)), listing, concurrency=8)
+    return walk(Plan(IDENTITY, limit=page_size), listing, concurrency=8)
 
 
 @pytest.mark.parametrize(("size", "values", "page_size"), [(1000, 6, 250), (300, 20, 50)])

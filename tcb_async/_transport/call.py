@@ -2,8 +2,9 @@
 
 Rule: a call takes a place of the client's limit, fetches its token, makes its attempts, and gives
 the place back. No attempt begins later than ``deadline`` seconds after the first, and each has
-``timeout`` seconds. The error of the last attempt is raised. A token request needs no place: the
-call that waits for it has one.
+``timeout`` seconds. The error of the last attempt is raised. If the first attempt fails, and the
+number of rows may be the reason, the later ones ask for fewer: at once after a definite error, else
+as a retry. A token request needs no place: the call that waits for it has one.
 """
 
 from __future__ import annotations
@@ -27,7 +28,13 @@ from tcb_async._transport.transport import Transport
 from tcb_async.exceptions import ApiError, TcbError, TransportError, name_error
 from tcb_async.limits import CallLimit
 from tcb_async.observer import Attempt, Observer
-from tcb_async.retry import choose_wait, find_stop_reason, is_retryable, proves_not_carried_out
+from tcb_async.retry import (
+    choose_wait,
+    find_stop_reason,
+    is_retryable,
+    may_refuse_size,
+    proves_not_carried_out,
+)
 
 T = TypeVar("T")
 
@@ -48,6 +55,10 @@ class Call(Generic[T]):
     transport: Transport
     request: ApiRequest
     decode: Callable[[bytes], T]
+    # If not None: it returns the request of the later attempts, and its decoder, after an error
+    # for which the number of rows may be the reason.
+    ask_fewer: Callable[[], tuple[ApiRequest, Callable[[bytes], T]]] | None = None
+    was_refused: bool = False  # whether only fewer rows can succeed, if they do
     attempt: int = 0  # number of attempts begun
     began: float = 0.0  # by the transport's clock
 
@@ -75,9 +86,14 @@ class Call(Generic[T]):
             return await self._attempt()
         except TcbError as error:
             failures = [error]
+        if self.ask_fewer is not None and may_refuse_size(failures[0]):
+            self.request, self.decode = self.ask_fewer()
+            if not is_retryable(failures[0]):
+                self.was_refused = True
+                failures.clear()
 
         async def attempt() -> T:
-            # Tenacity's first attempt is the one that was made above.
+            # Tenacity's first attempt is the one that was made above, unless that was refused.
             if failures:
                 raise failures.pop()
             return await self._attempt()

@@ -23,7 +23,11 @@ from tcb_async._arguments import (
     check_methods,
     make_argument_error,
 )
-from tcb_async._defaults import DEFAULT_CONCURRENCY, DEFAULT_MAX_PASSES
+from tcb_async._defaults import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_FIRST_PAGE_SIZE,
+    DEFAULT_MAX_PASSES,
+)
 from tcb_async._once import IteratedOnce
 from tcb_async.cursor import Cursor, read_start
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
@@ -36,9 +40,7 @@ from tcb_async.pagination.options import (
     check_walk_options,
 )
 from tcb_async.pagination.page import Page, Request
-from tcb_async.pagination.page_size import PageSize, Refusals
 from tcb_async.pagination.plan import Plan
-from tcb_async.retry import may_refuse_size
 
 T = TypeVar("T")
 # Items to yield, with the request and the page in which they were.
@@ -57,7 +59,6 @@ class Surroundings:
     live: set[asyncio.Task[object]] = attrs.field(factory=set["asyncio.Task[object]"])
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     env: str | None = None  # for errors
-    refusals: Refusals = attrs.field(factory=Refusals)  # of large pages
     stats: WalkStats = attrs.field(factory=WalkStats)  # in which `fetch` counts its retries
     has_frozen_items: bool = False  # they cannot be changed, and compare field by field
     # Whether a list that contains a name twice is wrong. Otherwise it is one item in two rows.
@@ -132,10 +133,10 @@ class Pager(IteratedOnce, Generic[T]):
             raise make_argument_error("on_drift", on_drift, f"must be {choices}")
         self._surroundings = _surroundings or Surroundings()
         self._sleep = self._surroundings.sleep
-        self._page_size = None if page_size is None else check_page_size(page_size)
         self._plan: Plan[T] = Plan(
             self._surroundings.make_identity(identify, value),
             start=read_start(scope, options.get("resume")),
+            limit=DEFAULT_FIRST_PAGE_SIZE if page_size is None else check_page_size(page_size),
             max_items=check_count(
                 "max_items", sys.maxsize if max_items is None else max_items, minimum=0
             ),
@@ -261,8 +262,6 @@ class Pager(IteratedOnce, Generic[T]):
         """Get the next items to yield; None at the end."""
         plan = self._plan
         fetches = self._fetches
-        if plan.total is None:  # the walk begins
-            plan.size = self._make_size()
         self._refill()
         while fetches:
             request, head = fetches[0]
@@ -293,12 +292,6 @@ class Pager(IteratedOnce, Generic[T]):
             raise self._add_context(closed, None)
         self._state = "done"
         return None
-
-    def _make_size(self) -> PageSize:
-        if self._page_size is not None:
-            return PageSize(self._page_size)
-        refusals = self._surroundings.refusals
-        return PageSize(refusals.choose_limit(), refusals)
 
     def _refill(self) -> None:
         fetches = self._fetches
@@ -336,8 +329,6 @@ class Pager(IteratedOnce, Generic[T]):
             check_instance("the result of fetch", page, Page, "such as Page(rows, total)")
             items = plan.receive(request, page)
         except BaseException as error:
-            if may_refuse_size(error) and plan.request_fewer(request):
-                return None
             self._add_context(error, request.offset)
             raise
         if not items:

@@ -20,8 +20,8 @@ with a failure.
 #    each as it was last seen before this pass, and no other row was seen, the walk ends, too.
 # 4. A merchant may stand in two rows, and is one item: if only names that appear twice show a
 #    change, and two passes show the same ones, the second ends the walk.
-# 5. A reply that contradicts itself is requested again, three times at most, and with fewer rows if
-#    the size was not chosen by the caller.
+# 5. A reply that contradicts itself is requested again, three times at most, each time
+#    with half as many rows, but at least 20.
 #
 #   request      reply                  seen                    next
 #   row 0, 4     f0 f1 f2 f3 of 8       f0 to f3 are new        row 3, 4
@@ -52,14 +52,13 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from tcb_async._defaults import DEFAULT_MAX_PASSES
+from tcb_async._defaults import DEFAULT_MAX_PASSES, DEFAULT_PAGE_SIZE
 from tcb_async.cursor import Cursor, split_digests
 from tcb_async.exceptions import DriftError, ResponseError, TcbError
 from tcb_async.observer import WalkStats
 from tcb_async.pagination.identity import Identity, Reply, find_repeated
 from tcb_async.pagination.options import OnDrift
 from tcb_async.pagination.page import Page, Request
-from tcb_async.pagination.page_size import FALLBACK, PageSize
 from tcb_async.pagination.passes import Count, Pass
 from tcb_async.pagination.yielded import YieldedNames
 
@@ -86,8 +85,8 @@ class Plan(Generic[T]):
     # With slots, a misspelt setting is an error.
     __slots__ = (
         "_contradictions", "_count", "_fails_on_drift", "_first_total", "_max_passes", "_pass",
-        "_pause", "_repeated_before", "failure", "generation", "identity", "is_over",
-        "outstanding", "rows", "sign", "size", "start", "stats", "total", "yielded",
+        "_pause", "_repeated_before", "failure", "generation", "identity", "is_over", "limit",
+        "outstanding", "rows", "sign", "start", "stats", "total", "yielded",
     )  # fmt: skip
 
     def __init__(
@@ -95,7 +94,7 @@ class Plan(Generic[T]):
         identity: Identity[T],
         *,
         start: Cursor = _BEGINNING,
-        size: PageSize | None = None,
+        limit: int = DEFAULT_PAGE_SIZE,
         max_items: int = sys.maxsize,
         on_drift: OnDrift = "repair",
         max_passes: int = DEFAULT_MAX_PASSES,
@@ -103,7 +102,7 @@ class Plan(Generic[T]):
     ) -> None:
         self.identity: Identity[T] = identity
         self.start: Cursor = start
-        self.size: PageSize = PageSize(FALLBACK) if size is None else size
+        self.limit: int = limit  # the rows of a request; it never grows
         self.stats: WalkStats = WalkStats() if stats is None else stats
         self._fails_on_drift = on_drift == "raise"
         self._max_passes = max_passes
@@ -198,7 +197,7 @@ class Plan(Generic[T]):
 
     def _choose_limit(self, planned: int, overlap: int) -> int:
         """The number of rows of the next request; 0 for no request."""
-        limit = self.size.limit
+        limit = self.limit
         if self.has_drifted:
             share = 0 if planned else _GOLDEN_RATIO * (self.stats.passes - 1) % 1
             return limit - int(limit * share)
@@ -206,17 +205,10 @@ class Plan(Generic[T]):
         return min(limit, needed + overlap) if needed > 0 else 0
 
     def _has_no_requests_left(self) -> bool:
-        pages = 1 + self._first_total // max(1, self.size.limit - 1)
+        pages = 1 + self._first_total // max(1, self.limit - 1)
         return self.stats.requests >= MAX_REQUESTS + 2 * self._max_passes * pages
 
     # Replies
-
-    def request_fewer(self, request: Request) -> bool:
-        """Request the same rows again, fewer at a time, if that may help against a refusal."""
-        may_help = self.size.reduce(request.limit)
-        if may_help:
-            self._discard_outstanding()  # they were planned for longer pages
-        return may_help
 
     def receive(self, request: Request, page: Page[T]) -> Sequence[T]:
         """Take the reply to the oldest outstanding request; return the items to yield, in order."""
@@ -261,7 +253,7 @@ class Plan(Generic[T]):
         self._discard_outstanding()
         if self._contradictions == MAX_CONTRADICTIONS:
             raise _make_contradiction_error(reply, self.identity)
-        self.size.reduce(reply.request.limit)
+        self.limit = min(self.limit, max(DEFAULT_PAGE_SIZE, self.limit // 2))
         self._pause = _growing_pause(self._contradictions)
         self._contradictions += 1
 
@@ -338,8 +330,8 @@ class Plan(Generic[T]):
             )
         elif len(reply.names) < reply.request.limit:
             # The first reply shows the server's length. A later short page may be an accident.
-            shortest = 2 if self.stats.requests == 1 else self.size.limit // 2
-            self.size.limit = max(len(reply.names), shortest)
+            shortest = 2 if self.stats.requests == 1 else self.limit // 2
+            self.limit = max(len(reply.names), shortest)
             self._discard_outstanding()  # they were planned for longer pages
 
     def _end_pass(self) -> None:
@@ -378,8 +370,6 @@ class Plan(Generic[T]):
     def _stop(self, rows: dict[str, T] | None = None) -> None:
         self.is_over = True
         self.rows = rows
-        if self.failure is None:
-            self.size.note_success()
         self._discard_outstanding()
 
 

@@ -30,7 +30,6 @@ from tcb_async.emulator import Emulator, Fault
 from tcb_async.errcodes import ERRCODES
 from tcb_async.exceptions import DriftError, ParameterError, ResponseError
 from tcb_async.pagination.page import Page, Request
-from tcb_async.pagination.page_size import PageSize, Refusals
 from tcb_async.pagination.pager import Pager
 from tcb_async.pagination.plan import Plan
 
@@ -51,11 +50,11 @@ REFUSALS = {
 
 
 def finding_out(most=100, fallback=20, **settings):
-    return Plan(IDENTITY, size=PageSize(most, fallback), **settings)
+    return Plan(IDENTITY, limit=most, **settings)
 
 
 def explicit(size):
-    return Plan(IDENTITY, size=PageSize(size))
+    return Plan(IDENTITY, limit=size)
 
 
 def limits_of_walk(plan, listing, *, concurrency=8):
@@ -258,10 +257,9 @@ class Strict:
             limits.append(request.limit)
             try:
                 page = self.page(request)
-            except ApiError:
-                if not plan.request_fewer(request):
-                    raise
-                continue
+            except ApiError:  # then the call asks for 20
+                limits.append(20)
+                page = self.listing.page(Request(request.offset, 20))
             yielded += map(NAME, plan.receive(request, page))
         return yielded, limits
 

@@ -39,7 +39,6 @@ from tcb_async.exceptions import DriftError, ResponseError
 import tcb_async.pagination.plan as bounds
 from tcb_async.pagination.identity import Identity
 from tcb_async.pagination.page import Page, Request
-from tcb_async.pagination.page_size import PageSize
 from tcb_async.pagination.plan import Plan
 
 STILL = st.sampled_from(["insert", "delete", "redeploy", "update"])
@@ -86,11 +85,11 @@ def walk_in_runs(listing, runs, *, page_size, **settings):
         page_size: How many rows to ask for.
         settings: Passed to `carry_out`.
     """
-    size, cursor, drift = PageSize(page_size), Cursor(""), False
-    outcome = Outcome(Plan(IDENTITY, size=size), at_start=listing.names)
+    limit, cursor, drift = page_size, Cursor(""), False
+    outcome = Outcome(Plan(IDENTITY, limit=limit), at_start=listing.names)
     listing.begin()
     for taken, schedule in [*runs, (sys.maxsize, ())]:
-        outcome.plan = Plan(IDENTITY, start=cursor, size=attrs.evolve(size))
+        outcome.plan = Plan(IDENTITY, start=cursor, limit=limit)
         outcome.in_flight.clear()
         script = by_reply(schedule)
 
@@ -113,12 +112,12 @@ def walk_in_runs(listing, runs, *, page_size, **settings):
 
 
 def plan(page_size=20, **settings):
-    return Plan(IDENTITY, size=PageSize(page_size), **settings)  # type: ignore[arg-type]
+    return Plan(IDENTITY, limit=page_size, **settings)  # type: ignore[arg-type]
 
 
 def walk_with(server, schedule, *, listing=None, lag=0, **settings):
     identity = attrs.evolve(IDENTITY, frozen=server.frozen)
-    walked: Plan[Row] = Plan(identity, size=PageSize(server.page_size), **settings)
+    walked: Plan[Row] = Plan(identity, limit=server.page_size, **settings)
     return walk(
         walked,
         listing or ChangingList.of(server.size, server.clamp),
@@ -554,7 +553,7 @@ class TestRepairs:
             alive.update(page)
             return Page(page, 9_901)
 
-        outcome = walk_with_replies(Plan(Identity(NAME), size=PageSize(100)), reply_to)
+        outcome = walk_with_replies(Plan(Identity(NAME), limit=100), reply_to)
 
         assert outcome.plan.yielded.count == 9_901
         assert len(alive) < 1_500
@@ -697,7 +696,7 @@ class TestWhatServersDo:
         assert len(outcome.requests) == 64 + 48 * (1000 // 19)
 
     def test_name_of_a_merchant_excuses_no_wrong_total(self):
-        walked = Plan(Identity(NAME, is_unique=False), size=PageSize(20))
+        walked = Plan(Identity(NAME, is_unique=False), limit=20)
 
         walk_with_replies(walked, lambda _request: Page([Row("f0"), Row("f0")], 1))
 
@@ -771,7 +770,7 @@ class TestWhatServersDo:
     def test_name_of_a_merchant_may_be_twice(self, row, page_size, is_collected):
         listing = ChangingList.of(57)
         listing.rows[row] = Row("f007", version=1)
-        walked = Plan(Identity(NAME, is_unique=False), size=PageSize(page_size))
+        walked = Plan(Identity(NAME, is_unique=False), limit=page_size)
 
         outcome = walk(walked, listing, concurrency=4)
 
@@ -785,7 +784,7 @@ class TestWhatServersDo:
         """Also if its page is read again, because the list changed."""
         listing = ChangingList.of(57)
         listing.rows[8] = Row("f007", version=1)
-        walked = Plan(Identity(NAME, is_unique=False), size=PageSize(20))
+        walked = Plan(Identity(NAME, is_unique=False), limit=20)
 
         outcome = walk(walked, listing, changes=[at(2, "insert", 30)])
 

@@ -14,7 +14,6 @@ from model import IDENTITY, Change, ChangingList, Pages, Row, fault_of
 
 from tcb_async.cursor import Cursor
 from tcb_async.pagination.page import Page, Request
-from tcb_async.pagination.page_size import PageSize, Refusals
 from tcb_async.pagination.plan import Plan
 
 START = Cursor("")
@@ -42,8 +41,7 @@ class Manner(NamedTuple):
     is_collected: bool = False
 
     def plan(self, start=START):
-        size = PageSize(self.page_size, None if self.above is None else Refusals())
-        return Plan(IDENTITY, start=start, size=size)
+        return Plan(IDENTITY, start=start, limit=self.page_size)
 
 
 def manners(page_sizes, leave_after=(None,), *, is_collected=(False, True)):
@@ -200,9 +198,9 @@ class _Server:
         self.replies += 1
         if self.above is None or request.limit <= 2:
             return self.listing.page(request)
-        if self.above == "clamp":
-            return self.listing.page(Request(request.offset, 2))
-        return None if self.above == "refuse" else Page((), len(self.listing.rows))
+        if self.above == "empty":
+            return Page((), len(self.listing.rows))
+        return self.listing.page(Request(request.offset, 2))
 
 
 def _carry_out(plan, manner, server, yielded, leave_after):
@@ -218,10 +216,6 @@ def _carry_out(plan, manner, server, yielded, leave_after):
             replied[flying[-1]] = server.reply_to(flying[-1])
         head = flying.pop(0)
         page = replied.pop(head, None) or server.reply_to(head)
-        if page is None:
-            assert plan.request_fewer(head)
-            flying.clear()
-            continue
         server.pages.append((max(1, plan.stats.passes), page))  # 0 before the first reply
         generation = plan.generation
         yielded.extend(plan.receive(head, page))

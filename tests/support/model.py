@@ -273,7 +273,7 @@ def carry_out(
 
     Args:
         plan: The plan to carry out.
-        reply_to: Returns the reply to a request; None refuses it.
+        reply_to: Returns the reply to a request.
         outcome: Told of each request, and of what was yielded.
         concurrency: How many requests are in flight at a time.
         arrival: Which of the requests in flight gets the next reply, over and over.
@@ -316,10 +316,7 @@ def carry_out(
 
 
 def _receive(plan, request, page, outcome) -> Sequence[Row]:
-    """Give a page to the plan, or a refusal, which is None; return the items that it yields."""
-    if page is None:
-        assert plan.request_fewer(request)
-        return ()
+    """Give a page to the plan; return the items that it yields."""
     number = max(1, plan.stats.passes)  # 0 before the first reply
     items = plan.receive(request, page)
     outcome.pages.append((number, page))
