@@ -9,7 +9,7 @@ import asyncio
 import logging
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import attrs
@@ -21,7 +21,10 @@ from tcb_async.tokens.protocols import StoredToken, TokenStore
 T = TypeVar("T")
 
 _TIMEOUT = 1.0  # seconds of an operation: a caller is waiting
-_LOCK_TIMEOUT = 20.0  # seconds of the wait for a lock, which a different process may have
+# Seconds that a lock lasts, and that it is waited for: the delay of each other process if its owner
+# is killed.
+_LOCK_SECONDS = 3.0
+_POLL_SECONDS = 0.1  # between two attempts to take a lock
 _PAUSE = 5.0  # seconds after a failure in which the store is not called
 
 _log = logging.getLogger("tcb_async")
@@ -59,16 +62,22 @@ class GuardedStore:
 
     @asynccontextmanager
     async def lock(self, key: str) -> AsyncGenerator[None]:
-        """Hold the lock of a key, or go on without it if the store fails."""
-        stack = AsyncExitStack()
-        if not self._is_paused:
-            await self._call(
-                lambda: stack.enter_async_context(self._store.lock(key)), seconds=_LOCK_TIMEOUT
-            )
+        """Hold the lock of a key; go on without it after 3 s, or if the store fails."""
+        is_owner = await self._take_lock(key)
         try:
             yield
         finally:
-            await self._call(stack.aclose)
+            if is_owner and not self._is_paused:
+                await self._call(lambda: self._store.unlock(key))
+
+    async def _take_lock(self, key: str) -> bool:
+        clock = asyncio.get_running_loop().time
+        give_up_at = clock() + _LOCK_SECONDS
+        while not self._is_paused and clock() < give_up_at:
+            if await self._call(lambda: self._store.lock(key, ttl=_LOCK_SECONDS)):
+                return True
+            await asyncio.sleep(_POLL_SECONDS)
+        return False
 
     @property
     def _is_paused(self) -> bool:
@@ -78,7 +87,6 @@ class GuardedStore:
         self,
         operation: Callable[[], Awaitable[T]],
         *,
-        seconds: float = _TIMEOUT,
         secret: Secret | None = None,
     ) -> T | None:
         """Call the store, and again after an error: an idle connection may have been closed."""
@@ -86,10 +94,10 @@ class GuardedStore:
         reason = ""
         for _ in range(2):
             try:
-                async with asyncio.timeout(seconds):
-                    return await operation()
+                async with asyncio.timeout(_TIMEOUT):
+                    return await call_user_code(operation)
             except TimeoutError:
-                reason = f"no reply in {seconds:g} s"
+                reason = f"no reply in {_TIMEOUT:g} s"
                 break
             except Exception as error:  # noqa: BLE001 - the user's own store may raise anything
                 reason = describe(error, *secrets)
@@ -98,3 +106,20 @@ class GuardedStore:
             "the token store failed (%s): for %g s, tokens are requested without it", reason, _PAUSE
         )
         return None
+
+
+async def call_user_code(call: Callable[[], Awaitable[T]]) -> T:
+    """Await user code: a `CancelledError` that is not this task's own is a failure of the code."""
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
+    try:
+        result = await call()
+    except asyncio.CancelledError:
+        if task.cancelling() > before:
+            raise
+        raise RuntimeError("a task that it awaited was cancelled") from None
+    # redis-py waits with `asyncio.wait_for`, which swallows some cancellations in Python 3.11.
+    if task.cancelling() > before:
+        raise asyncio.CancelledError
+    return result

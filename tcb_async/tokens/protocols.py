@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar, runtime_checkable
 
 import attrs
@@ -99,8 +98,8 @@ class TokenStore(Protocol):
 
     A key is such as ``stable:api.weixin.qq.com:wx0123456789abcdef``, without a secret.
 
-    If a method raises, or does not return within a second (the lock: 20 seconds), a warning is
-    logged, the store is not called for 5 seconds, and the process requests its own tokens.
+    If a method raises, or does not return within a second, a warning is logged, the store is not
+    called for 5 seconds, and the process requests its own tokens.
     """
 
     async def get(self, key: str) -> StoredToken | None:
@@ -111,10 +110,14 @@ class TokenStore(Protocol):
         """Store a token. It may be deleted after ``ttl`` seconds; None to keep it."""
         ...
 
-    def lock(self, key: str) -> AbstractAsyncContextManager[object]:
-        """Return a lock that is waited for and held by ``async with``.
+    async def lock(self, key: str, *, ttl: float) -> bool:
+        """Take the lock of a key, and return True; return False at once if it is taken.
 
-        If its owner dies, it must become free by itself, such as after 15 seconds. An owner that
-        takes longer may overlap with the next one: then both request a token.
+        It must become free by itself after ``ttl`` seconds, because its owner may have died. It
+        only saves requests: two owners at a time do no harm.
         """
+        ...
+
+    async def unlock(self, key: str) -> None:
+        """Free the lock of a key."""
         ...

@@ -22,11 +22,12 @@ from tcb_async._redact import Secret, describe
 from tcb_async.errcodes import BAD_REFRESH_TOKEN, STALE_TOKEN
 from tcb_async.exceptions import ConfigurationError, TokenError
 from tcb_async.models import Authorizer
-from tcb_async.tokens.guarded_store import GuardedStore
+from tcb_async.tokens.guarded_store import GuardedStore, call_user_code
 from tcb_async.tokens.kinds import TokenKind, choose_token_key
 from tcb_async.tokens.protocols import TokenApi, TokenProvider, TokenStore
 from tcb_async.tokens.refresh import (
     AUTHORIZER,
+    LoadSecret,
     ManagedToken,
     RefreshingToken,
     RotatingToken,
@@ -127,6 +128,7 @@ class _AppToken(ManagedToken):
 
     kind: ClassVar[TokenKind] = "access"
     _name: ClassVar[str]  # in its keys in the store
+    _is_locked: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -147,7 +149,8 @@ class _AppToken(ManagedToken):
         """Request a token from WeChat."""
 
     def _make_token(self, host: str) -> RefreshingToken:
-        return RefreshingToken(self._make_key(self._name, host), self._store, self._request_token)
+        key = self._make_key(self._name, host)
+        return RefreshingToken(key, self._store, self._request_token, self._is_locked)
 
 
 class StableToken(_AppToken):
@@ -170,6 +173,7 @@ class StableToken(_AppToken):
     """
 
     _name: ClassVar[str] = "stable"
+    _is_locked: ClassVar[bool] = False  # WeChat returns the same token to each caller
 
     async def force_refresh(self, api: TokenApi) -> None:
         """Replace the token: see `TcbClient.force_refresh_token`, which calls this method."""
@@ -259,20 +263,24 @@ class ComponentToken(_AppToken):
         )
 
     async def _fetch_ticket(self) -> Secret:
-        try:
-            ticket = Secret(await self._ticket())
-        except Exception as error:  # noqa: BLE001 - the caller's own code
-            problem = f"ticket() failed ({describe(error)})"
-        else:
-            # Checked here, where the error can name the callback: WeChat would only say 61006.
-            if (fault := why_not_a_secret(ticket)) is None:
-                return Secret(ticket)
-            problem = f"the result of ticket() {fault}"
-        raise TokenError(
-            f"{problem}; return the latest component_verify_ticket: WeChat pushes one every 10 "
-            "minutes",
-            endpoint=COMPONENT_TOKEN,
-        )
+        advice = "return the latest component_verify_ticket: WeChat pushes one every 10 minutes"
+        return await _fetch_secret("ticket", self._ticket, COMPONENT_TOKEN, advice)
+
+
+async def _fetch_secret(
+    name: str, call: Callable[[], Awaitable[str | Secret]], endpoint: str, advice: str
+) -> Secret:
+    """Call a callback of the caller's that returns a secret."""
+    try:
+        secret = Secret(await call_user_code(call))
+    except Exception as error:  # noqa: BLE001 - the caller's own code
+        problem = f"{name}() failed ({describe(error)})"
+    else:
+        # Checked here, where the error can name the callback: WeChat would only say 61006.
+        if (fault := why_not_a_secret(secret)) is None:
+            return secret
+        problem = f"the result of {name}() {fault}"
+    raise TokenError(f"{problem}; {advice}", endpoint=endpoint)
 
 
 class AuthorizerToken(ManagedToken):
@@ -281,7 +289,9 @@ class AuthorizerToken(ManagedToken):
     Args:
         component: The platform. Ten thousand merchants may share it.
         authorizer_appid: The merchant's appid.
-        refresh_token: The merchant's ``authorizer_refresh_token``, as it was saved last.
+        refresh_token: Async callable that returns the merchant's ``authorizer_refresh_token`` from
+            your database, called before each request of a token. Or the refresh token itself, for
+            a single process: a second one learns of a rotation only from the store.
         on_rotate: Async callable that saves a new refresh token, called with it. It is awaited
             before the call returns that caused the rotation. If it fails, this call fails, and
             the next call calls it again. It is also called with a refresh token from the store,
@@ -294,7 +304,7 @@ class AuthorizerToken(ManagedToken):
     Source: WeChat's page *getAuthorizerAccessToken*.
     """
 
-    __slots__ = ("_component", "_initial", "_on_rotate")
+    __slots__ = ("_component", "_on_rotate", "_refresh_token")
 
     kind: ClassVar[TokenKind] = "authorizer"
 
@@ -302,12 +312,18 @@ class AuthorizerToken(ManagedToken):
         self,
         component: ComponentToken,
         authorizer_appid: str,
-        refresh_token: str | Secret,
+        refresh_token: str | Secret | Callable[[], Awaitable[str | Secret]],
         *,
         on_rotate: Callable[[str], Awaitable[object]],
         store: TokenStore | None = None,
     ) -> None:
-        self._initial = check_secret("refresh_token", refresh_token)
+        self._refresh_token: LoadSecret | Secret
+        if isinstance(refresh_token, str | Secret):
+            self._refresh_token = check_secret("refresh_token", refresh_token)
+        else:
+            load = check_async("refresh_token", refresh_token)
+            advice = "return the merchant's refresh token that on_rotate saved last"
+            self._refresh_token = partial(_fetch_secret, "refresh_token", load, AUTHORIZER, advice)
         check_instance("component", component, ComponentToken, "one for all its merchants")
         self._component = component
         self._on_rotate = check_async("on_rotate", on_rotate, "refresh_token")
@@ -347,9 +363,9 @@ class AuthorizerToken(ManagedToken):
         key = self._make_key("authorizer", host)
         refresh_key = self._make_key("refresh", host)
         rotating = RotatingToken(
-            refresh_key, store, self._request_with, self._on_rotate, self._initial
+            refresh_key, store, self._request_with, self._refresh_token, self._on_rotate
         )
-        return RefreshingToken(key, store, rotating.request_token)
+        return RefreshingToken(key, store, rotating.request_token, is_locked=True)
 
     async def _request_with(self, api: TokenApi, refresh_token: Secret) -> TokenReply | TokenError:
         """Request a token; return the error if a different refresh token may help."""

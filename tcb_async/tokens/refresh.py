@@ -6,19 +6,20 @@ cancelled caller cancels no refresh; and no error refers to a frame with a token
 - A valid token is returned without I/O. From 60 to 200 s before its expiry (at random, so that
   processes do not refresh together) a call also starts a refresh in the background, at most every
   10 s. Without a valid token, callers wait for the refresh.
-- A refresh takes the store's lock, and adopts the token in the store if it lives long enough and is
-  not the one that WeChat refused last. Otherwise it requests a token from WeChat and stores it. A
-  store that fails is left out.
+- A refresh adopts the token in the store if it lives long enough and is not the one that WeChat
+  refused last. Otherwise it takes the store's lock, looks again, requests a token from WeChat and
+  stores it. It waits 3 s at most for the lock, and for a `StableToken` it takes none. A store that
+  fails is left out.
 - A call whose token is refused is sent again with the next token, twice at most. Twice, because the
   first may come from the store, where it may be old. If WeChat returns the refused token again, it
   is used for 30 s, so that a lasting refusal is no storm of token requests.
 - A merchant's new refresh token is stored, then saved by `on_rotate`, and only then the access
-  token of the same reply is used. If `on_rotate` fails, the call fails, and the next one requests a
-  token again, and calls it again.
+  token of the same reply is used. If `on_rotate` fails, the call fails, and the next one calls it
+  again first.
 
-What may go wrong: the last writer wins in the store. An owner of the lock that takes longer than
-the lock lasts may store an older token than its successor. The older token is refused some time,
-and the replay replaces it. With `StableToken` both are the same token.
+What may go wrong: the last writer wins in the store. An owner that takes longer than the lock lasts
+may store an older token than its successor. The older token is refused some time, and the replay
+replaces it.
 """
 
 from __future__ import annotations
@@ -41,11 +42,12 @@ from tcb_async._credentials import why_not_a_secret
 from tcb_async._redact import Secret, describe
 from tcb_async.errcodes import STALE_TOKEN
 from tcb_async.exceptions import ClientClosedError, ResponseError, TcbError, TokenError
-from tcb_async.tokens.guarded_store import GuardedStore
+from tcb_async.tokens.guarded_store import GuardedStore, call_user_code
 from tcb_async.tokens.kinds import TokenKind
 from tcb_async.tokens.protocols import StoredToken, TokenApi, TokenProvider
 
 RequestToken = Callable[[TokenApi], Awaitable["TokenReply"]]
+LoadSecret = Callable[[], Awaitable[Secret]]
 OnRotate = Callable[[str], Awaitable[object]]
 
 AUTHORIZER = "/cgi-bin/component/api_authorizer_token"
@@ -190,6 +192,7 @@ class RefreshingToken:
     _key: str  # in the store
     _store: GuardedStore
     _request_token: RequestToken
+    _is_locked: bool  # whether two requests at a time would do harm
     cached: StoredToken | None = attrs.field(init=False, default=None)
     # The time from which on it is refreshed in the background.
     _refresh_at: float = attrs.field(init=False, default=math.inf)
@@ -230,8 +233,9 @@ class RefreshingToken:
 
     async def force(self, api: TokenApi, request: RequestToken) -> None:
         """Replace the token, even if a valid token is cached or stored."""
-        async with self._store.lock(self._key):
-            await self._replace(api, request)
+        if (running := self._get_running()) is not None:
+            await asyncio.wait((running,))
+        await self._replace(api, request)
 
     async def _wait_for_refresh(self, api: TokenApi) -> StoredToken:
         """Wait for the running refresh, or start one and wait for it.
@@ -253,13 +257,19 @@ class RefreshingToken:
 
     def _start_refresh(self, api: TokenApi) -> asyncio.Task[StoredToken]:
         """Return the running refresh, or start one."""
+        task = self._get_running()
+        if task is None:
+            self._refresh = task = api.spawn(self._adopt_or_replace(api))
+            self._owner = api
+            task.add_done_callback(self._forget)
+        return task
+
+    def _get_running(self) -> asyncio.Task[StoredToken] | None:
         task = self._refresh
         # A task of a different loop cannot be awaited here: tests use a provider on one loop after
         # the other, and the first loop may have stopped with the task.
         if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
-            self._refresh = task = api.spawn(self._adopt_or_replace(api))
-            self._owner = api
-            task.add_done_callback(self._forget)
+            return None
         return task
 
     def _forget(self, task: asyncio.Task[StoredToken]) -> None:
@@ -271,12 +281,13 @@ class RefreshingToken:
 
     async def _adopt_or_replace(self, api: TokenApi) -> StoredToken:
         try:
-            async with self._store.lock(self._key):
-                stored = await self._store.get(self._key)
-                if stored is None or not self._is_good(stored):
-                    return await self._replace(api, self._request_token)
-                self._cache(stored)
+            if (stored := await self._adopt()) is not None:
                 return stored
+            if not self._is_locked:
+                return await self._replace(api, self._request_token)
+            async with self._store.lock(self._key):
+                stored = await self._adopt()
+                return stored or await self._replace(api, self._request_token)
         except TcbError as error:
             self._refresh_at = self._store.clock() + _RETRY_SECONDS
             if self.cached is not None and self.is_alive:
@@ -285,6 +296,14 @@ class RefreshingToken:
                     self._key, self.cached.expires_at - self._store.clock(), error,
                 )  # fmt: skip
             raise
+
+    async def _adopt(self) -> StoredToken | None:
+        """Use the stored token from now on, if it is good; None if it is not."""
+        stored = await self._store.get(self._key)
+        if stored is None or not self._is_good(stored):
+            return None
+        self._cache(stored)
+        return stored
 
     async def _replace(self, api: TokenApi, request: RequestToken) -> StoredToken:
         """Request a token from WeChat, store it, and use it from now on."""
@@ -302,8 +321,8 @@ class RefreshingToken:
 
     def _is_good(self, stored: StoredToken) -> bool:
         """Whether a stored token was not refused and need not be refreshed at once."""
-        is_refused = stored.token == self._refused
-        return not is_refused and stored.expires_at - self._choose_margin() > self._store.clock()
+        seconds = stored.expires_at - self._store.clock()
+        return stored.token != self._refused and self._choose_margin() < seconds <= _MAX_LIFE
 
     def _cache(self, new: StoredToken) -> None:
         # A token with a life of seconds would be refreshed by every call without the pause.
@@ -317,42 +336,46 @@ class RefreshingToken:
 
 @attrs.define(eq=False)
 class RotatingToken:
-    """The refresh token of one merchant at one host."""
+    """The refresh token of one merchant at one host.
+
+    The caller's saved value is the right one, unless a process died between the reply that rotated
+    it and `on_rotate`: then the store has its successor.
+    """
 
     _key: str  # in the store
     _store: GuardedStore
     _request_with: Callable[[TokenApi, Secret], Awaitable[TokenReply | TokenError]]
+    _load: LoadSecret | Secret
     _on_rotate: OnRotate
-    _initial: Secret  # the caller's saved value when it made the provider
-    _latest: Secret = attrs.field(init=False)  # that WeChat accepted or sent
-    _saved: Secret = attrs.field(init=False)  # that the caller is known to have
-
-    def __attrs_post_init__(self) -> None:
-        self._latest = self._saved = self._initial
+    # A saved value and its successor, for which `on_rotate` failed.
+    _unsaved: tuple[Secret, Secret] | None = attrs.field(init=False, default=None)
 
     async def request_token(self, api: TokenApi) -> TokenReply:
-        """Request a merchant's token with the latest refresh token that works."""
-        # Try the store's value first: a different process may have rotated this process's value.
-        stored = await self._store.get(self._key)
-        current = self._latest if stored is None else stored.token
+        """Request a merchant's token with the saved refresh token, or else the stored one."""
+        saved = self._load if isinstance(self._load, Secret) else await self._load()
+        if self._unsaved is not None and self._unsaved[0] == saved:
+            saved = await self._save(*self._unsaved, is_stored=True)
+        current = saved
         reply = await self._request_with(api, current)
-        if isinstance(reply, TokenError) and current != self._latest:
-            current = self._latest
+        if isinstance(reply, TokenError):
+            stored = await self._store.get(self._key)
+            if stored is None or stored.token == saved:
+                raise reply
+            current = stored.token
             reply = await self._request_with(api, current)
         if isinstance(reply, TokenError):
             raise reply
-        self._latest = reply.refresh_token or current
-        # A refresh token that never rotated is not stored: every process has it.
-        others = self._initial if stored is None else stored.token
-        if self._latest != self._saved or self._latest != others:
-            await self._save(self._latest)
+        latest = reply.refresh_token or current
+        if latest != saved:
+            await self._save(saved, latest)
         return reply
 
-    async def _save(self, latest: Secret) -> None:
+    async def _save(self, saved: Secret, latest: Secret, *, is_stored: bool = False) -> Secret:
         """Store and save a refresh token; closing the client waits for it."""
         # In its own task, so that a cancellation does not reach the caller's callback. The old
         # refresh token is invalid: half a save would cost the merchant's authorisation.
-        saving = asyncio.ensure_future(self._store_and_save(latest))
+        self._unsaved = (saved, latest)
+        saving = asyncio.ensure_future(self._store_and_save(latest, is_stored))
         try:
             await asyncio.wait((saving,))
         except asyncio.CancelledError:
@@ -361,22 +384,26 @@ class RotatingToken:
             raise
         if (error := saving.result()) is not None:
             raise error
+        return latest
 
-    async def _store_and_save(self, latest: Secret) -> TokenError | None:
-        """Store it first: if this process dies while saving, the next one finds it there."""
-        await self._store.set(self._key, StoredToken(latest, math.inf))
-        if latest != self._saved:
-            try:
-                await self._on_rotate(latest.reveal())
-            except Exception as error:  # noqa: BLE001 - the caller's own code
-                appid = self._key.rpartition(":")[2]
-                return TokenError(
-                    f"on_rotate failed ({describe(error, latest)}): the new refresh token of "
-                    f"{appid} is passed to on_rotate again by the next call; save it, or the "
-                    "merchant has to authorise again",
-                    endpoint=AUTHORIZER,
-                )
-        self._saved = latest
+    async def _store_and_save(self, latest: Secret, is_stored: bool) -> TokenError | None:
+        # Stored first: if this process dies while saving, the next one finds it there. Only once,
+        # because a different process may have stored a newer one since.
+        if not is_stored:
+            await self._store.set(self._key, StoredToken(latest, math.inf))
+        try:
+            await call_user_code(lambda: self._on_rotate(latest.reveal()))
+        except Exception as error:  # noqa: BLE001 - the caller's own code
+            appid = self._key.rpartition(":")[2]
+            return TokenError(
+                f"on_rotate failed ({describe(error, latest)}): the new refresh token of "
+                f"{appid} is passed to on_rotate again by the next call; save it, or the "
+                "merchant has to authorise again",
+                endpoint=AUTHORIZER,
+            )
+        self._unsaved = None
+        if isinstance(self._load, Secret):
+            self._load = latest
         return None
 
 

@@ -12,15 +12,13 @@ import asyncio
 import inspect
 import json
 import math
-from collections.abc import AsyncGenerator, Awaitable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import time
+from collections.abc import Awaitable
 from typing import Protocol
-from weakref import WeakValueDictionary
 
 import attrs
 import msgspec
 
-from tcb_async._arguments import check_seconds
 from tcb_async._credentials import why_not_a_secret
 from tcb_async._redact import Secret, decode_secret
 from tcb_async.exceptions import ConfigurationError
@@ -35,10 +33,7 @@ class MemoryStore:
     """
 
     _values: dict[str, StoredToken] = attrs.field(init=False, factory=dict[str, StoredToken])
-    # A lock belongs to an event loop, so it is kept only while it is in use.
-    _locks: WeakValueDictionary[str, asyncio.Lock] = attrs.field(
-        init=False, factory=WeakValueDictionary[str, asyncio.Lock]
-    )
+    _locked_until: dict[str, float] = attrs.field(init=False, factory=dict[str, float])
 
     def __repr__(self) -> str:
         return f"<MemoryStore, {len(self._values)} keys>"
@@ -51,14 +46,20 @@ class MemoryStore:
         """Store a token."""
         self._values[key] = value
 
-    def lock(self, key: str) -> AbstractAsyncContextManager[object]:
-        """Return the lock of a key."""
-        return self._locks.setdefault(key, asyncio.Lock())
+    async def lock(self, key: str, *, ttl: float) -> bool:
+        """Take the lock of a key; return False if it is taken."""
+        now = time.monotonic()
+        if now < self._locked_until.get(key, now):
+            return False
+        self._locked_until[key] = now + ttl
+        return True
+
+    async def unlock(self, key: str) -> None:
+        """Free the lock of a key."""
+        self._locked_until.pop(key, None)
 
 
 _MAX_COMMANDS = 50  # each takes a connection, and the pool of redis-py 8 refuses the 101st
-_POLL_SECONDS = 0.1  # between two attempts to take a lock
-_COMMAND_SECONDS = 1.0
 
 
 class _StoredFields(msgspec.Struct, frozen=True):
@@ -69,22 +70,6 @@ class _StoredFields(msgspec.Struct, frozen=True):
 _decode_token = msgspec.json.Decoder(_StoredFields, dec_hook=decode_secret).decode
 
 
-class AsyncLock(Protocol):
-    """The part of a lock of ``redis.asyncio`` in use."""
-
-    def acquire(self, *, blocking: bool) -> Awaitable[bool]:
-        """Take the lock if it is free; return whether it was."""
-        ...
-
-    def owned(self) -> Awaitable[bool]:
-        """Return whether the lock is still held here."""
-        ...
-
-    def release(self) -> Awaitable[None]:
-        """Give it back."""
-        ...
-
-
 class AsyncRedis(Protocol):
     """The part of a client of ``redis.asyncio`` in use: `Redis` and `RedisCluster` have it."""
 
@@ -92,12 +77,17 @@ class AsyncRedis(Protocol):
         """Return the value of a key."""
         ...
 
-    def set(self, name: str, value: bytes, /, *, px: int | None) -> Awaitable[object]:
-        """Set the value of a key, which expires after ``px`` milliseconds."""
+    def set(
+        self, name: str, value: bytes, /, *, px: int | None, nx: bool = False
+    ) -> Awaitable[object]:
+        """Set the value of a key, which expires after ``px`` milliseconds.
+
+        With ``nx`` only if the key is missing; None otherwise.
+        """
         ...
 
-    def lock(self, name: str, /, *, timeout: float) -> AsyncLock:
-        """Return a lock, which becomes free after ``timeout`` seconds."""
+    def delete(self, name: str, /) -> Awaitable[object]:
+        """Delete a key."""
         ...
 
 
@@ -107,25 +97,23 @@ class RedisStore:
     Args:
         redis: A client of ``redis.asyncio``, version 6 or later; you close it. It may decode
             replies or not. It works on one event loop only.
-        lock_seconds: Seconds after which a different process takes over a refresh.
 
     Raises:
         ConfigurationError: An argument is invalid.
     """
 
-    def __init__(self, redis: AsyncRedis, *, lock_seconds: float = 15.0) -> None:
+    def __init__(self, redis: AsyncRedis) -> None:
         # The synchronous client has the same methods, and would block the event loop.
         if not inspect.iscoroutinefunction(getattr(redis, "execute_command", None)):
             raise ConfigurationError(
                 f"redis is of type {type(redis).__name__}: must be a client of redis.asyncio, "
                 "such as redis.asyncio.Redis.from_url(url)"
             )
-        self._lock_seconds = check_seconds("lock_seconds", lock_seconds)
         self._redis = redis
         self._free = asyncio.Semaphore(_MAX_COMMANDS)
 
     def __repr__(self) -> str:
-        return f"<RedisStore, lock of {self._lock_seconds:g} s>"
+        return "<RedisStore>"
 
     async def get(self, key: str) -> StoredToken | None:
         """Return the stored token; None without one, or if the value is not a token."""
@@ -134,27 +122,24 @@ class RedisStore:
 
     async def set(self, key: str, value: StoredToken, *, ttl: float | None) -> None:
         """Store a token."""
-        milliseconds = None if ttl is None else max(1, int(ttl * 1000))
+        px = None if ttl is None else _make_px(ttl)
         async with self._free:
-            await self._redis.set(_make_key(key), _encode_token(value), px=milliseconds)
+            await self._redis.set(_make_key(key), _encode_token(value), px=px)
 
-    @asynccontextmanager
-    async def lock(self, key: str) -> AsyncGenerator[None]:
-        """Hold the lock of a key."""
-        lock = self._redis.lock(_make_key(key, ":lock"), timeout=self._lock_seconds)
-        # Not the blocking form: it would occupy one of the connections while it waits.
-        while True:
-            # Without the time-out, redis-py would try for many seconds to reach a dead server.
-            async with self._free, asyncio.timeout(_COMMAND_SECONDS):
-                if await lock.acquire(blocking=False):
-                    break
-            await asyncio.sleep(_POLL_SECONDS)
-        try:
-            yield
-        finally:
-            async with self._free:
-                if await lock.owned():
-                    await lock.release()
+    async def lock(self, key: str, *, ttl: float) -> bool:
+        """Take the lock of a key; return False if it is taken."""
+        async with self._free:
+            name = _make_key(key, ":lock")
+            return bool(await self._redis.set(name, b"1", px=_make_px(ttl), nx=True))
+
+    async def unlock(self, key: str) -> None:
+        """Free the lock of a key."""
+        async with self._free:
+            await self._redis.delete(_make_key(key, ":lock"))
+
+
+def _make_px(seconds: float) -> int:
+    return max(1, int(seconds * 1000))
 
 
 def _make_key(key: str, suffix: str = "") -> str:

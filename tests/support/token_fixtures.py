@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import logging
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -85,7 +85,7 @@ async def a_turn():
 
 
 class PlainStore:
-    """A store as a user would write it: no lock."""
+    """A store as a user would write it for one process."""
 
     def __init__(self):
         self.values: dict[str, StoredToken] = {}
@@ -97,8 +97,10 @@ class PlainStore:
         assert ttl is None or 0 < ttl <= 7200
         self.values[key] = value
 
-    def lock(self, key):
-        return nullcontext()
+    async def lock(self, key, *, ttl):  # noqa: ARG002 - nobody else is here
+        return True
+
+    async def unlock(self, key): ...
 
 
 class FrailStore(MemoryStore):
@@ -118,11 +120,13 @@ class FrailStore(MemoryStore):
         await self._reach("set", key)
         await super().set(key, value, ttl=ttl)
 
-    @asynccontextmanager
-    async def lock(self, key):
+    async def lock(self, key, *, ttl):
         await self._reach("lock", key)
-        async with super().lock(key):
-            yield
+        return await super().lock(key, ttl=ttl)
+
+    async def unlock(self, key):
+        await self._reach("unlock", key)
+        await super().unlock(key)
 
     async def _reach(self, name, key):
         self.asked.append(name)
@@ -140,6 +144,7 @@ class Merchant:
         self.ticket = emulator.add_component(PLATFORM, APPSECRET)
         self.first = emulator.add_authorizer(PLATFORM, MERCHANT)
         self.saved: list[str] = []
+        self.loads = 0
         self.failures, self.failure = 0, OSError
         self.component = self.new_component()
         self.key = stored_key(emulator, "refresh", f"{PLATFORM}:{MERCHANT}")  # of its refresh token
@@ -164,6 +169,10 @@ class Merchant:
 
     async def newest(self):
         return self.ticket
+
+    async def load(self):
+        self.loads += 1
+        return self.saved[-1] if self.saved else self.first
 
     async def save(self, refresh_token):
         if self.failures:

@@ -122,7 +122,37 @@ class TestRotation:
         assert merchant.saved == []
 
 
-NEWER = "refreshtoken@@@newer"
+class TestLoad:
+    async def test_it_is_called_before_each_request(self, merchant, api):
+        provider = merchant.token(refresh_token=merchant.load)
+        for count in (1, 2, 3):
+            merchant.rotate()
+            assert await provider.get_token(api)
+            await provider.get_token(api)
+            merchant.expire()
+
+            assert (merchant.loads, merchant.asked) == (count, count)
+            assert merchant.saved[-1] == merchant.accepted
+
+    @pytest.mark.parametrize(
+        ("answer", "why"),
+        [
+            (OSError("the database is down"), "failed .OSError: the database is down"),
+            (asyncio.CancelledError(), "failed .*was cancelled"),
+            (None, "the result of refresh_token"),
+            ("two words", "contains white space"),
+        ],
+    )
+    async def test_it_fails_before_any_request(self, merchant, api, answer, why):
+        async def load():
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer
+
+        with pytest.raises(TokenError, match=why):
+            await merchant.token(refresh_token=load).get_token(api)
+
+        assert merchant.asked == 0
 
 
 class TestSharedRotation:
@@ -145,7 +175,7 @@ class TestSharedRotation:
         assert await other.get_token(api) != token
 
         assert merchant.saved == [merchant.accepted] * 2
-        assert merchant.asked == 2
+        assert merchant.asked == 3
 
     async def test_unsaved_refresh_token_does_not_return(self, merchant, api, two):
         one, other = two
@@ -159,24 +189,26 @@ class TestSharedRotation:
 
         await one.get_token(api)
 
-        assert set(merchant.saved) == {merchant.accepted}
+        assert merchant.saved[-1] == merchant.accepted
 
-    async def test_dead_stored_refresh_token_is_replaced(self, merchant, api, store):
+    async def test_dead_stored_refresh_token_does_no_harm(self, merchant, api, store):
         older = StoredToken("refreshtoken@@@older", math.inf)
         await store.set(merchant.key, older, ttl=None)
 
         await merchant.shared_token(store).get_token(api)
 
         assert merchant.saved == []
-        assert (await store.get(merchant.key)).token == merchant.accepted
+        assert merchant.asked == 1
 
     async def test_unrotated_refresh_token_is_not_stored(self, merchant, api, store):
         await merchant.shared_token(store).get_token(api)
 
         assert await store.get(merchant.key) is None
 
-    async def test_refresh_token_lost_by_the_store_is_restored(self, merchant, api, store, two):
-        one, other = two
+    async def test_store_that_loses_it_is_not_needed(self, merchant, api, store):
+        one, other = [
+            merchant.token(merchant.new_component(store), merchant.load) for _ in range(2)
+        ]
         merchant.rotate()
         await one.get_token(api)
         del store._values[merchant.key]
@@ -187,6 +219,32 @@ class TestSharedRotation:
         assert await other.get_token(api)
 
         assert merchant.asked == 3
+
+    async def test_it_is_in_the_store_while_it_is_saved(self, merchant, api, store):
+        merchant.rotate()
+        merchant.failures = 1
+        with pytest.raises(TokenError, match="on_rotate failed"):
+            await merchant.shared_token(store).get_token(api)
+
+        successor = merchant.token(merchant.new_component(store), merchant.load)
+        assert await successor.get_token(api)
+
+        assert merchant.saved == [merchant.accepted]
+
+    async def test_new_authorisation_is_not_replaced_by_an_unsaved_token(
+        self, emulator, merchant, api
+    ):
+        provider = merchant.token(refresh_token=merchant.load)
+        merchant.rotate()
+        merchant.failures = 1
+        with pytest.raises(TokenError, match="on_rotate failed"):
+            await provider.get_token(api)
+        again = emulator.add_authorizer(PLATFORM, MERCHANT)
+        merchant.saved.append(again)
+
+        assert await provider.get_token(api)
+
+        assert merchant.saved == [again]
 
     @pytest.mark.parametrize("kind", ["away", "read_only"])
     async def test_latest_refresh_token_is_used_without_the_store(
@@ -213,35 +271,12 @@ class TestSharedRotation:
         renewed = merchant.token(merchant.new_component(store), refresh_token=again)
 
         assert await renewed.get_token(api)
-        assert merchant.asked == 3
+        assert merchant.asked == 2
         merchant.expire()
         assert await renewed.get_token(api)
 
-        assert merchant.asked == 4
+        assert merchant.asked == 3
         assert merchant.saved[1:] == []
-
-    @pytest.mark.parametrize("away", [False, True])
-    async def test_rotation_without_the_store_is_saved(self, emulator, merchant, api, away):
-        class Overtaken(FrailStore):
-            async def set(self, key, value, *, ttl):
-                if key == merchant.key:
-                    newer = StoredToken(NEWER, math.inf)
-                    await super().set(key, newer, ttl=None)
-                return await super().set(key, value, ttl=ttl)
-
-        store = Overtaken()
-        provider = merchant.shared_token(store)
-        merchant.rotate()
-        assert await provider.get_token(api)
-        assert merchant.saved == []
-
-        emulator.add_authorizer(PLATFORM, MERCHANT, NEWER)
-        merchant.expire()
-        store.away = away
-        assert await provider.get_token(api)
-
-        assert merchant.asked == 2
-        assert merchant.saved == [NEWER]
 
     async def test_invalid_stored_refresh_token_is_ignored(self, merchant, api):
         class Overtaken(MemoryStore):
