@@ -141,7 +141,6 @@ def _make_api_error(
         errmsg=text,
         rid=rid or None,
         tcb_code=find_tcb_code(errmsg),
-        scope=row.scope,
         endpoint=endpoint,
     )
 

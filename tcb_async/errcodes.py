@@ -1,4 +1,4 @@
-"""Errcodes and TcbCodes: meaning, scope and remedy, one row per code.
+"""Errcodes and TcbCodes: the exception, the meaning and the advice of each, one row per code.
 
 Rule: no other module compares an errcode with a number. A code means the same at every endpoint,
 except for five codes at the endpoints that issue tokens.
@@ -22,73 +22,53 @@ from tcb_async.exceptions import (
     PermissionDeniedError,
     QuotaError,
     RateLimitError,
-    Scope,
     SystemBusyError,
     TcbError,
     TokenError,
 )
 
 __all__ = [
-    "ERRCODES", "TCB_CODES", "TOKEN_ENDPOINT_ERRCODES", "Errcode", "Explanation", "Scope",
-    "TcbCode", "find_cause", "find_tcb_code", "look_up", "look_up_tcb_code",
+    "ERRCODES", "TCB_CODES", "TOKEN_ENDPOINT_ERRCODES", "Code", "find_cause", "find_page",
+    "find_tcb_code", "look_up", "look_up_tcb_code",
 ]  # fmt: skip
 
 
 @attrs.frozen
-class Explanation:
-    """The exception for a code, its meaning and advice, and the page that documents or shows it.
+class Code:
+    """One code of WeChat.
 
-    ``scope`` is None if unknown.
+    Attributes:
+        code: An errcode, or a TcbCode: with it, all that begin with the same words.
+        error: The exception that a reply with this code raises.
+        meaning: What the code says.
+        advice: What to do.
+        is_platforms: Whether every merchant of a third-party platform would get the same error:
+            the platform's own credentials, address or quota were refused.
     """
 
+    code: int | str
     error: type[ApiError]
-    scope: Scope | None
     meaning: str
     advice: str
-    source: str
-
-
-@attrs.frozen
-class Errcode(Explanation):
-    """One of WeChat's errcodes."""
-
-    code: int
-
-
-@attrs.frozen
-class TcbCode(Explanation):
-    """TcbCodes that begin with ``prefix``."""
-
-    prefix: str
+    is_platforms: bool = False
 
 
 CLOUD = range(-699_999, -500_999)  # the errcodes that wrap a reply of the cloud backend
 _CLOUD_PAGE = range(-699_999, -399_999)  # and those of the SDKs, which are on the same page
 
-_GLOBAL = "https://developers.weixin.qq.com/doc/oplatform/developers/errCode/errCode.html"
-_WXCLOUD = "https://developers.weixin.qq.com/miniprogram/dev/wxcloud/reference/errcode.html"
-_SERVER_SDK = "https://www.npmjs.com/package/wx-server-sdk"
-_COMMUNITY = "https://developers.weixin.qq.com/community"
-_PLATFORM_PAGES = "https://developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0"
-_PERMISSIONS_PAGE = (
-    f"{_PLATFORM_PAGES}/troubleshooting/third_party_authority_instructions_troubleshooting.html"
-)
-_STABLE_TOKEN_PAGE = (
-    "https://developers.weixin.qq.com/doc/service/api/base/api_getstableaccesstoken"
-)
-
 
 def _make_rows(
-    error: type[ApiError], scope: Scope, *rows: tuple[int, str, str] | tuple[int, str, str, str]
-) -> tuple[Errcode, ...]:
-    return tuple(
-        Errcode(error, scope, meaning, advice, "".join(source) or _find_page(code), code)
-        for code, meaning, advice, *source in rows
-    )
+    error: type[ApiError], *rows: tuple[int, str, str], is_platforms: bool = False
+) -> tuple[Code, ...]:
+    """Make the rows of an exception, each from an errcode, its meaning and its advice."""
+    return tuple(Code(code, error, meaning, advice, is_platforms) for code, meaning, advice in rows)
 
 
-def _find_page(errcode: int) -> str:
-    return _WXCLOUD if errcode in _CLOUD_PAGE else _GLOBAL
+def _share(
+    error: type[ApiError], meaning: str, advice: str, *codes: int | str, is_platforms: bool = False
+) -> tuple[Code, ...]:
+    """Make the rows of codes that differ in nothing else."""
+    return tuple(Code(code, error, meaning, advice, is_platforms) for code in codes)
 
 
 _BUSY = "try again later; if it lasts, contact WeChat's support with the rid"
@@ -119,7 +99,7 @@ _UNPAID = "pay the bill or top up the account in Tencent Cloud's console"
 _RAISE_QUOTA = "raise it in the console"
 _SHARED = (
     *_make_rows(
-        SystemBusyError, "service",
+        SystemBusyError,
         (-1, "the system is busy", _BUSY),
         (-1000, "system error", _BUSY),
         (-501001, "the cloud resource system failed", _BUSY),
@@ -130,9 +110,9 @@ _SHARED = (
         (-604102, "the call of the cloud service timed out", _BUSY),
         (-604103, "the call of the cloud service failed", _BUSY),
     ),
-    *_make_rows(RateLimitError, "service", (45011, "too many calls a minute", _SLOWER)),
+    *_make_rows(RateLimitError, (45011, "too many calls a minute", _SLOWER)),
     *_make_rows(
-        ParameterError, "request",
+        ParameterError,
         (40066, "there is no such endpoint", "check the base URL (the host alone) and the path"),
         (41005, "the uploaded file is missing", _OWN_REQUEST),
         (43001, "the endpoint requires GET", _OWN_REQUEST),
@@ -143,7 +123,7 @@ _SHARED = (
         (40097, "an argument is not valid", _ARGUMENTS),
         (40101, "a required argument is missing", _ARGUMENTS),
         (40170, "the page is too large", "request at most 500 rows"),
-        (-501006, "a common argument is not valid", _ENV, _SERVER_SDK),
+        (-501006, "a common argument is not valid", _ENV),  # in wx-server-sdk
         (-501007, "an argument is not valid", _ENV),
         (-501020, "an argument is not known", _ARGUMENTS),
         (-501021, "the operation is not supported", "check the base URL and the endpoint"),
@@ -151,24 +131,23 @@ _SHARED = (
         (-604100, "there is no such endpoint", "check the base URL and the endpoint"),
     ),
     *_make_rows(
-        ParameterError, "merchant",
+        ParameterError,
         (-501005, _BAD_ENV, _ENV_CAUSES),
-        (-501008, "the source of the request is not valid", _ACCESS, _SERVER_SDK),
-        (-601027, _BAD_ENV, _ENV_CAUSES,
-         f"{_COMMUNITY}/personal/oCJUsw4fZFqp95DARyW-f6jIUFgE/answer"),
+        (-501008, "the source of the request is not valid", _ACCESS),  # in wx-server-sdk
+        # developers.weixin.qq.com/community/personal/oCJUsw4fZFqp95DARyW-f6jIUFgE/answer
+        (-601027, _BAD_ENV, _ENV_CAUSES),
     ),
     *_make_rows(
-        ApiError, "request",
+        ApiError,
         (-501000, "the cloud backend refused the call",
          "look up WeChat's text, or its TcbCode, in CloudBase's error codes"),
         (-404011, "an SDK's call of a cloud function failed", _READ_LOG),
         (-504002, "the cloud function failed", _READ_LOG),
     ),
     *_make_rows(
-        PermissionDeniedError, "merchant",
+        PermissionDeniedError,
         (48001, "the account may not call this",
-         "check that the token and the account are a mini program's, and that it may call this",
-         _PERMISSIONS_PAGE),
+         "check that the token and the account are a mini program's, and that it may call this"),
         (48004, "the endpoint is blocked for this account",
          "check for a penalty notice in the account's administration"),
         (50002, "the user or account is restricted",
@@ -177,12 +156,12 @@ _SHARED = (
          "have the merchant authorise the platform"),
         (61007, "the merchant has not granted the permission set",
          "have the merchant authorise again with permission set 49 (cloud development)"),
+        # developers.weixin.qq.com/community/develop/doc/0002a40ddb0a384a6d9cf270a56c00
         (61016, "the platform has not confirmed the permission set for this merchant",
-         "confirm the merchant's permission sets on the open platform",
-         f"{_COMMUNITY}/develop/doc/0002a40ddb0a384a6d9cf270a56c00"),
+         "confirm the merchant's permission sets on the open platform"),
         (85088, _NO_CLOUD, _OPEN_CLOUD),
         (-601034, _NO_CLOUD, _OPEN_CLOUD),
-        (-501009, _NOT_READY, _UNTIL_NORMAL, _SERVER_SDK),  # RESOURCE_NOT_INITIAL there
+        (-501009, _NOT_READY, _UNTIL_NORMAL),  # RESOURCE_NOT_INITIAL in wx-server-sdk
         (-501018, "the environment's resources are not available", _SUSPENDED),
         (-501019, "the account has no access to the environment", _ACCESS),
         (-601004, "the account may not call this", _PERMISSIONS),
@@ -190,29 +169,28 @@ _SHARED = (
         (-601011, "the account lacks the permission", _PERMISSIONS),
         (-601012, "the account has no access to the environment", _ACCESS),
         (-601013, "the account lacks the permission for other accounts", _ACCESS),
-        *(
-            (code, "the environment's cloudbase_auth function denied the access",
-             "check the function cloudbase_auth in the account that shares the environment")
-            for code in (-601015, -601017)
-        ),
         (-601016, "the environment has no authorisation for this account", _ACCESS),
         (-601018, "the account may not call this", _PERMISSIONS),
+        # docs.cloudbase.net/faq/knowledge/cloud-call-604101-permission-error
         (-604101, "the cloud function lacks the permission for this call",
-         "add the endpoint to permissions.openapi in the function's config.json, and deploy it",
-         "https://docs.cloudbase.net/faq/knowledge/cloud-call-604101-permission-error"),
+         "add the endpoint to permissions.openapi in the function's config.json, and deploy it"),
         (-604104, "the source of the call is not allowed", _PERMISSIONS),
     ),
+    *_share(
+        PermissionDeniedError, "the environment's cloudbase_auth function denied the access",
+        "check the function cloudbase_auth in the account that shares the environment",
+        -601015, -601017,
+    ),
     *_make_rows(
-        QuotaError, "merchant",
-        (48006, "the quota was cleared ten times this month", "wait until midnight in China",
-         f"{_PLATFORM_PAGES}/api/openApi/clear_quota.html"),
+        QuotaError,
+        (48006, "the quota was cleared ten times this month", "wait until midnight in China"),
         (-501003, "the environment's quota is used up", _RAISE_QUOTA),
         (-501015, "the environment's quota of read requests is used up", _RAISE_QUOTA),
         (-501016, "the environment's quota of write requests is used up", _RAISE_QUOTA),
         (-501017, "the environment's disk is full", _RAISE_QUOTA),
     ),
     *_make_rows(
-        RateLimitError, "merchant", (-501004, "too many requests to the environment", _SLOWER)
+        RateLimitError, (-501004, "too many requests to the environment", _SLOWER)
     ),
 )  # fmt: skip
 
@@ -230,21 +208,20 @@ _FROZEN = "confirm the call in the administrator's WeChat, then call again"
 _SIGNING = "calls are not signed here: check the API security settings (API 安全) of the account"
 _CREDENTIALS = (
     *_make_rows(
-        TokenError, "merchant",
+        TokenError,
         (40001, "the access token is invalid or was replaced", _FRESH_TOKEN),
         (40014, "the access token is not valid", _FRESH_TOKEN),
         (41001, "the access token is missing", _FRESH_TOKEN),
         (42001, "the access token has expired", _FRESH_TOKEN),
         (50004, "the account may not fetch access tokens",
-         "check in the account's administration why it may not", _STABLE_TOKEN_PAGE),
-        (50007, "the account is frozen", "check the account's state in its administration",
-         _STABLE_TOKEN_PAGE),
+         "check in the account's administration why it may not"),
+        (50007, "the account is frozen", "check the account's state in its administration"),
         (61023, "the authorizer's refresh token is not valid",
          "use the latest refresh token, or have the merchant authorise again"),
     ),
-    *_make_rows(DailyQuotaError, "merchant", (45009, "the day's calls are used up", _A_DAY)),
+    *_make_rows(DailyQuotaError, (45009, "the day's calls are used up", _A_DAY)),
     *_make_rows(
-        TokenError, "platform",
+        TokenError,
         (40002, "the grant type is wrong", "this is a bug: please report it"),
         (40013, "the appid is not valid", "check the appid for typing errors"),
         (40125, "the appsecret is not valid", _SECRET),
@@ -263,142 +240,109 @@ _CREDENTIALS = (
          "add the address that WeChat names to the platform's IP whitelist"),
         (61005, "the component_verify_ticket has expired", _TICKET),
         (61006, "the component_verify_ticket is no longer valid", _TICKET),
+        # developers.weixin.qq.com/community/personal/oCJUsw1WKEAVYVjHntpE8Fom0QHA/follow
         (61014, "the endpoint takes the token of a third-party platform only",
-         "make the client with a ComponentToken",
-         f"{_COMMUNITY}/personal/oCJUsw1WKEAVYVjHntpE8Fom0QHA/follow"),
-        *(
-            (code, "WeChat blocks the call until it is confirmed", _FROZEN)
-            for code in range(89501, 89508)
-        ),
+         "make the client with a ComponentToken"),
+        is_platforms=True,
+    ),
+    *_share(
+        TokenError, "WeChat blocks the call until it is confirmed", _FROZEN,
+        *range(89501, 89508), is_platforms=True,
     ),
 )  # fmt: skip
 
 _WHERE_TOKENS_ARE_ISSUED = (
     *_make_rows(
-        TokenError, "platform",
+        TokenError,
         (40001, "the appsecret is wrong", _SECRET),
         (40014, "the component access token is not valid", _FRESH_COMPONENT_TOKEN),
         (41001, "the component access token is missing", _FRESH_COMPONENT_TOKEN),
         (42001, "the component access token has expired", _FRESH_COMPONENT_TOKEN),
+        is_platforms=True,
     ),
-    *_make_rows(DailyQuotaError, "platform", (45009, "the day's calls are used up", _A_DAY)),
+    *_make_rows(
+        DailyQuotaError, (45009, "the day's calls are used up", _A_DAY), is_platforms=True
+    ),
 )  # fmt: skip
 
-ERRCODES: Mapping[int, Errcode] = MappingProxyType(
-    {row.code: row for row in _SHARED + _CREDENTIALS}
-)
-"""All known errcodes."""
-
-TOKEN_ENDPOINT_ERRCODES: Mapping[int, Errcode] = MappingProxyType(
-    {row.code: row for row in _WHERE_TOKENS_ARE_ISSUED}
-)
-"""The codes that mean something else at an endpoint that issues tokens."""
-
-_CLOUDBASE = "https://docs.cloudbase.net/error-code/basic"
-_CLOUDBASE_HTTP = "https://docs.cloudbase.net/error-code/service"
-_TENCENT_TCB = "https://cloud.tencent.com/document/api/876/34823"
-_TENCENT_SCF = "https://cloud.tencent.com/document/api/583/30771"
-_SEEN_SOLD_OUT = f"{_COMMUNITY}/minihome/doc/000ce21f120e40384133801956b400"
-
-
-def _make_tcb_rows(
-    error: type[ApiError], scope: Scope, meaning: str, advice: str, *rows: tuple[str, str]
-) -> tuple[TcbCode, ...]:
-    return tuple(TcbCode(error, scope, meaning, advice, source, prefix) for prefix, source in rows)
-
-
-TCB_CODES: tuple[TcbCode, ...] = (
-    *_make_tcb_rows(
-        RateLimitError, "merchant", "too many requests to the environment", _SLOWER,
-        ("RequestLimitExceeded", _TENCENT_TCB),
-        ("LimitExceeded.Concurrent", _TENCENT_TCB),
-        ("EXCEED_CONCURRENT_REQUEST_LIMIT", _CLOUDBASE),
-        ("EXCEED_RATELIMIT", _CLOUDBASE),
+_CLOUD_CODES = (
+    *_share(
+        RateLimitError, "too many requests to the environment", _SLOWER,
+        "RequestLimitExceeded", "LimitExceeded.Concurrent", "EXCEED_CONCURRENT_REQUEST_LIMIT",
+        "EXCEED_RATELIMIT",
     ),
-    *_make_tcb_rows(
-        SystemBusyError, "service", "the cloud backend failed", _BUSY,
-        ("InternalError", _TENCENT_TCB),
-        ("FailedOperation.NetworkError", _TENCENT_TCB),
-        ("FailedOperation.OperationTimeout", _TENCENT_TCB),
-        ("FailedOperation.PlatformError", _TENCENT_TCB),
-        ("FailedOperation.Timeout", _TENCENT_TCB),
-        ("SERVER_TIMEOUT", _CLOUDBASE),
-        ("SYS_ERR", _CLOUDBASE),
+    *_share(
+        SystemBusyError, "the cloud backend failed", _BUSY,
+        "InternalError", "FailedOperation.NetworkError", "FailedOperation.OperationTimeout",
+        "FailedOperation.PlatformError", "FailedOperation.Timeout", "SERVER_TIMEOUT", "SYS_ERR",
     ),
-    *_make_tcb_rows(
-        ParameterError, "merchant", _BAD_ENV, _ENV_CAUSES,
-        ("INVALID_ENV", _CLOUDBASE),
-        ("InvalidParameter.EnvId", _TENCENT_TCB),
+    *_share(
+        ParameterError, _BAD_ENV, _ENV_CAUSES,
+        "INVALID_ENV", "InvalidParameter.EnvId",
     ),
-    *_make_tcb_rows(
-        ParameterError, "merchant", "the resource does not exist", _ITS_ENV,
-        ("ResourceNotFound", _TENCENT_TCB),
-        ("RESOURCE_NOT_FOUND", _CLOUDBASE),
+    *_share(
+        ParameterError, "the resource does not exist", _ITS_ENV,
+        "ResourceNotFound", "RESOURCE_NOT_FOUND",
     ),
-    *_make_tcb_rows(
-        ParameterError, "request", "an argument is not valid", _ARGUMENTS,
-        ("InvalidParameter", _TENCENT_TCB),
-        ("MissingParameter", _TENCENT_TCB),
-        ("UnknownParameter", _TENCENT_TCB),
-        ("INVALID_COMMON_PARAM", _CLOUDBASE),
-        ("INVALID_PARAM", _CLOUDBASE),
+    *_share(
+        ParameterError, "an argument is not valid", _ARGUMENTS,
+        "InvalidParameter", "MissingParameter", "UnknownParameter", "INVALID_COMMON_PARAM",
+        "INVALID_PARAM",
     ),
     # Not a QuotaError: a smaller page may be within the limit, and a walk tries one.
-    *_make_tcb_rows(
-        ParameterError, "request", "a limit was exceeded",
+    *_share(
+        ParameterError, "a limit was exceeded",
         "request fewer rows per page, or raise the limit in the console",
-        ("LimitExceeded", _TENCENT_SCF),
-        ("EXCEED_MAX_RESPONSE_SIZE", _CLOUDBASE),
+        "LimitExceeded", "EXCEED_MAX_RESPONSE_SIZE",
     ),
-    *_make_tcb_rows(
-        QuotaError, "merchant", "the environment's quota is used up", _RAISE_QUOTA,
-        ("LimitExceeded.Request", _TENCENT_TCB),
-        ("LimitExceeded.OutOfReadRequestQuota", _TENCENT_TCB),
-        ("EXCEED_REQUEST_LIMIT", _CLOUDBASE),
+    *_share(
+        QuotaError, "the environment's quota is used up", _RAISE_QUOTA,
+        "LimitExceeded.Request", "LimitExceeded.OutOfReadRequestQuota", "EXCEED_REQUEST_LIMIT",
     ),
-    *_make_tcb_rows(
-        PermissionDeniedError, "merchant", "the account has no access to the environment", _ACCESS,
-        ("AuthFailure", _TENCENT_TCB),
-        ("OperationDenied", _TENCENT_TCB),
-        ("UnauthorizedOperation", _TENCENT_TCB),
-        ("ACTION_FORBIDDEN", _CLOUDBASE_HTTP),
-        ("EXCEED_AUTHORITY", _CLOUDBASE),
-        ("INVALID_ENV_SOURCE", _CLOUDBASE),
-        ("PERMISSION_DENIED", _CLOUDBASE),
-        ("REQUEST_FORBIDDEN", _CLOUDBASE),
+    *_share(
+        PermissionDeniedError, "the account has no access to the environment", _ACCESS,
+        "AuthFailure", "OperationDenied", "UnauthorizedOperation", "ACTION_FORBIDDEN",
+        "EXCEED_AUTHORITY", "INVALID_ENV_SOURCE", "PERMISSION_DENIED", "REQUEST_FORBIDDEN",
     ),
-    *_make_tcb_rows(
-        PermissionDeniedError, "merchant", "the environment is not available", _SUSPENDED,
-        ("ResourceUnavailable", _TENCENT_TCB),
-        ("ENV_ABNORMAL", _CLOUDBASE),
-        ("INVALID_ENV_STATUS", _CLOUDBASE),
+    *_share(
+        PermissionDeniedError, "the environment is not available", _SUSPENDED,
+        "ResourceUnavailable", "ENV_ABNORMAL", "INVALID_ENV_STATUS",
     ),
-    *_make_tcb_rows(
-        PermissionDeniedError, "merchant",
+    *_share(
+        PermissionDeniedError,
         "the mini program that is bound to the environment is in an abnormal state",
         "check the mini program and its binding in CloudBase's console",
-        ("INVALID_THIRDAPP_STATUS", _CLOUDBASE),
+        "INVALID_THIRDAPP_STATUS",
     ),
-    *_make_tcb_rows(
-        PermissionDeniedError, "merchant", _NOT_READY, _UNTIL_NORMAL,
-        ("ENV_NOT_READY", _CLOUDBASE),
-        ("RESOURCE_NOT_INITIAL", _CLOUDBASE),
+    *_share(
+        PermissionDeniedError, _NOT_READY, _UNTIL_NORMAL,
+        "ENV_NOT_READY", "RESOURCE_NOT_INITIAL",
     ),
-    *_make_tcb_rows(
-        PermissionDeniedError, "merchant", "a bill is unpaid", _UNPAID,
-        ("FailedOperation.AccountInsufficient", _TENCENT_TCB),
-        ("FailedOperation.InsufficientBalance", _TENCENT_SCF),
-        ("ResourceUnavailable.BalanceNotEnough", _TENCENT_TCB),
-        ("ResourceUnavailable.InsufficientBalance", _TENCENT_SCF),
-        ("ResourceUnavailable.ResourceOverdue", _TENCENT_TCB),
-        ("SERVICE_CHARGE_OVERDUE", _CLOUDBASE_HTTP),
+    *_share(
+        PermissionDeniedError, "a bill is unpaid", _UNPAID,
+        "FailedOperation.AccountInsufficient", "FailedOperation.InsufficientBalance",
+        "ResourceUnavailable.BalanceNotEnough", "ResourceUnavailable.InsufficientBalance",
+        "ResourceUnavailable.ResourceOverdue", "SERVICE_CHARGE_OVERDUE",
     ),
-    *_make_tcb_rows(
-        ApiError, "merchant", "the package is sold out", "choose a different package",
-        ("ResourcesSoldOut", _SEEN_SOLD_OUT),
+    *_share(
+        ApiError, "the package is sold out", "choose a different package",
+        "ResourcesSoldOut",
     ),
 )  # fmt: skip
-"""All known TcbCodes. If two prefixes match, the longer one decides."""
+
+
+def _index(rows: tuple[Code, ...]) -> Mapping[int | str, Code]:
+    return MappingProxyType({row.code: row for row in rows})
+
+
+ERRCODES = _index(_SHARED + _CREDENTIALS)
+"""All known errcodes."""
+
+TOKEN_ENDPOINT_ERRCODES = _index(_WHERE_TOKENS_ARE_ISSUED)
+"""The codes that mean something else at an endpoint that issues tokens."""
+
+TCB_CODES = _index(_CLOUD_CODES)
+"""All known TcbCodes. If a code begins with two of them, the longer one decides."""
 
 WRAPPERS = (-504002, -404011, -1)
 """Codes whose text may name a code that says more, the most precise first."""
@@ -407,21 +351,19 @@ STALE_TOKEN = frozenset({40001, 40014, 41001, 42001})
 BAD_REFRESH_TOKEN = 61023  # a different refresh token of the merchant may help
 DENIED = frozenset({48001, 61003, 61007})
 """The merchant, or WeChat, does not allow the caller to list the account."""
-MISSING_ARGUMENT = 40101
-NO_SUCH_ENDPOINT = 40066
 NO_CLOUD_DEVELOPMENT = 85088  # the account has no environments
 MINUTE_QUOTA = 45011  # too many calls, until the next minute begins
 
 _TCB_CODE = re.compile(r"TcbCode:\s*\[([\w.]+)\]", re.ASCII)
 # -501001, -501005 and -501007 were returned with these words and without a TcbCode.
 _NAMES_MISSING_ENV = re.compile("environment not found|env not exists|环境不存在", re.IGNORECASE)
-_MISSING_ENV = next(row for row in TCB_CODES if row.prefix == "INVALID_ENV")
+_MISSING_ENV = TCB_CODES["INVALID_ENV"]
 
 _BAD_APPID = 40013
 COMPONENT_PREFIX = "/cgi-bin/component/"  # the start of the paths that a platform calls for itself
 
 
-def look_up(errcode: int, endpoint: str = "", errmsg: str = "") -> Explanation:
+def look_up(errcode: int, endpoint: str = "", errmsg: str = "") -> Code:
     """Find the row of a code; an unknown one gets a row that says so.
 
     Args:
@@ -434,11 +376,19 @@ def look_up(errcode: int, endpoint: str = "", errmsg: str = "") -> Explanation:
         return cause
     issues_tokens = endpoint.endswith("token")  # …/stable_token, …
     special = TOKEN_ENDPOINT_ERRCODES.get(errcode) if issues_tokens else None
-    table = "table of cloud errcodes" if errcode in _CLOUD_PAGE else "global return codes"
-    return special or ERRCODES.get(errcode) or Explanation(
-        ApiError, None, "an errcode that this library does not know",
-        f"look it up in WeChat's {table}", _find_page(errcode),
+    return special or ERRCODES.get(errcode) or Code(
+        errcode, ApiError, "an errcode that this library does not know",
+        f"look it up in WeChat's table: {find_page(errcode)}",
     )  # fmt: skip
+
+
+def find_page(code: int | str) -> str:
+    """Return the page of WeChat or Tencent that lists codes of this kind."""
+    if isinstance(code, str):
+        return "https://docs.cloudbase.net/error-code/basic"
+    if code in _CLOUD_PAGE:
+        return "https://developers.weixin.qq.com/miniprogram/dev/wxcloud/reference/errcode.html"
+    return "https://developers.weixin.qq.com/doc/oplatform/developers/errCode/errCode.html"
 
 
 def find_tcb_code(errmsg: str) -> str | None:
@@ -447,13 +397,13 @@ def find_tcb_code(errmsg: str) -> str | None:
     return None if match is None else match[1]
 
 
-def look_up_tcb_code(name: str) -> TcbCode | None:
+def look_up_tcb_code(name: str) -> Code | None:
     """Find the row of a TcbCode; None for an unknown one."""
-    rows = [row for row in TCB_CODES if name.startswith(row.prefix)]
-    return max(rows, key=lambda row: len(row.prefix), default=None)
+    rows = [row for row in TCB_CODES.values() if name.startswith(str(row.code))]
+    return max(rows, key=lambda row: len(str(row.code)), default=None)
 
 
-def find_cause(errmsg: str) -> TcbCode | None:
+def find_cause(errmsg: str) -> Code | None:
     """Find the row of the TcbCode in a text, or of the missing environment that it reports."""
     row = look_up_tcb_code(find_tcb_code(errmsg) or "")
     return row or (_MISSING_ENV if _NAMES_MISSING_ENV.search(errmsg) else None)
@@ -476,4 +426,4 @@ def is_platforms_fault(errcode: int, endpoint: str) -> bool:
     if errcode == _BAD_APPID and endpoint.endswith("authorizer_token"):
         return False  # the merchant's appid: with a wrong one the platform would have no token
     row = TOKEN_ENDPOINT_ERRCODES.get(errcode) or look_up(errcode)
-    return row.scope == "platform"
+    return row.is_platforms

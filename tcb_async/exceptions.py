@@ -26,22 +26,9 @@ token, a secret or a URL with a query.
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol, TypedDict, Unpack
+from typing import Any, Protocol, TypedDict, Unpack
 
 from tcb_async._redact import escape_unprintable
-
-Scope = Literal["merchant", "platform", "request", "service"]
-"""Scope of a code: the other calls that fail too.
-
-``merchant``
-    Calls for the same account or environment. Other accounts may succeed.
-``platform``
-    All calls: the caller's credentials, address or quota are refused.
-``request``
-    The same request, until its arguments change.
-``service``
-    All calls, until WeChat has recovered.
-"""
 
 
 class ResumePoint(Protocol):
@@ -152,7 +139,6 @@ class ApiError(TcbError):
         rid: WeChat's request id, for its support; None if the reply had none.
         tcb_code: The code of WeChat's cloud backend, such as ``INVALID_ENV``; WeChat adds it
             to -501000 and similar errcodes as ``TcbCode: […]``. None if the reply had none.
-        scope: The other calls that fail too: see `tcb_async.errcodes.Scope`. None if unknown.
         endpoint: The path that was called, such as ``/tcb/listfunctions``.
         retry_after: Seconds to wait before the next attempt, as the server requested, or None.
     """
@@ -165,7 +151,6 @@ class ApiError(TcbError):
         errmsg: str = "",
         rid: str | None = None,
         tcb_code: str | None = None,
-        scope: Scope | None = None,
         endpoint: str = "",
         retry_after: float | None = None,
         **context: Unpack[ErrorContext],
@@ -175,7 +160,6 @@ class ApiError(TcbError):
         self.errmsg = errmsg
         self.rid = rid
         self.tcb_code = tcb_code
-        self.scope: Scope | None = scope
         self.endpoint = endpoint
         self.retry_after = retry_after
 

@@ -22,7 +22,7 @@ from tcb_async.errcodes import CLOUD, MINUTE_QUOTA
 from tcb_async.exceptions import (
     ApiError,
     DriftError,
-    QuotaError,
+    ParameterError,
     RateLimitError,
     ResponseError,
     SystemBusyError,
@@ -52,9 +52,9 @@ def proves_not_carried_out(error: TcbError) -> bool:
 def may_refuse_size(error: BaseException) -> bool:
     """Whether the error may be a refusal of the number of rows: a smaller page might succeed."""
     if isinstance(error, ApiError):
-        # The reason is the account, its environment, or how often it is called.
-        is_accounts = error.scope in {"merchant", "platform"}
-        return not is_accounts and not isinstance(error, QuotaError)
+        # Any subclass that is not listed says that the reason is the account, or how often it
+        # is called.
+        return type(error) in {ApiError, ParameterError, SystemBusyError}
     if isinstance(error, TransportError):
         return error.sent
     return isinstance(error, ResponseError) and error.sent

@@ -34,7 +34,7 @@ from contextlib import redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
 from textwrap import dedent
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 if __name__ == "__main__":  # the checkout, which `reference` reads, and no installed package
@@ -51,15 +51,13 @@ from tcb_async.errcodes import (
     MINUTE_QUOTA,
     TCB_CODES,
     TOKEN_ENDPOINT_ERRCODES,
-    Errcode,
+    Code,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from tcb_async.errcodes import TcbCode
-
-_COLUMNS = ("raised as", "scope", "what to do")
+_COLUMNS = ("raised as", "what to do")
 _HEADS = (
     ("errcode", *_COLUMNS),
     ("TcbCode begins with", *_COLUMNS),
@@ -98,7 +96,7 @@ def _written(kind: str, *words: str) -> str:
         "requirements": _requirements,
         "retried": _retried,
         "schema": _schema,
-        "tcb-codes": partial(_codes, TCB_CODES, "TCB_CODES"),
+        "tcb-codes": partial(_codes, TCB_CODES.values(), "TCB_CODES"),
         "token-errcodes": partial(_codes, TOKEN_ENDPOINT_ERRCODES.values(), "AT_TOKEN_ENDPOINTS"),
         "tree": _tree,
         "layers": _layers,
@@ -107,20 +105,20 @@ def _written(kind: str, *words: str) -> str:
     return writers[kind](*words)
 
 
-def _codes(rows: Iterable[Errcode | TcbCode], table: str, language: str = "") -> str:
+def _codes(rows: Iterable[Code], table: str, language: str = "") -> str:
     """Tabulate errcodes, or TcbCodes; ``table`` has their words in ``chinese.py``."""
     heads = chinese.HEADS if language == "chinese" else _HEADS
     groups: dict[tuple[str, ...], dict[str, list[str]]] = {}
     for row in sorted(rows, key=_order):
-        code: int | str = row.code if isinstance(row, Errcode) else row.prefix
-        shown = f"`{code}`" if isinstance(row, Errcode) else f"[`{code}`]({row.source})"
-        meaning, scope, advice = row.meaning, str(row.scope), row.advice
+        meaning = row.meaning
+        advice = row.advice
         handled = _HANDLED[handling(row)]
         if language == "chinese":
-            meaning, advice = _translated(table, code)
-            scope, handled = chinese.SCOPES[scope], chinese.HANDLED[handling(row)]
-        group = groups.setdefault((f"`{row.error.__name__}`{handled}", scope, advice), {})
-        group.setdefault(meaning, []).append(shown)
+            # A new code is shown in English until it has Chinese words.
+            meaning, advice = getattr(chinese, table).get(row.code, (meaning, advice))
+            handled = chinese.HANDLED[handling(row)]
+        group = groups.setdefault((f"`{row.error.__name__}`{handled}", advice), {})
+        group.setdefault(meaning, []).append(f"`{row.code}`")
     cells = [
         ("<br>".join(f"{', '.join(codes)} {meaning}" for meaning, codes in group.items()), *words)
         for words, group in groups.items()
@@ -128,21 +126,11 @@ def _codes(rows: Iterable[Errcode | TcbCode], table: str, language: str = "") ->
     return _table(heads[table == "TCB_CODES"], *cells)
 
 
-def _order(row: Errcode | TcbCode) -> tuple[bool, int, str]:
+def _order(row: Code) -> tuple[bool, int, str]:
     """Sort WeChat's own errcodes before those of the cloud, and TcbCodes by name."""
-    if isinstance(row, Errcode):
-        return row.code < 0, abs(row.code), ""
-    return False, 0, row.prefix.lower()
-
-
-def _translated(table: str, key: int | str) -> tuple[str, ...]:
-    """Return the Chinese words of a code (meaning and remedy) or of a command (its purpose)."""
-    try:
-        return cast("tuple[str, ...]", getattr(chinese, table)[key])
-    except KeyError:
-        raise SystemExit(
-            f"{key} has no Chinese words: add them to {table} in docs/generate/chinese.py"
-        ) from None
+    if isinstance(row.code, str):
+        return False, 0, row.code.lower()
+    return row.code < 0, abs(row.code), ""
 
 
 def _retried(language: str = "") -> str:
@@ -150,7 +138,7 @@ def _retried(language: str = "") -> str:
     is_chinese = language == "chinese"
     reactions = chinese.REACTIONS if is_chinese else _REACTIONS
     codes: dict[str, list[str]] = {kind: [] for kind in reactions}
-    for row in sorted(ERRCODES.values(), key=lambda row: abs(row.code)):
+    for row in sorted(ERRCODES.values(), key=_order):
         if (kind := _reaction_to(row)) != "raises":
             codes[kind].append(str(row.code))
     heads = chinese.REACTION_HEADS if is_chinese else ("errcode", "meaning", "reaction")
@@ -161,7 +149,7 @@ def _retried(language: str = "") -> str:
     return _table(heads, *rows)
 
 
-def _reaction_to(row: Errcode) -> str:
+def _reaction_to(row: Code) -> str:
     """Return the kind of an errcode: a key of `_REACTIONS`."""
     if row.code == MINUTE_QUOTA:
         return "minute"
@@ -179,7 +167,7 @@ def _commands(language: str = "") -> str:
     head = ("command", "purpose")
     if language == "chinese":
         head = chinese.COMMAND_HEADS
-        rows = [(name, *_translated("COMMANDS", name)) for name, _ in rows]
+        rows = [(name, *chinese.COMMANDS.get(name, (purpose,))) for name, purpose in rows]
     return _table(head, *((f"`{name}`", purpose) for name, purpose in rows))
 
 

@@ -11,7 +11,6 @@ __all__ = [
     "HEADS",
     "REACTIONS",
     "REACTION_HEADS",
-    "SCOPES",
     "TCB_CODES",
 ]
 
@@ -33,7 +32,7 @@ COMMANDS = {
     "emulator": ("启动微信模拟器，按 Ctrl-C 结束",),
 }
 
-_COLUMNS = ("异常", "影响范围", "怎么办")
+_COLUMNS = ("异常", "怎么办")
 HEADS = (
     ("错误码", *_COLUMNS),
     ("以此开头的 TcbCode", *_COLUMNS),
@@ -43,7 +42,6 @@ HANDLED = {
     "replays": "（换新的 access_token 重发一次之后）",
     "raises": "",
 }
-SCOPES = {"merchant": "商家", "platform": "调用方", "request": "请求本身", "service": "微信服务"}
 
 REACTION_HEADS = ("错误码", "含义", "客户端的处理")
 REACTIONS = {

@@ -10,7 +10,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from tcb_async import errcodes
 from tcb_async.cli.exits import ExitCode, run_command
-from tcb_async.errcodes import ERRCODES, WRAPPERS, TcbCode, look_up, look_up_tcb_code
+from tcb_async.errcodes import ERRCODES, WRAPPERS, look_up, look_up_tcb_code
 from tcb_async.retry import is_retryable
 
 explain_command: App = App(
@@ -57,16 +57,17 @@ def explain_text(*text: Annotated[str, Parameter("CODE|TEXT", allow_leading_hyph
         causes = tuple(filter(None, found))[:1]
         if code is None and not causes:
             code = next((code for code in WRAPPERS if code in known), None)
-        rows: tuple[errcodes.Explanation, ...] = causes
+        rows: tuple[errcodes.Code, ...] = causes
         # A TcbCode is more precise than the cloud errcode that wraps it.
         if code is not None and not (causes and code in errcodes.CLOUD):
             paths = _PASTED_PATH.findall(pasted)[:1] or _BOTH_KINDS
             rows = tuple(look_up(code, path, pasted) for path in paths)
         for row in dict.fromkeys(rows):
             screen.write(
-                f"code     {row.prefix if isinstance(row, TcbCode) else code}\n"
+                f"code     {row.code}\n"
                 f"meaning  {row.meaning}\nadvice   {row.advice}\nerror    {row.error.__name__}\n"
-                f"retried  {_RETRIED[handling(row)]}\nsource   {row.source}\n".encode()
+                f"retried  {_RETRIED[handling(row)]}\n"
+                f"see      {errcodes.find_page(row.code)}\n".encode()
             )
         if not rows:
             screen.say(f"tcb-async: {_describe_unknown(pasted, named)}")
@@ -92,10 +93,10 @@ def _describe_unknown(text: str, named: Sequence[int]) -> str:
         return "this -1 is any error of an SDK or a program: the text beside it names the reason"
     # Any other number may be a port, or a line of a program.
     unknown = look_up(named[0] if named else 0)
-    return f"the text names no code that is known here: {unknown.advice}: {unknown.source}"
+    return f"the text names no code that is known here: {unknown.advice}"
 
 
-def handling(row: errcodes.Explanation) -> str:
+def handling(row: errcodes.Code) -> str:
     """Return what the client does with the error: a key of `_RETRIED`."""
     if is_retryable(row.error("")):
         return "retries"

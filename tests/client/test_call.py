@@ -413,7 +413,6 @@ async def test_secret_does_not_change_what_went_wrong(serve, error):
 
         assert type(caught.value) is error
         assert caught.value.attempts == (3 if is_retryable(error("")) else 1)
-        assert caught.value.scope == look_up(code, errmsg=said).scope
 
 
 BROKEN = {

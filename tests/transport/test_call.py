@@ -203,7 +203,7 @@ class ScriptedTransport(Transport):
 
 FIRST, SECOND = SystemBusyError("first", errcode=-1), SystemBusyError("second", errcode=-1)
 REFUSED, CUT = (
-    TokenError("refused", errcode=40014, scope="merchant"),
+    TokenError("refused", errcode=40014),
     TransportError("no complete reply"),
 )
 ANSWERED = TransportError("HTTP 503", status=503)
@@ -251,7 +251,7 @@ async def test_last_error_has_attempts_and_the_stop_reason(errors, times, settin
 
 NOT_SENT = TransportError("connection refused", sent=False)
 REFUSED_SIZE = ParameterError("too many", errcode=40097)
-NO_ENV = ParameterError("no env", errcode=-501000, scope="merchant")
+NO_ENV = ParameterError("no env", errcode=-501000)
 LIMITED = RateLimitError("slow down", errcode=45011)
 LATER = TransportError("HTTP 503", status=503, retry_after=20.0)
 LARGE, SMALL = b"100", b"20"
