@@ -47,15 +47,20 @@ class CallLimit:
 class Outage:
     """A time in which every call to an endpoint fails with a transient error."""
 
-    began: float  # the first failure, by the client's clock
-    latest: float  # the latest failure
-    error: str
+    began: float  # when the first call failed, by the client's clock
+    latest: float  # when the latest call failed
+    error: str  # of the latest call
 
 
 @attrs.define
 class Outages:
-    """The outages of a client's endpoints, by path."""
+    """The outages of a client's endpoints, by path.
 
+    An outage counts when it has lasted for longer than any call may take, and is forgotten when no
+    call has confirmed it for that time.
+    """
+
+    longest_call: float  # seconds
     _by_path: dict[str, Outage] = attrs.field(init=False, factory=dict[str, Outage])
 
     def note_reply(self, path: str) -> None:
@@ -64,16 +69,20 @@ class Outages:
 
     def note_failure(self, path: str, now: float, error: str) -> None:
         """Note that a call failed with a transient error."""
-        outage = self._by_path.setdefault(path, Outage(now, now, error))
-        outage.latest = now
-        outage.error = error
-
-    def find(self, path: str, since: float) -> Outage | None:
-        """Return the outage of an endpoint if it began before a time, and was seen after it."""
         outage = self._by_path.get(path)
-        if outage is None or outage.began >= since:
+        if outage is None or self._is_forgotten(outage, now):
+            self._by_path[path] = Outage(now, now, error)
+        else:
+            outage.latest = now
+            outage.error = error
+
+    def find(self, path: str, now: float) -> Outage | None:
+        """Return the outage of an endpoint, if one counts now."""
+        outage = self._by_path.get(path)
+        if outage is None or self._is_forgotten(outage, now):
             return None
-        if outage.latest < since:  # nobody has called it, so it may be over
-            del self._by_path[path]
-            return None
-        return outage
+        has_lasted = now - outage.began > self.longest_call
+        return outage if has_lasted else None
+
+    def _is_forgotten(self, outage: Outage, now: float) -> bool:
+        return now - outage.latest > self.longest_call

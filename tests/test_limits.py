@@ -1,4 +1,4 @@
-"""Places for calls: a number at a time, first come, first served, whatever is cancelled."""
+"""Places for calls: a number at a time, first come, first served; and outages of endpoints."""
 
 import asyncio
 
@@ -54,36 +54,43 @@ def test_cancelled_calls_leave_no_place_taken(size, steps):
 
 
 PATH = "/tcb/listfunctions"
+LONGEST_CALL = 90.0
 
 
 @pytest.fixture
 def outages():
-    """Calls to one endpoint have failed from 5 s to 9 s."""
-    outages = Outages()
+    """Calls to one endpoint have failed from 5 s to 100 s."""
+    outages = Outages(LONGEST_CALL)
     outages.note_failure(PATH, 5.0, "first")
-    outages.note_failure(PATH, 9.0, "second")
+    outages.note_failure(PATH, 50.0, "second")
+    outages.note_failure(PATH, 100.0, "third")
     return outages
 
 
 def test_outage_is_of_one_endpoint_and_has_its_latest_error(outages):
     outages.note_reply("/tcb/getenvinfo")
 
-    assert outages.find(PATH, 6.0).error == "second"
-    assert outages.find("/tcb/getenvinfo", 6.0) is None
+    assert outages.find(PATH, 101.0).error == "third"
+    assert outages.find("/tcb/getenvinfo", 101.0) is None
 
 
 def test_reply_ends_an_outage(outages):
     outages.note_reply(PATH)
 
-    assert outages.find(PATH, 6.0) is None
+    assert outages.find(PATH, 101.0) is None
 
 
-def test_outage_that_is_too_short_is_not_found(outages):
-    assert outages.find(PATH, 5.0) is None
+def test_outage_counts_when_it_is_longer_than_any_call(outages):
+    assert outages.find(PATH, 95.0) is None
+    assert outages.find(PATH, 95.1) is not None
 
 
-def test_outage_that_nobody_has_seen_for_long_is_forgotten(outages):
-    assert outages.find(PATH, 9.5) is None
-    outages.note_failure(PATH, 10.0, "third")
+def test_outage_that_no_call_confirms_is_forgotten(outages):
+    assert outages.find(PATH, 190.0) is not None
+    assert outages.find(PATH, 190.1) is None
 
-    assert outages.find(PATH, 9.5) is None
+
+def test_failure_after_a_long_pause_begins_a_new_outage(outages):
+    outages.note_failure(PATH, 100_000.0, "of the next night")
+
+    assert outages.find(PATH, 100_001.0) is None

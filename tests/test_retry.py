@@ -1,4 +1,4 @@
-"""How long a retry waits, and what the quota of retries allows."""
+"""How long a retry waits, and which policies are refused."""
 
 import math
 from unittest.mock import Mock
@@ -12,7 +12,6 @@ from tcb_async.exceptions import (
     ConfigurationError,
     RateLimitError,
     SystemBusyError,
-    TransportError,
 )
 from tcb_async.retry import RetryPolicy, choose_wait
 

@@ -1,10 +1,17 @@
 """A call with its retries.
 
-Rule: a call takes a place of the client's limit, fetches its token, makes its attempts, and gives
-the place back. No attempt begins later than ``deadline`` seconds after the first, and each has
-``timeout`` seconds. The error of the last attempt is raised. If the first attempt fails, and the
-number of rows may be the reason, the later ones ask for fewer: at once after a definite error, else
-as a retry. A token request needs no place: the call that waits for it has one.
+Rule: a call takes a place, fetches its token, makes its attempts, and gives the place back.
+
+- Calls get their places in the order in which they were made (`tcb_async.limits`). A token request
+  needs no place: the call that waits for the token has one. Neither do the calls that a token
+  callback makes.
+- No attempt of a request begins later than ``deadline`` seconds after the first, and each has
+  ``timeout`` seconds. The error of the last one is raised.
+- If the first attempt fails, and the number of rows may be the reason, the later ones request
+  fewer: immediately after a definite error, else as a retry.
+- If every call to an endpoint has failed with transient errors for longer than one may take, calls
+  that had to wait for their place are not sent. A call that finds a free place is sent, so that the
+  end of an outage is noticed.
 """
 
 from __future__ import annotations
@@ -42,9 +49,9 @@ _log = logging.getLogger("tcb_async")
 _log.addHandler(logging.NullHandler())
 
 _UNOBSERVED = None, nullcontext()
-# The limit in a place of which this code runs. A token callback that calls its own client would
-# otherwise wait for a place that is taken by the call that waits for the token.
-_limit_of_place: ContextVar[CallLimit | None] = ContextVar("_limit_of_place", default=None)
+# The limit of the call within which this code runs. A token callback that calls its own client must
+# not wait for a place: the call that waits for the token may have the last one.
+_limit_of_outer_call: ContextVar[CallLimit | None] = ContextVar("limit_of_outer_call", default=None)
 _LONG_WAIT = 10.0  # seconds: a user should learn why nothing happens
 
 
@@ -55,12 +62,12 @@ class Call(Generic[T]):
     transport: Transport
     request: ApiRequest
     decode: Callable[[bytes], T]
-    # If not None: it returns the request of the later attempts, and its decoder, after an error
-    # for which the number of rows may be the reason.
+    # Returns the request of the later attempts, and its decoder, if the number of rows may be the
+    # reason for the error of the first. None if the request stays the same.
     ask_fewer: Callable[[], tuple[ApiRequest, Callable[[bytes], T]]] | None = None
-    was_refused: bool = False  # whether only fewer rows can succeed, if they do
+    was_refused: bool = False  # whether the number of rows may be refused for good
     attempt: int = 0  # number of attempts begun
-    began: float = 0.0  # by the transport's clock
+    began: float = 0.0  # when the first attempt began, by the transport's clock
 
     async def run(self) -> T:
         """Return the decoded reply, or raise the error of the last attempt."""
@@ -195,20 +202,35 @@ async def call_in_place(
 
     ``send`` also fetches the token: one that was fetched before the wait may be refused after it.
     """
-    transport.get_session()  # fail before the wait for a place
+    transport.get_session()  # fail before the wait
     limit = transport.limit
-    if _limit_of_place.get() is limit:
+    if _limit_of_outer_call.get() is limit:
         return await send()
     had_to_wait = limit.is_full
     await limit.acquire()
-    outer = _limit_of_place.set(limit)
+    outer = _limit_of_outer_call.set(limit)
     try:
         if had_to_wait:
             _check_endpoint(transport, path, env, offset)
         return await _note_outcome(transport, path, send)
     finally:
-        _limit_of_place.reset(outer)
         limit.release()
+        _limit_of_outer_call.reset(outer)
+
+
+def _check_endpoint(transport: Transport, path: str, env: str | None, offset: int | None) -> None:
+    """Raise an error if an endpoint is down."""
+    now = transport.timing.clock()
+    outage = transport.outages.find(path, now)
+    if outage is not None:
+        raise TransportError(
+            f"{path}: nothing was sent, because every call to it has failed for "
+            f"{now - outage.began:.0f} s; the latest error was {outage.error}",
+            endpoint=path,
+            sent=False,
+            env=env,
+            offset=offset,
+        )
 
 
 async def _note_outcome(transport: Transport, path: str, send: Callable[[], Awaitable[T]]) -> T:
@@ -222,22 +244,6 @@ async def _note_outcome(transport: Transport, path: str, send: Callable[[], Awai
         raise
     transport.outages.note_reply(path)
     return result
-
-
-def _check_endpoint(transport: Transport, path: str, env: str | None, offset: int | None) -> None:
-    """Raise an error if calls to an endpoint have failed for longer than one may take."""
-    now = transport.timing.clock()
-    longest_call = transport.retry.deadline + transport.timeout
-    outage = transport.outages.find(path, now - longest_call)
-    if outage is not None:
-        raise TransportError(
-            f"{path}: nothing was sent, because every call to it has failed for "
-            f"{now - outage.began:.0f} s; the latest error was {outage.error}",
-            endpoint=path,
-            sent=False,
-            env=env,
-            offset=offset,
-        )
 
 
 def call_endpoint(

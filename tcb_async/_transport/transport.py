@@ -31,7 +31,7 @@ from tcb_async.retry import RetryPolicy
 T = TypeVar("T")
 
 # An attempt has one timer, ours, which closing the client can bring forward. aiohttp's would be a
-# second timer, and rounds a limit above 5 s up to a whole second, which may cross the deadline.
+# second one, and rounds a limit above 5 s up to a whole second.
 _NO_LIMIT = aiohttp.ClientTimeout()
 _LARGE = 2**20  # bytes: aiohttp warns about a larger body that it cannot send in parts
 
@@ -48,12 +48,15 @@ class Transport:
     observer: Observer | None = None
     timing: Timing = attrs.field(factory=Timing)
     keeper: SessionKeeper = attrs.field(factory=lambda: SessionKeeper(100), repr=False)
-    outages: Outages = attrs.field(init=False, factory=Outages)
+    outages: Outages = attrs.field(init=False)
     sent: int = attrs.field(init=False, default=0)  # how many requests were sent, retries included
     retried: int = attrs.field(init=False, default=0)  # how many of them were retries
     live: set[asyncio.Task[object]] = attrs.field(
         init=False, factory=set["asyncio.Task[object]"], repr=False
     )
+
+    def __attrs_post_init__(self) -> None:
+        self.outages = Outages(longest_call=self.retry.deadline + self.timeout)
 
     def get_session(self) -> aiohttp.ClientSession:
         return self.keeper.get_session()

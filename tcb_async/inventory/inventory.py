@@ -44,12 +44,10 @@ from tcb_async.inventory.accounts import (
 from tcb_async.models import CloudFunction
 from tcb_async.observer import WorkObserver, WorkSummary
 from tcb_async.pagination.options import check_page_size
-from tcb_async.retry import is_retryable
 
 Outcome: TypeAlias = AccountListing | BaseException | None
 """The result of a task: None if all accounts have started."""
 
-_MAX_OUTAGE = 300.0  # seconds in which no account is listed, and others fail
 _NORMAL = "NORMAL"  # the status of an environment in service; "" if WeChat reports none
 
 
@@ -236,8 +234,6 @@ class Inventory(IteratedOnce):
         self._slots = self._transport.limit.size
         self._summary = InventorySummary()
         self._start_mark = _Mark(0.0, 0, 0)
-        # When an account ended that did not fail with a transient error.
-        self._last_listed = 0.0
         # Each of these methods of the observer is optional.
         observer = self._transport.observer
         self._observe: Callable[[], WorkObserver[WorkSummary]] | None = getattr(
@@ -281,12 +277,10 @@ class Inventory(IteratedOnce):
 
         Raises:
             ConfigurationError: It was iterated before, or an item is not an `Account`.
-            TcbError: The platform itself is refused (see `list_account`), or for five minutes no
-                account was listed while others failed with transient errors. The accounts in
-                progress are cancelled.
+            TcbError: The platform itself is refused: see `list_account`. The accounts in progress
+                are cancelled.
         """
         generator = self._start(self._iterate(), "make a new inventory")
-        self._last_listed = self._transport.timing.clock()
         self._start_mark = _Mark(time.monotonic(), self._transport.sent, self._transport.retried)
         return generator
 
@@ -361,18 +355,7 @@ class Inventory(IteratedOnce):
         return found
 
     async def _list(self, account: Account) -> AccountListing:
-        found = await _list_account(self._client, account, self._page_size, self._max_in_flight)
-        self._check_outage(found.error)
-        return found
-
-    def _check_outage(self, error: TcbError | None) -> None:
-        """Raise the transient error of an account if no other was listed for five minutes."""
-        now = self._transport.timing.clock()
-        if error is None or not is_retryable(error):
-            self._last_listed = now
-        elif now - self._last_listed > _MAX_OUTAGE:
-            error.stop_reason = "no account was listed for five minutes"
-            raise error
+        return await _list_account(self._client, account, self._page_size, self._max_in_flight)
 
     def _max_in_flight(self) -> int:
         # A slot that is free until the next account starts is not shared.

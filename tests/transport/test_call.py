@@ -9,17 +9,14 @@ import logging
 import re
 import traceback
 import weakref
-from contextlib import suppress
 
 import attrs
 import pytest
 from constants import ENV
 from hand_clock import HandClock
-from hypothesis import given
-from hypothesis import strategies as st
 from leaks import run_strictly
 from raw_server import http_reply
-from server_faults import FAULTS, OK, once
+from server_faults import FAULTS, once
 from virtual_peer import make_peer
 
 from tcb_async._transport import ApiRequest, Call, Transport

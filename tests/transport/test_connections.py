@@ -6,20 +6,17 @@ import socket
 import pytest
 from constants import ENV
 from leaks import no_leaks
-from transports import transport_of
 
 from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TransportError
 
 
-async def test_time_out_lowers_concurrency_and_advises_it(serve, leap):
+async def test_time_out_advises_a_lower_concurrency(serve, leap):
     async def until_time_out(_):
         leap(10.0)
 
     _, client = await serve(until_time_out, timeout=10.0, retry=RetryPolicy(attempts=1))
     with pytest.raises(TransportError, match="10 s; raise timeout, or lower concurrency"):
         await client.count_functions(ENV)
-
-    assert transport_of(client).window.size == 1, "it may be a sign of overload"
 
 
 async def test_a_dead_address_is_skipped_within_the_same_attempt(emulator, monkeypatch):

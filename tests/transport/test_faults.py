@@ -114,11 +114,11 @@ def assert_clean(error, expected):
 
 
 async def spoiled(client, fault):
-    """Make a call that meets the fault."""
+    """Return the page of a call that meets the fault."""
     if fault in ON_REUSE:
         await client.function_page(ENV)
         await until_late()
-    await client.function_page(ENV)
+    return await client.function_page(ENV)
 
 
 def begin(fault, leap):
@@ -168,8 +168,7 @@ async def test_only_transient_faults_are_retried(fault, leap):
 @pytest.mark.parametrize("fault", sorted(ON_REUSE))
 async def test_spoilt_idle_connection_costs_one_retry(fault):
     async with RawServer(FAULTS[fault]) as server, client(server.url, DEFAULT) as calling:
-        await spoiled(calling, fault)
-        page = await calling.function_page(ENV)
+        page = await spoiled(calling, fault)
 
     assert [function.name for function in page.functions] == ["login"]
 

@@ -21,7 +21,6 @@ from tcb_async import (
     TcbError,
 )
 from tcb_async import TransportError as NoAnswer
-from tcb_async.emulator import Fault
 from tcb_async.tokens import ClassicToken, StableToken
 
 MIB = 2**20
@@ -49,25 +48,6 @@ async def test_attempt_has_one_time_limit(mocked_http, left, limit):
     ((seconds, given),) = limits
     assert limit - 6.0 < seconds <= limit  # some time has passed
     assert given == ClientTimeout(None)
-
-
-@pytest.mark.parametrize(
-    ("faults", "options", "size"),
-    [
-        ([], {"timeout": 0.2, "retry": RetryPolicy(attempts=1)}, 1),
-        ([Fault.status(500)], {"retry": RetryPolicy(deadline=0.2, base=0.0)}, 8),
-    ],
-    ids=["full", "cut short"],
-)
-async def test_only_a_full_time_out_shrinks_the_window(emulator, client_of, faults, options, size):
-    emulator.latency = 0.02  # after the reply 500, less than the full time is left
-    emulator.script([*faults, Fault.hang()])
-    client = await client_of(emulator, concurrency=8, **options)
-    with pytest.raises(NoAnswer):
-        await client.call(LIST, {"env": ENV}, repeatable=True)
-
-    assert len(emulator.requests) == len(faults) + 1
-    assert transport_of(client).window.size == size
 
 
 # Size
