@@ -1,23 +1,19 @@
 """The promises of the fixtures, in test suites of users."""
 
 import asyncio
-import importlib.util
-import sys
-from textwrap import indent
 
 import pytest
 
 import tcb_async
-from tcb_async import pytest_plugin
 
 SCOPE = ("-o", "asyncio_default_fixture_loop_scope=function")
 AUTO = ("--asyncio-mode=auto", *SCOPE)
 STRICT = ("--asyncio-mode=strict", *SCOPE)
 ALONE = ("-p", "no:asyncio", "-p", "no:looptime_plugin")
-SCOPES = ["function", "class", "module", "package", "session"]
 DEPLOYS = """
     tcb_emulator.deploy("test-777bb9", count=57)
-    names = [function.name async for function in tcb_client.iter_functions("test-777bb9")]
+    async with tcb_client:
+        names = [function.name async for function in tcb_client.iter_functions("test-777bb9")]
     assert names == [row.name for row in tcb_emulator.functions("test-777bb9")]
 """
 # pytest-randomly imports numpy, pytester forgets the modules that a run imported, and a process can
@@ -58,21 +54,6 @@ def test_fixtures_work_with_anyio(passes, options):
     passes(ANYIO, *options)
 
 
-def loaded_again(path):
-    """Load a module from its file once more, as a separate module."""
-    spec = importlib.util.spec_from_file_location("again", path)
-    again = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(again)
-    return again
-
-
-def test_fixtures_work_with_anyio_alone(monkeypatch, passes):
-    with monkeypatch.context() as context:
-        context.setitem(sys.modules, "pytest_asyncio", None)
-        alone = loaded_again(pytest_plugin.__file__)
-    passes(ANYIO, *ALONE, "-p", "no:tcb_async", plugins=[alone])
-
-
 SYNC = """
 import json
 from urllib.request import urlopen
@@ -92,33 +73,24 @@ def test_emulator_works_in_a_sync_test(passes, options):
 
 
 SUITES = {
-    "an async fixture of a sync test": """
-import pytest
-
-@pytest.fixture
-async def count(tcb_emulator, tcb_client):
-    tcb_emulator.deploy("test-777bb9", count=57)
-    return await tcb_client.count_functions("test-777bb9")
-
-def test(count):
-    assert count == 57
-""",
     "a property test": """
 from hypothesis import HealthCheck, given, settings, strategies as st
+from tcb_async import TcbClient
 
 @settings(suppress_health_check=list(HealthCheck), max_examples=5, database=None)
 @given(count=st.integers(0, 30))
-async def test(tcb_emulator, tcb_client, count):
+async def test(tcb_emulator, count):
     env = f"env-{len(tcb_emulator.requests)}"
     tcb_emulator.deploy(env, count=count)
-    assert await tcb_client.count_functions(env) == count
+    async with TcbClient(tcb_emulator.token, base_url=tcb_emulator.url) as client:
+        assert len(await client.list_functions(env)) == count
 """,
     "a fault is one line, and is retried without a wait": """
 async def test(tcb_emulator, tcb_client, caplog):
     caplog.set_level("INFO", "tcb_async")
     tcb_emulator.deploy("test-777bb9", count=57)
     tcb_emulator.fail_next(-1, times=4)
-    async with tcb_client.functions("test-777bb9") as pager:
+    async with tcb_client, tcb_client.functions("test-777bb9") as pager:
         assert len(await pager.collect()) == 57
     assert pager.stats.retries == 4
     retries = [line for line in caplog.messages if "trying again" in line]
@@ -139,92 +111,10 @@ def test_fixtures_work_in(passes, suite):
     passes(SUITES[suite], *AUTO, passed=3 if "range(3)" in SUITES[suite] else 1)
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize("mode", [STRICT, AUTO])
-def test_fixtures_work_with_every_loop_scope(passes, mode, scope):
-    passes(
-        f"""
-import pytest
-
-pytestmark = pytest.mark.asyncio(loop_scope="{scope}")
-
-class TestSome:
-    async def test_one(self, tcb_emulator, tcb_client):{indent(DEPLOYS, "    ")}
-
-    async def test_another(self, tcb_client, tcb_emulator):{indent(DEPLOYS, "    ")}
-""",
-        *mode,
-        passed=2,
-    )
-
-
-def test_scope_of_event_loops_may_be_set_for_all_tests(passes):
-    scope = ("-o", "asyncio_default_test_loop_scope=session")
-    passes(f"async def test(tcb_emulator, tcb_client):{DEPLOYS}", *AUTO, *scope)
-
-
-MARKED_FOR_ANYIO = """
-import pytest
-
-@pytest.fixture
-def anyio_backend_name(anyio_backend):
-    return anyio_backend
-
-@pytest.fixture
-def anyio_backend():
-    return "{}"
-
-@pytest.mark.anyio
-async def test(tcb_client): ...
-"""
-
-
-@pytest.mark.parametrize(
-    ("source", "options", "said"),
-    [
-        ("def test(tcb_client): ...", STRICT, "*tcb_client is asynchronous and this test is not*"),
-        (
-            "'''>>> getfixture('tcb_client')'''",
-            (*STRICT, "--doctest-modules"),
-            "*tcb_client is asynchronous and this test is not*",
-        ),
-        (
-            MARKED_FOR_ANYIO.format("asyncio"),
-            AUTO,
-            "*set asyncio_mode = strict, or remove the anyio mark*",
-        ),
-        (
-            MARKED_FOR_ANYIO.format("trio"),
-            STRICT,
-            '*on trio: make your fixture anyio_backend return "asyncio"*',
-        ),
-        ("async def test(tcb_client): ...", ALONE, "*needs pytest-asyncio 1.0 or later*"),
-    ],
-)
-def test_where_the_client_cannot_work_it_says_so(pytester, source, options, said):
-    pytester.makepyfile(source)
-    result = pytester.runpytest_inprocess(*PLUGINS, *options)
-    result.stdout.fnmatch_lines([said])
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
-
-
-def test_client_of_a_failing_test_is_closed(passes):
-    passes(
-        """
-clients = []
-
-async def test_that_fails(tcb_emulator, tcb_client):
-    clients.append(tcb_client)
-    tcb_emulator.deploy("test-777bb9", count=500)
-    async for function in tcb_client.iter_functions("test-777bb9"):
-        assert function.name == "missing"
-
-def test_after_it():
-    assert clients[0].closed
-""",
-        *AUTO,
-        failed=1,
-    )
+@pytest.mark.parametrize("scope", ["function", "session"])
+def test_fixtures_work_with_any_loop_scope(passes, scope):
+    mark = f'import pytest\npytestmark = pytest.mark.asyncio(loop_scope="{scope}")\n'
+    passes(f"{mark}async def test(tcb_emulator, tcb_client):{DEPLOYS}", *STRICT)
 
 
 @pytest.mark.slow
