@@ -15,7 +15,7 @@ from doc_examples import PARSERS, setup, teardown
 from programs import fail_if_skipped_in_ci
 from sybil import Sybil
 
-pytest_plugins = ["slow_tests", "pytester"]
+pytest_plugins = ["children", "slow_tests", "pytester"]
 pytest_collect_file = Sybil(
     parsers=PARSERS,
     patterns=["README.md", "README.zh-CN.md", "docs/*.md", "docs/*/*.md", "docs/zh/*/*.md"],

@@ -105,7 +105,8 @@ def docs(session: nox.Session) -> None:
     """The documentation, in docs/_build; a dead link is an error."""
     install(session, "--group", "docs")
     session.run("zensical", "build", "--clean", "--strict")
-    session.log(f"open {Path('docs/_build/index.html').resolve()}")
+    # The search needs a server: a browser does not load its index from a file.
+    session.log("to read it: python -m http.server --directory docs/_build")
 
 
 @nox.session(python=OLDEST)

@@ -42,8 +42,9 @@ emulator_command: App = App(
   tcb-async emulator --env test-777bb9 --env prod-1a2b3c
   tcb-async emulator --merchants 1000
 
-It prints export lines on stdout: paste them into a second
-terminal. Everything there then calls the emulator:
+It prints export lines on stdout: paste them into the
+terminal of your program. Everything there then calls the
+emulator:
 tcb-async, TcbClient.from_env(), the programs in
 docs/examples, and clients in any other language that use
 TCB_BASE_URL and TCB_ACCESS_TOKEN.
@@ -165,8 +166,8 @@ async def _run_server(
             count = len(server.authorizers(platform))
             content += f" and a platform with {plural(count, 'merchant')}"
         screen.say(
-            f"The emulator has {content}. Paste these lines into a second terminal, then try "
-            f"`tcb-async list {envs[0]}`. Ctrl-C stops it."
+            f"The emulator has {content}. Paste these lines into the terminal of your program, "
+            f"then try `tcb-async list {envs[0]}`. Ctrl-C stops it."
         )
         import asyncio  # noqa: PLC0415 - --help is faster
 

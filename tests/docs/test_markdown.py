@@ -190,19 +190,6 @@ def test_defaults_in_prose_equal_the_code():
     assert {name for _, name, _ in told} == DEFAULTS.keys()
 
 
-def test_pages_require_the_ip_whitelist_only_after_40164():
-    """WeChat's page and a reply in its community contradict each other for mini programs."""
-    pages = [page for page in PAGES if page.name not in ("errcodes.md", "CHANGELOG.md")]
-    account = re.compile(r"IP whitelist|IP 白名单")
-    condition = re.compile(r"if WeChat answers\s+\[?40164|如果返回 \[?40164", re.IGNORECASE)
-    named = {page: page.read_text(encoding="utf-8") for page in pages}
-    named = {page: text for page, text in named.items() if account.search(text)}
-    platforms = {"service-provider.md", "inventory.md"}  # theirs is required: 61004
-
-    assert {page.name for page, text in named.items() if not condition.search(text)} == platforms
-    assert len(named) == 15
-
-
 def test_security_states_the_default_maximum_of_a_reply():
     mib = _defaults.DEFAULT_MAX_REPLY_BYTES / 2**20
     assert f"({mib:g} MiB," in (ROOT / "SECURITY.md").read_text(encoding="utf-8")

@@ -1,14 +1,12 @@
-"""The programs of README, each alone in an empty folder; its commands, pasted into a shell."""
+"""The programs of README, each alone in an empty folder."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from constants import APPID, ENV
 from doc_examples import SECRET, ran
-from programs import needs
 
 from tcb_async.emulator import Emulator
 
@@ -70,55 +68,3 @@ def test_both_readmes_have_the_same_programs():
         return re.findall(r"^```.*?^```", text, re.DOTALL | re.MULTILINE)
 
     assert blocks(README) == blocks((ROOT / "README.zh-CN.md").read_text(encoding="utf-8"))
-
-
-class Clone:
-    """A folder in which each program writes down its arguments, and does nothing else."""
-
-    _INSTALLED = ("pip", "python", "tcb-async", "pytest")
-    _PROGRAM = """\
-#!/bin/sh
-(printf '<%s>' "${0##*/}" "$@"; echo) >> "$LOG"
-"""
-
-    def __init__(self, folder):
-        self._folder, self._log = folder, folder / "log"
-        programs = [folder / "bin" / name for name in (*self._INSTALLED, "python3")]
-        for environment in (".venv", ".venv-test"):
-            programs += [folder / environment / "bin" / name for name in self._INSTALLED]
-            (folder / environment / "bin").mkdir(parents=True)
-            (folder / environment / "bin" / "activate").touch()
-        (folder / "bin").mkdir()
-        for path in programs:
-            path.write_text(self._PROGRAM, encoding="utf-8")
-            path.chmod(0o755)
-
-    def paste(self, shell, block):
-        """Paste a block into a terminal; return the arguments that each program got."""
-        self._log.write_text("", encoding="utf-8")
-        typed = re.sub(r"^read .*", rf"\g<0>\n{SECRET}", block, flags=re.MULTILINE)
-        typed += "python $TCB_APPID $TCB_SECRET\n"
-        subprocess.run(  # noqa: S603 - our own examples
-            shell,
-            input=typed,
-            text=True,
-            cwd=self._folder,
-            env={"PATH": f"{self._folder}/bin:/usr/bin:/bin", "LOG": str(self._log)},
-            capture_output=True,
-            check=False,
-        )
-        return self._log.read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "CONTRIBUTING.md"])
-def test_commands_do_the_same_in_zsh_as_in_bash(name, tmp_path):
-    clone = Clone(tmp_path)
-    text = (ROOT / name).read_text(encoding="utf-8")
-    blocks = re.findall(r"^```shell\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    # Both as they are installed: without a file of settings, and interactive, as a terminal is.
-    zsh, bash = (needs("zsh"), "-f", "-i"), (needs("bash"), "--norc", "-i")
-
-    for block in blocks:
-        called = clone.paste(zsh, block)
-        assert called == clone.paste(bash, block)
-        assert called

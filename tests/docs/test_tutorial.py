@@ -41,7 +41,6 @@ class Terminal:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            start_new_session=True,
         )
         stack.callback(self._close)
         self._keys, self._screen = self._shell.stdin, self._shell.stdout

@@ -159,7 +159,6 @@ async def start(
         stdout=stdout,
         stderr=stderr,
         cwd=cwd,
-        start_new_session=True,
     )
     try:
         yield Running(process)
