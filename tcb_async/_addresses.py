@@ -33,17 +33,31 @@ def check_path(path: object) -> str:
 
 
 def check_query(query: object) -> Mapping[str, str | Secret]:
-    """Return the arguments of a request's query, without the token; {} for None."""
+    """Return the arguments of a request's query; {} for None."""
     arguments = check_fields("query", query)
     for name, value in arguments.items():
-        problem = ""
-        if name.lower().endswith("access_token"):
-            problem = f"contains {name}: leave it out, the token is added"
-        elif not isinstance(value, str | Secret):
-            problem = f"contains {show_value(name)} of type {type(value).__name__}: must be a str"
-        if problem:
-            raise ConfigurationError(f"query {problem}", argument="query")
+        if not isinstance(value, str | Secret):
+            problem = f"of type {type(value).__name__}: must be a str"
+        elif not _is_unicode(name + Secret(value).reveal()):
+            problem = "with a text that cannot be encoded as UTF-8: replace its surrogates"
+        else:
+            continue
+        text = f"query contains {show_value(name)} {problem}"
+        raise ConfigurationError(text, argument="query")
     return arguments
+
+
+def _is_unicode(text: str) -> bool:
+    # Without an exception, which would contain the text.
+    return text.encode(errors="ignore").decode() == text
+
+
+def check_has_no_token(query: Mapping[str, object]) -> None:
+    """Refuse a query with an access token: the client adds its own."""
+    for name in query:
+        if name.lower().endswith("access_token"):
+            text = f"query contains {name}: leave it out, the token is added"
+            raise ConfigurationError(text, argument="query")
 
 
 def check_base_url(

@@ -13,7 +13,14 @@ from typing import Any
 
 import msgspec
 
-from tcb_async._redact import Secret, describe, escape_unprintable, hide_secrets, quote
+from tcb_async._redact import (
+    Secret,
+    describe,
+    escape_unprintable,
+    hide_secrets,
+    quote,
+    repeats_secret,
+)
 from tcb_async.errcodes import find_tcb_code, look_up
 from tcb_async.exceptions import ApiError, ConfigurationError, ResponseError
 
@@ -26,12 +33,10 @@ _MAX_REASON = 120
 _ERRMSG = 500
 _MAX_UNDERSTOOD = 2**12  # characters of an errmsg, without its end
 _MAX_REPAIRED = 2**16  # bytes: a reply with an errcode is short
-_LONGEST_RID = 96  # characters, fewer than an access token has
-# No credential matches: an appsecret is 32 hexadecimal digits, and a ticket has an @.
+_LONGEST_RID = 96  # characters
 _RID = re.compile(
     r"(?:\brid:\s*(?P<rid>[0-9a-f]{1,16}(?:-[0-9a-f]{1,16})*)"
-    r"|\bhints?:\s*+\[\s*+(?:req_id:\s*+)?(?![0-9a-f]{32}\s*+\])"
-    rf"(?P<hint>[^\]@]{{0,{_LONGEST_RID}}})\])$",
+    rf"|\bhints?:\s*+\[\s*+(?:req_id:\s*+)?(?P<hint>[^\]]{{0,{_LONGEST_RID}}})\])$",
     re.IGNORECASE,
 )
 _RID_ENDS = 2 * _LONGEST_RID  # characters at the end of an errmsg: the id and its label
@@ -48,30 +53,27 @@ _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _SUCCESS = (0, "0")
 
 
-def encode_body(fields: Mapping[str, Any]) -> tuple[bytes, list[Secret]]:
-    """Encode the body of a request as JSON; return it with the secrets that were in it.
+def encode_body(fields: Mapping[str, Any]) -> bytes:
+    """Encode the body of a request as JSON.
 
     Raises:
         ConfigurationError: A value cannot be encoded.
     """
-    secrets: list[Secret] = []
-
-    def reveal(value: object) -> str:
-        if not isinstance(value, Secret):
-            raise TypeError(f"a {type(value).__name__} is not a JSON value")
-        secrets.append(value)
-        return value.reveal()
-
     # Not with msgspec: it writes NaN as null and a set as a list. The error is not chained:
     # the repr of a `UnicodeEncodeError` contains the body.
     try:
-        text = json.dumps(
-            fields, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=reveal
-        )
-        return text.encode(), secrets
+        return json.dumps(
+            fields, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_reveal
+        ).encode()
     except (TypeError, ValueError, RecursionError) as error:
         reason = describe(error)
     raise ConfigurationError(f"body cannot be encoded as JSON ({reason})", argument="body")
+
+
+def _reveal(value: object) -> str:
+    if isinstance(value, Secret):
+        return value.reveal()
+    raise TypeError(f"a {type(value).__name__} is not a JSON value")
 
 
 def decode_reply(body: bytes, endpoint: str, *, secrets: Collection[Secret] = ()) -> dict[str, Any]:
@@ -128,11 +130,14 @@ def _make_api_error(
             excerpt=excerpt,
         )
     errmsg = _cut_middle((status.errmsg or "").strip())
-    row = look_up(code, endpoint, errmsg)  # before it is hidden: the class depends on it
-    errmsg = hide_secrets(errmsg, secrets)
+    row = look_up(code, endpoint, errmsg)
+    tcb_code = find_tcb_code(errmsg)
     text, rid = _split_rid(errmsg)
-    text = text[:_ERRMSG]
-    rid = escape_unprintable(rid)
+    # The codes are read first: they are shown although the text around them may repeat a secret.
+    text = hide_secrets(text, secrets)[:_ERRMSG]
+    rid = "" if repeats_secret(rid, secrets) else escape_unprintable(rid)
+    if tcb_code is not None and repeats_secret(tcb_code, secrets):
+        tcb_code = None
     quoted = f" ({text})" if text else ""
     request_id = f" [rid {rid}]" if rid else ""
     return row.error(
@@ -140,7 +145,7 @@ def _make_api_error(
         errcode=code,
         errmsg=text,
         rid=rid or None,
-        tcb_code=find_tcb_code(errmsg),
+        tcb_code=tcb_code,
         endpoint=endpoint,
     )
 

@@ -11,6 +11,7 @@ from tcb_async._redact import MASK, Secret, to_plain
 from tcb_async.exceptions import ConfigurationError
 
 _APPID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_APPSECRET = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
 
 
 def why_not_a_secret(value: object) -> str | None:
@@ -32,6 +33,11 @@ def check_secret(name: str, value: str | Secret) -> Secret:
     if (problem := why_not_a_secret(value)) is not None:
         raise ConfigurationError(f"{name} {problem}: must be a str as WeChat gave it")
     return Secret(value)
+
+
+def is_like_an_appsecret(token: Secret) -> bool:
+    """Whether a token has the form of an appsecret, which beginners pass in its place."""
+    return _APPSECRET.fullmatch(token.reveal()) is not None
 
 
 def check_appid(name: str, value: object) -> str:

@@ -3,18 +3,18 @@
 Rule: a token, an appsecret, a refresh token or a ticket is a `Secret` until the request is built,
 and a text from outside that repeats eight consecutive characters of a known secret is not shown.
 
-Known are the secrets of the request: its token, and each `Secret` in its query and body. They are
-found as they are and encoded for a URL, but not in a different encoding, and not if they have fewer
-than eight characters. A text that is not WeChat's may contain a secret that nobody knows yet, so
-there, words of 24 or more characters are hidden too.
+Known are the secrets of the request: those that `find_secrets` finds in its query and body. They
+are found as they are and encoded for a URL, but not in a different encoding, and not if they have
+fewer than eight characters. A text that is not WeChat's may contain a secret that nobody knows yet,
+so there, words of 24 or more characters are hidden too.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from typing import TypeVar, cast
-from urllib.parse import unquote
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NoReturn, TypeVar, cast
+from urllib.parse import unquote_plus
 
 MASK = "[hidden]"
 HIDDEN_TEXT = "[hidden: it may repeat a secret]"
@@ -24,6 +24,7 @@ _PIECE = 8
 _QUOTED = 120  # characters of a text that is not WeChat's
 _EXAMINED = 2**12
 
+_TELLING_KEY = re.compile("secret|token|ticket", re.IGNORECASE)
 # ASCII only: Chinese has no spaces, so any sentence would be a long word.
 _LONG_WORD = re.compile(r"[\w+/=%~.@-]{24,}", re.ASCII)
 
@@ -34,7 +35,7 @@ class Secret:
     """A token, an appsecret or a different text that must not be shown.
 
     Its repr and its str hide it; `reveal` returns it. It is equal to the same text in a `Secret` or
-    a str.
+    a str. It is neither pickled nor deep-copied: a queue would store its text.
 
     Args:
         text: The text, or a secret already.
@@ -60,6 +61,9 @@ class Secret:
     def __hash__(self) -> int:
         return hash(self._text)
 
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("a Secret is not pickled: pickle what reveal() returns")
+
 
 def to_plain(text: T) -> T:
     """Return a str in place of a subclass, such as those of numpy and of enumerations.
@@ -78,15 +82,41 @@ def decode_secret(kind: type, value: object) -> object:
     return Secret(value)
 
 
+def find_secrets(fields: Mapping[str, object]) -> list[Secret]:
+    """Find the secrets in the query or the body of a request.
+
+    They are each `Secret`, and each text below a key that contains secret, token or ticket.
+    """
+    found: list[Secret] = []
+    remaining: list[tuple[object, bool]] = [(fields, False)]
+    while remaining:
+        value, is_secret = remaining.pop()
+        if isinstance(value, Secret) or (is_secret and isinstance(value, str)):
+            found.append(Secret(value))
+        elif isinstance(value, Mapping):
+            items = cast("Mapping[object, object]", value).items()
+            remaining += [
+                (each, is_secret or _TELLING_KEY.search(str(key)) is not None)
+                for key, each in items
+            ]
+        elif isinstance(value, list | tuple):
+            remaining += [(each, is_secret) for each in cast("list[object]", value)]
+    return found
+
+
+def repeats_secret(text: str, secrets: Iterable[Secret]) -> bool:
+    """Whether a text contains eight consecutive characters of a secret."""
+    pieces = {*_cut(text), *_cut(unquote_plus(text))}
+    return any(not pieces.isdisjoint(_cut(secret.reveal())) for secret in secrets)
+
+
+def _cut(text: str) -> Iterator[str]:
+    return (text[at : at + _PIECE] for at in range(len(text) - _PIECE + 1))
+
+
 def hide_secrets(text: str, secrets: Iterable[Secret]) -> str:
     """Return a text from outside, or `HIDDEN_TEXT` if it repeats a secret."""
-    pieces = {*_cut(text), *_cut(unquote(text))}
-    is_repeated = any(not pieces.isdisjoint(_cut(secret.reveal())) for secret in secrets)
-    return HIDDEN_TEXT if is_repeated else text
-
-
-def _cut(text: str) -> list[str]:
-    return [text[at : at + _PIECE] for at in range(len(text) - _PIECE + 1)]
+    return HIDDEN_TEXT if repeats_secret(text, secrets) else text
 
 
 def quote(text: str, secrets: Iterable[Secret]) -> str:
@@ -96,7 +126,11 @@ def quote(text: str, secrets: Iterable[Secret]) -> str:
 
 def describe(error: Exception, *secrets: Secret) -> str:
     """Describe an error that the caller's code raised: its class, and what `quote` shows of it."""
-    text = escape_unprintable(quote(str(error), secrets))
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - the caller's own code
+        text = ""
+    text = escape_unprintable(quote(text, secrets))
     return f"{type(error).__name__}: {text}".removesuffix(": ")
 
 

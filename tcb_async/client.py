@@ -15,7 +15,12 @@ from datetime import tzinfo
 from functools import partial
 from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
 
-from tcb_async._addresses import check_base_url, check_path, check_query
+from tcb_async._addresses import (
+    check_base_url,
+    check_has_no_token,
+    check_path,
+    check_query,
+)
 from tcb_async._arguments import (
     check_count,
     check_env,
@@ -52,7 +57,7 @@ from tcb_async._listings import (
     FunctionPage,
     ListEndpoint,
 )
-from tcb_async._redact import Secret
+from tcb_async._redact import Secret, find_secrets
 from tcb_async._transport import (
     ApiRequest,
     Call,
@@ -335,9 +340,7 @@ class TcbClient:
         page_size = _choose_page_size(settings.get("page_size"), listing)
         settings["page_size"] = page_size
         stats = WalkStats()
-        fetch = partial(
-            self._fetch, listing, fields, stats=stats, may_ask_fewer=page_size is None
-        )
+        fetch = partial(self._fetch, listing, fields, stats=stats, may_ask_fewer=page_size is None)
         surroundings = Surroundings(
             live=self._transport.live,
             sleep=self._transport.timing.sleep,
@@ -389,7 +392,10 @@ class TcbClient:
                 body = listing.encode(fields, offset, limit)
                 decode = partial(
                     listing.decode,
-                    offset=offset, limit=limit, zone=self._zone, secrets=target.secrets,
+                    offset=offset,
+                    limit=limit,
+                    zone=self._zone,
+                    secrets=target.secrets,
                 )
                 return ApiRequest(target, body, env, row, stats), decode
 
@@ -463,8 +469,9 @@ class TcbClient:
 
         HTTP 503 proves nothing: a gateway sends it too if the server behind it does not reply.
 
-        An error does not show a text that repeats eight consecutive characters of the token, or of
-        a `Secret` in ``body`` or ``query``: wrap a value in a `Secret` if no error may show it.
+        An error does not show a text that repeats eight consecutive characters of the token, or in
+        ``body`` and ``query``, of a `Secret` or of a text below a key that contains secret, token
+        or ticket.
 
         Args:
             path: Such as ``/tcb/databasecollectionget``: without host, query and fragment.
@@ -486,7 +493,9 @@ class TcbClient:
         path = check_path(path)
         fields = check_fields("body", body)
         arguments = check_query(query)
-        encoded, secrets = encode_body(fields)
+        check_has_no_token(arguments)
+        encoded = encode_body(fields)
+        secrets = find_secrets(fields)
         env = {**fields, **arguments}.get("env")
         env = env if isinstance(env, str) else None
 

@@ -27,9 +27,10 @@ from typing import Any, Generic, TypeVar
 import attrs
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
+from tcb_async._addresses import check_query
 from tcb_async._arguments import check_flag
 from tcb_async._codec import decode_reply, encode_body
-from tcb_async._redact import Secret
+from tcb_async._redact import Secret, find_secrets
 from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.transport import Transport
 from tcb_async.exceptions import ApiError, TcbError, TransportError, name_error
@@ -274,8 +275,9 @@ class TransportApi:
         repeatable: bool = True,
     ) -> Mapping[str, object]:
         check_flag("repeatable", repeatable)
-        encoded, secrets = (None, []) if body is None else encode_body(body)
-        target = self.transport.target(path, query or {}, secrets)
+        arguments = check_query(query)
+        encoded = None if body is None else encode_body(body)
+        target = self.transport.target(path, arguments, find_secrets(body or {}))
         request = ApiRequest(target, encoded, repeatable=repeatable)
         return await call_endpoint(self.transport, request)
 

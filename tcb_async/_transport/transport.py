@@ -18,7 +18,7 @@ import attrs
 from yarl import URL
 
 from tcb_async._defaults import DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT
-from tcb_async._redact import Secret
+from tcb_async._redact import Secret, find_secrets
 from tcb_async._transport.request import ApiRequest, Target
 from tcb_async._transport.session import HEADERS, SessionKeeper, add_query
 from tcb_async._transport.timing import Timing
@@ -68,11 +68,13 @@ class Transport:
     def target(
         self, path: str, query: Mapping[str, str | Secret], secrets: Iterable[Secret] = ()
     ) -> Target:
-        """Build the target of requests; it can be used again while the query stays the same."""
+        """Build the target of requests; it can be used again while the query stays the same.
+
+        ``secrets`` are those of the body.
+        """
         url = URL(self.base_url + path)
         full = url.with_query({key: Secret(value).reveal() for key, value in query.items()})
-        hidden = [value for value in query.values() if isinstance(value, Secret)]
-        return Target(path, url, full, (*hidden, *secrets))
+        return Target(path, url, full, (*find_secrets(query), *secrets))
 
     def spawn(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
         """Run a coroutine in the background, at most until the client is closed."""

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
 import attrs
@@ -102,16 +102,13 @@ def choose_service(
 
 def check_url(access: Connection) -> str:
     """Return the base URL; an error names the option or the variable that it was read from."""
+    is_from_variable = access.base_url == os.environ.get(BASE_URL_VARIABLE)
     return check_base_url(
         access.base_url,
         allow_http=access.allow_http,
-        name=BASE_URL_VARIABLE if _is_from_variable(access) else "--base-url",
+        name=BASE_URL_VARIABLE if is_from_variable else "--base-url",
         permission="--allow-http",
     )
-
-
-def _is_from_variable(access: Connection) -> bool:
-    return access.base_url == os.environ.get(BASE_URL_VARIABLE)
 
 
 @asynccontextmanager
@@ -119,15 +116,14 @@ async def open_client(
     access: Connection, provider: TokenProvider, resources: AsyncExitStack, concurrency: int
 ) -> AsyncGenerator[TcbClient]:
     """Open a client; ``resources`` is closed after it."""
-    settings: dict[str, Any] = {
-        "allow_http": access.allow_http,
-        "trust_env": access.trust_env,
-        "timeout": access.timeout if isinstance(access, Timeout) else DEFAULT_TIMEOUT,
-        "concurrency": concurrency,
-    }
-    if not _is_from_variable(access):  # otherwise errors name the variable
-        settings["base_url"] = access.base_url
-    client = tcb_async.TcbClient.from_env(token=provider, **settings)
+    client = tcb_async.TcbClient(
+        provider,
+        base_url=access.base_url,
+        allow_http=access.allow_http,
+        trust_env=access.trust_env,
+        timeout=access.timeout if isinstance(access, Timeout) else DEFAULT_TIMEOUT,
+        concurrency=concurrency,
+    )
     async with resources, client:
         try:
             yield client

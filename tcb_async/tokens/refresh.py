@@ -38,7 +38,7 @@ from urllib.parse import quote, urlsplit
 import attrs
 
 from tcb_async._arguments import is_number
-from tcb_async._credentials import why_not_a_secret
+from tcb_async._credentials import is_like_an_appsecret, why_not_a_secret
 from tcb_async._redact import Secret, describe
 from tcb_async.errcodes import STALE_TOKEN
 from tcb_async.exceptions import ClientClosedError, ResponseError, TcbError, TokenError
@@ -83,7 +83,11 @@ async def call_with_token(
         try:
             return await call(token)
         except TokenError as error:
-            if error.errcode not in STALE_TOKEN or replays == _REPLAYS:
+            if error.errcode not in STALE_TOKEN:
+                raise
+            if is_like_an_appsecret(token):
+                error.message += "; the token looks like an appsecret"
+            if replays == _REPLAYS:
                 raise
             await provider.invalidate(token.reveal())
             newer = Secret(await provider.get_token(api))

@@ -18,7 +18,7 @@ async def test_plain_http_exits_with_3_unless_allowed():
     refused = await run(*words, env={"TCB_ACCESS_TOKEN": "token"})
     assert refused.code == 3
     assert "--allow-http" in refused.err
-    assert "--base-url='http://wechat.invalid'" in refused.err
+    assert "--base-url of wechat.invalid" in refused.err
     insisting = await run(*words, "--allow-http", env={"TCB_ACCESS_TOKEN": "token"})
     assert insisting.code == 5
 
@@ -108,8 +108,8 @@ async def test_a_missing_or_wrong_appsecret_exits_with_3(own_app, secret, said):
         ({"TCB_APPID": APPSECRET, "TCB_SECRET": APPID}, "TCB_APPID does not begin with wx"),
         ({"TCB_APPID": APPID, "TCB_SECRET": "a b"}, "TCB_SECRET contains white space"),
         ({"TCB_SECRET": "s"}, "TCB_SECRET is set, but TCB_APPID is not"),
-        ({"TCB_ACCESS_TOKEN": "t", "TCB_BASE_URL": "wechat"}, "TCB_BASE_URL='wechat': must be"),
-        ({"TCB_ACCESS_TOKEN": "t", "TCB_BASE_URL": "http://x"}, "TCB_BASE_URL='http://x': plain"),
+        ({"TCB_ACCESS_TOKEN": "t", "TCB_BASE_URL": "wechat"}, "TCB_BASE_URL is not an http(s) URL"),
+        ({"TCB_ACCESS_TOKEN": "t", "TCB_BASE_URL": "http://x"}, "TCB_BASE_URL of x: plain http"),
     ],
 )
 async def test_an_invalid_variable_is_named(variables, said):
@@ -176,8 +176,7 @@ async def test_an_appsecret_in_place_of_the_token_is_named(emulator, tmp_path, s
 
     assert (ended.code, is_one_sentence(ended.err)) == (3, True)
     assert "looks like an appsecret" in ended.err
-    assert "set TCB_APPID and TCB_SECRET" in ended.err
-    assert "StableToken(appid" not in ended.err  # the advice for a program
+    assert "TCB_APPID and TCB_SECRET" in ended.err
     assert LIKE_AN_APPSECRET[:8] not in ended.err
 
 
@@ -217,18 +216,6 @@ async def test_with_trust_env_the_proxy_is_used(emulator):
     ended = await run("count", ENV, "--trust-env", "--allow-http", env=env)
 
     assert (ended.code, ended.out) == (0, "2\n")
-
-
-@pytest.mark.parametrize("variable", [True, False])
-async def test_failed_connection_names_the_variable_of_its_url(variable):
-    url = "http://127.0.0.1:1"
-    env = {"TCB_ACCESS_TOKEN": "token"} | ({"TCB_BASE_URL": url} if variable else {})
-
-    ended = await run("count", ENV, *([] if variable else ["--base-url", url]), env=env)
-
-    assert ended.code == 5
-    setting = "TCB_BASE_URL" if variable else "the base URL"
-    assert f"check {setting} and the network" in ended.err
 
 
 async def test_a_typed_token_is_not_shown(emulator):

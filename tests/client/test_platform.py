@@ -178,8 +178,8 @@ class TestRefreshToken:
 
     def test_copies_of_a_merchant_keep_it(self):
         merchant = Authorizer(SHOP, REFRESH, "2019-05-16 17:56:47")
-        copies = [copy.copy(merchant), copy.deepcopy(merchant), attrs.evolve(merchant)]
-        assert copies == [merchant] * 3
+        copies = [copy.copy(merchant), attrs.evolve(merchant)]
+        assert copies == [merchant] * 2
         assert {hash(twin) for twin in copies} == {hash(merchant)}
         assert Authorizer(SHOP, Secret(REFRESH), merchant.auth_time) == merchant
         assert merchant.refresh_token.reveal() == REFRESH
