@@ -29,7 +29,6 @@ from tcb_async import (
 )
 from tcb_async._redact import HIDDEN_TEXT
 from tcb_async._transport.timing import Timing
-from tcb_async.errcodes import look_up
 from tcb_async.pagination import Page, Pager
 from tcb_async.retry import is_retryable
 from tcb_async.tokens import Secret, StableToken
