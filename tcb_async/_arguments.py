@@ -100,15 +100,6 @@ def make_validator(
     return check
 
 
-def check_names(name: str | list[str] | tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of functions, given as one name or as a list or tuple of names."""
-    names = tuple(map(to_plain, name if isinstance(name, list | tuple) else (name,)))
-    if names and all(isinstance(name, str) and name and name == name.strip() for name in names):
-        return names
-    expected = "must be the name of a function, such as 'login', or a list of names"
-    raise make_argument_error("name", name, expected)
-
-
 def check_callback(name: str, value: object) -> None:
     if not callable(value) or inspect.iscoroutinefunction(value):
         raise make_argument_error(name, value, "must be a function that is not async")

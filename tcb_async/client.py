@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from copy import copy
 from datetime import tzinfo
 from functools import partial
-from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
+from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack, cast
 
 from tcb_async._addresses import (
     check_base_url,
@@ -28,7 +28,6 @@ from tcb_async._arguments import (
     check_flag,
     check_instance,
     check_methods,
-    check_names,
     check_seconds,
     check_text,
 )
@@ -93,7 +92,6 @@ from tcb_async.watch import wait_until_active, watch
 
 __all__ = ["ClientOptions", "FunctionPager", "TcbClient", "WalkOptions"]
 
-Names: TypeAlias = list[str] | tuple[str, ...]
 Token: TypeAlias = str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider
 
 
@@ -651,63 +649,40 @@ class TcbClient:
         before = None if since is None else index_by_name("since", since).values()
         return watch(lambda: self.functions(env).collect(), interval=seconds, since=before)
 
-    @overload
-    async def wait_until_active(
-        self, env: str, name: str, *, timeout: float = ..., interval: float = ...
-    ) -> CloudFunction: ...
-
-    @overload
-    async def wait_until_active(
-        self, env: str, name: Names | None, *, timeout: float = ..., interval: float = ...
-    ) -> list[CloudFunction]: ...
-
     async def wait_until_active(
         self,
         env: str,
-        name: str | Names | None,
-        *,
+        *names: str,
         timeout: float = DEFAULT_WAIT_TIMEOUT,
         interval: float = DEFAULT_WAIT_INTERVAL,
-    ) -> CloudFunction | list[CloudFunction]:
+    ) -> list[CloudFunction]:
         """Wait until functions are ``Active``, as after a deployment. They need not exist yet.
+
+        ::
+
+            await client.wait_until_active("test-777bb9", "login")
 
         Args:
             env: The environment's id.
-            name: The function's name, or a list of names. None waits until one complete listing
-                shows at least one function, and every function that was seen is ``Active``.
+            names: The functions' names. Without names, it waits until one complete listing shows
+                at least one function, and every function that was seen is ``Active``.
             timeout: Seconds to wait at most.
             interval: Seconds between two polls.
 
         Returns:
-            The function, ``Active``; a list for a list of names, in its order, or for None.
+            The functions, all ``Active``: in the order of ``names``, or of the listing.
 
         Raises:
             FunctionFailedError: A function's status is ``CreateFailed`` or a similar one.
-            WaitTimeoutError: Not all functions were ``Active`` in time.
+            WaitTimeoutError: Not all functions were ``Active`` in time; it names the last error.
             TcbError: A listing failed with an error that is not transient.
         """
         env = check_env(env)
-        names = None if name is None else check_names(name)
+        plain_names = [check_text("name", name) for name in names]
         seconds = check_seconds("timeout", timeout)
         pause = check_seconds("interval", interval)
-        stats = WalkStats()  # of the latest listing
-
-        async def list_functions() -> list[CloudFunction]:
-            nonlocal stats
-            pager = self.functions(env)
-            stats = pager.stats
-            return await pager.collect()
-
-        def get_cause() -> str:
-            if stats.last_error:
-                return f"the last error was {stats.last_error}"
-            waiting = self._transport.limit.waiting
-            return f"the client's queue of calls is still {waiting} long" if waiting else ""
-
-        active = await wait_until_active(
-            list_functions, env, names, timeout=seconds, interval=pause, get_cause=get_cause
-        )
-        return active[0] if isinstance(name, str) else active
+        make_walk = partial(self.functions, env)
+        return await wait_until_active(make_walk, env, plain_names, timeout=seconds, interval=pause)
 
     def with_token(self, token: Token) -> Self:
         """Make a light copy with a different token, such as for each merchant.

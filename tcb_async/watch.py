@@ -7,9 +7,8 @@ rows of one complete listing, as they were at one moment.
 from __future__ import annotations
 
 import asyncio
-import difflib
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 
 from tcb_async._redact import escape_unprintable
 from tcb_async.compare import FunctionChange, changes
@@ -21,6 +20,7 @@ from tcb_async.exceptions import (
     name_error,
 )
 from tcb_async.models import CloudFunction
+from tcb_async.pagination.pager import Pager
 from tcb_async.retry import is_retryable
 
 _log = logging.getLogger("tcb_async")
@@ -65,57 +65,46 @@ async def watch(
 
 
 async def wait_until_active(
-    list_functions: ListFunctions,
+    make_walk: Callable[[], Pager[CloudFunction]],
     env: str,
-    names: Collection[str] | None,
+    names: Sequence[str],
     *,
     timeout: float,  # noqa: ASYNC109 - callers expect this argument; its scope is right below
     interval: float,
-    get_cause: Callable[[], str] = str,
 ) -> list[CloudFunction]:
-    """Poll until all are ``Active``: see `TcbClient.wait_until_active`. New statuses are logged.
-
-    ``get_cause`` returns why the listing that runs is not complete yet; "" if that is unknown.
-    """
+    """Poll until all are ``Active``: see `TcbClient.wait_until_active`. New statuses are logged."""
     # Without names, every function that a listing has shown is awaited.
-    statuses = dict.fromkeys(names or (), "never seen")
+    statuses = dict.fromkeys(names, "never seen")
     is_listed = False  # whether any listing was complete
-    cause = ""  # why no listing has been complete since then
+    last_error = ""  # since the last complete listing
+    walk: Pager[CloudFunction] | None = None  # the one that runs
     # The listing may raise a `TimeoutError` too: only the scope knows whether its time is over.
     scope = asyncio.timeout(timeout)
     try:
         async with scope:
             while True:
+                walk = make_walk()
                 try:
-                    functions = {function.name: function for function in await list_functions()}
-                except asyncio.CancelledError:  # if the time is over, the listing raises no error
-                    cause = get_cause() or cause
-                    raise
+                    functions = {function.name: function for function in await walk.collect()}
                 except TcbError as error:
                     _log_or_raise(error, interval)
-                    cause = f"the last error was {name_error(error)}"
+                    last_error = name_error(error)
                 else:
-                    if not is_listed:
-                        await asyncio.to_thread(_name_similar, names or (), functions)
                     is_listed = True
-                    cause = ""
-                    if names is None:
+                    last_error = ""
+                    if not names:
                         statuses = dict.fromkeys(functions, "Active") | statuses
                     _update_statuses(functions, statuses, env)
                     if {*statuses.values()} == {"Active"}:  # no function is not a deployment
                         return [functions[name] for name in names or functions]
+                walk = None
                 await asyncio.sleep(interval)
     except TimeoutError:
         if not scope.expired():
             raise
-    raise _make_timeout_error(statuses, env, timeout, cause, is_listed=is_listed)
-
-
-def _name_similar(names: Collection[str], functions: Collection[str]) -> None:
-    """Log similar names of functions that do not exist: one may be a typing error."""
-    for name in names:
-        if name not in functions and (similar := difflib.get_close_matches(name, functions, 1)):
-            _log.info("there is no %r yet: did you mean %r?", name, similar[0])
+    if walk is not None:  # it was cut off, so it raised no error
+        last_error = walk.stats.last_error or last_error
+    raise _make_timeout_error(statuses, env, timeout, last_error, is_listed=is_listed)
 
 
 def _update_statuses(
@@ -150,18 +139,21 @@ def _make_timeout_error(
     statuses: Mapping[str, str],
     env: str,
     timeout: float,
-    cause: str,
+    last_error: str,
     *,
     is_listed: bool,
 ) -> WaitTimeoutError:
     late = {name: status for name, status in statuses.items() if status != "Active"}
-    problem = _name_functions(late, "was", "were not Active") or f"{env} had no functions"
-    advice = "check the deployment, or wait longer"
     if not is_listed:
         problem = f"no listing of {env} was complete"
-        advice = "wait longer" if cause else "check the token and the network, or wait longer"
+        advice = "check the token and the network, or wait longer"
+    else:
+        problem = _name_functions(late, "was", "were not Active") or f"{env} had no functions"
+        advice = "check the deployment, or wait longer"
+    text = f"{problem} after {timeout:g} s: {advice}"
+    if last_error:
+        text += f"; the last error was {last_error}"
     name, status = next(iter(late.items()), ("", "never seen"))
-    text = f"{problem} after {timeout:g} s: {advice}" + (f"; {cause}" if cause else "")
     return WaitTimeoutError(text, name=name, status=status, env=env)
 
 

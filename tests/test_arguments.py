@@ -144,7 +144,7 @@ MISPLACED = [
     lambda: TcbClient("T").watch_functions(SECRET),
     lambda: TcbClient("T").watch_functions("test-1", since=SECRET),
     lambda: TcbClient("T").wait_until_active(SECRET, "login"),
-    lambda: TcbClient("T").wait_until_active("test-1", [SECRET, 5]),
+    lambda: TcbClient("T").wait_until_active("test-1", SECRET, 5),
     lambda: TcbClient("T").batch_functions(SECRET),
     lambda: TcbClient("T").authorizers(component_appid=SECRET),
     lambda: TcbClient("T").call(SECRET),

@@ -174,7 +174,7 @@ def wait_for_functions(
         async def work(client: TcbClient) -> None:
             try:
                 await client.wait_until_active(
-                    service.env, None if every else names, timeout=timeout, interval=interval
+                    service.env, *names, timeout=timeout, interval=interval
                 )
             except TcbError as error:
                 if is_environments_fault(error) and (swapped := _swap(service.env, names)):

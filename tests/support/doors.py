@@ -299,7 +299,7 @@ async def _watch_functions(visit):
 )
 async def _wait_until_active(visit):
     async with visit.app() as client:
-        return [row.name for row in await client.wait_until_active(ENV, None, interval=0.001)]
+        return [row.name for row in await client.wait_until_active(ENV, interval=0.001)]
 
 
 @door("TcbClient.call", exempt=NO_LIST)

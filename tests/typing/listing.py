@@ -74,8 +74,7 @@ async def watch(client: TcbClient) -> None:
         assert_type(change, FunctionChange)
         assert_type(change.kind, Literal["added", "removed", "updated"])
         assert_type(change.before, CloudFunction | None)
-    assert_type(await client.wait_until_active("test-777bb9", "login"), CloudFunction)
-    several = await client.wait_until_active("test-777bb9", ["login", "pay"], timeout=60)
+    several = await client.wait_until_active("test-777bb9", "login", "pay", timeout=60)
     assert_type(several, list[CloudFunction])
 
 
