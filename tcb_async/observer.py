@@ -94,7 +94,7 @@ class Observer(Protocol):
     """
 
     def attempting(self, attempt: Attempt) -> AbstractContextManager[object]:
-        """Entered around one attempt, from its permit until its reply is decoded.
+        """Entered around one attempt, from its request until its reply is decoded.
 
         The error of the attempt passes through it: a `TcbError`, or `asyncio.CancelledError`.
         """

@@ -235,7 +235,7 @@ async def test_client_used_before_a_fork_is_refused(client, monkeypatch):
     assert await client.count_functions(ENV) == 57
 
 
-async def test_concurrent_walks_share_the_window(emulator):
+async def test_concurrent_walks_share_the_limit(emulator):
     emulator.deploy(ENV, count=100)
     emulator.latency = 0.002
     async with TcbClient(emulator.token, base_url=emulator.url, concurrency=3) as client:
@@ -268,8 +268,7 @@ def test_repr_tells_the_state_and_no_token():
 
     assert "s3cr3t" not in repr(client)
     assert (
-        repr(client)
-        == "<TcbClient https://api.weixin.qq.com, token StaticToken(), 0 of 8 in flight>"
+        repr(client) == "<TcbClient https://api.weixin.qq.com, token StaticToken(), 0 of 8 calls>"
     )
 
 

@@ -1,6 +1,6 @@
 """Calls to interrupt: the call, its token provider, and the changes during the call.
 
-Rule: each runs into waits for a permit, as the client that makes it has a window of 2.
+Rule: in each, calls wait for a place, as the client that makes it has two.
 """
 
 from __future__ import annotations

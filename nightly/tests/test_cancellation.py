@@ -41,7 +41,7 @@ def nothing_is_under_way(client, session):
     transport = transport_of(client)
     assert session.connector is not None
     acquired = session.connector._acquired  # aiohttp has no public count
-    return not acquired and not transport.live and transport.window.in_flight == 0
+    return not acquired and not transport.live and transport.limit.running == 0
 
 
 async def interrupt_and_call_again(call, emulator, caller, interruption):

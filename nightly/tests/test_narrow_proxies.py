@@ -12,7 +12,6 @@ from constants import ENV
 from leaks import no_leaks
 from proxies import Proxy
 from tls_emulator import knows_our_ca, over_tls
-from transports import transport_of
 
 from tcb_async import RetryPolicy, TcbClient
 from tcb_async.emulator import Emulator
@@ -70,10 +69,10 @@ async def test_two_connections_of_a_proxy_lose_nothing(beyond, scheme):
             ssl_context=knows_our_ca() if scheme == "https" else None,
             timeout=0.5 if beyond == "queue" else 30.0,  # its waiting requests time out
             retry=RetryPolicy(base=0.1),
+            # Calls that a server refuses for being too many are lost in the end.
+            concurrency=8 if beyond == "queue" else 2,
         )
         async with client:
             walks = [client.list_functions(ENV, page_size=20) for _ in range(8)]
             for functions in await asyncio.gather(*walks):
                 assert names(functions) == names(emulator.functions(ENV))
-
-            assert transport_of(client).window.size <= 4

@@ -363,7 +363,7 @@ class Pager(IteratedOnce, Generic[T]):
                 )
 
     async def _cancel(self) -> None:
-        """Cancel the fetches in flight and await them, so that they release their permits."""
+        """Cancel the fetches in flight and await them, so that they give back their places."""
         tasks = [task for _, task in self._fetches]
         if not tasks:  # as at the end of a walk: gathering nothing takes time, too
             return

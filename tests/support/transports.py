@@ -2,5 +2,5 @@
 
 
 def transport_of(client):
-    """Return a client's transport, to replace its timing, or to read its window and its session."""
+    """Return a client's transport, to replace its timing, or to read its limit and its session."""
     return client._transport

@@ -152,7 +152,7 @@ async def test_headers_that_a_wrapper_adds_stay_on_their_request(monkeypatch):
 
 
 @pytest.mark.slow
-async def test_every_permit_of_the_window_has_a_connection(serve):
+async def test_every_place_has_a_connection(serve):
     everybody_is_here = asyncio.Event()
 
     async def gather_them(exchange):
