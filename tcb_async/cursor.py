@@ -14,7 +14,7 @@ from hashlib import blake2b
 import attrs
 import msgspec
 
-from tcb_async._arguments import make_argument_error, make_validator
+from tcb_async._arguments import make_argument_error
 from tcb_async.exceptions import ConfigurationError
 
 DIGEST = 8
@@ -22,7 +22,7 @@ DIGEST = 8
 
 MAX_ROWS = 2**63 - 1  # the largest number of rows: a number of 8 bytes
 
-_CURSOR_VERSION = "3"
+_CURSOR_VERSION = "4"
 
 
 def digest(text: str) -> bytes:
@@ -35,26 +35,9 @@ def split_digests(packed: bytes) -> Iterable[bytes]:
     return (packed[start : start + DIGEST] for start in range(0, len(packed), DIGEST))
 
 
-_text = make_validator(lambda value: isinstance(value, str), "a str")
-_flag = make_validator(lambda value: isinstance(value, bool), "True or False")
-_row = make_validator(
-    lambda value: type(value) is int and 0 <= value <= MAX_ROWS, "a whole number, 0 or more"
-)
-_packed = make_validator(
-    lambda value: isinstance(value, bytes) and len(value) % DIGEST == 0, f"{DIGEST} bytes a digest"
-)
-_last = make_validator(
-    lambda value: isinstance(value, bytes) and len(value) in {0, DIGEST}, f"{DIGEST} bytes, or none"
-)
-
-# The string of a cursor contains its fields in this order, as MessagePack.
-_Fields = tuple[bytes, int, int, bytes, bytes, bool]
-_unpack_fields = msgspec.msgpack.Decoder(_Fields).decode
-
-
 @attrs.frozen
 class Cursor:
-    """The resume point of a walk, just after the last item that was yielded.
+    """The resume point of a walk, just after the last item that was yielded; only walks make it.
 
     ``str(cursor)`` is an opaque string, safe in a URL; :meth:`parse` reads it. It has about 11
     characters for each yielded item, and is not signed: anyone who can write it can make a walk
@@ -68,17 +51,14 @@ class Cursor:
         names: Digests of the yielded names.
         drift: Whether a change of the list was noticed: then a resumed walk starts at row 0, and
             yields only new names.
-
-    Raises:
-        ConfigurationError: A value is of the wrong type, or out of range.
     """
 
-    scope: str = attrs.field(validator=_text)
-    offset: int = attrs.field(default=0, validator=_row)
-    total: int = attrs.field(default=0, validator=_row)
-    last: bytes = attrs.field(default=b"", validator=_last, repr=False)
-    names: bytes = attrs.field(default=b"", validator=_packed, repr=False)
-    drift: bool = attrs.field(default=False, validator=_flag)
+    scope: str
+    offset: int = 0
+    total: int = 0
+    last: bytes = attrs.field(default=b"", repr=False)
+    names: bytes = attrs.field(default=b"", repr=False)
+    drift: bool = False
 
     @property
     def count(self) -> int:
@@ -86,9 +66,7 @@ class Cursor:
         return len(self.names) // DIGEST
 
     def __str__(self) -> str:
-        scope = self.scope.encode("utf-8", "surrogatepass")
-        fields = scope, self.offset, self.total, self.last, self.names, self.drift
-        body = msgspec.msgpack.encode(fields)
+        body = msgspec.msgpack.encode(self)
         framed = zlib.crc32(body).to_bytes(4, "big") + body
         return _CURSOR_VERSION + base64.urlsafe_b64encode(framed).rstrip(b"=").decode("ascii")
 
@@ -101,23 +79,16 @@ class Cursor:
         Raises:
             ConfigurationError: The text is not a cursor, was damaged, or has an unknown version.
         """
-        if not isinstance(text, str):
-            raise make_argument_error("text", text, "must be the string of a Cursor")
-        problem = f"it is of version {text[:1]!r}, not {_CURSOR_VERSION!r}"
-        if text.startswith(_CURSOR_VERSION):
-            if (fields := _decode_fields(text[1:])) is not None:
-                return cls(*fields)
+        if not text.startswith(_CURSOR_VERSION):
+            problem = f"it is of version {text[:1]!r}, not {_CURSOR_VERSION!r}"
+        else:
             problem = "its checksum does not fit"
+            padded = text[1:] + "=" * (-len(text[1:]) % 4)
+            with suppress(ValueError, msgspec.MsgspecError):
+                framed = base64.b64decode(padded, altchars=b"-_", validate=True)
+                if zlib.crc32(framed[4:]).to_bytes(4, "big") == framed[:4]:
+                    return msgspec.msgpack.decode(framed[4:], type=cls)
         raise ConfigurationError(f"not a cursor, or a damaged one: {problem}; pass it unchanged")
-
-
-def _decode_fields(text: str) -> tuple[str, int, int, bytes, bytes, bool] | None:
-    with suppress(ValueError, msgspec.MsgspecError):
-        framed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        if zlib.crc32(framed[4:]).to_bytes(4, "big") == framed[:4]:
-            fields = _unpack_fields(framed[4:])
-            return fields[0].decode("utf-8", "surrogatepass"), *fields[1:]
-    return None
 
 
 def read_start(scope: str, resume: object) -> Cursor:
