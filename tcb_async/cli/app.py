@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Annotated, Literal, NoReturn
 
-from cyclopts import App, CycloptsError, Group, Parameter, UnknownOptionError
+from cyclopts import (
+    App,
+    CycloptsError,
+    Group,
+    Parameter,
+    UnknownCommandError,
+    UnknownOptionError,
+)
 from cyclopts.completion import ShellDetectionError
 
 from tcb_async import __version__
@@ -110,30 +116,15 @@ def install_completion(*, shell: Shell = None) -> None:
     sys.stdout.write(f"completion is installed in {path}: start a new shell\n")
 
 
-_OTHER_PROGRAMS = {
-    "--limit": "pass --max-items N",
-    "--json": "pass --format json",
-    "--csv": "pass --format csv",
-    "--env": "name the environment without an option, as in `tcb-async list test-777bb9`",
-    "--filter": "pass --name, --status or --runtime",
-    "--token": "set TCB_ACCESS_TOKEN, which is in no list of processes",
-    "--access-token": "set TCB_ACCESS_TOKEN, which is in no list of processes",
-    "--secret": "set TCB_SECRET, which is in no list of processes",
-    "--appsecret": "set TCB_SECRET, which is in no list of processes",
-}
-"""What to do in place of options that other programs have."""
-
-
-def _explain_usage(error: CycloptsError) -> str:
-    """Return the sentence of cyclopts, but without the value of an unknown option: a secret."""
-    if not isinstance(error, UnknownOptionError):
-        return str(error)
-    typed = error.token.keyword or error.token.value
-    option = typed.partition("=")[0] if typed.startswith("--") else typed[:2]
-    names = [name for argument in error.argument_collection for name in argument.names]
-    similar = get_close_matches(option, names, n=1, cutoff=0.7)
-    advice = _OTHER_PROGRAMS.get(option) or (f"did you mean {similar[0]}?" if similar else "")
-    return f"there is no option {option}{': ' if advice else ''}{advice}"
+def _explain_usage(error: CycloptsError, words: Sequence[str]) -> str:
+    """Return cyclopts' sentence, without the value of an unknown option: it may be a secret."""
+    sentence = str(error)
+    if isinstance(error, UnknownOptionError | UnknownCommandError):
+        for word in words:
+            if word.startswith("-"):
+                option = word.partition("=")[0] if word.startswith("--") else word[:2]
+                sentence = sentence.replace(word, option)
+    return sentence
 
 
 def run(words: Sequence[str]) -> NoReturn:
@@ -151,7 +142,7 @@ def run(words: Sequence[str]) -> NoReturn:
     except CycloptsError as error:
         chain, _, _ = app.parse_commands(words)
         program = " ".join(("tcb-async", *chain))
-        screen.say(f"tcb-async: {_explain_usage(error)} (see `{program} --help`)")
+        screen.say(f"tcb-async: {_explain_usage(error, words)} (see `{program} --help`)")
         code = ExitCode.USAGE
     finally:
         flush()

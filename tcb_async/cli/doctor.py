@@ -1,14 +1,15 @@
 """``tcb-async doctor``: tries the commands on a server, and shows its replies in outline.
 
-Rule: a check is a call of the client, once: it succeeds, or shows its error. A fact is what a reply
-contains, and is not judged.
+Rule: a check is a call of the client, made once: it succeeds or shows its error. A fact is what a
+reply contains, and is not judged. Only the errors at the end may contain a name of the account.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +18,18 @@ from cyclopts import App, CycloptsError
 from rich.text import Text
 
 import tcb_async
-from tcb_async._defaults import CHINA_STANDARD_TIME, DEFAULT_PAGE_SIZE
+from tcb_async._defaults import (
+    CHINA_STANDARD_TIME,
+    DEFAULT_FIRST_PAGE_SIZE,
+    DEFAULT_PAGE_SIZE,
+)
 from tcb_async._redact import escape_unprintable
 from tcb_async.cli.credentials import choose_service
-from tcb_async.cli.exits import ExitCode, exit_afterwards, run_command
+from tcb_async.cli.exits import ExitCode, choose_exit_code, exit_afterwards, run_command
 from tcb_async.cli.options import Access, Env
 from tcb_async.cli.screen import Screen, plural
+from tcb_async.errcodes import is_token_accepted
 from tcb_async.exceptions import ApiError, TcbError
-from tcb_async.retry import is_retryable
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient
@@ -38,15 +43,14 @@ doctor_command: App = App(
   tcb-async doctor --demo
   tcb-async doctor test-777bb9 > report.txt
 
-A failed check quotes WeChat's reply, which may name a
-function: read the report before you publish it.
+The report contains no name of a function, environment or
+account, except the errors of failed checks, at its end.
 
 [bold]Exit codes[/bold]
-    0  all checks succeeded
+    0  each command works
     3  no token or a refused token
-    4  the service refused the first page
-    5  the service or the network failed at the first page
-    7  a check failed: its error is in the report
+    4  the service refused a command
+    5  a command failed
   130  interrupted (Ctrl-C)
   143  terminated (SIGTERM)""",
 )
@@ -55,16 +59,14 @@ _FUNCTIONS_PATH = "/tcb/listfunctions"
 _ENVIRONMENTS_PATH = "/tcb/getenvinfo"
 _ABSENT_ENV = "doctor-no-such-env"
 _FEW_ROWS = 4  # fewer rows are in some order by chance
-_JSON_NAMES = {str: "text", bool: "boolean", int: "number", float: "number", list: "array"}
+_MAX_WIDTH = 80
+_JSON_TYPES = {str: "text", bool: "boolean", int: "number", float: "number", list: "array"}
+# Names of functions and environments may be in any field of an unknown reply.
+_FIELD_NAME = re.compile(r"[A-Za-z_]\w{0,39}", re.ASCII)
+_WECHATS_WORD = re.compile(r"[A-Z][A-Za-z_]{1,39}[0-9.]{0,9}")  # such as Active, Nodejs16.13
+_TIME = re.compile(r"[0-9/:.TZ +-]{1,40}")
 
-
-@attrs.frozen
-class Line:
-    """One line of the report: a check that succeeded or failed, or a fact (None)."""
-
-    subject: str
-    observed: str
-    has_succeeded: bool | None = None
+Reply = Mapping[str, Any]
 
 
 @doctor_command.default
@@ -74,61 +76,105 @@ def run_doctor(env: Env = None, /, *, access: Access = Access()) -> None:
         if access.demo and env is not None:
             raise CycloptsError("ENV: leave it out: --demo has an environment of its own")
         service = choose_service(env, access, at_rest=True)
-        failed: list[Line] = []
+        report = _Report(screen)
 
         async def work(client: TcbClient) -> None:
-            async for line in _examine(client, service.env):
-                _print_line(screen, line)
-                if line.has_succeeded is False:
-                    failed.append(line)
+            page = await _request_first_page(client, service.env)
+            functions = await _run_checks(_Checks(client, service.env), report)
+            report.begin_part("What the replies contain:")
+            await _show_facts(client, service.env, report, page, functions)
 
         service.run(work)
-        with exit_afterwards(screen, ExitCode.DIFFERENT if failed else ExitCode.DONE):
-            names = ", ".join(line.subject for line in failed)
-            result = f"failed: {names}" if failed else "no check failed"
-            python = sys.version.split()[0]
-            date = f"{datetime.now(CHINA_STANDARD_TIME):%Y-%m-%d}"
-            screen.out.print(
-                f"\n{result}; tcb-async {tcb_async.__version__}, Python {python}, {date}"
+        with exit_afterwards(screen, report.exit_code):
+            report.finish()
+
+
+@attrs.frozen
+class _Report:
+    """The report, which is printed line by line, and the errors of the failed checks."""
+
+    screen: Screen
+    errors: dict[str, TcbError] = attrs.field(factory=dict[str, TcbError])
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The exit code of the first command that fails."""
+        for error in self.errors.values():
+            return choose_exit_code(error)
+        return ExitCode.DONE
+
+    async def check(self, command: str, attempt: Awaitable[str]) -> None:
+        """Try a command, and show what it observed, or the kind of its error."""
+        try:
+            observed = await attempt
+        except TcbError as error:
+            error.env = None  # of the user's, and no news
+            self.errors[command] = error
+            self._print_line("FAIL", "bold red", command, _name_error(error))
+        else:
+            self._print_line("ok", "green", command, observed)
+
+    def show(self, subject: str, observed: str) -> None:
+        """Show a fact."""
+        self._print_line("", "", subject, observed)
+
+    def begin_part(self, heading: str) -> None:
+        self.screen.out.print(f"\n{heading}", soft_wrap=True)
+
+    def finish(self) -> None:
+        """Show the errors, and the result."""
+        result = "no check failed"
+        if self.errors:
+            result = f"failed: {', '.join(self.errors)}"
+            self.begin_part(
+                "Errors, transient or not. They may contain names: read before publishing."
             )
+        for command, error in self.errors.items():
+            self._print_line("", "", command, str(error))
+        self.begin_part(result)
 
-
-def _print_line(screen: Screen, line: Line) -> None:
-    mark, style = {True: ("ok", "green"), False: ("FAIL", "bold red"), None: ("", "")}[
-        line.has_succeeded
-    ]
-    text = escape_unprintable(f"{line.subject:22} {line.observed}")
-    screen.out.print(Text.assemble((f"{mark:5}", style), text), soft_wrap=True)
+    def _print_line(self, mark: str, style: str, subject: str, observed: str) -> None:
+        console = self.screen.out
+        head = f"{mark:5}{subject:23} "
+        width = max(1, min(_MAX_WIDTH, console.width) - len(head))
+        lines = Text(escape_unprintable(observed)).wrap(console, width)
+        for line in lines:
+            line.rstrip()
+        text = Text(f"\n{' ' * len(head)}").join(lines)
+        console.print(Text.assemble((head[:5], style), head[5:], text), soft_wrap=True)
 
 
 @attrs.define
 class _Checks:
-    """Calls of the client: each returns what it got, or raises its error."""
+    """Calls of the client: each returns what it observed, or raises its error."""
 
     client: TcbClient
     env: str
-    functions: Sequence[CloudFunction] = ()  # of the last list
-    requests: int = 0  # for this list
+    functions: Sequence[CloudFunction] = ()  # of the list
 
-    async def list_functions(self, page_size: int | None = None) -> str:
+    async def list_functions(self) -> str:
         started = time.monotonic()
+        pager = self.client.functions(self.env)
+        self.functions = await pager.collect()
+        facts = [
+            plural(pager.stats.requests, "request"),
+            plural(pager.stats.retries, "retry", "retries"),
+            plural(pager.stats.passes, "pass", "passes"),
+            f"{time.monotonic() - started:.1f} s",
+        ]
+        return f"{plural(len(self.functions), 'function')}: {', '.join(facts)}"
+
+    async def list_again(self, page_size: int) -> str:
         pager = self.client.functions(self.env, page_size=page_size)
         found = await pager.collect()
-        seconds = time.monotonic() - started
-        before = {each.name for each in self.functions}
-        if before and before != {each.name for each in found}:
-            raise TcbError(f"{plural(len(found), 'function')}, which differ from those above")
-        self.functions = found
-        self.requests = pager.stats.requests
-        requests = plural(self.requests, "request")
-        retries = plural(pager.stats.retries, "retry", "retries")
-        passes = plural(pager.stats.passes, "pass", "passes")
-        return f"{plural(len(found), 'function')}: {requests}, {retries}, {passes}, {seconds:.1f} s"
+        if {each.name for each in found} != {each.name for each in self.functions}:
+            raise TcbError(f"{plural(len(found), 'function')}, which are not those of `list`")
+        return f"the same: {plural(pager.stats.requests, 'request')}"
 
     async def count_functions(self) -> str:
         number = await self.client.count_functions(self.env)
-        if self.functions and number != len(self.functions):
-            raise TcbError(f"{number}, but the list has {plural(len(self.functions), 'function')}")
+        if number != len(self.functions):
+            raise TcbError(f"{number}, but `list` has {plural(len(self.functions), 'function')}")
         return f"{number}"
 
     async def list_environments(self) -> str:
@@ -136,106 +182,168 @@ class _Checks:
         contains = "ENV is one of them" if self.env in found else "ENV is none of them"
         return f"{plural(len(found), 'environment')}: {contains}"
 
-    async def refuse_unknown_env(self) -> str:
+    async def list_unknown_env(self) -> str:
         try:
             await self.client.function_page(_ABSENT_ENV, limit=1)
         except ApiError as error:
-            if is_retryable(error):
+            if not is_token_accepted(error):
                 raise
-            rid = "a request id" if error.rid else "no request id"
-            return f"refused: errcode {error.errcode}, {rid}, {error.errmsg}"
+            rid = "with a request id" if error.rid else "without a request id"
+            return f"refused: {_name_error(error)}, {rid}"
         raise TcbError("it was accepted: `list` of a mistyped ENV prints nothing")
 
 
-async def _examine(client: TcbClient, env: str) -> AsyncGenerator[Line]:
-    """Yield each line when it is known; raise the error of the first page."""
-    fields = {"env": env, "limit": DEFAULT_PAGE_SIZE, "offset": 0}
-    page = await client.call(_FUNCTIONS_PATH, fields, repeatable=True)
-    checks = _Checks(client, env)
-    yield await _check("list", checks.list_functions)
-    size = min(DEFAULT_PAGE_SIZE, len(checks.functions) // 2)
-    if checks.requests == 1 and size > 1:
-        # In several pages, which overlap by one row: an offset is no multiple of the length.
-        yield await _check(f"list, {size} a page", lambda: checks.list_functions(size))
-    elif checks.requests == 1:
-        yield Line("list, several pages", f"not tried: fewer than {_FEW_ROWS} functions")
-    yield await _check("count", checks.count_functions)
-    yield await _check("environments", checks.list_environments)
-    yield await _check("list of an unknown ENV", checks.refuse_unknown_env)
+async def _run_checks(checks: _Checks, report: _Report) -> Sequence[CloudFunction]:
+    """Try the commands; return the functions, or none if the list failed."""
+    await report.check("list", checks.list_functions())
+    if not report.errors:
+        await _compare_with_list(checks, report)
+    await report.check("environments", checks.list_environments())
+    await report.check("list of a mistyped ENV", checks.list_unknown_env())
+    return checks.functions
 
-    # Of the first page, because the list may have failed.
-    rows = _get_rows(page, "functions")
-    yield Line("", "")
-    yield Line("What the replies contain, for a report of a problem:", "")
-    yield Line("first page", f"{plural(len(rows), 'function')}, {DEFAULT_PAGE_SIZE} requested")
-    yield Line("reply", _outline([page]))
-    yield Line("each function", _outline(rows))
-    yield Line("statuses", _join(str(row.get("status")) for row in rows))
-    yield Line("runtimes", _join(str(row.get("runtime")) for row in rows))
-    yield Line("times", _describe_times(rows, checks.functions))
-    yield Line("order", _describe_order(rows))
+
+async def _compare_with_list(checks: _Checks, report: _Report) -> None:
+    page_size = min(DEFAULT_PAGE_SIZE, len(checks.functions) // 2)
+    if page_size > 1:
+        # Pages overlap by one row: so their offsets are no multiples of their length.
+        await report.check(f"list --page-size {page_size}", checks.list_again(page_size))
+    else:
+        report.show("list --page-size N", f"not tried: fewer than {_FEW_ROWS} functions")
+    await report.check("count", checks.count_functions())
+
+
+def _name_error(error: TcbError) -> str:
+    """Return the kind of an error, without any text of the server's."""
+    facts = [type(error).__name__]
+    if error.errcode is not None:
+        facts.append(f"errcode {error.errcode}")
+    if (tcb_code := getattr(error, "tcb_code", None)) is not None:
+        facts.append(f"TcbCode {_hide_names(tcb_code)}")
+    if (status := getattr(error, "status", None)) is not None:
+        facts.append(f"HTTP {status}")
+    return ", ".join(facts)
+
+
+async def _request_first_page(client: TcbClient, env: str) -> Reply:
+    """Request the first page; raise the error if no command can work."""
+    try:
+        return await _request_page(client, env, DEFAULT_PAGE_SIZE)
+    except ApiError as error:
+        if is_token_accepted(error):
+            return {}  # the checks show the refusal
+        raise
+
+
+async def _request_page(client: TcbClient, env: str, limit: int) -> Reply:
+    fields = {"env": env, "limit": limit, "offset": 0}
+    return await client.call(_FUNCTIONS_PATH, fields, repeatable=True)
+
+
+async def _show_facts(
+    client: TcbClient, env: str, report: _Report, page: Reply, functions: Sequence[CloudFunction]
+) -> None:
+    """Show what replies contain: of the first page too, because the list may have failed."""
+    today = datetime.now(CHINA_STANDARD_TIME).date()
+    python = sys.version.split()[0]
+    report.show("this report", f"tcb-async {tcb_async.__version__}, Python {python}, {today}")
+    if page:
+        rows = _get_rows(page, "functions")
+        report.show("first page", _count_rows(rows, DEFAULT_PAGE_SIZE))
+        report.show("longer first page", await _try_longer_page(client, env))
+        report.show("reply", _outline([page]))
+        report.show("each function", _outline(rows))
+        report.show("statuses", _join(_hide_names(row.get("status")) for row in rows))
+        report.show("runtimes", _join(_hide_names(row.get("runtime")) for row in rows))
+        report.show("times", _describe_times(rows, functions))
+        report.show("order", _describe_order(rows))
+    report.show("each environment", await _outline_environments(client))
+
+
+async def _try_longer_page(client: TcbClient, env: str) -> str:
+    try:
+        page = await _request_page(client, env, DEFAULT_FIRST_PAGE_SIZE)
+    except TcbError as error:
+        return f"{_name_error(error)}, {DEFAULT_FIRST_PAGE_SIZE} requested"
+    return _count_rows(_get_rows(page, "functions"), DEFAULT_FIRST_PAGE_SIZE)
+
+
+async def _outline_environments(client: TcbClient) -> str:
     try:
         reply = await client.call(_ENVIRONMENTS_PATH, {}, repeatable=True)
-    except TcbError:
-        return  # its check shows the error
-    yield Line("each environment", _outline(_get_rows(reply, "info_list")))
-
-
-async def _check(subject: str, attempt: Callable[[], Awaitable[str]]) -> Line:
-    try:
-        return Line(subject, await attempt(), has_succeeded=True)
     except TcbError as error:
-        error.env = None  # the report may be public
-        return Line(subject, str(error), has_succeeded=False)
+        return _name_error(error)
+    return _outline(_get_rows(reply, "info_list"))
 
 
-def _get_rows(reply: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+def _count_rows(rows: Sequence[Reply], requested: int) -> str:
+    return f"{plural(len(rows), 'function')}, {requested} requested"
+
+
+def _get_rows(reply: Reply, key: str) -> list[Reply]:
     rows = reply.get(key)
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
-def _outline(objects: Sequence[Mapping[str, Any]]) -> str:
+def _outline(objects: Sequence[Reply]) -> str:
     """Return the names of the fields, each with the types of its values."""
     types: dict[str, set[str]] = {}
     for fields in objects:
         for name, value in fields.items():
             types.setdefault(name, set()).add(_name_type(value))
-        for name in types.keys() - fields.keys():
-            types[name].add("missing")
-    return _join(f"{name} ({'/'.join(sorted(types[name]))})" for name in types)
+    for name, found in types.items():
+        if any(name not in fields for fields in objects):
+            found.add("missing")
+    return _join(
+        f"{name if _FIELD_NAME.fullmatch(name) else '(hidden)'} ({'/'.join(sorted(found))})"
+        for name, found in types.items()
+    )
 
 
 def _name_type(value: object) -> str:
-    return "null" if value is None else _JSON_NAMES.get(type(value), "object")
+    return "null" if value is None else _JSON_TYPES.get(type(value), "object")
+
+
+def _hide_names(word: object) -> str:
+    """Return a word of WeChat's, such as a status: no name of the account is written like it."""
+    if not isinstance(word, str):
+        return f"({_name_type(word)})"
+    return word if _WECHATS_WORD.fullmatch(word) else "(hidden)"
 
 
 def _join(words: Iterable[str]) -> str:
     return ", ".join(sorted({*words})) or "none"
 
 
-def _describe_times(rows: Iterable[Mapping[str, Any]], functions: Sequence[CloudFunction]) -> str:
-    """Return the formats of times, with 0 for a digit, and the age of the latest."""
-    texts = [str(row.get(key)) for row in rows for key in ("add_time", "mod_time")]
-    formats = _join("".join("0" if sign.isdigit() else sign for sign in text) for text in texts)
-    times = [time for each in functions for time in (each.add_time, each.mod_time)]
-    known = [time for time in times if time is not None]
-    if not functions:
-        return formats
-    if not known:
-        return f"{formats}; none was read"
-    # If it is hours off, by what the console shows, WeChat's times have a different zone.
-    hours = (datetime.now(CHINA_STANDARD_TIME) - max(known)).total_seconds() / 3600
-    return f"{formats}; {len(known)} of {len(times)} were read, the latest {hours:.1f} hours ago"
+def _describe_times(rows: Iterable[Reply], functions: Sequence[CloudFunction]) -> str:
+    """Return the formats of times, with 0 for a digit, and the date of the latest."""
+    facts = [_join(_outline_time(row.get(key)) for row in rows for key in ("add_time", "mod_time"))]
+    if functions:
+        times = [time for each in functions for time in (each.add_time, each.mod_time)]
+        known = [time for time in times if time is not None]
+        facts.append(f"{len(known)} of {len(times)} were read")
+        if known:
+            facts.append(f"the latest of {max(known).date()}")
+    return "; ".join(facts)
 
 
-def _describe_order(rows: Sequence[Mapping[str, Any]]) -> str:
+def _outline_time(time: object) -> str:
+    if not isinstance(time, str):
+        return f"({_name_type(time)})"
+    return re.sub("[0-9]", "0", time) if _TIME.fullmatch(time) else "(hidden)"
+
+
+def _describe_order(rows: Sequence[Reply]) -> str:
     """Return the fields by which the page is sorted."""
     if len(rows) < _FEW_ROWS:
         return f"unknown: fewer than {_FEW_ROWS} functions"
     found: list[str] = []
     for field in ("add_time", "mod_time", "name"):
         values = [str(row.get(field)) for row in rows]  # WeChat's times sort as text
-        if len({*values}) > 1:
-            found += [f"{field}, ascending"] * (sorted(values) == values)
-            found += [f"{field}, descending"] * (sorted(values, reverse=True) == values)
+        if len({*values}) == 1:
+            continue
+        if values == sorted(values):
+            found.append(f"{field}, ascending")
+        elif values == sorted(values, reverse=True):
+            found.append(f"{field}, descending")
     return " and ".join(found) or "by no field"

@@ -84,18 +84,6 @@ def exit_afterwards(screen: Screen, code: int) -> Generator[None]:
 
 
 @contextlib.contextmanager
-def raise_afterwards(error: BaseException | None) -> Generator[None]:
-    """Raise the error, if any, after the block, even if the reader of stdout left early."""
-    try:
-        yield
-    except BrokenPipeError:
-        if error is None:
-            raise
-    if error is not None:
-        raise error
-
-
-@contextlib.contextmanager
 def run_command(*, verbose: bool, level: int = logging.ERROR) -> Generator[Screen]:
     """Open the streams, show the log, and turn errors into an exit code."""
     screen = Screen.open()

@@ -1,8 +1,7 @@
 """``tcb-async list`` and ``count``.
 
 Rule: contradictory options are refused before any request, and a list is written when it is
-complete. A list that changed during each pass is only shown as a table, with exit code 5: a file or
-a JSON document of it could be compared.
+complete.
 """
 
 from __future__ import annotations
@@ -126,7 +125,7 @@ class _Destination:
 
 def _summarize(walk: FunctionPager, env: str, listed: int, seconds: float) -> str:
     stats = walk.stats
-    total = max(listed, walk.total or 0)
+    total = walk.total or 0
     facts = [plural(stats.requests, "request")]
     if stats.retries:
         facts.append(plural(stats.retries, "retry", "retries"))

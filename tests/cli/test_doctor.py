@@ -1,73 +1,246 @@
-"""``tcb-async doctor`` runs the commands, and shows what the replies contain."""
+"""``tcb-async doctor`` tries the commands, and writes a report that may be published."""
+
+import re
 
 import pytest
-from constants import APPID, APPSECRET
+from constants import ENVIRONMENTS, LIST
+from rich.cells import cell_len
 from terminal import ENV, env_for, run
 
 from tcb_async.emulator import Fault
+from tcb_async.pagination import Pager
+
+CHECKS = [
+    "list",
+    "list --page-size 20",
+    "count",
+    "environments",
+    "list of a mistyped ENV",
+]
+ERRORS = "Errors, transient or not."
 
 
-def lines_of(ended, mark):
-    """The lines with this mark, without the numbers of seconds."""
-    return [line[5:27].strip() for line in ended.out.splitlines() if line[:5].strip() == mark]
+def subjects_of(ended, mark):
+    return [line[5:28].strip() for line in ended.out.splitlines() if line[:5].strip() == mark]
+
+
+def fact_of(ended, subject):
+    """The text of a fact, without its line breaks."""
+    facts = ended.out.partition(ERRORS)[0].partition("What the replies contain:")[2]
+    return re.search(rf"^ {{5}}{subject} +(.*(?:\n {{20}}.*)*)", facts, re.MULTILINE)[1].split()
 
 
 @pytest.fixture
-def app(emulator):
+def wechat(emulator, monkeypatch):
+    # A list is read again after a pause.
+    monkeypatch.setitem(Pager.__init__.__kwdefaults__, "max_passes", 2)
     emulator.deploy(ENV, count=57)
-    emulator.max_page = 100
-    emulator.add_app(APPID, APPSECRET)
-    return env_for(emulator) | {"TCB_ACCESS_TOKEN": "", "TCB_APPID": APPID, "TCB_SECRET": APPSECRET}
+    return emulator
 
 
-async def test_every_check_succeeds(app):
-    ended = await run("doctor", ENV, env=app)
+async def examine(emulator, **variables):
+    return await run("doctor", ENV, env=env_for(emulator, **variables))
+
+
+async def test_every_command_works(wechat):
+    ended = await examine(wechat)
+
+    assert (ended.code, ended.err) == (0, "")
+    assert subjects_of(ended, "ok") == CHECKS
+    assert ended.out.splitlines()[-1] == "no check failed"
+
+
+# Servers that differ from the documentation, and the commands that fail there.
+
+
+def is_list(request):
+    return request.path == LIST and (request.body or {}).get("env") == ENV
+
+
+def in_lists(change):
+    """Change each reply with functions."""
+
+    def on_reply(emulator, request, reply):
+        if is_list(request) and "functions" in reply:
+            change(emulator, request.body, reply)
+
+    return on_reply
+
+
+def refuse_if(condition):
+    def on_reply(_emulator, request, reply):
+        if is_list(request) and condition(request.body):
+            reply.clear()
+            reply.update(errcode=40097, errmsg="invalid args")
+
+    return on_reply
+
+
+def from_offset(choose):
+    """Send the page that begins at a different offset."""
+
+    def change(emulator, fields, reply):
+        start = choose(fields["offset"], fields["limit"])
+        rows = [{"name": each.name, "status": each.status} for each in emulator.functions(ENV)]
+        reply["functions"] = rows[start : start + fields["limit"]]
+
+    return in_lists(change)
+
+
+def hide_a_row(emulator, _fields, reply):
+    hidden = emulator.functions(ENV)[7].name
+    reply["functions"] = [row for row in reply["functions"] if row["name"] != hidden]
+
+
+def rename_names(_emulator, _fields, reply):
+    for row in reply["functions"]:
+        row["FunctionName"] = row.pop("name")
+
+
+def deny_environments(_emulator, request, reply):
+    if request.path == ENVIRONMENTS:
+        reply.clear()
+        reply.update(errcode=48001, errmsg="api unauthorized")
+
+
+def accept_any_env(_emulator, request, reply):
+    if request.path == LIST and not is_list(request):
+        reply.clear()
+        reply.update(errcode=0, errmsg="ok", total_count=0, functions=[])
+
+
+PAGES = CHECKS[1]
+DEVIATIONS = {
+    "offsets ignored": (from_offset(lambda _offset, _limit: 0), [PAGES], 5),
+    "offsets rounded": (from_offset(lambda offset, limit: offset - offset % limit), [PAGES], 5),
+    "offsets refused": (refuse_if(lambda it: it["offset"] % it["limit"]), [PAGES], 4),
+    "one row refused": (refuse_if(lambda it: it["limit"] == 1), ["count"], 4),
+    "a total too small": (
+        in_lists(lambda _, __, reply: reply.update(total_count=56)),
+        ["list"],
+        5,
+    ),
+    "a row hidden": (in_lists(hide_a_row), ["list"], 5),
+    "names renamed": (in_lists(rename_names), ["list"], 5),
+    "environments denied": (deny_environments, ["environments"], 4),
+    "unknown environments": (accept_any_env, ["list of a mistyped ENV"], 5),
+}
+
+
+@pytest.mark.parametrize("name", DEVIATIONS)
+async def test_commands_that_fail_are_named(wechat, name):
+    change, failing, code = DEVIATIONS[name]
+    wechat.on_reply(lambda request, reply: change(wechat, request, reply))
+    wechat.max_page = 100
+
+    ended = await examine(wechat)
+
+    assert (subjects_of(ended, "FAIL"), ended.code) == (failing, code)
+    assert ended.out.splitlines()[-1] == f"failed: {', '.join(failing)}"
+
+
+async def test_commands_that_need_an_absent_permission_fail(wechat):
+    wechat.fail_next(48001, times=None)
+
+    ended = await examine(wechat)
+
+    assert ended.code == 4
+    assert subjects_of(ended, "ok") == ["list of a mistyped ENV"]
+    assert fact_of(ended, "each environment") == ["PermissionDeniedError,", "errcode", "48001"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [(Fault.errcode(40001), 3), (Fault.errcode(-1), 5), (Fault.status(502), 5)],
+)
+async def test_without_a_first_page_it_ends_as_list_does(wechat, fault, code):
+    wechat.script([fault] * 99, path=LIST)
+
+    ended = await examine(wechat)
+
+    assert (ended.code, ended.out) == (code, "")
+    assert ended.err.count("\n") == 1
+
+
+async def test_a_gateway_that_refuses_concurrent_requests_is_no_ok(wechat):
+    wechat.latency = 0.01
+    forbidden = Fault.status(403, b"<html>forbidden</html>")
+
+    def refuse_second(request):
+        return wechat.in_flight > 1 and request.path == LIST
+
+    wechat.script(iter(lambda: forbidden, None), when=refuse_second)
+
+    ended = await examine(wechat)
+
+    assert (ended.code, subjects_of(ended, "FAIL")) == (5, ["list"])
+    assert "ResponseError, HTTP 403" in ended.out
+
+
+async def test_few_functions_are_not_read_in_pages(emulator):
+    emulator.deploy(ENV, count=3)
+
+    ended = await examine(emulator)
 
     assert ended.code == 0
-    assert lines_of(ended, "ok") == [
-        "list", "list, 20 a page", "count", "environments", "list of an unknown ENV"
-    ]  # fmt: skip
-    assert "errcode (number), errmsg (text), functions (array), total_count (number)" in ended.out
-    assert ENV not in ended.out
+    assert subjects_of(ended, "ok") == [name for name in CHECKS if name != PAGES]
+    assert "not tried: fewer than 4 functions" in ended.out
 
 
-async def test_a_failed_check_shows_its_error(app, emulator):
-    emulator.script([Fault.errcode(48001)] * 9, path="/tcb/getenvinfo")
+class TestReport:
+    async def test_shorter_pages_than_requested_are_a_fact(self, wechat):
+        wechat.max_page = 10
 
-    ended = await run("doctor", ENV, env=app)
+        ended = await examine(wechat)
 
-    assert ended.code == 7
-    assert lines_of(ended, "FAIL") == ["environments"]
-    assert "errcode 48001" in ended.out
+        assert ended.code == 0
+        assert "10 functions, 20 requested" in ended.out
+        assert "10 functions, 100 requested" in ended.out
 
+    async def test_an_unknown_field_is_a_fact(self, wechat):
+        wechat.deploy(ENV, "more", index=0, more={"memory_size": 256})
 
-async def test_an_ignored_offset_fails(app, emulator):
-    @emulator.on_reply
-    def ignore_offset(request, reply):
-        if request.offset and "functions" in reply:
-            reply["functions"] = [
-                {"name": row.name, "status": row.status} for row in emulator.functions(ENV)
-            ][: request.body["limit"]]
+        ended = await examine(wechat)
 
-    ended = await run("doctor", ENV, env=app)
+        assert "memory_size (missing/number)" in " ".join(fact_of(ended, "each function"))
 
-    assert ended.code == 7
-    assert "list, 20 a page" in lines_of(ended, "FAIL")
+    async def test_facts_follow_a_failed_list(self, wechat):
+        wechat.on_reply(
+            lambda request, reply: DEVIATIONS["a total too small"][0](wechat, request, reply)
+        )
 
+        ended = await examine(wechat)
 
-async def test_an_unknown_field_is_named(app, emulator):
-    emulator.deploy(ENV, "more", index=0, more={"memory_size": 256})
+        assert "57 functions" not in ended.out
+        assert fact_of(ended, "statuses") == ["Active"]
 
-    ended = await run("doctor", ENV, env=app)
+    async def test_only_the_errors_contain_names(self, wechat):
+        """Whatever fields contain them, and although errors quote them."""
+        planted = "planted-name"
+        more = {
+            "status": planted,
+            "runtime": f"img/{planted}",
+            "mod_time": planted,
+            planted: planted,
+        }
+        wechat.deploy(ENV, planted, index=0, more=more)
+        wechat.on_reply(lambda request, reply: deny_environments(wechat, request, reply))
+        wechat.fail_next(-501000, times=None, errmsg=f"{planted} of {ENV}", path=LIST)
+        ended = await examine(wechat)
+        wechat.clear_faults()
+        listed = await examine(wechat)
 
-    assert ended.code == 0
-    assert "memory_size (missing/number)" in ended.out
+        report, _, errors = ended.out.partition(ERRORS)
+        assert planted in errors
+        for text in (report, listed.out.partition(ERRORS)[0]):
+            assert not re.search(f"{planted}|{ENV}", text)
+        assert fact_of(listed, "statuses") == ["(hidden),", "Active"]
 
+    @pytest.mark.parametrize("columns", ["80", "200"])
+    async def test_no_line_is_longer_than_80_columns(self, wechat, columns):
+        wechat.fail_next(48001, times=None, errmsg="没有权限" * 50, path=ENVIRONMENTS)
 
-async def test_a_refused_first_page_ends_as_list_does(app, emulator):
-    emulator.script([Fault.errcode(48001)] * 9, path="/tcb/listfunctions")
+        ended = await examine(wechat, COLUMNS=columns)
 
-    ended = await run("doctor", ENV, env=app)
-
-    assert (ended.code, ended.out) == (4, "")
-    assert "errcode 48001" in ended.err
+        assert max(map(cell_len, ended.out.splitlines())) <= 80
+        assert not re.search(" +$", ended.out, re.MULTILINE)

@@ -95,18 +95,6 @@ async def test_count_says_how_many_and_nothing_else(emulator):
     assert len(emulator.requests) == 1
 
 
-async def test_the_total_shown_is_never_below_the_number_listed(emulator):
-    names = [function.name for function in emulator.deploy(ENV, count=50)]
-    emulator.on_request(lambda _: emulator.delete(ENV, names.pop(0)))
-
-    env = env_for(emulator, FORCE_COLOR="1", COLUMNS="120")
-    ended = await run("list", ENV, "--concurrency", "1", env=env)
-
-    listed, _, rest = plain(ended.err).splitlines()[-2].partition(" ")  # before the error
-    assert listed == str(plain(ended.out).count("fn-"))
-    assert rest.startswith("functions in")
-
-
 async def test_a_terminal_shows_requests_and_retries(emulator):
     names = [function.name for function in emulator.deploy(ENV, count=50)]
     emulator.fail_next(-1)

@@ -88,14 +88,12 @@ class TestListing:
         assert list(answers.values()) == [0, 40014, 40014, 42001, 40001]
 
     async def test_unknown_path_is_errcode_40066_with_http_200(self, wechat):
-        wechat.emulator.fail_next()
         for path in ("/tcb/nothing", "/", "/tcb/listfunctions/"):
             reply = await wechat.ask(path, {})
             assert (reply["errcode"], reply["errmsg"][:11]) == (40066, "invalid url")
             assert "the emulator does not have this endpoint" in reply["errmsg"]
             assert "add its reply with Emulator.on_reply" in reply["errmsg"]
         assert wechat.emulator.requests[0].errcode == 40066
-        assert (await wechat.list())["errcode"] == -1, "it must not have used the script up"
 
     async def test_reply_of_an_unknown_path_may_be_given(self, wechat):
         @wechat.emulator.on_reply

@@ -75,6 +75,7 @@ class TestMerchants:
         assert [row["authorizer_appid"] for row in page["list"]] == [appids[2], MERCHANT]
         assert emulator.authorizers(PLATFORM) == (*appids[1:], MERCHANT)
 
+
 class TestOrdinaryEnvironments:
     async def test_documented_request_gets_the_documented_reply(self, wechat):
         wechat.emulator.add_environment("test2-4a89da", update_time="2019-04-04 14:10:36")

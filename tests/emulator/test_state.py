@@ -62,21 +62,17 @@ class TestStableToken:
         assert await stable(wechat) == forced
 
     @pytest.mark.parametrize(
-        ("end", "errcode", "is_stuck"),
+        ("end", "errcode"),
         [
-            (lambda emulator, token: emulator.revoke(token), 40001, False),
-            (lambda emulator, token: emulator.revoke(token, stuck=True), 40001, True),
-            (lambda emulator, _: emulator.expire_tokens(), 42001, False),
+            (lambda emulator, token: emulator.revoke(token), 40001),
+            (lambda emulator, _: emulator.expire_tokens(), 42001),
         ],
     )
-    async def test_stable_token_replaces_an_expired_token_unless_stuck(
-        self, wechat, end, errcode, is_stuck
-    ):
+    async def test_refused_token_is_replaced(self, wechat, end, errcode):
         token = (await stable(wechat))["access_token"]
         end(wechat.emulator, token)
         assert await errcode_of(wechat, token) == errcode
-        assert ((await stable(wechat))["access_token"] == token) is is_stuck
-        assert (await stable(wechat, force=True))["access_token"] != token
+        assert (await stable(wechat))["access_token"] != token
 
 
 class TestClassicToken:
