@@ -1,10 +1,8 @@
 """The emulator lists functions as WeChat does, starts and stops."""
 
 import asyncio
-import contextlib
 import json
 import re
-import socket
 import time
 from pathlib import Path
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from constants import (
     APPSECRET,
-    AUTHORIZER,
     BATCH_ENVIRONMENTS,
     BATCH_FUNCTIONS,
     CLASSIC,

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from types import SimpleNamespace
 
 from constants import CLASSIC, ENV, LIST, STABLE
 from leaks import eventually

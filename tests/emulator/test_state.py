@@ -1,7 +1,7 @@
 """The emulator issues and invalidates tokens as WeChat does."""
 
 import pytest
-from constants import APPID, AUTHORIZER, CLASSIC, COMPONENT, LIST, MERCHANT, PLATFORM, STABLE
+from constants import APPID, AUTHORIZER, CLASSIC, COMPONENT, MERCHANT, PLATFORM, STABLE
 from emulator_client import REFRESH, asking, populated
 from hand_clock import HandClock
 

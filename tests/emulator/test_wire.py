@@ -17,9 +17,8 @@ from constants import (
 )
 from emulator_client import RIGHT
 
-from tcb_async._listings import FUNCTIONS
 from tcb_async.emulator.state import ERRMSG
-from tcb_async.errcodes import CLOUD, ERRCODES, find_tcb_code, look_up
+from tcb_async.errcodes import ERRCODES, find_tcb_code
 
 RID = re.compile(r" rid: [0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}$")
 
