@@ -131,7 +131,6 @@ MISPLACED = [
     lambda: StableToken(SECRET, "wx1"),
     lambda: ComponentToken("wx1", SECRET, ticket=SECRET),
     lambda: AuthorizerToken(SECRET, "wx1", SECRET, on_rotate=no_ticket),
-    lambda: AuthorizerToken.from_authorizer(None, SECRET, on_rotate=no_ticket),
     lambda: RedisStore(f"redis://:{SECRET}@localhost"),
     lambda: Account(SECRET, "wx1"),
     lambda: TcbClient("T").functions(SECRET),

@@ -16,11 +16,10 @@ from stepping import Interruption
 
 from tcb_async import RetryPolicy, TcbClient
 from tcb_async.emulator import Emulator, Fault
-from tcb_async.tokens import RedisStore, StableToken, TokenProvider
+from tcb_async.tokens import ClassicToken, RedisStore, StableToken, TokenProvider
 
 ENV, LIST = "test-777bb9", "/tcb/listfunctions"
 APPID, APPSECRET = "wx1234567890abcdef", "0123456789abcdef0123456789abcdef"
-LEASE = 0.05
 ROWS = 29
 
 Token = str | Callable[[], Awaitable[str]] | TokenProvider
@@ -80,7 +79,7 @@ def redis_tokens(port):
         emulator.add_app(APPID, APPSECRET)
         async with Redis(port=port) as redis:
             await redis.flushall()
-            yield StableToken(APPID, APPSECRET, store=RedisStore(redis, lease_seconds=LEASE))
+            yield ClassicToken(APPID, APPSECRET, store=RedisStore(redis))
 
     return tokens
 

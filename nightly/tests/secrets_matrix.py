@@ -328,13 +328,13 @@ def every_cell(redis):  # noqa: C901 - a list
         for call in (an_account, an_inventory):
             yield partial(step_by_step, "component", call, ending)
         yield partial(step_by_step, "stable", forced, ending)
-        for kind in ("stable", "authorizer"):
+        for kind in ("classic", "authorizer"):
             yield partial(step_by_step_with_redis, kind, ending, redis)
 
 
 async def step_by_step_with_redis(kind, ending, redis):
     await redis.flushall()
-    await step_by_step(kind, one_page, ending, RedisStore(redis, lease_seconds=0.02))
+    await step_by_step(kind, one_page, ending, RedisStore(redis))
 
 
 async def cells(redis_port):

@@ -13,7 +13,7 @@ from token_fixtures import PacedApi, a_ticket, never
 
 from tcb_async import RetryPolicy, TcbClient, TcbError
 from tcb_async.emulator import FAULTS, Emulator, Fault
-from tcb_async.tokens import AuthorizerToken, ComponentToken, MemoryStore, StableToken
+from tcb_async.tokens import AuthorizerToken, ComponentToken, StableToken
 
 ENVS = {"small-1": 19, "middle-1": 240, "large-1": 500}
 """The number of functions of each environment."""
@@ -25,7 +25,7 @@ MAX_GROWTH = 64
 
 async def test_a_merchant_costs_little_more_than_its_tokens():
     api = PacedApi()
-    platform = ComponentToken(PLATFORM, APPSECRET, ticket=a_ticket, store=MemoryStore())
+    platform = ComponentToken(PLATFORM, APPSECRET, ticket=a_ticket)
     await platform.get_token(api)
     api.spawned.clear()
     tracemalloc.start()

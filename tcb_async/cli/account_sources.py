@@ -7,8 +7,8 @@ WeChat lists.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,6 @@ from tcb_async.cli.credentials import (
     check_url,
     make_static_token,
     open_client,
-    open_redis,
     prompt_for_secret,
     read_appid,
     read_secret_file,
@@ -35,11 +34,15 @@ from tcb_async.cli.options import Platform
 from tcb_async.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from tcb_async.client import TcbClient
     from tcb_async.inventory import Account
-    from tcb_async.tokens import ComponentToken, TokenProvider, TokenStore
+    from tcb_async.tokens import ComponentToken, TokenProvider
 
 _COMPONENT_SECRET = "TCB_COMPONENT_SECRET"
 _TICKET_VARIABLE = "TCB_COMPONENT_TICKET"
+_REDIS_URL = "TCB_REDIS_URL"
 
 
 def choose_accounts(
@@ -49,15 +52,14 @@ def choose_accounts(
     if access.demo:
         return Service(demo.NAME, demo.NAME, "", demo.open_demo_merchants), None
     url = check_url(access)
-    resources = AsyncExitStack()
-    store = open_redis(access.redis, resources)
-    source, provider, known = _choose_source(access, file, app, store)
-    client = partial(open_client, access, provider, resources)
+    redis = _make_redis(access.redis)
+    source, provider, known = _choose_source(access, file, app, redis)
+    client = partial(_open_client_and_redis, access, provider, redis)
     return Service(f"{source} at {url}", url, "", client), known
 
 
 def _choose_source(
-    access: Platform, file: str | None, app: str | None, store: TokenStore | None
+    access: Platform, file: str | None, app: str | None, redis: Redis | None
 ) -> tuple[str, TokenProvider, Sequence[Account] | None]:
     """Return the name of the accounts, the token of the client, and the known accounts."""
     if file is not None:
@@ -67,19 +69,44 @@ def _choose_source(
         return "a file of accounts", make_static_token("unused"), read_account_file(file)
     platform = access.component_appid
     if app is None and platform:
-        return f"platform {platform}", _make_component_token(access, platform, store), None
+        return f"platform {platform}", _make_component_token(access, platform, redis), None
     appid = read_appid(app)
     if not appid:
         raise CycloptsError(
             "no accounts are named: pass --component-appid, --accounts or --appid, or pass --demo"
         )
-    token = tcb_async.StableToken(
-        appid, _read_appsecret(access, appid, SECRET_VARIABLE), store=store
-    )
+    token = tcb_async.StableToken(appid, _read_appsecret(access, appid, SECRET_VARIABLE))
     return f"app {appid}", token, [tcb_async.Account(appid, token)]
 
 
-def _make_component_token(access: Platform, appid: str, store: TokenStore | None) -> ComponentToken:
+@asynccontextmanager
+async def _open_client_and_redis(
+    access: Platform, provider: TokenProvider, redis: Redis | None, concurrency: int
+) -> AsyncGenerator[TcbClient]:
+    async with redis or nullcontext(), open_client(access, provider, concurrency) as client:
+        yield client
+
+
+def _make_redis(option: str | None) -> Redis | None:
+    """Make the client of the Redis that shares the platform's tokens, if the user named one."""
+    url = Secret(option) if option else read_variable(_REDIS_URL)
+    if url is None:
+        return None
+    try:
+        from redis.asyncio import Redis  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError:
+        raise ConfigurationError(
+            "--redis needs the package redis: pip install 'tcb-async[cli,redis]'"
+        ) from None
+    try:
+        return Redis.from_url(url.reveal())  # pyright: ignore[reportUnknownMemberType] - half typed
+    except ValueError:  # it shows the URL, which may contain a password
+        raise ConfigurationError(
+            f"--redis / {_REDIS_URL}: must be a URL such as redis://localhost:6379/0"
+        ) from None
+
+
+def _make_component_token(access: Platform, appid: str, redis: Redis | None) -> ComponentToken:
     check_appid("--component-appid or TCB_COMPONENT_APPID", appid)
     appsecret = _read_appsecret(access, appid, _COMPONENT_SECRET, SECRET_VARIABLE)
     _check_ticket(access.ticket_file)
@@ -87,6 +114,7 @@ def _make_component_token(access: Platform, appid: str, store: TokenStore | None
     async def latest_ticket() -> Secret:
         return _read_ticket(access.ticket_file)
 
+    store = None if redis is None else tcb_async.tokens.RedisStore(redis)
     return tcb_async.tokens.ComponentToken(appid, appsecret, ticket=latest_ticket, store=store)
 
 

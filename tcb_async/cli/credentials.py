@@ -11,7 +11,7 @@ import getpass
 import os
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -39,10 +39,9 @@ from tcb_async.exceptions import ConfigurationError, TransportError
 if TYPE_CHECKING:
     import tcb_async.tokens.providers
     from tcb_async.client import TcbClient
-    from tcb_async.tokens import TokenProvider, TokenStore
+    from tcb_async.tokens import TokenProvider
     from tcb_async.tokens.providers import StaticToken
 
-_REDIS_URL = "TCB_REDIS_URL"
 _MAX_LENGTH = 4096  # bytes: a wrong path may name a huge file
 _NO_TOKEN = (
     f"no access token: set {TOKEN_VARIABLE}, or {APPID_VARIABLE} and {SECRET_VARIABLE}, "
@@ -94,9 +93,8 @@ def choose_service(
         opened = partial(demo.open_demo, {env, *others}, at_rest=at_rest)
         return Service(demo.NAME, demo.NAME, env, opened)
     url = check_url(access)
-    resources = AsyncExitStack()
-    owner, provider = _choose_token(access, resources)
-    client = partial(open_client, access, provider, resources)
+    owner, provider = _choose_token(access)
+    client = partial(open_client, access, provider)
     return Service(owner, url, env or "", client)
 
 
@@ -113,9 +111,9 @@ def check_url(access: Connection) -> str:
 
 @asynccontextmanager
 async def open_client(
-    access: Connection, provider: TokenProvider, resources: AsyncExitStack, concurrency: int
+    access: Connection, provider: TokenProvider, concurrency: int
 ) -> AsyncGenerator[TcbClient]:
-    """Open a client; ``resources`` is closed after it."""
+    """Open a client of the service."""
     client = tcb_async.TcbClient(
         provider,
         base_url=access.base_url,
@@ -124,7 +122,7 @@ async def open_client(
         timeout=access.timeout if isinstance(access, Timeout) else DEFAULT_TIMEOUT,
         concurrency=concurrency,
     )
-    async with resources, client:
+    async with client:
         try:
             yield client
         except TransportError as error:
@@ -137,7 +135,7 @@ async def open_client(
             raise
 
 
-def _choose_token(access: Credentials, resources: AsyncExitStack) -> tuple[str, TokenProvider]:
+def _choose_token(access: Credentials) -> tuple[str, TokenProvider]:
     """Choose the owner of the token, and its provider.
 
     The first of these decides: the file, the app, ``TCB_ACCESS_TOKEN``, the app in ``TCB_APPID``,
@@ -155,9 +153,7 @@ def _choose_token(access: Credentials, resources: AsyncExitStack) -> tuple[str, 
             check_secret(SECRET_VARIABLE, appsecret)
         else:
             appsecret = prompt_for_secret(f"Appsecret of {appid}", _NO_SECRET.format(appid=appid))
-        store = open_redis(access.redis, resources)
-        shared = "" if store is None else ", shared through Redis"
-        return f"app {appid}{shared}", tcb_async.StableToken(appid, appsecret, store=store)
+        return f"app {appid}", tcb_async.StableToken(appid, appsecret)
     error_message = _NO_TOKEN if appsecret is None else _NO_APPID
     return "the typed token", make_static_token(prompt_for_secret("Access token", error_message))
 
@@ -211,37 +207,3 @@ def prompt_for_secret(name: str, error_message: str) -> Secret:
     except EOFError:
         raise KeyboardInterrupt from None
     return check_secret("the typed secret", typed)
-
-
-def find_redis_url(option: str | None) -> Secret | None:
-    return Secret(option) if option else read_variable(_REDIS_URL)
-
-
-def open_redis(option: str | None, resources: AsyncExitStack) -> TokenStore | None:
-    """Open the Redis that shares the app's token, if the user named one."""
-    url = find_redis_url(option)
-    if url is None:
-        return None
-    try:
-        import redis.asyncio.retry  # noqa: PLC0415 - an extra
-        import redis.backoff  # noqa: PLC0415 - an extra
-    except ModuleNotFoundError:
-        raise ConfigurationError(
-            "--redis needs the package redis: pip install 'tcb-async[cli,redis]'"
-        ) from None
-    backoff = redis.backoff.ExponentialBackoff(base=0.05, cap=0.5)
-    try:
-        client = redis.asyncio.Redis.from_url(  # pyright: ignore[reportUnknownMemberType] - half typed
-            url.reveal(),
-            # A command must not hang on a cache: without Redis, it fetches its own token.
-            retry=redis.asyncio.retry.Retry(backoff, 3),
-            socket_timeout=1,
-            socket_connect_timeout=1,
-            socket_keepalive=True,
-        )
-    except ValueError:  # it shows the URL, which may contain a password
-        raise ConfigurationError(
-            f"--redis / {_REDIS_URL}: must be a URL such as redis://localhost:6379/0"
-        ) from None
-    resources.push_async_callback(client.aclose)
-    return tcb_async.tokens.RedisStore(client)

@@ -126,11 +126,6 @@ class Connection:
     """Allow plain http to any host. Everyone on the network can then read the token."""
     trust_env: bool = False
     """Use the proxy in HTTPS_PROXY, HTTP_PROXY and NO_PROXY, and .netrc."""
-    redis: Annotated[str | None, INPUT, Parameter(metavar="URL")] = attrs.field(
-        default=None,
-        repr=False,  # tracebacks must not show a password
-    )
-    """Share tokens with other processes. If the URL has a password, set TCB_REDIS_URL."""
 
 
 @Parameter(name="*", group=SERVICE)
@@ -172,6 +167,11 @@ class Platform(Connection, Timeout):
     r"""The latest component_verify_ticket. \[env var for the ticket: TCB_COMPONENT_TICKET]"""
     secret_file: Annotated[File, INPUT, Parameter(group=ACCOUNTS)] = None
     """Read the appsecret from a file."""
+    redis: Annotated[str | None, INPUT, Parameter(metavar="URL")] = attrs.field(
+        default=None,
+        repr=False,  # tracebacks must not show a password
+    )
+    """Share the platform's tokens. If the URL has a password, set TCB_REDIS_URL."""
 
 
 @Parameter(name="*", group=SERVICE)

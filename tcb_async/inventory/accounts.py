@@ -219,17 +219,15 @@ def _make_account(
 ) -> Account:
     """Make an account from a merchant in the platform's list."""
     appid = authorizer.authorizer_appid
-    try:
-        return Account(
-            appid,
-            AuthorizerToken.from_authorizer(
-                component, authorizer, on_rotate=partial(on_rotate, appid)
-            ),
-        )
-    except ConfigurationError as error:
-        reason = error.message
+    refresh_token = authorizer.refresh_token
+    if refresh_token is not None:
+        save = partial(on_rotate, appid)
+        return Account(appid, AuthorizerToken(component, appid, refresh_token, on_rotate=save))
 
     async def fail() -> NoReturn:
-        raise ConfigurationError(reason)
+        raise ConfigurationError(
+            f"WeChat shows no refresh token for {appid}: use your saved refresh token, or have "
+            "the merchant authorise the platform again, and exchange the code"
+        )
 
     return Account(appid, fail)

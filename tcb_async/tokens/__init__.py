@@ -3,7 +3,6 @@
 Pass an appid and a secret once::
 
     TcbClient(StableToken("wx0123456789abcdef", appsecret))
-    TcbClient(StableToken("wx0123456789abcdef", appsecret, store=RedisStore(redis)))
 
 A provider of your own is two methods; see `TokenProvider`.
 
@@ -12,18 +11,9 @@ Rule: every source of tokens is a `TokenProvider`, and calls WeChat through the 
 
 from tcb_async._redact import Secret
 from tcb_async.tokens.kinds import TokenKind
-from tcb_async.tokens.protocols import (
-    StoredToken,
-    TokenApi,
-    TokenProvider,
-    TokenStore,
-)
-from tcb_async.tokens.providers import (
-    AuthorizerToken,
-    ClassicToken,
-    ComponentToken,
-    StableToken,
-)
+from tcb_async.tokens.merchants import AuthorizerToken
+from tcb_async.tokens.protocols import StoredToken, TokenApi, TokenProvider, TokenStore
+from tcb_async.tokens.providers import ClassicToken, ComponentToken, StableToken
 from tcb_async.tokens.stores import MemoryStore, RedisStore
 
 __all__ = [

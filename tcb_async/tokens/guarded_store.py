@@ -14,51 +14,42 @@ from typing import TypeVar
 
 import attrs
 
-from tcb_async._arguments import check_callback, check_instance
+from tcb_async._arguments import check_instance
 from tcb_async._redact import Secret, describe
 from tcb_async.tokens.protocols import StoredToken, TokenStore
 
 T = TypeVar("T")
 
-_TIMEOUT = 1.0  # seconds of an operation: a caller is waiting
+_TIMEOUT = 1.0  # seconds of an attempt: a caller is waiting
+_ATTEMPTS = 2  # an idle connection to the store may have been closed
+_PAUSE = 5.0  # seconds after a failure in which the store is not called
 # Seconds that a lock lasts, and that it is waited for: the delay of each other process if its owner
 # is killed.
 _LOCK_SECONDS = 3.0
 _POLL_SECONDS = 0.1  # between two attempts to take a lock
-_PAUSE = 5.0  # seconds after a failure in which the store is not called
 
 _log = logging.getLogger("tcb_async")
 
 
 @attrs.define(eq=False)
 class GuardedStore:
-    """The store behind a guard, the clock and the random source; related providers share it."""
+    """A store behind a guard, which related providers share; without a store, nothing is shared."""
 
-    _store: TokenStore
-    clock: Callable[[], float]  # returns the seconds since 1970
-    random: Callable[[], float]  # returns a number from 0 to 1
-    _failed_at: float = attrs.field(init=False, default=-math.inf)
+    _store: TokenStore | None
+    _paused_until: float = attrs.field(init=False, default=-math.inf)  # in the time of the loop
 
     def __attrs_post_init__(self) -> None:
-        example = "such as MemoryStore() or RedisStore(redis)"
-        check_instance("store", self._store, TokenStore, example)
-        check_callback("clock", self.clock)
-        check_callback("random", self.random)
+        if self._store is not None:
+            example = "such as RedisStore(redis)"
+            check_instance("store", self._store, TokenStore, example)
 
     async def get(self, key: str) -> StoredToken | None:
         """Return the stored token; None without one, or if the store fails."""
-        if self._is_paused:
-            return None
-        return await self._call(lambda: self._store.get(key))
+        return await self._call(lambda store: store.get(key))
 
-    async def set(self, key: str, value: StoredToken) -> None:
-        """Store a token."""
-        if self._is_paused:
-            return
-        seconds = value.expires_at - self.clock()
-        # Redis has no infinite expiry: None stands for it.
-        ttl = None if seconds == math.inf else seconds
-        await self._call(lambda: self._store.set(key, value, ttl=ttl), secret=value.token)
+    async def set(self, key: str, value: StoredToken, *, ttl: float | None) -> None:
+        """Store a token; it may be deleted after ``ttl`` seconds."""
+        await self._call(lambda store: store.set(key, value, ttl=ttl), value.token)
 
     @asynccontextmanager
     async def lock(self, key: str) -> AsyncGenerator[None]:
@@ -67,45 +58,51 @@ class GuardedStore:
         try:
             yield
         finally:
-            if is_owner and not self._is_paused:
-                await self._call(lambda: self._store.unlock(key))
+            if is_owner:
+                await self._call(lambda store: store.unlock(key))
 
     async def _take_lock(self, key: str) -> bool:
-        clock = asyncio.get_running_loop().time
-        give_up_at = clock() + _LOCK_SECONDS
-        while not self._is_paused and clock() < give_up_at:
-            if await self._call(lambda: self._store.lock(key, ttl=_LOCK_SECONDS)):
+        now = asyncio.get_running_loop().time
+        give_up_at = now() + _LOCK_SECONDS
+        while now() < give_up_at and self._usable is not None:
+            if await self._call(lambda store: store.lock(key, ttl=_LOCK_SECONDS)):
                 return True
             await asyncio.sleep(_POLL_SECONDS)
         return False
 
     @property
-    def _is_paused(self) -> bool:
-        return 0 <= self.clock() - self._failed_at < _PAUSE
+    def _usable(self) -> TokenStore | None:
+        """The store; None without one, or while it is paused after a failure."""
+        is_paused = asyncio.get_running_loop().time() < self._paused_until
+        return None if is_paused else self._store
 
     async def _call(
-        self,
-        operation: Callable[[], Awaitable[T]],
-        *,
-        secret: Secret | None = None,
+        self, operation: Callable[[TokenStore], Awaitable[T]], *secrets: Secret
     ) -> T | None:
-        """Call the store, and again after an error: an idle connection may have been closed."""
-        secrets = () if secret is None else (secret,)
+        store = self._usable
+        if store is None:
+            return None
         reason = ""
-        for _ in range(2):
+        for _ in range(_ATTEMPTS):
             try:
                 async with asyncio.timeout(_TIMEOUT):
-                    return await call_user_code(operation)
+                    return await call_user_code(lambda: operation(store))
             except TimeoutError:
                 reason = f"no reply in {_TIMEOUT:g} s"
                 break
             except Exception as error:  # noqa: BLE001 - the user's own store may raise anything
                 reason = describe(error, *secrets)
-        self._failed_at = self.clock()
+        self._pause(reason)
+        return None
+
+    def _pause(self, reason: str) -> None:
+        """Leave the store alone for a while; of concurrent failures, only the first is logged."""
+        if self._usable is None:
+            return
+        self._paused_until = asyncio.get_running_loop().time() + _PAUSE
         _log.warning(
             "the token store failed (%s): for %g s, tokens are requested without it", reason, _PAUSE
         )
-        return None
 
 
 async def call_user_code(call: Callable[[], Awaitable[T]]) -> T:
@@ -119,6 +116,10 @@ async def call_user_code(call: Callable[[], Awaitable[T]]) -> T:
         if task.cancelling() > before:
             raise
         raise RuntimeError("a task that it awaited was cancelled") from None
+    except Exception:
+        if task.cancelling() > before:  # the code raised an error of its own in its place
+            raise asyncio.CancelledError from None
+        raise
     # redis-py waits with `asyncio.wait_for`, which swallows some cancellations in Python 3.11.
     if task.cancelling() > before:
         raise asyncio.CancelledError

@@ -1,4 +1,4 @@
-"""Token providers: the caller's tokens, and tokens of apps, platforms and merchants.
+"""Token providers: the caller's tokens, and tokens of apps and of platforms.
 
 Rule: this module requests tokens; `tcb_async.tokens.refresh` caches and shares them.
 Impossible tokens and secrets are refused before any I/O, without being shown.
@@ -7,34 +7,22 @@ Impossible tokens and secrets are refused before any I/O, without being shown.
 from __future__ import annotations
 
 import inspect
-import random
 import time
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import ClassVar, Self, cast
+from typing import ClassVar, cast
 
 import attrs
 
-from tcb_async._arguments import check_async, check_instance
+from tcb_async._arguments import check_async
 from tcb_async._credentials import check_appid, check_secret, why_not_a_secret
 from tcb_async._redact import Secret, describe
-from tcb_async.errcodes import BAD_REFRESH_TOKEN, STALE_TOKEN
 from tcb_async.exceptions import ConfigurationError, TokenError
-from tcb_async.models import Authorizer
 from tcb_async.tokens.guarded_store import GuardedStore, call_user_code
-from tcb_async.tokens.kinds import TokenKind, choose_token_key
+from tcb_async.tokens.kinds import TokenKind
 from tcb_async.tokens.protocols import TokenApi, TokenProvider, TokenStore
-from tcb_async.tokens.refresh import (
-    AUTHORIZER,
-    LoadSecret,
-    ManagedToken,
-    RefreshingToken,
-    RotatingToken,
-    TokenReply,
-    call_with_token,
-    read_token_reply,
-)
+from tcb_async.tokens.refresh import ManagedToken, RefreshingToken, TokenReply, read_token_reply
 from tcb_async.tokens.stores import MemoryStore
 
 _STABLE = "/cgi-bin/stable_token"
@@ -128,21 +116,16 @@ class _AppToken(ManagedToken):
 
     kind: ClassVar[TokenKind] = "access"
     _name: ClassVar[str]  # in its keys in the store
-    _is_locked: ClassVar[bool] = True
 
     def __init__(
         self,
         appid: str,
         secret: str | Secret,
-        *,
-        store: TokenStore | None = None,
-        clock: Callable[[], float] = time.time,
-        random: Callable[[], float] = random.random,
+        store: TokenStore | None,
+        clock: Callable[[], float],
     ) -> None:
         self._secret = check_secret("secret", secret)
-        store = MemoryStore() if store is None else store
-        guarded = GuardedStore(store, clock, random)
-        super().__init__(check_appid("appid", appid), guarded)
+        super().__init__(appid, GuardedStore(store), clock)
 
     @abstractmethod
     async def _request_token(self, api: TokenApi) -> TokenReply:
@@ -150,21 +133,19 @@ class _AppToken(ManagedToken):
 
     def _make_token(self, host: str) -> RefreshingToken:
         key = self._make_key(self._name, host)
-        return RefreshingToken(key, self._store, self._request_token, self._is_locked)
+        return RefreshingToken(key, self._store, self._clock, self._request_token)
 
 
 class StableToken(_AppToken):
     """The token of an app from ``POST /cgi-bin/stable_token``: the recommended provider.
 
-    It uses the normal mode, which leaves the tokens of other processes valid. Any number
-    of clients may use one provider, on one event loop at a time.
+    It needs no store: WeChat returns the same token to every process, and leaves it valid. Any
+    number of clients may use one provider, on one event loop at a time.
 
     Args:
         appid: The app's id.
         secret: Its appsecret.
-        store: Shares the token, such as a `RedisStore`; None keeps it in this provider.
         clock: Seconds since 1970; for tests.
-        random: A number from 0 to 1; for tests.
 
     Raises:
         ConfigurationError: An argument is invalid.
@@ -173,7 +154,15 @@ class StableToken(_AppToken):
     """
 
     _name: ClassVar[str] = "stable"
-    _is_locked: ClassVar[bool] = False  # WeChat returns the same token to each caller
+
+    def __init__(
+        self,
+        appid: str,
+        secret: str | Secret,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(check_appid("appid", appid), secret, None, clock)
 
     async def force_refresh(self, api: TokenApi) -> None:
         """Replace the token: see `TcbClient.force_refresh_token`, which calls this method."""
@@ -196,7 +185,13 @@ class ClassicToken(_AppToken):
     """The token of an app from ``GET /cgi-bin/token``, for apps that cannot use `StableToken`.
 
     Each request invalidates the previous token in all processes five minutes later. So all
-    processes that use the app must share one store. It takes the arguments of `StableToken`.
+    processes that use the app must share one store.
+
+    Args:
+        appid: The app's id.
+        secret: Its appsecret.
+        store: Shares the token between processes, such as a `RedisStore`; None for one process.
+        clock: Seconds since 1970; for tests.
 
     Raises:
         ConfigurationError: An argument is invalid.
@@ -205,6 +200,16 @@ class ClassicToken(_AppToken):
     """
 
     _name: ClassVar[str] = "classic"
+
+    def __init__(
+        self,
+        appid: str,
+        secret: str | Secret,
+        *,
+        store: TokenStore | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(check_appid("appid", appid), secret, store, clock)
 
     async def _request_token(self, api: TokenApi) -> TokenReply:
         query: dict[str, str | Secret] = {
@@ -223,9 +228,9 @@ class ComponentToken(_AppToken):
         secret: Its appsecret.
         ticket: Async callable that returns the latest ``component_verify_ticket``, which WeChat
             pushes every 10 minutes.
-        store: As for `StableToken`; its `AuthorizerToken` providers share it.
-        clock: As for `StableToken`.
-        random: As for `StableToken`.
+        store: Shares its token and its merchants' tokens between processes, such as a
+            `RedisStore`; None for one process.
+        clock: Seconds since 1970; for tests.
 
     Raises:
         ConfigurationError: An argument is invalid.
@@ -244,11 +249,11 @@ class ComponentToken(_AppToken):
         ticket: Callable[[], Awaitable[str | Secret]],
         store: TokenStore | None = None,
         clock: Callable[[], float] = time.time,
-        random: Callable[[], float] = random.random,
     ) -> None:
         self._ticket = check_async("ticket", ticket)
         appid = check_appid("component_appid", component_appid)
-        super().__init__(appid, secret, store=store, clock=clock, random=random)
+        # Providers of one merchant, made for one call each, share its token.
+        super().__init__(appid, secret, MemoryStore() if store is None else store, clock)
 
     async def _request_token(self, api: TokenApi) -> TokenReply:
         body = {
@@ -264,10 +269,10 @@ class ComponentToken(_AppToken):
 
     async def _fetch_ticket(self) -> Secret:
         advice = "return the latest component_verify_ticket: WeChat pushes one every 10 minutes"
-        return await _fetch_secret("ticket", self._ticket, COMPONENT_TOKEN, advice)
+        return await fetch_secret("ticket", self._ticket, COMPONENT_TOKEN, advice)
 
 
-async def _fetch_secret(
+async def fetch_secret(
     name: str, call: Callable[[], Awaitable[str | Secret]], endpoint: str, advice: str
 ) -> Secret:
     """Call a callback of the caller's that returns a secret."""
@@ -281,123 +286,3 @@ async def _fetch_secret(
             return secret
         problem = f"the result of {name}() {fault}"
     raise TokenError(f"{problem}; {advice}", endpoint=endpoint)
-
-
-class AuthorizerToken(ManagedToken):
-    """The token of a merchant that authorised a platform, to call in its name.
-
-    Args:
-        component: The platform. Ten thousand merchants may share it.
-        authorizer_appid: The merchant's appid.
-        refresh_token: Async callable that returns the merchant's ``authorizer_refresh_token`` from
-            your database, called before each request of a token. Or the refresh token itself, for
-            a single process: a second one learns of a rotation only from the store.
-        on_rotate: Async callable that saves a new refresh token, called with it. It is awaited
-            before the call returns that caused the rotation. If it fails, this call fails, and
-            the next call calls it again. It is also called with a refresh token from the store,
-            whose process may have died before saving.
-        store: Shares the token and a rotated refresh token; None for the platform's store.
-
-    Raises:
-        ConfigurationError: An argument is invalid.
-
-    Source: WeChat's page *getAuthorizerAccessToken*.
-    """
-
-    __slots__ = ("_component", "_on_rotate", "_refresh_token")
-
-    kind: ClassVar[TokenKind] = "authorizer"
-
-    def __init__(
-        self,
-        component: ComponentToken,
-        authorizer_appid: str,
-        refresh_token: str | Secret | Callable[[], Awaitable[str | Secret]],
-        *,
-        on_rotate: Callable[[str], Awaitable[object]],
-        store: TokenStore | None = None,
-    ) -> None:
-        self._refresh_token: LoadSecret | Secret
-        if isinstance(refresh_token, str | Secret):
-            self._refresh_token = check_secret("refresh_token", refresh_token)
-        else:
-            load = check_async("refresh_token", refresh_token)
-            advice = "return the merchant's refresh token that on_rotate saved last"
-            self._refresh_token = partial(_fetch_secret, "refresh_token", load, AUTHORIZER, advice)
-        check_instance("component", component, ComponentToken, "one for all its merchants")
-        self._component = component
-        self._on_rotate = check_async("on_rotate", on_rotate, "refresh_token")
-        guarded = component.guarded_store
-        if store is not None:
-            guarded = GuardedStore(store, guarded.clock, guarded.random)
-        appid = check_appid("authorizer_appid", authorizer_appid)
-        super().__init__(f"{component.appid}:{appid}", guarded)
-
-    @classmethod
-    def from_authorizer(
-        cls,
-        component: ComponentToken,
-        authorizer: Authorizer,
-        *,
-        on_rotate: Callable[[str], Awaitable[object]],
-        store: TokenStore | None = None,
-    ) -> Self:
-        """Make the token of a merchant that `TcbClient.authorizers` yielded.
-
-        Raises:
-            ConfigurationError: WeChat shows no refresh token for the merchant, or an argument is
-                invalid.
-        """
-        check_instance("authorizer", authorizer, Authorizer, "from client.authorizers()")
-        appid = authorizer.authorizer_appid
-        refresh_token = authorizer.refresh_token
-        if refresh_token is None:
-            raise ConfigurationError(
-                f"WeChat shows no refresh token for {appid}: use your saved refresh token, or "
-                "have the merchant authorise the platform again, and exchange the code"
-            )
-        return cls(component, appid, refresh_token, on_rotate=on_rotate, store=store)
-
-    def _make_token(self, host: str) -> RefreshingToken:
-        store = self._store
-        key = self._make_key("authorizer", host)
-        refresh_key = self._make_key("refresh", host)
-        rotating = RotatingToken(
-            refresh_key, store, self._request_with, self._refresh_token, self._on_rotate
-        )
-        return RefreshingToken(key, store, rotating.request_token, is_locked=True)
-
-    async def _request_with(self, api: TokenApi, refresh_token: Secret) -> TokenReply | TokenError:
-        """Request a token; return the error if a different refresh token may help."""
-        request = partial(self._send_request, api, refresh_token)
-        # One error class reports two tokens: the platform's own, and the merchant's refresh token.
-        # Endpoint and errcode tell which was refused.
-        try:
-            return await call_with_token(self._component, api, request)
-        except TokenError as error:
-            if error.endpoint == AUTHORIZER and error.errcode == BAD_REFRESH_TOKEN:
-                return error
-            if error.endpoint == AUTHORIZER and error.errcode in STALE_TOKEN:
-                request_id = f" [rid {error.rid}]" if error.rid else ""
-                error.message = (
-                    f"{AUTHORIZER} returned errcode {error.errcode} for the component access "
-                    f"token, and a fresh token did not help ({error.errmsg}): check whether a "
-                    "second system requests tokens of this platform, and share one store between "
-                    f"both{request_id}"
-                )
-            raise
-
-    async def _send_request(
-        self, api: TokenApi, refresh_token: Secret, token: Secret
-    ) -> TokenReply:
-        query = {choose_token_key(AUTHORIZER): token}
-        body = {
-            "component_appid": self._component.appid,
-            "authorizer_appid": self.appid,
-            "authorizer_refresh_token": refresh_token,
-        }
-        return read_token_reply(
-            await api.call_token_endpoint(AUTHORIZER, query=query, body=body),
-            AUTHORIZER,
-            prefix="authorizer_",
-        )

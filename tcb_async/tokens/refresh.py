@@ -1,25 +1,20 @@
 """Fetching, sharing, refreshing and replacing a token: the mechanism under every provider.
 
 Rule: a process has one refresh at a time for each account and host, in a task of its own, so that a
-cancelled caller cancels no refresh; and no error refers to a frame with a token.
+cancelled caller cancels no refresh.
 
 - A valid token is returned without I/O. From 60 to 200 s before its expiry (at random, so that
   processes do not refresh together) a call also starts a refresh in the background, at most every
   10 s. Without a valid token, callers wait for the refresh.
-- A refresh adopts the token in the store if it lives long enough and is not the one that WeChat
-  refused last. Otherwise it takes the store's lock, looks again, requests a token from WeChat and
-  stores it. It waits 3 s at most for the lock, and for a `StableToken` it takes none. A store that
-  fails is left out.
-- A call whose token is refused is sent again with the next token, twice at most. Twice, because the
-  first may come from the store, where it may be old. If WeChat returns the refused token again, it
-  is used for 30 s, so that a lasting refusal is no storm of token requests.
-- A merchant's new refresh token is stored, then saved by `on_rotate`, and only then the access
-  token of the same reply is used. If `on_rotate` fails, the call fails, and the next one calls it
-  again first.
+- A refresh adopts the token in the store if it lives for more than 200 s and is not the one that
+  WeChat refused last. Otherwise it takes the store's lock, reads the store again, requests a token
+  from WeChat and stores it. It waits for the lock for 3 s at most.
+- A call whose token is refused is sent again with the next token, at most twice: the first of them
+  may come from the store, where it may be old. If WeChat returns the refused token again, it is
+  used for 30 s, so that a lasting refusal is no storm of token requests.
 
-What may go wrong: the last writer wins in the store. An owner that takes longer than the lock lasts
-may store an older token than its successor. The older token is refused some time, and the replay
-replaces it.
+The last writer wins in the store: an owner that takes longer than its lock lasts may store an older
+token than its successor. The older token is refused some time, and the replay replaces it.
 """
 
 from __future__ import annotations
@@ -28,6 +23,7 @@ import asyncio
 import copy
 import logging
 import math
+import random
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -37,20 +33,16 @@ from urllib.parse import quote, urlsplit
 
 import attrs
 
-from tcb_async._arguments import is_number
+from tcb_async._arguments import check_callback, is_number
 from tcb_async._credentials import is_like_an_appsecret, why_not_a_secret
-from tcb_async._redact import Secret, describe
+from tcb_async._redact import Secret
 from tcb_async.errcodes import STALE_TOKEN
 from tcb_async.exceptions import ClientClosedError, ResponseError, TcbError, TokenError
-from tcb_async.tokens.guarded_store import GuardedStore, call_user_code
+from tcb_async.tokens.guarded_store import GuardedStore
 from tcb_async.tokens.kinds import TokenKind
 from tcb_async.tokens.protocols import StoredToken, TokenApi, TokenProvider
 
 RequestToken = Callable[[TokenApi], Awaitable["TokenReply"]]
-LoadSecret = Callable[[], Awaitable[Secret]]
-OnRotate = Callable[[str], Awaitable[object]]
-
-AUTHORIZER = "/cgi-bin/component/api_authorizer_token"
 
 # Other names of WeChat's host, for regions and for disaster recovery: a token is valid on all of
 # them, and a second token for the same account would invalidate the first.
@@ -63,9 +55,6 @@ _MAX_MARGIN = 200.0
 _MIN_MARGIN = 60.0
 _RETRY_SECONDS = 10.0  # between two early refreshes: each call would start one while WeChat fails
 _REISSUED_SECONDS = 30.0
-# Seconds that a closing client waits for `on_rotate`. A lost refresh token costs a merchant's
-# authorisation; but a callback that hangs must not keep the process alive.
-_SAVING_SECONDS = 10.0
 _MAX_LIFE = 30 * 86_400.0  # seconds; a longer life is a mistake, such as milliseconds
 
 _log = logging.getLogger("tcb_async")
@@ -98,23 +87,19 @@ async def call_with_token(
 
 
 class ManagedToken(ABC):
-    """A token of WeChat's that is shared through a store and refreshed before it expires."""
+    """A token of WeChat's that is refreshed before it expires."""
 
-    __slots__ = ("_account", "_last", "_store", "_tokens")
+    __slots__ = ("_account", "_clock", "_store", "_tokens")
 
     kind: ClassVar[TokenKind]
 
-    def __init__(self, account: str, store: GuardedStore) -> None:
+    def __init__(self, account: str, store: GuardedStore, clock: Callable[[], float]) -> None:
+        check_callback("clock", clock)
         self._account = account  # as in its keys in the store
         self._store = store
+        self._clock = clock
         # By host. One token for all would send the token of a test server to WeChat, and back.
         self._tokens: dict[str, RefreshingToken] = {}
-        self._last: RefreshingToken | None = None
-
-    @property
-    def guarded_store(self) -> GuardedStore:
-        """The store, which related providers share."""
-        return self._store
 
     @property
     def appid(self) -> str:
@@ -125,20 +110,18 @@ class ManagedToken(ABC):
     def expires_at(self) -> float | None:
         """The expiry of the current token, in seconds since 1970; None without a token.
 
-        If clients of several hosts share the provider, it is the token of the last host used.
+        If clients of several hosts share the provider, it is the latest expiry.
         """
-        last = self._last
-        return None if last is None or last.cached is None else last.cached.expires_at
+        cached = [token.cached.expires_at for token in self._tokens.values() if token.cached]
+        return max(cached, default=None)
 
     def __repr__(self) -> str:
-        last = self._last
-        expires_at = self.expires_at
-        if last is None or expires_at is None:
-            state = "no token"
-        else:
+        state = "no token"
+        if (expires_at := self.expires_at) is not None:
             time = datetime.fromtimestamp(expires_at, UTC).isoformat(timespec="seconds")
-            state = f"{'fresh until' if last.is_alive else 'expired at'} {time}"
-        refreshing = ", refreshing" if last is not None and last.is_refreshing else ""
+            state = f"{'fresh until' if self._clock() < expires_at else 'expired at'} {time}"
+        is_refreshing = any(token.is_refreshing for token in self._tokens.values())
+        refreshing = ", refreshing" if is_refreshing else ""
         return f"<{type(self).__name__} {self.appid}, {state}{refreshing}>"
 
     async def get_token(self, api: TokenApi) -> Secret:
@@ -173,8 +156,7 @@ class ManagedToken(ABC):
         host = make_host_key(api.base_url)
         if host not in self._tokens:
             self._tokens[host] = self._make_token(host)
-        self._last = self._tokens[host]
-        return self._last
+        return self._tokens[host]
 
 
 @lru_cache(maxsize=256)
@@ -195,8 +177,8 @@ class RefreshingToken:
 
     _key: str  # in the store
     _store: GuardedStore
+    _clock: Callable[[], float]  # returns the seconds since 1970
     _request_token: RequestToken
-    _is_locked: bool  # whether two requests at a time would do harm
     cached: StoredToken | None = attrs.field(init=False, default=None)
     # The time from which on it is refreshed in the background.
     _refresh_at: float = attrs.field(init=False, default=math.inf)
@@ -204,12 +186,6 @@ class RefreshingToken:
     # The time at which WeChat returned the refused token again.
     _reissued_at: float = attrs.field(init=False, default=-math.inf)
     _refresh: asyncio.Task[StoredToken] | None = attrs.field(init=False, default=None)
-    _owner: TokenApi | None = attrs.field(init=False, default=None)  # of the refresh
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether a token is cached that has not expired."""
-        return self.cached is not None and self._store.clock() < self.cached.expires_at
 
     @property
     def is_refreshing(self) -> bool:
@@ -219,9 +195,9 @@ class RefreshingToken:
     async def get(self, api: TokenApi) -> Secret:
         """Return a valid token; call the store or WeChat only if none is cached."""
         cached = self.cached
-        if cached is None or not self.is_alive:
+        if cached is None or self._clock() >= cached.expires_at:
             return (await self._wait_for_refresh(api)).token
-        if self._store.clock() >= self._refresh_at:
+        if self._clock() >= self._refresh_at and self._get_running() is None:
             self._start_refresh(api)
         return cached.token
 
@@ -230,7 +206,7 @@ class RefreshingToken:
         if self.cached is None or token != self.cached.token:
             return
         # WeChat has just returned this token after refusing it, and would do so once more.
-        if 0 <= self._store.clock() - self._reissued_at < _REISSUED_SECONDS:
+        if 0 <= self._clock() - self._reissued_at < _REISSUED_SECONDS:
             return
         self._refused = token
         self.cached = None
@@ -242,31 +218,19 @@ class RefreshingToken:
         await self._replace(api, request)
 
     async def _wait_for_refresh(self, api: TokenApi) -> StoredToken:
-        """Wait for the running refresh, or start one and wait for it.
-
-        Closing the client that started the refresh stops it. If this was not the caller's client,
-        the caller starts it again with its own.
-        """
+        """Wait for the running refresh, or start one and wait for it."""
         while True:
-            task = self._start_refresh(api)
-            owner = self._owner
+            running = self._get_running()
+            task = running or self._start_refresh(api)
             # Not `await shield(task)`: it cannot tell a cancelled refresh from a cancelled caller.
             await asyncio.wait((task,))
             error = ClientClosedError() if task.cancelled() else task.exception()
             if error is None:
                 return task.result()
-            if owner is api or not isinstance(error, ClientClosedError):
+            # Closing the client that started a refresh stops it: then this client starts its own.
+            if running is None or not isinstance(error, ClientClosedError):
                 # A copy, because Python adds the traceback of each caller to its error.
                 raise copy.copy(error)
-
-    def _start_refresh(self, api: TokenApi) -> asyncio.Task[StoredToken]:
-        """Return the running refresh, or start one."""
-        task = self._get_running()
-        if task is None:
-            self._refresh = task = api.spawn(self._adopt_or_replace(api))
-            self._owner = api
-            task.add_done_callback(self._forget)
-        return task
 
     def _get_running(self) -> asyncio.Task[StoredToken] | None:
         task = self._refresh
@@ -276,35 +240,43 @@ class RefreshingToken:
             return None
         return task
 
+    def _start_refresh(self, api: TokenApi) -> asyncio.Task[StoredToken]:
+        self._refresh = task = api.spawn(self._adopt_or_request(api))
+        task.add_done_callback(self._forget)
+        return task
+
     def _forget(self, task: asyncio.Task[StoredToken]) -> None:
         """Drop the reference to the client: a provider may outlive many clients."""
         if self._refresh is task:
-            self._refresh = self._owner = None
+            self._refresh = None
         if not task.cancelled():
             task.exception()  # or asyncio logs that nobody did, if all callers were cancelled
 
-    async def _adopt_or_replace(self, api: TokenApi) -> StoredToken:
+    async def _adopt_or_request(self, api: TokenApi) -> StoredToken:
         try:
             if (stored := await self._adopt()) is not None:
                 return stored
-            if not self._is_locked:
-                return await self._replace(api, self._request_token)
             async with self._store.lock(self._key):
-                stored = await self._adopt()
-                return stored or await self._replace(api, self._request_token)
+                # Its last owner may have stored a token since.
+                if (stored := await self._adopt()) is not None:
+                    return stored
+                return await self._replace(api, self._request_token)
         except TcbError as error:
-            self._refresh_at = self._store.clock() + _RETRY_SECONDS
-            if self.cached is not None and self.is_alive:
+            now = self._clock()
+            self._refresh_at = now + _RETRY_SECONDS
+            if self.cached is not None and now < self.cached.expires_at:
                 _log.warning(
                     "%s: an early refresh failed; the old token is valid for %.0f s: %s",
-                    self._key, self.cached.expires_at - self._store.clock(), error,
+                    self._key, self.cached.expires_at - now, error,
                 )  # fmt: skip
             raise
 
     async def _adopt(self) -> StoredToken | None:
-        """Use the stored token from now on, if it is good; None if it is not."""
+        """Use the stored token from now on; None if there is none, or no good one."""
         stored = await self._store.get(self._key)
-        if stored is None or not self._is_good(stored):
+        if stored is None or stored.token == self._refused:
+            return None
+        if not _MAX_MARGIN < stored.expires_at - self._clock() <= _MAX_LIFE:
             return None
         self._cache(stored)
         return stored
@@ -314,108 +286,27 @@ class RefreshingToken:
         # Both are read before the request. Counted from then, `expires_in` errs on the safe side. A
         # token that was refused before, and that WeChat returns all the same, is used.
         refused = self._refused
-        requested_at = self._store.clock()
+        requested_at = self._clock()
         reply = await request(api)
         new = StoredToken(reply.token, requested_at + reply.expires_in)
         if new.token == refused:
-            self._reissued_at = self._store.clock()
+            self._reissued_at = self._clock()
         self._cache(new)
-        await self._store.set(self._key, new)
+        await self._store.set(self._key, new, ttl=reply.expires_in)
         return new
-
-    def _is_good(self, stored: StoredToken) -> bool:
-        """Whether a stored token was not refused and need not be refreshed at once."""
-        seconds = stored.expires_at - self._store.clock()
-        return stored.token != self._refused and self._choose_margin() < seconds <= _MAX_LIFE
 
     def _cache(self, new: StoredToken) -> None:
         # A token with a life of seconds would be refreshed by every call without the pause.
-        soonest = self._store.clock() + _RETRY_SECONDS
-        self._refresh_at = max(new.expires_at - self._choose_margin(), soonest)
+        soonest = self._clock() + _RETRY_SECONDS
+        margin = random.uniform(_MIN_MARGIN, _MAX_MARGIN)  # noqa: S311 - not for secrets
+        self._refresh_at = max(new.expires_at - margin, soonest)
         self.cached = new
-
-    def _choose_margin(self) -> float:
-        return _MIN_MARGIN + (_MAX_MARGIN - _MIN_MARGIN) * self._store.random()
-
-
-@attrs.define(eq=False)
-class RotatingToken:
-    """The refresh token of one merchant at one host.
-
-    The caller's saved value is the right one, unless a process died between the reply that rotated
-    it and `on_rotate`: then the store has its successor.
-    """
-
-    _key: str  # in the store
-    _store: GuardedStore
-    _request_with: Callable[[TokenApi, Secret], Awaitable[TokenReply | TokenError]]
-    _load: LoadSecret | Secret
-    _on_rotate: OnRotate
-    # A saved value and its successor, for which `on_rotate` failed.
-    _unsaved: tuple[Secret, Secret] | None = attrs.field(init=False, default=None)
-
-    async def request_token(self, api: TokenApi) -> TokenReply:
-        """Request a merchant's token with the saved refresh token, or else the stored one."""
-        saved = self._load if isinstance(self._load, Secret) else await self._load()
-        if self._unsaved is not None and self._unsaved[0] == saved:
-            saved = await self._save(*self._unsaved, is_stored=True)
-        current = saved
-        reply = await self._request_with(api, current)
-        if isinstance(reply, TokenError):
-            stored = await self._store.get(self._key)
-            if stored is None or stored.token == saved:
-                raise reply
-            current = stored.token
-            reply = await self._request_with(api, current)
-        if isinstance(reply, TokenError):
-            raise reply
-        latest = reply.refresh_token or current
-        if latest != saved:
-            await self._save(saved, latest)
-        return reply
-
-    async def _save(self, saved: Secret, latest: Secret, *, is_stored: bool = False) -> Secret:
-        """Store and save a refresh token; closing the client waits for it."""
-        # In its own task, so that a cancellation does not reach the caller's callback. The old
-        # refresh token is invalid: half a save would cost the merchant's authorisation.
-        self._unsaved = (saved, latest)
-        saving = asyncio.ensure_future(self._store_and_save(latest, is_stored))
-        try:
-            await asyncio.wait((saving,))
-        except asyncio.CancelledError:
-            await asyncio.wait((saving,), timeout=_SAVING_SECONDS)
-            saving.cancel()
-            raise
-        if (error := saving.result()) is not None:
-            raise error
-        return latest
-
-    async def _store_and_save(self, latest: Secret, is_stored: bool) -> TokenError | None:
-        # Stored first: if this process dies while saving, the next one finds it there. Only once,
-        # because a different process may have stored a newer one since.
-        if not is_stored:
-            await self._store.set(self._key, StoredToken(latest, math.inf))
-        try:
-            await call_user_code(lambda: self._on_rotate(latest.reveal()))
-        except Exception as error:  # noqa: BLE001 - the caller's own code
-            appid = self._key.rpartition(":")[2]
-            return TokenError(
-                f"on_rotate failed ({describe(error, latest)}): the new refresh token of "
-                f"{appid} is passed to on_rotate again by the next call; save it, or the "
-                "merchant has to authorise again",
-                endpoint=AUTHORIZER,
-            )
-        self._unsaved = None
-        if isinstance(self._load, Secret):
-            self._load = latest
-        return None
 
 
 @attrs.frozen
 class TokenReply:
     """A token from WeChat."""
 
-    endpoint: str
     token: Secret
     expires_in: float  # seconds from the request
     refresh_token: Secret | None = None  # of a merchant, for the next request
@@ -435,7 +326,6 @@ def read_token_reply(reply: Mapping[str, object], endpoint: str, *, prefix: str 
         # A bad refresh token is ignored: it must not cost a good token. Only merchants have it.
         refresh = reply.get(f"{prefix}refresh_token")
         return TokenReply(
-            endpoint,
             Secret(str(token)),
             float(expires_in),
             None if why_not_a_secret(refresh) else Secret(str(refresh)),

@@ -12,7 +12,6 @@ import asyncio
 import inspect
 import json
 import math
-import time
 from collections.abc import Awaitable
 from typing import Protocol
 
@@ -29,10 +28,11 @@ from tcb_async.tokens.protocols import StoredToken
 class MemoryStore:
     """Shares tokens between the providers of one process, but not between threads.
 
-    Providers of one account with the same store make one request.
+    A `ComponentToken` without a store of its own has one for itself and its merchants.
     """
 
     _values: dict[str, StoredToken] = attrs.field(init=False, factory=dict[str, StoredToken])
+    # In the time of the loop.
     _locked_until: dict[str, float] = attrs.field(init=False, factory=dict[str, float])
 
     def __repr__(self) -> str:
@@ -48,7 +48,7 @@ class MemoryStore:
 
     async def lock(self, key: str, *, ttl: float) -> bool:
         """Take the lock of a key; return False if it is taken."""
-        now = time.monotonic()
+        now = asyncio.get_running_loop().time()
         if now < self._locked_until.get(key, now):
             return False
         self._locked_until[key] = now + ttl

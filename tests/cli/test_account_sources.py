@@ -1,9 +1,10 @@
 """The accounts of an inventory: where they come from."""
 
 import json
+import sys
 
 import pytest
-from constants import APPSECRET
+from constants import APPSECRET, PLATFORM
 from terminal import CompletedCommand, env_for, run
 
 
@@ -22,3 +23,38 @@ async def test_the_callers_own_app(emulator, tmp_path, way):
     assert [(row["appid"], row["env"], row["stale"]) for row in document["current"]] == [
         ("wx0123456789abcdef", "test-1", 0)
     ] * 3
+
+
+@pytest.mark.parametrize(
+    ("modules", "url", "said"),
+    [
+        ({}, "nonsense:pass@host", "redis://localhost"),
+        ({"redis.asyncio": None}, "redis://localhost", "pip install 'tcb-async[cli,redis]'"),
+    ],
+)
+async def test_invalid_redis_exits_with_3(emulator, monkeypatch, modules, url, said):
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    env = {"TCB_BASE_URL": emulator.url, "TCB_COMPONENT_APPID": PLATFORM, "TCB_REDIS_URL": url}
+
+    result = await run("merchants", env=env)
+
+    assert result.code == 3
+    assert said in result.err
+    assert "pass@" not in result.err
+
+
+async def test_redis_that_is_away_fails_no_platform(emulator):
+    ticket = emulator.add_component(PLATFORM, APPSECRET)
+    emulator.add_merchants(PLATFORM, 3)
+    env = {
+        "TCB_BASE_URL": emulator.url,
+        "TCB_COMPONENT_APPID": PLATFORM,
+        "TCB_COMPONENT_SECRET": APPSECRET,
+        "TCB_COMPONENT_TICKET": ticket,
+    }
+
+    result = await run("merchants", "--redis", "redis://127.0.0.1:1", env=env)
+
+    assert (result.code, result.out.count("wx")) == (0, 3)
+    assert "the token store failed" in result.err

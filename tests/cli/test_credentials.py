@@ -1,6 +1,5 @@
 """Credentials and connections: options, variables, files and prompts, and no secret shown."""
 
-import sys
 
 import pytest
 from constants import APPID, APPSECRET
@@ -74,7 +73,7 @@ async def test_a_file_without_a_token_exits_with_3(emulator, tmp_path, content):
 
 
 async def test_an_empty_variable_counts_as_not_set(own_app):
-    empty = {"TCB_ACCESS_TOKEN": "", "TCB_REDIS_URL": ""}
+    empty = {"TCB_ACCESS_TOKEN": ""}
 
     assert (await run("count", ENV, "--appid", APPID, env=own_app)).out == "2\n"
     assert (await run("count", ENV, env=own_app | empty | {"TCB_APPID": APPID})).out == "2\n"
@@ -143,24 +142,6 @@ async def test_an_abandoned_prompt_exits_with_130(emulator):
     ended = await run("count", ENV, env={"TCB_BASE_URL": emulator.url}, stdin="")
 
     assert ended.code == 130
-
-
-@pytest.mark.parametrize(
-    ("modules", "url", "said"),
-    [
-        ({}, "nonsense:pass@host", "redis://localhost"),
-        ({"redis": None}, "redis://localhost", "pip install 'tcb-async[cli,redis]'"),
-    ],
-)
-async def test_an_invalid_redis_exits_with_3(own_app, monkeypatch, modules, url, said):
-    for name, module in modules.items():
-        monkeypatch.setitem(sys.modules, name, module)
-
-    ended = await run("count", ENV, "--appid", APPID, "--redis", url, env=own_app)
-
-    assert ended.code == 3
-    assert said in ended.err
-    assert "pass@" not in ended.err
 
 
 LIKE_AN_APPSECRET = "0123456789abcdef" * 2

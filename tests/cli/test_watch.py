@@ -206,15 +206,6 @@ async def test_token_needs_no_environment_and_no_option(emulator):
     ]
 
 
-async def test_token_says_that_it_is_shared_through_redis(own_app):
-    env = own_app | {"TCB_REDIS_URL": "redis://127.0.0.1:1"}
-
-    ended = await run("token", "--appid", APPID, env=env)
-
-    assert ended.out.startswith(f"account   app {APPID}, shared through Redis\n")
-    assert ended.code == 0
-
-
 @pytest.mark.parametrize(
     ("fault", "env", "code"),
     [

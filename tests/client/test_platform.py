@@ -149,16 +149,20 @@ class TestRefreshToken:
         with pytest.raises(TokenError, match="61023"):
             await client.with_token(forgotten).count_functions("shop-1")
 
-        async for merchant in client.authorizers():
-            token = AuthorizerToken.from_authorizer(component, merchant, on_rotate=nothing)
-            assert await client.with_token(token).count_functions("shop-1") == 3
+        async for account in platform_accounts(client, on_rotate=rotate):
+            assert await client.with_token(account.token).count_functions("shop-1") == 3
 
-    async def test_missing_or_wrong_authorizer_gives_advice(self, platform):
-        component = platform.token()
+    async def test_missing_refresh_token_gives_advice(self, emulator, client):
+        emulator.add_authorizer(PLATFORM, SHOP)
+
+        @emulator.on_reply
+        def hide(request, reply):
+            for row in reply.get("list", ()):
+                del row["refresh_token"]
+
+        (account,) = [each async for each in platform_accounts(client, on_rotate=rotate)]
         with pytest.raises(ConfigurationError, match=r"no refresh token for wxshop: use your"):
-            AuthorizerToken.from_authorizer(component, Authorizer(SHOP), on_rotate=nothing)
-        with pytest.raises(ConfigurationError, match=r"an? Authorizer, from client"):
-            AuthorizerToken.from_authorizer(component, SHOP, on_rotate=nothing)
+            await client.with_token(account.token).count_functions("shop-1")
 
     def test_nothing_shows_it(self):
         merchant = Authorizer(SHOP, REFRESH, "2019-05-16 17:56:47")
@@ -266,16 +270,10 @@ class TestMerchantThatStandsTwice:
         assert f"{twice[1]}: in the list twice, and yielded once" in caplog.text
         assert twice[0] not in caplog.text
 
-    async def test_it_is_one_account_and_is_told(self, client, twice):
-        repeated = []
-        accounts = platform_accounts(client, on_rotate=rotate, on_repeated=repeated.extend)
+    async def test_it_is_one_account(self, client, twice):
+        accounts = platform_accounts(client, on_rotate=rotate)
 
         assert [account.appid async for account in accounts] == list(twice)
-        assert repeated == [twice[1]]
-
-    async def test_its_callback_is_checked(self, client):
-        with pytest.raises(ConfigurationError, match="on_repeated=7: must be a function"):
-            platform_accounts(client, on_rotate=rotate, on_repeated=7)
 
 
 async def rotate(_appid, _refresh_token): ...

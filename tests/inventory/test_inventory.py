@@ -5,13 +5,11 @@ import collections
 import contextlib
 import itertools
 import pickle
-import time
 from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
 from constants import APPSECRET, AUTHORIZER, COMPONENT, ENVIRONMENTS, LIST, PLATFORM
-from hand_clock import HandClock
 from leaks import eventually, no_leaks
 from merchants import Platform, found_in
 
@@ -29,9 +27,9 @@ from tcb_async import (
     TokenError,
     TransportError,
 )
-from tcb_async.emulator import Emulator, Fault
+from tcb_async.emulator import Fault
 from tcb_async.inventory import Inventory, list_account
-from tcb_async.tokens import MemoryStore, StableToken, StoredToken
+from tcb_async.tokens import StableToken
 
 APPID = "wx0123456789abcdef"
 QUICK = RetryPolicy(attempts=2, base=0.0)
@@ -303,17 +301,12 @@ class TestOneBrokenAccount:
                 await found_in(client, accounts)
         assert emulator.requests == ()
 
-    async def test_wechat_is_called_if_the_stored_token_is_refused(self, emulator):
-        """As for a client of its own: the store's newer token may be dead too."""
+    async def test_refused_token_is_replaced(self, emulator):
         emulator.add_app(APPID, APPSECRET)
         emulator.deploy("test-1", count=3)
-        store = MemoryStore()
-        account = Account(APPID, StableToken(APPID, APPSECRET, store=store), ["test-1"])
+        account = Account(APPID, StableToken(APPID, APPSECRET), ["test-1"])
         assert (await listed(emulator, account)).status == "complete"
         emulator.expire_tokens()
-        (key,) = store._values
-        dead = StoredToken("dead-token", time.time() + 7200)
-        await store.set(key, dead, ttl=None)
 
         assert (await listed(emulator, account)).status == "complete"
 

@@ -90,14 +90,14 @@ def platform(store):
 
 def merchant(store):
     refresh_token = PLANTED.texts["refresh token"]
-    return AuthorizerToken(platform(store), APPID, refresh_token, on_rotate=save, store=store)
+    return AuthorizerToken(platform(store), APPID, refresh_token, on_rotate=save)
 
 
 KINDS = {
     "token of 136": (LIST, lambda _: PLANTED.texts["token of 136"]),
     "token of 512": (LIST, lambda _: PLANTED.texts["token of 512"]),
     "callable": (LIST, lambda _: hand_out),
-    "stable": (STABLE, lambda store: StableToken(APPID, PLANTED.texts["appsecret"], store=store)),
+    "stable": (STABLE, lambda _: StableToken(APPID, PLANTED.texts["appsecret"])),
     "classic": (
         CLASSIC,
         lambda store: ClassicToken(APPID, PLANTED.texts["appsecret"], store=store),

@@ -96,7 +96,7 @@ def running_redis(*settings):
         unused_port() as port,
         pytest.MonkeyPatch.context() as patch,
     ):
-        patch.setattr(guarded_store, "_STORE_TIMEOUT", _SECONDS)
+        patch.setattr(guarded_store, "_TIMEOUT", _SECONDS)
         server = RedisServer(port, folder, *settings)
         server.start()
         try:

@@ -19,6 +19,7 @@ from tcb_async.limits import CallLimit
 from tcb_async.retry import RetryPolicy
 from tcb_async.tokens import (
     AuthorizerToken,
+    ClassicToken,
     ComponentToken,
     MemoryStore,
     StableToken,
@@ -37,11 +38,6 @@ async def a_ticket():
 
 def warnings(caplog):
     return [line.getMessage() for line in caplog.records if line.levelno >= logging.WARNING]
-
-
-def half():
-    """Chance, at its mean: a token is refreshed 130 s ahead of its expiry."""
-    return 0.5
 
 
 @asynccontextmanager
@@ -64,16 +60,20 @@ async def open_api(emulator, *, attempts=1):
         await transport.aclose()
 
 
-def stable(emulator, *, secret=APPSECRET, store=None, random=half):
-    return StableToken(APPID, secret, store=store, clock=emulator.clock, random=random)
+def stable(emulator, *, secret=APPSECRET):
+    return StableToken(APPID, secret, clock=emulator.clock)
 
 
-def stored_key(emulator, kind="stable", account=APPID):
+def classic(emulator, store=None, *, appid=APPID):
+    return ClassicToken(appid, APPSECRET, store=store, clock=emulator.clock)
+
+
+def stored_key(emulator, kind="classic", account=APPID):
     """The key of a token that came from an emulator."""
     return f"{kind}:{emulator.url.removeprefix('http://')}:{account}"
 
 
-def in_redis(emulator, kind="stable", account=APPID):
+def in_redis(emulator, kind="classic", account=APPID):
     """The same, as it is in Redis."""
     return f"tcb-async:{{{stored_key(emulator, kind, account)}}}"
 
@@ -151,17 +151,14 @@ class Merchant:
 
     def new_component(self, store=None):
         clock = self.emulator.clock
-        return ComponentToken(
-            PLATFORM, APPSECRET, ticket=self.newest, store=store, clock=clock, random=half
-        )
+        return ComponentToken(PLATFORM, APPSECRET, ticket=self.newest, store=store, clock=clock)
 
-    def token(self, component=None, refresh_token=None, *, on_rotate=None, store=None):
+    def token(self, component=None, refresh_token=None, *, on_rotate=None):
         return AuthorizerToken(
             component or self.component,
             MERCHANT,
             refresh_token or self.first,
             on_rotate=on_rotate or self.save,
-            store=store,
         )
 
     def shared_token(self, store):
@@ -232,7 +229,7 @@ class PacedApi:
 def provider_on(store):
     """A provider on the loop's clock, for tests in virtual time."""
     loop = asyncio.get_running_loop()
-    return StableToken(APPID, APPSECRET, store=store, clock=loop.time)
+    return ClassicToken(APPID, APPSECRET, store=store, clock=loop.time)
 
 
 @pytest.fixture

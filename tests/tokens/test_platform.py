@@ -33,7 +33,7 @@ class TestMerchant:
 
         assert (emulator.counts[COMPONENT], merchant.asked) == (2, 2)
 
-    async def test_lasting_refusal_is_raised_after_one_replay(self, emulator, merchant, api):
+    async def test_lasting_refusal_is_raised_after_two_replays(self, emulator, merchant, api):
         emulator.fail_next(40001, times=5, path=AUTHORIZER)
 
         with pytest.raises(TokenError, match=r"component access token.*share one store") as caught:
@@ -41,7 +41,7 @@ class TestMerchant:
 
         assert caught.value.errcode == 40001
         assert str(caught.value).endswith(f"between both [rid {caught.value.rid}]")
-        assert (emulator.counts[COMPONENT], merchant.asked) == (2, 2)
+        assert (emulator.counts[COMPONENT], merchant.asked) == (3, 3)
 
     async def test_other_refusals_are_raised_with_advice(self, emulator, merchant, api):
         emulator.fail_next(61004, path=AUTHORIZER)
@@ -60,7 +60,8 @@ class TestMerchant:
             ({"refresh_token": "planted refresh token"}, "refresh_token contains white space"),
             ({"on_rotate": print}, "on_rotate is not async"),
             ({"on_rotate": None}, "on_rotate is of type NoneType"),
-            ({"store": object()}, "store is of type object"),
+            ({"refresh_token": None}, "refresh_token is of type NoneType"),
+            ({"refresh_token": lambda: "planted"}, "refresh_token is not async"),
         ],
     )
     async def test_arguments_are_checked_before_any_request(self, merchant, changed, why):

@@ -247,9 +247,7 @@ class TestSharedRotation:
         assert merchant.saved == [again]
 
     @pytest.mark.parametrize("kind", ["away", "read_only"])
-    async def test_latest_refresh_token_is_used_without_the_store(
-        self, emulator, merchant, api, kind
-    ):
+    async def test_latest_refresh_token_is_used_without_the_store(self, merchant, api, kind):
         store = FrailStore()
         provider = merchant.shared_token(store)
         for fails in (False, True, True, False):
@@ -278,23 +276,29 @@ class TestSharedRotation:
         assert merchant.asked == 3
         assert merchant.saved[1:] == []
 
-    async def test_invalid_stored_refresh_token_is_ignored(self, merchant, api):
-        class Overtaken(MemoryStore):
-            async def set(self, key, value, *, ttl):
-                if key == merchant.key:
-                    return False  # and a failover loses the newer value
-                return await super().set(key, value, ttl=ttl)
-
+    @pytest.mark.parametrize("failure", ["away", "read_only", "hanging"])
+    async def test_store_that_fails_costs_no_call(self, merchant, api, failure):
+        store = FrailStore()
+        setattr(store, failure, True)
         merchant.rotate()
 
-        assert await merchant.shared_token(Overtaken()).get_token(api)
+        assert await merchant.shared_token(store).get_token(api)
 
         assert merchant.saved == [merchant.accepted]
 
-    async def test_merchants_may_have_their_own_store(self, emulator, merchant, api, store):
-        tokens = [merchant.token(merchant.new_component(), store=store) for _ in range(2)]
+    async def test_store_is_set_before_on_rotate(self, merchant, api, store):
+        in_store = []
 
-        one, other = [await token.get_token(api) for token in tokens]
+        async def save(refresh_token):
+            in_store.append((await store.get(merchant.key)).token == refresh_token)
+
+        merchant.rotate()
+        await merchant.token(merchant.new_component(store), on_rotate=save).get_token(api)
+
+        assert in_store == [True]
+
+    async def test_merchants_share_the_store_of_their_platform(self, emulator, merchant, api):
+        one, other = [await merchant.token().get_token(api) for _ in range(2)]
 
         assert one == other
         assert (emulator.counts[COMPONENT], merchant.asked) == (1, 1)

@@ -1,35 +1,27 @@
-"""Tokens shared through a store: leases, and a store that fails."""
+"""Tokens shared through a store: adopted, requested under a lock, and requested without a store."""
 
 import asyncio
 import contextlib
-import logging
-import time
 
 import pytest
-from constants import APPID, APPSECRET, CLASSIC, LIFE, STABLE
+from constants import APPID, APPSECRET, CLASSIC, COMPONENT, LIFE
 from redis.asyncio import Redis
 from token_fixtures import (
     FrailStore,
     PacedApi,
     PlainStore,
+    a_turn,
+    classic,
     provider_on,
-    stable,
     stored_key,
     warnings,
 )
 
 from tcb_async import ClientClosedError
-from tcb_async.tokens import (
-    ClassicToken,
-    LeasingStore,
-    MemoryStore,
-    RedisStore,
-    StableToken,
-    StoredToken,
-)
-from tcb_async.tokens.guarded_store import GuardedStore
+from tcb_async.tokens import MemoryStore, RedisStore, StoredToken, TokenStore
+from tcb_async.tokens.guarded_store import GuardedStore, call_user_code
 
-KEY = f"stable:api.weixin.qq.com:{APPID}"
+KEY = f"classic:api.weixin.qq.com:{APPID}"
 
 
 class TestAnyStore:
@@ -39,22 +31,22 @@ class TestAnyStore:
 
     @pytest.fixture
     def one(self, emulator, store):
-        return stable(emulator, store=store)
+        return classic(emulator, store)
 
     @pytest.fixture
     def other(self, emulator, store):
-        return stable(emulator, store=store)
+        return classic(emulator, store)
 
     async def test_early_refreshed_token_is_adopted(self, emulator, api, one, other):
         old = await one.get_token(api)
         assert await other.get_token(api) == old
-        emulator.clock.advance(LIFE - 100)
+        emulator.clock.advance(LIFE - 60)
         for provider in (one, other):
             await provider.get_token(api)
             await asyncio.gather(*api.transport.live)
 
         assert await one.get_token(api) == await other.get_token(api) != old
-        assert emulator.counts[STABLE] == 2
+        assert emulator.counts[CLASSIC] == 2
 
     async def test_newer_stored_token_survives_an_old_refusal(self, emulator, api, one, other):
         old = await one.get_token(api)
@@ -66,127 +58,227 @@ class TestAnyStore:
         await other.invalidate(old)
 
         assert await other.get_token(api) == new
-        assert emulator.counts[STABLE] == 2
+        assert emulator.counts[CLASSIC] == 2
 
     async def test_refused_token_is_not_adopted_again(self, emulator, api, one, store):
         dead = await one.get_token(api)
         emulator.expire_tokens()
         await one.invalidate(dead)
-        assert await store.get(stored_key(emulator)) is None
-        later = StoredToken(dead, emulator.clock() + LIFE)
-        await store.set(stored_key(emulator), later, ttl=LIFE)
+        assert (await store.get(stored_key(emulator))).token == dead
 
         assert await one.get_token(api) != dead
 
-    async def test_each_kind_and_account_has_its_own_key(self, emulator, api, store):
+    async def test_each_kind_and_account_has_its_own_key(self, emulator, merchant, api, store):
         emulator.add_app("wxother", APPSECRET)
-        accounts = ((StableToken, APPID), (StableToken, "wxother"), (ClassicToken, APPID))
-        tokens = {
-            await kind(appid, APPSECRET, store=store, clock=emulator.clock).get_token(api)
-            for kind, appid in accounts
-        }
+        providers = [
+            classic(emulator, store),
+            classic(emulator, store, appid="wxother"),
+            merchant.new_component(store),
+        ]
+        tokens = {await provider.get_token(api) for provider in providers}
 
         assert len(tokens) == 3
-        assert (emulator.counts[STABLE], emulator.counts[CLASSIC]) == (2, 1)
+        assert (emulator.counts[CLASSIC], emulator.counts[COMPONENT]) == (2, 1)
 
-
-async def test_refresh_costs_five_calls_of_the_store(emulator, api):
-    store = FrailStore()
-    provider = stable(emulator, store=store)
-
-    token = await provider.get_token(api)
-    await asyncio.gather(*(provider.invalidate(token) for _ in range(200)))
-
-    to_get = ["get", "acquire_lease", "get", "compare_and_set", "release_lease"]
-    assert store.asked == [*to_get, "delete_if"]
-
-
-class TestOutage:
-    @pytest.fixture
-    def store(self):
-        return FrailStore()
-
-    @pytest.fixture
-    def provider(self, emulator, store):
-        return stable(emulator, store=store)
-
-    async def test_outage_is_one_warning_and_sharing_resumes(
-        self, emulator, api, store, provider, caplog
+    @pytest.mark.parametrize("days", [31, float("inf")])
+    async def test_expiry_that_wechat_cannot_mean_is_not_adopted(
+        self, emulator, api, one, store, days
     ):
-        caplog.set_level(logging.DEBUG, "tcb_async")
+        late = StoredToken("stored", emulator.clock() + days * 86_400)
+        await store.set(stored_key(emulator), late, ttl=None)
+
+        assert await one.get_token(api) != "stored"
+
+
+def test_stores_are_known_by_their_methods():
+    stores = [MemoryStore(), RedisStore(Redis()), PlainStore()]
+
+    assert all(isinstance(store, TokenStore) for store in stores)
+    assert [*map(repr, stores[:2])] == ["<MemoryStore, 0 keys>", "<RedisStore>"]
+
+
+def test_stored_token_does_not_show_it():
+    assert "planted" not in repr(StoredToken("planted-token", 0.0))
+
+
+@pytest.fixture
+def store():
+    return FrailStore()
+
+
+@pytest.mark.looptime
+class TestLock:
+    async def test_one_requests_and_the_others_adopt(self, store):
+        api = PacedApi(1.0)
+        found = await asyncio.gather(*(provider_on(store).get_token(api) for _ in range(50)))
+
+        assert set(found) == {"token-1"}
+        assert api.asked == 1
+        assert 1.0 <= asyncio.get_running_loop().time() <= 1.2
+
+    async def test_refresh_costs_five_calls_of_the_store(self, store):
+        await provider_on(store).get_token(PacedApi())
+
+        assert store.asked == ["get", "lock", "get", "set", "unlock"]
+
+    async def test_adopted_token_costs_one_call_of_the_store(self, store):
+        await provider_on(store).get_token(PacedApi())
+        store.asked.clear()
+
+        await provider_on(store).get_token(PacedApi())
+
+        assert store.asked == ["get"]
+
+    async def test_lock_of_a_dead_owner_delays_others_by_3_s(self, store):
+        now = asyncio.get_running_loop().time
+        store._locked_until[KEY] = float("inf")
+
+        assert await provider_on(store).get_token(PacedApi()) == "token-1"
+        assert now() == pytest.approx(3, abs=0.2)
+        assert await provider_on(store).get_token(PacedApi()) == "token-1"
+
+        assert now() == pytest.approx(3, abs=0.2)
+
+    async def test_lock_expires_although_its_owner_is_dead(self, store):
+        assert await store.lock(KEY, ttl=3.0)
+        await asyncio.sleep(2.9)
+        assert not await store.lock(KEY, ttl=3.0)
+        await asyncio.sleep(0.1)
+
+        assert await store.lock(KEY, ttl=3.0)
+
+    async def test_failed_owner_is_replaced_immediately(self, store):
+        slow = PacedApi(2.5)
+        owner = asyncio.create_task(provider_on(store).get_token(slow))
+        await asyncio.sleep(1)
+        other = asyncio.create_task(provider_on(store).get_token(PacedApi()))
+        await asyncio.sleep(1)
+
+        slow.close()
+
+        assert await other == "token-1"
+        assert asyncio.get_running_loop().time() < 2.2
+        with pytest.raises(ClientClosedError):
+            await owner
+
+    async def test_slow_token_request_is_repeated_after_3_s(self, store):
+        api = PacedApi(40.0, 1.0)
+        slow = asyncio.create_task(provider_on(store).get_token(api))
+        await asyncio.sleep(0)
+
+        assert await provider_on(store).get_token(api) == "token-2"
+        assert asyncio.get_running_loop().time() == pytest.approx(4, abs=0.2)
+
+        assert await slow == "token-1"
+
+    async def test_token_stored_before_the_lock_is_adopted(self):
+        class Beaten(MemoryStore):
+            async def lock(self, key, *, ttl):
+                await self.set(key, StoredToken("theirs", LIFE), ttl=LIFE)
+                return await super().lock(key, ttl=ttl)
+
+        api = PacedApi()
+
+        assert await provider_on(Beaten()).get_token(api) == "theirs"
+        assert api.asked == 0
+
+    async def test_early_refresh_waits_in_the_background(self, store, caplog):
+        provider, api = provider_on(store), PacedApi()
+        await provider.get_token(api)
+        await asyncio.sleep(LIFE - 50)
+        await store.lock(KEY, ttl=3.0)
+        started = asyncio.get_running_loop().time()
+
+        assert await provider.get_token(api) == "token-1"
+        assert asyncio.get_running_loop().time() == started
+        await asyncio.gather(*api.spawned)
+
+        assert await provider.get_token(api) == "token-2"
+        assert caplog.records == []
+
+
+@pytest.mark.looptime
+class TestOutage:
+    async def test_outage_is_one_warning_and_sharing_resumes(self, store, caplog):
+        api, provider = PacedApi(), provider_on(store)
         token = await provider.get_token(api)
         store.away = True
         assert await provider.get_token(api) == token
         assert warnings(caplog) == []
 
-        for _ in range(3):
-            emulator.clock.advance(LIFE)
-            await provider.get_token(api)
+        await provider.invalidate(token)
+        await provider.get_token(api)
         (warning,) = warnings(caplog)
-        assert "the token store does not respond (ConnectionError" in warning
+        assert "the token store failed (ConnectionError" in warning
         assert "planted" not in warning
 
         store.away = False
-        emulator.clock.advance(LIFE)
+        await asyncio.sleep(LIFE)
         token = await provider.get_token(api)
-        assert sum("shared again" in line.getMessage() for line in caplog.records) == 1
-        assert await stable(emulator, store=store).get_token(api) == token
-        assert emulator.counts[STABLE] == 5
+        assert await provider_on(store).get_token(api) == token
+        assert api.asked == 3
 
-        store.away = True
-        emulator.clock.advance(LIFE)
-        await provider.get_token(api)
-        assert len(warnings(caplog)) == 2
+    async def test_one_failed_attempt_is_repeated(self, caplog):
+        class Dropped(FrailStore):
+            """A store whose idle connection was closed: the first call fails."""
 
-    async def test_cancellation_inside_a_store_fails_no_call(self, emulator, api, caplog):
-        class Pooled(MemoryStore):
             async def get(self, key):
-                raise asyncio.CancelledError(key)
+                if not self.asked:
+                    self.asked.append("dropped")
+                    raise ConnectionError
+                return await super().get(key)
 
-        assert await stable(emulator, store=Pooled()).get_token(api)
+        dropped, api = Dropped(), PacedApi()
 
-        (warning,) = warnings(caplog)
-        assert "a task that it awaited was cancelled" in warning
+        assert await provider_on(dropped).get_token(api) == "token-1"
 
-    async def test_unreachable_store_is_called_every_5_s(self, emulator, api, store, provider):
+        assert dropped.asked == ["dropped", "get", "lock", "get", "set", "unlock"]
+        assert warnings(caplog) == []
+
+    async def test_failed_store_is_not_called_for_5_s(self, store):
+        api, provider = PacedApi(), provider_on(store)
         store.away = True
         for _ in range(5):
             await provider.invalidate(await provider.get_token(api))
-            emulator.expire_tokens()
         assert store.asked == ["get"] * 2, "the second immediately"
 
-        emulator.clock.advance(5)
+        await asyncio.sleep(5)
         await provider.get_token(api)
 
         assert store.asked == ["get"] * 4
 
-    @pytest.mark.looptime
-    async def test_late_result_does_not_cut_the_pause_short(self, caplog):
-        class Slow(FrailStore):
-            async def get(self, key):
-                await (asyncio.sleep(0.5) if key == "slow" else super().get(key))
-
-        store, clock = Slow(), asyncio.get_running_loop().time
+    async def test_concurrent_failures_are_one_warning(self, store, caplog):
         store.away = True
-        context = GuardedStore(store, clock, lambda: 0.5)
-        await asyncio.gather(context.get("slow"), context.get("other"))
-        await context.get("other")
+        guarded = GuardedStore(store)
 
-        assert store.asked == ["get"] * 2
+        await asyncio.gather(*(guarded.get(f"key-{number}") for number in range(100)))
+
         assert len(warnings(caplog)) == 1
 
-    @pytest.mark.looptime
-    async def test_hanging_store_costs_two_seconds(self, store, caplog):
+    async def test_hanging_store_costs_a_second(self, store, caplog):
         store.hanging = True
 
         assert await provider_on(store).get_token(PacedApi()) == "token-1"
 
-        assert asyncio.get_running_loop().time() == 2.0
-        assert "(TimeoutError)" in warnings(caplog)[0]
+        assert asyncio.get_running_loop().time() == 1.0
+        assert "no reply in 1 s" in warnings(caplog)[0]
 
-    @pytest.mark.looptime
-    async def test_read_only_store_delays_no_early_refresh(self):
-        store = FrailStore(asyncio.get_running_loop().time)
+    @pytest.mark.parametrize("method", ["get", "set", "lock", "unlock"])
+    async def test_each_method_may_hang(self, method, caplog):
+        class Hanging(MemoryStore):
+            pass
+
+        async def hang(*_, **__):
+            await asyncio.Event().wait()
+
+        setattr(Hanging, method, hang)
+
+        assert await provider_on(Hanging()).get_token(PacedApi()) == "token-1"
+
+        assert asyncio.get_running_loop().time() <= 1.1
+        assert len(warnings(caplog)) == 1
+
+    async def test_read_only_store_delays_no_early_refresh(self, store):
         api, provider = PacedApi(), provider_on(store)
         await provider.get_token(api)
         store.read_only = True
@@ -195,7 +287,23 @@ class TestOutage:
         await asyncio.sleep(0.5)
 
         assert await provider.get_token(api) == "token-2"
-        api.close()
+
+    async def test_cancellation_inside_a_store_fails_no_call(self, caplog):
+        class Pooled(MemoryStore):
+            async def get(self, key):
+                raise asyncio.CancelledError(key)
+
+        assert await provider_on(Pooled()).get_token(PacedApi()) == "token-1"
+
+        (warning,) = warnings(caplog)
+        assert "a task that it awaited was cancelled" in warning
+
+    async def test_without_a_store_nothing_is_shared(self):
+        api = PacedApi()
+
+        tokens = [await provider_on(None).get_token(api) for _ in range(2)]
+
+        assert tokens == ["token-1", "token-2"]
 
 
 @pytest.mark.parametrize("swallows", [False, True])
@@ -209,7 +317,7 @@ async def test_cancellation_swallowed_by_a_store_is_raised(swallows):
 
     store = Hanging()
     store.hanging = True
-    task = asyncio.create_task(GuardedStore(store, time.time, lambda: 0.5).get("stable:a"))
+    task = asyncio.create_task(GuardedStore(store).get(KEY))
     await asyncio.sleep(0)
     task.cancel("by a scope")
 
@@ -218,114 +326,16 @@ async def test_cancellation_swallowed_by_a_store_is_raised(swallows):
         await task
 
 
-def test_stored_token_does_not_show_it():
-    assert "planted" not in repr(StoredToken("planted-token", 0.0))
+async def test_error_in_place_of_a_cancellation_is_a_cancellation():
+    async def fail():
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            raise OSError("the connection was closed") from None
 
+    task = asyncio.ensure_future(call_user_code(fail))
+    await a_turn()
+    task.cancel()
 
-@pytest.mark.looptime
-class TestLease:
-    @pytest.fixture
-    async def now(self):
-        return asyncio.get_running_loop().time
-
-    @pytest.fixture
-    async def store(self, now):
-        return MemoryStore()
-
-    async def test_one_requests_and_the_others_wait(self, store, now):
-        api = PacedApi(1.0)
-
-        tokens = await asyncio.gather(*(provider_on(store).get_token(api) for _ in range(50)))
-
-        assert set(tokens) == {"token-1"}
-        assert now() < 1.2
-
-    async def test_failed_owner_is_replaced_immediately(self, store, now):
-        slow = PacedApi(3.0)
-        holder = asyncio.create_task(provider_on(store).get_token(slow))
-        await asyncio.sleep(1)
-        other = asyncio.create_task(provider_on(store).get_token(PacedApi()))
-        await asyncio.sleep(1)
-
-        slow.close()
-
-        assert await other == "token-1"
-        assert now() < 2.2
-        with pytest.raises(ClientClosedError):
-            await holder
-
-    async def test_slow_owner_does_not_overwrite_a_newer_token(self, store, now):
-        api = PacedApi(40.0, 1.0)
-        slow = asyncio.create_task(provider_on(store).get_token(api))
-        await asyncio.sleep(1)
-
-        assert await provider_on(store).get_token(api) == "token-2"
-        assert 15 < now() < 16.5
-
-        assert await slow == "token-2"
-        assert (await store.get(KEY)).token == "token-2"
-
-    async def test_overtaken_owner_does_not_store_its_token(self, store):
-        api = PacedApi(20.0, 20.0)
-        slow = asyncio.create_task(provider_on(store).get_token(api))
-        await asyncio.sleep(1)
-        overtaking = asyncio.create_task(provider_on(store).get_token(api))
-
-        assert await slow == "token-1"
-        assert await store.get(KEY) is None
-        assert await overtaking == "token-2"
-        assert (await store.get(KEY)).token == "token-2"
-
-    async def test_waiter_refreshes_alone_after_two_leases(self, store, now):
-        async def fail_one_after_the_other():
-            while True:
-                version = await store.acquire_lease(KEY)
-                await asyncio.sleep(14)
-                await store.release_lease(KEY)
-
-        failing = asyncio.create_task(fail_one_after_the_other())
-        await asyncio.sleep(0)
-
-        assert await provider_on(store).get_token(PacedApi()) == "token-1"
-        assert 30 <= now() < 30.2
-        failing.cancel()
-
-    async def test_token_stored_before_the_lease_is_adopted(self):
-        class BeatenStore(MemoryStore):
-            async def acquire_lease(self, key):
-                await self.set(key, StoredToken("theirs", LIFE), ttl=LIFE)
-                return await super().acquire_lease(key)
-
-        api = PacedApi()
-
-        assert await provider_on(BeatenStore()).get_token(api) == "theirs"
-        assert api.asked == 0
-
-    async def test_early_refresh_leaves_the_work_to_the_owner(self, store, caplog):
-        provider, api = provider_on(store), PacedApi()
-        await provider.get_token(api)
-        await asyncio.sleep(LIFE - 50)
-        version = await store.acquire_lease(KEY)
-
-        assert await provider.get_token(api) == "token-1"
-        await asyncio.sleep(1)
-        assert api.asked == 1
-        assert all(task.done() for task in api.spawned)
-        assert caplog.records == []
-
-        await asyncio.sleep(10)
-        await provider.get_token(api)  # begins a second refresh, which is joined
-        await provider.invalidate("token-1")
-        waiting = asyncio.create_task(provider.get_token(api))
-        await asyncio.sleep(1)
-        await store.release_lease(KEY)
-
-        assert await waiting == "token-2"
-
-
-def test_leases_are_known_by_their_methods():
-    stores = MemoryStore(), RedisStore(Redis())
-
-    assert all(isinstance(store, LeasingStore) for store in stores)
-    assert not isinstance(PlainStore(), LeasingStore)
-    assert [*map(repr, stores)] == ["<MemoryStore, 0 keys>", "<RedisStore, lease of 15 s>"]
+    await asyncio.wait([task])
+    assert task.cancelled()

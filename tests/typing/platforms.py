@@ -15,6 +15,10 @@ from tcb_async.pagination import Pager
 from tcb_async.tokens import AuthorizerToken, ComponentToken
 
 
+async def load() -> str:
+    return "REFRESH_TOKEN"
+
+
 async def save(refresh_token: str) -> None: ...
 
 
@@ -26,8 +30,8 @@ async def list_merchants(client: TcbClient, component: ComponentToken) -> None:
         assert_type(merchant.auth_time, datetime | None)
         if merchant.refresh_token is not None:
             assert_type(merchant.refresh_token.reveal(), str)
-        token = AuthorizerToken.from_authorizer(component, merchant, on_rotate=save)
-        assert_type(token, AuthorizerToken)
+        refresh_token = merchant.refresh_token or load
+        token = AuthorizerToken(component, merchant.authorizer_appid, refresh_token, on_rotate=save)
         assert_type(client.with_token(token), TcbClient)
 
 

@@ -43,10 +43,12 @@ class OwnStore:
 
     async def get(self, key: str) -> StoredToken | None: ...
 
-    async def compare_and_set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:
-        return bool(key and value.version and ttl)
+    async def set(self, key: str, value: StoredToken, *, ttl: float | None) -> None: ...
 
-    async def delete_if(self, key: str, token: str) -> None: ...
+    async def lock(self, key: str, *, ttl: float) -> bool:
+        return bool(key and ttl)
+
+    async def unlock(self, key: str) -> None: ...
 
 
 def clients(redis: Redis) -> list[TcbClient]:
@@ -57,11 +59,12 @@ def clients(redis: Redis) -> list[TcbClient]:
         TcbClient(ask),
         TcbClient(OwnProvider()),
         TcbClient(StableToken("wxappid", "appsecret")),
-        TcbClient(StableToken("wxappid", "appsecret", store=OwnStore())),
-        TcbClient(StableToken("wxappid", "appsecret", store=MemoryStore())),
-        TcbClient(StableToken("wxappid", "appsecret", store=RedisStore(redis))),
         TcbClient(ClassicToken("wxappid", "appsecret")),
+        TcbClient(ClassicToken("wxappid", "appsecret", store=OwnStore())),
+        TcbClient(ClassicToken("wxappid", "appsecret", store=MemoryStore())),
+        TcbClient(ClassicToken("wxappid", "appsecret", store=RedisStore(redis))),
         TcbClient(AuthorizerToken(component, "wxauthorizer", "refresh_token", on_rotate=save)),
+        TcbClient(AuthorizerToken(component, "wxauthorizer", ask, on_rotate=save)),
     ]
 
 

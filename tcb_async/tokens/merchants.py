@@ -1,0 +1,219 @@
+"""Tokens of the merchants that authorised a platform, and their refresh tokens.
+
+Rule: a merchant's new refresh token is stored, then saved by `on_rotate`, and only then the access
+token of the same reply is used. WeChat accepts only the latest refresh token: without it, the
+merchant has to authorise the platform again.
+
+Each request uses the refresh token that the caller saved. Only if WeChat refuses it, the one in the
+store is used: a process may have died between the reply with a new refresh token and `on_rotate`.
+If `on_rotate` fails, the call fails, and the next one calls it again before anything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import ClassVar
+
+import attrs
+
+from tcb_async._arguments import check_async, check_instance
+from tcb_async._credentials import check_appid, check_secret
+from tcb_async._redact import Secret, describe
+from tcb_async.errcodes import BAD_REFRESH_TOKEN, STALE_TOKEN
+from tcb_async.exceptions import TokenError
+from tcb_async.tokens.guarded_store import GuardedStore, call_user_code
+from tcb_async.tokens.kinds import TokenKind, choose_token_key
+from tcb_async.tokens.protocols import StoredToken, TokenApi
+from tcb_async.tokens.providers import ComponentToken, fetch_secret
+from tcb_async.tokens.refresh import (
+    ManagedToken,
+    RefreshingToken,
+    TokenReply,
+    call_with_token,
+    read_token_reply,
+)
+
+LoadSecret = Callable[[], Awaitable[Secret]]
+OnRotate = Callable[[str], Awaitable[object]]
+RequestWith = Callable[[TokenApi, Secret], Awaitable["TokenReply | TokenError"]]
+
+_PATH = "/cgi-bin/component/api_authorizer_token"
+# Seconds that a closing client waits for `on_rotate`. A lost refresh token costs a merchant's
+# authorisation; but a callback that hangs must not keep the process alive.
+_SAVING_SECONDS = 10.0
+
+
+class AuthorizerToken(ManagedToken):
+    """The token of a merchant that authorised a platform, to call in its name.
+
+    Args:
+        component: The platform. Ten thousand merchants may share it. Its store shares their tokens
+            too.
+        authorizer_appid: The merchant's appid.
+        refresh_token: Async callable that returns the merchant's ``authorizer_refresh_token`` from
+            your database, called before each request of a token. Or the refresh token itself, for
+            a single process: a second one learns of a rotation only from the store.
+        on_rotate: Async callable that saves a new refresh token, called with it. It is awaited
+            before the call returns that caused the rotation. If it fails, this call fails, and
+            the next call calls it again. It is also called with a refresh token from the store,
+            whose process may have died before saving.
+
+    Raises:
+        ConfigurationError: An argument is invalid.
+
+    Source: WeChat's page *getAuthorizerAccessToken*.
+    """
+
+    __slots__ = ("_component", "_on_rotate", "_refresh_token")
+
+    kind: ClassVar[TokenKind] = "authorizer"
+
+    def __init__(
+        self,
+        component: ComponentToken,
+        authorizer_appid: str,
+        refresh_token: str | Secret | Callable[[], Awaitable[str | Secret]],
+        *,
+        on_rotate: Callable[[str], Awaitable[object]],
+    ) -> None:
+        check_instance("component", component, ComponentToken, "one for all its merchants")
+        account = f"{component.appid}:{check_appid('authorizer_appid', authorizer_appid)}"
+        self._refresh_token: LoadSecret | Secret
+        if isinstance(refresh_token, str | Secret) or not callable(refresh_token):
+            self._refresh_token = check_secret("refresh_token", refresh_token)
+        else:
+            load = check_async("refresh_token", refresh_token)
+            advice = "return the merchant's refresh token that on_rotate saved last"
+            self._refresh_token = partial(fetch_secret, "refresh_token", load, _PATH, advice)
+        self._on_rotate = check_async("on_rotate", on_rotate, "refresh_token")
+        self._component = component
+        super().__init__(account, component._store, component._clock)  # noqa: SLF001 - of one family
+
+    def _make_token(self, host: str) -> RefreshingToken:
+        rotating = RotatingToken(
+            self._make_key("refresh", host),
+            self._store,
+            self._request_with,
+            self._refresh_token,
+            self._on_rotate,
+        )
+        key = self._make_key("authorizer", host)
+        return RefreshingToken(key, self._store, self._clock, rotating.request_token)
+
+    async def _request_with(self, api: TokenApi, refresh_token: Secret) -> TokenReply | TokenError:
+        """Request a token; return the error if a different refresh token may help."""
+        request = partial(self._send_request, api, refresh_token)
+        # One error class reports two tokens: the platform's own, and the merchant's refresh token.
+        # Endpoint and errcode tell which was refused.
+        try:
+            return await call_with_token(self._component, api, request)
+        except TokenError as error:
+            if error.endpoint == _PATH and error.errcode == BAD_REFRESH_TOKEN:
+                return error
+            if error.endpoint == _PATH and error.errcode in STALE_TOKEN:
+                request_id = f" [rid {error.rid}]" if error.rid else ""
+                error.message = (
+                    f"{_PATH} returned errcode {error.errcode} for the component access "
+                    f"token, and a fresh token did not help ({error.errmsg}): check whether a "
+                    "second system requests tokens of this platform, and share one store between "
+                    f"both{request_id}"
+                )
+            raise
+
+    async def _send_request(
+        self, api: TokenApi, refresh_token: Secret, token: Secret
+    ) -> TokenReply:
+        query = {choose_token_key(_PATH): token}
+        body = {
+            "component_appid": self._component.appid,
+            "authorizer_appid": self.appid,
+            "authorizer_refresh_token": refresh_token,
+        }
+        return read_token_reply(
+            await api.call_token_endpoint(_PATH, query=query, body=body),
+            _PATH,
+            prefix="authorizer_",
+        )
+
+
+@attrs.frozen
+class UnsavedRotation:
+    """A refresh token for which `on_rotate` failed."""
+
+    replaced: Secret  # the saved one
+    latest: Secret
+
+
+@attrs.define(eq=False)
+class RotatingToken:
+    """The refresh token of one merchant at one host."""
+
+    _key: str  # in the store
+    _store: GuardedStore
+    _request_with: RequestWith
+    _saved: LoadSecret | Secret
+    _on_rotate: OnRotate
+    _unsaved: UnsavedRotation | None = attrs.field(init=False, default=None)
+
+    async def request_token(self, api: TokenApi) -> TokenReply:
+        """Request a merchant's token with the saved refresh token, or else the stored one."""
+        saved = self._saved if isinstance(self._saved, Secret) else await self._saved()
+        # Not if the caller has saved a different one since: a new authorisation.
+        if self._unsaved is not None and self._unsaved.replaced == saved:
+            saved = self._unsaved.latest
+            await _complete(self._save(saved))
+        used = saved
+        reply = await self._request_with(api, used)
+        if isinstance(reply, TokenError):
+            stored = await self._store.get(self._key)
+            if stored is None or stored.token == saved:
+                raise reply
+            used = stored.token
+            reply = await self._request_with(api, used)
+        if isinstance(reply, TokenError):
+            raise reply
+        latest = reply.refresh_token or used
+        if latest != saved:
+            self._unsaved = UnsavedRotation(saved, latest)
+            await _complete(self._store_and_save(latest))
+        return reply
+
+    async def _store_and_save(self, latest: Secret) -> None:
+        await self._store.set(self._key, StoredToken(latest, math.inf), ttl=None)
+        await self._save(latest)
+
+    async def _save(self, latest: Secret) -> None:
+        try:
+            await call_user_code(lambda: self._on_rotate(latest.reveal()))
+        except Exception as error:  # noqa: BLE001 - the caller's own code
+            problem = describe(error, latest)
+        else:
+            self._unsaved = None
+            if isinstance(self._saved, Secret):
+                self._saved = latest
+            return
+        appid = self._key.rpartition(":")[2]
+        raise TokenError(
+            f"on_rotate failed ({problem}): the new refresh token of {appid} is passed to "
+            "on_rotate again by the next call; save it, or the merchant has to authorise again",
+            endpoint=_PATH,
+        )
+
+
+async def _complete(saving: Coroutine[object, object, None]) -> None:
+    """Await in a task of its own: a client that is closed waits for it, for 10 s at most."""
+    # A cancellation must not reach the store and the callback. WeChat refuses the old refresh
+    # token: half a save would cost the merchant's authorisation.
+    saved = asyncio.gather(saving, return_exceptions=True)
+    try:
+        await asyncio.wait((saved,))
+    except asyncio.CancelledError:
+        await asyncio.wait((saved,), timeout=_SAVING_SECONDS)
+        saved.cancel()
+        raise
+    (error,) = saved.result()
+    if error is not None:
+        raise error
