@@ -1,80 +1,22 @@
-"""Reports of an error by popular tools: tracebacks with locals, events, spans, breadcrumbs.
+"""What popular tools report of an error and of the requests before it: events, spans, breadcrumbs.
 
-Rule: each is set up as its documentation says, with its defaults; its messages are stored here.
-Importing this hooks Sentry, Elastic's agent and OpenTelemetry into aiohttp for good, so it is
-imported in a process of its own.
+Rule: each is set up as its documentation says, except that it collects no local variables: those
+show secrets, as SECURITY.md says. Reports are stored here. Importing this hooks Sentry, Elastic's
+agent and OpenTelemetry into aiohttp for good, so it is imported in a process of its own.
 """
 
 import contextlib
-import io
-import json
 import logging
-import pickle
-import traceback
 
 import elasticapm
-import loguru
-import rich.console
-import rich.traceback
 import sentry_sdk
 import sentry_sdk.transport
-import structlog
 from elasticapm.transport.base import Transport as ElasticTransport
 from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
-
-def _message(error):
-    return "\n".join(_words(error))
-
-
-def _words(error):
-    while error is not None:
-        yield from (str(error), repr(error), repr(error.args), repr(vars(error)))
-        yield repr(pickle.dumps(error))
-        yield from traceback.format_exception(error)
-        error = error.__cause__ or error.__context__
-
-
-def _stdlib(error):
-    return "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
-
-
-def _rich(error):
-    console = rich.console.Console(file=io.StringIO(), width=1000, color_system=None)
-    shown = rich.traceback.Traceback.from_exception(
-        type(error), error, error.__traceback__, width=1000, show_locals=True
-    )
-    for stack in shown.trace.stacks:
-        for frame in stack.frames:
-            frame.filename = "<code>"  # so it shows locals alone: to colour the lines takes long
-    console.print(shown)
-    return console.file.getvalue()
-
-
-def _structlog(error):
-    event = {"event": "it failed", "exc_info": error}
-    return json.dumps(structlog.processors.dict_tracebacks(None, "error", event))
-
-
-def _loguru(error):
-    said = io.StringIO()
-    number = loguru.logger.add(said, diagnose=True, backtrace=True)
-    loguru.logger.opt(exception=error).error("it failed")
-    loguru.logger.remove(number)
-    return said.getvalue()
-
-
-RENDERERS = {
-    "message and pickle": _message,
-    "traceback, capture_locals": _stdlib,
-    "rich, show_locals": _rich,
-    "structlog, dict_tracebacks": _structlog,
-    "loguru, diagnose": _loguru,
-}
-"""Tools that write an error down where it is caught."""
+from secret_leaks import logged
 
 
 class _SentryTransport(sentry_sdk.transport.Transport):
@@ -92,9 +34,7 @@ class CollectingElasticTransport(ElasticTransport):
 
 class _Records(logging.Handler):
     def emit(self, record):
-        _log.append(f"{record.getMessage()} {vars(record)!r}")
-        if record.exc_info and record.exc_info[1] is not None:
-            _log.append(_stdlib(record.exc_info[1]))
+        _log.extend(logged([record]))
 
 
 _sentry = []
@@ -103,11 +43,16 @@ _log = []
 _spans = InMemorySpanExporter()
 _provider = TracerProvider()
 _provider.add_span_processor(SimpleSpanProcessor(_spans))
+tracer_provider = _provider
 _tracer = _provider.get_tracer("test")
 
 logging.basicConfig(level=logging.DEBUG, handlers=[_Records()])
-loguru.logger.remove()
-sentry_sdk.init(dsn="https://key@localhost/1", transport=_SentryTransport, traces_sample_rate=1.0)
+sentry_sdk.init(
+    dsn="https://key@localhost/1",
+    transport=_SentryTransport,
+    traces_sample_rate=1.0,
+    include_local_variables=False,
+)
 elasticapm.instrument()
 _client = elasticapm.Client(
     service_name="test",
@@ -116,42 +61,36 @@ _client = elasticapm.Client(
     central_config=False,
     metrics_interval="0s",
     disable_log_record_factory=True,
+    collect_local_variables="off",
 )
 AioHttpClientInstrumentor().instrument(tracer_provider=_provider)
 
 
 @contextlib.contextmanager
-def watching():
-    """Open a transaction of each agent, and report the errors of the block to it.
+def collect_reports():
+    """Open a transaction of each tool, and yield their reports by tool; complete after the block.
 
-    Yields:
-        The reports of each agent, by its name; complete after the block.
+    The block captures its errors with `report`.
     """
-    for told in (_sentry, _elastic, _log):
-        told.clear()
+    for reports in (_sentry, _elastic, _log):
+        reports.clear()
     _spans.clear()
-    told_by = {}
+    by_tool = {}
     _client.begin_transaction("test")
     with (
         sentry_sdk.isolation_scope(),
         sentry_sdk.start_transaction(name="test"),
         _tracer.start_as_current_span("test"),
     ):
-        yield told_by
+        yield by_tool
     _client.end_transaction("test")
-    told_by["sentry-sdk"] = "\n".join(_sentry)
-    told_by["elastic-apm"] = "\n".join(_elastic)
-    told_by["opentelemetry, aiohttp"] = "\n".join(
-        span.to_json() for span in _spans.get_finished_spans()
-    )
-    told_by["log, DEBUG"] = "\n".join(_log)
+    by_tool["sentry-sdk"] = [*_sentry]
+    by_tool["elastic-apm"] = [*_elastic]
+    by_tool["opentelemetry"] = [span.to_json() for span in _spans.get_finished_spans()]
+    by_tool["log, DEBUG"] = [*_log]
 
 
 def report(error):
-    """Have every agent capture an error."""
+    """Have every tool capture an error."""
     sentry_sdk.capture_exception(error)
     _client.capture_exception(exc_info=(type(error), error, error.__traceback__))
-
-
-AGENTS = ("sentry-sdk", "elastic-apm", "opentelemetry, aiohttp", "log, DEBUG")
-"""Agents that watch a process, and their reports."""

@@ -122,8 +122,6 @@ def handle_errors(screen: Screen) -> Generator[None]:
         return
     if message:
         screen.say(f"tcb-async: {message}")
-    # Outside the `except` block, so that the exit does not reference the error: its frames may
-    # contain a secret.
     sys.exit(code)
 
 

@@ -167,10 +167,7 @@ class Platform(Connection, Timeout):
     r"""The latest component_verify_ticket. \[env var for the ticket: TCB_COMPONENT_TICKET]"""
     secret_file: Annotated[File, INPUT, Parameter(group=ACCOUNTS)] = None
     """Read the appsecret from a file."""
-    redis: Annotated[str | None, INPUT, Parameter(metavar="URL")] = attrs.field(
-        default=None,
-        repr=False,  # tracebacks must not show a password
-    )
+    redis: Annotated[str | None, INPUT, Parameter(metavar="URL")] = None
     """Share the platform's tokens. If the URL has a password, set TCB_REDIS_URL."""
 
 

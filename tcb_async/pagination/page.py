@@ -56,6 +56,5 @@ class Page(Generic[T]):
     limit: int = 0
 
     def __attrs_post_init__(self) -> None:
-        # Checked last: a traceback with variables shows a page that was refused.
         check_instance("items", self.items, Sequence, "such as a list or tuple")
         check_count("total", self.total, minimum=0)

@@ -23,7 +23,7 @@ from nights import active, failed, stored, suspended
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from planted_secrets import PLANTED
+from planted_secrets import TEXTS
 from terminal import run, without_a_reader
 from transports import transport_of
 
@@ -48,7 +48,8 @@ from tcb_async.otel import Telemetry
 from tcb_async.pagination import Pager
 from tcb_async.tokens import AuthorizerToken, ClassicToken, ComponentToken
 
-SECRET, TICKET = PLANTED.texts["appsecret"], PLANTED.texts["ticket"]
+SECRET = TEXTS["appsecret"]
+TICKET = TEXTS["ticket"]
 OWN = "plat-1"  # the platform's own environment
 TIME = "2026-01-01 00:00:00"
 NOW = 1_767_225_600  # 2026-01-01: the rows of two visits have equal times

@@ -1,7 +1,4 @@
-"""Secrets as long as WeChat's, a server that returns them, and clients that use them.
-
-Rule: no repr of anything here shows a secret, so that a test's own frames are clean.
-"""
+"""Secrets as long as WeChat's, a server that returns them, and clients that use them."""
 
 import asyncio
 import json
@@ -25,27 +22,30 @@ from server_faults import LISTING
 from tcb_async import RetryPolicy, TcbClient
 from tcb_async.tokens import AuthorizerToken, ClassicToken, ComponentToken, StableToken
 
-
-class Planted:
-    """Secrets as long as WeChat's, which no repr of this object shows."""
-
-    def __init__(self):
-        chance = random.Random(20)
-        letters = f"{string.ascii_letters}{string.digits}_-"
-        lengths = {"token of 136": 136, "token of 512": 512, "ticket": 88}
-        lengths |= {"refresh token": 64, "rotated refresh token": 64, "untold": 64}
-        self.texts = {
-            name: "".join(chance.choices(letters, k=length)) for name, length in lengths.items()
-        }
-        self.texts["appsecret"] = "".join(chance.choices("0123456789abcdef", k=32))
+LENGTHS = {
+    "token of 136": 136,
+    "token of 512": 512,
+    "ticket": 88,
+    "refresh token": 64,
+    "rotated refresh token": 64,
+    "untold": 64,
+}
 
 
-PLANTED = Planted()
+def make_texts():
+    chance = random.Random(20)
+    letters = f"{string.ascii_letters}{string.digits}_-"
+    texts = {name: "".join(chance.choices(letters, k=length)) for name, length in LENGTHS.items()}
+    return {**texts, "appsecret": "".join(chance.choices("0123456789abcdef", k=32))}
+
+
+TEXTS = make_texts()
+"""The secrets by name."""
 
 
 def right_replies():
-    token = PLANTED.texts["token of 512"]
-    refresh = PLANTED.texts["rotated refresh token"]
+    token = TEXTS["token of 512"]
+    refresh = TEXTS["rotated refresh token"]
     return {
         LIST: http_reply({"refresh_token": refresh, **json.loads(LISTING)}),  # for `client.call`
         ENVIRONMENTS: http_reply({"errcode": 0, "info_list": [{"env": ENV, "status": "NORMAL"}]}),
@@ -73,11 +73,11 @@ def wechat(path="", fault=b""):
 
 
 async def hand_out():
-    return PLANTED.texts["token of 136"]
+    return TEXTS["token of 136"]
 
 
 async def newest_ticket():
-    return PLANTED.texts["ticket"]
+    return TEXTS["ticket"]
 
 
 async def save(_refresh_token):
@@ -85,22 +85,22 @@ async def save(_refresh_token):
 
 
 def platform(store):
-    return ComponentToken(PLATFORM, PLANTED.texts["appsecret"], ticket=newest_ticket, store=store)
+    return ComponentToken(PLATFORM, TEXTS["appsecret"], ticket=newest_ticket, store=store)
 
 
 def merchant(store):
-    refresh_token = PLANTED.texts["refresh token"]
+    refresh_token = TEXTS["refresh token"]
     return AuthorizerToken(platform(store), APPID, refresh_token, on_rotate=save)
 
 
 KINDS = {
-    "token of 136": (LIST, lambda _: PLANTED.texts["token of 136"]),
-    "token of 512": (LIST, lambda _: PLANTED.texts["token of 512"]),
+    "token of 136": (LIST, lambda _: TEXTS["token of 136"]),
+    "token of 512": (LIST, lambda _: TEXTS["token of 512"]),
     "callable": (LIST, lambda _: hand_out),
-    "stable": (STABLE, lambda _: StableToken(APPID, PLANTED.texts["appsecret"])),
+    "stable": (STABLE, lambda _: StableToken(APPID, TEXTS["appsecret"])),
     "classic": (
         CLASSIC,
-        lambda store: ClassicToken(APPID, PLANTED.texts["appsecret"], store=store),
+        lambda store: ClassicToken(APPID, TEXTS["appsecret"], store=store),
     ),
     "component": (COMPONENT, platform),
     "authorizer": (AUTHORIZER, merchant),

@@ -3,6 +3,7 @@
 Rule: this module must examine every place where a secret could leak.
 """
 
+import functools
 import pickle
 import traceback
 from urllib.parse import quote
@@ -38,10 +39,11 @@ def encode(secret):
 
 def leaks_of(secrets, shown):
     """The texts that contain eight consecutive characters of a secret, plain or encoded."""
-    pieces = {
-        piece
-        for secret in secrets
-        for at in range(len(secret) - PART + 1)
-        for piece in encode(secret[at : at + PART])
-    }
+    pieces = set().union(*map(_cut, secrets))
     return [text for text in shown if any(piece in text for piece in pieces)]
+
+
+@functools.cache
+def _cut(secret):
+    parts = [secret[at : at + PART] for at in range(len(secret) - PART + 1)]
+    return {piece for part in parts for piece in encode(part)}

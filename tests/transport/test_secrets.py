@@ -9,7 +9,7 @@ from itertools import cycle
 
 import pytest
 from constants import ENV, STABLE
-from planted_secrets import KINDS, PLANTED, client_of, wechat
+from planted_secrets import KINDS, TEXTS, client_of, wechat
 from proxies import PROXY_FORMS, use_proxy
 from raw_server import RawServer, http_reply
 from secret_leaks import encode, leaks_of, logged, shown_by
@@ -30,7 +30,8 @@ FEW_KINDS = ["token of 136", "stable", "authorizer"]
 
 @pytest.fixture(autouse=True)
 def _one_secret_as_every_credential(monkeypatch):
-    monkeypatch.setattr(PLANTED, "texts", dict.fromkeys(PLANTED.texts, SECRET))
+    for name in TEXTS:
+        monkeypatch.setitem(TEXTS, name, SECRET)
 
 
 async def show_page(client, caplog, *, calls=1):
