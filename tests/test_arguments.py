@@ -22,7 +22,6 @@ from tcb_async import (
 from tcb_async.compare import compare
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.fastapi import problem_of, status_of
-from tcb_async.inventory import InventoryStore
 from tcb_async.otel import Telemetry
 from tcb_async.tokens import ClassicToken
 
@@ -165,7 +164,6 @@ async def call_token_endpoint(value):
 
 FLAGS = {
     "Cursor(drift)": lambda value: Cursor("a", drift=value),
-    "InventoryStore(read_only)": lambda value: InventoryStore("no-such-file", read_only=value),
     "TcbClient(allow_http)": lambda value: TcbClient("T", allow_http=value),
     "TcbClient(trust_env)": lambda value: TcbClient("T", trust_env=value),
     "TcbClient.call(repeatable)": lambda value: TcbClient("T").call("/x", repeatable=value),
@@ -199,7 +197,6 @@ def test_every_public_flag_is_checked():
         (lambda: status_of(None), "error is of type NoneType: must be a TcbError"),
         (lambda: Telemetry(tracer_provider=5), "tracer_provider=5: must be an object with"),
         (lambda: Telemetry(meter_provider=Telemetry), "meter_provider=.*: must be an object with"),
-        (lambda: InventoryStore("no-such-file", clock=5), "clock=5: must be a function"),
         (lambda: compare([], [], ignore="x " * 50_000), "ignore='[x ]{79}…: must be a list"),
         (lambda: Account("wx1", "T", envs=10**5000), "envs=<int>: must be a list"),
     ],
