@@ -26,7 +26,7 @@ COMMANDS = {
     "inventory": ("列出许多账号的全部云函数，存入 SQLite",),
     "changes": ("显示盘点与前一晚相比的变化",),
     "token": ("检查 access_token：它的账号和有效期，以及微信是否接受",),
-    "doctor": ("检查各命令在该服务器上能否正常使用",),
+    "doctor": ("在该服务器上试用各条命令，并显示响应的内容",),
     "call": ("调用微信任何接收 JSON 的 POST 接口，原样输出返回的内容",),
     "explain": ("离线解释错误码、TcbCode 或粘贴的报错",),
     "emulator": ("启动微信模拟器，按 Ctrl-C 结束",),

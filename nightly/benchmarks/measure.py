@@ -144,7 +144,6 @@ _SERVERS = {
     "clamps to 20": (20, "clamp"),
     "clamps to 10": (10, "clamp"),
     "refuses above 20": (20, "refuse"),
-    "is empty above 20": (20, "empty"),
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import multiprocessing
 import sys
 from functools import partial
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import attrs
 
-from tcb_async.emulator import Emulator
+from tcb_async.emulator import Emulator, Fault
 
 sys.path.append(str(Path(__file__).parents[2] / "tests" / "support"))
 from multiprocessing.connection import Connection
@@ -78,7 +79,14 @@ def _deploy(emulator, functions):
 
 
 def _limit(emulator, most, above):
-    emulator.max_page, emulator.above_max_page = most, above
+    emulator.clear_faults()
+    emulator.max_page = most if above == "clamp" else None
+    if above == "refuse":
+
+        def is_beyond(request):
+            return (request.body or {}).get("limit", 0) > most
+
+        emulator.script(itertools.repeat(Fault.errcode(40097)), when=is_beyond)
 
 
 @attrs.define

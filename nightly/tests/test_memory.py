@@ -8,11 +8,12 @@ import random
 import tracemalloc
 
 from constants import APPID, APPSECRET, PLATFORM
+from emulated_faults import FAULTS
 from leaks import no_leaks
 from token_fixtures import PacedApi, a_ticket, never
 
 from tcb_async import RetryPolicy, TcbClient, TcbError
-from tcb_async.emulator import FAULTS, Emulator, Fault
+from tcb_async.emulator import Emulator, Fault
 from tcb_async.tokens import AuthorizerToken, ComponentToken, StableToken
 
 ENVS = {"small-1": 19, "middle-1": 240, "large-1": 500}
