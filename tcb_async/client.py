@@ -66,7 +66,7 @@ from tcb_async._transport import (
     Transport,
     TransportApi,
     call_endpoint,
-    call_in_place,
+    call_with_place,
 )
 from tcb_async.compare import FunctionChange, index_by_name
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, ResponseError
@@ -417,7 +417,7 @@ class TcbClient:
         if self.closed:
             raise ClientClosedError
         send_with_token = partial(call_with_token, self._provider, self._api, send)
-        return await call_in_place(self._transport, path, send_with_token, env=env, offset=offset)
+        return await call_with_place(self._transport, path, send_with_token, env=env, offset=offset)
 
     def _get_target(self, listing: ListEndpoint[Any, Any], token: Secret) -> Target:
         """Return the URL with the token, which is checked and built once per token."""
@@ -742,8 +742,8 @@ class TcbClient:
     async def aclose(self) -> None:
         """Stop the walks under way with `ClientClosedError`, then close the session.
 
-        Retries and polls stop too, after their current wait. A session that was passed in stays
-        open. Closing twice does nothing.
+        Retries and polls stop too, after their current wait, and so do the calls that wait for a
+        place. A session that was passed in stays open. Closing twice does nothing.
         """
         if self._owns_transport:
             await self._transport.aclose()

@@ -17,7 +17,6 @@ class CallLimit:
 
     size: int
     running: int = attrs.field(init=False, default=0)  # calls with a place
-    waiting: int = attrs.field(init=False, default=0)  # calls without one
     _places: asyncio.Semaphore = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -30,11 +29,7 @@ class CallLimit:
 
     async def acquire(self) -> None:
         """Wait for a place, and take it."""
-        self.waiting += 1
-        try:
-            await self._places.acquire()
-        finally:
-            self.waiting -= 1
+        await self._places.acquire()
         self.running += 1
 
     def release(self) -> None:

@@ -84,20 +84,21 @@ class RetryPolicy:
     connections may be at any time, the first retry follows immediately.
 
     Busy errcodes (such as -1), rate limits (45011, HTTP 429), failures of the network, HTTP 408 and
-    5xx, and truncated replies are retried; any other error is raised immediately. A stale token
-    (40001, 42001) is replaced once. An HTTP status counts whether WeChat sent it or a proxy. After
-    the last attempt, its error is raised.
+    5xx, and truncated replies are retried; any other error is raised immediately. A refused token
+    (40001, 42001) is replaced, at most twice a call. An HTTP status counts whether WeChat sent it
+    or a proxy. After the last attempt, its error is raised.
+
+    If every call to an endpoint has failed in this way for longer than ``deadline + timeout``, the
+    calls to it that have waited for a place are not sent: see ``concurrency`` of the client.
 
     Attributes:
         attempts: Attempts in all, the first included; 1 for no retries.
         base: Upper bound of the first wait, in seconds; 0 to wait only for a ``Retry-After``.
         cap: Upper bound of every wait, in seconds, except for these two minimums.
-        deadline: Seconds from the first attempt of a call in which further attempts may begin. Each
-            attempt has the client's ``timeout``, or the deadline if that is less. So a call ends
-            after ``deadline + timeout`` seconds at most. The wait for a place among the calls of
-            the client, and for a token, comes before. But if every call to an endpoint has
-            failed with a transient error for longer than ``deadline + timeout``, calls to it that
-            had to wait are not sent.
+        deadline: Seconds from the first attempt of a request in which further attempts may begin.
+            Each attempt has the client's ``timeout``, or the deadline if that is less. So a request
+            takes ``deadline + timeout`` seconds at most. The waits for a place among the calls of
+            the client, and for a token, come before.
 
     Raises:
         ConfigurationError: A value is out of range.

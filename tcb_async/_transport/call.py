@@ -191,7 +191,7 @@ def _describe_outcome(error: TcbError) -> str:
     return type(error).__name__
 
 
-async def call_in_place(
+async def call_with_place(
     transport: Transport,
     path: str,
     send: Callable[[], Awaitable[T]],

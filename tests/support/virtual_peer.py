@@ -6,7 +6,7 @@ import random
 import attrs
 
 from tcb_async import ClientClosedError, RetryPolicy, TransportError
-from tcb_async._transport import ApiRequest, Call, Transport, call_in_place
+from tcb_async._transport import ApiRequest, Call, Transport, call_with_place
 from tcb_async._transport.timing import Timing
 from tcb_async.limits import CallLimit
 
@@ -36,7 +36,7 @@ class VirtualPeer(Transport):
     def call(self, number=None):
         """Make a call; ``reply`` gets its number."""
         request = ApiRequest(self.target("/", {}), None, offset=number)
-        return call_in_place(self, "/", lambda: Call(self, request, bytes).run(), offset=number)
+        return call_with_place(self, "/", lambda: Call(self, request, bytes).run(), offset=number)
 
 
 def make_peer(reply, *, concurrency=8, **settings):
