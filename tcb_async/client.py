@@ -86,7 +86,7 @@ from tcb_async.pagination.pager import Pager, Surroundings
 from tcb_async.retry import RetryPolicy
 from tcb_async.tokens import ComponentToken, StableToken, TokenProvider
 from tcb_async.tokens.kinds import check_kind, choose_token_key
-from tcb_async.tokens.providers import StaticToken, as_provider, describe_provider
+from tcb_async.tokens.providers import as_provider, describe_provider
 from tcb_async.tokens.refresh import call_with_token
 from tcb_async.watch import wait_until_active, watch
 
@@ -95,9 +95,9 @@ __all__ = ["ClientOptions", "FunctionPager", "TcbClient", "WalkOptions"]
 Token: TypeAlias = str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider
 
 
-def _read_token_from_environment() -> StaticToken | StableToken:
+def _read_token_from_environment() -> Secret | StableToken:
     if token := os.environ.get(TOKEN_VARIABLE):
-        return StaticToken(check_secret(TOKEN_VARIABLE, token))
+        return check_secret(TOKEN_VARIABLE, token)
     appid = os.environ.get(APPID_VARIABLE)
     secret = os.environ.get(SECRET_VARIABLE)
     if appid and secret:

@@ -23,7 +23,6 @@ from tcb_async.cli import demo
 from tcb_async.cli.credentials import (
     Service,
     check_url,
-    make_static_token,
     open_client,
     prompt_for_secret,
     read_appid,
@@ -53,20 +52,20 @@ def choose_accounts(
         return Service(demo.NAME, demo.NAME, "", demo.open_demo_merchants), None
     url = check_url(access)
     redis = _make_redis(access.redis)
-    source, provider, known = _choose_source(access, file, app, redis)
-    client = partial(_open_client_and_redis, access, provider, redis)
+    source, token, known = _choose_source(access, file, app, redis)
+    client = partial(_open_client_and_redis, access, token, redis)
     return Service(f"{source} at {url}", url, "", client), known
 
 
 def _choose_source(
     access: Platform, file: str | None, app: str | None, redis: Redis | None
-) -> tuple[str, TokenProvider, Sequence[Account] | None]:
+) -> tuple[str, Secret | TokenProvider, Sequence[Account] | None]:
     """Return the name of the accounts, the token of the client, and the known accounts."""
     if file is not None:
         # These accounts have tokens of their own: the client never uses this token.
         from tcb_async.cli.account_file import read_account_file  # noqa: PLC0415 - it loads msgspec
 
-        return "a file of accounts", make_static_token("unused"), read_account_file(file)
+        return "a file of accounts", Secret("unused"), read_account_file(file)
     platform = access.component_appid
     if app is None and platform:
         return f"platform {platform}", _make_component_token(access, platform, redis), None
@@ -81,9 +80,9 @@ def _choose_source(
 
 @asynccontextmanager
 async def _open_client_and_redis(
-    access: Platform, provider: TokenProvider, redis: Redis | None, concurrency: int
+    access: Platform, token: Secret | TokenProvider, redis: Redis | None, concurrency: int
 ) -> AsyncGenerator[TcbClient]:
-    async with redis or nullcontext(), open_client(access, provider, concurrency) as client:
+    async with redis or nullcontext(), open_client(access, token, concurrency) as client:
         yield client
 
 

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     import tcb_async.tokens.providers
     from tcb_async.client import TcbClient
     from tcb_async.tokens import TokenProvider
-    from tcb_async.tokens.providers import StaticToken
 
 _MAX_LENGTH = 4096  # bytes: a wrong path may name a huge file
 _NO_TOKEN = (
@@ -93,8 +92,8 @@ def choose_service(
         opened = partial(demo.open_demo, {env, *others}, at_rest=at_rest)
         return Service(demo.NAME, demo.NAME, env, opened)
     url = check_url(access)
-    owner, provider = _choose_token(access)
-    client = partial(open_client, access, provider)
+    owner, token = _choose_token(access)
+    client = partial(open_client, access, token)
     return Service(owner, url, env or "", client)
 
 
@@ -111,11 +110,11 @@ def check_url(access: Connection) -> str:
 
 @asynccontextmanager
 async def open_client(
-    access: Connection, provider: TokenProvider, concurrency: int
+    access: Connection, token: Secret | TokenProvider, concurrency: int
 ) -> AsyncGenerator[TcbClient]:
     """Open a client of the service."""
     client = tcb_async.TcbClient(
-        provider,
+        token,
         base_url=access.base_url,
         allow_http=access.allow_http,
         trust_env=access.trust_env,
@@ -135,19 +134,18 @@ async def open_client(
             raise
 
 
-def _choose_token(access: Credentials) -> tuple[str, TokenProvider]:
-    """Choose the owner of the token, and its provider.
+def _choose_token(access: Credentials) -> tuple[str, Secret | TokenProvider]:
+    """Choose the owner of the token, and the token or its provider.
 
     The first of these decides: the file, the app, ``TCB_ACCESS_TOKEN``, the app in ``TCB_APPID``,
     a prompt.
     """
     if (path := access.token_file) is not None:
-        return f"the token in {path}", make_static_token(_read_token(path))
+        return f"the token in {path}", _read_token(path)
     token = read_variable(TOKEN_VARIABLE)
     appsecret = read_variable(SECRET_VARIABLE)
     if not access.appid and token is not None:
-        token = check_secret(TOKEN_VARIABLE, token)
-        return f"the token in {TOKEN_VARIABLE}", make_static_token(token)
+        return f"the token in {TOKEN_VARIABLE}", check_secret(TOKEN_VARIABLE, token)
     if appid := read_appid(access.appid):
         if appsecret is not None:
             check_secret(SECRET_VARIABLE, appsecret)
@@ -155,12 +153,7 @@ def _choose_token(access: Credentials) -> tuple[str, TokenProvider]:
             appsecret = prompt_for_secret(f"Appsecret of {appid}", _NO_SECRET.format(appid=appid))
         return f"app {appid}", tcb_async.StableToken(appid, appsecret)
     error_message = _NO_TOKEN if appsecret is None else _NO_APPID
-    return "the typed token", make_static_token(prompt_for_secret("Access token", error_message))
-
-
-def make_static_token(token: str | Secret) -> StaticToken:
-    """Make the provider of one token."""
-    return tcb_async.tokens.providers.StaticToken(token)
+    return "the typed token", prompt_for_secret("Access token", error_message)
 
 
 def read_appid(option: str | None) -> str | None:
