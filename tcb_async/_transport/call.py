@@ -76,16 +76,13 @@ class Call(Generic[T]):
         try:
             return await self._attempt_repeatedly()
         except TcbError as error:
-            failure = error
-        # Add the context in one place, whichever error the call raises.
-        failure.env = self.request.env
-        failure.offset = self.request.offset
-        failure.attempts = self.attempt
-        try:
+            # Add the context in one place, whichever error the call raises.
+            error.env = self.request.env
+            error.offset = self.request.offset
+            error.attempts = self.attempt
             # Without the frames of the attempts, which contain the reply: an error may be kept.
-            raise failure.with_traceback(None)
-        finally:
-            del failure  # a cycle with this frame
+            error.__traceback__ = None
+            raise
 
     async def _attempt_repeatedly(self) -> T:
         # Nearly every call succeeds immediately, so the first attempt is made without tenacity,
