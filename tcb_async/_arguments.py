@@ -81,12 +81,6 @@ def check_instance(name: str, value: object, kind: type, example: str) -> None:
         raise ConfigurationError(f"{name} is of type {type(value).__name__}: must be {expected}")
 
 
-def check_methods(name: str, value: object, *methods: str) -> None:
-    if isinstance(value, type) or not all(callable(getattr(value, each, None)) for each in methods):
-        expected = f"must be an object with the methods {' and '.join(methods)}"
-        raise make_argument_error(name, value, expected)
-
-
 def make_validator(
     allowed: Callable[[object], bool], expected: str
 ) -> Callable[[object, attrs.Attribute[Any], object], None]:

@@ -27,7 +27,6 @@ from tcb_async._arguments import (
     check_fields,
     check_flag,
     check_instance,
-    check_methods,
     check_seconds,
     check_text,
 )
@@ -223,8 +222,6 @@ class TcbClient:
             )
         check_instance("retry", retry, RetryPolicy, "such as RetryPolicy(attempts=3)")
         check_instance("time_zone", time_zone, tzinfo, "such as timezone(timedelta(hours=8))")
-        if observer is not None:
-            check_methods("observer", observer, "attempting", "walk_started")
         self._transport = Transport(
             base_url=check_base_url(base_url, allow_http=check_flag("allow_http", allow_http)),
             limit=CallLimit(check_count("concurrency", concurrency, minimum=1)),

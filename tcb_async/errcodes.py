@@ -414,6 +414,12 @@ def is_token_accepted(error: ApiError) -> bool:
     return not isinstance(error, (TokenError, QuotaError, SystemBusyError))
 
 
+def is_environment_missing(error: ApiError) -> bool:
+    """Whether WeChat says that the environment does not exist, or cannot be used."""
+    text = f"TcbCode: [{error.tcb_code}] {error.errmsg}"
+    return look_up(error.errcode or 0, errmsg=text).meaning == _BAD_ENV
+
+
 def is_environments_fault(error: TcbError) -> bool:
     """Whether WeChat refused one environment, and would refuse it again."""
     return error.errcode in CLOUD and not isinstance(error, (RateLimitError, SystemBusyError))

@@ -1,19 +1,23 @@
-"""Reports of a client to its observer: each attempt of a request, and each walk.
+"""Reports of a client to its observer: a context manager is entered around each piece of work.
 
-Rule: no secret is reported, and without an observer no report is made.
+Rule: no secret is reported, and without an observer no report is made. An error passes through the
+context manager, and what it sets in the context is seen inside: attempts run inside their walk,
+walks inside their account, and accounts inside their inventory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Literal, Protocol, TypeVar
+from contextvars import copy_context
+from typing import Literal, ParamSpec, Protocol, TypeVar
 
 import attrs
 
-__all__ = ["Attempt", "Observer", "WalkStats", "WorkObserver"]
+__all__ = ["Attempt", "Observer", "WalkStats", "Work"]
 
-WorkSummary = Mapping[str, str | int | float | bool]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @attrs.define
@@ -61,49 +65,58 @@ class WalkStats:
     last_error: str = attrs.field(default="", eq=False, repr=False)
 
 
-Cost_contra = TypeVar("Cost_contra", contravariant=True)
+@attrs.define
+class Work:
+    """One walk, one inventory, or one account of an inventory.
 
+    Attributes:
+        kind: Which of these.
+        name: The environment's id or a different scope; the account's appid; "" for an inventory.
+        result: Filled when the work ends. Of a walk: ``requests``, ``retries``, ``passes`` and
+            ``drift``, as in `WalkStats`. Of an account: ``status``. Of an inventory: the counts of
+            its summary.
+    """
 
-class WorkObserver(Protocol[Cost_contra]):
-    """Observes one walk, one inventory, or one account of an inventory."""
-
-    def fetching(self) -> AbstractContextManager[object]:
-        """Entered around each part of the work (a page, an account), in the task of this part."""
-        ...
-
-    def ended(self, cost: Cost_contra, error: BaseException | None, /) -> None:
-        """Called once, when the work has finished.
-
-        Args:
-            cost: `WalkStats` for a walk; a mapping for inventories and accounts.
-            error: The error raised to the consumer, or the error of an account; None if the list
-                was read to its end, or the consumer stopped early.
-        """
-        ...
+    kind: Literal["walk", "account", "inventory"]
+    name: str
+    result: dict[str, str | int | float | bool] = attrs.field(
+        factory=dict[str, "str | int | float | bool"]
+    )
 
 
 class Observer(Protocol):
-    """Observes a client: ``TcbClient(..., observer=...)``.
+    """Observes a client: ``TcbClient(..., observer=...)``."""
 
-    Its exceptions stop the call; in an inventory, they fail the account that is being listed.
+    def observe(self, work: Attempt | Work, /) -> AbstractContextManager[object]:
+        """Return a context manager, which is entered around the work.
 
-    It may have two more methods, which observe inventories, and whose exceptions stop them.
-    ``inventory_started() -> WorkObserver[WorkSummary]`` is called when an inventory is about to
-    begin, and ``account_started(appid) -> WorkObserver[WorkSummary]`` when an account is about to
-    be listed, within the inventory's ``fetching``.
+        An attempt begins when its call has a place, and ends when its reply is decoded. A walk
+        begins with its first request. The error of the work passes through the context manager; a
+        walk or an inventory that its consumer leaves early has none.
+
+        An exception of the context manager stops the work, and that of an account the inventory.
+        """
+        ...
+
+
+class Observation:
+    """Work that spans several tasks, or a generator: so it has a context of its own.
+
+    The consumer of a generator keeps its context.
     """
 
-    def attempting(self, attempt: Attempt) -> AbstractContextManager[object]:
-        """Entered around one attempt, from its request until its reply is decoded.
+    def __init__(self, observer: Observer, work: Work) -> None:
+        self.work = work
+        self._context = copy_context()
+        self._manager = observer.observe(work)
+        self._context.run(self._manager.__enter__)
 
-        The error of the attempt passes through it: a `TcbError`, or `asyncio.CancelledError`.
-        """
-        ...
+    def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a function in the work's context, which a task that it makes inherits."""
+        return self._context.run(function, *args, **kwargs)
 
-    def walk_started(self, env: str) -> WorkObserver[WalkStats]:
-        """Called when a walk is about to make its first request.
-
-        Args:
-            env: The environment's id, or a different scope.
-        """
-        ...
+    def end(self, error: BaseException | None) -> None:
+        """Leave the context manager; the error, if any, passes through it."""
+        kind = None if error is None else type(error)
+        traceback = None if error is None else error.__traceback__
+        self._context.run(self._manager.__exit__, kind, error, traceback)

@@ -23,9 +23,8 @@ except ModuleNotFoundError as _error:
     ) from _error
 
 from tcb_async import __version__
-from tcb_async._arguments import check_methods
 from tcb_async.exceptions import ApiError, TcbError
-from tcb_async.observer import Attempt, WalkStats, WorkObserver, WorkSummary
+from tcb_async.observer import Attempt, Work
 
 __all__ = ["Telemetry"]
 
@@ -35,6 +34,7 @@ _SCHEMA = "https://opentelemetry.io/schemas/1.29.0"
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 _WORK_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)  # up to an inventory
 _FIRST_ERROR_STATUS = 400
+_NAMES = {"walk": "tcb.env", "account": "tcb.appid"}  # the attributes of spans by kind of work
 
 
 class Telemetry:
@@ -79,9 +79,6 @@ class Telemetry:
     Args:
         tracer_provider: Receives the spans; None for the global provider.
         meter_provider: Receives the metrics; None for the global provider.
-
-    Raises:
-        ConfigurationError: A provider lacks its method.
     """
 
     def __init__(
@@ -90,30 +87,16 @@ class Telemetry:
         tracer_provider: trace.TracerProvider | None = None,
         meter_provider: metrics.MeterProvider | None = None,
     ) -> None:
-        if tracer_provider is not None:
-            check_methods("tracer_provider", tracer_provider, "get_tracer")
-        if meter_provider is not None:
-            check_methods("meter_provider", meter_provider, "get_meter")
         self._instruments = _Instruments(
             trace.get_tracer("tcb_async", __version__, tracer_provider, _SCHEMA),
             metrics.get_meter("tcb_async", __version__, meter_provider, _SCHEMA),
         )
 
-    def attempting(self, attempt: Attempt) -> AbstractContextManager[object]:
-        """Report one attempt."""
-        return _AttemptSpan(self._instruments, attempt)
-
-    def walk_started(self, env: str) -> WorkObserver[WalkStats]:
-        """Report one walk."""
-        return _WorkSpan(self._instruments, "walk", {"tcb.env": env})
-
-    def inventory_started(self) -> WorkObserver[WorkSummary]:
-        """Report one inventory."""
-        return _WorkSpan(self._instruments, "inventory", {})
-
-    def account_started(self, appid: str) -> WorkObserver[WorkSummary]:
-        """Report one account."""
-        return _WorkSpan(self._instruments, "account", {"tcb.appid": appid})
+    def observe(self, work: Attempt | Work) -> AbstractContextManager[object]:
+        """Report one attempt, walk, account or inventory."""
+        if isinstance(work, Attempt):
+            return _AttemptSpan(self._instruments, work)
+        return _WorkSpan(self._instruments, work)
 
 
 class _Instruments:
@@ -228,34 +211,32 @@ def _describe_codes(error: BaseException | None) -> Attributes:
 
 
 class _WorkSpan:
-    """The span of a walk, an inventory or an account: current only while its parts are fetched."""
+    """The span of a walk, an account or an inventory, current for what runs inside it."""
 
-    def __init__(self, instruments: _Instruments, kind: str, attributes: Attributes) -> None:
-        self._kind = kind
+    def __init__(self, instruments: _Instruments, work: Work) -> None:
+        self._work = work
         self._instruments = instruments
-        self._span = instruments.tracer.start_span(f"tcb.{kind}", attributes=attributes)
+        attributes = {_NAMES[work.kind]: work.name} if work.kind in _NAMES else {}
+        self._span = instruments.tracer.start_span(f"tcb.{work.kind}", attributes=attributes)
         self._started = perf_counter()
 
-    def fetching(self) -> AbstractContextManager[object]:
-        # An error is not recorded here: a failed page may be retried or repaired.
-        return trace.use_span(self._span, record_exception=False, set_status_on_exception=False)
+    def __enter__(self) -> None:
+        self._token = context.attach(trace.set_span_in_context(self._span))
 
-    def ended(self, cost: WalkStats | WorkSummary, error: BaseException | None) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         """Report the result: the metric has the texts as attributes, the span also the numbers."""
+        context.detach(self._token)
+        kind = self._work.kind
         outcome = _mark_failed(self._span, error)
-        summary = self._count_passes(cost) if isinstance(cost, WalkStats) else cost
-        named = {f"tcb.{self._kind}.{name}": value for name, value in summary.items()}
-        outcome |= {name: value for name, value in named.items() if isinstance(value, str)}
-        if self._kind == "account":
+        result = {f"tcb.{kind}.{name}": value for name, value in self._work.result.items()}
+        outcome |= {name: value for name, value in result.items() if isinstance(value, str)}
+        if kind == "walk":
+            self._instruments.passes.add(int(self._work.result["passes"]))
+        elif kind == "account":
             self._instruments.accounts.add(1, outcome)
-        self._instruments.durations[self._kind].record(perf_counter() - self._started, outcome)
-        self._span.set_attributes(named | outcome | _describe_codes(error))
+        self._instruments.durations[kind].record(perf_counter() - self._started, outcome)
+        self._span.set_attributes(result | outcome | _describe_codes(error))
         self._span.end()
-
-    def _count_passes(self, stats: WalkStats) -> WorkSummary:
-        self._instruments.passes.add(stats.passes)
-        names = ("requests", "retries", "passes", "drift")
-        return {name: getattr(stats, name) for name in names}
 
 
 def _mark_failed(span: trace.Span, error: BaseException | None) -> Attributes:

@@ -18,7 +18,7 @@ from tcb_async._defaults import (
     DEFAULT_BACKOFF_CAP,
     DEFAULT_DEADLINE,
 )
-from tcb_async.errcodes import CLOUD, MINUTE_QUOTA
+from tcb_async.errcodes import CLOUD, MINUTE_QUOTA, is_environment_missing
 from tcb_async.exceptions import (
     ApiError,
     DriftError,
@@ -54,7 +54,8 @@ def may_refuse_size(error: BaseException) -> bool:
     if isinstance(error, ApiError):
         # Any subclass that is not listed says that the reason is the account, or how often it
         # is called.
-        return type(error) in {ApiError, ParameterError, SystemBusyError}
+        is_possible = type(error) in {ApiError, ParameterError, SystemBusyError}
+        return is_possible and not is_environment_missing(error)
     if isinstance(error, TransportError):
         return error.sent
     return isinstance(error, ResponseError) and error.sent

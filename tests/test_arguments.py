@@ -92,10 +92,6 @@ async def run(call, *arguments):
 async def no_ticket(): ...
 
 
-class HalfAnObserver:
-    def attempting(self, attempt): ...
-
-
 class Unshowable:
     def __repr__(self):
         raise LookupError
@@ -112,9 +108,6 @@ class Unshowable:
         ("ssl_context", True, "SSLContext"),
         ("time_zone", 8, "timezone(timedelta(hours=8))"),
         ("time_zone", "Asia/Shanghai", "tzinfo"),
-        ("observer", HalfAnObserver(), "attempting and walk_started"),
-        ("observer", Telemetry, "attempting and walk_started"),
-        ("observer", Unshowable(), "<Unshowable>"),
         ("retry", Unshowable(), "is of type Unshowable"),
         ("concurrency", 10**400, "from 1 to"),
         pytest.param("concurrency", 10**5000, "from 1 to", id="5000-digits"),

@@ -12,6 +12,7 @@ from tcb_async.errcodes import (
     STALE_TOKEN,
     TCB_CODES,
     TOKEN_ENDPOINT_ERRCODES,
+    is_environment_missing,
     is_platforms_fault,
     is_token_accepted,
     look_up,
@@ -101,6 +102,15 @@ def test_invalid_environment_has_one_advice_with_all_causes(code):
         "bound to the mini program",
     ):
         assert cause in row.advice
+
+
+def test_missing_environment_is_recognised():
+    missing = ParameterError("", errcode=-501000, tcb_code="INVALID_ENV")
+    refused = ParameterError("", errcode=-501000, tcb_code="InvalidParameterValue.Limit")
+
+    assert is_environment_missing(missing)
+    assert is_environment_missing(ParameterError("", errcode=-501005))
+    assert not is_environment_missing(refused)
 
 
 def test_uninitialised_resource_has_one_class_and_one_advice():

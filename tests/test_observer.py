@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import attrs
 import pytest
@@ -9,48 +10,40 @@ from leaks import eventually
 
 from tcb_async import ClientClosedError, RetryPolicy, TcbError
 from tcb_async.emulator import Fault
+from tcb_async.inventory import Account, Inventory
+from tcb_async.observer import Attempt
 
 ENV = "test-777bb9"
 
 
 @attrs.define
 class RecordingObserver:
-    """Records the reports."""
+    """Records the work, and the error of each."""
 
     attempts = attrs.field(factory=list)
     walks = attrs.field(factory=list)
     raised = attrs.field(factory=list)
+    ends = attrs.field(factory=list)  # the error of each walk, or None
 
     @contextmanager
-    def attempting(self, attempt):
-        assert attempt.status is None
-        self.attempts.append(attempt)
+    def observe(self, work):
+        if isinstance(work, Attempt):
+            assert work.status is None
+            self.attempts.append(work)
+            try:
+                yield
+            except BaseException as error:
+                self.raised.append(type(error).__name__)
+                raise
+            return
+        assert work.result == {}
+        self.walks.append(work)
         try:
             yield
         except BaseException as error:
-            self.raised.append(type(error).__name__)
+            self.ends.append(error)
             raise
-
-    def walk_started(self, env):
-        self.walks.append(Walk(env))
-        return self.walks[-1]
-
-
-@attrs.define
-class Walk:
-    """A walk in a diary."""
-
-    env = attrs.field()
-    pages = attrs.field(default=0)
-    ends = attrs.field(factory=list)
-
-    @contextmanager
-    def fetching(self):
-        self.pages += 1
-        yield
-
-    def ended(self, stats, error):
-        self.ends.append((stats, error))
+        self.ends.append(None)
 
 
 @pytest.fixture
@@ -77,14 +70,16 @@ async def test_each_attempt_is_reported_without_secrets(emulator, diary, client)
     assert emulator.token not in repr(diary)
 
 
-async def test_walk_is_observed_once_with_its_pages_and_its_stats(emulator, diary, client):
+async def test_walk_is_observed_once_with_its_result(emulator, diary, client):
     emulator.deploy(ENV, count=57)
     async with client.functions(ENV) as pager:
         await pager.collect()
 
     (walk,) = diary.walks
-    assert (walk.env, walk.pages) == (ENV, 3)
-    assert walk.ends == [(pager.stats, None)]
+    assert (walk.kind, walk.name) == ("walk", ENV)
+    assert walk.result == {"requests": 3, "retries": 0, "passes": 1, "drift": False}
+    assert pager.stats.requests == 3
+    assert diary.ends == [None]
 
 
 async def test_observer_gets_the_same_error_as_the_consumer(emulator, diary, client):
@@ -93,7 +88,7 @@ async def test_observer_gets_the_same_error_as_the_consumer(emulator, diary, cli
     with pytest.raises(TcbError) as caught:
         await client.functions(ENV).collect()
 
-    ((_, error),) = diary.walks[0].ends
+    (error,) = diary.ends
     assert error is caught.value
 
 
@@ -104,7 +99,7 @@ async def test_error_handled_by_the_consumer_is_not_reported(emulator, diary, cl
     except LookupError:
         await client.functions(ENV).collect()
 
-    ((_, error),) = diary.walks[0].ends
+    (error,) = diary.ends
     assert error is None
 
 
@@ -117,5 +112,46 @@ async def test_observer_and_consumer_see_a_close_by_a_different_task(emulator, d
         with pytest.raises(ClientClosedError) as caught:
             await consumer
 
-    ((_, error),) = diary.walks[0].ends
+    (error,) = diary.ends
     assert error is caught.value
+
+
+async def test_work_inside_inherits_the_context_and_the_consumer_does_not(emulator, client_of):
+    inside = ContextVar("inside", default=())
+    seen = []
+
+    class Nesting:
+        @contextmanager
+        def observe(self, work):
+            here = (*inside.get(), getattr(work, "kind", "attempt"))
+            seen.append(here)
+            token = inside.set(here)
+            yield
+            inside.reset(token)
+
+    emulator.deploy(ENV, count=5)
+    client = await client_of(emulator, observer=Nesting())
+    account = Account("wx0", emulator.token, [ENV])
+    async with Inventory(client, [account]) as inventory:
+        async for found in inventory:
+            assert found.status == "complete"
+            assert inside.get() == ()
+
+    kinds = ("inventory", "account", "walk", "attempt")
+    assert seen == [kinds[:depth] for depth in range(1, 5)]
+
+
+async def test_exception_of_the_observer_stops_the_work(emulator, client_of):
+    class Refusing:
+        def observe(self, work):
+            raise LookupError(getattr(work, "kind", "attempt"))
+
+    client = await client_of(emulator, observer=Refusing())
+    with pytest.raises(LookupError, match="walk"):
+        await client.list_functions(ENV)
+    with pytest.raises(LookupError, match="attempt"):
+        await client.function_page(ENV)
+    with pytest.raises(LookupError, match="inventory"):
+        await anext(aiter(Inventory(client, [])))
+
+    assert emulator.requests == ()

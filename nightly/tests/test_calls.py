@@ -90,7 +90,7 @@ class Disorder:
         self.peer.observer = self
 
     @contextmanager
-    def attempting(self, _attempt):
+    def observe(self, _attempt):
         if self.chance.random() < 0.05:
             raise ZeroDivisionError
         yield

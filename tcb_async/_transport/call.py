@@ -144,7 +144,7 @@ class Call(Generic[T]):
             self.request.env,
             self.request.offset,
         )
-        return observed, observer.attempting(observed)
+        return observed, observer.observe(observed)
 
     def _choose_wait(self, state: RetryCallState) -> float:
         chance = self.transport.timing.random()

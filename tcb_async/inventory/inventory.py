@@ -14,7 +14,7 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
-from contextlib import AbstractContextManager, aclosing, nullcontext
+from contextlib import aclosing
 from typing import TypeAlias
 
 import attrs
@@ -42,7 +42,7 @@ from tcb_async.inventory.accounts import (
     iterate_accounts,
 )
 from tcb_async.models import CloudFunction
-from tcb_async.observer import WorkObserver, WorkSummary
+from tcb_async.observer import Observation, Work
 from tcb_async.pagination.options import check_page_size
 
 Outcome: TypeAlias = AccountListing | BaseException | None
@@ -234,15 +234,7 @@ class Inventory(IteratedOnce):
         self._slots = self._transport.limit.size
         self._summary = InventorySummary()
         self._start_mark = _Mark(0.0, 0, 0)
-        # Each of these methods of the observer is optional.
-        observer = self._transport.observer
-        self._observe: Callable[[], WorkObserver[WorkSummary]] | None = getattr(
-            observer, "inventory_started", None
-        )
-        self._observe_account: Callable[[str], WorkObserver[WorkSummary]] | None = getattr(
-            observer, "account_started", None
-        )
-        self._work_observer: WorkObserver[WorkSummary] | None = None
+        self._observation: Observation | None = None  # while it is iterated, with an observer
         self._tasks: set[asyncio.Task[AccountListing | None]] = set()
         # Slots in use: by an account being listed, or by a listing until it is consumed.
         self._used = 0
@@ -287,13 +279,12 @@ class Inventory(IteratedOnce):
     async def _iterate(self) -> AsyncGenerator[AccountListing, None]:
         if self._state != "walking":
             raise _make_closed_error()
-        fetching: AbstractContextManager[object] = nullcontext()
         try:
-            if self._observe is not None:
-                self._work_observer = self._observe()
-                fetching = self._work_observer.fetching()
-            with fetching:  # the tasks made here inherit its context
+            if self._transport.observer is None:
                 self._spawn(self._start_accounts())
+            else:
+                self._observation = Observation(self._transport.observer, Work("inventory", ""))
+                self._observation.run(self._spawn, self._start_accounts())
             while not (self._all_started and self._used == 0):
                 outcome = await self._outcomes.get()
                 if isinstance(outcome, BaseException):
@@ -316,8 +307,9 @@ class Inventory(IteratedOnce):
         finally:
             self._measure()
             self._generator = None
-            if self._work_observer is not None:
-                self._work_observer.ended(self._summary.to_dict(), failure)
+            if self._observation is not None:
+                self._observation.work.result.update(self._summary.to_dict())
+                self._observation.end(failure)
 
     async def _cancel(self) -> None:
         tasks = tuple(self._tasks)
@@ -337,21 +329,21 @@ class Inventory(IteratedOnce):
         self._all_started = True
 
     async def _list_one(self, account: Account) -> AccountListing:
-        if self._observe_account is None:
+        if self._transport.observer is None:
             return await self._list(account)
-        observer = self._observe_account(account.appid)
+        observation = Observation(self._transport.observer, Work("account", account.appid))
         error: BaseException | None = ClientClosedError("the inventory was closed")
         status = "failed"
         try:
-            with observer.fetching():
-                found = await self._list(account)
+            found = await observation.run(asyncio.create_task, self._list(account))
             error = found.error
             status = found.status
         except Exception as raised:
             error = raised
             raise
         finally:
-            observer.ended({"status": status}, error)
+            observation.work.result["status"] = status
+            observation.end(error)
         return found
 
     async def _list(self, account: Account) -> AccountListing:

@@ -9,7 +9,6 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import nullcontext
 from inspect import iscoroutinefunction
 from operator import length_hint
 from typing import Generic, TypeAlias, TypeVar, Unpack, cast, get_args
@@ -20,7 +19,6 @@ from tcb_async._arguments import (
     check_callback,
     check_count,
     check_instance,
-    check_methods,
     make_argument_error,
 )
 from tcb_async._defaults import (
@@ -31,7 +29,7 @@ from tcb_async._defaults import (
 from tcb_async._once import IteratedOnce
 from tcb_async.cursor import Cursor, read_start
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
-from tcb_async.observer import Observer, WalkStats, WorkObserver
+from tcb_async.observer import Observation, Observer, WalkStats, Work
 from tcb_async.pagination.identity import Identity
 from tcb_async.pagination.options import (
     OnDrift,
@@ -46,7 +44,6 @@ T = TypeVar("T")
 # Items to yield, with the request and the page in which they were.
 Received: TypeAlias = tuple[Request, Page[T], Sequence[T]]
 
-_NO_OBSERVER = nullcontext()
 _NEW_PAGER = (
     "a pager walks once: make a new one, with resume=… set to its cursor to continue from there"
 )
@@ -100,7 +97,7 @@ class Pager(IteratedOnce, Generic[T]):
         scope: Names the list; cursors of a different scope are refused.
         max_passes: How often the list is read at most, if it changes each time; then the walk fails
             with `DriftError`. The default gives a lagging replica about 20 seconds to catch up.
-        observer: Called when the walk starts, for each page, and when the walk ends in any way.
+        observer: Observes the walk, from its first request until it ends in any way.
         options: ``page_size``, ``max_items``, ``concurrency``, ``on_drift``, ``resume`` and
             ``on_progress``: see `WalkOptions`.
 
@@ -123,7 +120,7 @@ class Pager(IteratedOnce, Generic[T]):
         **options: Unpack[WalkOptions],
     ) -> None:
         check_walk_options({**options}, WalkOptions.__annotations__)
-        _check_callables(fetch, identify, value, options.get("on_progress"), observer)
+        _check_callables(fetch, identify, value, options.get("on_progress"))
         page_size = options.get("page_size")
         max_items = options.get("max_items")
         concurrency = options.get("concurrency")
@@ -150,7 +147,7 @@ class Pager(IteratedOnce, Generic[T]):
         self.concurrency = DEFAULT_CONCURRENCY if concurrency is None else concurrency
         self._on_progress = options.get("on_progress")
         self._observer = observer
-        self._walk_observer: WorkObserver[WalkStats] | None = None
+        self._observation: Observation | None = None  # once the walk has begun
         self._fetches: deque[tuple[Request, asyncio.Task[Page[T]]]] = deque()
         # The items that the plan has yielded and the consumer has not received. The iterator of a
         # list or tuple knows how many are left, at no cost for each item.
@@ -300,26 +297,29 @@ class Pager(IteratedOnce, Generic[T]):
             and self._state == "walking"
             and (request := self._plan.next_request()) is not None
         ):
-            if self._observer is not None and self._walk_observer is None:
-                self._walk_observer = self._observer.walk_started(self._plan.start.scope)
-            if self._is_async and self._walk_observer is None and not request.pause:
+            if self._observer is not None and self._observation is None:
+                walk = Work("walk", self._plan.start.scope)
+                self._observation = Observation(self._observer, walk)
+            if self._is_async and not request.pause:
                 fetching = cast(
                     "Coroutine[object, object, Page[T]]",
                     self._fetch(request.offset, request.limit),
                 )
             else:
                 fetching = self._fetch_page(request)
-            task = asyncio.create_task(fetching)
+            if self._observation is None:
+                task = asyncio.create_task(fetching)
+            else:
+                task = self._observation.run(asyncio.create_task, fetching)
             self._surroundings.live.add(task)
             fetches.append((request, task))
 
     async def _fetch_page(self, request: Request) -> Page[T]:
         if request.pause:
             await self._sleep(request.pause)
-        with _NO_OBSERVER if self._walk_observer is None else self._walk_observer.fetching():
-            fetched = self._fetch(request.offset, request.limit)
-            check_instance("the result of fetch", fetched, Awaitable, "made by async def")
-            return await fetched
+        fetched = self._fetch(request.offset, request.limit)
+        check_instance("the result of fetch", fetched, Awaitable, "made by async def")
+        return await fetched
 
     def _receive(self, request: Request, head: asyncio.Task[Page[T]]) -> Received[T] | None:
         """Give a fetched page to the plan; return the items that it yields, None without any."""
@@ -357,10 +357,15 @@ class Pager(IteratedOnce, Generic[T]):
             await self._cancel()
         finally:
             self._fetches.clear()
-            if self._walk_observer is not None:
-                self._walk_observer.ended(
-                    self.stats, error if isinstance(error, Exception) else None
-                )
+            if self._observation is not None:
+                self._report_end(self._observation, error)
+
+    def _report_end(self, observation: Observation, error: BaseException | None) -> None:
+        stats = self.stats
+        observation.work.result.update(
+            requests=stats.requests, retries=stats.retries, passes=stats.passes, drift=stats.drift
+        )
+        observation.end(error if isinstance(error, Exception) else None)
 
     async def _cancel(self) -> None:
         """Cancel the fetches in flight and await them, so that they give back their places."""
@@ -375,17 +380,13 @@ class Pager(IteratedOnce, Generic[T]):
             self._surroundings.live.difference_update(tasks)
 
 
-def _check_callables(
-    fetch: object, identify: object, value: object, on_progress: object, observer: object
-) -> None:
+def _check_callables(fetch: object, identify: object, value: object, on_progress: object) -> None:
     if not callable(fetch):
         raise ConfigurationError(f"fetch={fetch!r:.80}: must be async def fetch(offset, limit)")
     check_callback("identify", identify)
     check_callback("value", value)
     if on_progress is not None:
         check_callback("on_progress", on_progress)
-    if observer is not None:
-        check_methods("observer", observer, "walk_started")
 
 
 def _make_page(request: Request, page: Page[T], items: Sequence[T]) -> Page[T]:

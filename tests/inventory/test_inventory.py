@@ -5,7 +5,6 @@ import collections
 import contextlib
 import itertools
 import pickle
-from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
@@ -247,58 +246,23 @@ class TestOneBrokenAccount:
         assert "LookupError" in str(error)
         assert emulator.token not in str(error)
 
-    async def test_an_observer_that_raises_fails_the_account(self, emulator):
+    @pytest.mark.parametrize("kind", ["walk", "account", "inventory"])
+    async def test_an_observer_that_raises_stops_that_work(self, emulator, kind):
         class Observer:
-            def attempting(self, _attempt):
-                raise AssertionError
-
-            def walk_started(self, env):
-                raise LookupError(env)
+            def observe(self, work):
+                if work.kind == kind:
+                    raise LookupError(work.name)
+                return contextlib.nullcontext()
 
         accounts = [Account("wxbad", "a-token", ["test-1"]), Account("wxgood", "a-token", [])]
         async with TcbClient("a-token", base_url=emulator.url, observer=Observer()) as client:
-            found = await found_in(client, accounts)
-        assert found["wxgood"].status == "complete"
-        assert "(LookupError: test-1): see the code that" in str(found["wxbad"].error)
-
-    @pytest.mark.parametrize("method", ["inventory_started", "account_started"])
-    async def test_each_method_of_an_observer_of_accounts_is_optional(self, emulator, method):
-        ended: list[object] = []
-
-        def started(*_):
-            return SimpleNamespace(
-                fetching=contextlib.nullcontext, ended=lambda cost, _: ended.append(cost)
-            )
-
-        observer = SimpleNamespace(
-            attempting=lambda _: contextlib.nullcontext(), walk_started=started, **{method: started}
-        )
-        async with TcbClient("a-token", base_url=emulator.url, observer=observer) as client:
-            await found_in(client, [Account("wxa", "a-token", [])])
-
-        (cost,) = ended
-        assert ("accounts" in cost) == (method == "inventory_started")
-
-    @pytest.mark.parametrize("method", ["inventory_started", "account_started", "fetching"])
-    async def test_an_observer_of_accounts_that_raises_stops_the_inventory(self, emulator, method):
-        def fail(*_):
-            raise LookupError(method)
-
-        def started(*_):
-            return SimpleNamespace(fetching=contextlib.nullcontext, ended=lambda *_: None)
-
-        account = started()
-        observer = SimpleNamespace(
-            attempting=fail,
-            walk_started=fail,
-            inventory_started=started,
-            account_started=lambda _: account,
-        )
-        setattr(observer if hasattr(observer, method) else account, method, fail)
-        accounts = [Account("wxa", "a-token", ["test-1"])]
-        async with TcbClient("a-token", base_url=emulator.url, observer=observer) as client:
-            with pytest.raises(LookupError, match=method):
-                await found_in(client, accounts)
+            if kind == "walk":
+                found = await found_in(client, accounts)
+                assert found["wxgood"].status == "complete"
+                assert "(LookupError: test-1): see the code that" in str(found["wxbad"].error)
+            else:
+                with pytest.raises(LookupError):
+                    await found_in(client, accounts)
         assert emulator.requests == ()
 
     async def test_refused_token_is_replaced(self, emulator):

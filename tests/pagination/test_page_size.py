@@ -27,7 +27,7 @@ from tcb_async import (
 from tcb_async._transport.timing import Timing
 from tcb_async.cursor import Cursor
 from tcb_async.emulator import Emulator, Fault
-from tcb_async.errcodes import ERRCODES
+from tcb_async.errcodes import ERRCODES, is_environment_missing
 from tcb_async.exceptions import DriftError, ParameterError, ResponseError
 from tcb_async.pagination.page import Page, Request
 from tcb_async.pagination.pager import Pager
@@ -40,6 +40,7 @@ REFUSING_CODES = {
     code
     for code, row in ERRCODES.items()
     if row.error in {ApiError, ParameterError, SystemBusyError}
+    and not is_environment_missing(row.error("", errcode=code))
 }
 REFUSALS = {
     "errcodes": [Fault.errcode(code, "no") for code in (*REFUSING_CODES, 123456)],

@@ -37,16 +37,14 @@ NOT_DOORS = {
     "names of arguments, which the law `refused` reads": {"ClientOptions", "WalkOptions"},
     "an interface of the caller's": {
         "Observer",
-        "Observer.attempting", "Observer.walk_started", "TokenApi", "TokenApi.base_url",
+        "Observer.observe", "TokenApi", "TokenApi.base_url",
         "TokenApi.call_token_endpoint", "TokenApi.spawn", "TokenProvider",
         "TokenProvider.get_token", "TokenProvider.invalidate", "TokenStore",
-        "TokenStore.get", "TokenStore.lock", "TokenStore.set", "TokenStore.unlock", "WorkObserver",
-        "WorkObserver.ended", "WorkObserver.fetching",
+        "TokenStore.get", "TokenStore.lock", "TokenStore.set", "TokenStore.unlock", "Work",
     },
     "called by the client, at every door": {
         "*Token.get_token", "*Token.invalidate", "*Token.kind",
-        "Telemetry.account_started", "Telemetry.attempting", "Telemetry.inventory_started",
-        "Telemetry.walk_started",
+        "Telemetry.observe",
     },
     "the door `TcbClient.force_refresh_token` calls it": {"StableToken.force_refresh"},
     "called by a token: tests/tokens/test_sharing.py, for any store": {

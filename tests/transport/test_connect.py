@@ -82,13 +82,13 @@ async def test_error_is_the_same_by_http_and_by_connect(client, status):
     observed: list[int] = []
 
     @contextmanager
-    def attempting(attempt):
+    def observe(attempt):
         try:
             yield
         finally:
             observed.append(attempt.status)
 
-    observer = Mock(attempting=attempting)
+    observer = Mock(observe=observe)
     later = http_reply(b"", 503, {"Retry-After": "7"}).replace(b"503 Service Unavailable", b"%d -")
     async with RawServer(later % status) as proxy:
         errors: list[TcbError] = []
