@@ -64,7 +64,7 @@ _HEADS = (
 )
 _HANDLED = {
     "retries": " after retries",
-    "replays": " after one fresh token and one replay",
+    "replays": " after fresh tokens and two replays",
     "raises": "",
 }
 _REACTIONS = {
@@ -73,7 +73,7 @@ _REACTIONS = {
     "minute": ("too many calls this minute", "retries after 15 to 20 s"),
     "replays": (
         "the token is stale",
-        "gets a fresh token from the provider, and sends the request once more",
+        "gets a fresh token from the provider, and sends the request again, at most twice",
     ),
     "raises": ("every other errcode", "raises immediately"),
 }

@@ -39,7 +39,7 @@ HEADS = (
 )
 HANDLED = {
     "retries": "（自动重试之后）",
-    "replays": "（换新的 access_token 重发一次之后）",
+    "replays": "（换新的 access_token 重发两次之后）",
     "raises": "",
 }
 
@@ -50,7 +50,7 @@ REACTIONS = {
     "minute": ("这一分钟内调用过多", "15 到 20 秒后重试"),
     "replays": (
         "access_token 无效或已过期",
-        "从 provider 取得新的 access_token，重发一次",
+        "从 provider 取得新的 access_token 并重发，最多两次",
     ),
     "raises": ("其他错误码", "立即抛出异常"),
 }
