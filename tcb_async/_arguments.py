@@ -1,7 +1,7 @@
 """Checks of arguments.
 
 Rule: bad input is refused before any I/O. The error names the argument, its value and an accepted
-value; of an argument that takes a secret, a path or a body, it shows no value.
+value; of an argument that takes a secret or a body, it shows no value.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def check_seconds(name: str, value: object) -> float:
 
 
 def check_instance(name: str, value: object, kind: type, example: str) -> None:
-    """Refuse a value of a different type without showing it: a secret may be in the wrong place."""
+    """Refuse a value of a different type."""
     # A class has the methods of a protocol, too.
     if isinstance(value, type) or not isinstance(value, kind):
         expected = f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}, {example}"

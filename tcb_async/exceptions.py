@@ -1,8 +1,8 @@
 """Exceptions of this package.
 
 Rule: each keyword argument of an error is an attribute of the same name, and every error takes
-the arguments of `TcbError`. The message names the next step. No message or attribute contains a
-token, a secret or a URL with a query.
+the arguments of `TcbError`. The message names the next step. No message or attribute repeats a
+secret of the request, or contains a URL with a query.
 
 ::
 
