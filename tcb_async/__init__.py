@@ -9,8 +9,7 @@ from importlib import import_module
 __version__ = "0.1.0.dev0"
 
 _NAMES = {
-    "_listings": "FunctionPage",
-    "client": "ClientOptions FunctionPager TcbClient WalkOptions",
+    "client": "ClientOptions TcbClient WalkOptions",
     "compare": "FunctionChange changes",
     "cursor": "Cursor",
     "emulator": "Emulator",

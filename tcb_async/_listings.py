@@ -26,7 +26,6 @@ from tcb_async.models import (
     BatchFunction,
     CloudFunction,
     Environment,
-    Value,
 )
 from tcb_async.pagination.page import Page
 from tcb_async.tokens.kinds import TokenKind
@@ -39,15 +38,13 @@ _Decoded: TypeAlias = Any
 """A reply of an endpoint: a struct whose fields are known when the program runs."""
 
 T = TypeVar("T")
-P = TypeVar("P", bound="Page[Any]")
 
 
 @attrs.frozen(eq=False)
-class ListEndpoint(Generic[T, P]):
+class ListEndpoint(Generic[T]):
     """One list endpoint of WeChat: the keys of its request and of its reply."""
 
     path: str
-    page: type[P]
     # The class of a row: attrs, with slots, its fields named as WeChat names them. A field of type
     # `datetime` is read from text or Unix seconds, and is aware.
     item: type[T]
@@ -83,15 +80,16 @@ class ListEndpoint(Generic[T, P]):
         limit: int = 0,
         zone: tzinfo = CHINA_STANDARD_TIME,
         secrets: Collection[Secret] = (),
-    ) -> P:
+    ) -> Page[T]:
         """Read one page; raise the exception for its errcode, or `ResponseError`."""
-        return self.page(*self._reader.read(body, zone, secrets), offset, limit)
+        rows, total = self._reader.read(body, zone, secrets)
+        return Page(rows, total, offset, limit)
 
 
 class _ReplyReader(Generic[T]):
     """Reads the replies of one endpoint: in one step if they are as documented, else by row."""
 
-    def __init__(self, listing: ListEndpoint[T, Any]) -> None:
+    def __init__(self, listing: ListEndpoint[T]) -> None:
         hints = get_type_hints(listing.item)
         self.listing = listing
         self.decode = _make_decoder(listing, listing.item)
@@ -170,7 +168,7 @@ class _ReplyReader(Generic[T]):
         return make_unreadable_error(body, problem, self.listing.path, secrets)
 
 
-def _make_decoder(listing: ListEndpoint[Any, Any], row: type) -> Callable[[bytes], Any]:
+def _make_decoder(listing: ListEndpoint[Any], row: type) -> Callable[[bytes], Any]:
     """Make a decoder for a whole reply: its errcode, its rows and its total."""
     rows: object = list[row] | None  # type: ignore[valid-type]  # a class at run time
     fields: list[tuple[str, object] | tuple[str, object, object]]
@@ -205,24 +203,8 @@ def _convert_time(time: datetime, zone: tzinfo) -> datetime | None:
         return None
 
 
-@attrs.frozen
-class FunctionPage(Value, Page[CloudFunction]):
-    """One page of functions: a `Page` that also has WeChat's names for its fields."""
-
-    @property
-    def functions(self) -> tuple[CloudFunction, ...]:
-        """The same functions, always as a tuple."""
-        return tuple(self.items)
-
-    @property
-    def total_count(self) -> int:
-        """The same total."""
-        return self.total
-
-
 FUNCTIONS = ListEndpoint(
     "/tcb/listfunctions",
-    FunctionPage,
     CloudFunction,
     identify=attrgetter("name"),
     other_names={"run_time": "runtime"},
@@ -230,7 +212,6 @@ FUNCTIONS = ListEndpoint(
 
 ENVIRONMENTS = ListEndpoint(
     "/tcb/getenvinfo",
-    Page[Environment],
     Environment,
     identify=attrgetter("env"),
     rows_key="info_list",
@@ -239,7 +220,6 @@ ENVIRONMENTS = ListEndpoint(
 
 AUTHORIZERS = ListEndpoint(
     "/cgi-bin/component/api_get_authorizer_list",
-    Page[Authorizer],
     Authorizer,
     identify=attrgetter("authorizer_appid"),
     has_unique_ids=False,  # a merchant is its appid, also after it has authorised twice
@@ -251,7 +231,6 @@ AUTHORIZERS = ListEndpoint(
 
 BATCH_FUNCTIONS = ListEndpoint(
     "/componenttcb/getscflist",
-    Page[BatchFunction],
     BatchFunction,
     identify=attrgetter("name"),
     kinds=("component",),
@@ -259,7 +238,6 @@ BATCH_FUNCTIONS = ListEndpoint(
 
 BATCH_ENVIRONMENTS = ListEndpoint(
     "/componenttcb/describeenvs",
-    Page[BatchEnvironment],
     BatchEnvironment,
     identify=attrgetter("env"),
     rows_key="info_list",

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from copy import copy
 from datetime import tzinfo
 from functools import partial
-from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack, cast
+from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack
 
 from tcb_async._addresses import (
     check_base_url,
@@ -52,7 +52,6 @@ from tcb_async._listings import (
     BATCH_FUNCTIONS,
     ENVIRONMENTS,
     FUNCTIONS,
-    FunctionPage,
     ListEndpoint,
 )
 from tcb_async._redact import Secret, find_secrets
@@ -89,7 +88,7 @@ from tcb_async.tokens.providers import as_provider, describe_provider
 from tcb_async.tokens.refresh import call_with_token
 from tcb_async.watch import wait_until_active, watch
 
-__all__ = ["ClientOptions", "FunctionPager", "TcbClient", "WalkOptions"]
+__all__ = ["ClientOptions", "TcbClient", "WalkOptions"]
 
 Token: TypeAlias = str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider
 
@@ -114,11 +113,9 @@ def _read_token_from_environment() -> Secret | StableToken:
 _DEFAULT_RETRY = RetryPolicy()
 _SMALL_WALKS = 15  # that ask for few rows at once, after a refusal of more
 T = TypeVar("T")
-P = TypeVar("P", bound="Page[Any]")
-PagerT = TypeVar("PagerT", bound="Pager[Any]")
 
 
-def _choose_page_size(page_size: int | None, listing: ListEndpoint[Any, Any]) -> int | None:
+def _choose_page_size(page_size: int | None, listing: ListEndpoint[Any]) -> int | None:
     """Return the rows per request; None to learn them from the server's replies."""
     if listing.max_page is None:
         return page_size
@@ -141,14 +138,6 @@ class ClientOptions(TypedDict, total=False):
     ssl_context: ssl.SSLContext | None
     time_zone: tzinfo
     observer: Observer | None
-
-
-class FunctionPager(Pager[CloudFunction]):
-    """One walk over the functions of an environment: see `TcbClient.functions`."""
-
-    def by_page(self) -> AsyncGenerator[FunctionPage, None]:
-        """Iterate over the same walk a page at a time: see `TcbClient.iter_pages`."""
-        return cast("AsyncGenerator[FunctionPage, None]", super().by_page())
 
 
 class TcbClient:
@@ -274,7 +263,7 @@ class TcbClient:
             )
         return cls(token, **options)
 
-    def functions(self, env: str, **options: Unpack[WalkOptions]) -> FunctionPager:
+    def functions(self, env: str, **options: Unpack[WalkOptions]) -> Pager[CloudFunction]:
         """Prepare a walk over the functions of an environment.
 
         ::
@@ -292,7 +281,7 @@ class TcbClient:
             A pager that makes its first request when it is iterated.
         """
         fields = {"env": check_env(env)}
-        return self._walk(FunctionPager, FUNCTIONS, fields["env"], fields, options)
+        return self._walk(FUNCTIONS, fields["env"], fields, options)
 
     def iter_functions(
         self, env: str, **options: Unpack[WalkOptions]
@@ -311,23 +300,13 @@ class TcbClient:
         """
         return aiter(self.functions(env, **options))
 
-    def iter_pages(
-        self, env: str, **options: Unpack[WalkOptions]
-    ) -> AsyncGenerator[FunctionPage, None]:
-        """Walk as `iter_functions` does, a page at a time.
-
-        A page is never empty, and does not repeat the rows in which requests overlap.
-        """
-        return self.functions(env, **options).by_page()
-
     def _walk(
         self,
-        pager_class: type[PagerT],
-        listing: ListEndpoint[Any, Any],
+        listing: ListEndpoint[T],
         scope: str,
         fields: Mapping[str, str],
         options: WalkOptions,
-    ) -> PagerT:
+    ) -> Pager[T]:
         check_kind(self._provider, listing.kinds, listing.path)
         settings: dict[str, Any] = {**options}
         if settings.get("concurrency") is None:
@@ -345,7 +324,7 @@ class TcbClient:
             has_unique_names=listing.has_unique_ids,
             advice="",
         )
-        return pager_class(
+        return Pager(
             fetch,
             identify=listing.identify,
             scope=scope,
@@ -356,14 +335,14 @@ class TcbClient:
 
     async def _fetch(
         self,
-        listing: ListEndpoint[Any, P],
+        listing: ListEndpoint[T],
         fields: Mapping[str, str],
         offset: int = 0,
         limit: int = 0,
         *,
         stats: WalkStats | None = None,
         may_ask_fewer: bool = False,
-    ) -> P:
+    ) -> Page[T]:
         """Fetch one page: sends ``fields`` with offset and limit, counts retries in ``stats``.
 
         If ``may_ask_fewer``, the page may be shorter: a request for more than 20 rows that fails is
@@ -380,10 +359,10 @@ class TcbClient:
             limit = DEFAULT_PAGE_SIZE
             may_ask_fewer = False
 
-        async def request_page(token: Secret) -> P:
+        async def request_page(token: Secret) -> Page[T]:
             target = self._get_target(listing, token)
 
-            def prepare(limit: int) -> tuple[ApiRequest, Callable[[bytes], P]]:
+            def prepare(limit: int) -> tuple[ApiRequest, Callable[[bytes], Page[T]]]:
                 body = listing.encode(fields, offset, limit)
                 decode = partial(
                     listing.decode,
@@ -416,7 +395,7 @@ class TcbClient:
         send_with_token = partial(call_with_token, self._provider, self._api, send)
         return await call_with_place(self._transport, path, send_with_token, env=env, offset=offset)
 
-    def _get_target(self, listing: ListEndpoint[Any, Any], token: Secret) -> Target:
+    def _get_target(self, listing: ListEndpoint[Any], token: Secret) -> Target:
         """Return the URL with the token, which is checked and built once per token."""
         # Building a URL is slow, and a token lives for two hours.
         if self._target is not None:
@@ -521,8 +500,10 @@ class TcbClient:
 
     async def function_page(
         self, env: str, *, limit: int = DEFAULT_PAGE_SIZE, offset: int = 0
-    ) -> FunctionPage:
+    ) -> Page[CloudFunction]:
         """Request exactly one page: the endpoint as WeChat documents it.
+
+        To count the functions: ``(await client.function_page(env, limit=1)).total``.
 
         Args:
             env: The environment's id.
@@ -572,7 +553,7 @@ class TcbClient:
                 "with a ComponentToken"
             )
         fields = {"component_appid": appid}
-        return self._walk(Pager[Authorizer], AUTHORIZERS, appid, fields, options)
+        return self._walk(AUTHORIZERS, appid, fields, options)
 
     def batch_functions(
         self, env: str, *, searchkey: str | None = None, **options: Unpack[WalkOptions]
@@ -592,7 +573,7 @@ class TcbClient:
         if searchkey is not None:
             fields["searchkey"] = check_text("searchkey", searchkey)
             scope = f"{env}?searchkey={fields['searchkey']}"
-        return self._walk(Pager[BatchFunction], BATCH_FUNCTIONS, scope, fields, options)
+        return self._walk(BATCH_FUNCTIONS, scope, fields, options)
 
     async def list_batch_environments(self) -> tuple[BatchEnvironment, ...]:
         """List a platform's own environments (批量云开发), in the server's order.

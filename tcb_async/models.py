@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast, get_args, get_type_hints
+from typing import TYPE_CHECKING, cast, get_type_hints
 
 import attrs
 import msgspec
@@ -38,7 +38,7 @@ class Value:
         cls, source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         """Describe the fields; pydantic calls this for a class that appears in a model."""
-        return make_core_schema(cls, _list_json_fields(cls), _get_hints(cls), handler)
+        return make_core_schema(cls, _list_json_fields(cls), get_type_hints(cls), handler)
 
 
 def _list_json_fields(cls: type[Value]) -> list[attrs.Attribute[object]]:
@@ -52,24 +52,6 @@ def _to_json(value: object) -> object:
     if isinstance(value, Value):
         return value.to_dict()
     return msgspec.to_builtins(value, enc_hook=str.__str__)  # it knows no subclass of str
-
-
-def list_json_types(cls: type[Value]) -> dict[str, tuple[type, ...]]:
-    """Return the types that each field has in JSON, and in a store: a time is text."""
-    hints = {name: get_args(hint) or (hint,) for name, hint in _get_hints(cls).items()}
-    return {
-        name: tuple(str if each is datetime else each for each in types)
-        for name, types in hints.items()
-    }
-
-
-def _get_hints(cls: type[Value]) -> dict[str, Any]:
-    """Return the types of the fields; those of a generic base with the class's argument."""
-    hints = get_type_hints(cls)
-    bases = getattr(cls, "__orig_bases__", ())
-    arguments = tuple(argument for base in bases for argument in get_args(base))
-    generic = [name for name, hint in hints.items() if getattr(hint, "__parameters__", ())]
-    return hints | {name: hints[name][arguments] for name in generic}
 
 
 def _make_aware(time: datetime | str | None) -> datetime | None:

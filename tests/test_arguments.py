@@ -25,7 +25,7 @@ from tcb_async.tokens import ClassicToken
 @pytest.mark.parametrize("env", ["", None, 7, b"test-1", " test-1", "test\n1", ["test-1"]])
 async def test_impossible_env_is_refused_by_every_method(env):
     async with TcbClient("T") as client:
-        for call in (client.functions, client.iter_functions, client.iter_pages):
+        for call in (client.functions, client.iter_functions):
             with pytest.raises(ConfigurationError, match=r"env=.*test-777bb9"):
                 call(env)
         for call in (client.function_page, client.list_functions, client.count_functions):
@@ -55,7 +55,7 @@ async def listen(done, total): ...
 )
 async def test_walk_refuses_a_bad_argument_by_name_and_value(argument, value):
     async with TcbClient("T") as client:
-        for call in (client.functions, client.iter_functions, client.iter_pages):
+        for call in (client.functions, client.iter_functions):
             with pytest.raises(ConfigurationError) as caught:
                 call("test-1", **{argument: value})
 

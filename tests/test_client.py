@@ -15,7 +15,6 @@ import pytest
 from tcb_async import (
     ClientClosedError,
     ConfigurationError,
-    FunctionPage,
     ParameterError,
     PermissionDeniedError,
     ResponseError,
@@ -58,11 +57,11 @@ async def test_both_listings_return_all_in_the_servers_order(emulator, client):
     assert len(await client.list_functions(ENV, max_items=30)) == 30
 
 
-async def test_iter_pages_is_the_same_walk_a_page_at_a_time(emulator, client):
-    pages = [page async for page in client.iter_pages(ENV)]
+async def test_by_page_is_the_same_walk_a_page_at_a_time(emulator, client):
+    pages = [page async for page in client.functions(ENV).by_page()]
 
-    assert all(isinstance(page, FunctionPage) and page.total_count == 57 for page in pages)
-    assert [f.name for page in pages for f in page.functions] == names(emulator)
+    assert all(page.total == 57 for page in pages)
+    assert [f.name for page in pages for f in page.items] == names(emulator)
     assert [page.limit for page in pages] == [100, 20, 20]
 
 
@@ -79,8 +78,8 @@ async def test_functions_returns_a_pager_with_total_and_cursor(client):
 async def test_function_page_is_exactly_one_page(emulator, client):
     page = await client.function_page(ENV, limit=10, offset=50)
 
-    assert [f.name for f in page.functions] == names(emulator)[50:]
-    assert (page.total_count, page.offset, page.limit) == (57, 50, 10)
+    assert [f.name for f in page.items] == names(emulator)[50:]
+    assert (page.total, page.offset, page.limit) == (57, 50, 10)
     assert len(emulator.requests) == 1
 
 
@@ -105,7 +104,7 @@ async def test_times_are_in_the_zone_of_the_client(emulator):
     emulator.deploy(ENV, add_time="2019-02-27 15:34:59")
     zone = timezone(timedelta(hours=-5))
     async with TcbClient(emulator.token, base_url=emulator.url, time_zone=zone) as client:
-        (function,) = (await client.function_page(ENV)).functions
+        (function,) = (await client.function_page(ENV)).items
 
     assert function.add_time.isoformat() == "2019-02-27T15:34:59-05:00"
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tcb_async import exceptions
 from tcb_async._codec import decode_reply, encode_body, raise_for_errcode
-from tcb_async._listings import FUNCTIONS, FunctionPage
+from tcb_async._listings import FUNCTIONS
 from tcb_async._redact import HIDDEN_TEXT, Secret
 from tcb_async.exceptions import (
     ApiError,
@@ -25,6 +25,7 @@ from tcb_async.exceptions import (
     TcbError,
     TokenError,
 )
+from tcb_async.pagination import Page
 from tcb_async.retry import is_retryable
 from tcb_async.tokens.refresh import read_token_reply
 
@@ -50,7 +51,7 @@ def test_errcode_may_be_a_numeric_string(errcode):
 
 
 def test_the_string_zero_is_success():
-    assert decode({"errcode": "0", "errmsg": None, "total_count": 0}).total_count == 0
+    assert decode({"errcode": "0", "errmsg": None, "total_count": 0}).total == 0
 
 
 def test_invalid_errcode_is_a_response_error():
@@ -357,7 +358,7 @@ def test_any_bytes_become_a_value_or_our_error(decoder, body):
         value = decoder(body)
     except (ApiError, ResponseError) as error:
         value = [str(error), repr(error), vars(error)]
-    if isinstance(value, FunctionPage):
+    if isinstance(value, Page):
         assert_page_equals_json(value, json.loads(body.decode(errors="replace")))
     else:
         assert TOKEN not in repr(value)
@@ -365,9 +366,9 @@ def test_any_bytes_become_a_value_or_our_error(decoder, body):
 
 def assert_page_equals_json(page, reply):
     rows = reply.get("functions") or []
-    assert page.total_count == reply["total_count"] >= 0
-    assert [(function.name, function.status) for function in page.functions] == [
+    assert page.total == reply["total_count"] >= 0
+    assert [(function.name, function.status) for function in page.items] == [
         (row["name"], row["status"]) for row in rows
     ]
-    times = [time for function in page.functions for time in (function.add_time, function.mod_time)]
+    times = [time for function in page.items for time in (function.add_time, function.mod_time)]
     assert all(time is None or time.tzinfo is not None for time in times)

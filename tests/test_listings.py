@@ -172,7 +172,7 @@ def test_time_without_zone_gets_the_clients_zone(zone, old_name):
 
     page = decode({"total_count": 1, "functions": [row | times]}, zone=zone)
 
-    (function,) = page.functions
+    (function,) = page.items
     assert function.add_time == datetime(2019, 2, 27, 15, 34, 59, tzinfo=zone)
     assert function.mod_time == datetime(2019, 2, 27, 13, 34, 59, tzinfo=UTC)
 
@@ -183,7 +183,7 @@ def test_invalid_time_becomes_none(text):
 
     page = decode({"total_count": 2, "functions": [good | {"add_time": text}, good]})
 
-    assert page.functions == (
+    assert page.items == (
         CloudFunction("a", "Active", mod_time="2019-02-27 15:34:59"),
         CloudFunction("a", "Active", mod_time="2019-02-27 15:34:59"),
     )
@@ -193,7 +193,7 @@ def test_invalid_time_becomes_none(text):
 def test_time_in_unix_seconds_is_understood(seconds):
     row = {"name": "a", "status": "Active", "add_time": seconds, "mod_time": 10**30}
 
-    (function,) = decode({"total_count": 1, "functions": [row]}).functions
+    (function,) = decode({"total_count": 1, "functions": [row]}).items
 
     assert function == CloudFunction("a", "Active", add_time="2019-02-27 15:34:59")
     assert function.add_time.utcoffset() == timedelta(hours=8)

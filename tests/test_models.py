@@ -9,9 +9,8 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from tcb_async._listings import FunctionPage
 from tcb_async.models import BatchFunction, CloudFunction, StatusReason
 
 LOGIN = CloudFunction(
@@ -94,16 +93,6 @@ def test_function_becomes_json_in_the_order_of_its_fields():
     )
 
 
-def test_page_is_a_value_too_and_has_wechats_field_names():
-    page = FunctionPage([LOGIN], 57, 20, 10)
-
-    assert page.functions == (LOGIN,)
-    assert (page.total_count, page.offset, page.limit) == (57, 20, 10)
-    assert pickle.loads(pickle.dumps(page)) == page == attrs.evolve(page)  # noqa: S301 - our own bytes
-    with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        page.offset = 1  # type: ignore[misc]
-
-
 def test_nested_values_serialise():
     reason = StatusReason("NotFound", "no such file")
     failed = BatchFunction("a", "CreateFailed", status_reason=(reason,))
@@ -114,12 +103,3 @@ def test_nested_values_serialise():
     assert json.loads(adapter.dump_json(failed)) == shown
     assert adapter.validate_python(shown) == failed
     assert adapter.validate_python(failed) is failed
-
-
-def test_page_is_validated_by_the_class_of_its_items():
-    page = FunctionPage([LOGIN], 57, 20, 10)
-    adapter = TypeAdapter(FunctionPage)
-
-    assert adapter.validate_json(adapter.dump_json(page)) == page
-    with pytest.raises(ValidationError, match=r"items\.0"):
-        adapter.validate_python({"items": ["login"], "total": 1})

@@ -22,8 +22,9 @@ from typing import Annotated
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import StreamingResponse
 
-from tcb_async import FunctionPager, TcbClient, TcbError
+from tcb_async import CloudFunction, TcbClient, TcbError
 from tcb_async.fastapi import ClientDep, error_handler, lifespan, problem_of
+from tcb_async.pagination import Pager
 
 log = logging.getLogger("service")
 free = asyncio.Semaphore(24)  # three times the client's requests in flight
@@ -42,14 +43,14 @@ async def admit() -> AsyncIterator[None]:
 
 async def walk(
     client: ClientDep, env: str, resume: str | None = None
-) -> AsyncIterator[FunctionPager]:
+) -> AsyncIterator[Pager[CloudFunction]]:
     """Provide a walk that is closed with the request."""
     async with client.functions(env, resume=resume) as pager:
         yield pager
 
 
 @app.get("/functions", dependencies=[Depends(admit)])
-async def functions(pager: Annotated[FunctionPager, Depends(walk)]) -> StreamingResponse:
+async def functions(pager: Annotated[Pager[CloudFunction], Depends(walk)]) -> StreamingResponse:
     lines = ndjson(pager)
     first = await anext(lines, "")  # before the response begins, so that an error has a status
     return StreamingResponse(chain(first, lines), media_type="application/x-ndjson")
@@ -62,7 +63,7 @@ async def healthz(client: ClientDep) -> dict[str, str]:
     return {"status": "ok"}
 
 
-async def ndjson(pager: FunctionPager) -> AsyncIterator[str]:
+async def ndjson(pager: Pager[CloudFunction]) -> AsyncIterator[str]:
     """Yield the lines of one page at a time."""
     async for page in pager.by_page():
         yield "".join(

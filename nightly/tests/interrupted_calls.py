@@ -32,8 +32,8 @@ async def items(client):
 
 
 async def pages(client):
-    walk = client.iter_pages(ENV, page_size=8)
-    return [function.name async for page in walk for function in page.functions]
+    walk = client.functions(ENV, page_size=8).by_page()
+    return [function.name async for page in walk for function in page.items]
 
 
 async def collected(client):
@@ -48,7 +48,7 @@ async def two_walks(client):
 
 async def one_page(client):
     page = await client.function_page(ENV, limit=ROWS)
-    return [function.name for function in page.functions]
+    return [function.name for function in page.items]
 
 
 @asynccontextmanager

@@ -88,7 +88,7 @@ async def at_a_break_out_of_a_pager(client, _emulator):
 
 
 async def at_a_break_out_of_pages(client, _emulator):
-    async for _ in client.iter_pages(ENV, page_size=5):
+    async for _ in client.functions(ENV, page_size=5).by_page():
         break
 
 

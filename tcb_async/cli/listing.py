@@ -32,8 +32,9 @@ from tcb_async.cli.screen import Screen, plural
 from tcb_async.cli.selection import Selection
 
 if TYPE_CHECKING:
-    from tcb_async.client import FunctionPager, TcbClient
+    from tcb_async.client import TcbClient
     from tcb_async.models import CloudFunction
+    from tcb_async.pagination import Pager
 
 _PLAIN = (".txt",)
 _ADVICE = "pass --format, or choose from"
@@ -123,7 +124,7 @@ class _Destination:
                 file.write(format_rows(functions, columns, self.format, file.isatty()))
 
 
-def _summarize(walk: FunctionPager, env: str, listed: int, seconds: float) -> str:
+def _summarize(walk: Pager[CloudFunction], env: str, listed: int, seconds: float) -> str:
     stats = walk.stats
     total = walk.total or 0
     facts = [plural(stats.requests, "request")]

@@ -13,8 +13,9 @@ from tcb_async.cli.progress import progress_bar
 from tcb_async.cli.screen import Screen, plural
 
 if TYPE_CHECKING:
-    from tcb_async.client import FunctionPager, TcbClient
+    from tcb_async.client import TcbClient
     from tcb_async.models import CloudFunction
+    from tcb_async.pagination import Pager
 
 
 async def read_list(
@@ -24,7 +25,7 @@ async def read_list(
     *,
     page_size: int | None,
     max_items: int | None = None,
-) -> tuple[FunctionPager, list[CloudFunction]]:
+) -> tuple[Pager[CloudFunction], list[CloudFunction]]:
     """List the functions of an environment with a bar; return the walk and its rows."""
     with progress_bar(screen, TimeElapsedColumn()) as bar:
         task = bar.add_task(env, total=None, facts="")

@@ -204,7 +204,7 @@ class Pager(IteratedOnce, Generic[T]):
         return self._start(self._items(), _NEW_PAGER)
 
     def by_page(self) -> AsyncGenerator[Page[T], None]:
-        """Iterate over the same walk a page at a time, with pages of the fetched class.
+        """Iterate over the same walk a page at a time.
 
         No page is empty, and none repeats the rows by which pages overlap.
         """

@@ -88,8 +88,8 @@ async def test_walks_of_the_documentation_are_over_their_quota_once(emulator):
     add_documented_environments(emulator, "wxplatform")
     async with TcbClient(emulator.token, base_url=emulator.url) as client:
         for _ in range(2):
-            pages = client.iter_pages("quota-777bb9", page_size=20)
-            assert len((await anext(pages)).functions) == 20
+            pages = client.functions("quota-777bb9", page_size=20).by_page()
+            assert len((await anext(pages)).items) == 20
             with pytest.raises(DailyQuotaError) as caught:
                 await anext(pages)
             cursor = caught.value.cursor

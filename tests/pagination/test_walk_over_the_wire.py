@@ -121,7 +121,7 @@ class TestNameThatIsTwiceInAList:
 
         page = await client.function_page(ENV)
 
-        assert [function.name for function in page.functions] == ["a", "b", "a"]
+        assert [function.name for function in page.items] == ["a", "b", "a"]
 
     @pytest.mark.parametrize(
         "name", ["x" * 200_000, "\x1b[2J\n" * 9, "{token}", "an {token}", "{token:.20}"]

@@ -215,18 +215,6 @@ async def _iter_functions(visit):
         return await visit.iterate(client.iter_functions(ENV, resume=visit.resume))
 
 
-@door(
-    "TcbClient.iter_pages",
-    fails_with="cursor",
-    exempt=ITERATED,
-)
-async def _iter_pages(visit):
-    async with visit.app() as client:
-        async for page in client.iter_pages(ENV, resume=visit.resume):
-            visit.received += [row.name for row in page.items]
-    return visit.received
-
-
 @door("TcbClient.functions", reads="functions", fails_with="cursor")
 async def _functions(visit):
     async with visit.app() as client:

@@ -161,7 +161,7 @@ async def test_only_transient_faults_are_retried(fault, leap):
             assert len(server.requests) == 1
         else:
             page = await calling.function_page(ENV)
-            assert page.total_count == 1
+            assert page.total == 1
             assert len(server.requests) == (1 if outcome is A_PAGE else 2)
 
 
@@ -170,7 +170,7 @@ async def test_spoilt_idle_connection_costs_one_retry(fault):
     async with RawServer(FAULTS[fault]) as server, client(server.url, DEFAULT) as calling:
         page = await spoiled(calling, fault)
 
-    assert [function.name for function in page.functions] == ["login"]
+    assert [function.name for function in page.items] == ["login"]
 
 
 async def test_truncated_reply_is_requested_again():
@@ -179,7 +179,7 @@ async def test_truncated_reply_is_requested_again():
 
     async with RawServer(cut_then_whole) as server, client(server.url, DEFAULT) as calling:
         for _ in LISTING:
-            assert (await calling.function_page(ENV)).total_count == 1
+            assert (await calling.function_page(ENV)).total == 1
 
     assert len(server.requests) == 2 * len(LISTING)
 

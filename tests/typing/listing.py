@@ -1,6 +1,6 @@
 """Typical listings. Checked by mypy and pyright, never run."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta, timezone
 from typing import Literal, assert_type
@@ -11,12 +11,11 @@ from tcb_async import (
     CloudFunction,
     Cursor,
     FunctionChange,
-    FunctionPage,
-    FunctionPager,
     RetryPolicy,
     TcbClient,
     WalkStats,
 )
+from tcb_async.pagination import Page, Pager
 
 
 async def list_them(client: TcbClient) -> None:
@@ -38,13 +37,13 @@ async def list_them(client: TcbClient) -> None:
 
 
 async def list_pages(client: TcbClient) -> None:
-    async for page in client.iter_pages("test-777bb9"):
-        assert_type(page, FunctionPage)
-        assert_type(page.functions, tuple[CloudFunction, ...])
-        assert_type(page.total_count, int)
+    async for page in client.functions("test-777bb9").by_page():
+        assert_type(page, Page[CloudFunction])
+        assert_type(page.items, Sequence[CloudFunction])
+        assert_type(page.total, int)
 
     assert_type(await client.list_functions("test-777bb9", page_size=50), list[CloudFunction])
-    assert_type(await client.function_page("test-777bb9", limit=20, offset=0), FunctionPage)
+    assert_type(await client.function_page("test-777bb9", limit=20, offset=0), Page[CloudFunction])
     assert_type(await client.count_functions("test-777bb9"), int)
 
 
@@ -53,7 +52,7 @@ async def hold_a_pager(client: TcbClient) -> None:
         print(f"{done} of {total}")
 
     async with client.functions("test-777bb9", on_drift="raise", on_progress=progress) as pager:
-        assert_type(pager, FunctionPager)
+        assert_type(pager, Pager[CloudFunction])
         async for function in pager:
             assert_type(function, CloudFunction)
         assert_type(pager.total, int | None)
