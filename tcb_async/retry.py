@@ -90,7 +90,7 @@ class RetryPolicy:
     or a proxy. After the last attempt, its error is raised.
 
     If every call to an endpoint has failed in this way for longer than ``deadline + timeout``, the
-    calls to it that have waited for a place are not sent: see ``concurrency`` of the client.
+    calls to it that had to wait for a place are not sent.
 
     Attributes:
         attempts: Attempts in all, the first included; 1 for no retries.
