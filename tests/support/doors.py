@@ -8,7 +8,7 @@ import functools
 import json
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, aclosing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,7 +43,6 @@ from tcb_async import (
 from tcb_async.compare import compare, read_functions
 from tcb_async.emulator import Emulator, EmulatorClock, state
 from tcb_async.emulator.state import World
-from tcb_async.inventory import InventoryStore
 from tcb_async.otel import Telemetry
 from tcb_async.pagination import Pager
 from tcb_async.tokens import AuthorizerToken, ClassicToken, ComponentToken
@@ -459,55 +458,18 @@ async def _platform_accounts(visit):
         return [account.appid async for account in accounts]
 
 
-@door("InventoryStore", fails_with="store", exempt=BY_INVENTORY)
-async def _inventory_store(visit):
-    with InventoryStore(visit.folder / "i.sqlite") as store:
-        begun = store.begin()
-        async with visit.platform() as client:
-            accounts = begun.unfinished(platform_accounts(client, on_rotate=_save))
-            async with aclosing(accounts), Inventory(client, accounts) as inventory:
-                async for found in inventory:
-                    begun.save(found)
-                    _rows_of(visit, [found])
-        begun.finish()
-        return sorted(f"{row['appid']} {row['name']}" for row in store.functions())
-
-
-def _two_nights(visit):
-    """A store of two nights, with a function that was updated, and accounts that failed."""
-    path = visit.folder / "nights.sqlite"
+def _make_two_nights(visit):
+    """Two nights, with a function that was updated, and accounts that failed."""
     row = visit.emulator.functions(ENV)[0]
     updated = CloudFunction(row.name, "Updating", row.runtime)
     account = Account(APPID, SECRET)  # no file may contain the token
-    others = failed("wxfailed"), suspended("wxsuspended")
-    stored(path, AccountListing(account, {ENV: (active(row.name),)}), *others, day="2026-11-24")
-    stored(path, AccountListing(account, {ENV: (updated,)}), *others, day="2026-11-25")
-    return path
-
-
-def _plain(value):
-    """A value without our classes, so that its texts can be compared."""
-    if isinstance(value, Iterator | list | tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, Mapping):
-        return {name: _plain(each) for name, each in value.items()}
-    return _plain(attrs.astuple(value, recurse=False)) if attrs.has(type(value)) else value
-
-
-def _reader(name, exempt):
-    """Declare a method that reads a store."""
-
-    async def use(visit):
-        with InventoryStore(_two_nights(visit), read_only=True) as store:
-            return _plain(getattr(store, name)())
-
-    DOORS[f"InventoryStore.{name}"] = Door(use, exempt={**NO_REQUEST, **exempt})
-
-
-for _name in ("complete_accounts", "missing", "progress", "unavailable"):  # of a run
-    _reader(_name, exempt={})
-for _name in ("changes", "compared", "functions", "runs"):
-    _reader(_name, exempt=NO_PARAMETERS)
+    before = AccountListing(account, {ENV: (active(row.name),)})
+    after = AccountListing(account, {ENV: (updated,)})
+    others = (failed("wxfailed"), suspended("wxsuspended"))
+    return [
+        stored(visit.folder / "2026-11-24", before, *others),
+        stored(visit.folder / "2026-11-25", after, *others),
+    ]
 
 
 # Files, FastAPI, OpenTelemetry
@@ -670,7 +632,7 @@ async def _doctor(visit):
 
 @door("$ changes", exempt={**COMMAND, **NO_REQUEST})
 async def _changes(visit):
-    ended = await run("changes", str(_two_nights(visit)), "-f", "ndjson")
+    ended = await run("changes", *_make_two_nights(visit), "-f", "ndjson")
     visit.err = ended.err
     visit.shown += [ended.out, ended.err]
     return ended.code, _lines("name")(ended.out)
