@@ -22,6 +22,7 @@ from terminal import run
 from transports import transport_of
 
 from tcb_async import ClientClosedError, StableToken, TcbClient, TcbError
+from tcb_async._transport.timing import Timing
 from tcb_async.emulator import Emulator, Fault
 from tcb_async.tokens import ComponentToken
 
@@ -222,6 +223,20 @@ async def test_a_failed_walk_is_resumed_from_the_cursor(world, use):
         assert received == whole, number
 
 
+@pytest.mark.parametrize("count", [1, PAGE, FUNCTIONS - 1])
+async def test_a_walk_that_was_left_is_resumed_from_its_cursor(world, count):
+    whole, _ = await result_of(world, iter_functions)
+    received = []
+    async with world.client() as client, client.functions(ENV) as pager:
+        async for function in pager:
+            received.append(function.name)
+            if len(received) == count:
+                break
+    await iter_functions(world, received, resume=pager.cursor)
+
+    assert received == whole
+
+
 async def test_an_interrupted_inventory_requests_no_complete_account_again(world):
     whole, _ = await result_of(world, inventory_command)
     (world.folder / "night.sqlite").unlink()
@@ -242,7 +257,8 @@ TRANSIENT = {
     "HTTP 502": Fault.status(502),
     "HTTP 429": Fault.status(429),
     "a reset": Fault.reset(),
-    "half a reply": Fault.truncated(),
+    "half of the bytes": Fault.truncated(),
+    "half an object": Fault.body(b'{"errcode": 0, "total_count": '),
 }
 
 
@@ -413,11 +429,24 @@ async def test_a_closed_client_is_refused(world, use, monkeypatch):
     assert world.requests == 0
 
 
-async def test_closing_a_client_ends_its_calls(world):
-    world.emulator.script(itertools.repeat(Fault.hang()))
-    async with no_leaks():
-        async with world.client() as client:
-            listing = asyncio.ensure_future(client.list_functions(ENV))
-            await eventually(lambda: world.emulator.in_flight)
+async def test_a_walk_that_was_left_leaves_no_request(world):
+    world.emulator.script(itertools.chain([Fault.ok()] * 2, itertools.repeat(Fault.hang())))
+    async with world.client() as client:
+        await client.get_token()
+        async with no_leaks(), client.functions(ENV, page_size=PAGE) as pager:
+            async for _ in pager:
+                await eventually(lambda: world.emulator.in_flight)
+                break
+
+
+@pytest.mark.parametrize("fault", [Fault.hang(), Fault.errcode(45011)], ids=["sent", "waiting"])
+async def test_closing_a_client_ends_its_calls(world, fault):
+    """A call that has no reply, and one that waits 15 s for its next attempt."""
+    world.emulator.script(itertools.repeat(fault), path=LIST)
+    async with world.client() as client:
+        transport_of(client).timing = Timing()
+        listing = asyncio.ensure_future(client.list_functions(ENV))
+        await eventually(lambda: world.emulator.counts[LIST])
+    async with asyncio.timeout(5):
         with pytest.raises(ClientClosedError):
             await listing
