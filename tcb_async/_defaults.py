@@ -13,7 +13,6 @@ DEFAULT_TIMEOUT = 30.0
 DEFAULT_MAX_REPLY_BYTES = 8 * 2**20
 DEFAULT_FIRST_PAGE_SIZE = 100  # of a walk, which continues with as many rows as it gets
 DEFAULT_PAGE_SIZE = 20  # of a single page, and after a larger page was refused
-DEFAULT_MAX_PASSES = 16
 DEFAULT_ATTEMPTS = 5
 DEFAULT_BACKOFF = 1.0
 DEFAULT_BACKOFF_CAP = 20.0

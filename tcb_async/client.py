@@ -111,7 +111,7 @@ def _read_token_from_environment() -> Secret | StableToken:
 
 
 _DEFAULT_RETRY = RetryPolicy()
-_SMALL_WALKS = 15  # that ask for few rows at once, after a refusal of more
+_SMALL_PAGES = 15  # large pages of which only 20 rows are requested, after a refusal of more
 T = TypeVar("T")
 
 
@@ -182,7 +182,7 @@ class TcbClient:
     """
 
     __slots__ = (
-        "_api", "_is_closed", "_owns_transport", "_provider", "_small_walks", "_target",
+        "_api", "_is_closed", "_owns_transport", "_provider", "_small_pages", "_target",
         "_transport", "_zone",
     )  # fmt: skip
 
@@ -225,8 +225,8 @@ class TcbClient:
         self._api = TransportApi(self._transport)
         self._owns_transport = True
         self._is_closed = False
-        # By endpoint: how many of the next walks begin with few rows. Copies share it.
-        self._small_walks: dict[str, int] = {}
+        # By endpoint: of how many of the next large pages 20 rows are requested. Copies share it.
+        self._small_pages: dict[str, int] = {}
         self._zone = time_zone
         self._target: tuple[Secret, Target] | None = None
 
@@ -274,8 +274,8 @@ class TcbClient:
 
         Args:
             env: The environment's id.
-            options: ``page_size``, ``max_items``, ``concurrency``, ``on_drift``, ``resume`` and
-                ``on_progress``: see `WalkOptions`.
+            options: ``page_size``, ``max_items``, ``concurrency``, ``resume`` and ``on_progress``:
+                see `WalkOptions`.
 
         Returns:
             A pager that makes its first request when it is iterated.
@@ -345,17 +345,17 @@ class TcbClient:
     ) -> Page[T]:
         """Fetch one page: sends ``fields`` with offset and limit, counts retries in ``stats``.
 
-        If ``may_ask_fewer``, the page may be shorter: a request for more than 20 rows that fails is
-        followed by one for 20. A definite refusal is remembered for the next 15 walks.
+        If ``may_ask_fewer``, the page may be shorter: after a first attempt that fails, 20 rows are
+        requested. If only fewer rows can succeed, and do, this is remembered for some pages.
         """
         check_kind(self._provider, listing.kinds, listing.path)
         env = fields.get("env")
         has_pages = listing.total_key is not None
         row = offset if has_pages else None  # for errors
         may_ask_fewer = may_ask_fewer and limit > DEFAULT_PAGE_SIZE
-        if may_ask_fewer and (walks := self._small_walks.get(listing.path, 0)):
-            # Then the walk goes on with few rows, so this is its only page that counts.
-            self._small_walks[listing.path] = walks - 1
+        small_pages = self._small_pages.get(listing.path, 0)
+        if may_ask_fewer and small_pages:
+            self._small_pages[listing.path] = small_pages - 1
             limit = DEFAULT_PAGE_SIZE
             may_ask_fewer = False
 
@@ -377,7 +377,7 @@ class TcbClient:
             call = Call(self._transport, *prepare(limit), ask_fewer)
             page = await call.run()
             if call.was_refused:
-                self._small_walks[listing.path] = _SMALL_WALKS
+                self._small_pages[listing.path] = _SMALL_PAGES
             return page
 
         return await self._call_with_token(listing.path, request_page, env=env, offset=row)
@@ -533,7 +533,8 @@ class TcbClient:
         """Prepare a walk over the merchants that authorised a third-party platform (第三方平台).
 
         A merchant that stays authorised during the walk is yielded exactly once, even if others
-        join or leave.
+        join or leave. A merchant in two rows of the list is yielded once, too; a warning names it,
+        since it may hide a different merchant.
 
         Args:
             component_appid: The platform's appid; None for the client's `ComponentToken`.

@@ -189,7 +189,9 @@ def platform_accounts(
             and the token. It is awaited before the call that received the new token returns.
 
     Yields:
-        An account for each merchant. An account without a refresh token in WeChat's list fails.
+        An account for each merchant, once. An account without a refresh token in WeChat's list
+        fails. If a merchant is in two rows of the list, a different one may be missing: a warning
+        names it.
 
     Raises:
         ConfigurationError: ``client`` is not a client, its token is not a `ComponentToken`,
@@ -205,7 +207,7 @@ def platform_accounts(
     check_async("on_rotate", on_rotate, "appid", "refresh_token")
 
     async def iterate() -> AsyncGenerator[Account, None]:
-        async with client.authorizers(concurrency=1) as pager:
+        async with client.authorizers() as pager:
             async for authorizer in pager:
                 yield _make_account(component, authorizer, on_rotate)
 

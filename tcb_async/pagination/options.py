@@ -6,13 +6,10 @@ Rule: every walk takes the same options, whichever list it reads.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal, TypedDict
+from typing import TypedDict
 
 from tcb_async._arguments import check_count
 from tcb_async.exceptions import ConfigurationError, ResumePoint
-
-OnDrift = Literal["repair", "raise"]
-"""The reaction to a list that changes during the walk."""
 
 
 class WalkOptions(TypedDict, total=False):
@@ -28,10 +25,6 @@ class WalkOptions(TypedDict, total=False):
 
     concurrency: int | None
     """Limit of this walk's requests in flight; None for the client's limit, or 8 without one."""
-
-    on_drift: OnDrift
-    """Reaction to a list that changes during the walk: ``"repair"``, the default, reads it again;
-    ``"raise"`` raises `DriftError`."""
 
     resume: ResumePoint | str | None
     """The cursor of an earlier walk over the same list, or its string."""

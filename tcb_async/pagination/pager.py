@@ -6,12 +6,13 @@ Rule: no `yield` inside a scope; only `try/finally` guards the fetches (PEP 789)
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from inspect import iscoroutinefunction
 from operator import length_hint
-from typing import Generic, TypeAlias, TypeVar, Unpack, cast, get_args
+from typing import Generic, TypeAlias, TypeVar, Unpack, cast
 
 import attrs
 
@@ -19,24 +20,14 @@ from tcb_async._arguments import (
     check_callback,
     check_count,
     check_instance,
-    make_argument_error,
 )
-from tcb_async._defaults import (
-    DEFAULT_CONCURRENCY,
-    DEFAULT_FIRST_PAGE_SIZE,
-    DEFAULT_MAX_PASSES,
-)
+from tcb_async._defaults import DEFAULT_CONCURRENCY, DEFAULT_FIRST_PAGE_SIZE
 from tcb_async._once import IteratedOnce
 from tcb_async.cursor import Cursor, read_start
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
 from tcb_async.observer import Observation, Observer, WalkStats, Work
 from tcb_async.pagination.identity import Identity
-from tcb_async.pagination.options import (
-    OnDrift,
-    WalkOptions,
-    check_page_size,
-    check_walk_options,
-)
+from tcb_async.pagination.options import WalkOptions, check_page_size, check_walk_options
 from tcb_async.pagination.page import Page, Request
 from tcb_async.pagination.plan import Plan
 
@@ -44,6 +35,7 @@ T = TypeVar("T")
 # Items to yield, with the request and the page in which they were.
 Received: TypeAlias = tuple[Request, Page[T], Sequence[T]]
 
+_log = logging.getLogger("tcb_async")
 _NEW_PAGER = (
     "a pager walks once: make a new one, with resume=… set to its cursor to continue from there"
 )
@@ -95,11 +87,9 @@ class Pager(IteratedOnce, Generic[T]):
         value: Returns a text that differs if items differ, in every process: it identifies a row.
             The default needs a class with a `__repr__` of its own, such as a dataclass.
         scope: Names the list; cursors of a different scope are refused.
-        max_passes: How often the list is read at most, if it changes each time; then the walk fails
-            with `DriftError`. The default gives a lagging replica about 20 seconds to catch up.
         observer: Observes the walk, from its first request until it ends in any way.
-        options: ``page_size``, ``max_items``, ``concurrency``, ``on_drift``, ``resume`` and
-            ``on_progress``: see `WalkOptions`.
+        options: ``page_size``, ``max_items``, ``concurrency``, ``resume`` and ``on_progress``: see
+            `WalkOptions`.
 
     Raises:
         ConfigurationError: An argument is invalid. While it is iterated: ``fetch`` did not return
@@ -114,7 +104,6 @@ class Pager(IteratedOnce, Generic[T]):
         identify: Callable[[T], str],
         value: Callable[[T], str] = repr,
         scope: str = "",
-        max_passes: int = DEFAULT_MAX_PASSES,
         observer: Observer | None = None,
         _surroundings: Surroundings | None = None,
         **options: Unpack[WalkOptions],
@@ -124,10 +113,6 @@ class Pager(IteratedOnce, Generic[T]):
         page_size = options.get("page_size")
         max_items = options.get("max_items")
         concurrency = options.get("concurrency")
-        on_drift = options.get("on_drift", "repair")
-        if on_drift not in get_args(OnDrift):
-            choices = " or ".join(map(repr, get_args(OnDrift)))
-            raise make_argument_error("on_drift", on_drift, f"must be {choices}")
         self._surroundings = _surroundings or Surroundings()
         self._sleep = self._surroundings.sleep
         self._plan: Plan[T] = Plan(
@@ -137,8 +122,6 @@ class Pager(IteratedOnce, Generic[T]):
             max_items=check_count(
                 "max_items", sys.maxsize if max_items is None else max_items, minimum=0
             ),
-            on_drift=on_drift,
-            max_passes=check_count("max_passes", max_passes, minimum=1),
             stats=self._surroundings.stats,
         )
         self._fetch = fetch
@@ -288,6 +271,12 @@ class Pager(IteratedOnce, Generic[T]):
             )
             raise self._add_context(closed, None)
         self._state = "done"
+        if plan.repeated:
+            _log.warning(
+                "%r is in two rows of %r, so a different row may be missing; walk again later",
+                plan.identity.show(min(plan.repeated)),
+                plan.start.scope,
+            )
         return None
 
     def _refill(self) -> None:

@@ -21,15 +21,15 @@ class Pass(Generic[T]):
     """One reading of the list, from row 0 or the cursor to its end."""
 
     identity: Identity[T]
-    # The first pass of a run that continues at its cursor: what it has read was yielded.
-    is_first: bool = False
+    # Whether its rows are yielded as they are read. Otherwise, it stores them until it has ended.
+    is_streamed: bool = False
     # Its position: the row below its last page, the total of this page, and the values of its rows.
     end: int = attrs.field(init=False, default=0)
     total: int | None = attrs.field(init=False, default=None)
     tail: Sequence[T | str | bytes] = attrs.field(init=False, default=())
-    is_quiet: bool = attrs.field(init=False, default=True)  # whether no reply shows a change
-    rows: dict[str, T] = attrs.field(init=False, factory=dict[str, T])  # unless it is the first
-    repeated: set[str] = attrs.field(init=False, factory=set[str])  # names that it has read twice
+    has_changed: bool = attrs.field(init=False, default=False)  # whether a reply shows a change
+    repeated: set[str] = attrs.field(init=False, factory=set[str])  # names read twice before that
+    rows: dict[str, T] = attrs.field(init=False, factory=dict[str, T])  # unless it is streamed
 
     def start_below(self, cursor: Cursor) -> None:
         """Set the position to that of a cursor."""
@@ -67,19 +67,19 @@ class Count(Generic[T]):
     total: int | None = None  # by the latest reply
     # The value of each row, as it was last seen; no more rows than the list has.
     values: dict[str, T | str] = attrs.field(factory=dict[str, "T | str"])
-    # Rows that were seen again, since a pass began before which all values were known. None until
-    # the next pass, if there is no such pass.
+    # The rows seen since a pass began, if all of them were known before it, and the total is the
+    # same since then. None until the next pass begins, if there is no such pass.
     rows: dict[str, T] | None = None
 
     def begin_pass(self) -> None:
-        """Note that all requests so far have replies, and more follow."""
+        """Note that a pass begins: all requests before it have replies, or are discarded."""
         if self.rows is None:
             self.rows = {}
 
     def add(self, reply: Reply[T]) -> bool:
         """Add a page; return whether all rows were counted."""
-        seen = dict(zip(reply.names, reply.values, strict=True))
         total = reply.page.total
+        seen = dict(zip(reply.names, reply.values, strict=True))
         is_known = all(self.values.get(name) == value for name, value in seen.items())
         self.values.update(seen)
         if len(self.values) > total:  # some of them were deleted

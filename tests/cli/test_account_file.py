@@ -24,9 +24,7 @@ async def test_a_file_of_accounts(emulator, tmp_path, encoding):
     path = tmp_path / "accounts.ndjson"
     path.write_text(json.dumps(line) + "\n\n", encoding=encoding)
     output = tmp_path / "all.ndjson"
-    result = await run(
-        "inventory", "--accounts", str(path), str(output), env=env_for(emulator)
-    )
+    result = await run("inventory", "--accounts", str(path), str(output), env=env_for(emulator))
     assert (result.code, result.out) == (0, "")
     assert re.fullmatch(
         r"1 of 1 account, 3 functions in 1 environment \(1 request, \d\.\d s\)\n", result.err

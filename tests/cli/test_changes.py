@@ -163,9 +163,7 @@ class TestWhatCannotBeCompared:
         return await changes(path, "-f", "csv")
 
     async def test_accounts_that_were_never_complete_before(self, tmp_path):
-        ended = await self.changes_after(
-            tmp_path, [failed("wx1"), failed("wx2")], [*AFTER]
-        )
+        ended = await self.changes_after(tmp_path, [failed("wx1"), failed("wx2")], [*AFTER])
         assert ended.code == 6
         assert ended.err == (
             f"wx1 is not compared: {DAYS[0]}.sqlite could not list it: {FAILURE}\n"
@@ -175,9 +173,7 @@ class TestWhatCannotBeCompared:
 
     @pytest.mark.parametrize("found", [AFTER[0], BEFORE[0]], ids=["changed", "equal"])
     async def test_one_such_account_beside_others(self, tmp_path, found):
-        ended = await self.changes_after(
-            tmp_path, [BEFORE[0], failed("wx2")], [found, BEFORE[1]]
-        )
+        ended = await self.changes_after(tmp_path, [BEFORE[0], failed("wx2")], [found, BEFORE[1]])
         assert ended.code == 6
         assert f"wx2 is not compared: {DAYS[0]}.sqlite could not list it" in ended.err
         assert " of 1 environment of 1 account compared\n" in ended.err
@@ -190,9 +186,7 @@ class TestWhatCannotBeCompared:
         assert "wx2 has joined\n" in ended.err
 
     async def test_each_account_names_the_night_it_is_compared_with(self, tmp_path):
-        ended = await self.changes_after(
-            tmp_path, BEFORE, [BEFORE[0], failed("wx2")], BEFORE
-        )
+        ended = await self.changes_after(tmp_path, BEFORE, [BEFORE[0], failed("wx2")], BEFORE)
         assert ended.code == 0
         assert ended.err == (
             f"wx2 is compared with {DAYS[0]}.sqlite: {DAYS[1]}.sqlite could not list it: "

@@ -13,11 +13,13 @@ class TestMerchantsOfAPlatform:
         platform = Platform(emulator, 12, functions=5)
         rotated, hidden = platform.appids[3], platform.appids[5]
         emulator.rotate_refresh_token(PLATFORM, rotated)
+
         @emulator.on_reply
         def hide(_request, reply):
             for row in reply.get("list", ()):
                 if row["authorizer_appid"] == hidden:
                     row.pop("refresh_token", None)
+
         saved = {}
 
         async def save(appid, refresh_token):

@@ -8,7 +8,6 @@ import attrs
 import pytest
 
 from tcb_async.exceptions import ConfigurationError
-from tcb_async.pagination.identity import Identity
 from tcb_async.pagination.page import Page
 from tcb_async.pagination.pager import Pager
 
@@ -59,10 +58,3 @@ class TestItems:
             ConfigurationError, match=f"{which} failed with KeyError for a fetched item"
         ):
             await pager.collect()
-
-
-@pytest.mark.parametrize(
-    ("number", "shown"), [(5, "a, b, c, d, e"), (6, "a, b, c, d, e and 1 more")]
-)
-def test_a_message_shows_a_few_names(number, shown):
-    assert Identity(str).show_all("abcdef"[:number]) == shown

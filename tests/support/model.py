@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import count, cycle
 from operator import attrgetter
 from typing import Literal, NamedTuple
@@ -30,10 +30,6 @@ IDENTITY = Identity(NAME, frozen=True)
 class Row(NamedTuple):
     name: str
     version: int = 0
-
-
-Pages = list[tuple[int, Page[Row]]]
-"""Replies in the order in which a plan received them, each with the number of its pass."""
 
 
 class Change(NamedTuple):
@@ -137,7 +133,6 @@ class Outcome:
     at_start: list[str] = attrs.field(factory=list)
     yielded: list[str] = attrs.field(factory=list)
     items: list[Row] = attrs.field(factory=list)  # yielded, and those left when the consumer left
-    pages: Pages = attrs.field(factory=list)
     requests: list[Request] = attrs.field(factory=list)
     in_flight: list[int] = attrs.field(factory=list)  # at each reply
     unread: int = 0
@@ -154,15 +149,9 @@ class Outcome:
         stayed = self.stayed - self.updated
         return [name for name in self.at_start if name in stayed]
 
-    @property
-    def kept(self):
-        """The rows that a list must have: if no change was noticed, those that were not updated."""
-        return self.stayed if self.plan.has_drifted else set(self.in_place)
-
     def collect(self):
-        """Check the law of `Pager.collect`, and return its rows; only once."""
-        rows = self.plan.settle(self.items)
-        return rows
+        """Return the rows that `Pager.collect` returns; only once."""
+        return self.plan.settle(self.items)
 
     def note_what_became_of(self, listing):
         self.stayed = set(self.at_start) - listing.gone
@@ -181,58 +170,6 @@ class Outcome:
         assert yielded.issuperset(self.in_place), "nothing that stays is lost"
         if self.plan.stats.drift if drift is None else drift:
             assert self.stayed <= yielded, "updated rows are yielded too, once a change was noticed"
-
-
-def fault_of(rows, items, plan, pages):
-    """Return in which way rows break the law of `Pager.collect`; None: they keep it.
-
-    Args:
-        rows: The rows.
-        items: All items that the walk yielded.
-        plan: The plan of the walk, which is done.
-        pages: The replies, each with the number of the pass that it belongs to.
-    """
-    if not plan.has_drifted:
-        return None if rows == items else "no change was noticed, and these are other rows"
-    # A reply that contradicts itself is requested again.
-    pages = [(number, page) for number, page in pages if not _is_contradictory(page)]
-    yielded = {row.name for row in items}
-    passes = [
-        [page for number, page in pages if number >= first]
-        for first in range(plan.stats.passes, 0, -1)
-    ]
-    if _is_quiet(passes[0][-1:]) or _is_quiet(passes[0]):
-        proof = passes[0][-1:] if _is_quiet(passes[0][-1:]) else passes[0]
-    else:
-        proof = next((replies for replies in passes if _is_double_collect(replies, pages)), [])
-    shown = {row for page in proof for row in page.items if row.name in yielded}
-    is_same = len(rows) == len(shown) and set(rows) == shown
-    return None if proof and is_same else "settled, but no pass proves these rows"
-
-
-def _is_contradictory(page):
-    end = page.offset + len(page.items)
-    return end > page.total if page.items else end < page.total
-
-
-def _is_quiet(replies):
-    """Whether these are the pages of a list at rest, from row 0 to its end."""
-    rows: list[Row] = []
-    for page in replies:
-        again = rows[page.offset :]
-        if page.offset > max(0, len(rows) - 1) or again != list(page.items[: len(again)]):
-            return False
-        rows += page.items[len(again) :]
-    names = {row.name for row in rows}
-    return all(page.total == len(rows) == len(names) for page in replies)
-
-
-def _is_double_collect(replies, pages):
-    """Whether the last replies count all rows, each as it was last seen before them."""
-    before = {row.name: row for _, page in pages[: -len(replies)] for row in page.items}
-    shown = {row for page in replies for row in page.items}
-    is_complete = all(page.total == len(shown) for page in replies)
-    return is_complete and all(before.get(row.name) == row for row in shown)
 
 
 def walk(plan, listing, *, changes=(), lag=0, **settings):
@@ -299,7 +236,9 @@ def carry_out(
             outcome.in_flight.append(len(flying))
         head = flying.pop(0)
         generation = plan.generation
-        names = [row.name for row in _receive(plan, head, replies.pop(head), outcome)]
+        items = plan.receive(head, replies.pop(head))
+        outcome.items += items
+        names = [row.name for row in items]
         if plan.generation != generation:
             flying.clear()
         assert list(plan.outstanding) == flying
@@ -313,15 +252,6 @@ def carry_out(
             return 0
     assert plan.done != (plan.failure is not None)
     return 0
-
-
-def _receive(plan, request, page, outcome) -> Sequence[Row]:
-    """Give a page to the plan; return the items that it yields."""
-    number = max(1, plan.stats.passes)  # 0 before the first reply
-    items = plan.receive(request, page)
-    outcome.pages.append((number, page))
-    outcome.items += items
-    return items
 
 
 def walk_with_replies(plan, reply_to, **settings):

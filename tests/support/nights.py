@@ -4,6 +4,7 @@ from tcb_async import Account, AccountListing, ApiError, CloudFunction
 from tcb_async.exceptions import TransportError
 from tcb_async.inventory import NightWriter
 
+
 def stored(path, *listings, planned=()):
     """The file of a night that found this; the planned accounts are waiting."""
     accounts = [listing.account for listing in listings]

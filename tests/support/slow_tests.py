@@ -12,8 +12,6 @@ from hypothesis import HealthCheck, settings
 
 LONGEST_FIRST = (
     "tests/pagination/test_plan.py",
-    "tests/pagination/test_snapshot.py",
-    "tests/pagination/test_page.py",
     "tests/test_laws.py",
     "tests/cli/test_app.py",
     "tests/cli/test_inventory.py",

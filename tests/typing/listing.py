@@ -51,7 +51,7 @@ async def hold_a_pager(client: TcbClient) -> None:
     def progress(done: int, total: int) -> None:
         print(f"{done} of {total}")
 
-    async with client.functions("test-777bb9", on_drift="raise", on_progress=progress) as pager:
+    async with client.functions("test-777bb9", on_progress=progress) as pager:
         assert_type(pager, Pager[CloudFunction])
         async for function in pager:
             assert_type(function, CloudFunction)
@@ -93,7 +93,7 @@ async def settings(session: aiohttp.ClientSession) -> None:
 
 
 def mistakes_are_seen_before_they_run(client: TcbClient) -> None:
-    client.functions("test-777bb9", on_drift="repeat")  # type: ignore[arg-type]
+    client.functions("test-777bb9", on_drift="raise")  # type: ignore[call-arg]
     client.functions("test-777bb9", 20)  # type: ignore[call-arg]
     client.iter_functions(777)  # type: ignore[arg-type]
     TcbClient()  # type: ignore[call-arg]
