@@ -104,6 +104,8 @@ async def wait_until_active(
             raise
     if walk is not None:  # it was cut off, so it raised no error
         last_error = walk.stats.last_error or last_error
+        if walk.stats.drift:
+            last_error = "DriftError: the list changed while it was read"
     raise _make_timeout_error(statuses, env, timeout, last_error, is_listed=is_listed)
 
 
@@ -146,7 +148,7 @@ def _make_timeout_error(
     late = {name: status for name, status in statuses.items() if status != "Active"}
     if not is_listed:
         problem = f"no listing of {env} was complete"
-        advice = "check the token and the network, or wait longer"
+        advice = "wait longer" if last_error else "check the token and the network, or wait longer"
     else:
         problem = _name_functions(late, "was", "were not Active") or f"{env} had no functions"
         advice = "check the deployment, or wait longer"

