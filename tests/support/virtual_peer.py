@@ -33,10 +33,10 @@ class VirtualPeer(Transport):
             raise TransportError("no reply") from None
         return b""
 
-    def call(self, number=None):
+    def call(self, number=None, path="/"):
         """Make a call; ``reply`` gets its number."""
-        request = ApiRequest(self.target("/", {}), None, offset=number)
-        return call_with_place(self, "/", lambda: Call(self, request, bytes).run(), offset=number)
+        request = ApiRequest(self.target(path, {}), None, offset=number)
+        return call_with_place(self, path, lambda: Call(self, request, bytes).run(), offset=number)
 
 
 def make_peer(reply, *, concurrency=8, **settings):
