@@ -81,12 +81,11 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=WIDESPREAD)
 def full(session: nox.Session) -> None:
-    """All tests including the slow ones, with branch coverage, and a few of nightly/."""
+    """All tests including the slow ones, with branch coverage."""
     install_wheel(session)
     session.run(*PYTEST_EVERYTHING, "--cov", *session.posargs)
-    # A change by day must not break a night: all its tests are found, and one of most files runs.
+    # A change by day must not break a night: all its tests can at least be imported.
     session.run("pytest", "--collect-only", "-q", "nightly/tests", silent=True)
-    session.run("pytest", "-p", "no:randomly", "@nightly/quick.txt")
 
 
 @nox.session(python=OLDEST)
@@ -132,7 +131,6 @@ def nightly(session: nox.Session) -> None:
     tests = session.posargs or [
         "nightly/tests",
         "tests/pagination/test_plan.py",
-        "tests/test_laws.py",
     ]
     env = {"HYPOTHESIS_PROFILE": "nightly"}
     session.run(*PYTEST_EVERYTHING, "--timeout=0", *tests, env=env)
@@ -140,9 +138,8 @@ def nightly(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def mutants(session: nox.Session) -> None:
-    """Break a place for each law, and 300 of the package; too many survivors are an error."""
+    """Break 300 places of the package; too many that no test notices are an error."""
     install(session)
-    session.run("python", "nightly/mutants.py", "--laws")
     session.run("python", "nightly/mutants.py", *session.posargs)
 
 

@@ -5,9 +5,6 @@ little else. Survivors are then tested by all tests, several at a time. The last
 named; more than `MAX_SURVIVORS` of 100 are an error.
 
     python nightly/mutants.py --count 300 --seed 7 [--only pagination] [--jobs 2]
-
-``--laws`` breaks one place for each law of `tests/test_laws.py`, and sees that its tests notice
-it, and no other law's.
 """
 
 from __future__ import annotations
@@ -54,48 +51,6 @@ MAX_COVERING_TESTS = 300
 """Tests of a line that run first, those that cover few other lines; then all tests run."""
 MAX_SURVIVORS = 3
 """Of 100 mutants, after all tests: many survivors are equivalent to the original."""
-LAWS = {
-    "complete": (
-        "test_a_result_is test_a_wait_ends",
-        "pagination/plan.py", "        if not ended.has_changed:\n", "        if True:\n",
-    ),
-    "resume": (
-        "test_the_rest_of",
-        "pagination/pager.py", "self._unread = iter(())  # not before", "pass  # not before",
-    ),
-    "one fault": (
-        "test_one_transient_fault",
-        "retry.py", "(*_THROTTLED, DriftError)", "(SystemBusyError, DriftError)",
-    ),
-    "bounded": (
-        "test_requests_and_time test_memory",
-        "retry.py", "return max(chance * maximum, minimum)", "return chance * maximum",
-    ),
-    "secrets": (
-        "test_no_output test_no_secret",
-        "_codec.py", "= hide_repeating(said, secrets)", "= said",
-    ),
-    "refused": (
-        "test_a_wrong_argument",
-        "_arguments.py", "not callable(value) or inspect.iscoroutinefunction(value)",
-        "not callable(value)",
-    ),
-    "cancelled": (
-        "test_a_cancellation",
-        "_transport/call.py", "except _OutOfTimeError:",
-        "except (asyncio.CancelledError, _OutOfTimeError):",
-    ),
-    "text": (
-        "test_text_of",
-        "exceptions.py", "escape_unprintable(str(self.args[0]))", "str(self.args[0])",
-    ),
-    "closed": (
-        "test_a_closed_client test_a_second_event_loop",
-        "_transport/session.py", "if self._loop is not asyncio.get_running_loop():",
-        "if self._loop is None:",
-    ),
-}  # fmt: skip
-"""For each law: its tests, and a text of the package with the one in its place."""
 RUN_SECONDS = 1800
 FAILED = "FAILED "
 """How pytest's summary names a test."""
@@ -330,11 +285,6 @@ class Copy:
             return []
         return self.survivors(mutants[:half], run) + self.survivors(mutants[half:], run)
 
-    def failing_with(self, mutant, run, *words):
-        """Return the names of the tests that fail with a mutant."""
-        with self._broken([mutant]):
-            return self._failing(run, *words)
-
     @contextmanager
     def _broken(self, mutants):
         paths = {mutant.path for mutant in mutants}
@@ -440,22 +390,6 @@ def tried(mutants, folder, jobs):
         yield run, mutants
 
 
-def try_laws(copy):
-    """Break one place for each law; returns the laws that others notice, too, or none."""
-    wrong = []
-    for law, (tests, path, old, new) in LAWS.items():
-        file = Path("tcb_async", path)
-        start = (ROOT / file).read_bytes().index(old.encode())
-        mutant = Mutant(file, 0, 0, law, start, start + len(old.encode()), new)
-        failing = copy.failing_with(mutant, RUNS[0], "tests/test_laws.py", "-n2")
-        names = [test.partition("::")[2] for test in failing]
-        others = [name for name in names if not name.startswith(tuple(tests.split()))]
-        print(f"{law}: noticed by {len(names) - len(others)} of its tests", *others, flush=True)
-        if others or not names:
-            wrong.append(law)
-    return wrong
-
-
 def exit_code(survivors, count):
     return int(survivors * 100 > MAX_SURVIVORS * count)
 
@@ -467,11 +401,7 @@ def main():
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10_000)
     parser.add_argument("--only", default="", help="a part of the path of the files to break")
     parser.add_argument("--jobs", type=int, default=2, help="mutants that are tested concurrently")
-    parser.add_argument("--laws", action="store_true", help="break one place for each law")
     arguments = parser.parse_args()
-    if arguments.laws:
-        with tempfile.TemporaryDirectory(prefix="mutants") as folder:
-            return len(try_laws(Copy(Path(folder, "0"))))
     mutants = drawn(arguments.count, arguments.seed, arguments.only)
     print(f"{len(mutants)} mutants, seed {arguments.seed}", flush=True)
     left = {run.name: [] for run in RUNS}
