@@ -8,7 +8,6 @@ a refused token, for example, are decided in `tcb_async.tokens.refresh`.
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from copy import copy
 from datetime import tzinfo
@@ -37,7 +36,6 @@ from tcb_async._defaults import (
     BASE_URL_VARIABLE,
     DEFAULT_BASE_URL,
     DEFAULT_CONCURRENCY,
-    DEFAULT_MAX_REPLY_BYTES,
     DEFAULT_PAGE_SIZE,
     DEFAULT_TIMEOUT,
     DEFAULT_WAIT_INTERVAL,
@@ -133,9 +131,7 @@ class ClientOptions(TypedDict, total=False):
     retry: RetryPolicy
     timeout: float
     allow_http: bool
-    max_reply_bytes: int
     trust_env: bool
-    ssl_context: ssl.SSLContext | None
     time_zone: tzinfo
     observer: Observer | None
 
@@ -154,7 +150,7 @@ class TcbClient:
             async for function in client.iter_functions("test-777bb9"):
                 print(function.name)
 
-    It works only on the event loop and in the process of its first call.
+    It works only on the event loop of its first call.
 
     Every method refuses a bad argument, or a token of the wrong kind, with `ConfigurationError`
     before any I/O, and raises a `TcbError` if a request fails. Items that a walk yielded before an
@@ -163,17 +159,14 @@ class TcbClient:
     Args:
         token: An access token, an async callable that returns one, or a `TokenProvider`.
         base_url: WeChat's address. Plain http is refused unless the host is loopback.
-        session: A session of your own, used as it is. You close it.
+        session: A session of your own, used as it is, such as one with a TLS context of your own.
+            You close it.
         concurrency: Limit of the calls at a time, over all walks of this client. A call keeps its
             place while it waits for its next attempt; further calls wait for a place.
         retry: The number of attempts per request, and the waits between them.
         timeout: Seconds for one attempt, from its start to the last byte of the reply.
         allow_http: Allow plain http to any host: everyone on the network can then read the token.
-        max_reply_bytes: The largest reply that is read, counted after decompression. A reply is
-            decoded in one step, in which nothing else runs on the event loop: 0.1 s for 8 MiB, the
-            default, and 0.3 s if its times cannot be read. A page of 100 functions takes 0.2 ms.
         trust_env: Use the environment's proxy settings and ``.netrc``.
-        ssl_context: A TLS context of your own, such as one with a private CA.
         time_zone: The zone in which WeChat's times are read.
         observer: Receives each attempt and each walk, such as ``tcb_async.otel.Telemetry()``.
 
@@ -196,18 +189,15 @@ class TcbClient:
         retry: RetryPolicy = _DEFAULT_RETRY,
         timeout: float = DEFAULT_TIMEOUT,
         allow_http: bool = False,
-        max_reply_bytes: int = DEFAULT_MAX_REPLY_BYTES,
         trust_env: bool = False,
-        ssl_context: ssl.SSLContext | None = None,
         time_zone: tzinfo = CHINA_STANDARD_TIME,
         observer: Observer | None = None,
     ) -> None:
         self._provider = as_provider(token)
         check_flag("trust_env", trust_env)
-        if session is not None and (trust_env or ssl_context is not None):
+        if session is not None and trust_env:
             raise ConfigurationError(
-                "trust_env and ssl_context do not apply to a session of your own: set them on "
-                "the session"
+                "trust_env does not apply to a session of your own: set it on the session"
             )
         check_instance("retry", retry, RetryPolicy, "such as RetryPolicy(attempts=3)")
         check_instance("time_zone", time_zone, tzinfo, "such as timezone(timedelta(hours=8))")
@@ -216,11 +206,10 @@ class TcbClient:
             limit=CallLimit(check_count("concurrency", concurrency, minimum=1)),
             retry=retry,
             timeout=min(check_seconds("timeout", timeout), retry.deadline),
-            max_reply_bytes=check_count("max_reply_bytes", max_reply_bytes, minimum=1),
             observer=observer,
             # With fewer connections, requests would wait inside aiohttp, where their time is
             # already running.
-            keeper=SessionKeeper(max(100, concurrency), trust_env, ssl_context, session),
+            keeper=SessionKeeper(max(100, concurrency), trust_env, session),
         )
         self._api = TransportApi(self._transport)
         self._owns_transport = True
@@ -435,7 +424,8 @@ class TcbClient:
 
         The token is added to the query. For other endpoints, such as uploads, see `get_token`.
 
-        A reply of megabytes occupies the event loop while it is decoded: see ``max_reply_bytes``.
+        A reply of more than 8 MiB is refused. A reply is decoded in one step, in which nothing else
+        runs on the event loop: 0.1 s for 8 MiB.
 
         Retries, limits, errors and reports are those of a listing. But WeChat may have carried out
         a call whose reply was lost. So unless it is `repeatable`, it is sent again only after a

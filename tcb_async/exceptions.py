@@ -287,7 +287,7 @@ class WaitTimeoutError(_OfFunctionError, TimeoutError):
 
 
 class ClientClosedError(TcbError):
-    """The client was closed, or cannot be used here (on a different loop, after a fork)."""
+    """The client was closed, or cannot be used here (on a different loop)."""
 
     def __init__(
         self,

@@ -4,7 +4,6 @@ import asyncio
 import dataclasses
 import inspect
 import json
-import os
 import pickle
 from datetime import timedelta, timezone
 from pathlib import Path
@@ -224,16 +223,6 @@ async def test_client_closed_during_token_fetch_sends_nothing(emulator, request_
     assert emulator.requests == ()
 
 
-async def test_client_used_before_a_fork_is_refused(client, monkeypatch):
-    await client.count_functions(ENV)
-    with monkeypatch.context() as child:
-        child.setattr(os, "getpid", lambda: -1)
-        with pytest.raises(ClientClosedError, match="after the fork"):
-            await client.count_functions(ENV)
-
-    assert await client.count_functions(ENV) == 57
-
-
 async def test_concurrent_walks_share_the_limit(emulator):
     emulator.deploy(ENV, count=100)
     emulator.latency = 0.002
@@ -285,8 +274,3 @@ async def test_repr_of_a_callers_provider_is_not_shown():
 
     assert "token <Provider>, 0 of 8" in repr(client)
     assert "s3cr3t" not in f"{client!r} {caught.value}"
-
-
-def test_repr_of_a_client_that_was_refused_is_no_error():
-    """A debugger may show it, although its arguments were refused."""
-    assert repr(TcbClient.__new__(TcbClient)) == "<TcbClient, not made>"

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 
 import uvloop
-from server import knows_our_ca
+from server import trust_our_ca
 from tables import Promise, Table
 from walks import CONTENDERS, OURS, RAW, TYPED, Asked
 
@@ -207,8 +207,8 @@ def cold_tls(served, *, trip, rounds):
     """Round trips of a first walk over TLS, the connection included."""
     rows, promises = [], []
     for size, most in ((None, 3.2), (20, 6.2)):
-        tls = {"ssl_context": knows_our_ca()}
-        requests, trips = _least(rounds, served, served.far_tls, trip, 50, size, **tls)[0]
+        with trust_our_ca():
+            requests, trips = _least(rounds, served, served.far_tls, trip, 50, size)[0]
         rows.append((size or "not given", requests, trips))
         label = f"round trips over TLS, 50 functions, page_size {rows[-1][0]}"
         promises.append(Promise(label, trips, most))

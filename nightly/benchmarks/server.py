@@ -22,9 +22,9 @@ from tcb_async.emulator import Emulator, Fault
 sys.path.append(str(Path(__file__).parents[2] / "tests" / "support"))
 from multiprocessing.connection import Connection
 
-from tls_emulator import knows_our_ca, over_tls
+from tls_emulator import over_tls, trust_our_ca
 
-__all__ = ["Served", "knows_our_ca", "server"]
+__all__ = ["Served", "server", "trust_our_ca"]
 
 _COUNTED = "/tcb/listfunctions"
 

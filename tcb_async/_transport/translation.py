@@ -88,7 +88,7 @@ _ERROR_KINDS = (
     _ErrorKind(
         (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch),
         "the TLS certificate of {host} was not accepted ({reason}); check this machine's "
-        "clock and the base URL, or trust the certificate's CA (ssl_context, SSL_CERT_FILE)",
+        "clock and the base URL, or trust the certificate's CA (SSL_CERT_FILE)",
         retryable=False,
         sent=False,
     ),

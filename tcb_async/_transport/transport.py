@@ -17,7 +17,7 @@ import aiohttp
 import attrs
 from yarl import URL
 
-from tcb_async._defaults import DEFAULT_MAX_REPLY_BYTES, DEFAULT_TIMEOUT
+from tcb_async._defaults import DEFAULT_TIMEOUT
 from tcb_async._redact import Secret, find_secrets
 from tcb_async._transport.request import ApiRequest, Target
 from tcb_async._transport.session import HEADERS, SessionKeeper, add_query
@@ -29,6 +29,9 @@ from tcb_async.observer import Attempt, Observer
 from tcb_async.retry import RetryPolicy
 
 T = TypeVar("T")
+
+MAX_REPLY_BYTES = 8 * 2**20
+"""The largest reply that is read, counted after decompression."""
 
 # An attempt has one timer, ours, which closing the client can bring forward. aiohttp's would be a
 # second one, and rounds a limit above 5 s up to a whole second.
@@ -44,7 +47,6 @@ class Transport:
     limit: CallLimit
     retry: RetryPolicy
     timeout: float = DEFAULT_TIMEOUT
-    max_reply_bytes: int = DEFAULT_MAX_REPLY_BYTES
     observer: Observer | None = None
     timing: Timing = attrs.field(factory=Timing)
     keeper: SessionKeeper = attrs.field(factory=lambda: SessionKeeper(100), repr=False)
@@ -165,15 +167,14 @@ class Transport:
         # In chunks: `read` would inflate a whole bomb before its size can be checked.
         content = response.content
         chunks: list[bytes] = []
-        bytes_left = self.max_reply_bytes
+        bytes_left = MAX_REPLY_BYTES
         while not content.at_eof():
             chunk = await content.readany()
             bytes_left -= len(chunk)
             if bytes_left < 0:
                 path = request.target.path
                 raise ResponseError(
-                    f"{path} sent more than max_reply_bytes ({self.max_reply_bytes}); raise it, or "
-                    "request fewer rows",
+                    f"{path} sent more than {MAX_REPLY_BYTES} bytes; request fewer rows",
                     endpoint=path,
                     status=response.status,
                 )

@@ -188,8 +188,3 @@ def test_defaults_in_prose_equal_the_code():
     assert [fact for fact in told if fact[2] != DEFAULTS[fact[1]]] == []
     assert {page.parent.name for page, *_ in told} >= {"how-to", "zh"}
     assert {name for _, name, _ in told} == DEFAULTS.keys()
-
-
-def test_security_states_the_default_maximum_of_a_reply():
-    mib = _defaults.DEFAULT_MAX_REPLY_BYTES / 2**20
-    assert f"({mib:g} MiB," in (ROOT / "SECURITY.md").read_text(encoding="utf-8")

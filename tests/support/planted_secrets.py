@@ -114,6 +114,5 @@ def client_of(kind, url, *, patience=10.0, store=None, **options):
         base_url=url,
         retry=RetryPolicy(attempts=2, base=0.0, deadline=3 * patience),
         timeout=patience,
-        max_reply_bytes=2**16,
         **options,
     )

@@ -1,9 +1,11 @@
 """The emulator with TLS and a certificate of the tests."""
 
 import ssl
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
+import aiohttp
 from aiohttp import web
 
 CERTIFICATES = Path(__file__).parents[1] / "certificates"
@@ -24,6 +26,9 @@ async def over_tls(emulator, certificate="server", *, port=0):
         await runner.cleanup()
 
 
-def knows_our_ca():
-    """Trust the tests' CA."""
-    return ssl.create_default_context(cafile=str(CERTIFICATES / "ca.pem"))
+@contextmanager
+def trust_our_ca():
+    """Have every session trust the tests' CA, as SSL_CERT_FILE does if it is set before aiohttp."""
+    context = ssl.create_default_context(cafile=str(CERTIFICATES / "ca.pem"))
+    with patch.object(aiohttp.connector, "_SSL_CONTEXT_VERIFIED", context):
+        yield

@@ -7,7 +7,7 @@ import pytest
 from constants import ENV
 from proxies import ConnectProxy, use_proxy
 from raw_server import RawServer, http_reply
-from tls_emulator import knows_our_ca, over_tls
+from tls_emulator import over_tls, trust_our_ca
 from transports import transport_of
 
 from tcb_async import RateLimitError, ResponseError, RetryPolicy, TcbClient, TcbError
@@ -27,6 +27,12 @@ async def upstream():
     return upstream
 
 
+@pytest.fixture(autouse=True)
+def trusted():
+    with trust_our_ca():
+        yield
+
+
 @pytest.fixture
 def client(monkeypatch, upstream):
     """Makes a client that goes through a proxy."""
@@ -37,7 +43,6 @@ def client(monkeypatch, upstream):
             upstream.token,
             base_url=base_url,
             trust_env=True,
-            ssl_context=knows_our_ca(),
             **options,
         )
         if timing is not None:

@@ -93,13 +93,18 @@ TOLD_APART: dict[str, Outcome | None] = {
 TIMEOUT = 10.0
 
 
+@pytest.fixture(autouse=True)
+def small_limit(monkeypatch):
+    monkeypatch.setattr("tcb_async._transport.transport.MAX_REPLY_BYTES", 2**20)
+
+
 def client(
     url,
     retry,
     token="T",  # noqa: S107 - for servers that ignore it
 ):
     """A client that retries without waiting, and is patient with faults that stop by themselves."""
-    calling = TcbClient(token, base_url=url, retry=retry, timeout=TIMEOUT, max_reply_bytes=2**20)
+    calling = TcbClient(token, base_url=url, retry=retry, timeout=TIMEOUT)
     transport_of(calling).timing = Timing(sleep=lambda _: asyncio.sleep(0))
     return calling
 

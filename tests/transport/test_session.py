@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import gc
 import itertools
-import os
 import warnings
 from weakref import ref
 
@@ -195,30 +194,10 @@ async def test_client_is_neither_used_nor_closed_on_a_second_loop(emulator, clie
 async def test_session_of_a_second_loop_is_refused():
     async with RawServer(OK) as server, aiohttp.ClientSession() as session:
         client = TcbClient("T", base_url=server.url, session=session)
-        with pytest.raises(ClientClosedError, match=r"session .* belongs to another event loop"):
+        with pytest.raises(ClientClosedError, match="belongs to another event loop"):
             await asyncio.to_thread(asyncio.run, client.count_functions(ENV))
 
     assert server.accepted == 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("in_a_cycle", [False, True])
-async def test_forgotten_client_warns_and_closes_connections(*, in_a_cycle):
-    async with RawServer(http_reply(LISTING)) as server:
-        kept: list[object] = [client := TcbClient("T", base_url=server.url)]
-        await client.count_functions(ENV)
-        session = transport_of(client).get_session()
-        del client
-        gc.collect()  # the garbage collector clears the session first
-        if in_a_cycle:
-            kept.append(kept)
-        del session
-        with pytest.warns(ResourceWarning) as told:  # noqa: PT031 - either says so
-            del kept
-            gc.collect()
-        await eventually(lambda: server.open == 0)
-
-    assert ["unclosed TcbClient" in str(warning.message) for warning in told] == [True]
 
 
 async def test_client_with_a_closed_session_may_be_forgotten():
@@ -298,24 +277,3 @@ async def test_client_may_be_closed_by_its_own_task():
     await asyncio.wait_for(transport_of(client).spawn(client.aclose()), 60)
 
     assert client.closed
-
-
-@pytest.mark.parametrize("is_closed", [True, False])
-async def test_a_forked_child_leaves_the_connections_of_its_parent(
-    emulator, is_closed, monkeypatch
-):
-    """Whether the child closes the client or forgets it."""
-    emulator.deploy(ENV)
-    client = TcbClient(emulator.token, base_url=emulator.url)
-    await client.count_functions(ENV)
-    session = transport_of(client).get_session()
-    with monkeypatch.context() as child:
-        child.setattr(os, "getpid", lambda: -1)
-        if is_closed:
-            await client.aclose()
-        del client
-        gc.collect()
-
-        assert not session.closed
-        assert len(session.connector._conns) == 1
-    await session.close()

@@ -1,11 +1,13 @@
-"""TLS is verified, by the caller's own context too, before a token is sent."""
+"""TLS is verified before a token is sent."""
 
 import asyncio
+import os
 import re
+import sys
 
 import pytest
 from constants import ENV
-from tls_emulator import knows_our_ca, over_tls
+from tls_emulator import CERTIFICATES, over_tls, trust_our_ca
 
 from tcb_async import RetryPolicy, TcbClient, TransportError
 from tcb_async.emulator import Emulator, Fault
@@ -15,10 +17,11 @@ from tcb_async.emulator import Emulator, Fault
 def over_tls_of(stack, client_of):
     """Start an emulator behind TLS, and a client for it."""
 
-    async def make(emulator, certificate="server", host="127.0.0.1", ssl_context=None):
+    async def make(emulator, certificate="server", host="127.0.0.1", *, is_trusted=True):
+        if is_trusted:
+            stack.enter_context(trust_our_ca())
         port = await stack.enter_async_context(over_tls(emulator, certificate))
-        url = f"https://{host}:{port}"
-        return await client_of(emulator, base_url=url, ssl_context=ssl_context)
+        return await client_of(emulator, base_url=f"https://{host}:{port}")
 
     return make
 
@@ -39,9 +42,9 @@ async def test_certificate_is_refused_before_a_token_is_sent(
 ):
     emulator = Emulator()
     if certificate == "of an unknown CA":
-        client = await over_tls_of(emulator)
+        client = await over_tls_of(emulator, is_trusted=False)
     else:
-        client = await over_tls_of(emulator, certificate, host, knows_our_ca())
+        client = await over_tls_of(emulator, certificate, host)
     with pytest.raises(TransportError) as caught:
         await client.count_functions(ENV)
 
@@ -57,7 +60,7 @@ async def test_dropped_connection_is_replaced_over_tls(over_tls_of):
     emulator = Emulator()
     emulator.deploy(ENV)
     emulator.script([Fault.ok(), Fault.disconnect()])
-    client = await over_tls_of(emulator, ssl_context=knows_our_ca())
+    client = await over_tls_of(emulator)
     for _ in range(3):
         assert await client.count_functions(ENV) == 1
 
@@ -85,3 +88,30 @@ async def test_closed_handshake_is_a_clear_error():
         async with TcbClient("T", base_url=url, retry=RetryPolicy(attempts=1)) as client:
             with pytest.raises(TransportError, match=r"\(it closed the .* during the TLS handsh"):
                 await client.count_functions(ENV)
+
+
+COUNT = """
+import asyncio, sys
+from tcb_async import TcbClient
+
+async def main(url):
+    async with TcbClient("{token}", base_url=url) as client:
+        print((await client.function_page("test-777bb9")).total)
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+@pytest.mark.slow
+async def test_ca_in_the_environment_is_trusted():
+    emulator = Emulator()
+    emulator.deploy(ENV, count=7)
+    async with over_tls(emulator) as port:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", COUNT.format(token=emulator.token), f"https://127.0.0.1:{port}",
+            env={**os.environ, "SSL_CERT_FILE": str(CERTIFICATES / "ca.pem")},
+            stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        said, _ = await child.communicate()
+
+    assert said == b"7\n"
