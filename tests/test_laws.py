@@ -22,6 +22,7 @@ from terminal import run
 from transports import transport_of
 
 from tcb_async import ClientClosedError, StableToken, TcbClient, TcbError
+from tcb_async._transport import transport
 from tcb_async._transport.timing import Timing
 from tcb_async.emulator import Emulator, Fault
 from tcb_async.tokens import ComponentToken
@@ -86,9 +87,9 @@ async def world(tmp_path, monkeypatch):
     def make_client_with_this_clock(client, *args, **options):
         make_client(client, *args, **options)
         transport_of(client).timing = clock.timing
-        transport_of(client).max_reply_bytes = MAX_REPLY_BYTES
 
     monkeypatch.setattr(TcbClient, "__init__", make_client_with_this_clock)
+    monkeypatch.setattr(transport, "MAX_REPLY_BYTES", MAX_REPLY_BYTES)
     async with Emulator(max_page=PAGE) as emulator:
         emulator.deploy(ENV, count=FUNCTIONS)
         emulator.add_app(APPID, APPSECRET)
