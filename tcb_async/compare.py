@@ -1,31 +1,31 @@
 """Two complete lists of functions: what changed, and what differs from what is expected.
 
-Rule: `changes` compares all fields of two listings. `compare` compares status and runtime, and an
-expected runtime ``*`` matches every one. Only a complete list is a list: a document that may be
-anything else is an error.
+Rule: `changes` compares all fields of two listings. `compare` compares the status and the runtime;
+of a declaration, only what it names. A document that may be incomplete is an error.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
-from collections.abc import Iterable
+from codecs import BOM_UTF8
+from collections.abc import Collection, Generator, Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import attrs
 import msgspec
 
-from tcb_async._arguments import check_file, check_flag, check_items
+from tcb_async._arguments import check_file, check_flag, check_items, make_argument_error
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.models import CloudFunction, Value
 
-__all__ = ["Difference", "FunctionChange", "changes", "compare", "read_functions"]
+__all__ = [
+    "DeclaredFunction", "Difference", "FunctionChange", "changes", "compare", "read_functions",
+]  # fmt: skip
 
+_FIELDS = ("status", "runtime")
 _TIMES = ("add_time", "mod_time")
-_FIELDS = ("status", "runtime", *_TIMES)
-ANY = "*"
-"""An expected runtime that matches every runtime."""
 
 
 @attrs.frozen
@@ -75,10 +75,30 @@ def changes(
     return result
 
 
+@attrs.frozen
+class DeclaredFunction(Value):
+    """A function that ``cloudbaserc.json`` declares: it is expected to be ``Active``.
+
+    Attributes:
+        name: The function's name.
+        runtime: Its runtime; None if it names none, and every runtime is as expected.
+    """
+
+    name: str
+    runtime: str | None = None
+
+
+FunctionT = TypeVar("FunctionT", bound=CloudFunction | DeclaredFunction)
+
+
 def index_by_name(argument: str, functions: Iterable[CloudFunction]) -> dict[str, CloudFunction]:
     """Return the functions of a complete listing by name; the error names the argument."""
-    index: dict[str, CloudFunction] = {}
-    for function in check_items(argument, functions, CloudFunction):
+    return _index(argument, check_items(argument, functions, CloudFunction))
+
+
+def _index(argument: str, functions: Iterable[FunctionT]) -> dict[str, FunctionT]:
+    index: dict[str, FunctionT] = {}
+    for function in functions:
         if function.name in index:
             raise ConfigurationError(
                 f"{argument} has the function {function.name!r} twice: compare each environment "
@@ -100,7 +120,7 @@ class Difference:
     """
 
     kind: Literal["missing", "extra", "changed"]
-    expected: CloudFunction | None
+    expected: CloudFunction | DeclaredFunction | None
     found: CloudFunction | None
     fields: tuple[str, ...] = ()
 
@@ -120,40 +140,64 @@ class Difference:
 
 
 def describe_change(
-    before: CloudFunction | None, after: CloudFunction | None, fields: Iterable[str] = _FIELDS
+    before: CloudFunction | DeclaredFunction | None,
+    after: CloudFunction | None,
+    fields: Collection[str] = (*_FIELDS, *_TIMES),
 ) -> str:
     """Describe the fields that differ; the status and the runtime if there is one function."""
     if before is None or after is None:
         function = before or after
-        return "" if function is None else f"{function.status} {function.runtime or ''}".strip()
-    values = ((field, getattr(before, field), getattr(after, field)) for field in fields)
-    return ", ".join(_describe_field(*each) for each in values if each[1] != each[2])
+        texts = (getattr(function, field, None) or "" for field in _FIELDS)
+        return " ".join(texts).strip()
+    old = _get_expected_values(before, fields)
+    new = _get_values(after, fields)
+    return ", ".join(
+        _describe_field(field, value, new[field])
+        for field, value in old.items()
+        if value != new[field]
+    )
 
 
 def _describe_field(field: str, before: object, after: object) -> str:
     # CloudBase fixes the runtime when it creates a function.
     recreated = ", recreated" if field == "runtime" else ""
-    shown = (value or None for value in (before, after))
-    return f"{field} {' → '.join(map(str, shown))}{recreated}"
+    return f"{field} {before} → {after}{recreated}"
+
+
+def _get_values(function: CloudFunction, fields: Iterable[str]) -> dict[str, object]:
+    return {field: getattr(function, field) or None for field in fields}
+
+
+def _get_expected_values(
+    function: CloudFunction | DeclaredFunction, fields: Collection[str]
+) -> Mapping[str, object]:
+    if isinstance(function, CloudFunction):
+        return _get_values(function, fields)
+    values = {"status": "Active", "runtime": function.runtime}
+    return {
+        field: value for field, value in values.items() if field in fields and value is not None
+    }
 
 
 def compare(
-    expected: Iterable[CloudFunction], found: Iterable[CloudFunction], *, times: bool = False
+    expected: Iterable[CloudFunction | DeclaredFunction],
+    found: Iterable[CloudFunction],
+    *,
+    times: bool = False,
 ) -> list[Difference]:
     """Compare a complete list with the expected functions: the status and the runtime.
 
-    `TcbClient.list_functions` logs a warning if the list changed each time it was read: compare
-    such a list again later. ::
+    ::
 
         expected = read_functions("cloudbaserc.json")
         found = await client.list_functions("test-777bb9")
         assert not compare(expected, found)
 
     Args:
-        expected: The expected functions, such as the result of `read_functions`. The runtime ``*``
-            matches every runtime.
+        expected: The expected functions: a listing, or the result of `read_functions`.
         found: The functions found, such as a listing of an environment.
         times: Compare ``add_time`` and ``mod_time`` too, as of two exports of one environment.
+            A declaration has no times.
 
     Returns:
         The missing functions, in the order of ``expected``, then the extra and the changed ones,
@@ -162,8 +206,8 @@ def compare(
     Raises:
         ConfigurationError: A list has a function twice.
     """
-    fields = _FIELDS if check_flag("times", times) else ("status", "runtime")
-    wanted = index_by_name("expected", expected)
+    fields = (*_FIELDS, *_TIMES) if check_flag("times", times) else _FIELDS
+    wanted = _index("expected", _check_expected(expected))
     existing = index_by_name("found", found)
     result = [
         Difference("missing", function, None)
@@ -171,77 +215,71 @@ def compare(
         if name not in existing
     ]
     for name, function in existing.items():
-        if (other := wanted.get(name)) is None:
+        declared = wanted.get(name)
+        if declared is None:
             result.append(Difference("extra", None, function))
             continue
-        compared = ((each, getattr(other, each), getattr(function, each)) for each in fields)
+        values = _get_values(function, fields)
         differing = tuple(
-            each for each, a, b in compared if (a or None) != (b or None) and a != ANY
+            field
+            for field, value in _get_expected_values(declared, fields).items()
+            if value != values[field]
         )
         if differing:
-            result.append(Difference("changed", other, function, differing))
+            result.append(Difference("changed", declared, function, differing))
     return result
+
+
+def _check_expected(
+    functions: Iterable[CloudFunction | DeclaredFunction],
+) -> tuple[CloudFunction | DeclaredFunction, ...]:
+    if isinstance(functions, Iterable) and not isinstance(functions, str):
+        items = tuple(functions)
+        if all(isinstance(item, CloudFunction | DeclaredFunction) for item in items):
+            return items
+    problem = "must be a list of CloudFunctions, or the result of read_functions"
+    raise make_argument_error("expected", functions, problem)
 
 
 # Reading
 
-# A string or comment that is not closed matches to the end of the text. Otherwise, each quote in it
-# would be tried as the start of a string, which takes quadratic time.
-_STRING = r'"(?:\\.|[^"\\])*+["\\]?'
-_COMMENT = r"//[^\n\r\u2028\u2029]*|/\*.*?\*/"
-_STRING_OR_COMMENT = re.compile(rf"{_COMMENT}|({_STRING}|/\*.*)", re.DOTALL)
-_STRING_OR_LAST_COMMA = re.compile(rf"(?<![\[{{,:\s])\s*,(?=\s*[}}\]])|({_STRING})", re.DOTALL)
-# Each of them deploys functions that are not among the functions of the document.
-_PLUGINS = re.compile(r"@cloudbase/framework-plugin-(function|next|node|nuxt)\b")
 _EXPORT = "export the complete list with tcb-async list -f json"
 
 
-class _Config(msgspec.Struct):
-    runtime: str | None = None
-
-
-class _Declared(_Config, kw_only=True):
+class _DeclaredRow(msgspec.Struct):
     name: str
-    config: _Config = msgspec.field(default_factory=_Config)
-
-
-class _Plugin(msgspec.Struct):
-    use: str = ""
-
-
-class _Framework(msgspec.Struct):
-    plugins: dict[str, _Plugin] = {}
+    runtime: str | None = None
 
 
 class _Declaration(msgspec.Struct):
-    """The parts of ``cloudbaserc.json`` that are read, and those by which a reply is recognised."""
+    """The parts of ``cloudbaserc.json`` that are read, and the one by which a reply is known."""
 
-    functions: list[_Declared]
-    default: _Config = msgspec.field(name="functionDefaultConfig", default_factory=_Config)
-    framework: _Framework = msgspec.field(default_factory=_Framework)
-    errcode: object = None
-    total_count: object = None
+    functions: list[_DeclaredRow]
+    total_count: int | None = None
 
 
-class _Exported(msgspec.Struct, forbid_unknown_fields=True):
+class _ExportedRow(msgspec.Struct, forbid_unknown_fields=True):
     """A row of ``tcb-async list``."""
 
     name: str
-    status: str
-    runtime: str | None = None
-    add_time: str | None = None
-    mod_time: str | None = None
+    status: str | None
+    runtime: str | None
+    add_time: str | None
+    mod_time: str | None
 
 
-def read_functions(path: str | os.PathLike[str]) -> list[CloudFunction]:
+def read_functions(
+    path: str | os.PathLike[str],
+) -> list[CloudFunction] | list[DeclaredFunction]:
     """Read a complete list of functions from a JSON file.
 
     Args:
-        path: ``cloudbaserc.json``, or an export of ``tcb-async list -f json``.
+        path: ``cloudbaserc.json``, or an export of ``tcb-async list -f json``. Of
+            ``cloudbaserc.json``, only the ``name`` and ``runtime`` of each item of its
+            ``functions`` are read.
 
     Returns:
-        The functions in the order of the file. Those of ``cloudbaserc.json`` are ``Active``: a
-        declared function should run. One that declares no runtime has the runtime ``*``.
+        The functions in the order of the file.
 
     Raises:
         ConfigurationError: The file is damaged, incomplete, or a different document.
@@ -251,58 +289,44 @@ def read_functions(path: str | os.PathLike[str]) -> list[CloudFunction]:
     return parse_functions(Path(name).read_bytes(), name)
 
 
-def parse_functions(
-    data: bytes, name: str, *, allows_declaration: bool = True
-) -> list[CloudFunction]:
-    """Parse a document; the error names it."""
+def parse_functions(data: bytes, name: str) -> list[CloudFunction] | list[DeclaredFunction]:
+    """Parse an export or a declaration; the error names it."""
+    if data.removeprefix(BOM_UTF8).lstrip().startswith(b"["):
+        return parse_export(data, name)
+    with _explain_errors(name, "cloudbaserc.json, or an export of tcb-async list -f json"):
+        document = msgspec.json.decode(data.removeprefix(BOM_UTF8), type=_Declaration)
+        if document.total_count is not None:
+            raise ValueError(f"it is a reply of WeChat, perhaps one page of many: {_EXPORT}")
+        declared = [DeclaredFunction(row.name, row.runtime or None) for row in document.functions]
+        _index("it", declared)
+    return declared
+
+
+def parse_export(data: bytes, name: str) -> list[CloudFunction]:
+    """Parse an export of ``tcb-async list -f json``; the error names it."""
+    with _explain_errors(name, "an export of tcb-async list -f json, with all columns"):
+        rows = msgspec.json.decode(data.removeprefix(BOM_UTF8), type=list[_ExportedRow])
+        functions = [
+            CloudFunction(row.name, row.status or "", row.runtime, row.add_time, row.mod_time)
+            for row in rows
+        ]
+        _index("it", functions)
+    return functions
+
+
+@contextlib.contextmanager
+def _explain_errors(name: str, expected: str) -> Generator[None]:
+    """Raise the errors of a document as one that names it, and says what it has to be."""
     try:
-        functions = _parse(data.decode("utf-8-sig"), allows_declaration=allows_declaration)
-        index_by_name("it", functions)
-    except UnicodeDecodeError:
-        reason = "it is not UTF-8: save it as UTF-8"
+        yield
     except msgspec.ValidationError as error:
-        reason = f"{error}: it must be cloudbaserc.json, or a complete list: {_EXPORT}"
-    except (msgspec.DecodeError, RecursionError):
-        reason = f"it is damaged, or is not JSON: correct it, or {_EXPORT}"
+        reason = f"{error}: it must be {expected}"
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        reason = f"it is damaged, or is not JSON in UTF-8 (comments are not JSON): {_EXPORT}"
     except ConfigurationError as error:
         reason = error.message
     except ValueError as error:
         reason = str(error)
     else:
-        return functions
+        return
     raise ConfigurationError(f"{name}: {reason}")
-
-
-def _parse(text: str, *, allows_declaration: bool) -> list[CloudFunction]:
-    if text.lstrip().startswith("["):
-        rows = msgspec.json.decode(text, type=list[_Exported])
-        return [_make_function(*msgspec.structs.astuple(row)) for row in rows]
-    # CloudBase's own tool allows comments and trailing commas in cloudbaserc.json.
-    text = _STRING_OR_COMMENT.sub(lambda found: found[1] or " ", text)
-    text = _STRING_OR_LAST_COMMA.sub(lambda found: found[1] or "", text)
-    document = msgspec.json.decode(text, type=_Declaration)
-    if document.errcode is not None or document.total_count is not None:
-        raise ValueError(f"it is a reply of WeChat, perhaps one page of many: {_EXPORT}")
-    if not allows_declaration:
-        raise ValueError("it only declares functions, and FOUND is a list of existing functions")
-    for plugin in document.framework.plugins.values():
-        if _PLUGINS.match(plugin.use):
-            raise ValueError(f"the functions of {plugin.use} are not read: {_EXPORT}")
-    default = document.default.runtime
-    return [
-        _make_function(row.name, "Active", row.runtime or row.config.runtime or default or ANY)
-        for row in document.functions
-    ]
-
-
-def _make_function(
-    name: str, status: str, runtime: str | None, *times: str | None
-) -> CloudFunction:
-    if not name:
-        raise ValueError('a function has no name: write it as {"name": "login"}')
-    if "{{" in f"{name}{runtime}":
-        raise ValueError(f"only CloudBase resolves {{{{…}}}} in {name!r}: write its value")
-    try:
-        return CloudFunction(name, status, runtime, *times)
-    except ValueError:
-        raise ValueError(f"{name!r} has an invalid time: write it as 2026-11-25T09:30:00") from None

@@ -10,13 +10,13 @@ from nights import stored
 from tcb_async import Account, AccountListing, CloudFunction, changes
 from tcb_async._fields import Field
 from tcb_async.cli.formats import FIELDS, format_rows
-from tcb_async.compare import compare, parse_document
-from tcb_async.inventory import InventoryStore
+from tcb_async.compare import compare, parse_export
+from tcb_async.inventory import Night, compare_nights
 from tcb_async.models import list_json_types
 
 NAMES = [field.name for field in attrs.fields(CloudFunction)]
 COMPARED = NAMES[1:]  # two functions are compared by their name
-ENV, DAYS = "test-777bb9", ("2026-11-24", "2026-11-25")
+ENV = "test-777bb9"
 
 
 def value_of(name, number):
@@ -40,28 +40,23 @@ def test_the_names_are_those_of_the_class():
 
 def test_an_export_is_read_with_every_field():
     document = format_rows([function(1)], FIELDS, "json", is_escaped=False)
-    ((_, known),) = parse_document(document, "all.json").functions.items()
-
-    assert known == {name: value_of(name, 1) for name in COMPARED}
+    assert parse_export(document, "all.json") == [function(1)]
 
 
-def test_a_store_and_its_view_have_every_field(tmp_path):
-    path = stored(tmp_path / "i.sqlite", listing(function(1)))
-    with InventoryStore(path) as store:
-        (account,) = store.complete_accounts()
-        (row,) = store.functions()
-
+def test_a_night_has_every_field(tmp_path):
+    with Night(stored(tmp_path / "i.sqlite", listing(function(1)))) as night:
+        (account,) = night.accounts()
     assert account.functions == {ENV: (function(1),)}
-    assert [name for name in row if name in NAMES] == NAMES
 
 
 @pytest.mark.parametrize("name", COMPARED)
 def test_a_change_of_one_field_is_a_change(tmp_path, name):
     before, after = function(1), function(1, other=(name,))
-    stored(tmp_path / "i.sqlite", listing(before), day=DAYS[0])
-    path = stored(tmp_path / "i.sqlite", listing(after), day=DAYS[1])
-    with InventoryStore(path) as store:
-        (change,) = store.changes()
+    first = stored(tmp_path / "1.sqlite", listing(before))
+    second = stored(tmp_path / "2.sqlite", listing(after))
+    with Night(first) as one, Night(second) as two:
+        (account,) = compare_nights([one, two])
 
+    ((change,),) = account.changes.values()
     assert (change.before, change.after) == (before, after)
     assert len(changes([before], [after])) == len(compare([before], [after], times=True)) == 1

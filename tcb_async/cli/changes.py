@@ -1,11 +1,12 @@
 """``tcb-async changes``: what changed between nights.
 
-Rule: exit code 0 means that every account of the last night was compared with an earlier night, and
-nothing changed.
+Rule: exit code 0 means that nothing changed in what both nights know. What only one of them knows
+is an exit code of its own.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -31,15 +32,16 @@ changes_command: App = App(
   tcb-async changes nights/*.sqlite -f markdown
 
 [bold]Exit codes[/bold]
-    0  every account was compared, and nothing changed
-    3  a file is missing, damaged or being written
-    6  accounts are not complete on the last or on every
-       earlier night, an environment was in service on
-       one night only, or nothing was compared
+    0  nothing changed
+    3  a file is missing, damaged or being written, or
+       the nights are not in their order
+    6  only one of the nights knows an account or an
+       environment; the last night is not finished; or
+       nothing was compared. 6 wins over 7
     7  functions were added, removed or updated, or
        accounts joined or left
-An account that WeChat denied on both nights with the
-same errcode is named, and changes no exit code.
+An account or an environment that neither of the last
+two nights knows is named, and changes no exit code.
   All others are in tcb-async --help.""",
 )
 
@@ -52,49 +54,65 @@ class _Changes:
     environments: int = 0
     functions: int = 0
     changes: int = 0
+    movements: Counter[str] = attrs.field(factory=Counter[str])
     missing: list[str] = attrs.field(factory=list[str])
-    movements: list[str] = attrs.field(factory=list[str])
     notes: list[str] = attrs.field(factory=list[str])
 
     def read(self, nights: Sequence[Night]) -> Iterator[dict[str, object]]:
-        """Yield the changes as rows."""
+        """Yield the changes as rows: one for each function, and for each account that moved."""
         for found in tcb_async.inventory.compare_nights(nights):
-            self._count(found)
-            self._describe(found)
-            for env, changes in found.changes.items():
-                for each in changes:
-                    yield {
-                        "appid": found.appid,
-                        "env": env,
-                        "kind": each.kind,
-                        "name": each.name,
-                        "what": tcb_async.compare.describe_change(each.before, each.after),
-                        "before": each.before,
-                        "after": each.after,
-                    }
+            self._note(found)
+            if found.result in {"joined", "left"}:
+                yield self._count_movement(found)
+            elif found.result == "compared":
+                yield from self._count_changes(found)
 
-    def _count(self, found: ComparedAccount) -> None:
-        self.accounts += found.is_compared
-        self.environments += found.environments
-        self.functions += found.functions
-        self.changes += sum(map(len, found.changes.values()))
-
-    def _describe(self, found: ComparedAccount) -> None:
+    def _note(self, found: ComparedAccount) -> None:
+        """Note what is not compared, or not with the night before."""
         if found.result == "missing":
             self.missing.append(f"{found.appid} is not compared: {found.problem}")
-        elif found.result == "denied":
+        elif found.result == "unknown":
             self.notes.append(f"{found.appid} is not compared: {found.problem}")
-        elif found.result != "compared":
-            self.movements.append(f"{found.appid} has {found.result}")
         elif found.problem:
             self.notes.append(f"{found.appid} is compared with {found.since}: {found.problem}")
-        left_out = self.missing if found.is_partial else self.notes
-        for env, reason in found.left_out.items():
-            left_out.append(f"{env} of {found.appid} is not compared: {reason}")
+        for sentences, envs in ((self.missing, found.missing), (self.notes, found.unknown)):
+            for env, reason in envs.items():
+                sentences.append(f"{env} of {found.appid} is not compared: {reason}")
+
+    def _count_movement(self, found: ComparedAccount) -> dict[str, object]:
+        self.accounts += 1
+        self.movements[found.result] += 1
+        functions = plural(found.functions, "function")
+        return {
+            "appid": found.appid,
+            "env": None,
+            "kind": found.result,
+            "name": "",
+            "what": f"{functions} in {plural(found.environments, 'environment')}",
+            "before": None,
+            "after": None,
+        }
+
+    def _count_changes(self, found: ComparedAccount) -> Iterator[dict[str, object]]:
+        self.accounts += 1
+        self.environments += found.environments
+        self.functions += found.functions
+        for env, changes in found.changes.items():
+            self.changes += len(changes)
+            for each in changes:
+                yield {
+                    "appid": found.appid,
+                    "env": env,
+                    "kind": each.kind,
+                    "name": each.name,
+                    "what": tcb_async.compare.describe_change(each.before, each.after),
+                    "before": each.before,
+                    "after": each.after,
+                }
 
     def say(self, screen: Screen) -> None:
-        """Name the accounts that decide the exit code first: at most 20 of a kind are named."""
-        for sentences in (self.missing, self.movements, self.notes):
+        """Say the sentences that decide the exit code first: at most 20 of a kind are said."""
+        for sentences in (self.missing, self.notes):
             screen.say_each(sentences, "… and {:,} more")
 
     def exit_code(self) -> ExitCode:
@@ -112,8 +130,9 @@ class _Changes:
             plural(self.environments, "environment"),
             plural(self.accounts, "account"),
         )
-        changes = plural(self.changes, "change")
-        return f"{changes} from {files[-2]} to {files[-1]}; {' of '.join(counts)} compared"
+        found = [plural(self.changes, "change")]
+        found += [f"{plural(number, 'account')} {word}" for word, number in self.movements.items()]
+        return f"{', '.join(found)} from {files[-2]} to {files[-1]}; {' of '.join(counts)} compared"
 
 
 @changes_command.default

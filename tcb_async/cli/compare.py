@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import attrs
 from cyclopts import App, Parameter, Token
@@ -23,7 +23,10 @@ from tcb_async.cli.sides import EXPECTED, FOUND, Side, read_sides
 from tcb_async.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
+    from tcb_async.compare import DeclaredFunction
     from tcb_async.models import CloudFunction
+
+FunctionT = TypeVar("FunctionT", bound="CloudFunction | DeclaredFunction")
 
 
 @attrs.define
@@ -33,7 +36,7 @@ class Comparison:
     Its counts, and so the summary and the exit code, are right when `differences` is exhausted.
     """
 
-    expected: Sequence[CloudFunction]
+    expected: Sequence[CloudFunction | DeclaredFunction]
     side: Side
     names: Sequence[str]
     ignores_extra: bool
@@ -65,7 +68,7 @@ class Comparison:
         if self.exit_code() == ExitCode.DONE:
             self._check_compared()
 
-    def _select(self, functions: Sequence[CloudFunction]) -> list[CloudFunction]:
+    def _select(self, functions: Sequence[FunctionT]) -> list[FunctionT]:
         """Return the functions that a pattern matches, or all without patterns."""
         selected = [] if self.names else [*functions]
         for function in functions:

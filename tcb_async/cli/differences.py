@@ -6,9 +6,7 @@ all of them are read, also after the reader of stdout has left, because they dec
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
-from operator import itemgetter
 
 from tcb_async._redact import escape_unprintable
 from tcb_async.cli.formats import FORMATS, TABLE, Format
@@ -26,8 +24,8 @@ def write_differences(
     """Write rows to stdout, and return the error of stdout.
 
     A row has the keys ``appid``, ``env``, ``kind``, ``name`` and ``what``, and those of both
-    ``sides``. JSON shows the functions of the sides, other formats show ``what``. The ``appid`` and
-    the ``env`` are shown only if there are accounts.
+    ``sides``; a row about a whole account has no ``name``. JSON shows the functions of the sides,
+    other formats show ``what``. The ``appid`` and the ``env`` are shown only if there are accounts.
     """
     if output_format == TABLE:
         return _write_parts(screen, _format_lines(rows, has_accounts))
@@ -52,11 +50,15 @@ def _write_parts(screen: Screen, parts: Iterable[bytes]) -> OSError | None:
 def _format_lines(rows: Iterable[dict[str, object]], has_accounts: bool) -> Iterator[bytes]:
     """Format lines for people, the name first: a narrow terminal wraps what follows it."""
     indent = "  " if has_accounts else ""
-    for (appid, env), group in itertools.groupby(rows, itemgetter("appid", "env")):
-        if has_accounts:
-            heading = f"{appid} {env or '(no environment)'}"
-            yield escape_unprintable(heading).encode() + b"\n"
-        for row in group:
-            name = escape_unprintable(str(row["name"]))
-            details = escape_unprintable(str(row["what"]))
-            yield f"{indent}{row['kind']:8}  {name:24}  {details}".rstrip().encode() + b"\n"
+    heading = ""
+    for row in rows:
+        details = escape_unprintable(str(row["what"]))
+        if not row["name"]:  # the row is about the whole account
+            yield f"{row['appid']} has {row['kind']}: {details}\n".encode()
+            continue
+        place = escape_unprintable(f"{row['appid']} {row['env'] or '(no environment)'}")
+        if has_accounts and place != heading:
+            yield place.encode() + b"\n"
+            heading = place
+        name = escape_unprintable(str(row["name"]))
+        yield f"{indent}{row['kind']:8}  {name:24}  {details}".rstrip().encode() + b"\n"

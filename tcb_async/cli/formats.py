@@ -158,7 +158,7 @@ def _get_value(row: object, column: str) -> object:
 def _to_json_value(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, tcb_async.CloudFunction):
+    if isinstance(value, tcb_async.models.Value):
         return {field: None if each == "" else each for field, each in value.to_dict().items()}
     return value
 

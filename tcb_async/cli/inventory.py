@@ -6,10 +6,11 @@ one stopped. The report is read from the file, as any later command reads it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -88,14 +89,13 @@ def list_inventory(
         # --demo without a file: the night is deleted with its folder.
         with tempfile.TemporaryDirectory() as folder:
             path = Path(file or Path(folder, "demo.sqlite"))
-            chosen = frozenset(access.merchant or ())
-            job = InventoryJob(path, screen, known, chosen, requests)
+            job = InventoryJob(path, screen, known, frozenset(access.merchant or ()), requests)
             service.run(job.work, requests.concurrency)
             with tcb_async.inventory.Night(job.path) as night:
                 missing = name_missing(night, screen)
                 counts = night.counts()
         if not quiet:
-            screen.say(_summarize_night(counts, job.cost) + job.earlier)
+            screen.say(_summarize_night(counts, job.cost))
         with exit_afterwards(screen, ExitCode.MISSING if missing else ExitCode.DONE):
             if writes_json:
                 facts = job.cost.to_dict() | counts.to_dict()
@@ -110,63 +110,83 @@ def _check_file(file: str) -> None:
 
 @attrs.define
 class InventoryJob:
-    """One inventory at the terminal, from the list of accounts to the report."""
+    """One inventory at the terminal, from the list of accounts to the last of them."""
 
     path: Path
     screen: Screen
-    accounts: Sequence[Account] | None
+    accounts: Sequence[Account] | None  # None for the merchants of the platform
     merchants: frozenset[str]  # those of the platform that are chosen; empty for all
     requests: Requests
     cost: InventorySummary = attrs.field(init=False)
-    # How much of the night is older than this run.
-    earlier: str = attrs.field(init=False, default="")
+    night: NightWriter | None = attrs.field(init=False, default=None)
 
     async def work(self, client: TcbClient) -> None:
+        with contextlib.ExitStack() as stack:
+            # The inventory reads the list of accounts too: its cost has all requests.
+            inventory = tcb_async.Inventory(
+                client, self._open_night(client, stack), page_size=self.requests.page_size
+            )
+            try:
+                async with inventory:
+                    await self._list(inventory)
+            except ConfigurationError:  # its message names a change that is necessary first
+                raise
+            except TcbError:
+                self._advise_to_resume(inventory.summary)
+                raise
+        self.cost = inventory.summary
+
+    async def _open_night(
+        self, client: TcbClient, stack: contextlib.ExitStack
+    ) -> AsyncGenerator[Account]:
+        """Yield the accounts that the file of the night does not have yet."""
         accounts = self.accounts
         if accounts is None:
             accounts = await self._list_merchants(client)
-        with tcb_async.inventory.NightWriter(self.path, accounts) as night:
-            if night.began is not None:
-                self.earlier = (
-                    f"; {night.complete:,} listed before, since {night.began:%Y-%m-%d %H:%M}"
-                )
-            page_size = self.requests.page_size
-            inventory = tcb_async.Inventory(client, night.unfinished, page_size=page_size)
-            async with inventory:
-                await self._list(inventory, night)
-        self.cost = inventory.summary
+        night = stack.enter_context(tcb_async.inventory.NightWriter(self.path, accounts))
+        if night.began is not None:
+            self.screen.say(
+                f"not listed again: {plural(night.complete, 'account')} of {self.path}, listed "
+                f"since {night.began.isoformat(' ', 'minutes')}; to list them again, name a new file"
+            )
+        self.night = night
+        for account in night.unfinished:
+            yield account
 
     async def _list_merchants(self, client: TcbClient) -> list[Account]:
         merchants = tcb_async.platform_accounts(client, on_rotate=_ignore_rotation)
         accounts = [merchant async for merchant in merchants]
         if not self.merchants:
             return accounts
-        chosen = {each.appid: each for each in accounts if each.appid in self.merchants}
+        by_appid = {account.appid: account for account in accounts}
         return [
-            chosen.get(appid) or tcb_async.Account(appid, _refuse_absent)
+            by_appid.get(appid) or tcb_async.Account(appid, _refuse_absent)
             for appid in sorted(self.merchants)
         ]
 
-    async def _list(self, inventory: Inventory, night: NightWriter) -> None:
-        """List the accounts, and store each as soon as it is complete."""
-        total = len(night.unfinished) + night.complete
-        try:
-            with progress_bar(self.screen, TimeRemainingColumn(compact=True)) as bar:
-                task = bar.add_task("accounts", total=total, facts="")
-                async for listing in inventory:
-                    night.save(listing)
-                    summary = inventory.summary
-                    done = summary.accounts + night.complete
-                    bar.update(task, completed=done, facts=_describe_summary(summary))
-        except ConfigurationError:  # its message names a change that is necessary first
-            raise
-        except TcbError:
-            complete = inventory.summary.complete + night.complete
+    async def _list(self, inventory: Inventory) -> None:
+        """List the accounts, and store each as soon as it is finished."""
+        with progress_bar(self.screen, TimeRemainingColumn(compact=True)) as bar:
+            task = bar.add_task("accounts", total=None, facts="")
+            async for listing in inventory:
+                assert self.night is not None
+                self.night.save(listing)
+                summary = inventory.summary
+                bar.update(
+                    task,
+                    completed=summary.accounts + self.night.complete,
+                    total=len(self.night.unfinished) + self.night.complete,
+                    facts=_describe_summary(summary),
+                )
+
+    def _advise_to_resume(self, summary: InventorySummary) -> None:
+        if self.night is not None:
+            complete = summary.complete + self.night.complete
+            total = len(self.night.unfinished) + self.night.complete
             self.screen.say(
                 f"{complete:,} of {plural(total, 'account')} are complete: run the same command "
                 "again to resume"
             )
-            raise
 
 
 async def _ignore_rotation(appid: str, refresh_token: str) -> None:

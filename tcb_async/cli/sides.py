@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -27,6 +27,7 @@ from tcb_async.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient
+    from tcb_async.compare import DeclaredFunction
     from tcb_async.inventory import Night
     from tcb_async.models import CloudFunction
 
@@ -69,16 +70,8 @@ def _choose_kinds(expected: str, found: str) -> dict[str, Kind]:
     return kinds
 
 
-def _read_documents(expected: str, kinds: Mapping[str, Kind]) -> dict[str, list[CloudFunction]]:
-    return {
-        side: tcb_async.compare.parse_functions(
-            read_input(side),
-            "stdin" if side == "-" else side,
-            allows_declaration=side == expected,
-        )
-        for side, kind in kinds.items()
-        if kind == "document"
-    }
+def _read_document(side: str) -> tuple[bytes, str]:
+    return read_input(side), "stdin" if side == "-" else side
 
 
 FunctionList: TypeAlias = "tuple[str | None, str | None, Sequence[CloudFunction]]"
@@ -97,21 +90,25 @@ class Side:
 @contextlib.contextmanager
 def read_sides(
     expected: str, found: str, access: Access, requests: Requests, screen: Screen
-) -> Generator[tuple[list[CloudFunction], Side]]:
+) -> Generator[tuple[Sequence[CloudFunction | DeclaredFunction], Side]]:
     """Read the expected list, and the other side; a night stays open for the block."""
     kinds = _choose_kinds(expected, found)
-    lists = _read_documents(expected, kinds)
+    functions: Sequence[CloudFunction | DeclaredFunction] = ()
+    if kinds[expected] == "document":
+        functions = tcb_async.compare.parse_functions(*_read_document(expected))
+    side = None
     with contextlib.ExitStack() as stack:
-        side = None
-        if kinds[found] == "night":
+        if kinds[found] == "document":
+            rows = tcb_async.compare.parse_export(*_read_document(found))
+            side = Side([(None, None, rows)])
+        elif kinds[found] == "night":
             night = stack.enter_context(tcb_async.inventory.Night(found))
             missing = name_missing(night, screen) + _name_unavailable(night, screen)
             side = Side(_read_lists(night), has_accounts=True, missing=missing)
         # Environments are last, so that an invalid file costs no request.
-        if envs := [side for side, kind in kinds.items() if kind == "environment"]:
-            lists |= _read_environments(envs, access, requests, screen)
-        env = found if kinds[found] == "environment" else None
-        yield lists[expected], side or Side([(None, env, lists[found])])
+        envs = [side for side, kind in kinds.items() if kind == "environment"]
+        lists = _read_environments(envs, access, requests, screen) if envs else {}
+        yield lists.get(expected, functions), side or Side([(None, found, lists[found])])
 
 
 def _read_environments(

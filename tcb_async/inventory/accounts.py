@@ -1,7 +1,8 @@
 """Accounts, their listings, and the merchants of a platform as accounts.
 
 Rule: no repr shows a token, and a listing is complete or an error. A merchant without a refresh
-token in WeChat's list becomes an account that fails, so that the results include it.
+token in WeChat's list becomes an account that fails, so that the results include it; so does a
+merchant that the list hides, because it shows a different one in two rows.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from tcb_async.tokens.providers import COMPONENT_TOKEN, as_provider
 AccountStatus = Literal["complete", "failed", "denied"]
 """``denied``: the merchant, or WeChat, does not allow the caller to list the account."""
 
+_HIDDEN = "wx-hidden-"  # begins the appid of a merchant that WeChat's list does not show
 ACCOUNT_EXAMPLE = "such as Account(appid, token)"
 CLIENT_EXAMPLE = "such as TcbClient(token)"
 
@@ -189,9 +191,9 @@ def platform_accounts(
             and the token. It is awaited before the call that received the new token returns.
 
     Yields:
-        An account for each merchant, once. An account without a refresh token in WeChat's list
-        fails. If a merchant is in two rows of the list, a different one may be missing: a warning
-        names it.
+        An account for each merchant, once. Without a refresh token in WeChat's list, it fails.
+        If the list has more rows than merchants, each further row is an account that fails, whose
+        appid begins with ``wx-hidden-``: a merchant in two rows may hide another.
 
     Raises:
         ConfigurationError: ``client`` is not a client, its token is not a `ComponentToken`,
@@ -207,9 +209,17 @@ def platform_accounts(
     check_async("on_rotate", on_rotate, "appid", "refresh_token")
 
     async def iterate() -> AsyncGenerator[Account, None]:
+        merchants = 0
         async with client.authorizers() as pager:
             async for authorizer in pager:
+                merchants += 1
                 yield _make_account(component, authorizer, on_rotate)
+        for number in range(1, (pager.total or 0) - merchants + 1):
+            yield _make_failing_account(
+                f"{_HIDDEN}{number}",
+                f"WeChat's list has {pager.total} rows and {merchants} merchants, so it may hide "
+                "one: run it again",
+            )
 
     return iterate()
 
@@ -222,14 +232,25 @@ def _make_account(
     """Make an account from a merchant in the platform's list."""
     appid = authorizer.authorizer_appid
     refresh_token = authorizer.refresh_token
-    if refresh_token is not None:
-        save = partial(on_rotate, appid)
-        return Account(appid, AuthorizerToken(component, appid, refresh_token, on_rotate=save))
+    if refresh_token is None:
+        return _make_failing_account(
+            appid,
+            f"WeChat shows no refresh token for {appid}: use your saved refresh token, or have "
+            "the merchant authorise the platform again, and exchange the code",
+        )
+    save = partial(on_rotate, appid)
+    return Account(appid, AuthorizerToken(component, appid, refresh_token, on_rotate=save))
+
+
+def _make_failing_account(appid: str, reason: str) -> Account:
+    """Make an account that fails with this reason, without a request."""
 
     async def fail() -> NoReturn:
-        raise ConfigurationError(
-            f"WeChat shows no refresh token for {appid}: use your saved refresh token, or have "
-            "the merchant authorise the platform again, and exchange the code"
-        )
+        raise ConfigurationError(reason)
 
     return Account(appid, fail)
+
+
+def is_hidden(appid: str) -> bool:
+    """Whether it stands for a merchant that WeChat's list may hide."""
+    return appid.startswith(_HIDDEN)

@@ -1,10 +1,9 @@
 """What changed between nights, account by account.
 
-Rule: each account of the last night is compared with the latest earlier night that knows it: it was
-complete there, or that night was not to list it, so it had no functions.
-
-An environment that one of the two nights cannot know is left out, with the reason: it was out of
-service, or the account's ``envs`` did not name it.
+Rule: each account of the last night is compared with the latest earlier night that knows it. A
+night knows an account if it listed it completely, or if it was not to list it. An account, or one
+of its environments, is missing if only one of the two nights knows it; if neither does, it is
+unknown.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import attrs
 from tcb_async._arguments import check_items
 from tcb_async.compare import FunctionChange, changes
 from tcb_async.exceptions import ConfigurationError
+from tcb_async.inventory.accounts import is_hidden
 from tcb_async.inventory.night import Night, StoredAccount
 
 
@@ -29,20 +29,21 @@ class ComparedAccount:
 
     Attributes:
         appid: Its appid.
-        result: ``"compared"``; ``"joined"`` if the earlier night was not to list it; ``"left"`` if
-            only the night before was to list it; ``"missing"`` if it is incomplete, or was on every
-            earlier night; ``"denied"`` if WeChat denied it with the same errcode on both nights.
-        since: The file of the night that it is compared with; None if it is missing or denied.
-        problem: Why it is missing or denied, or is not compared with the night before; else empty.
-        environments: The number of environments that are compared.
+        result: ``"compared"``; ``"joined"`` or ``"left"`` if only one of the nights was to list it;
+            ``"missing"`` if only one of them knows it, or the last night is not finished;
+            ``"unknown"`` if neither knows it.
+        since: The file of the night that it is compared with; None if it is missing or unknown.
+        problem: Why it is missing or unknown, or not compared with the night before; else empty.
+        environments: The number of environments that are compared; those of an account that has
+            joined or left.
         functions: The number of functions in them, those of either night.
         changes: The functions that changed, by environment, in the order of their names.
-        left_out: The environments that one of the two nights cannot know, and why.
-        is_partial: Whether the other night knows one of them: it may have changed.
+        missing: The environments that only one of the nights knows, and why.
+        unknown: The environments that neither of them knows, and why.
     """
 
     appid: str
-    result: Literal["compared", "joined", "left", "missing", "denied"]
+    result: Literal["compared", "joined", "left", "missing", "unknown"]
     since: Path | None = None
     problem: str = ""
     environments: int = 0
@@ -50,15 +51,8 @@ class ComparedAccount:
     changes: Mapping[str, Sequence[FunctionChange]] = attrs.field(
         factory=dict[str, "Sequence[FunctionChange]"]
     )
-    left_out: Mapping[str, str] = attrs.field(factory=dict[str, str])
-    is_partial: bool = False
-
-    @property
-    def is_compared(self) -> bool:
-        """Whether at least a part of it was compared; True if it joined, left, or is empty."""
-        if self.since is None:
-            return False
-        return self.result != "compared" or self.environments > 0 or not self.left_out
+    missing: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    unknown: Mapping[str, str] = attrs.field(factory=dict[str, str])
 
 
 def compare_nights(nights: Sequence[Night]) -> Iterator[ComparedAccount]:
@@ -66,85 +60,123 @@ def compare_nights(nights: Sequence[Night]) -> Iterator[ComparedAccount]:
 
     Args:
         nights: The nights, the earliest first. Those before the last two are read only for accounts
-            that were incomplete on the nights after.
+            that the night before the last does not know.
 
     Raises:
         ConfigurationError: A file is damaged, a night is given twice, or began before the one that
             is given before it; or an item is not a `Night`.
     """
-    tonight, *earlier = reversed(_check_order(check_items("nights", nights, Night)))
+    tonight, *earlier = map(_Side, reversed(_check_order(check_items("nights", nights, Night))))
     if earlier:
-        for appid in sorted({*earlier[0].appids(), *tonight.appids()}):
-            yield _compare_account(appid, earlier, tonight)
+        for appid in _list_appids(tonight, earlier):
+            yield _compare_account(appid, tonight, earlier)
 
 
 def _check_order(nights: Sequence[Night]) -> Sequence[Night]:
     """Refuse nights in a wrong order: additions would look like removals."""
-    for before, after in pairwise(nights):
-        earlier, later = before.began(), after.began()
-        is_reversed = earlier is not None and later is not None and earlier > later
-        if is_reversed or before.path.samefile(after.path):
+    paths = [night.path.resolve() for night in nights]
+    for night, path in zip(nights, paths, strict=True):
+        if paths.count(path) > 1:
+            raise ConfigurationError(f"{night.path} is given twice: name each night once")
+    dated = [(began, night) for night in nights if (began := night.began()) is not None]
+    for (began_before, before), (began_after, after) in pairwise(dated):
+        if began_before > began_after:
             raise ConfigurationError(
                 f"{after.path} is not a later night than {before.path}: name the earlier one first"
             )
     return nights
 
 
-def _compare_account(appid: str, earlier: Sequence[Night], tonight: Night) -> ComparedAccount:
-    """Compare an account with the first of the earlier nights, the latest first, that knows it."""
-    latest = earlier[0].account(appid)
-    after = tonight.account(appid)
-    if after is not None and after.status != "complete":
-        if _is_denied_again(latest, after):
-            problem = f"it was denied in {earlier[0].path} too: {after.message}"
-            return ComparedAccount(appid, "denied", problem=problem)
-        return ComparedAccount(appid, "missing", problem=after.message)
-    problem = ""
-    if latest is not None and latest.status != "complete":
-        problem = f"{earlier[0].path} could not list it: {latest.message}"
-    for night in earlier:
-        before = night.account(appid)
-        if before is None or before.status == "complete":
+class _Side:
+    """A night, and the accounts that it was to list."""
+
+    def __init__(self, night: Night) -> None:
+        self.night = night
+        self.appids = frozenset(night.appids())
+        self.hides = any(map(is_hidden, self.appids))
+
+    def read(self, appid: str) -> tuple[StoredAccount | None, str]:
+        """Return an account, or None if the night was not to list it; and why it is not known."""
+        account = self.night.account(appid) if appid in self.appids else None
+        if account is not None:
+            return account, account.message
+        return None, "its list of merchants was incomplete" if self.hides else ""
+
+
+def _list_appids(tonight: _Side, earlier: Sequence[_Side]) -> list[str]:
+    """Return the accounts of the last two nights, by appid."""
+    before: set[str] = set()
+    for side in earlier:
+        before |= side.appids
+        if not side.hides:  # otherwise its list may lack accounts of the night before it
             break
-    else:
-        if after is not None:
-            return ComparedAccount(appid, "missing", problem=problem)
-        night, before = earlier[0], None  # it left, and nothing is known of it
-    found = _compare_functions(appid, (night, before), (tonight, after))
-    if after is None or before is None:
-        return attrs.evolve(found, result="left" if after is None else "joined", is_partial=False)
+    return sorted(tonight.appids.union(appid for appid in before if not is_hidden(appid)))
+
+
+def _compare_account(appid: str, tonight: _Side, earlier: Sequence[_Side]) -> ComparedAccount:
+    after, problem = tonight.read(appid)
+    _, problem_before = earlier[0].read(appid)
+    if problem:
+        is_finished = after is None or after.status != "waiting"
+        is_unknown = is_finished and problem_before != ""
+        return ComparedAccount(appid, "unknown" if is_unknown else "missing", problem=problem)
+    since, before = _find_known(appid, earlier)
+    if after is None:
+        return _describe_movement(appid, "left", earlier[0], before)
+    if problem_before:
+        problem = f"{earlier[0].night.path} could not list it: {problem_before}"
+    if since is None:
+        return ComparedAccount(appid, "missing", problem=problem)
+    if before is None:
+        return _describe_movement(appid, "joined", since, after)
+    found = _compare_functions(appid, (since.night, before), (tonight.night, after))
     return attrs.evolve(found, problem=problem)
 
 
-def _is_denied_again(before: StoredAccount | None, after: StoredAccount) -> bool:
-    if before is None or before.errcode != after.errcode:
-        return False
-    return before.status == after.status == "denied"
+def _find_known(appid: str, earlier: Sequence[_Side]) -> tuple[_Side | None, StoredAccount | None]:
+    """Find the latest night that knows an account; None if it was not to list it."""
+    for side in earlier:
+        account, problem = side.read(appid)
+        if not problem:
+            return side, account
+    return None, None
+
+
+def _describe_movement(
+    appid: str, result: Literal["joined", "left"], since: _Side, account: StoredAccount | None
+) -> ComparedAccount:
+    found = ComparedAccount(appid, result, since=since.night.path)
+    if account is None:  # it left, and was never complete
+        return found
+    functions = sum(map(len, account.functions.values()))
+    return attrs.evolve(found, environments=len(account.functions), functions=functions)
 
 
 def _compare_functions(
-    appid: str,
-    before: tuple[Night, StoredAccount | None],
-    after: tuple[Night, StoredAccount | None],
+    appid: str, before: tuple[Night, StoredAccount], after: tuple[Night, StoredAccount]
 ) -> ComparedAccount:
-    """Compare the environments that both nights know; an absent account has no functions."""
-    was, now = (account or StoredAccount(appid) for _, account in (before, after))
-    left_out: dict[str, str] = {}
+    """Compare the environments that both nights know."""
+    was = before[1]
+    now = after[1]
+    missing: dict[str, str] = {}
+    unknown: dict[str, str] = {}
     changed: dict[str, Sequence[FunctionChange]] = {}
-    environments = functions = 0
-    is_partial = False
+    environments = 0
+    functions = 0
     for env in sorted({*was.functions, *was.unavailable, *now.functions, *now.unavailable}):
-        reasons = [_why_unknown(env, *after), _why_unknown(env, *before)]
-        if any(reasons):
-            left_out[env] = reasons[0] or reasons[1]
-            is_partial |= not all(reasons)
-            continue
-        old = was.functions.get(env, ())
-        new = now.functions.get(env, ())
-        environments += 1
-        functions += len({function.name for function in (*old, *new)})
-        if old != new:
-            changed[env] = sorted(changes(old, new), key=attrgetter("name"))
+        problem = _why_unknown(env, *after)
+        problem_before = _why_unknown(env, *before)
+        if problem and problem_before:
+            unknown[env] = problem
+        elif problem or problem_before:
+            missing[env] = problem or problem_before
+        else:
+            old = was.functions.get(env, ())
+            new = now.functions.get(env, ())
+            environments += 1
+            functions += len({function.name for function in (*old, *new)})
+            if old != new:
+                changed[env] = sorted(changes(old, new), key=attrgetter("name"))
     return ComparedAccount(
         appid,
         "compared",
@@ -152,15 +184,13 @@ def _compare_functions(
         environments=environments,
         functions=functions,
         changes=changed,
-        left_out=left_out,
-        is_partial=is_partial,
+        missing=missing,
+        unknown=unknown,
     )
 
 
-def _why_unknown(env: str, night: Night, account: StoredAccount | None) -> str:
-    """Return the reason why a night cannot know an environment; empty if it can."""
-    if account is None:
-        return ""
+def _why_unknown(env: str, night: Night, account: StoredAccount) -> str:
+    """Return the reason why a night does not know an environment; empty if it does."""
     if env in account.unavailable:
         return f"it was {account.unavailable[env]} in {night.path}"
     if account.envs is not None and env not in account.envs:

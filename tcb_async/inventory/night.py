@@ -63,7 +63,7 @@ class StoredAccount:
     """
 
     appid: str
-    status: Literal["complete", "failed", "denied", "waiting"] = "complete"
+    status: Literal["complete", "failed", "denied", "waiting"]
     envs: tuple[str, ...] | None = None
     errcode: int | None = None
     rid: str | None = None

@@ -163,23 +163,23 @@ def _plan(
     stored = database.execute("SELECT appid, envs, status = 'complete', listed_at FROM accounts")
     known = stored.fetchall()
     complete = {appid: its_envs for appid, its_envs, is_complete, _ in known if is_complete}
-    times = (datetime.fromisoformat(each) for _, _, is_complete, each in known if is_complete)
-    began = min(times, default=None)
-    if began is not None and abs(_now() - began) > _LONGEST_NIGHT:
-        raise ConfigurationError(
-            f"{path} is the night of {began}: name a new file, or delete this one"
-        )
+    times = [datetime.fromisoformat(each) for _, _, is_complete, each in known if is_complete]
+    for time in times:
+        if abs(_now() - time) > _LONGEST_NIGHT:
+            raise ConfigurationError(
+                f"{path} is the night of {time}: name a new file, or delete this one"
+            )
     if complete and envs.keys().isdisjoint(complete):
         raise ConfigurationError(
             f"{path} has other accounts, and none of this list: name a different file"
         )
-    kept = {appid for appid, its_envs in envs.items() if (appid, its_envs) in complete.items()}
     removed = sorted(appid for appid, *_ in known if appid not in envs)
     if removed:
         _log.warning(
             "not in this list, so removed from %s: %s (%d accounts in all)",
             path, ", ".join(removed[:_MAX_ACCOUNTS_SHOWN]), len(removed),
         )  # fmt: skip
+    kept = {appid for appid, its_envs in envs.items() if (appid, its_envs) in complete.items()}
     outdated = [(appid,) for appid, *_ in known if appid not in kept]
     # Those that failed come last, the oldest failure first: so a night that stops again and again
     # reaches every account.
@@ -192,7 +192,7 @@ def _plan(
         "INSERT INTO accounts (appid, envs, listed_at) VALUES (?, ?, ?)",
         ((appid, envs[appid], tried_at.get(appid)) for appid in waiting),
     )
-    return waiting, began
+    return waiting, min(times, default=None)
 
 
 def _now() -> datetime:

@@ -23,13 +23,13 @@ async def test_a_file_of_accounts(emulator, tmp_path, encoding):
     line = {"appid": "wxown", "access_token": emulator.token, "envs": ["test-1"]}
     path = tmp_path / "accounts.ndjson"
     path.write_text(json.dumps(line) + "\n\n", encoding=encoding)
-    output = tmp_path / "all.ndjson"
-    result = await run("inventory", "--accounts", str(path), str(output), env=env_for(emulator))
+    night = str(tmp_path / "night.sqlite")
+    result = await run("inventory", "--accounts", str(path), night, env=env_for(emulator))
     assert (result.code, result.out) == (0, "")
     assert re.fullmatch(
         r"1 of 1 account, 3 functions in 1 environment \(1 request, \d\.\d s\)\n", result.err
     )
-    assert len(output.read_text(encoding="utf-8").splitlines()) == 3
+    assert (await run("export", night, "-f", "ndjson")).out.count("\n") == 3
 
 
 @pytest.mark.parametrize("line", BAD_LINES)

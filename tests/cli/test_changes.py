@@ -74,9 +74,8 @@ async def test_every_format_has_the_fields_of_a_change(path):
 async def test_a_terminal_shows_the_whole_name(path, monkeypatch, columns, words):
     name = "payment-notification-of-the-mini-program"
     monkeypatch.chdir(path)
-    (path / "rc.json").write_text(
-        json.dumps([{"name": name, "status": "Active", "runtime": "Go1"}])
-    )
+    row = {"name": name, "status": "Active", "runtime": "Go1", "add_time": None, "mod_time": None}
+    (path / "rc.json").write_text(json.dumps([row]))
     times = "2026-01-01 00:00:00", "2026-02-01 00:00:00"
     for day, status, runtime in ((DAYS[1], "Active", "Go1"), (DAYS[2], "UpdateFailed", "Java8")):
         rows = (CloudFunction(name, status, runtime, *times),)
@@ -178,12 +177,14 @@ class TestWhatCannotBeCompared:
         assert f"wx2 is not compared: {DAYS[0]}.sqlite could not list it" in ended.err
         assert " of 1 environment of 1 account compared\n" in ended.err
 
-    async def test_an_account_that_joined_on_a_night_without_its_list(self, tmp_path):
+    async def test_an_account_that_joined_and_failed_joins_when_it_is_listed(self, tmp_path):
         ended = await self.changes_after(
             tmp_path, [BEFORE[0]], [BEFORE[0], failed("wx2")], [*BEFORE]
         )
-        assert (ended.code, ended.out.count("wx2,dev,added,login")) == (7, 1)
-        assert "wx2 has joined\n" in ended.err
+        assert (ended.code, ended.out) == (
+            7,
+            "appid,env,kind,name,what\nwx2,,joined,,1 function in 1 environment\n",
+        )
 
     async def test_each_account_names_the_night_it_is_compared_with(self, tmp_path):
         ended = await self.changes_after(tmp_path, BEFORE, [BEFORE[0], failed("wx2")], BEFORE)
@@ -195,17 +196,19 @@ class TestWhatCannotBeCompared:
             "3 functions of 2 environments of 2 accounts compared\n"
         )
 
-    async def test_an_environment_that_was_halted_and_is_back(self, tmp_path):
+    async def test_an_environment_that_was_halted_and_is_back_exits_with_6(self, tmp_path):
         halted = attrs.evolve(BEFORE[1], functions={}, unavailable={"dev": "HALTED"})
         ended = await self.changes_after(tmp_path, [BEFORE[0], halted], BEFORE)
-        assert ended.code == 0
-        assert f"dev of wx2 is not compared: it was HALTED in {DAYS[0]}.sqlite\n" in ended.err
-        assert " of 1 environment of 1 account compared\n" in ended.err
-
-    async def test_nothing_compared_exits_with_6(self, tmp_path):
-        ended = await self.changes_after(tmp_path, [suspended("wx2")], [BEFORE[1]])
         assert ended.code == 6
-        assert f"nothing was compared with {DAYS[1]}.sqlite\n" in ended.err
+        assert f"dev of wx2 is not compared: it was HALTED in {DAYS[0]}.sqlite\n" in ended.err
+        assert " of 1 environment of 2 accounts compared\n" in ended.err
+
+    async def test_accounts_that_no_night_could_list_exit_with_6(self, tmp_path):
+        ended = await self.changes_after(tmp_path, [failed("wx2")], [failed("wx2")])
+        assert ended.code == 6
+        assert ended.err == (
+            f"wx2 is not compared: {FAILURE}\nnothing was compared with {DAYS[1]}.sqlite\n"
+        )
 
     async def test_a_halted_environment_hides_no_change(self, tmp_path):
         halted = [attrs.evolve(each, unavailable={"old": "HALTED"}) for each in (*BEFORE, *AFTER)]
@@ -213,24 +216,21 @@ class TestWhatCannotBeCompared:
         assert (ended.code, ended.out.count("wx")) == (7, 2)
         assert f"old of wx1 is not compared: it was HALTED in {DAYS[1]}.sqlite\n" in ended.err
 
-    async def test_a_night_without_any_environment_in_service(self, tmp_path):
+    async def test_an_environment_that_is_halted_tonight_exits_with_6(self, tmp_path):
         ended = await self.changes_after(tmp_path, BEFORE[1:], [suspended("wx2")])
         assert ended.code == 6
-        assert ended.err == (
-            f"dev of wx2 is not compared: it was HALTED in {DAYS[1]}.sqlite\n"
-            f"nothing was compared with {DAYS[1]}.sqlite\n"
-        )
+        assert f"dev of wx2 is not compared: it was HALTED in {DAYS[1]}.sqlite\n" in ended.err
 
-    async def test_environments_that_narrow_and_widen(self, tmp_path):
+    async def test_environments_that_narrow_and_widen_exit_with_6(self, tmp_path):
         whole = listed("wx1", dev=["login"], prod=["login"])
         narrow = AccountListing(Account("wx1", "a-token", ["dev"]), {"dev": (active("login"),)})
         ended = await self.changes_after(tmp_path, [whole], [narrow])
-        assert (ended.code, ended.err.count("\n")) == (0, 2)
+        assert (ended.code, ended.err.count("\n")) == (6, 2)
         assert f"prod of wx1 is not compared: {DAYS[1]}.sqlite was not to list it\n" in ended.err
         for file in tmp_path.glob("*"):
             file.unlink()
         ended = await self.changes_after(tmp_path, [narrow], [whole])
-        assert (ended.code, ended.err.count("\n")) == (0, 2)
+        assert (ended.code, ended.err.count("\n")) == (6, 2)
         assert f"prod of wx1 is not compared: {DAYS[0]}.sqlite was not to list it\n" in ended.err
 
     async def test_at_most_twenty_are_named(self, tmp_path):
@@ -257,6 +257,7 @@ HALF = attrs.evolve(BEFORE[1], unavailable={"old": "HALTED"})
 WHOLE = listed("wx2", dev=["login"], old=[])
 NARROW = AccountListing(Account("wx2", "a-token", ["dev"]), {"dev": (active("login"),)})
 FAILED, DENIED = failed("wx2"), denied("wx2", 61003)
+WAITING = object()
 
 
 @pytest.mark.parametrize(
@@ -264,27 +265,29 @@ FAILED, DENIED = failed("wx2"), denied("wx2", 61003)
     [
         ([None, HALTED, HALTED, None], ["7 joined", "0", "7 left"]),
         ([None, EMPTY, EMPTY, None], ["7 joined", "0", "7 left"]),
-        ([None, DENIED, WHOLE], ["6", "7 joined 1"]),
-        ([None, DENIED, DENIED, FAILED, WHOLE], ["6", "0", "6", "7 joined 1"]),
+        ([None, DENIED, WHOLE], ["6", "7 joined"]),
+        ([None, DENIED, DENIED, FAILED, WHOLE], ["6", "0", "0", "7 joined"]),
         ([DENIED, None], ["7 left"]),
         ([FAILED, WHOLE, WHOLE], ["6", "0"]),
         ([DENIED, DENIED, WHOLE], ["0", "6"]),
-        ([DENIED, denied("wx2", 48001)], ["6"]),
+        ([DENIED, denied("wx2", 48001)], ["0"]),
         ([WHOLE, DENIED, DENIED, EMPTY], ["6", "0", "7 1"]),
-        ([WHOLE, FAILED, FAILED], ["6", "6"]),
-        ([None, HALF, HALF, HALF, HALF, WHOLE], ["7 joined 1", "0", "0", "0", "0"]),
-        ([None, NARROW, WHOLE, NARROW], ["7 joined 1", "0", "0"]),
-        ([WHOLE, WHOLE, None, None, WHOLE], ["0", "7 left 1", "0", "7 joined 1"]),
-        ([WHOLE, FAILED, None, FAILED, None], ["6", "7 left 1", "6", "7 left"]),
+        ([WHOLE, FAILED, FAILED, WHOLE], ["6", "0", "0"]),
+        ([WHOLE, WAITING, WAITING], ["6", "6"]),
+        ([None, HALF, HALF, WHOLE, HALF], ["7 joined", "0", "6", "6"]),
+        ([None, NARROW, NARROW, WHOLE, NARROW], ["7 joined", "0", "6", "6"]),
+        ([WHOLE, WHOLE, None, None, WHOLE], ["0", "7 left", "0", "7 joined"]),
+        ([WHOLE, FAILED, None, FAILED, None], ["6", "7 left", "6", "7 left"]),
     ],
 )
 async def test_the_exit_codes_of_nights(tmp_path, nights, right):
     """The code of each night after the first, a movement, and the number of changed functions."""
     ended = []
     for day, found in zip(ALL_DAYS, nights, strict=False):
-        at(tmp_path, day, *ALONE, *([found] if found else []))
+        planned = ["wx2"] if found is WAITING else []
+        at(tmp_path, day, *ALONE, *([found] if found and not planned else []), planned=planned)
         night = await changes(tmp_path, "-f", "csv")
-        moved = re.findall(r"^wx2 has (.+)$", night.err, re.MULTILINE)
+        moved = re.findall(r"^wx2,,(\w+),,", night.out, re.MULTILINE)
         changed = night.out.count("\nwx2,dev,")
         ended.append(" ".join([str(night.code), *moved, *([str(changed)] if changed else [])]))
     assert ended == ["6", *right]
@@ -295,16 +298,78 @@ async def test_an_account_that_is_denied_again_is_named(tmp_path):
         at(tmp_path, day, *ALONE, DENIED)
     ended = await changes(tmp_path)
     assert (ended.code, ended.err.count("\n")) == (0, 2)
-    assert ended.err.startswith(
-        f"wx2 is not compared: it was denied in {DAYS[0]}.sqlite too: it was revoked"
-    )
+    assert ended.err.startswith("wx2 is not compared: it was revoked")
 
 
-async def test_nothing_but_movements_is_a_change(tmp_path):
-    for day, found in zip(DAYS, ([HALTED], [BEFORE[1], *ALONE]), strict=False):
+async def test_accounts_that_join_and_leave_are_one_line_each(tmp_path):
+    for day, found in zip(DAYS, ([HALTED], [BEFORE[0]]), strict=False):
         at(tmp_path, day, *found)
     ended = await changes(tmp_path)
-    assert (ended.code, "wx1 has joined\n" in ended.err) == (7, True)
+    assert (ended.code, ended.out) == (
+        7,
+        (
+            "wx1 has joined: 2 functions in 1 environment\n"
+            "wx2 has left: 0 functions in 0 environments\n"
+        ),
+    )
+    assert "0 changes, 1 account joined, 1 account left from " in ended.err
+
+
+class TestAMerchantThatTheListHides:
+    """It may be there: `changes` does not say that it has left."""
+
+    HIDDEN = failed("wx-hidden-1")
+
+    @pytest.mark.parametrize(
+        ("nights", "right"),
+        [
+            # Which merchants each night lists, and whether its list hides one.
+            ([("wx1 wx2", False), ("wx1", True), ("wx1 wx2", False)], ["6", "0"]),
+            ([("wx1 wx2", False), ("wx1", True), ("wx1", True), ("wx1", False)], ["6", "0", "7"]),
+            ([("wx1", False), ("wx1", True), ("wx1 wx2", False)], ["6", "7"]),
+            ([("wx1", True), ("wx1", True), ("wx1 wx2", True)], ["0", "6"]),
+        ],
+    )
+    async def test_it_is_missing_until_the_list_shows_it(self, tmp_path, nights, right):
+        codes = []
+        for day, (appids, hides) in zip(ALL_DAYS, nights, strict=False):
+            found = [listed(appid, dev=["login"]) for appid in appids.split()]
+            at(tmp_path, day, *found, *([self.HIDDEN] if hides else []))
+            codes.append(str((await changes(tmp_path)).code))
+        assert codes == ["6", *right]
+
+
+class TestTheOrderOfNights:
+    @pytest.fixture
+    def dated(self, tmp_path):
+        """Nights that began on three days, and one without a complete account."""
+        for day in DAYS:
+            at(tmp_path, day, *BEFORE)
+            with closing(sqlite3.connect(tmp_path / f"{day}.sqlite")) as night, night:
+                night.execute("UPDATE accounts SET listed_at = ?", (f"{day}T02:30:00+08:00",))
+        at(tmp_path, "empty", failed("wx1"))
+        return tmp_path
+
+    @pytest.mark.parametrize(
+        ("names", "said"),
+        [
+            ([DAYS[1], DAYS[0]], f"{DAYS[0]}.sqlite is not a later night than"),
+            ([DAYS[1], "empty", DAYS[0]], f"{DAYS[0]}.sqlite is not a later night than"),
+            ([DAYS[0], DAYS[0]], f"{DAYS[0]}.sqlite is given twice"),
+            ([DAYS[0], DAYS[1], "./" + DAYS[0]], f"{DAYS[0]}.sqlite is given twice"),
+        ],
+    )
+    async def test_a_wrong_order_is_refused(self, dated, monkeypatch, names, said):
+        monkeypatch.chdir(dated)
+        ended = await run("changes", *(f"{name}.sqlite" for name in names))
+        assert (ended.code, ended.out, ended.err.count("\n")) == (3, "", 1)
+        assert said in ended.err
+
+    async def test_a_night_between_may_have_no_complete_account(self, dated, monkeypatch):
+        monkeypatch.chdir(dated)
+        names = [DAYS[0], "empty", DAYS[1]]
+        ended = await run("changes", *(f"{name}.sqlite" for name in names))
+        assert ended.code == 7  # wx2 was not in the list of the night between
 
 
 async def test_missing_accounts_are_named_before_others(tmp_path):

@@ -2,18 +2,14 @@
 
 import json
 import re
-import sqlite3
 import sys
 import tracemalloc
-from contextlib import closing
 from operator import itemgetter
 from pathlib import Path
 
 import pytest
 from nights import failed, listed, stored, suspended
 from terminal import ENV, env_for, run, start, without_a_reader
-
-from tcb_async.inventory import Account, AccountListing
 
 OTHER = "prod-1a2b3c"
 RC = {"functions": [{"name": "login", "runtime": "Nodejs16.13"}, {"name": "payNotify"}]}
@@ -78,9 +74,8 @@ async def test_differences_exit_with_7(emulator):
         (
             "json",
             (
-                '[\n{"kind": "missing", "name": "payNotify", "expected": {"name": "payNotify", '
-                '"status": null, "runtime": null, "add_time": null, "mod_time": null}, '
-                '"found": null}\n]\n'
+                '[\n{"kind": "missing", "name": "payNotify", '
+                '"expected": {"name": "payNotify", "runtime": null}, "found": null}\n]\n'
             ),
         ),
         ("csv", "kind,name,what\nmissing,payNotify,\n"),
@@ -107,23 +102,11 @@ async def test_times_show_redeployments_since_an_export(emulator):
     ended = await run(*words, "--times", env=env_for(emulator))
     assert ended.code == 7
     assert "mod_time 2026-11-24 10:00:00+08:00 → 2026-11-25 10:00:00+08:00" in ended.out
-    unknown = await run(
-        "diff", "-", ENV, "--times", env=env_for(emulator), stdin='[{"name": "login"}]'
-    )
-    assert (unknown.code, unknown.out) == (3, "")
-    assert unknown.err == (
-        "tcb-async: --times: one side does not know the times of login: leave it out, or compare "
-        "two lists with add_time and mod_time, such as exports of tcb-async list\n"
-    )
-    ended = await run(*words, "--times", "--ignore", "mod_time", env=env_for(emulator))
-    assert ended.code == 0
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((ENV, "rc.json", "--ignore-extra"), f"write tcb-async diff rc.json {ENV} (see"),
-        (("rc.json", "-"), "write tcb-async diff - ENV (see"),
         (("i.sqlite", "rc.json"), "write tcb-async diff rc.json i.sqlite (see"),
         (("i.sqlite", "i.sqlite"), "write tcb-async changes i.sqlite i.sqlite (see"),
         (("-", "-"), "stdin can be read only once"),
@@ -146,6 +129,20 @@ async def test_an_unreadable_side_is_an_error(emulator, folder, expected, found,
     ended = await run("diff", expected, found, env=env_for(emulator))
     assert (ended.code, ended.out) == (code, "")
     assert ended.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("found", ["rc.json", "-"])
+async def test_a_declaration_is_no_list_of_existing_functions(emulator, found):
+    ended = await run("diff", "none.json", found, env=env_for(emulator), stdin=json.dumps(RC))
+    assert (ended.code, ended.out) == (3, "")
+    assert "it must be an export of tcb-async list -f json" in ended.err
+
+
+async def test_two_environments_differ_if_one_has_a_value(emulator):
+    emulator.deploy(ENV, "login", runtime=None)
+    emulator.deploy(OTHER, "login", runtime="Nodejs16.13")
+    ended = await run("diff", ENV, OTHER, env=env_for(emulator))
+    assert (ended.code, "runtime None → Nodejs16.13" in ended.out) == (7, True)
 
 
 async def test_each_account_of_an_inventory_is_compared(store):
@@ -235,8 +232,11 @@ class TestExitCode0:
         )
 
     async def test_two_exports_have_no_environment(self, folder):
-        (folder / "all.json").write_text('[{"name": "login"}]', encoding="utf-8")
-        ended = await run("diff", "all.json", "-", stdin='[{"name": "login"}]')
+        row = (
+            '{"name": "a", "status": "Active", "runtime": null, "add_time": null, "mod_time": null}'
+        )
+        (folder / "all.json").write_text(f"[{row}]", encoding="utf-8")
+        ended = await run("diff", "all.json", "-", stdin=f"[{row}]")
         assert (ended.code, ended.out) == (0, "")
         assert ended.err == "0 functions differ, 0 are missing, 0 are extra; 1 function compared\n"
 

@@ -1,14 +1,11 @@
 """``tcb-async inventory``: whatever happens, no account is lost, and none is partial."""
 
-import asyncio
-import contextlib
 import itertools
 import json
 import os
 import re
 import sqlite3
 from contextlib import closing
-from datetime import datetime
 from pathlib import Path
 
 import attrs
@@ -18,7 +15,6 @@ from merchants import Platform
 from redis_server import running_redis
 from terminal import CompletedCommand, Screen, run, start, without_a_reader
 
-from tcb_async import Account
 from tcb_async._redact import Secret
 from tcb_async.emulator import Fault
 from tcb_async.exceptions import ConfigurationError

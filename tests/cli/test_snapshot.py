@@ -10,15 +10,14 @@ from contextlib import closing
 from datetime import datetime, timedelta
 
 import pytest
+from aiohttp import web
 from constants import APPSECRET, LIST, PLATFORM
 from leaks import eventually
 from merchants import Platform
 from terminal import ENV, env_for, rows_in, run, without_a_reader
 
-from aiohttp import web
-
+from tcb_async.cli.formats import FIELDS
 from tcb_async.emulator import Fault
-from tcb_async.inventory import InventoryStore
 
 NOON = datetime.fromisoformat("2026-11-25T12:00:00+08:00")
 NOTE = "the list changed while it was read: some of these functions may be deleted\n"
@@ -75,26 +74,33 @@ def deploy_and_change(emulator, replies=math.inf):
     before_each_reply(emulator, change)
 
 
+def export_of(emulator, without=""):
+    rows = [
+        {field: getattr(row, field) for field in FIELDS}
+        for row in emulator.functions(ENV)
+        if row.name != without
+    ]
+    return json.dumps(rows)
+
+
 def names(emulator):
     return sorted(function.name for function in emulator.functions(ENV))
 
 
 @pytest.fixture
-def spend_night(emulator, tmp_path, monkeypatch):
-    """Run an inventory of the environment; return its end, and the function to query its store."""
+def spend_night(emulator, tmp_path):
+    """Run an inventory of the environment; return its end, its file, and the names in it."""
     account = {"appid": "wx1", "access_token": emulator.token, "envs": [ENV]}
-    accounts, store = tmp_path / "accounts.ndjson", tmp_path / "inventory.sqlite"
+    accounts = tmp_path / "accounts.ndjson"
     accounts.write_text(json.dumps(account), encoding="utf-8")
 
-    def select(query):
-        with closing(sqlite3.connect(store)) as database:
-            return [name for (name,) in database.execute(query)]
-
     async def spend_night(number=1):
-        now = NOON + timedelta(days=number)
-        monkeypatch.setitem(InventoryStore.__init__.__kwdefaults__, "clock", lambda: now)
-        words = ("inventory", "--accounts", str(accounts), "-o", str(store), "--quiet")
-        return await run(*words, env=env_for(emulator)), select
+        night = tmp_path / f"{number}.sqlite"
+        words = ("inventory", str(night), "--accounts", str(accounts), "--quiet")
+        ended = await run(*words, env=env_for(emulator))
+        with closing(sqlite3.connect(night)) as database:
+            found = [name for (name,) in database.execute("SELECT name FROM functions")]
+        return ended, str(night), sorted(found)
 
     return spend_night
 
@@ -119,20 +125,18 @@ class TestAtRest:
     @pytest.mark.parametrize(("missing", "code"), [("", 0), (LOST, 7)], ids=["equal", "different"])
     async def test_diff_finds_every_function(self, emulator, missing, code):
         deploy_at_rest(emulator)
-        export = json.dumps([{"name": name} for name in names(emulator) if name != missing])
+        export = export_of(emulator, without=missing)
         ended = await run("diff", "-", ENV, env=env_for(emulator), stdin=export)
         assert (ended.code, missing in ended.out) == (code, True)
 
-    async def test_an_inventory_stores_no_change(self, emulator, spend_night):
+    async def test_two_nights_show_no_change(self, emulator, spend_night):
         deploy_at_rest(emulator)
-        first, _ = await spend_night(1)
+        first, before, _ = await spend_night(1)
         sort_by_time(emulator, ties=0)
-        second, select = await spend_night(2)
+        second, after, found = await spend_night(2)
         assert (first.code, second.code) == (0, 0)
-        assert sorted(select("SELECT name FROM current")) == names(emulator)
-        assert select("SELECT name FROM functions WHERE first_seen_run != last_seen_run") == select(
-            "SELECT name FROM functions"
-        )
+        assert found == names(emulator)
+        assert (await run("changes", before, after)).code == 0
 
 
 class TestChangesDuringEachPass:
@@ -211,7 +215,7 @@ class TestChangesDuringEachPass:
     @pytest.mark.parametrize("options", [[], ["--name", "fn-000*"]], ids=["different", "equal"])
     async def test_diff_judges_nothing(self, emulator, options):
         deploy_and_change(emulator)
-        export = json.dumps([{"name": name} for name in names(emulator)])
+        export = export_of(emulator)
         ended = await run("diff", "-", ENV, *options, env=env_for(emulator), stdin=export)
         assert (ended.code, ended.out) == (5, "")
         assert ended.err == f"tcb-async: {UNSETTLED}\n"
@@ -250,11 +254,10 @@ class TestChangesDuringEachPass:
         self, emulator, spend_night
     ):
         deploy_and_change(emulator)
-        ended, select = await spend_night()
-        assert (ended.code, ended.out) == (6, "")
+        ended, _, found = await spend_night()
+        assert (ended.code, ended.out, found) == (6, "", [])
         assert ended.err == f"wx1 is missing (failed): {UNSETTLED}\n"
-        assert select("SELECT name FROM current") == []
         emulator.clear_faults()
-        ended, select = await spend_night()
+        ended, _, found = await spend_night()
         assert (ended.code, ended.err) == (0, "")
-        assert sorted(select("SELECT name FROM current")) == names(emulator)
+        assert found == names(emulator)
