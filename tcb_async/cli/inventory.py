@@ -83,9 +83,8 @@ def list_inventory(
             raise CycloptsError("FILE: name the file of this night, such as 2026-01-31.sqlite")
         if file is not None:
             _check_file(file)
+        _check_merchants(access)
         service, known = choose_accounts(access, file=access.accounts, app=access.appid)
-        if access.merchant and known is not None:
-            raise CycloptsError("--merchant: it chooses from the merchants of --component-appid")
         # --demo without a file: the night is deleted with its folder.
         with tempfile.TemporaryDirectory() as folder:
             path = Path(file or Path(folder, "demo.sqlite"))
@@ -106,6 +105,13 @@ def _check_file(file: str) -> None:
     if Path(file).suffix.lower() not in STORES:
         raise CycloptsError(f"FILE: {file} must end with {' or '.join(STORES)}")
     check_writable("FILE", file)
+
+
+def _check_merchants(access: ManyAccounts) -> None:
+    has_platform = access.demo or access.component_appid is not None
+    has_other_source = access.accounts is not None or access.appid is not None
+    if access.merchant and (has_other_source or not has_platform):
+        raise CycloptsError("--merchant: it chooses from the merchants of --component-appid")
 
 
 @attrs.define
@@ -145,9 +151,10 @@ class InventoryJob:
             accounts = await self._list_merchants(client)
         night = stack.enter_context(tcb_async.inventory.NightWriter(self.path, accounts))
         if night.began is not None:
+            began = night.began.isoformat(" ", "minutes")
             self.screen.say(
                 f"not listed again: {plural(night.complete, 'account')} of {self.path}, listed "
-                f"since {night.began.isoformat(' ', 'minutes')}; to list them again, name a new file"
+                f"since {began}; to list them again, name a new file"
             )
         self.night = night
         for account in night.unfinished:

@@ -210,17 +210,22 @@ def right_changes(nights):
             meaning.is_missing |= before.sees(appid)
             continue
         base = next((night for night in reversed(earlier) if night.sees(appid)), None)
-        was_listed = base is not None and appid in base.complete
         if appid not in last.planned:
-            if appid in before.planned or (before.hides and was_listed):
+            if was_there(appid, earlier):
                 meaning.move(appid, "left")
         elif base is None:
             meaning.is_missing = True
-        elif was_listed:
+        elif appid in base.complete:
             meaning.compare(appid, base, last)
         else:
             meaning.move(appid, "joined")
     return meaning
+
+
+def was_there(appid, earlier):
+    """Whether it was in the latest list that hides nobody, or in one after it."""
+    certain = [number for number, night in enumerate(earlier) if not night.hides]
+    return any(appid in night.planned for night in earlier[max(certain, default=0) :])
 
 
 def right_diff(night):

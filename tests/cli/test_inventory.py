@@ -6,6 +6,7 @@ import os
 import re
 import sqlite3
 from contextlib import closing
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import attrs
@@ -19,6 +20,7 @@ from tcb_async._redact import Secret
 from tcb_async.emulator import Fault
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory import NightWriter
+from tcb_async.models import CHINA_STANDARD_TIME
 
 WINDOW = 8
 
@@ -84,13 +86,9 @@ class Shop:
         }
 
 
-def open_and_leave(option, pipe):
-    if option == "-o":
-        os.close(os.open(pipe, os.O_RDONLY))
-
-
 @pytest.fixture
-def shop(emulator, tmp_path):
+def shop(emulator, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     return Shop(Platform(emulator, 40, functions=25), tmp_path)
 
 
@@ -99,28 +97,37 @@ class TestWhatIsListed:
         assert await shop.run() == CompletedCommand(0, "", "")
         assert shop.listed() == shop.deployed()
         shop.emulator.forget_requests()
-        assert await shop.run() == CompletedCommand(0, "", "")
-        assert dict(shop.emulator.counts) == {
-            COMPONENT: 1, "/cgi-bin/component/api_get_authorizer_list": 1,
-        }  # fmt: skip
+        again = await shop.run()
+        assert (again.code, again.out) == (0, "")
+        assert re.fullmatch(
+            r"not listed again: 40 accounts of .*, listed since 2\S+ \d\d:\d\d\+08:00; .*\n",
+            again.err,
+        )
+        assert dict(shop.emulator.counts) == {COMPONENT: 1, MERCHANTS: 1}
 
-    async def test_merchant_that_is_listed_twice_is_named(self, shop):
-        """One of them is listed; a different merchant may be missing, so the exit code is 6."""
+    @pytest.mark.parametrize("hides", [False, True])
+    async def test_merchant_in_two_rows_may_hide_another(self, shop, hides):
+        """One is listed, and one more account is missing: `changes` does not say it has left."""
         appids = shop.platform.appids
+        await shop.run("1.sqlite")
         tokens = [shop.emulator.refresh_token(PLATFORM, appid) for appid in appids]
         rows = [
             {"authorizer_appid": appid, "refresh_token": token}
             for appid, token in zip(appids, tokens, strict=True)
         ]
-        rows.append(rows[0])
+        rows[39 if hides else 40 :] = [rows[0]]
         body = json.dumps({"total_count": len(rows), "list": rows}).encode()
-        shop.emulator.script([Fault.body(body)], path=MERCHANTS)
+        shop.emulator.script([Fault.body(body)] * 2, path=MERCHANTS)
 
-        result = await shop.run()
+        result = await shop.run("2.sqlite")
+        changed = await run("changes", "1.sqlite", "2.sqlite")
 
         assert result.code == 6
-        assert f"{appids[0]}: in the list twice, and yielded once" in result.err
-        assert shop.listed() == shop.deployed()
+        assert "wx-hidden-1 is missing (failed): WeChat's list has 4" in result.err
+        assert (changed.code, changed.out) == (6, "")
+        assert f"{appids[39]} is not compared" in changed.err or not hides
+        found = (await run("export", "2.sqlite")).out
+        assert [appid for appid in appids if appid not in found] == appids[39:] * hides
 
     async def test_the_summary(self, shop):
         shop.emulator.remove_authorizer(PLATFORM, shop.platform.appids[3])
@@ -132,6 +139,40 @@ class TestWhatIsListed:
             "functions": 39 * 25, "retries": 0,
             "requests": sum(shop.emulator.counts.values()),
         }  # fmt: skip
+
+    async def test_chosen_merchants_are_listed_and_a_withdrawn_one_is_missing(self, shop):
+        chosen = shop.platform.appids[3:6]
+        shop.emulator.remove_authorizer(PLATFORM, chosen[0])
+        words = [word for appid in chosen for word in ("--merchant", appid)]
+        result = await shop.run(str(shop.store), *words)
+        assert (result.code, result.err.count("\n")) == (6, 1)
+        assert f"{chosen[0]} is missing (failed): it is not a merchant of this pl" in result.err
+        assert shop.listed() == {appid: shop.deployed()[appid] for appid in chosen[1:]}
+
+    async def test_an_account_is_listed_again_as_documented(self, shop):
+        """For instance after its token was corrected."""
+        await shop.run()
+        appid = shop.platform.appids[3]
+        page = Path(__file__).parents[2] / "docs" / "how-to" / "inventory.md"
+        (line,) = re.findall(r"UPDATE accounts SET .*(?=\")", page.read_text(encoding="utf-8"))
+        with closing(sqlite3.connect(shop.store)) as database, database:
+            done = database.execute(line.replace("wx0123456789abcdef", appid))
+        assert done.rowcount == 1
+        shop.emulator.forget_requests()
+        result = await shop.run()
+        assert (result.code, "not listed again: 39 accounts" in result.err) == (0, True)
+        assert shop.emulator.counts[LIST] == 2  # 25 functions: two pages
+        assert shop.listed() == shop.deployed()
+
+    @pytest.mark.parametrize("days", [-1, 1, 365])
+    async def test_a_file_of_another_day_is_refused(self, shop, days):
+        """After a wrong clock, it may be from the future."""
+        await shop.run()
+        when = datetime.now(CHINA_STANDARD_TIME) + timedelta(days=days)
+        with closing(sqlite3.connect(shop.store)) as database, database:
+            database.execute("UPDATE accounts SET listed_at = ?", (when.isoformat(),))
+        result = await shop.run()
+        assert (result.code, "is the night of " in result.err) == (3, True)
 
     async def test_a_necessary_change_is_named_without_a_hint_to_resume(self, shop, monkeypatch):
         def save(_run, _found):
@@ -290,6 +331,8 @@ class TestBadInput:
             (["--accounts", "-"], 3, "--accounts -: the file contains no accounts"),
             (["--ticket-file", "/nowhere"], 3, "there is no file /nowhere: check its name"),
             (["--accounts", "/nowhere"], 3, "there is no file /nowhere: check its name"),
+            (["--accounts", "a", "--component-appid", "wx1"], 2, "name one source of accounts"),
+            (["--appid", "wx1", "--merchant", "wx2"], 2, "it chooses from the merchants of"),
             (["--secret-file", "/dev/null"], 3, "--secret-file /dev/null: the appsecret is empty"),
             (["--ticket-file", "/dev/null"], 3, "/dev/null: it is not a regular file; the ticket"),
         ],
