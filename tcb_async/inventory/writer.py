@@ -169,7 +169,7 @@ def _plan(
             raise ConfigurationError(
                 f"{path} is the night of {time}: name a new file, or delete this one"
             )
-    if complete and envs.keys().isdisjoint(complete):
+    if complete and envs.keys().isdisjoint(appid for appid, *_ in known):
         raise ConfigurationError(
             f"{path} has other accounts, and none of this list: name a different file"
         )
