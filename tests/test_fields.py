@@ -1,4 +1,4 @@
-"""A field is declared in `CloudFunction` and named in `_fields`: everything else follows."""
+"""Every field of `CloudFunction` is known to options, exports, nights and comparisons."""
 
 from datetime import UTC, datetime
 from typing import get_args
@@ -10,52 +10,41 @@ from nights import stored
 from tcb_async import Account, AccountListing, CloudFunction, changes
 from tcb_async._fields import Field
 from tcb_async.cli.formats import FIELDS, format_rows
-from tcb_async.compare import compare, parse_export
-from tcb_async.inventory import Night, compare_nights
+from tcb_async.compare import compare, read_functions
+from tcb_async.inventory import Night
 
 NAMES = [field.name for field in attrs.fields(CloudFunction)]
-COMPARED = NAMES[1:]  # two functions are compared by their name
-ENV = "test-777bb9"
 
 
-def value_of(name, number):
-    """A value of the right type, which differs for each number."""
-    if name.endswith("_time"):
-        return datetime(2026, 1, number, tzinfo=UTC)
-    return f"{name} {number}"
+def function(**changed):
+    values = {
+        name: datetime(2026, 1, 1, tzinfo=UTC) if name.endswith("_time") else name for name in NAMES
+    }
+    return CloudFunction(**values | changed)
 
 
-def function(number, *, other=()):
-    return CloudFunction(**{name: value_of(name, number + (name in other)) for name in NAMES})
-
-
-def listing(*functions):
-    return AccountListing(Account("wxshop", "a-token"), {ENV: functions})
-
-
-def test_the_names_are_those_of_the_class():
+def test_options_have_the_names_of_the_class():
     assert list(get_args(Field)) == NAMES
 
 
-def test_an_export_is_read_with_every_field():
-    document = format_rows([function(1)], FIELDS, "json", is_escaped=False)
-    assert parse_export(document, "all.json") == [function(1)]
+def test_an_export_is_read_with_every_field(tmp_path):
+    path = tmp_path / "all.json"
+    path.write_bytes(format_rows([function()], FIELDS, "json", is_escaped=False))
+
+    assert compare(read_functions(path), [function()], times=True) == []
 
 
 def test_a_night_has_every_field(tmp_path):
-    with Night(stored(tmp_path / "i.sqlite", listing(function(1)))) as night:
+    listing = AccountListing(Account("wxshop", "a-token"), {"test-777bb9": (function(),)})
+    with Night(stored(tmp_path / "i.sqlite", listing)) as night:
         (account,) = night.accounts()
-    assert account.functions == {ENV: (function(1),)}
+
+    assert account.functions == {"test-777bb9": (function(),)}
 
 
-@pytest.mark.parametrize("name", COMPARED)
-def test_a_change_of_one_field_is_a_change(tmp_path, name):
-    before, after = function(1), function(1, other=(name,))
-    first = stored(tmp_path / "1.sqlite", listing(before))
-    second = stored(tmp_path / "2.sqlite", listing(after))
-    with Night(first) as one, Night(second) as two:
-        (account,) = compare_nights([one, two])
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_a_change_of_one_field_is_a_change(name):
+    value = datetime(2026, 1, 2, tzinfo=UTC) if name.endswith("_time") else "another"
+    before, after = function(), function(**{name: value})
 
-    ((change,),) = account.changes.values()
-    assert (change.before, change.after) == (before, after)
     assert len(changes([before], [after])) == len(compare([before], [after], times=True)) == 1
