@@ -65,7 +65,7 @@ from tcb_async._transport import (
     call_with_place,
 )
 from tcb_async.compare import FunctionChange, index_by_name
-from tcb_async.exceptions import ClientClosedError, ConfigurationError, ResponseError
+from tcb_async.exceptions import ClientClosedError, ConfigurationError
 from tcb_async.limits import CallLimit
 from tcb_async.models import (
     CHINA_STANDARD_TIME,
@@ -572,24 +572,6 @@ class TcbClient:
         Source: the WeChat page *getTcbEnvList*, ``POST /componenttcb/describeenvs``.
         """
         return tuple((await self._fetch(BATCH_ENVIRONMENTS, {})).items)
-
-    async def count_functions(self, env: str) -> int:
-        """Count the functions of an environment, with one small request.
-
-        Raises:
-            ResponseError: The reply has a row and a total of 0, or no row and a different total.
-        """
-        page = await self.function_page(env, limit=1)
-        if (page.total > 0) != (len(page.items) > 0):
-            rows = "rows" if page.items else "no rows"
-            raise ResponseError(
-                f"{FUNCTIONS.path} sent {rows} and a total of {page.total}: one of them is wrong; "
-                "try again, then check the base URL and any proxy in between",
-                endpoint=FUNCTIONS.path,
-                status=200,
-                env=env,
-            )
-        return page.total
 
     def watch_functions(
         self,

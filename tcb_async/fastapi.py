@@ -11,7 +11,7 @@ says which side has to act.
 
     @app.get("/count")
     async def count(client: ClientDep, env: str) -> int:
-        return await client.count_functions(env)
+        return (await client.function_page(env, limit=1)).total
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ from tcb_async import (
     ConfigurationError,
     ParameterError,
     PermissionDeniedError,
-    ResponseError,
     RetryPolicy,
     SystemBusyError,
     TcbClient,
@@ -82,21 +81,9 @@ async def test_function_page_is_exactly_one_page(emulator, client):
     assert len(emulator.requests) == 1
 
 
-async def test_count_functions_requests_one_row(emulator, client):
-    assert await client.count_functions(ENV) == 57
+async def test_count_is_the_total_of_a_page_of_one_row(emulator, client):
+    assert (await client.function_page(ENV, limit=1)).total == 57
     assert emulator.requests[-1].body == {"env": ENV, "limit": 1, "offset": 0}
-
-
-@pytest.mark.parametrize(("rows", "total"), [("rows", 0), ("no rows", 3)])
-async def test_count_that_its_rows_contradict_is_refused(emulator, client, rows, total):
-    def contradict(_, reply):
-        if rows == "no rows":
-            reply["functions"] = []
-        reply["total_count"] = total
-
-    emulator.on_reply(contradict)
-    with pytest.raises(ResponseError, match=f"sent {rows} and a total of {total}:"):
-        await client.count_functions(ENV)
 
 
 async def test_times_are_in_the_zone_of_the_client(emulator):
@@ -151,13 +138,13 @@ async def test_each_walk_and_call_counts_its_own_retries(emulator):
     ) as client:
         emulator.fail_next(-1, times=3)
         with pytest.raises(SystemBusyError) as caught:
-            await client.count_functions(ENV)
+            await client.function_page(ENV)
         walks = [client.functions(ENV) for _ in range(2)]
         for walk in walks:
             await walk.collect()
         emulator.fail_next(48001)
         with pytest.raises(PermissionDeniedError) as refused:
-            await client.count_functions(ENV)
+            await client.function_page(ENV)
 
     assert [walk.stats.retries for walk in walks] == [1, 0]
     assert [bool(walk.stats.last_error) for walk in walks] == [True, False]
@@ -166,7 +153,7 @@ async def test_each_walk_and_call_counts_its_own_retries(emulator):
 
 async def test_unknown_env_is_one_clear_sentence(client):
     with pytest.raises(ParameterError, match="check the id: `tcb-async environments`") as caught:
-        await client.count_functions("nobody-1")
+        await client.function_page("nobody-1")
 
     assert caught.value.rid
     assert "env 'nobody-1'" in str(caught.value)
@@ -189,7 +176,7 @@ async def test_session_closed_by_its_owner_is_a_clear_error(emulator):
     await session.close()
 
     with pytest.raises(ClientClosedError, match="session"):
-        await client.count_functions(ENV)
+        await client.function_page(ENV)
 
 
 async def test_closed_client_and_copies_refuse_calls(emulator, client):
@@ -201,7 +188,7 @@ async def test_closed_client_and_copies_refuse_calls(emulator, client):
     await client.aclose()
 
     for closed in (client, copy):
-        for call in (closed.count_functions(ENV), closed.call("/tcb/x"), closed.get_token()):
+        for call in (closed.function_page(ENV), closed.call("/tcb/x"), closed.get_token()):
             with pytest.raises(ClientClosedError, match="closed"):
                 await call
         assert closed.closed
@@ -240,14 +227,14 @@ async def test_concurrent_walks_share_the_limit(emulator):
 async def test_copy_with_a_token_shares_connections(emulator, client):
     merchant = emulator.issue_token()
     async with client.with_token(merchant) as copy:
-        assert await copy.count_functions(ENV) == 57
+        assert (await copy.function_page(ENV)).total == 57
     for closed in (copy, copy.with_token(merchant)):
         assert closed.closed
         with pytest.raises(ClientClosedError):
-            await closed.count_functions(ENV)
+            await closed.function_page(ENV)
 
     assert not client.closed
-    assert await client.count_functions(ENV) == 57
+    assert (await client.function_page(ENV)).total == 57
     assert len(emulator.requests) == len({request.token for request in emulator.requests}) == 2
 
 

@@ -63,7 +63,7 @@ def counting(lifespan):
 
     @app.get("/count")
     async def count(client: ClientDep, env: str = ENV) -> int:
-        return await client.count_functions(env)
+        return (await client.function_page(env, limit=1)).total
 
     return app
 

@@ -123,7 +123,7 @@ async def test_port_is_reported_even_where_the_url_leaves_it_out(watched, scheme
     settings = {"retry": RetryPolicy(attempts=1), "observer": watched.observer}
     async with TcbClient("token", base_url=f"{scheme}://localhost", **settings) as client:
         with pytest.raises(TcbError):
-            await client.count_functions(ENV)
+            await client.function_page(ENV)
 
     assert watched.span(LIST).attributes[server_attributes.SERVER_PORT] == port
 

@@ -39,7 +39,7 @@ async def main(url: str, env: str) -> None:
         aiohttp.ClientSession() as session,
         TcbClient.from_env(token=CentralTokens(session, url)) as client,
     ):
-        print(await client.count_functions(env), "functions")
+        print((await client.function_page(env)).total, "functions")
 
 
 if __name__ == "__main__":

@@ -93,6 +93,6 @@ def demo_app() -> FastAPI:
     @app.get("/count")
     async def count(env: str) -> int:
         async with TcbClient.from_env(token=merchant) as client:
-            return await client.count_functions(env)
+            return (await client.function_page(env)).total
 
     return app

@@ -153,6 +153,7 @@ def count_functions(env: Env = None, /, *, access: Access = Access()) -> None:
         service = choose_service(env, access)
 
         async def work(client: TcbClient) -> None:
-            screen.write(b"%d\n" % await client.count_functions(service.env))
+            page = await client.function_page(service.env, limit=1)
+            screen.write(b"%d\n" % page.total)
 
         service.run(work)

@@ -331,7 +331,7 @@ async def test_get_token_is_the_current_one(emulator):
     emulator.deploy(ENV)
     async with TcbClient(StableToken(APPID, APPSECRET), base_url=emulator.url) as client:
         token = await client.get_token()
-        assert await client.count_functions(ENV) == 1
+        assert (await client.function_page(ENV)).total == 1
         assert await client.get_token() == token
 
     assert type(token) is str
@@ -424,7 +424,7 @@ async def test_broken_errmsg_does_not_change_the_reaction(serve, broken, code, s
     reply = http_reply(b'{"errcode":%d,"errmsg":"%b"}' % (code, said))
     server, client = await serve(reply, token=issue, **QUICK)
     with pytest.raises(ApiError) as caught:
-        await client.count_functions(ENV)
+        await client.function_page(ENV)
 
     assert (caught.value.errcode, caught.value.rid) == (code, RID)
     assert len(server.requests) == sent

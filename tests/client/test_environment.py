@@ -20,7 +20,7 @@ async def test_access_token_is_enough(emulator, monkeypatch):
     monkeypatch.setenv("TCB_BASE_URL", emulator.url)
 
     async with TcbClient.from_env() as client:
-        assert await client.count_functions("test-1") == 3
+        assert (await client.function_page("test-1")).total == 3
 
 
 async def test_appid_and_its_secret_are_enough(emulator, monkeypatch):
@@ -31,7 +31,7 @@ async def test_appid_and_its_secret_are_enough(emulator, monkeypatch):
     monkeypatch.setenv("TCB_BASE_URL", emulator.url)
 
     async with TcbClient.from_env(concurrency=2) as client:
-        assert await client.count_functions("test-1") == 3
+        assert (await client.function_page("test-1")).total == 3
         assert "of 2 calls" in repr(client)
     assert emulator.counts["/cgi-bin/stable_token"] == 1
 

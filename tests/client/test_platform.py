@@ -147,10 +147,10 @@ class TestRefreshToken:
         component = platform.token()
         forgotten = AuthorizerToken(component, SHOP, "forgotten", on_rotate=nothing)
         with pytest.raises(TokenError, match="61023"):
-            await client.with_token(forgotten).count_functions("shop-1")
+            await client.with_token(forgotten).function_page("shop-1")
 
         async for account in platform_accounts(client, on_rotate=rotate):
-            assert await client.with_token(account.token).count_functions("shop-1") == 3
+            assert (await client.with_token(account.token).function_page("shop-1")).total == 3
 
     async def test_missing_refresh_token_gives_advice(self, emulator, client):
         emulator.add_authorizer(PLATFORM, SHOP)
@@ -162,7 +162,7 @@ class TestRefreshToken:
 
         (account,) = [each async for each in platform_accounts(client, on_rotate=rotate)]
         with pytest.raises(ConfigurationError, match=r"no refresh token for wxshop: use your"):
-            await client.with_token(account.token).count_functions("shop-1")
+            await client.with_token(account.token).function_page("shop-1")
 
     def test_nothing_shows_it(self):
         merchant = Authorizer(SHOP, REFRESH, "2019-05-16 17:56:47")

@@ -63,9 +63,9 @@ async def test_it_can_stop_and_start_again_during_a_test():
             await emulator.stop()
             await emulator.stop()
             with pytest.raises(TransportError):
-                await client.count_functions(ENV)
+                await client.function_page(ENV)
             await emulator.start()
-            assert await client.count_functions(ENV) == 1
+            assert (await client.function_page(ENV)).total == 1
 
 
 async def test_emulator_that_runs_cannot_be_started_again():
@@ -91,7 +91,7 @@ async def test_callbacks_run_on_the_emulators_thread_or_loop():
         blocking_list(emulator)
     async with emulator, TcbClient(emulator.token, base_url=emulator.url) as client:
         emulator.deploy(ENV)
-        await client.count_functions(ENV)
+        await client.function_page(ENV)
     assert [thread.name for thread in called_on] == ["tcb-emulator", "MainThread"]
 
 

@@ -18,10 +18,10 @@ NOT_ASKED = None
 async def test_string_is_sent_as_it_is(emulator):
     dead = emulator.issue_token(life=0)
     async with TcbClient(emulator.token, base_url=emulator.url) as client:
-        assert await client.count_functions(ENV) == 57
+        assert (await client.function_page(ENV)).total == 57
         assert emulator.requests[-1].token == emulator.token
         with pytest.raises(TokenError, match="42001"):
-            await client.with_token(StaticToken(dead)).count_functions(ENV)
+            await client.with_token(StaticToken(dead)).function_page(ENV)
 
     assert emulator.counts[LIST] == 2
 
@@ -33,8 +33,8 @@ async def test_callable_is_called_before_each_request(emulator):
         return given.pop(0)
 
     async with TcbClient(next_token, base_url=emulator.url) as client:
-        assert await client.count_functions(ENV) == 57
-        assert await client.count_functions(ENV) == 57
+        assert (await client.function_page(ENV)).total == 57
+        assert (await client.function_page(ENV)).total == 57
 
     assert given == []
 
@@ -45,7 +45,7 @@ async def test_error_of_a_callable_is_raised(emulator):
 
     async with TcbClient(no_token, base_url=emulator.url) as client:
         with pytest.raises(LookupError, match="the vault is sealed"):
-            await client.count_functions(ENV)
+            await client.function_page(ENV)
 
     assert emulator.counts[LIST] == 0
 
@@ -147,7 +147,7 @@ async def test_provider_is_used_even_if_its_repr_fails(emulator):
 
     assert as_provider(ours) is ours
     async with TcbClient(ours, base_url=emulator.url) as client:
-        assert await client.count_functions(ENV) == 57
+        assert (await client.function_page(ENV)).total == 57
 
 
 async def test_given_token_is_in_no_repr():
@@ -221,7 +221,7 @@ class TestCredentials:
     async def test_refused_credentials_give_advice(self, emulator, client, errcode, advice):
         emulator.fail_next(errcode, path=STABLE)
         with pytest.raises(TokenError, match=advice) as caught:
-            await client.count_functions(ENV)
+            await client.function_page(ENV)
 
         assert caught.value.errcode == errcode
         assert (emulator.counts[STABLE], emulator.counts[LIST]) == (1, 0)

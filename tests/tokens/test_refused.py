@@ -20,7 +20,7 @@ from tcb_async.tokens import ClassicToken, MemoryStore, StoredToken
 
 async def errors_of(client, walks):
     """The results of many concurrent calls."""
-    counts = (client.count_functions(ENV) for _ in range(walks))
+    counts = (client.function_page(ENV) for _ in range(walks))
     return {type(it) for it in await asyncio.gather(*counts, return_exceptions=True)}
 
 
@@ -31,11 +31,11 @@ def refuse_each(emulator):
 class TestRefused:
     @pytest.mark.parametrize("errcode", [40001, 40014, 41001, 42001])
     async def test_refused_token_costs_one_refresh_and_replay(self, emulator, client, errcode):
-        await client.count_functions(ENV)
+        await client.function_page(ENV)
         emulator.expire_tokens()
         emulator.fail_next(errcode, path=LIST)
 
-        assert await client.count_functions(ENV) == 57
+        assert (await client.function_page(ENV)).total == 57
 
         assert (emulator.counts[STABLE], emulator.counts[LIST]) == (2, 3)
 
@@ -121,7 +121,7 @@ class TestRefused:
         # The emulator's clock cannot be set back.
         provider._get_token_at(client._api)._clock = lambda: emulator.clock() - 86_400.0
 
-        assert await client.count_functions(ENV) == 57
+        assert (await client.function_page(ENV)).total == 57
 
 
 class TestRefusedAgain:
@@ -136,17 +136,17 @@ class TestRefusedAgain:
         return classic(emulator, store)
 
     async def test_wechat_is_called_if_the_stored_token_is_refused(self, emulator, client, store):
-        await client.count_functions(ENV)
+        await client.function_page(ENV)
         emulator.expire_tokens()
         await leave_a_dead_one(store, stored_key(emulator), emulator)
 
-        assert await client.count_functions(ENV) == 57
+        assert (await client.function_page(ENV)).total == 57
 
         assert (emulator.counts[CLASSIC], emulator.counts[LIST]) == (2, 1 + 3)
 
     async def test_token_of_a_second_process_is_used(self, emulator, client, store):
         key = stored_key(emulator)
-        await client.count_functions(ENV)
+        await client.function_page(ENV)
         emulator.expire_tokens()
         await leave_a_dead_one(store, key, emulator)
         newest = StoredToken(emulator.issue_token(), emulator.clock() + LIFE)
@@ -158,14 +158,14 @@ class TestRefusedAgain:
                 write = store.set(key, newest, ttl=LIFE)
                 replacing.append(asyncio.ensure_future(write))
 
-        assert await client.count_functions(ENV) == 57
+        assert (await client.function_page(ENV)).total == 57
 
         assert (emulator.counts[CLASSIC], emulator.counts[LIST]) == (1, 1 + 3)
 
     @pytest.mark.parametrize("walks", [1, 8])
     async def test_refusal_is_raised_after_three_calls(self, emulator, store, provider, walks):
         async with TcbClient(provider, base_url=emulator.url) as client:
-            await client.count_functions(ENV)
+            await client.function_page(ENV)
             refuse_each(emulator)
             await leave_a_dead_one(store, stored_key(emulator), emulator)
 

@@ -25,7 +25,7 @@ class TestRotation:
         saved_before = {}
         emulator.on_request(lambda seen: saved_before.setdefault(seen.path, merchant.saved[:]))
 
-        await client.count_functions(ENV)
+        await client.function_page(ENV)
 
         assert saved_before[LIST] == [merchant.accepted]
         assert merchant.accepted != merchant.first
@@ -71,7 +71,7 @@ class TestRotation:
         provider = merchant.token(on_rotate=save_slowly)
         merchant.rotate()
         client = TcbClient(provider, base_url=emulator.url)
-        caller = asyncio.create_task(client.count_functions(ENV))
+        caller = asyncio.create_task(client.function_page(ENV))
         await started.wait()
         closing = asyncio.create_task(client.aclose())
         await a_turn()

@@ -21,7 +21,7 @@ async def test_unsaved_refresh_token_is_not_shown(emulator, merchant, caplog):
     provider, retry = merchant.token(), RetryPolicy(attempts=1)
     async with TcbClient(provider, base_url=emulator.url, retry=retry) as client:
         with pytest.raises(TcbError, match="on_rotate failed") as caught:
-            await client.count_functions(ENV)
+            await client.function_page(ENV)
 
     said = [*shown_by(caught.value), caplog.text, repr(provider), repr(client)]
     assert [words for words in said if merchant.accepted in words] == []
@@ -74,4 +74,4 @@ async def give_appsecret():
 async def test_appsecret_in_place_of_a_token_is_named(emulator, token):
     async with TcbClient(token, base_url=emulator.url) as client:
         with pytest.raises(TokenError, match=r"StableToken.*looks like an appsecret"):
-            await client.count_functions(ENV)
+            await client.function_page(ENV)

@@ -36,10 +36,10 @@ from tcb_async.retry import RetryPolicy
 
 async def test_connection_dropped_on_reuse_is_replaced(clock, serve):
     server, client = await serve(FAULTS["dropped_keep_alive"], timing=clock.timing)
-    await asyncio.gather(*(client.count_functions(ENV) for _ in range(4)))
+    await asyncio.gather(*(client.function_page(ENV) for _ in range(4)))
     assert server.accepted == 4
 
-    assert await client.count_functions(ENV) == 1
+    assert (await client.function_page(ENV)).total == 1
 
     assert clock.waits[0] == 0.0
     assert server.accepted == 5
@@ -48,7 +48,7 @@ async def test_connection_dropped_on_reuse_is_replaced(clock, serve):
 async def test_only_the_first_dropped_connection_is_replaced_immediately(clock, serve):
     _, client = await serve(FAULTS["closed"], retry=RetryPolicy(attempts=4), timing=clock.timing)
     with pytest.raises(TransportError, match="dropped the connection") as caught:
-        await client.count_functions(ENV)
+        await client.function_page(ENV)
 
     assert clock.waits == [0.0, 2.0, 4.0]
     error = caught.value
@@ -57,7 +57,7 @@ async def test_only_the_first_dropped_connection_is_replaced_immediately(clock, 
 
 async def test_broken_reply_is_not_a_dropped_connection(clock, serve):
     _, client = await serve(once(FAULTS["reset_in_body"]), timing=clock.timing)
-    await client.count_functions(ENV)
+    await client.function_page(ENV)
 
     assert clock.waits == [1.0]
 
@@ -68,7 +68,7 @@ async def test_error_has_no_frames_of_attempts_and_is_freed(clock, serve, fault)
     gc.collect()
     gc.disable()  # it would free a cycle
     try:
-        await client.count_functions(ENV)
+        await client.function_page(ENV)
     except TcbError as error:
         frames = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
         freed = weakref.ref(error)
@@ -83,7 +83,7 @@ async def test_error_has_no_frames_of_attempts_and_is_freed(clock, serve, fault)
 async def test_sensible_retry_after_is_a_minimum(clock, value, waited, serve):
     later = http_reply(b"", 503, {"Retry-After": value})
     _, client = await serve(once(later), timing=clock.timing)
-    await client.count_functions(ENV)
+    await client.function_page(ENV)
 
     assert clock.waits == [waited]
 
@@ -119,7 +119,7 @@ async def main():
     retry = RetryPolicy(base=0.0)
     async with TcbClient("TOKEN", base_url="http://127.0.0.1:9", retry=retry) as client:
         with contextlib.suppress(TransportError):
-            await client.count_functions("test-777bb9")
+            await client.function_page("test-777bb9")
 
 asyncio.run(main())
 """,

@@ -22,7 +22,7 @@ async def a_walk(client):
 
 
 async def a_count(client):
-    await client.count_functions(ENV)
+    await client.function_page(ENV)
 
 
 both_kinds = pytest.mark.parametrize("ask", [a_walk, a_count])
@@ -42,7 +42,7 @@ async def test_cancelled_attempt_is_the_last(emulator, client_of, ask, fault):
     assert task.cancelled()
 
     await eventually(lambda: emulator.in_flight == 0 and not transport_of(client).live)
-    assert await client.count_functions(ENV) == 5
+    assert (await client.function_page(ENV)).total == 5
     assert len(emulator.requests) == 2
 
 
@@ -57,7 +57,7 @@ async def test_closed_client_sends_no_pending_retry(emulator):
     async with aiohttp.ClientSession() as session:
         client = TcbClient(emulator.token, base_url=emulator.url, session=session)
         transport_of(client).timing = Timing(sleep=wait)
-        task = asyncio.ensure_future(client.count_functions(ENV))
+        task = asyncio.ensure_future(client.function_page(ENV))
         await waits.wait()
         await client.aclose()
         waited.set()

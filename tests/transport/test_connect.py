@@ -67,7 +67,7 @@ async def test_transient_refusals_are_retried(upstream, client, clock, refusals,
         ConnectProxy(port, refusals) as proxy,
         client(proxy.url, f"https://127.0.0.1:{port}", clock.timing) as calling,
     ):
-        assert await calling.count_functions(ENV) == 45
+        assert (await calling.function_page(ENV)).total == 45
 
     assert clock.waits == waits
     assert [line.split()[0] for line in proxy.asked] == ["CONNECT"] * (1 + len(refusals))
@@ -102,7 +102,7 @@ async def test_error_is_the_same_by_http_and_by_connect(client, status):
             once = RetryPolicy(attempts=1)
             async with client(proxy.url, url, retry=once, observer=observer) as calling:
                 with pytest.raises(TcbError) as caught:
-                    await calling.count_functions(ENV)
+                    await calling.function_page(ENV)
             errors.append(caught.value)
 
     assert [request.method for request in proxy.requests] == ["POST", "CONNECT"]

@@ -16,7 +16,7 @@ async def test_time_out_advises_a_lower_concurrency(serve, leap):
 
     _, client = await serve(until_time_out, timeout=10.0, retry=RetryPolicy(attempts=1))
     with pytest.raises(TransportError, match="10 s; raise timeout, or lower concurrency"):
-        await client.count_functions(ENV)
+        await client.function_page(ENV)
 
 
 async def test_a_dead_address_is_skipped_within_the_same_attempt(emulator, monkeypatch):
@@ -28,7 +28,7 @@ async def test_a_dead_address_is_skipped_within_the_same_attempt(emulator, monke
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two_addresses)
     url = emulator.url.replace("127.0.0.1", "localhost")
     async with TcbClient(emulator.token, base_url=url, retry=RetryPolicy(attempts=1)) as client:
-        assert await client.count_functions(ENV) == 1
+        assert (await client.function_page(ENV)).total == 1
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
@@ -48,7 +48,7 @@ async def test_closing_a_client_stops_calls_that_open_a_connection(turns):
         patience = RetryPolicy(deadline=3600)
         url = f"https://127.0.0.1:{port}"
         client = TcbClient("T", base_url=url, timeout=3600, retry=patience)
-        calls = [asyncio.create_task(client.count_functions(ENV)) for _ in range(2)]
+        calls = [asyncio.create_task(client.function_page(ENV)) for _ in range(2)]
         await greeted.wait()
 
         closing = asyncio.create_task(client.aclose())

@@ -109,7 +109,7 @@ async def test_no_error_shows_the_password_of_a_proxy(scheme, form, variable, mo
     retry, url = RetryPolicy(attempts=1), f"{scheme}://127.0.0.1:1"
     async with TcbClient("T", base_url=url, retry=retry, trust_env=True) as client:
         with pytest.raises(TransportError) as caught:
-            await client.count_functions(ENV)
+            await client.function_page(ENV)
 
     said = [*shown_by(caught.value), *logged(caplog.records), str(problem_of(caught.value))]
     assert leaks_of([password], said) == []
@@ -138,7 +138,7 @@ async def test_impossible_token_is_not_shown(token):
     provider: TokenProvider = _Handing(token)
     async with TcbClient(provider) as client:
         with pytest.raises(ConfigurationError, match="the token that the provider") as caught:
-            await client.count_functions(ENV)
+            await client.function_page(ENV)
 
     assert leaks_of([SECRET], shown_by(caught.value)) == []
 
@@ -173,7 +173,7 @@ async def test_custom_provider_may_send_a_plain_str(serve, query, body):
     echo = {"errcode": 40125, "errmsg": f"{SECRET} is wrong"}
     _, client = await serve(http_reply(echo), token=Custom(SECRET))
     with pytest.raises(TcbError, match="40125") as caught:
-        await client.count_functions(ENV)
+        await client.function_page(ENV)
 
     assert leaks_of([SECRET], shown_by(caught.value)) == []
 

@@ -46,8 +46,8 @@ async def test_callers_session_is_used_as_it_is():
         before = dict(session.headers)
         retry = RetryPolicy(base=0.0)
         async with TcbClient("T", base_url=server.url, session=session, retry=retry) as client:
-            assert await client.count_functions(ENV) == 1
-            assert await client.count_functions(ENV) == 1
+            assert (await client.function_page(ENV)).total == 1
+            assert (await client.function_page(ENV)).total == 1
 
         assert not session.closed
         assert (dict(session.headers), session.timeout) == (before, timeout)
@@ -66,8 +66,8 @@ async def test_session_of_ours_keeps_no_cookies():
     async with RawServer(reply) as server:
         url = server.url.replace("127.0.0.1", "localhost")  # aiohttp keeps none of an address
         async with TcbClient("T", base_url=url) as client:
-            await client.count_functions(ENV)
-            await client.count_functions(ENV)
+            await client.function_page(ENV)
+            await client.function_page(ENV)
 
     assert [request.headers.get("cookie") for request in server.requests] == [None, None]
 
@@ -89,7 +89,7 @@ async def test_trace_hooks_of_every_session_see_no_request_of_ours(monkeypatch):
     monkeypatch.setattr(aiohttp.ClientSession, "__init__", init)
     async with RawServer(OK) as server:
         async with TcbClient("T", base_url=server.url) as client:
-            assert await client.count_functions(ENV) == 1
+            assert (await client.function_page(ENV)).total == 1
         assert told == []
 
         async with aiohttp.ClientSession() as session, session.get(server.url):
@@ -120,7 +120,7 @@ async def test_a_library_that_wraps_our_session_sees_no_token(fault, monkeypatch
         TcbClient(secret, base_url=server.url, retry=retry) as client,
     ):
         with contextlib.suppress(TcbError):
-            await client.count_functions(ENV)
+            await client.function_page(ENV)
 
     assert seen[0] == f"{server.url}/tcb/listfunctions"
     assert server.requests[0].target == f"/tcb/listfunctions?access_token={secret}"
@@ -140,11 +140,11 @@ async def test_headers_that_a_wrapper_adds_stay_on_their_request(monkeypatch):
     monkeypatch.setattr(aiohttp.ClientSession, "_request", request)  # likewise
     async with RawServer(OK) as server, aiohttp.ClientSession() as session:
         async with TcbClient("T", base_url=server.url, session=session) as client:
-            await client.count_functions(ENV)
-            await client.count_functions(ENV)
+            await client.function_page(ENV)
+            await client.function_page(ENV)
         monkeypatch.undo()
         async with TcbClient("T", base_url=server.url) as client:
-            await client.count_functions(ENV)
+            await client.function_page(ENV)
 
         traced = [[name for name in asked.headers if "trace" in name] for asked in server.requests]
     assert traced == [["x-trace-0"], ["x-trace-1"], []]
@@ -161,8 +161,9 @@ async def test_every_place_has_a_connection(serve):
         await exchange.send(OK)
 
     server, client = await serve(gather_them, concurrency=150)
-    calls = (client.count_functions(ENV) for _ in range(150))
-    assert await asyncio.wait_for(asyncio.gather(*calls), 10) == [1] * 150
+    calls = (client.function_page(ENV) for _ in range(150))
+    pages = await asyncio.wait_for(asyncio.gather(*calls), 10)
+    assert [page.total for page in pages] == [1] * 150
     assert server.accepted == 150
 
 
@@ -179,11 +180,11 @@ async def test_client_is_neither_used_nor_closed_on_a_second_loop(emulator, clie
     emulator.deploy(ENV)
     emulator.script([Fault.ok(), Fault.delay(0.1)])
     client = await client_of(emulator)
-    await client.count_functions(ENV)
+    await client.function_page(ENV)
     walk = transport_of(client).spawn(client.list_functions(ENV))
     await eventually(lambda: emulator.in_flight == 1)
 
-    for call in (client.count_functions(ENV), client.aclose()):
+    for call in (client.function_page(ENV), client.aclose()):
         with pytest.raises(ClientClosedError, match=r"another event loop: make one client per"):
             await asyncio.to_thread(asyncio.run, call)
 
@@ -195,7 +196,7 @@ async def test_session_of_a_second_loop_is_refused():
     async with RawServer(OK) as server, aiohttp.ClientSession() as session:
         client = TcbClient("T", base_url=server.url, session=session)
         with pytest.raises(ClientClosedError, match="belongs to another event loop"):
-            await asyncio.to_thread(asyncio.run, client.count_functions(ENV))
+            await asyncio.to_thread(asyncio.run, client.function_page(ENV))
 
     assert server.accepted == 0
 
@@ -203,7 +204,7 @@ async def test_session_of_a_second_loop_is_refused():
 async def test_client_with_a_closed_session_may_be_forgotten():
     async with RawServer(http_reply(LISTING)) as server:
         client = TcbClient("T", base_url=server.url)
-        await client.count_functions(ENV)
+        await client.function_page(ENV)
         await transport_of(client).get_session().close()
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
@@ -218,9 +219,9 @@ async def test_client_may_be_made_and_closed_outside_its_loop():
 
     def use_and_close(url):
         client = TcbClient("T", base_url=url)
-        count = asyncio.run(client.count_functions(ENV))
+        page = asyncio.run(client.function_page(ENV))
         asyncio.run(client.aclose())
-        return count
+        return page.total
 
     last = http_reply(LISTING, headers={"Connection": "close"})
     async with RawServer(last) as server:
@@ -228,7 +229,7 @@ async def test_client_may_be_made_and_closed_outside_its_loop():
 
     await client.aclose()
     with pytest.raises(ClientClosedError):
-        await client.count_functions(ENV)
+        await client.function_page(ENV)
 
 
 @pytest.mark.parametrize("is_callers", [False, True])
@@ -237,7 +238,7 @@ async def test_closing_the_session_stops_its_calls(emulator, *, is_callers):
     async with no_leaks():
         session = aiohttp.ClientSession() if is_callers else None
         client = TcbClient(emulator.token, base_url=emulator.url, session=session)
-        call = asyncio.create_task(client.count_functions(ENV))
+        call = asyncio.create_task(client.function_page(ENV))
         await eventually(lambda: emulator.in_flight == 1)
 
         await (client.aclose() if session is None else session.close())

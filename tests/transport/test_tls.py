@@ -46,7 +46,7 @@ async def test_certificate_is_refused_before_a_token_is_sent(
     else:
         client = await over_tls_of(emulator, certificate, host)
     with pytest.raises(TransportError) as caught:
-        await client.count_functions(ENV)
+        await client.function_page(ENV)
 
     said = (
         rf"certificate of {re.escape(host)} was not accepted \({reason}.*\); check this machine's "
@@ -62,7 +62,7 @@ async def test_dropped_connection_is_replaced_over_tls(over_tls_of):
     emulator.script([Fault.ok(), Fault.disconnect()])
     client = await over_tls_of(emulator)
     for _ in range(3):
-        assert await client.count_functions(ENV) == 1
+        assert (await client.function_page(ENV)).total == 1
 
     assert len({request.peer_port for request in emulator.requests}) == 2
 
@@ -73,7 +73,7 @@ async def test_https_to_a_plain_port_is_a_clear_error(emulator):
         with pytest.raises(
             TransportError, match=r"not establish a TLS .*\(wrong version number\).* port"
         ) as caught:
-            await client.count_functions(ENV)
+            await client.function_page(ENV)
 
     assert caught.value.attempts == 1
 
@@ -87,7 +87,7 @@ async def test_closed_handshake_is_a_clear_error():
         url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with TcbClient("T", base_url=url, retry=RetryPolicy(attempts=1)) as client:
             with pytest.raises(TransportError, match=r"\(it closed the .* during the TLS handsh"):
-                await client.count_functions(ENV)
+                await client.function_page(ENV)
 
 
 COUNT = """

@@ -83,7 +83,7 @@ async def raised(mocked, error):
     mocked.post(re.compile(".*"), exception=error)
     async with TcbClient(SECRET, retry=RetryPolicy(attempts=1)) as client:
         with pytest.raises(TcbError) as caught:
-            await client.count_functions("test-777bb9")
+            await client.function_page("test-777bb9")
     return caught.value
 
 
@@ -141,7 +141,7 @@ async def test_unexpected_error_keeps_its_text_and_traceback(mocked_http, caplog
 async def test_missing_mock_of_a_url_is_explained(mocked_http):
     async with TcbClient(SECRET, retry=RetryPolicy(attempts=1)) as client:
         with pytest.raises(TransportError, match="Connection refused: POST https:"):
-            await client.count_functions("test-777bb9")
+            await client.function_page("test-777bb9")
 
 
 @pytest.mark.parametrize("shown", ["ValueError: \\[hidden.*", "LookupError: of a hook"])
@@ -162,7 +162,7 @@ async def test_text_of_a_library_is_in_no_error_and_no_log(serve, caplog, shown)
     async with aiohttp.ClientSession(trace_configs=[tracing]) as session:
         _, client = await serve(b"", token=SECRET, session=session)
         with pytest.raises(TransportError, match=rf"failed \({shown}\)") as caught:
-            await client.count_functions("test-777bb9")
+            await client.function_page("test-777bb9")
 
     log = "\n".join(record.getMessage() for record in caplog.records)
     assert re.search(r"failed unexpectedly \(\w+\):(.|\n)* in fail\n", log)

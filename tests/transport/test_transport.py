@@ -44,7 +44,7 @@ async def test_attempt_has_one_time_limit(mocked_http, left, limit):
     mocked_http.post(re.compile(".*"), exception=ConnectionResetError(), callback=note)
     async with TcbClient("T", retry=RetryPolicy(deadline=left, attempts=1)) as client:
         with pytest.raises(NoAnswer):
-            await client.count_functions(ENV)
+            await client.function_page(ENV)
 
     ((seconds, given),) = limits
     assert limit - 6.0 < seconds <= limit  # some time has passed
@@ -69,11 +69,11 @@ async def test_reply_is_limited_after_decompression(serve, monkeypatch, fault):
     monkeypatch.setattr(transport, "MAX_REPLY_BYTES", MIB)
     _, client = await serve(reply, retry=ONCE)
     with pytest.raises(TcbError):
-        await client.count_functions(ENV)
+        await client.function_page(ENV)
     tracemalloc.start()
     try:
         with pytest.raises(TcbError) as caught:
-            await client.count_functions(ENV)
+            await client.function_page(ENV)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -87,10 +87,10 @@ async def test_reply_of_exactly_the_limit_is_read(serve, monkeypatch):
     for reply in (http_reply(LISTING), compressed):
         _, client = await serve(reply)
         monkeypatch.setattr(transport, "MAX_REPLY_BYTES", len(LISTING))
-        assert await client.count_functions(ENV) == 1
+        assert (await client.function_page(ENV)).total == 1
         monkeypatch.setattr(transport, "MAX_REPLY_BYTES", len(LISTING) - 1)
         with pytest.raises(ResponseError, match="request fewer rows"):
-            await client.count_functions(ENV)
+            await client.function_page(ENV)
 
 
 # Where it goes
@@ -109,7 +109,7 @@ async def test_redirects_are_not_followed(status, kind, serve):
             http_reply(LISTING, status, {"Location": f"{elsewhere.url}{LIST}"}), token=token
         )
         with pytest.raises(ResponseError, match=f"HTTP {status}: a redirect"):
-            await client.count_functions(ENV)
+            await client.function_page(ENV)
 
         assert b"planted" in server.requests[0].raw
         assert elsewhere.accepted == 0
@@ -118,7 +118,7 @@ async def test_redirects_are_not_followed(status, kind, serve):
 async def test_base_url_with_a_path_of_the_api_is_explained(emulator):
     async with TcbClient(emulator.token, base_url=f"{emulator.url}/tcb") as client:
         with pytest.raises(ParameterError, match=r"no such endpoint.*check the base URL") as caught:
-            await client.count_functions(ENV)
+            await client.function_page(ENV)
 
     assert (caught.value.errcode, caught.value.attempts) == (40066, 1)
 
@@ -132,7 +132,7 @@ async def test_proxy_and_netrc_are_used_only_on_request(serve, monkeypatch, tmp_
     async with RawServer(OK) as proxy:
         use_proxy(monkeypatch, proxy.url)
         server, client = await serve(OK, trust_env=trust_env)
-        await client.count_functions(ENV)
+        await client.function_page(ENV)
 
         sent = [*server.requests, *proxy.requests]
         assert len(proxy.requests) == trust_env

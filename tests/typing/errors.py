@@ -17,7 +17,7 @@ from tcb_async import (
 
 async def handle(client: TcbClient) -> None:
     try:
-        await client.count_functions("test-777bb9")
+        await client.function_page("test-777bb9")
     except QuotaError as error:
         assert_type(error.retry_after, float | None)
     except ApiError as error:

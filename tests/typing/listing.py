@@ -44,7 +44,7 @@ async def list_pages(client: TcbClient) -> None:
 
     assert_type(await client.list_functions("test-777bb9", page_size=50), list[CloudFunction])
     assert_type(await client.function_page("test-777bb9", limit=20, offset=0), Page[CloudFunction])
-    assert_type(await client.count_functions("test-777bb9"), int)
+    assert_type((await client.function_page("test-777bb9")).total, int)
 
 
 async def hold_a_pager(client: TcbClient) -> None:

@@ -45,7 +45,7 @@ FastAPI(lifespan=own_lifespan)
 @app.get("/count")
 async def count(client: ClientDep, env: str) -> int:
     assert_type(client, TcbClient)
-    return await client.count_functions(env)
+    return (await client.function_page(env)).total
 
 
 async def shop(client: ClientDep) -> TcbClient:
@@ -54,7 +54,7 @@ async def shop(client: ClientDep) -> TcbClient:
 
 @app.get("/shop/count")
 async def count_of_the_shop(client: Annotated[TcbClient, Depends(shop)], env: str) -> int:
-    return await client.count_functions(env)
+    return (await client.function_page(env)).total
 
 
 def describe(error: TcbError) -> None:
