@@ -12,13 +12,6 @@ from tcb_async.emulator import Emulator
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-LISTING = (
-    "python3 -m venv .venv && .venv/bin/pip install '.[cli]' && .venv/bin/tcb-async list --demo"
-)
-TESTING = (
-    "python3 -m venv .venv-test && .venv-test/bin/pip install -r requirements-test.txt . && "
-    ".venv-test/bin/pytest -n auto"
-)
 PROGRAMS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
 ASK_THE_SERVICE = f"""
 from fastapi.testclient import TestClient
@@ -41,6 +34,7 @@ def _account(tmp_path, monkeypatch):
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "text", "words", "printed"),
     [
@@ -55,16 +49,3 @@ def test_each_program_works_alone(name, text, words, printed):
     Path(name).write_text(program, encoding="utf-8")
 
     assert re.fullmatch(printed, ran(sys.executable, *words))
-
-
-@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
-def test_readmes_have_one_command_to_list_and_one_to_test(readme):
-    lines = (ROOT / readme).read_text(encoding="utf-8").split("\n")
-    assert lines.index(LISTING) < lines.index(TESTING)
-
-
-def test_both_readmes_have_the_same_programs():
-    def blocks(text):
-        return re.findall(r"^```.*?^```", text, re.DOTALL | re.MULTILINE)
-
-    assert blocks(README) == blocks((ROOT / "README.zh-CN.md").read_text(encoding="utf-8"))
