@@ -157,7 +157,12 @@ class _Checks:
     async def list_functions(self) -> str:
         started = time.monotonic()
         pager = self.client.functions(self.env)
-        self.functions = await pager.collect()
+        functions = await pager.collect()
+        # Nothing in the walk would show a total that is too small.
+        if await self._has_more({each.name for each in functions}):
+            number = plural(len(functions), "function")
+            raise TcbError(f"{number}, and more follow: the total is too small")
+        self.functions = functions
         self.is_listed = True
         facts = [
             plural(pager.stats.requests, "request"),
@@ -166,6 +171,13 @@ class _Checks:
             f"{time.monotonic() - started:.1f} s",
         ]
         return f"{plural(len(self.functions), 'function')}: {', '.join(facts)}"
+
+    async def _has_more(self, names: set[str]) -> bool:
+        try:
+            page = await _request_page(self.client, self.env, DEFAULT_PAGE_SIZE, len(names))
+        except TcbError:
+            return False  # WeChat may refuse an offset beyond the last row
+        return any(row.get("name") not in names for row in _get_rows(page, "functions"))
 
     async def list_again(self, page_size: int) -> str:
         pager = self.client.functions(self.env, page_size=page_size)
@@ -255,8 +267,8 @@ async def _request_first_page(client: TcbClient, env: str) -> Reply:
         raise
 
 
-async def _request_page(client: TcbClient, env: str, limit: int) -> Reply:
-    fields = {"env": env, "limit": limit, "offset": 0}
+async def _request_page(client: TcbClient, env: str, limit: int, offset: int = 0) -> Reply:
+    fields = {"env": env, "limit": limit, "offset": offset}
     return await client.call(_FUNCTIONS_PATH, fields, repeatable=True)
 
 
