@@ -51,8 +51,8 @@ _log.addHandler(logging.NullHandler())
 
 _UNOBSERVED = None, nullcontext()
 # The limit of the call within which this code runs. A token callback that calls its own client must
-# not wait for a place: the call that waits for the token may have the last one. Tasks inherit it, so
-# those that a token callback starts need no place either, as long as they run.
+# not wait for a place: the call that waits for the token may have the last one. Tasks inherit this,
+# so those that a token callback starts need no place either, as long as they run.
 _limit_of_outer_call: ContextVar[CallLimit | None] = ContextVar("limit_of_outer_call", default=None)
 _LONG_WAIT = 10.0  # seconds: a user should learn why nothing happens
 
