@@ -12,7 +12,6 @@ kind and words                  content
 ``retried``                     the errcodes that are retried; with ``chinese``, in Chinese
 ``core PROGRAM NAME …``         functions and classes of an example program
 ``requirements``                the lowest versions of the dependencies
-``schema``                      the tables and views of an inventory
 ``tree``                        the modules of the package
 ``layers``                      the layers of the package, as ``pyproject.toml`` checks them
 ``changelog``                   the changelog of the repository
@@ -95,7 +94,6 @@ def _written(kind: str, *words: str) -> str:
         "errcodes": partial(_codes, ERRCODES.values(), "EVERYWHERE"),
         "requirements": _requirements,
         "retried": _retried,
-        "schema": _schema,
         "tcb-codes": partial(_codes, TCB_CODES.values(), "TCB_CODES"),
         "token-errcodes": partial(_codes, TOKEN_ENDPOINT_ERRCODES.values(), "AT_TOKEN_ENDPOINTS"),
         "tree": _tree,
@@ -169,18 +167,6 @@ def _commands(language: str = "") -> str:
         head = chinese.COMMAND_HEADS
         rows = [(name, *chinese.COMMANDS.get(name, (purpose,))) for name, purpose in rows]
     return _table(head, *((f"`{name}`", purpose) for name, purpose in rows))
-
-
-def _schema() -> str:
-    """Tabulate the tables and views of an inventory, with the comment above each."""
-    text = (ROOT / "tcb_async" / "inventory" / "schema.sql").read_text(encoding="utf-8")
-    pattern = r"((?:^-- .*\n)+)CREATE (TABLE|VIEW) IF NOT EXISTS (\w+)(?: \(\n((?:    .*\n)+)\))?"
-    rows = [("table or view", "content", "columns")]
-    for comment, kind, name, body in re.findall(pattern, text, re.MULTILINE):
-        columns = re.findall(r"^    ([a-z]\w*)", body, re.MULTILINE)
-        about = " ".join(line.removeprefix("-- ") for line in comment.splitlines())
-        rows.append((f"{kind.lower()} `{name}`", about, ", ".join(f"`{it}`" for it in columns)))
-    return _table(*rows)
 
 
 def _tree() -> str:
