@@ -22,8 +22,8 @@ from redis.asyncio import Redis
 from tcb_async._redact import Secret
 from tcb_async._transport import Transport, TransportApi
 from tcb_async.exceptions import TcbError
-from tcb_async.limits import Window
-from tcb_async.retry import RetryPolicy, RetryQuota
+from tcb_async.limits import CallLimit
+from tcb_async.retry import RetryPolicy
 from tcb_async.tokens import AuthorizerToken, ComponentToken, RedisStore, StableToken, guarded_store
 
 guarded_store._STORE_PAUSE = 0.5  # not an option of a store
@@ -59,7 +59,7 @@ async def work(*words):
         provider = AuthorizerToken(platform, merchant_appid, refresh_token, on_rotate=merchant.save)
     else:
         provider = StableToken(appid, secret, store=store)
-    api = TransportApi(Transport(url, Window(8), RetryPolicy(attempts=1), RetryQuota()))
+    api = TransportApi(Transport(url, CallLimit(8), RetryPolicy(attempts=1)))
     token = Secret("")
     say("ready")
     while order := (await asyncio.to_thread(sys.stdin.readline)).strip():
