@@ -4,7 +4,7 @@
     python fleet.py merchants  every night: the platform's merchants, as WeChat lists them
     python fleet.py plan       then: a job for each merchant that is not complete in today's run
     python fleet.py work       on every machine, always, under a supervisor that starts it again
-    python fleet.py store inventory.sqlite
+    python fleet.py store 2026-01-31.sqlite
                                when the night is over: a file for tcb-async diff and changes
 
 Postgres stores the queue, your merchants and the result. Redis shares the platform's token between
@@ -23,7 +23,6 @@ import json
 import os
 import signal
 import sys
-from contextlib import aclosing
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -41,7 +40,7 @@ from tcb_async import (
     TcbClient,
     TcbError,
 )
-from tcb_async.inventory import InventoryStore, list_account
+from tcb_async.inventory import Night, NightWriter, list_account
 from tcb_async.models import CHINA_STANDARD_TIME
 from tcb_async.tokens import AuthorizerToken, ComponentToken, RedisStore, Secret
 
@@ -209,7 +208,7 @@ async def record(executor: asyncpg.Pool | asyncpg.Connection, *row: object) -> b
 
 
 async def store(pool: asyncpg.Pool, path: str) -> None:
-    """Write the latest run into an inventory's file. Repeating it adds what was missing."""
+    """Write the latest run into the file of a night. Repeating it adds what was missing."""
     async with (
         pool.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
@@ -217,16 +216,13 @@ async def store(pool: asyncpg.Pool, path: str) -> None:
         run = await connection.fetchval("SELECT max(run) FROM accounts")
         rows = await connection.fetch("SELECT * FROM accounts WHERE run = $1 ORDER BY appid", run)
         saved = {row["appid"]: row for row in rows}
-        with InventoryStore(path) as file:
-            begun = file.begin(str(run), source="fleet")
-            accounts = [Account(appid, no_token) for appid in saved]
-            async with aclosing(begun.unfinished(accounts)) as unfinished:
-                async for account in unfinished:
-                    if saved[account.appid]["status"] != "waiting":  # it stays missing
-                        begun.save(await read(connection, account, saved[account.appid]))
-            begun.finish()
-            progress = file.progress()
-    print(f"run {run}: {progress.complete} of {progress.accounts} merchants are complete in {path}")
+        with NightWriter(path, [Account(appid, no_token) for appid in saved]) as night:
+            for account in night.unfinished:
+                if saved[account.appid]["status"] != "waiting":  # it stays missing
+                    night.save(await read(connection, account, saved[account.appid]))
+    with Night(path) as night:
+        counts = night.counts()
+    print(f"run {run}: {counts.complete} of {counts.accounts} merchants are complete in {path}")
 
 
 async def no_token() -> str:

@@ -2,58 +2,58 @@
 
     TCB_APPID=wx0123456789abcdef TCB_SECRET=… uvicorn inventory_service:app
 
-``POST /inventory`` starts one, or reports the one in progress; a cron job may call it every night.
-``GET /inventory`` returns its progress and the missing accounts; ``GET /functions`` streams the
-result, a JSON object a line. Both read the store, whichever process writes it. Started again after
-the service was killed, an inventory resumes where it stopped. The store waits for the disk, so
-each of its calls is made in a thread: the event loop continues to handle requests.
+``POST /inventory`` starts the one of today, or reports the one in progress; a cron job may call it
+every night. ``GET /inventory`` returns the counts and the missing accounts of the latest finished
+night; ``GET /functions`` streams its functions, a JSON object a line. The file of a night cannot be
+read while it is written, so it gets its final name when it is finished. Started again after the
+service was killed, an inventory resumes where it stopped. A night waits for the disk, so each of
+its calls is made in a thread: the event loop continues to handle requests.
 """
 
 import asyncio
-import itertools
 import json
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
 
 import attrs
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import StreamingResponse
 
-from tcb_async import Account, ConfigurationError, TcbClient, TcbError
-from tcb_async.inventory import Inventory, InventoryRun, InventoryStore
+from tcb_async import Account, ConfigurationError, Inventory, TcbClient, TcbError
+from tcb_async.inventory import Night, NightWriter
+from tcb_async.models import CHINA_STANDARD_TIME
 from tcb_async.tokens import StableToken
 
-STORE = os.environ.get("INVENTORY", "inventory.sqlite")
+NIGHTS = Path(os.environ.get("NIGHTS", "nights"))
 log = logging.getLogger("inventory_service")
 
 
-def begin() -> tuple[InventoryStore, InventoryRun]:
-    """Open the store, become its only writer, and begin or resume today's run."""
-    store = InventoryStore(STORE)
-    try:
-        return store, store.begin()
-    except ConfigurationError:
-        store.close()
-        raise
+def begin(token: StableToken) -> NightWriter:
+    """Begin the night of today, or resume it, as its only writer."""
+    NIGHTS.mkdir(exist_ok=True)
+    today = datetime.now(CHINA_STANDARD_TIME).date()
+    return NightWriter(NIGHTS / f"{today}.unfinished", [Account(token.appid, token)])
 
 
-async def make_inventory(store: InventoryStore, run: InventoryRun, token: StableToken) -> None:
-    """List every account that is not complete today; a failure is logged."""
+async def make_inventory(night: NightWriter, token: StableToken) -> None:
+    """List every account that is not complete; a failure is logged."""
     try:
-        accounts = run.unfinished([Account(token.appid, token)])
         async with (
             TcbClient.from_env(token=token) as client,
-            Inventory(client, accounts) as inventory,
+            Inventory(client, night.unfinished) as inventory,
         ):
             async for found in inventory:
-                await asyncio.to_thread(run.save, found)
-        await asyncio.to_thread(run.finish)
+                await asyncio.to_thread(night.save, found)
     except (TcbError, OSError) as error:
         log.error("the inventory stopped: %s", error)  # noqa: TRY400 - the message is enough
+        return
     finally:
-        await asyncio.to_thread(store.close)
+        await asyncio.to_thread(night.close)
+    night.path.replace(night.path.with_suffix(".sqlite"))
 
 
 @asynccontextmanager
@@ -75,30 +75,38 @@ async def start() -> dict[str, str]:
     if task is not None and not task.done():
         return {"state": "in progress"}
     try:
-        store, run = await asyncio.to_thread(begin)
+        night = await asyncio.to_thread(begin, app.state.token)
     except ConfigurationError as error:  # such as a different process that writes it
         raise HTTPException(409, error.message) from error
-    app.state.task = asyncio.create_task(make_inventory(store, run, app.state.token))
+    app.state.task = asyncio.create_task(make_inventory(night, app.state.token))
     return {"state": "started"}
 
 
+def open_latest() -> Night:
+    """Open the latest finished night."""
+    paths = sorted(NIGHTS.glob("*.sqlite"))
+    if not paths:
+        raise HTTPException(404, "no inventory has been finished yet")
+    return Night(paths[-1])
+
+
 @app.get("/inventory")
-def progress() -> dict[str, object]:
-    with InventoryStore(STORE) as store:
-        found = store.progress()
-        if found is None:
-            raise HTTPException(404, "no inventory has been made yet")
-        return {**found.to_dict(), "missing": [attrs.asdict(each) for each in store.missing()]}
+def counts() -> dict[str, object]:
+    with open_latest() as night:
+        missing = [attrs.asdict(account) for account in night.missing()]
+        return {"night": night.path.stem, **night.counts().to_dict(), "missing": missing}
 
 
 @app.get("/functions")
 def functions() -> StreamingResponse:
-    return StreamingResponse(lines(), media_type="application/x-ndjson")
+    return StreamingResponse(lines(open_latest()), media_type="application/x-ndjson")
 
 
-def lines() -> Iterator[str]:
-    """Read the store in pieces. The server runs a plain generator in threads."""
-    with InventoryStore(STORE, read_only=True) as store:  # a slow reader delays no inventory
-        rows = store.functions()
-        while piece := list(itertools.islice(rows, 1000)):
-            yield "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in piece)
+def lines(night: Night) -> Iterator[str]:
+    """Read one account at a time. The server runs a plain generator in threads."""
+    with night:
+        for account in night.accounts():
+            for env, functions in account.functions.items():
+                for each in functions:
+                    row = {"appid": account.appid, "env": env, **each.to_dict()}
+                    yield json.dumps(row, ensure_ascii=False) + "\n"

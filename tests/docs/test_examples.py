@@ -29,7 +29,7 @@ from terminal import CompletedCommand, run_here, start
 
 from tcb_async import RetryPolicy, TcbClient, TransportError
 from tcb_async.emulator import Emulator
-from tcb_async.inventory import InventoryStore
+from tcb_async.inventory import Night
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 APPID, SECRET = "wx0123456789abcdef", "s3cr3t-of-the-app"
@@ -56,11 +56,12 @@ class Runner:
         return ended
 
     async def inventory(self):
-        return await self.run("inventory.py", "inventory.sqlite")
+        return await self.run("inventory.py", "night.sqlite")
 
     def inventoried(self):
-        with InventoryStore(self.folder / "inventory.sqlite") as store:
-            return sorted((str(row["env"]), str(row["name"])) for row in store.functions())
+        with Night(self.folder / "night.sqlite") as night:
+            (account,) = night.accounts()
+        return sorted((env, row.name) for env, rows in account.functions.items() for row in rows)
 
 
 @pytest.fixture
@@ -94,17 +95,15 @@ async def test_inventory_contains_every_function(runner):
 @pytest.mark.slow
 async def test_a_failed_inventory_is_completed_by_the_next_run(runner):
     envs = deploy(runner, environments=2, functions=3)
-    await runner.inventory()
-    before = runner.inventoried()
-    (runner.folder / "inventory.sqlite").rename(runner.folder / "before.sqlite")
     runner.emulator.fail_next(45009, times=1, path=LIST)
     ended = await runner.inventory()
     assert ended.code == 1
     (line,) = ended.err.splitlines()
     assert line.startswith(f"{APPID} is missing: ")
+    assert runner.inventoried() == []
 
     assert await runner.inventory() == CompletedCommand(0, "", "")
-    assert runner.inventoried() == before == sorted(expected(runner, envs))
+    assert runner.inventoried() == sorted(expected(runner, envs))
 
 
 @pytest.mark.slow
@@ -120,7 +119,7 @@ async def test_central_tokens_may_come_from_a_file(runner):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "arguments"), [("inventory", "INVENTORY.sqlite"), ("central_tokens", "URL ENV")]
+    ("name", "arguments"), [("inventory", "NIGHT.sqlite"), ("central_tokens", "URL ENV")]
 )
 async def test_programs_print_their_usage(runner, name, arguments):
     ended = await runner.run(f"{name}.py")
@@ -166,7 +165,8 @@ async def test_inventory_service_never_blocks_its_loop(runner, monkeypatch):
 
     assert [reply.status_code for reply in started] == [202, 202]
     assert [reply.json()["state"] for reply in started] == ["started", "in progress"]
-    assert (progress["is_finished"], progress["complete"], progress["missing"]) == (True, 1, [])
+    assert (progress["complete"], progress["waiting"], progress["missing"]) == (1, 0, [])
+    assert [path.suffix for path in (runner.folder / "nights").iterdir()] == [".sqlite"]
     rows = [json.loads(line) for line in functions.splitlines()]
     assert sorted((row["env"], row["name"]) for row in rows) == sorted(expected(runner, envs))
 
@@ -238,25 +238,26 @@ def test_the_recipes_read_an_inventory(tmp_path, monkeypatch):
     import polars as pl  # noqa: PLC0415
 
     monkeypatch.chdir(tmp_path)
-    run_here(["inventory", "--demo", "-o", "inventory.sqlite", "-q"], {})
-    run_here(["inventory", "--demo", "-o", "inventory.ndjson", "-q"], {})
+    run_here(["inventory", "--demo", "night.sqlite", "-q"], {})
+    exported = run_here(["export", "night.sqlite", "-f", "ndjson"], {})
+    Path("night.ndjson").write_text(exported.out, encoding="utf-8")
     page = (EXAMPLES.parent / "how-to" / "inventory.md").read_text(encoding="utf-8")
     recipes = dict(re.findall(r"^- \[(\w+)\]\(\S+\)[^`]*`([^`]+)`", page, re.MULTILINE))
     assert recipes.keys() == {"Datasette", "DuckDB", "pandas", "polars"}
 
     # The recipes leave their connection open, which is a warning from Python 3.13 on.
     for tool in ("pandas", "polars"):
-        with closing(sqlite3.connect("inventory.sqlite")) as database:
+        with closing(sqlite3.connect("night.sqlite")) as database:
             connect = SimpleNamespace(connect=lambda _path, opened=database: opened)
             names = {"pd": pd, "pl": pl, "sqlite3": connect}
             assert len(eval(recipes[tool], names)) == 5650  # noqa: S307 - our own example
     copied = f"import duckdb; print(duckdb.sql({recipes['DuckDB']!r}))"
-    query = ["--get", "/inventory.json?sql=SELECT+count(*)+AS+n+FROM+current&_shape=array"]
+    query = ["--get", "/night.json?sql=SELECT+count(*)+AS+n+FROM+functions&_shape=array"]
     shown = [*recipes["Datasette"].replace("serve ", "").split(), *query]
     for words in ([sys.executable, "-c", copied], [sys.executable, "-m", *shown]):
         done = subprocess.run(words, check=True, capture_output=True, text=True)  # noqa: S603
     assert json.loads(done.stdout) == [{"n": 5650}]
-    assert Path("inventory.parquet").exists()
+    assert Path("night.parquet").exists()
 
 
 class TestSyncFrameworks:
