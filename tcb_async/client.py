@@ -29,7 +29,7 @@ from tcb_async._arguments import (
     check_seconds,
     check_text,
 )
-from tcb_async._codec import encode_body
+from tcb_async._codec import decode_reply, encode_body
 from tcb_async._credentials import check_appid, check_secret
 from tcb_async._defaults import (
     APPID_VARIABLE,
@@ -61,7 +61,6 @@ from tcb_async._transport import (
     Target,
     Transport,
     TransportApi,
-    call_endpoint,
     call_with_place,
 )
 from tcb_async.compare import FunctionChange, index_by_name
@@ -322,12 +321,18 @@ class TcbClient:
             **settings,
         )
 
+    async def _request_one(
+        self, listing: ListEndpoint[T], fields: Mapping[str, str], offset: int = 0, limit: int = 0
+    ) -> Page[T]:
+        check_kind(self._provider, listing.kinds, listing.path)
+        return await self._fetch(listing, fields, offset, limit)
+
     async def _fetch(
         self,
         listing: ListEndpoint[T],
         fields: Mapping[str, str],
-        offset: int = 0,
-        limit: int = 0,
+        offset: int,
+        limit: int,
         *,
         stats: WalkStats | None = None,
         may_ask_fewer: bool = False,
@@ -337,7 +342,6 @@ class TcbClient:
         If ``may_ask_fewer``, the page may be shorter: after a first attempt that fails, 20 rows are
         requested. If only fewer rows can succeed, and do, this is remembered for some pages.
         """
-        check_kind(self._provider, listing.kinds, listing.path)
         env = fields.get("env")
         has_pages = listing.total_key is not None
         row = offset if has_pages else None  # for errors
@@ -466,7 +470,8 @@ class TcbClient:
         def send(token: Secret) -> Awaitable[dict[str, Any]]:
             target = self._make_target(path, token, arguments, secrets)
             request = ApiRequest(target, encoded, env, repeatable=repeatable)
-            return call_endpoint(self._transport, request)
+            decode = partial(decode_reply, endpoint=path, secrets=target.secrets)
+            return Call(self._transport, request, decode).run()
 
         return await self._call_with_token(path, send, env=env)
 
@@ -505,7 +510,7 @@ class TcbClient:
         fields = {"env": check_env(env)}
         check_count("limit", limit, minimum=1)
         check_count("offset", offset, minimum=0)
-        return await self._fetch(FUNCTIONS, fields, offset, limit)
+        return await self._request_one(FUNCTIONS, fields, offset, limit)
 
     async def list_environments(self) -> tuple[Environment, ...]:
         """List the environments of the account, halted ones too, with one request.
@@ -515,7 +520,7 @@ class TcbClient:
 
         Source: the WeChat page *getEnvInfo*, ``POST /tcb/getenvinfo``.
         """
-        return tuple((await self._fetch(ENVIRONMENTS, {})).items)
+        return tuple((await self._request_one(ENVIRONMENTS, {})).items)
 
     def authorizers(
         self, *, component_appid: str | None = None, **options: Unpack[WalkOptions]
@@ -571,7 +576,7 @@ class TcbClient:
 
         Source: the WeChat page *getTcbEnvList*, ``POST /componenttcb/describeenvs``.
         """
-        return tuple((await self._fetch(BATCH_ENVIRONMENTS, {})).items)
+        return tuple((await self._request_one(BATCH_ENVIRONMENTS, {})).items)
 
     def watch_functions(
         self,

@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import attrs
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
@@ -245,15 +245,6 @@ async def _note_outcome(transport: Transport, path: str, send: Callable[[], Awai
     return result
 
 
-def call_endpoint(
-    transport: Transport, request: ApiRequest
-) -> Coroutine[object, object, dict[str, Any]]:
-    """Send a request to any endpoint; return the JSON object of the reply."""
-    target = request.target
-    decode = partial(decode_reply, endpoint=target.path, secrets=target.secrets)
-    return Call(transport, request, decode).run()
-
-
 @attrs.define(eq=False)
 class TransportApi:
     """The `TokenApi` of a client: what a token provider may do with its transport."""
@@ -277,7 +268,8 @@ class TransportApi:
         encoded = None if body is None else encode_body(body)
         target = self.transport.target(path, arguments, find_secrets(body or {}))
         request = ApiRequest(target, encoded, repeatable=repeatable)
-        return await call_endpoint(self.transport, request)
+        decode = partial(decode_reply, endpoint=path, secrets=target.secrets)
+        return await Call(self.transport, request, decode).run()
 
     def spawn(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
         return self.transport.spawn(work)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 changes_command: App = App(
     name="changes",
+    usage="tcb-async changes [OPTIONS] FILE FILE...",
     help_epilogue="""\
 [bold]Examples[/bold]
   tcb-async changes before.sqlite after.sqlite

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 export_command: App = App(
     name="export",
+    usage="tcb-async export [OPTIONS] FILE",
     help_epilogue="""\
 [bold]Examples[/bold]
   tcb-async export nights/2026-01-31.sqlite > all.csv

@@ -69,14 +69,14 @@ def _keep_mode(temporary: Path, path: Path) -> None:
         temporary.chmod(stat.S_IMODE(old.st_mode))
 
 
-def output_path(text: str | None, option: str = "--output") -> Path | None:
-    """Return the path that an option names, or None for stdout."""
+def output_path(text: str | None) -> Path | None:
+    """Return the path that --output names, or None for stdout."""
     if text is None or text in _STDOUT:
         return None
     path = Path(text)
     if path.exists() and not path.is_file() and not path.is_dir():
         return path  # a device or a pipe, whose resolved name may be impossible to open
-    return check_writable(option, text)
+    return check_writable("--output", text)
 
 
 def check_writable(option: str, text: str) -> Path:

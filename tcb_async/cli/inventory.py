@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 inventory_command: App = App(
     name="inventory",
+    usage="tcb-async inventory [OPTIONS] [FILE]",
     help_epilogue=r"""[bold]Examples[/bold]
   tcb-async inventory --demo
   tcb-async inventory nights/2026-01-31.sqlite \
