@@ -22,10 +22,12 @@ from tcb_async.tokens import StableToken
 async def main(path: str) -> int:
     app = StableToken(os.environ["TCB_APPID"], os.environ["TCB_SECRET"])
     with NightWriter(path, [Account(app.appid, app)]) as night:
-        async with TcbClient.from_env(token=app) as client:
-            async with Inventory(client, night.unfinished) as inventory:
-                async for found in inventory:
-                    night.save(found)
+        async with (
+            TcbClient.from_env(token=app) as client,
+            Inventory(client, night.unfinished) as inventory,
+        ):
+            async for found in inventory:
+                night.save(found)
     with Night(path) as stored:
         missing = list(stored.missing())
     for account in missing:

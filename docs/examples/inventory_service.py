@@ -53,7 +53,7 @@ async def make_inventory(night: NightWriter, token: StableToken) -> None:
         return
     finally:
         await asyncio.to_thread(night.close)
-    night.path.replace(night.path.with_suffix(".sqlite"))
+    await asyncio.to_thread(night.path.replace, night.path.with_suffix(".sqlite"))
 
 
 @asynccontextmanager
