@@ -270,10 +270,5 @@ class TestMerchantThatStandsTwice:
         assert f"{twice[1]!r} is in two rows of " in caplog.text
         assert twice[0] not in caplog.text
 
-    async def test_it_is_one_account(self, client, twice):
-        accounts = platform_accounts(client, on_rotate=rotate)
-
-        assert [account.appid async for account in accounts] == list(twice)
-
 
 async def rotate(_appid, _refresh_token): ...
