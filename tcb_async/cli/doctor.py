@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 from cyclopts import App, CycloptsError
@@ -61,7 +61,13 @@ _ENVIRONMENTS_PATH = "/tcb/getenvinfo"
 _ABSENT_ENV = "doctor-no-such-env"
 _FEW_ROWS = 4  # fewer rows are in some order by chance
 _MAX_WIDTH = 80
-_JSON_TYPES = {str: "text", bool: "boolean", int: "number", float: "number", list: "array"}
+_JSON_TYPES: dict[type, str] = {
+    str: "text",
+    bool: "boolean",
+    int: "number",
+    float: "number",
+    list: "array",
+}
 # Names of functions and environments may be in any field of an unknown reply.
 _FIELD_NAME = re.compile(r"[A-Za-z_]\w{0,39}", re.ASCII)
 _WECHATS_WORD = re.compile(r"[A-Z][A-Za-z_]{1,39}[0-9.]{0,9}")  # such as Active, Nodejs16.13
@@ -313,8 +319,11 @@ def _count_rows(rows: Sequence[Reply], requested: int) -> str:
 
 
 def _get_rows(reply: Reply, key: str) -> list[Reply]:
-    rows = reply.get(key)
-    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    value: object = reply.get(key)
+    if not isinstance(value, list):
+        return []
+    rows = cast("list[object]", value)
+    return [cast("Reply", row) for row in rows if isinstance(row, dict)]
 
 
 def _outline(objects: Sequence[Reply]) -> str:

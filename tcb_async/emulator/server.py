@@ -328,7 +328,7 @@ class FaultyServer:
             if refused is not None:
                 self._invalidate(record.token, refused.errcode)
                 raise refused
-            reply = self._reply(record)
+            reply: dict[str, Any] = self._reply(record)
         except Refused as refusal:
             errmsg = self._add_request_id(refusal.errmsg)
             reply = {"errcode": int(refusal.errcode), "errmsg": errmsg}

@@ -24,16 +24,13 @@ _TOKEN_LENGTH = 157
 
 ERRMSG: dict[int, str] = {
     -1: "system error",
-    -1000: "system error",
     40001: "invalid credential, access_token is invalid or not latest",
     40002: "invalid grant_type",
     40013: "invalid appid",
     40014: "invalid access_token",
-    40066: "invalid url",
     40097: "invalid args",
     40101: "missing parameter",
     40125: "invalid appsecret",
-    40164: "invalid ip, not in whitelist",
     40170: "args count exceed count limit",
     41001: "access_token missing",
     41002: "appid missing",

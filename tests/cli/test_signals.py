@@ -178,34 +178,3 @@ async def test_a_signal_at_a_prompt_leaves_the_terminal_as_it_was(number, code, 
 
         assert ended.code == code
         assert screen.is_echoing
-
-
-IGNORED = """
-import signal, sys
-
-class Signal:
-    def __init__(self, number):
-        self.number = number
-
-    def __del__(self):  # Python ignores an exception here, as in a callback of an import
-        signal.raise_signal(self.number)
-
-def ignore_both():
-    for number in {numbers}:
-        Signal(number)
-"""
-WITHOUT_A_COMMAND = """
-with handle_signals():
-    ignore_both()
-    signal.pause()
-"""
-IN_AN_IMPORT = """
-class Finder:
-    def find_spec(self, name, *_):
-        if name == {module!r}:
-            ignore_both()
-
-sys.meta_path.insert(0, Finder())
-from tcb_async.__main__ import main
-main()
-"""
