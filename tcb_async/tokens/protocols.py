@@ -19,8 +19,9 @@ T = TypeVar("T")
 class TokenApi(Protocol):
     """The client's transport, as a provider sees it.
 
-    Its time-outs, size limits and retries apply to token requests too. No error shows a text that
-    repeats a `Secret` of a request's query or body.
+    Its time-outs, size limits and retries apply to token requests too. In a request's query and
+    body, each `Secret` is a secret that no error shows, and each text below a key that contains
+    secret, token or ticket.
     """
 
     @property
@@ -40,7 +41,7 @@ class TokenApi(Protocol):
 
         Args:
             path: Such as ``/cgi-bin/stable_token``.
-            query: Sent in the URL; secrets in it are never shown.
+            query: Sent in the URL.
             body: Sent as a JSON object; None for a GET request.
             repeatable: As for `TcbClient.call`.
 
