@@ -125,7 +125,7 @@ assert issubclass(tcb_async.exceptions.TokenError, tcb_async.TcbError)
 assert "TcbClient" in dir(tcb_async)
 from tcb_async import *
 assert TcbClient is tcb_async.TcbClient
-assert tcb_async.inventory.InventoryStore
+assert tcb_async.inventory.NightWriter
 """
     assert pytester.runpython_c(code).ret == 0
 

@@ -1,4 +1,4 @@
-"""Costs of an inventory: CPU beside a program written by hand, time, memory, the store's views.
+"""Costs of an inventory: CPU beside a program written by hand, time, and memory.
 
 ``python nightly/benchmarks/inventories.py [--quick]``; `run.py` shows the CPU alone.
 
@@ -17,16 +17,15 @@ import sqlite3
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from datetime import datetime
 from pathlib import Path
 
 import aiohttp
 import psutil
 from tables import Promise, Table, markdown
 
-from tcb_async import Account, AccountListing, CloudFunction, TcbClient
+from tcb_async import Account, TcbClient
 from tcb_async.emulator import Emulator
-from tcb_async.inventory import Inventory, InventoryStore
+from tcb_async.inventory import Inventory, NightWriter
 from tcb_async.tokens import AuthorizerToken, ComponentToken
 
 PLATFORM, SECRET = "wx00112233445566aa", "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
@@ -74,7 +73,7 @@ def _alone(function, *arguments):
         return pool.submit(function, *arguments).result()
 
 
-async def _with_ours(url, ticket, tokens, run=None, *, concurrency=64, page_size=100):
+async def _with_ours(url, ticket, tokens, path=None, *, concurrency=64, page_size=100):
     async def newest() -> str:
         return ticket
 
@@ -86,21 +85,29 @@ async def _with_ours(url, ticket, tokens, run=None, *, concurrency=64, page_size
         Account(one, AuthorizerToken(platform, one, token, on_rotate=forget))
         for one, token in tokens.items()
     )
-    async with (
-        TcbClient(platform, base_url=url, concurrency=concurrency) as client,
-        Inventory(client, accounts, page_size=page_size) as inventory,
-    ):
-        async for found in inventory:
-            assert found.error is None, found
-            if run is not None:
-                run.save(found)
-    if run is not None:
-        run.finish()
+    with contextlib.ExitStack() as stack:
+        night = None if path is None else stack.enter_context(NightWriter(path, accounts))
+        unfinished = accounts if night is None else night.unfinished
+        async with (
+            TcbClient(platform, base_url=url, concurrency=concurrency) as client,
+            Inventory(client, unfinished, page_size=page_size) as inventory,
+        ):
+            async for found in inventory:
+                assert found.error is None, found
+                if night is not None:
+                    night.save(found)
     return inventory.summary.to_dict()
 
 
-async def _by_hand(url, ticket, tokens, store):
+async def _by_hand(url, ticket, tokens, file):
     """The usual program by hand: few checks, enough for a good day, and one commit."""
+    store = None
+    if file is not None:
+        store = sqlite3.connect(file)
+        store.execute(
+            "CREATE TABLE functions (appid, env, name, status, runtime, "
+            "added, modified, PRIMARY KEY (appid, env, name))"
+        )
     free = asyncio.Semaphore(64)
     rows = []
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
@@ -139,36 +146,17 @@ async def _by_hand(url, ticket, tokens, store):
                 store.executemany("INSERT OR REPLACE INTO functions VALUES (?,?,?,?,?,?,?)", found)
 
         await asyncio.gather(*map(one, tokens))
-        if store is not None:
-            store.commit()
+    if store is not None:
+        store.commit()
+        store.close()
 
 
-def _opened(lists, has_store, folder, day):
-    """A store on a day, and its way to write."""
-    if not has_store:
-        return contextlib.nullcontext(), None
-    if lists is _by_hand:
-        store = sqlite3.connect(folder / "by_hand.sqlite")
-        store.execute(
-            "CREATE TABLE IF NOT EXISTS functions (appid, env, name, status, runtime, "
-            "added, modified, PRIMARY KEY (appid, env, name))"
-        )
-        return contextlib.closing(store), store
-    noon = datetime.fromisoformat(f"{day}T12:00:00+08:00")
-    store = InventoryStore(folder / "ours.sqlite", clock=lambda: noon)
-    return contextlib.closing(store), store.begin()
-
-
-def _second_night(lists, has_store, *server):
-    """List all twice, as on two nights; returns the CPU of the second."""
+def _night(lists, has_file, *server):
+    """List all once; returns the CPU."""
     with tempfile.TemporaryDirectory() as folder:
-        for day in ("2026-01-01", "2026-01-02"):
-            closing, run = _opened(lists, has_store, Path(folder), day)
-            with closing:
-                started = time.process_time()
-                asyncio.run(lists(*server, run))
-                cpu = time.process_time() - started
-    return cpu
+        started = time.process_time()
+        asyncio.run(lists(*server, Path(folder, "night.sqlite") if has_file else None))
+        return time.process_time() - started
 
 
 def compare(merchants, rounds):
@@ -180,13 +168,10 @@ def compare(merchants, rounds):
     with _served(merchants, functions=50) as server:
         for _ in range(rounds):
             for way in itertools.product((_with_ours, _by_hand), (False, True)):
-                costs.setdefault(way, []).append(_alone(_second_night, *way, *server))
+                costs.setdefault(way, []).append(_alone(_night, *way, *server))
     rows, promises = [], []
-    for has_store, words, most in (
-        (False, "listed", 1.9),
-        (True, "stored, on a second night", 2.4),
-    ):
-        mine, by_hand = (min(costs[lists, has_store]) for lists in (_with_ours, _by_hand))
+    for has_file, words, most in ((False, "listed", 1.9), (True, "stored", 2.4)):
+        mine, by_hand = (min(costs[lists, has_file]) for lists in (_with_ours, _by_hand))
         each = [f"{cost / merchants / 3 * 1e6:.0f} µs" for cost in (mine, by_hand)]
         rows.append((words, *each, mine / by_hand))
         promises.append(Promise(f"CPU of an inventory, {words}, × by hand", mine / by_hand, most))
@@ -226,50 +211,12 @@ def scale(share):
     )
 
 
-VIEWS = {
-    "current": 1_500, "departed": 30, "incomplete": 15,
-    "lost": 500, "missing": 15, "progress": 120, "unavailable": 40,
-}  # fmt: skip
-"""The most steps of SQLite that each view may take for an account with 50 functions."""
-
-
-def _count_steps(store, view):
-    steps = itertools.count()
-    with InventoryStore(store, read_only=True) as opened:
-        connection = opened._database._connection
-        connection.set_progress_handler(lambda: next(steps) and None, 1)
-        connection.execute(f"SELECT * FROM {view}").fetchall()
-    return next(steps)
-
-
-def views(accounts):
-    """Count the steps of each view after two nights; on the second, one function is new."""
-    names, promises, rows = [f"function{number:02}" for number in range(50)], [], []
-    with tempfile.TemporaryDirectory() as folder:
-        store = Path(folder, "steps.sqlite")
-        for day, first in (("2026-01-01", 0), ("2026-01-02", 1)):
-            functions = tuple(CloudFunction(name, "Active", "Go1") for name in names[first:])
-            noon = datetime.fromisoformat(f"{day}T12:00:00+08:00")
-            with InventoryStore(store, clock=lambda noon=noon: noon) as opened:
-                run = opened.begin()
-                for number in range(accounts):
-                    account = Account(f"wx{number}", "a-token")
-                    run.save(AccountListing(account, {"test-1": functions}))
-                run.finish()
-        for view, limit in VIEWS.items():
-            steps = _count_steps(store, view) / accounts
-            rows.append((view, steps))
-            promises.append(Promise(f"steps of the view {view}, an account", steps, limit))
-    about = f"Steps of SQLite for {accounts:,} accounts with 50 functions, on the second night."
-    return Table(about, ("view", "steps, an account"), rows, promises)
-
-
 def main():
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer accounts")
     share = 10 if parser.parse_args().quick else 1
-    for table in (views(1000 // share), compare(500 // share, 5 // share or 1), scale(share)):
+    for table in (compare(500 // share, 5 // share or 1), scale(share)):
         print(markdown(table), *table.promises, "", sep="\n")
 
 

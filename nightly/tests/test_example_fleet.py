@@ -23,7 +23,7 @@ from terminal import CompletedCommand, run, start
 
 from tcb_async import CloudFunction
 from tcb_async.emulator import Emulator, Fault
-from tcb_async.inventory import InventoryStore
+from tcb_async.inventory import Night
 
 AT_ONCE = 8
 USAGE = "usage: fleet.py merchants | plan | work | store FILE\n"
@@ -149,18 +149,17 @@ async def test_the_nights_are_judged_by_diff_and_changes(emulator, tmp_path):
 
     ended_diff = await run("diff", str(expected), file)
     assert ended_diff.code == 6
-    assert f"{denied} is not compared: " in ended_diff.err
+    assert f"{denied} is missing (denied): " in ended_diff.err
     assert (
         f"{info.env} of {odd} is not compared: WeChat reports that it is HALTED" in ended_diff.err
     )
     assert ended_diff.out == f"{odd} empty-1\n  missing   login\n"
-    assert "compared, run " in ended_diff.err
     ended_changes = await run("changes", file)
-    assert (ended_changes.code, "is the first that finished" in ended_changes.err) == (6, True)
-    with InventoryStore(file, read_only=True) as store:
-        (missing,) = store.missing()
+    assert (ended_changes.code, "is the only night" in ended_changes.err) == (6, True)
+    with Night(file) as night:
+        (missing,) = night.missing()
         assert (missing.appid, missing.status, missing.errcode) == (denied, "denied", 61003)
-        found = {account.appid: account for account in store.complete_accounts()}
+        found = {account.appid: account for account in night.accounts()}
     assert found[odd].unavailable == {info.env: "HALTED"}
     assert found[odd].functions == {"empty-1": ()}
     for appid in others:
