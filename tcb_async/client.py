@@ -62,6 +62,7 @@ from tcb_async._transport import (
     Transport,
     TransportApi,
     call_with_place,
+    call_without_place,
 )
 from tcb_async.compare import FunctionChange, index_by_name
 from tcb_async.exceptions import ClientClosedError, ConfigurationError
@@ -486,7 +487,7 @@ class TcbClient:
         """
         if self.closed:
             raise ClientClosedError
-        token = await self._provider.get_token(self._api)
+        token = await call_without_place(partial(self._provider.get_token, self._api))
         return check_secret("the token that the provider returned", token).reveal()
 
     async def list_functions(self, env: str, **options: Unpack[WalkOptions]) -> list[CloudFunction]:

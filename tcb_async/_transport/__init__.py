@@ -6,12 +6,17 @@ session that a caller may pass.
 
 from aiohttp import ClientSession
 
-from tcb_async._transport.call import Call, TransportApi, call_with_place
+from tcb_async._transport.call import (
+    Call,
+    TransportApi,
+    call_with_place,
+    call_without_place,
+)
 from tcb_async._transport.request import ApiRequest, Target
 from tcb_async._transport.session import SessionKeeper
 from tcb_async._transport.transport import Transport
 
 __all__ = [
     "ApiRequest", "Call", "ClientSession", "SessionKeeper", "Target", "Transport", "TransportApi",
-    "call_with_place",
+    "call_with_place", "call_without_place",
 ]  # fmt: skip

@@ -3,8 +3,8 @@
 Rule: a call takes a place, fetches its token, makes its attempts, and gives the place back.
 
 - Calls get their places in the order in which they were made (`tcb_async.limits`). A token request
-  needs no place: the call that waits for the token has one. Neither do the calls that a token
-  callback makes.
+  needs no place, and neither do the calls that a token callback makes: a call that waits for the
+  token may have the last place.
 - No attempt of a request begins later than ``deadline`` seconds after the first, and each has
   ``timeout`` seconds. The error of the last one is raised.
 - If the first attempt fails, and the number of rows may be the reason, the later ones request
@@ -34,7 +34,6 @@ from tcb_async._redact import Secret, find_secrets
 from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.transport import Transport
 from tcb_async.exceptions import ApiError, TcbError, TransportError, name_error
-from tcb_async.limits import CallLimit
 from tcb_async.observer import Attempt, Observer
 from tcb_async.retry import (
     choose_wait,
@@ -50,10 +49,9 @@ _log = logging.getLogger("tcb_async")
 _log.addHandler(logging.NullHandler())
 
 _UNOBSERVED = None, nullcontext()
-# The limit of the call within which this code runs. A token callback that calls its own client must
-# not wait for a place: the call that waits for the token may have the last one. Tasks inherit this,
-# so those that a token callback starts need no place either, as long as they run.
-_limit_of_outer_call: ContextVar[CallLimit | None] = ContextVar("limit_of_outer_call", default=None)
+# Whether this code runs within a call that has a place, or fetches a token for which such calls may
+# wait. Tasks inherit it, so those that a token callback starts need no place either.
+_needs_no_place: ContextVar[bool] = ContextVar("_needs_no_place", default=False)
 _LONG_WAIT = 10.0  # seconds: a user should learn why nothing happens
 
 
@@ -202,19 +200,26 @@ async def call_with_place(
     ``send`` also fetches the token: one that was fetched before the wait may be refused after it.
     """
     transport.get_session()  # fail before the wait
-    limit = transport.limit
-    if _limit_of_outer_call.get() is limit:
+    if _needs_no_place.get():
         return await send()
+    limit = transport.limit
     had_to_wait = limit.is_full
     await limit.acquire()
-    outer = _limit_of_outer_call.set(limit)
     try:
         if had_to_wait:
             _check_endpoint(transport, path, env, offset)
         return await _note_outcome(transport, path, send)
     finally:
         limit.release()
-        _limit_of_outer_call.reset(outer)
+
+
+async def call_without_place(send: Callable[[], Awaitable[T]]) -> T:
+    """Run code whose calls need no place."""
+    outer = _needs_no_place.set(True)
+    try:
+        return await send()
+    finally:
+        _needs_no_place.reset(outer)
 
 
 def _check_endpoint(transport: Transport, path: str, env: str | None, offset: int | None) -> None:
@@ -234,7 +239,7 @@ def _check_endpoint(transport: Transport, path: str, env: str | None, offset: in
 
 async def _note_outcome(transport: Transport, path: str, send: Callable[[], Awaitable[T]]) -> T:
     try:
-        result = await send()
+        result = await call_without_place(send)
     except TcbError as error:
         if is_retryable(error):
             transport.outages.note_failure(path, transport.timing.clock(), name_error(error))

@@ -12,7 +12,7 @@ import weakref
 
 import attrs
 import pytest
-from constants import ENV
+from constants import APPSECRET, ENV, PLATFORM
 from hand_clock import HandClock
 from leaks import run_strictly
 from raw_server import http_reply
@@ -32,6 +32,7 @@ from tcb_async.exceptions import (
 from tcb_async.limits import CallLimit
 from tcb_async.observer import WalkStats
 from tcb_async.retry import RetryPolicy
+from tcb_async.tokens import ComponentToken
 
 
 async def test_connection_dropped_on_reuse_is_replaced(clock, serve):
@@ -433,3 +434,20 @@ async def test_token_callback_may_call_its_own_client(emulator, client_of):
         await asyncio.gather(*(other.function_page(ENV) for _ in range(3)))
 
     assert len(emulator.requests) == 6
+
+
+async def test_token_callback_of_get_token_may_call_its_own_client(emulator, client_of):
+    """Although the only place is taken by a call that waits for the same token."""
+    emulator.deploy(ENV)
+    right = emulator.add_component(PLATFORM, APPSECRET)
+
+    async def fetch_ticket():
+        await client.list_environments()
+        return right
+
+    client = await client_of(emulator, concurrency=1)
+    platform = client.with_token(ComponentToken(PLATFORM, APPSECRET, ticket=fetch_ticket))
+    async with asyncio.timeout(10):
+        token, _ = await asyncio.gather(platform.get_token(), platform.list_batch_environments())
+
+    assert emulator.requests[-1].token == token
