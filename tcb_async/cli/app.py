@@ -46,7 +46,10 @@ COMMANDS = {
     "merchants": ("account", "List the merchants of a third-party platform (第三方平台)."),
     "inventory": ("inventory", "List every function of many accounts, into an SQLite file."),
     "changes": ("changes", "Show what changed between the last two nights."),
-    "export": ("export", "Write the functions of a night as CSV or NDJSON."),
+    "export": (
+        "export",
+        "Write the functions of a night to stdout, by account, environment and name.",
+    ),
     "token": (
         "account",
         "Check the token: its owner, its lifetime, and whether WeChat accepts it.",

@@ -24,6 +24,7 @@ _TOKEN_LENGTH = 157
 
 ERRMSG: dict[int, str] = {
     -1: "system error",
+    -1000: "system error",
     40001: "invalid credential, access_token is invalid or not latest",
     40002: "invalid grant_type",
     40013: "invalid appid",

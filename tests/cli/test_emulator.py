@@ -67,8 +67,8 @@ async def test_it_has_several_environments_and_the_demo():
 @pytest.mark.slow
 async def test_its_merchants_have_only_their_own_functions(tmp_path):
     async with serving("--merchants", "3") as (command, settings):
-        output = ("-o", str(tmp_path / "all.sqlite"), "--summary", "-", "--quiet")
-        summary = json.loads((await run("inventory", *output, env=settings)).out)
+        words = ("inventory", str(tmp_path / "night.sqlite"), "--json", "--quiet")
+        summary = json.loads((await run(*words, env=settings)).out)
         ended = await command.end(signal.SIGINT)
 
     assert (summary["complete"], summary["environments"], summary["functions"]) == (3, 3, 60)
@@ -103,12 +103,12 @@ async def test_while_it_changes_watch_has_something_to_show():
 
 @pytest.mark.slow
 async def test_while_it_changes_merchants_change_too(tmp_path):
-    store = str(tmp_path / "nights.sqlite")
+    nights = [str(tmp_path / f"{night}.sqlite") for night in (1, 2)]
     async with serving("--merchants", "3", "--changing") as (_, settings):
-        for night in ("2026-01-01", "2026-01-02"):
-            await run("inventory", "-o", store, "--run", night, "-q", env=settings)
+        for night in nights:
+            await run("inventory", night, "-q", env=settings)
 
-    changed = await run("changes", store, "-f", "csv")
+    changed = await run("changes", *nights, "-f", "csv")
     rows = [line.split(",") for line in changed.out.splitlines()[1:]]
     assert changed.code == 7
     assert len({appid for appid, *_ in rows}) == 3

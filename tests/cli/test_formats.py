@@ -89,7 +89,7 @@ def quoted(text):
 
 
 @pytest.mark.slow
-async def test_a_new_format_works_in_every_command(tmp_path, monkeypatch):
+async def test_a_new_format_is_one_row(tmp_path, monkeypatch):
     class Tsv(formats.Document):
         suffixes = (".tsv",)
 
@@ -99,11 +99,11 @@ async def test_a_new_format_works_in_every_command(tmp_path, monkeypatch):
             return ("\t".join(map(str, values)) + "\n").encode()
 
     monkeypatch.setitem(FORMATS, "tsv", Tsv)
-    for command, code, rows in (("list", 0, 48), ("inventory", 6, 5650)):
-        file = tmp_path / f"{command}.tsv"
-        ended = await run(command, "--demo", "-o", str(file))
+    file = tmp_path / "all.tsv"
 
-        assert (ended.code, len(file.read_text().splitlines())) == (code, rows)
+    ended = await run("list", "--demo", "-o", str(file))
+
+    assert (ended.code, len(file.read_text().splitlines())) == (0, 48)
 
 
 def test_every_format_can_be_chosen():
