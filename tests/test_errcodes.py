@@ -1,11 +1,7 @@
 """The tables of errcodes and TcbCodes are data: one row per code, with its class and advice."""
 
-import ast
-from pathlib import Path
-
 import pytest
 
-import tcb_async
 from tcb_async._listings import FUNCTIONS
 from tcb_async.errcodes import (
     ERRCODES,
@@ -163,17 +159,3 @@ def test_every_row_has_a_meaning_and_advice():
 def test_advice_names_the_token_of_the_endpoint(code):
     assert "StableToken" in look_up(code, FUNCTIONS.path).advice
     assert "ComponentToken" in look_up(code, AUTHORIZER_TOKEN).advice
-
-
-def test_no_other_module_contains_an_errcode():
-    package = Path(tcb_async.__file__).parent
-    holding = {
-        str(path.relative_to(package))
-        for path in package.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Constant) and node.value in {*map(abs, ERRCODES)} - {1, 1000}
-    }
-
-    # The demonstration chooses the emulator's faults.
-    emulated = {name for name in holding if name.startswith("emulator")} | {"cli/demo.py"}
-    assert holding - emulated == {"errcodes.py"}
