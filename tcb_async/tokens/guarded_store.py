@@ -21,7 +21,7 @@ from tcb_async.tokens.protocols import StoredToken, TokenStore
 T = TypeVar("T")
 
 _TIMEOUT = 1.0  # seconds of an attempt: a caller is waiting
-_ATTEMPTS = 2  # an idle connection to the store may have been closed
+_ATTEMPTS = 2  # an idle connection may have been closed, or dropped by a firewall without a sign
 _PAUSE = 5.0  # seconds after a failure in which the store is not called
 # Seconds that a lock lasts, and that it is waited for: the delay of each other process if its owner
 # is killed.
@@ -87,9 +87,6 @@ class GuardedStore:
             try:
                 async with asyncio.timeout(_TIMEOUT):
                     return await call_user_code(lambda: operation(store))
-            except TimeoutError:
-                reason = f"no reply in {_TIMEOUT:g} s"
-                break
             except Exception as error:  # noqa: BLE001 - the user's own store may raise anything
                 reason = describe(error, *secrets)
         self._pause(reason)

@@ -178,9 +178,13 @@ class RotatingToken:
         latest = reply.refresh_token or used
         if latest != saved:
             self._unsaved = UnsavedRotation(saved, latest)
-            stored = StoredToken(latest, math.inf)
-            await _complete(self._store.set(self._key, stored, ttl=None), self._save(latest))
+            await _complete(self._store_and_save(latest))
         return reply
+
+    async def _store_and_save(self, latest: Secret) -> None:
+        # Stored first: if this process dies while saving, the next one finds it there.
+        await self._store.set(self._key, StoredToken(latest, math.inf), ttl=None)
+        await self._save(latest)
 
     async def _save(self, latest: Secret) -> None:
         try:
@@ -200,17 +204,17 @@ class RotatingToken:
         )
 
 
-async def _complete(*saving: Coroutine[object, object, None]) -> None:
-    """Await in tasks of their own: a client that is closed waits for them, for 10 s at most."""
+async def _complete(saving: Coroutine[object, object, None]) -> None:
+    """Await in a task of its own: a client that is closed waits for it, for 10 s at most."""
     # A cancellation must not reach the store and the callback. WeChat refuses the old refresh
     # token: half a save would cost the merchant's authorisation.
-    saved = asyncio.gather(*saving, return_exceptions=True)
+    saved = asyncio.gather(saving, return_exceptions=True)
     try:
         await asyncio.wait((saved,))
     except asyncio.CancelledError:
         await asyncio.wait((saved,), timeout=_SAVING_SECONDS)
         saved.cancel()
         raise
-    for error in saved.result():
-        if error is not None:
-            raise error
+    (error,) = saved.result()
+    if error is not None:
+        raise error

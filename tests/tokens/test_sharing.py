@@ -255,13 +255,13 @@ class TestOutage:
 
         assert len(warnings(caplog)) == 1
 
-    async def test_hanging_store_costs_a_second(self, store, caplog):
+    async def test_hanging_store_costs_two_seconds(self, store, caplog):
         store.hanging = True
 
         assert await provider_on(store).get_token(PacedApi()) == "token-1"
 
-        assert asyncio.get_running_loop().time() == 1.0
-        assert "no reply in 1 s" in warnings(caplog)[0]
+        assert asyncio.get_running_loop().time() == 2.0
+        assert "(TimeoutError)" in warnings(caplog)[0]
 
     @pytest.mark.parametrize("method", ["get", "set", "lock", "unlock"])
     async def test_each_method_may_hang(self, method, caplog):
@@ -275,7 +275,7 @@ class TestOutage:
 
         assert await provider_on(Hanging()).get_token(PacedApi()) == "token-1"
 
-        assert asyncio.get_running_loop().time() <= 1.1
+        assert asyncio.get_running_loop().time() <= 2.1
         assert len(warnings(caplog)) == 1
 
     async def test_read_only_store_delays_no_early_refresh(self, store):

@@ -1,7 +1,7 @@
 """A process that shares tokens through Redis and takes orders on its standard input.
 
-``python token_worker.py APPID SECRET WECHAT_URL REDIS_URL LEASE_SECONDS``. A platform's words go on
-with ``TICKET MERCHANT REFRESH_TOKEN FILE``: refresh tokens are saved to the file, one a line.
+``python token_worker.py APPID SECRET WECHAT_URL REDIS_URL``. A platform's words go on with ``TICKET
+MERCHANT FILE``: refresh tokens are saved to the file, one a line, and the last one is loaded.
 
 Then, a line each: ``get`` prints the fingerprint of the token, ``refused`` says that the last
 token failed, ``die-saving`` has the process kill itself within the next ``on_rotate``. A store that
@@ -24,7 +24,13 @@ from tcb_async._transport import Transport, TransportApi
 from tcb_async.exceptions import TcbError
 from tcb_async.limits import CallLimit
 from tcb_async.retry import RetryPolicy
-from tcb_async.tokens import AuthorizerToken, ComponentToken, RedisStore, StableToken, guarded_store
+from tcb_async.tokens import (
+    AuthorizerToken,
+    ClassicToken,
+    ComponentToken,
+    RedisStore,
+    guarded_store,
+)
 
 guarded_store._STORE_PAUSE = 0.5  # not an option of a store
 
@@ -40,6 +46,9 @@ class Merchant:
     async def newest(self):
         return self.ticket
 
+    async def load(self):
+        return self.file.read_text().split()[-1]
+
     async def save(self, refresh_token):
         if self.dies_saving:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -48,17 +57,17 @@ class Merchant:
 
 
 async def work(*words):
-    appid, secret, url, redis_url, lease_seconds, *of_merchant = words
+    appid, secret, url, redis_url, *of_merchant = words
     redis = Redis.from_url(redis_url)
-    store = RedisStore(redis, lease_seconds=float(lease_seconds))
+    store = RedisStore(redis)
     merchant = None
     if of_merchant:
-        ticket, merchant_appid, refresh_token, file = of_merchant
+        ticket, merchant_appid, file = of_merchant
         merchant = Merchant(ticket, file)
         platform = ComponentToken(appid, secret, ticket=merchant.newest, store=store)
-        provider = AuthorizerToken(platform, merchant_appid, refresh_token, on_rotate=merchant.save)
+        provider = AuthorizerToken(platform, merchant_appid, merchant.load, on_rotate=merchant.save)
     else:
-        provider = StableToken(appid, secret, store=store)
+        provider = ClassicToken(appid, secret, store=store)
     api = TransportApi(Transport(url, CallLimit(8), RetryPolicy(attempts=1)))
     token = Secret("")
     say("ready")
