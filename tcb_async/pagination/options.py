@@ -17,8 +17,8 @@ class WalkOptions(TypedDict, total=False):
 
     page_size: int | None
     """Rows per request, 2 or more, because pages overlap by one row. None, the default, requests
-    100 rows first, then as many as the server returned. If the server refuses them, 20 rows are
-    requested, also by the client's next 15 walks. For merchants, None means 500."""
+    100 rows first, then as many as the server returned; if the first attempt fails, the later ones
+    request 20. For merchants, None means 500."""
 
     max_items: int | None
     """Limit of the items; None for no limit."""

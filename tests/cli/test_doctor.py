@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from terminal import ENV, env_for, run
 
 from tcb_async.emulator import Fault
-from tcb_async.pagination import Pager
+from tcb_async.pagination import plan
 
 CHECKS = [
     "list",
@@ -35,7 +35,7 @@ def fact_of(ended, subject):
 @pytest.fixture
 def wechat(emulator, monkeypatch):
     # A list is read again after a pause.
-    monkeypatch.setitem(Pager.__init__.__kwdefaults__, "max_passes", 2)
+    monkeypatch.setattr(plan, "MAX_PASSES", 2)
     emulator.deploy(ENV, count=57)
     return emulator
 
