@@ -1,4 +1,4 @@
-"""A pytest plugin that leaves slow tests out of the default run, and orders the others.
+"""A pytest plugin that leaves slow tests out of the default run.
 
 Rule: a test marked ``slow`` (0.25 s of CPU or more) runs only with ``--everything``, with ``-m``,
 or if it is named (``file.py::test``); the first lines of the output say so.
@@ -9,17 +9,6 @@ import os
 
 import pytest
 from hypothesis import HealthCheck, settings
-
-LONGEST_FIRST = (
-    "tests/pagination/test_plan.py",
-    "tests/test_laws.py",
-    "tests/cli/test_app.py",
-    "tests/cli/test_inventory.py",
-    "tests/cli/test_screen.py",
-    "tests/cli/test_emulator.py",
-    "tests/cli/test_signals.py",
-)
-"""Files that make a run longer if a worker of pytest-xdist starts them last."""
 
 SLOW_PAGES = ("docs/", "README.zh-CN.md")
 """Pages whose examples are slow: all but README, which is tested by day."""
@@ -58,19 +47,12 @@ def pytest_collection_modifyitems(config, items):
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if not item.get_closest_marker("slow")]
-    if hasattr(config, "workerinput"):
-        items.sort(key=_rank)
     _sort_examples(items)
 
 
 def _includes_slow(config):
     is_named = any("::" in argument for argument in config.args)
     return config.getoption("everything") or config.getoption("markexpr") or is_named
-
-
-def _rank(item):
-    path = item.nodeid.partition("::")[0]
-    return LONGEST_FIRST.index(path) if path in LONGEST_FIRST else len(LONGEST_FIRST)
 
 
 def _sort_examples(items):
