@@ -15,7 +15,7 @@ import pytest
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 _ELSEWHERE = os.pathsep.join(("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"))
-_NAMES = {"chromium": ("chromium", "chromium-browser", "google-chrome"), "postgresql": ("initdb",)}
+_NAMES = {"postgresql": "initdb"}
 _FOLDERS = {"postgresql": "/usr/lib/postgresql/*/bin"}
 
 
@@ -28,8 +28,7 @@ def path_of(program):
     folders = [os.environ.get("PATH", os.defpath), _ELSEWHERE]
     folders += sorted(glob.glob(_FOLDERS.get(program, "")), reverse=True)  # noqa: PTH207 - no root
     path = os.pathsep.join(folders)
-    found = (shutil.which(name, path=path) for name in _NAMES.get(program, (program,)))
-    return next(filter(None, found), None)
+    return shutil.which(_NAMES.get(program, program), path=path)
 
 
 def needs(program):
