@@ -139,14 +139,6 @@ class AuthorizerToken(ManagedToken):
         )
 
 
-@attrs.frozen
-class UnsavedRotation:
-    """A refresh token for which `on_rotate` failed."""
-
-    replaced: Secret  # the saved one
-    latest: Secret
-
-
 @attrs.define(eq=False)
 class RotatingToken:
     """The refresh token of one merchant at one host."""
@@ -156,14 +148,15 @@ class RotatingToken:
     _request_with: RequestWith
     _saved: LoadSecret | Secret
     _on_rotate: OnRotate
-    _unsaved: UnsavedRotation | None = attrs.field(init=False, default=None)
+    # The refresh token for which `on_rotate` failed, by the saved one that it replaces.
+    _unsaved: dict[Secret, Secret] = attrs.field(init=False, factory=dict[Secret, Secret])
 
     async def request_token(self, api: TokenApi) -> TokenReply:
         """Request a merchant's token with the saved refresh token, or else the stored one."""
         saved = self._saved if isinstance(self._saved, Secret) else await self._saved()
-        # Not if the caller has saved a different one since: a new authorisation.
-        if self._unsaved is not None and self._unsaved.replaced == saved:
-            saved = self._unsaved.latest
+        # Not if the caller has saved a different one since, from a new authorisation.
+        if (unsaved := self._unsaved.get(saved)) is not None:
+            saved = unsaved
             await _complete(self._save(saved))
         used = saved
         reply = await self._request_with(api, used)
@@ -177,7 +170,7 @@ class RotatingToken:
             raise reply
         latest = reply.refresh_token or used
         if latest != saved:
-            self._unsaved = UnsavedRotation(saved, latest)
+            self._unsaved = {saved: latest}
             await _complete(self._store_and_save(latest))
         return reply
 
@@ -192,7 +185,7 @@ class RotatingToken:
         except Exception as error:  # noqa: BLE001 - the caller's own code
             problem = describe(error, latest)
         else:
-            self._unsaved = None
+            self._unsaved.clear()
             if isinstance(self._saved, Secret):
                 self._saved = latest
             return

@@ -99,8 +99,9 @@ class TokenStore(Protocol):
 
     A key is such as ``stable:api.weixin.qq.com:wx0123456789abcdef``, without a secret.
 
-    If a method raises, or does not return within a second, it is called again. If that fails too, a
-    warning is logged, the store is not called for 5 seconds, and the process requests its own tokens.
+    If a method raises, or does not return within a second, it is called again. If that fails too,
+    a warning is logged, the store is not called for 5 seconds, and the process requests its own
+    tokens.
     """
 
     async def get(self, key: str) -> StoredToken | None:

@@ -32,7 +32,7 @@ from tcb_async.tokens import (
     guarded_store,
 )
 
-guarded_store._STORE_PAUSE = 0.5  # not an option of a store
+guarded_store._PAUSE = 0.5  # not an option of a store
 
 
 class Merchant:
