@@ -76,6 +76,7 @@ from tcb_async.models import (
     Environment,
 )
 from tcb_async.observer import Observer, WalkStats
+from tcb_async.pagination.identity import Identity
 from tcb_async.pagination.options import WalkOptions, check_page_size
 from tcb_async.pagination.page import Page
 from tcb_async.pagination.pager import Pager, Surroundings
@@ -309,9 +310,7 @@ class TcbClient:
             sleep=self._transport.timing.sleep,
             env=fields.get("env"),
             stats=stats,
-            has_frozen_items=True,
-            has_unique_names=listing.has_unique_ids,
-            advice="",
+            identity=Identity(listing.identify, frozen=True, is_unique=listing.has_unique_ids),
         )
         return Pager(
             fetch,

@@ -6,7 +6,7 @@ Rule: the name and the value of an item are read once, before the consumer recei
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 import attrs
@@ -96,11 +96,11 @@ class Reply(Generic[T]):
         return len(set(self.names)) < len(self.names)
 
 
-def find_repeated(names: Iterable[str]) -> str | None:
-    """Return the name that appears most often; None if each appears once."""
-    for name, times in Counter(names).most_common(1):
-        return name if times > 1 else None
-    return None
+def find_repeated(names: Sequence[str]) -> set[str]:
+    """Return the names that appear more than once."""
+    if len(set(names)) == len(names):
+        return set()
+    return {name for name, times in Counter(names).items() if times > 1}
 
 
 def _each(which: str, key: Callable[[T], Key], items: Sequence[T]) -> list[Key]:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from inspect import iscoroutinefunction
 from operator import length_hint
-from typing import Generic, TypeAlias, TypeVar, Unpack, cast
+from typing import Any, Generic, TypeAlias, TypeVar, Unpack, cast
 
 import attrs
 
@@ -36,6 +36,7 @@ T = TypeVar("T")
 Received: TypeAlias = tuple[Request, Page[T], Sequence[T]]
 
 _log = logging.getLogger("tcb_async")
+_UNIQUE_NAMES = "; identify must return a different name for each item"
 _NEW_PAGER = (
     "a pager walks once: make a new one, with resume=… set to its cursor to continue from there"
 )
@@ -49,21 +50,7 @@ class Surroundings:
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     env: str | None = None  # for errors
     stats: WalkStats = attrs.field(factory=WalkStats)  # in which `fetch` counts its retries
-    has_frozen_items: bool = False  # they cannot be changed, and compare field by field
-    # Whether a list that contains a name twice is wrong. Otherwise it is one item in two rows.
-    has_unique_names: bool = True
-    # For errors: what to do about a name that appears twice.
-    advice: str = "; identify must return a different name for each item"
-
-    def make_identity(self, name: Callable[[T], str], value: Callable[[T], str]) -> Identity[T]:
-        """Return the identity of a walk's items."""
-        return Identity(
-            name,
-            value,
-            frozen=self.has_frozen_items,
-            is_unique=self.has_unique_names,
-            advice=self.advice,
-        )
+    identity: Identity[Any] | None = None  # of the items; None to make it from the arguments
 
 
 class Pager(IteratedOnce, Generic[T]):
@@ -116,7 +103,7 @@ class Pager(IteratedOnce, Generic[T]):
         self._surroundings = _surroundings or Surroundings()
         self._sleep = self._surroundings.sleep
         self._plan: Plan[T] = Plan(
-            self._surroundings.make_identity(identify, value),
+            self._surroundings.identity or Identity(identify, value, advice=_UNIQUE_NAMES),
             start=read_start(scope, options.get("resume")),
             limit=DEFAULT_FIRST_PAGE_SIZE if page_size is None else check_page_size(page_size),
             max_items=check_count(

@@ -16,10 +16,11 @@ with a failure.
 # 2. Any other pass goes on by row numbers, and another pass follows. The first pass yields its rows
 #    as they are read; a later one yields, when the walk ends, those that were not yielded before.
 #    After `MAX_PASSES` passes, the walk fails with `DriftError`. The pauses between them grow to
-#    2 s: a list that never rests fails after 21 s, and the time of its requests.
+#    2 s: a list that never rests fails after 21 s, and the time of its requests. (At five changes a
+#    second, lists of up to 1,000 rows needed seven passes; rows in any order need up to 16.)
 # 3. A list without a stable order may never be quiet. So from the second pass on, rows are counted:
-#    the walk also ends if since the begin of some pass all replies state the same total T and show
-#    T different names, each with the value that it had when it was last seen before this pass.
+#    the walk also ends if all replies since some pass began state the same total T and show T
+#    different names, each with the value that it had when it was last seen before this pass.
 # 4. If nothing but names that appear twice disturbs a pass, and two passes show the same names, the
 #    list contains them twice. A merchant may be in two rows, and is one item; any other name ends
 #    the walk with a `ResponseError`, since a different row may be missing.
@@ -31,12 +32,13 @@ with a failure.
 # 7. A page before the end without a row that is new to its pass ends this pass. If three passes in
 #    succession end so, waiting does not help: the server may ignore the offset (`ResponseError`).
 #
-#   request      reply                  seen                    next
-#   row 0, 4     f0 f1 f2 f3 of 8       f0 to f3 are new        row 3, 4
-#                f0 is deleted
-#   row 3, 4     f4 f5 f6 f7 of 7       the total has changed   the end: another pass
-#   row 0, 4     f1 f2 f3 f4 of 7       f4 is in its last row   row 3, 4
-#   row 3, 4     f4 f5 f6 f7 of 7       f4 is in row 3          done
+#   pass   request     reply                decision              yields
+#   1      row 0, 4    f0 f1 f2 f3 of 8                           f0 f1 f2 f3
+#                      f0 is deleted
+#          row 3, 4    f4 f5 f6 f7 of 7     the total changed     f4 f5 f6 f7
+#   2      row 0, 2    f1 f2 of 7           a shorter first page
+#          row 1, 4    f2 f3 f4 f5 of 7     f2 is in row 1
+#          row 4, 4    f5 f6 f7 of 7        f5 is in row 4: done
 #
 # Why a quiet pass loses nothing. Three assumptions: each reply shows the list at one moment; rows
 # that are not updated keep their order; a row that is updated, or deployed again, has a new value.
@@ -47,9 +49,9 @@ with a failure.
 #
 # Why the counted rows are the list. One assumption besides the first: a value that was replaced
 # does not return. Then a row that is unchanged before and after a moment is in the list at this
-# moment, here that of the first reply since the pass began, which states T rows (a double collect:
-# Afek et al., Atomic Snapshots of Shared Memory, 1993). Equal requests may hide the same rows each
-# time, so the first pages of the passes have different lengths, spread by the golden ratio.
+# moment, here that of the earliest reply since the pass began, which states T rows (a double
+# collect: Afek et al., Atomic Snapshots of Shared Memory, 1993). Equal requests may hide the same
+# rows each time, so the first pages of the passes differ in length, spread by the golden ratio.
 #
 # Bounds: a run makes no more requests than twice those of `MAX_PASSES` passes over the list that it
 # found, and 64, so it does not follow a list that grows as fast as it is read; and it yields at
@@ -59,7 +61,7 @@ with a failure.
 from __future__ import annotations
 
 import sys
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
@@ -290,7 +292,7 @@ class Plan(Generic[T]):
             self._decide(reply, has_new_row=bool(items))
             return items
         known = {name for name in names if self._has_read(name)}
-        repeated = known | _find_all_repeated(names)
+        repeated = known | find_repeated(names)
         if repeated and not current.has_changed:
             current.repeated |= repeated
             self.stats.drift = True
@@ -401,12 +403,6 @@ def _growing_pause(times: int) -> float:
     return min(_LONGEST_PAUSE, 0.1 * 2.0**times)
 
 
-def _find_all_repeated(names: Sequence[str]) -> set[str]:
-    if len(set(names)) == len(names):
-        return set()
-    return {name for name, times in Counter(names).items() if times > 1}
-
-
 def _make_drift_error(sign: str, passes: int = 1) -> DriftError:
     often = f", each of the {passes} times it was read" if passes > 1 else ""
     return DriftError(
@@ -451,8 +447,8 @@ def _make_contradiction_error(reply: Reply[T], identity: Identity[T]) -> Respons
         f"{request.limit} rows from row {request.offset} on were requested "
         f"{MAX_CONTRADICTIONS + 1} times, and each reply contradicted itself"
     )
-    name = find_repeated(reply.names) if identity.is_unique else None
-    if name is not None:
+    if identity.is_unique and reply.has_name_twice:
+        name = min(find_repeated(reply.names))
         return _make_repeated_error(name, identity, problem, request.offset)
     return ResponseError(
         f"{problem}, so items may be missing: {len(reply.names)} rows and a total of "
