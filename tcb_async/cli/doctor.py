@@ -68,10 +68,10 @@ _JSON_TYPES: dict[type, str] = {
     float: "number",
     list: "array",
 }
-# Names of functions and environments may be in any field of an unknown reply.
-_FIELD_NAME = re.compile(r"[A-Za-z_]\w{0,39}", re.ASCII)
-_WECHATS_WORD = re.compile(r"[A-Z][A-Za-z_]{1,39}[0-9.]{0,9}")  # such as Active, Nodejs16.13
+# What may be shown: a name of a function or an environment may be in any field.
+_WORD = re.compile(r"[A-Z][A-Za-z_.]{1,79}[0-9.]{0,9}")  # such as Active, Nodejs16.13
 _TIME = re.compile(r"[0-9/:.TZ +-]{1,40}")
+_FIELD = re.compile(r"[A-Za-z_]\w{0,39}", re.ASCII)
 
 Reply = Mapping[str, Any]
 
@@ -88,12 +88,10 @@ def run_doctor(env: Env = None, /, *, access: Access = Access()) -> None:
         async def work(client: TcbClient) -> None:
             page = await _request_first_page(client, service.env)
             functions = await _run_checks(_Checks(client, service.env), report)
-            report.begin_part("What the replies contain:")
             await _show_facts(client, service.env, report, page, functions)
 
         service.run(work)
-        with exit_afterwards(screen, report.exit_code):
-            report.finish()
+        report.finish()
 
 
 @attrs.frozen
@@ -103,44 +101,18 @@ class _Report:
     screen: Screen
     errors: dict[str, TcbError] = attrs.field(factory=dict[str, TcbError])
 
-    @property
-    def exit_code(self) -> ExitCode:
-        """The exit code of the first command that fails."""
-        for error in self.errors.values():
-            return choose_exit_code(error)
-        return ExitCode.DONE
-
     async def check(self, command: str, attempt: Awaitable[str]) -> None:
-        """Try a command, and show what it observed, or the kind of its error."""
+        """Try a command, and print what it observed, or the kind of its error."""
         try:
             observed = await attempt
         except TcbError as error:
             error.env = None  # of the user's, and no news
             self.errors[command] = error
-            self._print_line("FAIL", "bold red", command, _name_error(error))
+            self.print_line(command, _name_error(error), "FAIL", "bold red")
         else:
-            self._print_line("ok", "green", command, observed)
+            self.print_line(command, observed, "ok", "green")
 
-    def show(self, subject: str, observed: str) -> None:
-        """Show a fact."""
-        self._print_line("", "", subject, observed)
-
-    def begin_part(self, heading: str) -> None:
-        self.screen.out.print(f"\n{heading}", soft_wrap=True)
-
-    def finish(self) -> None:
-        """Show the errors, and the result."""
-        result = "no check failed"
-        if self.errors:
-            result = f"failed: {', '.join(self.errors)}"
-            self.begin_part(
-                "Errors, transient or not. They may contain names: read before publishing."
-            )
-        for command, error in self.errors.items():
-            self._print_line("", "", command, str(error))
-        self.begin_part(result)
-
-    def _print_line(self, mark: str, style: str, subject: str, observed: str) -> None:
+    def print_line(self, subject: str, observed: str, mark: str = "", style: str = "") -> None:
         console = self.screen.out
         head = f"{mark:5}{subject:23} "
         width = max(1, min(_MAX_WIDTH, console.width) - len(head))
@@ -149,6 +121,25 @@ class _Report:
             line.rstrip()
         text = Text(f"\n{' ' * len(head)}").join(lines)
         console.print(Text.assemble((head[:5], style), head[5:], text), soft_wrap=True)
+
+    def print_heading(self, heading: str) -> None:
+        self.screen.out.print(f"\n{heading}", soft_wrap=True)
+
+    def finish(self) -> None:
+        """Print the errors and the result; exit with the code of the first command that fails."""
+        code = ExitCode.DONE
+        result = "no check failed"
+        if self.errors:
+            code = choose_exit_code(next(iter(self.errors.values())))
+            result = f"failed: {', '.join(self.errors)}"
+        with exit_afterwards(self.screen, code):
+            if self.errors:
+                self.print_heading(
+                    "Errors, transient or not. They may contain names: read before publishing."
+                )
+            for command, error in self.errors.items():
+                self.print_line(command, str(error))
+            self.print_heading(result)
 
 
 @attrs.define
@@ -244,7 +235,7 @@ async def _compare_with_list(checks: _Checks, report: _Report) -> None:
         # Pages overlap by one row: so their offsets are no multiples of their length.
         await report.check(f"list --page-size {page_size}", checks.list_again(page_size))
     else:
-        report.show("list --page-size N", f"not tried: fewer than {_FEW_ROWS} functions")
+        report.print_line("list --page-size N", f"not tried: fewer than {_FEW_ROWS} functions")
     await report.check("count", checks.count_functions())
     await report.check(
         f"count, {DEFAULT_CONCURRENCY} at a time", checks.count_functions(times=DEFAULT_CONCURRENCY)
@@ -257,7 +248,7 @@ def _name_error(error: TcbError) -> str:
     if error.errcode is not None:
         facts.append(f"errcode {error.errcode}")
     if (tcb_code := getattr(error, "tcb_code", None)) is not None:
-        facts.append(f"TcbCode {_hide_names(tcb_code)}")
+        facts.append(f"TcbCode {_show(tcb_code, _WORD)}")
     if (status := getattr(error, "status", None)) is not None:
         facts.append(f"HTTP {status}")
     return ", ".join(facts)
@@ -281,21 +272,22 @@ async def _request_page(client: TcbClient, env: str, limit: int, offset: int = 0
 async def _show_facts(
     client: TcbClient, env: str, report: _Report, page: Reply, functions: Sequence[CloudFunction]
 ) -> None:
-    """Show what replies contain: of the first page too, because the list may have failed."""
+    """Print what replies contain: of the first page too, because the list may have failed."""
+    report.print_heading("What the replies contain:")
     today = datetime.now(CHINA_STANDARD_TIME).date()
     python = sys.version.split()[0]
-    report.show("this report", f"tcb-async {tcb_async.__version__}, Python {python}, {today}")
+    report.print_line("this report", f"tcb-async {tcb_async.__version__}, Python {python}, {today}")
     if page:
         rows = _get_rows(page, "functions")
-        report.show("first page", _count_rows(rows, DEFAULT_PAGE_SIZE))
-        report.show("longer first page", await _try_longer_page(client, env))
-        report.show("reply", _outline([page]))
-        report.show("each function", _outline(rows))
-        report.show("statuses", _join(_hide_names(row.get("status")) for row in rows))
-        report.show("runtimes", _join(_hide_names(row.get("runtime")) for row in rows))
-        report.show("times", _describe_times(rows, functions))
-        report.show("order", _describe_order(rows))
-    report.show("each environment", await _outline_environments(client))
+        report.print_line("first page", _count_rows(rows, DEFAULT_PAGE_SIZE))
+        report.print_line("longer first page", await _try_longer_page(client, env))
+        report.print_line("reply", _outline([page]))
+        report.print_line("each function", _outline(rows))
+        report.print_line("statuses", _join(_show(row.get("status"), _WORD) for row in rows))
+        report.print_line("runtimes", _join(_show(row.get("runtime"), _WORD) for row in rows))
+        report.print_line("times", _describe_times(rows, functions))
+        report.print_line("order", _describe_order(rows))
+    report.print_line("each environment", await _outline_environments(client))
 
 
 async def _try_longer_page(client: TcbClient, env: str) -> str:
@@ -336,8 +328,7 @@ def _outline(objects: Sequence[Reply]) -> str:
         if any(name not in fields for fields in objects):
             found.add("missing")
     return _join(
-        f"{name if _FIELD_NAME.fullmatch(name) else '(hidden)'} ({'/'.join(sorted(found))})"
-        for name, found in types.items()
+        f"{_show(name, _FIELD)} ({'/'.join(sorted(found))})" for name, found in types.items()
     )
 
 
@@ -345,11 +336,11 @@ def _name_type(value: object) -> str:
     return "null" if value is None else _JSON_TYPES.get(type(value), "object")
 
 
-def _hide_names(word: object) -> str:
-    """Return a word of WeChat's, such as a status: no name of the account is written like it."""
-    if not isinstance(word, str):
-        return f"({_name_type(word)})"
-    return word if _WECHATS_WORD.fullmatch(word) else "(hidden)"
+def _show(value: object, allowed: re.Pattern[str]) -> str:
+    """Return a text that cannot be a name of the account; of any other value, its type."""
+    if not isinstance(value, str):
+        return f"({_name_type(value)})"
+    return value if allowed.fullmatch(value) else "(hidden)"
 
 
 def _join(words: Iterable[str]) -> str:
@@ -358,20 +349,15 @@ def _join(words: Iterable[str]) -> str:
 
 def _describe_times(rows: Iterable[Reply], functions: Sequence[CloudFunction]) -> str:
     """Return the formats of times, with 0 for a digit, and the date of the latest."""
-    facts = [_join(_outline_time(row.get(key)) for row in rows for key in ("add_time", "mod_time"))]
-    if functions:
-        times = [time for each in functions for time in (each.add_time, each.mod_time)]
-        known = [time for time in times if time is not None]
-        facts.append(f"{len(known)} of {len(times)} were read")
-        if known:
-            facts.append(f"the latest: {max(known).date()}")
-    return "; ".join(facts)
-
-
-def _outline_time(time: object) -> str:
-    if not isinstance(time, str):
-        return f"({_name_type(time)})"
-    return re.sub("[0-9]", "0", time) if _TIME.fullmatch(time) else "(hidden)"
+    shown = [_show(row.get(key), _TIME) for row in rows for key in ("add_time", "mod_time")]
+    described = _join(re.sub("[0-9]", "0", time) for time in shown)
+    times = [time for each in functions for time in (each.add_time, each.mod_time)]
+    known = [time for time in times if time is not None]
+    if times:
+        described += f"; {len(known)} of {len(times)} were read"
+    if known:
+        described += f"; the latest: {max(known).date()}"
+    return described
 
 
 def _describe_order(rows: Sequence[Reply]) -> str:
