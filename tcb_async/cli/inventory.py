@@ -22,7 +22,7 @@ import tcb_async
 from tcb_async.cli.account_sources import choose_accounts
 from tcb_async.cli.exits import ExitCode, exit_afterwards, run_command
 from tcb_async.cli.files import check_writable
-from tcb_async.cli.formats import STORES
+from tcb_async.cli.formats import NIGHT
 from tcb_async.cli.options import OUTPUT, ManyAccounts, Quiet, Requests
 from tcb_async.cli.progress import progress_bar
 from tcb_async.cli.screen import Screen, plural
@@ -103,8 +103,8 @@ def list_inventory(
 
 
 def _check_file(file: str) -> None:
-    if Path(file).suffix.lower() not in STORES:
-        raise CycloptsError(f"FILE: {file} must end with {' or '.join(STORES)}")
+    if Path(file).suffix.lower() != NIGHT:
+        raise CycloptsError(f"FILE: {file} must end with {NIGHT}")
     check_writable("FILE", file)
 
 

@@ -19,7 +19,7 @@ from cyclopts import CycloptsError
 import tcb_async
 from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.files import read_input
-from tcb_async.cli.formats import STORES
+from tcb_async.cli.formats import NIGHT
 from tcb_async.cli.options import Access, Requests
 from tcb_async.cli.reading import read_list
 from tcb_async.cli.screen import Screen
@@ -46,7 +46,7 @@ def choose_kind(side: str) -> Kind:
     is_pipe = path.exists() and not path.is_file() and not path.is_dir()
     if side == "-" or path.suffix.lower() == ".json" or is_pipe:
         return "document"
-    if path.suffix.lower() in STORES:
+    if path.suffix.lower() == NIGHT:
         return "night"
     if "." in side or "/" in side or os.sep in side:  # no environment's ID contains one of these
         raise ConfigurationError(

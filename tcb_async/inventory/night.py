@@ -1,7 +1,6 @@
 """A night that is read: its accounts, each with its functions, or the reason why it has none.
 
-Rule: an account is read as a whole, one at a time. Its functions are counted, so a file that lost
-some is an error.
+Rule: the functions of one account at a time are in memory.
 """
 
 from __future__ import annotations
@@ -25,9 +24,8 @@ from tcb_async.inventory.database import (
 )
 from tcb_async.models import CloudFunction
 
-_ACCOUNT = (
-    "SELECT status, envs, errcode, rid, message, unavailable, environments, functions "
-    "FROM accounts WHERE appid = ?"
+_ACCOUNTS = (
+    "SELECT appid, status, envs, errcode, rid, message, environments, unavailable FROM accounts"
 )
 _FUNCTIONS = (
     f"SELECT env, {', '.join(FUNCTION_FIELDS)} FROM functions WHERE appid = ? ORDER BY env, name"
@@ -135,13 +133,8 @@ class Night:
         Raises:
             ConfigurationError: The file is damaged.
         """
-        accounts = self._read(_ACCOUNT, appid)
-        if not accounts:
-            return None
-        try:
-            return _build_account(appid, accounts[0], self._read(_FUNCTIONS, appid))
-        except (LookupError, TypeError, ValueError, msgspec.MsgspecError):
-            raise make_damage_error(self.path) from None
+        accounts = self._read(f"{_ACCOUNTS} WHERE appid = ?", appid)
+        return self._build(accounts[0]) if accounts else None
 
     def accounts(self) -> Iterator[StoredAccount]:
         """Read all accounts, by appid, one at a time.
@@ -149,42 +142,35 @@ class Night:
         Raises:
             ConfigurationError: The file is damaged.
         """
-        return self._read_each("SELECT appid FROM accounts ORDER BY appid")
+        return map(self._build, self._read(f"{_ACCOUNTS} ORDER BY appid"))
 
     def missing(self) -> Iterator[StoredAccount]:
         """Read the accounts that are not complete, by appid."""
-        return self._read_each(
-            "SELECT appid FROM accounts WHERE status <> 'complete' ORDER BY appid"
-        )
+        query = f"{_ACCOUNTS} WHERE status <> 'complete' ORDER BY appid"
+        return map(self._build, self._read(query))
 
-    def _read_each(self, query: str) -> Iterator[StoredAccount]:
-        for (appid,) in self._read(query):
-            account = self.account(appid)
-            if account is None:  # two pages of the file contradict each other
-                raise make_damage_error(self.path)
-            yield account
+    def _build(self, row: tuple[Any, ...]) -> StoredAccount:
+        appid, status, envs, errcode, rid, message, environments, unavailable = row
+        rows = self._read(_FUNCTIONS, appid)
+        functions: dict[str, list[CloudFunction]] = {}
+        try:
+            for env in msgspec.json.decode(environments, type=list[str]):
+                functions[env] = []
+            for env, *values in rows:
+                functions[env].append(CloudFunction(*values))
+            return StoredAccount(
+                appid,
+                status,
+                None if envs is None else msgspec.json.decode(envs, type=tuple[str, ...]),
+                errcode,
+                rid,
+                "it is not listed yet" if status == "waiting" else message or "",
+                {env: tuple(found) for env, found in functions.items()},
+                msgspec.json.decode(unavailable, type=dict[str, str]),
+            )
+        except (LookupError, TypeError, ValueError, msgspec.MsgspecError):
+            raise make_damage_error(self.path) from None
 
     def _read(self, query: str, *values: object) -> list[Any]:
         with explain_errors(self.path):
             return self._database.execute(query, values).fetchall()
-
-
-def _build_account(appid: str, account: tuple[Any, ...], rows: list[Any]) -> StoredAccount:
-    status, envs, errcode, rid, message, unavailable, environments, number = account
-    functions: dict[str, list[CloudFunction]] = {
-        env: [] for env in msgspec.json.decode(environments, type=list[str])
-    }
-    for env, *values in rows:
-        functions[env].append(CloudFunction(*values))
-    if len(rows) != number:
-        raise ValueError(number)
-    return StoredAccount(
-        appid,
-        status,
-        None if envs is None else msgspec.json.decode(envs, type=tuple[str, ...]),
-        errcode,
-        rid,
-        "it is not listed yet" if status == "waiting" else message or "",
-        {env: tuple(found) for env, found in functions.items()},
-        msgspec.json.decode(unavailable, type=dict[str, str]),
-    )

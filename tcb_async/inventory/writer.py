@@ -95,7 +95,7 @@ class NightWriter:
         self.close()
 
     def save(self, found: AccountListing) -> None:
-        """Save the listing of an account, as a whole. It waits for the disk.
+        """Save the listing of an account, as a whole. It writes to the disk.
 
         Raises:
             ConfigurationError: The account is not in the list of the night.

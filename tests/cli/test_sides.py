@@ -110,7 +110,7 @@ def test_the_spelling_of_a_side_decides_its_type(tmp_path, monkeypatch):
         assert choose_kind(name) == "environment"
     for name in ("-", "all.JSON", "a/cloudbaserc.json"):
         assert choose_kind(name) == "document"
-    for name in ("night.sqlite", "a/night.DB"):
+    for name in ("night.sqlite", "a/night.SQLITE"):
         assert choose_kind(name) == "night"
 
 
