@@ -262,6 +262,7 @@ def test_the_recipes_read_an_inventory(tmp_path, monkeypatch):
     assert Path("night.parquet").exists()
 
 
+@pytest.mark.slow
 class TestSyncFrameworks:
     """The modules of "Sync code, notebooks, Django, Celery", called by their framework."""
 
