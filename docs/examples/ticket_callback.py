@@ -79,16 +79,19 @@ def demo_app() -> FastAPI:
     merchant_appid = os.environ["TCB_AUTHORIZER_APPID"]
     app = callback_app(tickets, decrypt=lambda body, _query: body)
 
+    key = f"refresh_tokens:{appid}:{merchant_appid}"
+
+    async def load() -> str:
+        saved = await redis.get(key)
+        if saved is None:
+            return os.environ["TCB_AUTHORIZER_REFRESH_TOKEN"]
+        return saved if isinstance(saved, str) else saved.decode()
+
     async def save(refresh_token: str) -> None:
-        await redis.set(f"refresh_tokens:{appid}:{merchant_appid}", refresh_token)
+        await redis.set(key, refresh_token)
 
     platform = ComponentToken(appid, os.environ["TCB_COMPONENT_SECRET"], ticket=tickets.of(appid))
-    merchant = AuthorizerToken(
-        platform,
-        merchant_appid,
-        os.environ["TCB_AUTHORIZER_REFRESH_TOKEN"],
-        on_rotate=save,
-    )
+    merchant = AuthorizerToken(platform, merchant_appid, load, on_rotate=save)
 
     @app.get("/count")
     async def count(env: str) -> int:
