@@ -176,7 +176,8 @@ class Pager(IteratedOnce, Generic[T]):
     def by_page(self) -> AsyncGenerator[Page[T], None]:
         """Iterate over the same walk a page at a time.
 
-        No page is empty, and none repeats the rows by which pages overlap.
+        No page is empty, and none repeats the rows by which pages overlap. If the list was read
+        again, the last page has the items that were not yielded before, from any rows.
         """
         return self._start(self._pages(), _NEW_PAGER)
 
@@ -184,9 +185,9 @@ class Pager(IteratedOnce, Generic[T]):
         """Walk to the end, and return all items as they were at one moment.
 
         If the list changed while it was read, it is read again, and the items of the last time are
-        returned. If ``max_items`` ends the walk, the items are those that the iteration yields. A
-        resumed walk returns only items that no earlier run yielded. The cursor counts the returned
-        items only.
+        returned. If ``max_items`` ends the walk, the items are those that an iteration yields: of
+        two moments, if the list changed. A resumed walk returns only items that no earlier run
+        yielded. The cursor counts the returned items only.
 
         If it fails, it has returned no item. So the error's cursor is where it began.
         """

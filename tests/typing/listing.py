@@ -93,7 +93,7 @@ async def settings(session: aiohttp.ClientSession) -> None:
 
 
 def mistakes_are_seen_before_they_run(client: TcbClient) -> None:
-    client.functions("test-777bb9", on_drift="raise")  # type: ignore[call-arg]
+    client.functions("test-777bb9", pages=5)  # type: ignore[call-arg]
     client.functions("test-777bb9", 20)  # type: ignore[call-arg]
     client.iter_functions(777)  # type: ignore[arg-type]
     TcbClient()  # type: ignore[call-arg]
