@@ -81,7 +81,7 @@ class DeclaredFunction(Value):
 
     Attributes:
         name: The function's name.
-        runtime: Its runtime; None if it names none, and every runtime is as expected.
+        runtime: Its runtime; None, or empty, if every runtime is as expected.
     """
 
     name: str
@@ -174,9 +174,7 @@ def _get_expected_values(
     if isinstance(function, CloudFunction):
         return _get_values(function, fields)
     values = {"status": "Active", "runtime": function.runtime}
-    return {
-        field: value for field, value in values.items() if field in fields and value is not None
-    }
+    return {field: value for field, value in values.items() if field in fields and value}
 
 
 def compare(
@@ -246,15 +244,10 @@ def _check_expected(
 _EXPORT = "export the complete list with tcb-async list -f json"
 
 
-class _DeclaredRow(msgspec.Struct):
-    name: str
-    runtime: str | None = None
-
-
 class _Declaration(msgspec.Struct):
     """The parts of ``cloudbaserc.json`` that are read, and the one by which a reply is known."""
 
-    functions: list[_DeclaredRow]
+    functions: list[DeclaredFunction]
     total_count: int | None = None
 
 
@@ -297,9 +290,8 @@ def parse_functions(data: bytes, name: str) -> list[CloudFunction] | list[Declar
         document = msgspec.json.decode(data.removeprefix(BOM_UTF8), type=_Declaration)
         if document.total_count is not None:
             raise ValueError(f"it is a reply of WeChat, perhaps one page of many: {_EXPORT}")
-        declared = [DeclaredFunction(row.name, row.runtime or None) for row in document.functions]
-        _index("it", declared)
-    return declared
+        _index("it", document.functions)
+    return document.functions
 
 
 def parse_export(data: bytes, name: str) -> list[CloudFunction]:
