@@ -37,7 +37,6 @@ from tcb_async.cli.options import Connection, Credentials, Timeout
 from tcb_async.exceptions import ConfigurationError, TransportError
 
 if TYPE_CHECKING:
-    import tcb_async.tokens.providers
     from tcb_async.client import TcbClient
     from tcb_async.tokens import TokenProvider
 
