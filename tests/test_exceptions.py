@@ -4,13 +4,10 @@ import copy
 import inspect
 import pickle
 import re
-from unittest.mock import Mock
 
 import pytest
 
 from tcb_async import exceptions
-from tcb_async._transport.request import ApiRequest
-from tcb_async._transport.translation import make_status_error
 from tcb_async.cursor import Cursor
 from tcb_async.exceptions import ConfigurationError, TcbError, TransportError
 
