@@ -79,8 +79,6 @@ class Comparison:
         return selected
 
     def _check_compared(self) -> None:
-        if not self.appids:
-            raise ConfigurationError("nothing was compared: the inventory has no accounts")
         for name in self.names:
             if name not in self._matched_names:
                 raise ConfigurationError(f"--name {name} matches no function of either side")

@@ -1,0 +1,134 @@
+"""The file of a night: what it refuses, what it continues, and what it returns."""
+
+import logging
+import sqlite3
+from contextlib import closing
+
+import pytest
+from nights import active, denied, failed, listed, stored
+
+from tcb_async import Account, AccountListing, ApiError, ConfigurationError
+from tcb_async.inventory import Night, NightWriter, compare_nights
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "night.sqlite"
+
+
+def account(appid, envs=None):
+    return Account(appid, "a-token", envs)
+
+
+def appids_of(accounts):
+    return [each.appid for each in accounts]
+
+
+class TestWhatIsContinued:
+    def test_complete_accounts_are_not_listed_again(self, path):
+        stored(path, listed("wx1", dev=["login"]), failed("wx2"), denied("wx3", 61003))
+        with NightWriter(path, map(account, ["wx1", "wx2", "wx3", "wx4"])) as night:
+            assert night.complete == 1
+            assert night.began is not None
+            # A night that stops again and again reaches every account.
+            assert appids_of(night.unfinished)[0] == "wx4"
+            assert {*appids_of(night.unfinished)} == {"wx2", "wx3", "wx4"}
+
+    def test_other_envs_are_listed_again(self, path):
+        stored(path, listed("wx1", dev=["login"]), listed("wx2", dev=["login"]))
+        accounts = [account("wx1", ["dev"]), account("wx2")]
+        with NightWriter(path, accounts) as night:
+            assert appids_of(night.unfinished) == ["wx1"]
+        with Night(path) as night:
+            assert (night.account("wx1").status, night.account("wx1").envs) == ("waiting", ("dev",))
+            assert [*night.account("wx2").functions] == ["dev"]
+
+    def test_accounts_that_are_not_in_the_list_are_removed_and_named(self, path, caplog):
+        stored(path, listed("wx1", dev=["login"]), listed("wx2", dev=["login"]))
+        with caplog.at_level(logging.WARNING):
+            NightWriter(path, [account("wx1")]).close()
+        assert "wx2 (1 accounts in all)" in caplog.text
+        with Night(path) as night:
+            assert night.appids() == ["wx1"]
+            assert night.account("wx2") is None
+
+
+class TestWhatIsRefused:
+    @pytest.mark.parametrize(
+        ("appids", "said"),
+        [
+            ([], "there are no accounts to list"),
+            (["wx1", "wx1"], "wx1 is in the list of accounts twice"),
+            (["wx2"], "has other accounts, and none of this list"),
+        ],
+    )
+    def test_a_list_that_cannot_be_the_nights(self, path, appids, said):
+        stored(path, listed("wx1", dev=["login"]))
+        with pytest.raises(ConfigurationError, match=said):
+            NightWriter(path, map(account, appids))
+
+    def test_an_account_that_is_not_in_the_list(self, path):
+        with (
+            NightWriter(path, [account("wx1")]) as night,
+            pytest.raises(ConfigurationError, match="wx2 is not an account of"),
+        ):
+            night.save(listed("wx2", dev=["login"]))
+
+    @pytest.mark.parametrize(
+        ("pragma", "said"),
+        [
+            ("application_id", "is not a night of an inv"),
+            ("user_version", "by a different version"),
+        ],
+    )
+    def test_a_file_of_a_different_program_or_version(self, path, pragma, said):
+        stored(path, listed("wx1", dev=["login"]))
+        with closing(sqlite3.connect(path)) as database:
+            database.execute(f"PRAGMA {pragma} = 3")
+        for open_night in (lambda: Night(path), lambda: NightWriter(path, [account("wx1")])):
+            with pytest.raises(ConfigurationError, match=said):
+                open_night()
+
+
+class TestWhatIsRead:
+    def test_each_account_is_as_it_was_saved(self, path):
+        halted = AccountListing(
+            account("wx1"), {"dev": (), "old": (active("a"),)}, None, {"x": "H"}
+        )
+        stored(path, halted, failed("wx2"), denied("wx3", 61003), planned=["wx4"])
+        with Night(path) as night:
+            first, *missing = night.accounts()
+            assert [*night.missing()] == missing
+            counts = night.counts().to_dict()
+        assert (first.functions, first.unavailable) == (halted.functions, halted.unavailable)
+        assert [(each.status, each.errcode) for each in missing] == [
+            ("failed", None), ("denied", 61003), ("waiting", None),
+        ]  # fmt: skip
+        assert counts == {
+            "accounts": 4, "complete": 1, "failed": 1, "denied": 1, "waiting": 1,
+            "environments": 2, "unavailable": 1, "functions": 1,
+        }  # fmt: skip
+        assert repr(night) == f"<Night {str(path)!r}>"
+
+    @pytest.mark.parametrize("errcode", [2**63 - 1, 2**63, -(2**63) - 1])
+    def test_an_errcode_beyond_sqlites_integers_is_in_the_message(self, path, errcode):
+        error = ApiError("it failed", errcode=errcode)
+        stored(path, AccountListing(account("wx1"), error=error))
+        with Night(path) as night:
+            (found,) = night.accounts()
+        assert found.errcode == (errcode if errcode == 2**63 - 1 else None)
+        assert found.message == str(error)
+
+
+def test_nights_of_python_are_compared_by_account(tmp_path):
+    paths = [
+        stored(tmp_path / "1", listed("wx1", dev=["a"]), listed("wx2", dev=["a", "b"])),
+        stored(tmp_path / "2", listed("wx1", dev=["a", "b"]), failed("wx3")),
+    ]
+    with Night(paths[0]) as before, Night(paths[1]) as after:
+        changed, left, missing = compare_nights([before, after])
+        assert [*compare_nights([after])] == []
+    ((change,),) = changed.changes.values()
+    assert (changed.result, change.kind, change.name) == ("compared", "added", "b")
+    assert (left.result, left.environments, left.functions) == ("left", 1, 2)
+    assert (missing.result, missing.since) == ("missing", None)
