@@ -21,7 +21,7 @@ class Pass(Generic[T]):
     """One reading of the list, from row 0 or the cursor to its end."""
 
     identity: Identity[T]
-    # Whether its rows are yielded as they are read. Otherwise, it stores them until it has ended.
+    # Whether its rows are yielded as they are read. Otherwise, it stores them until it is complete.
     is_streamed: bool = False
     # Its position: the row below its last page, the total of this page, and the values of its rows.
     end: int = attrs.field(init=False, default=0)
@@ -48,7 +48,7 @@ class Pass(Generic[T]):
         return None
 
     def move_below(self, reply: Reply[T]) -> None:
-        """Set the position to the end of a page."""
+        """Set the position to below a page."""
         self.end = reply.end
         self.total = reply.page.total
         if reply.values:

@@ -10,27 +10,28 @@ with a failure.
 # that its own reply states. Several pages are requested at a time, and each repeats the last row of
 # the page before it.
 #
-# 1. A pass is *quiet* if all replies state the same total, each page has the value that ended the
-#    page before it in the same row, and no name appears twice. A quiet pass ends the walk, and its
+# 1. A pass is *quiet* if all replies state the same total, each page has the last value of the page
+#    before it in the same row, and no name appears twice. A quiet pass completes the walk, and its
 #    rows are the list.
-# 2. Any other pass goes on by row numbers, and another pass follows. The first pass yields its rows
-#    as they are read; a later one yields, when the walk ends, those that were not yielded before.
+# 2. Any other pass goes on by row numbers, and a new pass follows. The first pass yields its rows
+#    as they are read; the last one, when it is complete, those that were not yielded before.
 #    After `MAX_PASSES` passes, the walk fails with `DriftError`. The pauses between them grow to
 #    2 s: a list that never rests fails after 21 s, and the time of its requests. (At five changes a
 #    second, lists of up to 1,000 rows needed seven passes; rows in any order need up to 16.)
 # 3. A list without a stable order may never be quiet. So from the second pass on, rows are counted:
-#    the walk also ends if all replies since some pass began state the same total T and show T
-#    different names, each with the value that it had when it was last seen before this pass.
+#    the walk is complete, too, if all replies since some pass began state the same total T and show
+#    T different names, each with the value that it had when it was last seen before this pass.
 # 4. If nothing but names that appear twice disturbs a pass, and two passes show the same names, the
-#    list contains them twice. A merchant may be in two rows, and is one item; any other name ends
-#    the walk with a `ResponseError`, since a different row may be missing.
+#    list contains them twice. A merchant may be in two rows, and is one item; any other name is a
+#    `ResponseError`, since a different row may be missing.
 # 5. A reply that contradicts itself is requested again, three times, then it is a `ResponseError`:
 #    rows beyond its total, fewer than two rows before it, a name twice, or no rows and a total of 0
 #    after rows were seen (which is believed the fourth time). Each time the pages get half as long,
 #    but not shorter than 20 rows: a large reply may have been cut.
 # 6. The first reply sets the length of the pages. A shorter page later at most halves it.
-# 7. A page before the end without a row that is new to its pass ends this pass. If three passes in
-#    succession end so, waiting does not help: the server may ignore the offset (`ResponseError`).
+# 7. A page before the end without a row that is new to its pass cuts this pass short. If three
+#    consecutive passes are cut short, waiting does not help: it is a `ResponseError`, since the
+#    server may ignore the offset.
 #
 #   pass   request     reply                decision              yields
 #   1      row 0, 4    f0 f1 f2 f3 of 8                           f0 f1 f2 f3
@@ -78,7 +79,7 @@ T = TypeVar("T")
 
 MAX_PASSES = 16
 MAX_CONTRADICTIONS = 3  # repeated requests after a reply that contradicts itself
-MAX_CUT_SHORT = 3  # consecutive passes that end at a page without a new row
+MAX_CUT_SHORT = 3  # consecutive passes, each at a page without a new row
 MAX_REQUESTS = 64  # in addition to twice those of all passes
 # Items that one run yields, so that a list without an end is not followed until memory is full. No
 # list that is known is so long, and a run that resumes from the cursor yields as many again.
@@ -130,7 +131,7 @@ class Plan(Generic[T]):
         self.generation: int = 0
         self._pause = 0.0  # seconds before each request, until a reply
         self._contradictions = 0  # consecutive replies that contradicted themselves
-        self._cut_short = 0  # consecutive passes that ended at a page without a new row
+        self._cut_short = 0  # consecutive passes, each at a page without a new row
 
         self.yielded: YieldedNames = YieldedNames(frozenset(split_digests(start.names)), max_items)
         self._pass: Pass[T] = Pass(identity, is_streamed=not start.drift)
@@ -171,8 +172,8 @@ class Plan(Generic[T]):
     def settle(self, items: list[T]) -> list[T]:
         """Return the list as it was at one moment, if `items` are all that were yielded.
 
-        The cursor then counts the returned items only. If `max_items` ended the walk, the list was
-        not read to its end, and the yielded items are returned.
+        The cursor then counts the returned items only. If `max_items` stopped the walk, the list
+        was not read to its end, and the yielded items are returned.
         """
         if self.rows is None or self.yielded.is_full:
             return items
@@ -333,7 +334,7 @@ class Plan(Generic[T]):
         return self.yielded.knows(name) if current.is_streamed else name in current.rows
 
     def _decide(self, reply: Reply[T], *, has_new_row: bool) -> None:
-        """Decide what follows a page: more pages, another pass, or the end."""
+        """Decide what follows a page: more pages, a new pass, or nothing."""
         if self._count is not None and self._count.add(reply):
             self._stop(self._count.rows)
         elif self.yielded.is_full:

@@ -820,7 +820,7 @@ class TestResume:
         assert last_of(start) == Row("f024")
         assert walk(plan(start=start), listing).yielded == listing.names[25:]
 
-    def test_cursor_after_a_change_is_the_start_of_the_list_and_knows_every_name(self, listing):
+    def test_cursor_after_a_change_begins_at_row_0_and_knows_every_name(self, listing):
         first = walk(plan(), listing, changes=[at(1, "delete", 0, times=20)], leave_after=30)
         cursor = first.plan.cursor(first.unread)
 
