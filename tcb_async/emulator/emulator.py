@@ -9,13 +9,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Self
 
 import attrs
 
 from tcb_async.emulator import demo, state
 from tcb_async.emulator.endpoints import LIST_FUNCTIONS, Endpoints
-from tcb_async.emulator.requests import RecordedRequest
 from tcb_async.emulator.server import FaultyServer
 from tcb_async.emulator.state import (
     DeployedEnvironment,
@@ -28,8 +27,6 @@ from tcb_async.emulator.state import (
 )
 
 _OWN_APPID = "wx0000000000000000"
-_REPLACED = (40001, 40014)
-_EXPIRED = 42001
 
 
 class Emulator(FaultyServer):
@@ -68,9 +65,9 @@ class Emulator(FaultyServer):
         latency: float = 0.0,
         max_page: int | None = None,
     ) -> None:
-        super().__init__(clock or EmulatorClock(), port, latency)
-        self._world = state.World(self.clock, max_page)
-        self._endpoints = Endpoints(self._world)
+        clock = clock or EmulatorClock()
+        self._world = state.World(clock, max_page)
+        super().__init__(Endpoints(self._world), clock, port, latency)
         self._merchant_numbers = itertools.count(1)
         self._token = self.issue_token()
 
@@ -346,18 +343,3 @@ class Emulator(FaultyServer):
                 self.fail_next(errcode, times=None, path=path, account=appids[number])
         self.fail_next(45009, times=None, path=LIST_FUNCTIONS, account=appids[40])
         return appids
-
-    # What the server needs
-
-    def _find_account(self, record: RecordedRequest) -> str | None:
-        return self._endpoints.find_account(record)
-
-    def _reply(self, record: RecordedRequest) -> dict[str, Any]:
-        return self._endpoints.reply(record)
-
-    def _invalidate(self, token: str | None, errcode: int) -> None:
-        if token in self._world.tokens:
-            if errcode in _REPLACED:
-                self._world.replace(token)
-            elif errcode == _EXPIRED:
-                self._world.expire([token])

@@ -23,6 +23,8 @@ from tcb_async.emulator.state import (
 LIST_FUNCTIONS = "/tcb/listfunctions"
 TOKEN_LIFE = 7200.0
 _MAX_AUTHORIZERS = 500
+_REPLACED = (40001, 40014)
+_EXPIRED = 42001
 _OVERLAP = 300.0  # seconds that a token still lives after it was replaced
 _NO_FUNCTION = "FunctionName parameter could not be found."
 _NOT_EMULATED = (
@@ -237,6 +239,14 @@ class Endpoints:
                 return appid
         issued = self._world.tokens.get(request.token or "")
         return None if issued is None else issued.owner
+
+    def invalidate(self, token: str | None, errcode: int) -> None:
+        """Refuse a token from now on, if this errcode, which a fault sends, means that."""
+        if token in self._world.tokens:
+            if errcode in _REPLACED:
+                self._world.replace(token)
+            elif errcode == _EXPIRED:
+                self._world.expire([token])
 
     def _authenticate_app(self, fields: Mapping[str, object]) -> App:
         if fields.get("grant_type") != "client_credential":

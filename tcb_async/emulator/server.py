@@ -17,6 +17,7 @@ from urllib.parse import quote
 import attrs
 from aiohttp import web
 
+from tcb_async.emulator.endpoints import Endpoints
 from tcb_async.emulator.faults import Fault
 from tcb_async.emulator.requests import RecordedRequest
 from tcb_async.emulator.state import EmulatorClock, Refused
@@ -51,12 +52,15 @@ class FaultyServer:
     `Emulator` is its subclass, which describes its arguments.
     """
 
-    def __init__(self, clock: EmulatorClock, port: int, latency: float) -> None:
+    def __init__(
+        self, endpoints: Endpoints, clock: EmulatorClock, port: int, latency: float
+    ) -> None:
         self.clock: EmulatorClock = clock
         self.latency: float = latency
         self.busy_rate: float = 0.0
         self.in_flight: int = 0
         self.peak_in_flight: int = 0
+        self._endpoints = endpoints
         self._port = port
         self._received = 0
         self._scripts: list[Script] = []
@@ -295,7 +299,7 @@ class FaultyServer:
             0 if peer is None else peer[1],
             self.clock(),
         )
-        record.account = self._find_account(record)
+        record.account = self._endpoints.find_account(record)
         self._requests.append(record)
         self._counts[record.path] += 1
         return record
@@ -326,9 +330,9 @@ class FaultyServer:
     def _make_reply(self, record: RecordedRequest, refused: Refused | None) -> bytes:
         try:
             if refused is not None:
-                self._invalidate(record.token, refused.errcode)
+                self._endpoints.invalidate(record.token, refused.errcode)
                 raise refused
-            reply: dict[str, Any] = self._reply(record)
+            reply: dict[str, Any] = self._endpoints.reply(record)
         except Refused as refusal:
             errmsg = self._add_request_id(refusal.errmsg)
             reply = {"errcode": int(refusal.errcode), "errmsg": errmsg}
@@ -343,17 +347,3 @@ class FaultyServer:
         seconds = int(self.clock())
         first, second = self._random.getrandbits(32), self._random.getrandbits(32)
         return f"{errmsg} rid: {seconds:08x}-{first:08x}-{second:08x}"
-
-    # What a subclass knows
-
-    def _find_account(self, record: RecordedRequest) -> str | None:
-        """Return the appid that a request concerns."""
-        raise NotImplementedError
-
-    def _reply(self, record: RecordedRequest) -> dict[str, Any]:
-        """Return the correct reply, or raise ``Refused``."""
-        raise NotImplementedError
-
-    def _invalidate(self, token: str | None, errcode: int) -> None:
-        """Refuse a token from now on, if this errcode, which a fault sends, means that."""
-        raise NotImplementedError
