@@ -28,8 +28,7 @@ from tcb_async.exceptions import (
 )
 
 __all__ = [
-    "ERRCODES", "TCB_CODES", "TOKEN_ENDPOINT_ERRCODES", "Code", "find_cause", "find_page",
-    "find_tcb_code", "look_up", "look_up_tcb_code",
+    "ERRCODES", "TCB_CODES", "TOKEN_ENDPOINT_ERRCODES", "Code", "look_up", "look_up_tcb_code",
 ]  # fmt: skip
 
 
