@@ -127,7 +127,7 @@ class _ReplyReader(Generic[T]):
         raise_for_errcode(body, self.listing.path, secrets=secrets)
         try:
             reply = self.decode_any_rows(body)
-            rows = getattr(reply, self.listing.rows_key) or []
+            rows: list[dict[str, object]] = getattr(reply, self.listing.rows_key) or []
             setattr(reply, self.listing.rows_key, [self._convert_row(row) for row in rows])
         except UNREADABLE as error:
             problem = str(error)
