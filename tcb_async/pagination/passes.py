@@ -84,7 +84,6 @@ class Count(Generic[T]):
         self.values.update(seen)
         if len(self.values) > total:  # some of them were deleted
             self.values = seen
-            is_known = False
         if total != self.total or not is_known:
             self.total = total
             self.rows = None

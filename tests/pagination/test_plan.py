@@ -35,6 +35,7 @@ from tcb_async.cursor import DIGEST, Cursor, digest
 from tcb_async.exceptions import DriftError, ResponseError
 from tcb_async.pagination.identity import Identity
 from tcb_async.pagination.page import Page, Request
+from tcb_async.pagination.passes import Count
 from tcb_async.pagination.plan import MAX_PASSES, Plan
 
 BLURRED = st.sampled_from(["insert", "delete", "redeploy", "lift", "update", "touch"])
@@ -424,6 +425,19 @@ class TestListWithoutAStableOrder:
         lengths = [request.limit for request in outcome.requests if request.offset == 0]
         assert len(set(lengths)) == len(lengths) > 2
 
+    def test_count_begins_anew_if_the_total_changes(self):
+        """Three known rows and a total of 3 are no proof: the first one was deleted."""
+        rows = [Row(name) for name in "abcd"]
+        counted = Count[Row]()
+
+        def add(*shown, total):
+            return counted.add(IDENTITY.read(Request(0, 4), Page(shown, total)))
+
+        assert not add(*rows, total=4)
+        counted.begin_pass()
+        assert not add(*rows[:3], total=4)
+        assert not add(rows[2], total=3)
+
     def test_count_begins_anew_with_each_change(self):
         listing = Ties(20, 1).of(20, clamp=10)
         updates = count(1)
@@ -691,6 +705,22 @@ class TestBounds:
         assert outcome.yielded == listing.names[:20]
         assert outcome.plan.stats.passes == 3
         assert sum(request.pause for request in outcome.requests) < 2
+
+    def test_complete_pass_between_passes_cut_short_is_no_error(self):
+        """Every other pass shows its first page again, and the list changes all the time."""
+        listing = ChangingList.of(57)
+        walked = plan()
+        versions = count(1)
+
+        def reply_to(request):
+            listing.rows = [row._replace(version=next(versions)) for row in listing.rows]
+            is_cut_short = walked.stats.passes % 2 and request.offset
+            return listing.page(Request(0, request.limit) if is_cut_short else request)
+
+        walk_with_replies(walked, reply_to)
+
+        assert walked.stats.passes == MAX_PASSES
+        assert isinstance(walked.failure, DriftError)
 
     @pytest.mark.parametrize("ahead", [1, 4])
     def test_list_that_grows_as_fast_as_it_is_read_is_not_followed(self, ahead):
