@@ -233,19 +233,39 @@ class Plan(Generic[T]):
         # The caller's code runs before anything is noted as yielded, because it may fail.
         reply = self.identity.read(request, page)
         new: Sequence[T] = ()
-        if self._is_contradictory(reply):
+        if self._has_wrong_counts(reply):
+            self._request_again(reply)
+        elif (first := self._find_next(reply)) is not None and self.yielded.add_all(
+            reply.names[first:]
+        ):
+            self._accept(reply)
+            self._pass.move_below(reply)
+            new = page.items[first:]
+            self._decide(reply, has_new_row=bool(new))
+        elif self.identity.is_unique and reply.has_name_twice:
             self._request_again(reply)
         else:
-            self._contradictions = 0
-            self._note_length(reply)
+            self._accept(reply)
             new = self._add(reply)
         if self.is_over and not self._pass.is_streamed:
             rows = self._pass.rows if self.rows is None else self.rows
             return self.yielded.add_unknown([*rows], [*rows.values()])
         return new
 
-    def _is_contradictory(self, reply: Reply[T]) -> bool:
-        """Whether a reply contradicts itself, or has too few rows to overlap with the next."""
+    def _find_next(self, reply: Reply[T]) -> int | None:
+        """Return the index of the first row below those that were read, if nothing has changed.
+
+        None if the pass is not streamed, or a change is or was noticed. Nearly every page continues
+        a streamed pass without a change: then all its names are new, which is checked faster.
+        """
+        current = self._pass
+        is_quiet = current.is_streamed and not current.has_changed
+        if not is_quiet or current.total not in {None, reply.page.total}:
+            return None
+        return current.find_position(reply)
+
+    def _has_wrong_counts(self, reply: Reply[T]) -> bool:
+        """Whether a reply contradicts its total, or has too few rows to overlap with the next."""
         rows = len(reply.names)
         total = reply.page.total
         if reply.end < total:
@@ -253,9 +273,8 @@ class Plan(Generic[T]):
                 return True
         elif rows and reply.end > total:
             return True
-        if not total and self.total and self._contradictions < MAX_CONTRADICTIONS:
-            return True  # the list may be empty by now: the fourth such reply is believed
-        return self.identity.is_unique and reply.has_name_twice
+        # The list may be empty by now: the fourth such reply is believed.
+        return not total and bool(self.total) and self._contradictions < MAX_CONTRADICTIONS
 
     def _request_again(self, reply: Reply[T]) -> None:
         """Repeat a request after a contradiction, but not too often."""
@@ -267,8 +286,9 @@ class Plan(Generic[T]):
         self._pause = _growing_pause(self._contradictions)
         self._contradictions += 1
 
-    def _note_length(self, reply: Reply[T]) -> None:
+    def _accept(self, reply: Reply[T]) -> None:
         """Note the list's total, and the length of its pages."""
+        self._contradictions = 0
         is_first = self.total is None
         rows = len(reply.names)
         total = reply.page.total
@@ -287,11 +307,6 @@ class Plan(Generic[T]):
         current.move_below(reply)
         names = reply.names[first:]
         items = reply.page.items[first:]
-        # Nearly every page continues a streamed pass without a change: then all names are new.
-        is_expected = current.is_streamed and not current.has_changed
-        if is_expected and self.yielded.add_all(names):
-            self._decide(reply, has_new_row=bool(items))
-            return items
         known = {name for name in names if self._has_read(name)}
         repeated = known | find_repeated(names)
         if repeated and not current.has_changed:

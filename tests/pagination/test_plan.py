@@ -357,6 +357,16 @@ class TestPasses:
         assert together in {1, 8}
         assert waits[::together] == [0.1, 0.2, 0.4, 0.8, 1.6, *[2.0] * 9]
 
+    def test_later_pass_that_reaches_max_items_returns_all_yielded_items(self):
+        """Though ten of them were deleted: never fewer than it may."""
+        schedule = [at(1, "delete", 0, times=10), at(2, "insert", -1, times=20)]
+
+        outcome = walk(plan(max_items=57), ChangingList.of(57), changes=schedule)
+
+        assert outcome.plan.stats.passes == 2
+        assert outcome.collect() == outcome.items
+        assert len(outcome.items) == 57
+
     def test_walk_ends_with_an_error_after_the_rows_that_were_read(self):
         listing = ChangingList.of(57)
 
