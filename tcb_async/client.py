@@ -206,7 +206,7 @@ class TcbClient:
             base_url=check_base_url(base_url, allow_http=check_flag("allow_http", allow_http)),
             limit=CallLimit(check_count("concurrency", concurrency, minimum=1)),
             retry=retry,
-            timeout=min(check_seconds("timeout", timeout), retry.deadline),
+            timeout=check_seconds("timeout", timeout),
             observer=observer,
             # With fewer connections, requests would wait inside aiohttp, where their time is
             # already running.

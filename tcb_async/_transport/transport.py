@@ -58,6 +58,7 @@ class Transport:
     )
 
     def __attrs_post_init__(self) -> None:
+        self.timeout = min(self.timeout, self.retry.deadline)
         self.outages = Outages(longest_call=self.retry.deadline + self.timeout)
 
     def get_session(self) -> aiohttp.ClientSession:
