@@ -111,11 +111,11 @@ def check_fields(name: str, fields: object) -> Mapping[str, Any]:
     """Return the fields of a request's body or query; {} for None."""
     if fields is None:
         return {}
+    kind = type(fields).__name__
     if isinstance(fields, Mapping):
         mapping = cast("Mapping[object, Any]", fields)
         if all(isinstance(key, str) for key in mapping):
             return cast("Mapping[str, Any]", mapping)
-    kind = type(fields).__name__
     raise ConfigurationError(
         f"{name} is of type {kind}: must be a mapping with str keys, such as {{'env': env}}",
         argument=name,

@@ -219,6 +219,7 @@ def test_time_in_unix_seconds_is_understood(seconds):
                 {"info_list": []},
                 {"errCode": -1, "info_list": []},
                 {"errcode": 0, "info_list": None, "total": 1},
+                {"errcode": 0, "info_list": [], "Total": 1},
                 *({"info_list": [{"env": "a"}], key: 21} for key in ("total", "Total")),
             )
         ),
