@@ -18,9 +18,7 @@ from sybil import Sybil
 pytest_plugins = ["children", "slow_tests", "pytester"]
 pytest_collect_file = Sybil(
     parsers=PARSERS,
-    patterns=["README.md", "README.zh-CN.md", "docs/*.md", "docs/*/*.md", "docs/zh/*/*.md"],
-    # tests/docs/test_tutorial.py follows these.
-    excludes=["docs/tutorial.md", "docs/zh/tutorial.md"],
+    patterns=["README.md", "README.zh-CN.md", "docs/*.md", "docs/zh/*.md"],
     setup=setup,
     teardown=teardown,
 ).pytest()

@@ -22,10 +22,10 @@ OLDEST, WIDESPREAD = PYTHONS[0], "3.13"
 PYTEST = ("pytest", "-n", "auto", "-p", "no:randomly")
 # Many slow tests wait for another process, so more workers than cores are faster.
 PYTEST_EVERYTHING = ("pytest", "-n", "4", "-p", "no:randomly", "--everything")
-# The tools of a contributor; these and the examples of the documentation; all that a night needs.
-LOCKED_DEV, LOCKED = "requirements-dev.txt", "requirements-examples.txt"
+# The tools of a contributor; all that a night needs.
+LOCKED = "requirements-dev.txt"
 LOCKED_NIGHTLY = "requirements-nightly.txt"
-GROUPS = ("--group", "dev", "--group", "examples")
+GROUPS = ("--group", "dev")
 EVERYTHING = ("-e", ".", "-r", "pyproject.toml", "--all-extras", *GROUPS)
 COMPILE = ("uv", "pip", "compile", "--quiet", "pyproject.toml", "--all-extras")
 
@@ -109,13 +109,6 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(python=OLDEST)
-def reference(session: nox.Session) -> None:
-    """Write the reference and the other generated parts of the pages."""
-    install(session)
-    session.run("python", "docs/generate")
-
-
-@nox.session(python=OLDEST)
 def build(session: nox.Session) -> None:
     """The wheel and the source distribution, in dist/, checked by what publishes them."""
     install(session, "--group", "build")
@@ -145,7 +138,7 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def bench(session: nox.Session) -> None:
-    """Compare the client with other solutions in one run; see docs/explanation/speed.md."""
+    """Compare the client with other solutions in one run; see docs/how-it-works.md."""
     install(session, *EVERYTHING, "--group", "nightly", locked=LOCKED_NIGHTLY)
     # The clients to compare with, which no other session needs.
     session.install("azure-core==1.41.0", "openai==3.57.0", "aiobotocore==3.10.0")
@@ -159,9 +152,8 @@ def lock(session: nox.Session) -> None:
     plain = ("--no-emit-index-url", "--no-annotate", "--no-header")
     pin = (*COMPILE, "--universal", "--python-version", OLDEST, *plain)
     for groups, locked in (
-        (("dev", "examples"), LOCKED),
-        (("dev",), LOCKED_DEV),
-        (("dev", "examples", "nightly"), LOCKED_NIGHTLY),
+        (("dev",), LOCKED),
+        (("dev", "nightly"), LOCKED_NIGHTLY),
         (("test",), "requirements-test.txt"),
     ):
         chosen = [word for group in groups for word in ("--group", group)]

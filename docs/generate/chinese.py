@@ -1,37 +1,14 @@
-"""Generated tables in Chinese: the commands, and the meaning and remedy of each code."""
+"""The meaning and remedy of each code in Chinese, for the generated tables."""
 
 from __future__ import annotations
 
 __all__ = [
     "AT_TOKEN_ENDPOINTS",
-    "COMMANDS",
-    "COMMAND_HEADS",
     "EVERYWHERE",
     "HANDLED",
     "HEADS",
-    "REACTIONS",
-    "REACTION_HEADS",
     "TCB_CODES",
 ]
-
-COMMAND_HEADS = ("命令", "用途")
-COMMANDS = {
-    "list": ("列出环境中的云函数",),
-    "count": ("显示环境中云函数的总数",),
-    "watch": ("持续显示新增、更新和删除的云函数，按 Ctrl-C 结束",),
-    "wait": ("等待云函数变为 Active，例如在部署之后",),
-    "diff": ("比较预期的云函数和实际的云函数",),
-    "environments": ("列出账号的环境",),
-    "merchants": ("列出第三方平台的商家",),
-    "inventory": ("列出许多账号的全部云函数，存入 SQLite",),
-    "changes": ("显示盘点与前一晚相比的变化",),
-    "export": ("把一晚的云函数写到标准输出，按账号、环境和名称排列",),
-    "token": ("检查 access_token：它的账号和有效期，以及微信是否接受",),
-    "doctor": ("在该服务器上试用各条命令，并显示响应的内容",),
-    "call": ("调用微信任何接收 JSON 的 POST 接口，原样输出返回的内容",),
-    "explain": ("离线解释错误码、TcbCode 或粘贴的报错",),
-    "emulator": ("启动微信模拟器，按 Ctrl-C 结束",),
-}
 
 _COLUMNS = ("异常", "怎么办")
 HEADS = (
@@ -42,18 +19,6 @@ HANDLED = {
     "retries": "（自动重试之后）",
     "replays": "（换新的 access_token 重发两次之后）",
     "raises": "",
-}
-
-REACTION_HEADS = ("错误码", "含义", "客户端的处理")
-REACTIONS = {
-    "SystemBusyError": ("系统繁忙", "重试"),
-    "RateLimitError": ("此刻调用过多", "重试"),
-    "minute": ("这一分钟内调用过多", "15 到 20 秒后重试"),
-    "replays": (
-        "access_token 无效或已过期",
-        "从 provider 取得新的 access_token 并重发，最多两次",
-    ),
-    "raises": ("其他错误码", "立即抛出异常"),
 }
 
 _BUSY = "稍后再试；如果一直这样，请在微信开放社区反馈，并附上 rid"

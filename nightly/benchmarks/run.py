@@ -8,14 +8,13 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import re
 import sys
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import attrs
-from tables import Table, markdown
+from tables import markdown
 
 DOCS = Path(__file__).parents[2] / "docs"
 _PACKAGES = ("aiohttp", "msgspec", "attrs", "azure-core", "httpx", "pydantic", "openai")
@@ -58,25 +57,9 @@ def keep(tables):
         except PackageNotFoundError:
             versions[name] = "not installed"
     kept = {"versions": versions, "tables": [attrs.asdict(table) for table in tables]}
-    (DOCS / "explanation" / "speed.json").write_text(json.dumps(kept, indent=1) + "\n")
+    (DOCS / "speed.json").write_text(json.dumps(kept, indent=1) + "\n")
     sizes = dict(zip((20, 100), tables, strict=False))
-    page = DOCS / "explanation" / "speed.md"
-    measured = f"<!-- measured -->\n\n{markdown(beside(sizes))}\n\n<!-- /measured -->"
-    pattern = r"<!-- measured -->.*<!-- /measured -->"
-    page.write_text(re.sub(pattern, lambda _: measured, page.read_text(), flags=re.DOTALL))
     (DOCS / "drawings" / "speed.svg").write_text(drawing(sizes))
-
-
-def beside(sizes):
-    """Make one table of CPU per page: each way to walk, with a pair of columns for each size."""
-    heads = ["way to walk"]
-    for size in sizes:
-        heads += [f"pages of {size}, × raw dicts", "half of the rounds"]
-    rows = [
-        (rows[0][0], *(cell for row in rows for cell in row[1:3]))
-        for rows in zip(*(table.rows for table in sizes.values()), strict=True)
-    ]
-    return Table("", tuple(heads), rows)
 
 
 _SVG = """\

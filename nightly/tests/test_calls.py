@@ -66,7 +66,7 @@ async def test_200_accounts_succeed_at_a_peer_of_capacity_two(seed):
 
 @pytest.mark.parametrize("second", [0, 20, 40])
 async def test_six_listings_share_a_quota_of_60_requests_a_minute(second):
-    """As ``how-to/troubleshooting.md`` says. They begin at this second of a minute."""
+    """As ``docs/errors.md`` says. They begin at this second of a minute."""
     clock, sent = asyncio.get_running_loop().time, Counter[float]()
 
     async def refuse_above_60(_):

@@ -64,7 +64,7 @@ def _check_envs(envs: Iterable[str] | None) -> tuple[str, ...] | None:
 class Account:
     """One account of an inventory: a merchant of a platform, or your own app.
 
-    Args:
+    Attributes:
         appid: Its appid.
         token: Anything that `TcbClient` accepts, such as an `AuthorizerToken`.
         envs: The ids of the environments to list, each of which must be listed; None for all.

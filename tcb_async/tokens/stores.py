@@ -2,8 +2,9 @@
 
 Rule: one token is one value under one key, written and read as a whole; the last writer wins.
 
-docs/reference/tokens.md lists the keys in Redis, their values and their expiry. Tokens are stored
-in the clear. An invalid value counts as missing, and the next token replaces it.
+A key contains the kind of token, its host and the appid: ``tcb-async:{classic:HOST:APPID}``; the
+braces keep the keys of one account on one node of a Redis Cluster. Its value is the JSON of a
+`StoredToken`, in the clear. An invalid value counts as missing, and the next token replaces it.
 """
 
 from __future__ import annotations

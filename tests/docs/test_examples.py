@@ -9,13 +9,10 @@ import os
 import re
 import shlex
 import signal
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from datetime import datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -25,9 +22,8 @@ import pytest
 from aioresponses import aioresponses
 from blockbuster import blockbuster_ctx
 from constants import LIST, MERCHANT, PLATFORM
-from programs import needs_package
 from redis_server import running_redis
-from terminal import CompletedCommand, run_here, start
+from terminal import CompletedCommand, start
 
 from tcb_async import RetryPolicy, TcbClient, TransportError
 from tcb_async.emulator import Emulator
@@ -199,141 +195,10 @@ async def test_ticket_callback_can_be_tried(runner):
             assert (await pushed.text(), await counted.text()) == ("success", "45")
 
 
-DJANGO = """
-import asyncio, types, sys, django
-from django.conf import settings
-from django.urls import path
-urls = types.ModuleType("urls")
-sys.modules["urls"] = urls
-settings.configure(ROOT_URLCONF="urls", ALLOWED_HOSTS=["*"], SECRET_KEY="x")
-django.setup()
-import views
-urls.urlpatterns = [path("<str:env>", getattr(views, sys.argv[1]))]
-from django.test import AsyncClient, Client
-async def asgi():
-    return await AsyncClient().get("/test-777bb9")
-print(asyncio.run(asgi()).text, Client().get("/test-777bb9").text)
-"""
-TASK = """
-import tasks
-tasks.app.conf.task_always_eager = True
-print(len(tasks.inventory.delay("test-777bb9").get()))
-"""
-STORED = """
-import sys, tasks
-from tcb_async import SystemBusyError, TcbError
-tasks.app.conf.update(result_backend="cache+memory://", result_serializer=sys.argv[1])
-error = SystemBusyError("busy", errcode=-1, rid="a-b-c", env="test-777bb9", attempts=5)
-tasks.app.backend.store_result("1", error, "FAILURE")
-try:
-    tasks.app.AsyncResult("1").get()
-except TcbError as got:
-    print(type(got).__name__, got.message, got.errcode, got.rid, got.env, got.attempts)
-"""
-
-
-@pytest.mark.slow
-def test_the_recipes_read_an_inventory(tmp_path, monkeypatch):
-    for package in ("pandas", "polars", "duckdb", "datasette"):
-        needs_package(package)
-    import pandas as pd  # noqa: PLC0415 - not in every environment
-    import polars as pl  # noqa: PLC0415
-
-    monkeypatch.chdir(tmp_path)
-    run_here(["inventory", "--demo", "night.sqlite", "-q"], {})
-    exported = run_here(["export", "night.sqlite", "-f", "ndjson"], {})
-    Path("night.ndjson").write_text(exported.out, encoding="utf-8")
-    page = (EXAMPLES.parent / "how-to" / "inventory.md").read_text(encoding="utf-8")
-    recipes = dict(re.findall(r"^- \[(\w+)\]\(\S+\)[^`]*`([^`]+)`", page, re.MULTILINE))
-    assert recipes.keys() == {"Datasette", "DuckDB", "pandas", "polars"}
-
-    # The recipes leave their connection open, which is a warning from Python 3.13 on.
-    for tool in ("pandas", "polars"):
-        with closing(sqlite3.connect("night.sqlite")) as database:
-            connect = SimpleNamespace(connect=lambda _path, opened=database: opened)
-            names = {"pd": pd, "pl": pl, "sqlite3": connect}
-            assert len(eval(recipes[tool], names)) == 5650  # noqa: S307 - our own example
-    copied = f"import duckdb; print(duckdb.sql({recipes['DuckDB']!r}))"
-    query = ["--get", "/night.json?sql=SELECT+count(*)+AS+n+FROM+functions&_shape=array"]
-    shown = [*recipes["Datasette"].replace("serve ", "").split(), *query]
-    for words in ([sys.executable, "-c", copied], [sys.executable, "-m", *shown]):
-        done = subprocess.run(words, check=True, capture_output=True, text=True)  # noqa: S603
-    assert json.loads(done.stdout) == [{"n": 5650}]
-    assert Path("night.parquet").exists()
-
-
-@pytest.mark.slow
-class TestSyncFrameworks:
-    """The modules of "Sync code, notebooks, Django, Celery", called by their framework."""
-
-    @pytest.fixture
-    def call(self, runner):
-        runner.emulator.deploy("test-777bb9", count=48)
-        page = (EXAMPLES.parent / "how-to" / "sync.md").read_text(encoding="utf-8")
-
-        async def run(program, word, module, containing):
-            blocks = re.findall(rf"```python\n(# {module}\n.*?)```", page, re.DOTALL)
-            (block,) = (block for block in blocks if containing in block)
-            (runner.folder / module).write_text(block, encoding="utf-8")
-            done = await asyncio.to_thread(  # the emulator runs on the loop
-                subprocess.run,
-                [sys.executable, "-c", program, word],
-                cwd=runner.folder,
-                env=os.environ | runner.variables | {"PYTHONWARNINGS": ""},
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            return done.stdout
-
-        return run
-
-    async def test_the_async_view_works_under_asgi_and_wsgi(self, call):
-        needs_package("django")
-        shown = await call(DJANGO, "functions", "views.py", "async def functions")
-        assert shown.count('"name"') == 2 * 48
-
-    async def test_the_sync_view_works_under_asgi_and_wsgi(self, call):
-        needs_package("django")
-        shown = await call(DJANGO, "count_view", "views.py", "count_view")
-        assert shown.split() == ["48", "48"]
-
-    async def test_the_task_returns_functions(self, call):
-        needs_package("celery")
-        assert await call(TASK, "", "tasks.py", "def inventory") == "48\n"
-
-    @pytest.mark.parametrize(
-        ("serializer", "error"),
-        [
-            ("pickle", "SystemBusyError busy -1 a-b-c test-777bb9 5\n"),
-            ("json", "SystemBusyError busy None None None 0\n"),
-        ],
-    )
-    async def test_only_pickled_errors_are_complete(self, call, serializer, error):
-        needs_package("celery")
-        assert await call(STORED, serializer, "tasks.py", "def inventory") == error
-
-
-@pytest.mark.slow
-def test_documented_cell_runs_in_a_notebook(monkeypatch):
-    nbformat, nbclient = needs_package("nbformat"), needs_package("nbclient")
-    text = (EXAMPLES.parent / "how-to" / "sync.md").read_text(encoding="utf-8")
-    cell = re.search(r"## Notebooks.*?```python\n(.*?)```", text, flags=re.DOTALL)
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell[1])])
-
-    with Emulator() as wechat:
-        wechat.deploy("test-777bb9", count=48)
-        monkeypatch.setenv("TCB_BASE_URL", wechat.url)
-        monkeypatch.setenv("TCB_ACCESS_TOKEN", wechat.token)
-        nbclient.NotebookClient(notebook, kernel_name="python3", timeout=60).execute()
-
-    assert notebook.cells[0].outputs[-1].data["text/plain"] == "48"
-
-
 class TestAioresponses:
     """The recipe of "Mocks: aioresponses", with the package itself."""
 
-    PAGE = (EXAMPLES.parent / "how-to" / "testing.md").read_text(encoding="utf-8")
+    PAGE = (EXAMPLES.parent / "testing.md").read_text(encoding="utf-8")
 
     @pytest.fixture
     def recipe(self):
@@ -356,39 +221,10 @@ class TestAioresponses:
         assert " ".join(shown.split()) in str(caught.value)
 
 
-class TestTheNightlyScript:
-    """It compares only an inventory of today, and exits with 0 only if both commands did."""
-
-    @pytest.mark.parametrize("page", ["how-to/compare.md", "zh/compare.md"])
-    @pytest.mark.parametrize("inventory", [0, 1, 2, 3, 4, 5, 6, 130, 143])
-    @pytest.mark.parametrize("diff", [0, 3, 6, 7])
-    def test_it_respects_the_exit_codes_of_both_commands(self, tmp_path, page, inventory, diff):
-        text = (EXAMPLES.parent / page).read_text(encoding="utf-8")
-        (script,) = re.findall(r"```shell\n(#!/bin/sh\n.*?)```", text, re.DOTALL)
-        commands = {
-            "tcb-async": f"case $1 in inventory) exit {inventory} ;; diff) exit {diff} ;; esac",
-            "mail": ":",
-        }
-        for name, body in commands.items():
-            path = tmp_path / name
-            path.write_text(f'#!/bin/sh\necho "{name} $1" >> log\n{body}\n', encoding="utf-8")
-            path.chmod(0o755)
-        done = subprocess.run(  # noqa: S603 - our own example
-            ["/bin/sh", "-c", script.replace("/var/lib/tcb", str(tmp_path))],
-            env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
-            check=False,
-        )
-        called = (tmp_path / "log").read_text().splitlines()
-        is_compared = inventory in {0, 6}
-        assert ("tcb-async diff" in called) == is_compared
-        assert ("mail -s" in called) == (is_compared and diff in {6, 7})
-        assert done.returncode == ((diff or inventory) if is_compared else inventory)
-
-
 class TestTheScheduledLines:
     """The crontab and the unit of the inventory, as cron and systemd read them."""
 
-    @pytest.fixture(params=["how-to/inventory.md", "zh/inventory.md"])
+    @pytest.fixture(params=["many-accounts.md", "zh/many-accounts.md"])
     def page(self, request):
         return (EXAMPLES.parent / request.param).read_text(encoding="utf-8")
 

@@ -15,7 +15,6 @@ need a fresh machine) are not run here.
 import contextlib
 import doctest
 import functools
-import importlib.util
 import json
 import os
 import re
@@ -26,7 +25,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from programs import lacking
 from sybil.evaluators.python import pad
 from sybil.parsers.myst import CodeBlockParser
 from terminal import run_here
@@ -37,9 +35,7 @@ from tcb_async.emulator import Emulator
 
 ROOT = Path(__file__).parents[2]
 SECRET = "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
-DEV_PACKAGES = {"celery", "datasette", "django", "duckdb", "pandas", "polars"}
-"""Packages of the examples that only the dependency group ``dev`` has."""
-CHANGED_BY = dict(zip(demo.CHANGING_ENVS, ("watch.md", "compare.md"), strict=True))
+CHANGED_BY = dict(zip(demo.CHANGING_ENVS, ("listing.md", "many-accounts.md"), strict=True))
 """Each listing of these environments shows the next change, so only one page may list each."""
 _END = "<end of the block>"
 _PYTEST_INI = """\
@@ -142,26 +138,14 @@ def teardown(namespace):
     namespace["_document"].close()
 
 
-def skip_if_missing(evaluate):
-    """Skip an example if its section's packages are not here."""
+def checked(evaluate):
+    """Evaluate an example, and check what its page has listed."""
 
     def run(example):
-        for package in packages_of(example):
-            if importlib.util.find_spec(package) is None:
-                pytest.skip(lacking(package))
         evaluate(example)
         example.namespace["_document"].check_changed(Path(example.path).name)
 
     return run
-
-
-def packages_of(example):
-    """Packages of the group ``dev`` that the section which an example is in imports or runs."""
-    text = example.document.text
-    start = max(0, text.rfind("\n## ", 0, example.start))
-    section = text[start:].split("\n## ", 2)
-    used = re.findall(r"^(?:from|import|\$) (\w+)", "".join(section[:2]), re.MULTILINE)
-    return sorted(DEV_PACKAGES.intersection(used))
 
 
 def run_python(example):
@@ -269,6 +253,5 @@ _EVALUATORS = {
     "ini": save_settings,
 }
 PARSERS = [
-    CodeBlockParser(language, skip_if_missing(evaluate))
-    for language, evaluate in _EVALUATORS.items()
+    CodeBlockParser(language, checked(evaluate)) for language, evaluate in _EVALUATORS.items()
 ]

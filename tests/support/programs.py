@@ -53,8 +53,7 @@ def needs_package(module):
 
 
 def lacking(package):
-    files = "requirements-examples.txt (for nightly/: requirements-nightly.txt)"
-    return f"{package} is not installed: pip install -r {files}"
+    return f"{package} is not installed: pip install -r requirements-nightly.txt"
 
 
 def fail_if_skipped_in_ci(report):
