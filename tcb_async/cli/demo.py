@@ -81,11 +81,6 @@ async def _open_client(
         log.setLevel(before)
 
 
-def has_function(name: str) -> bool:
-    functions = tcb_async.Emulator.demo().functions(tcb_async.emulator.DEMO_ENV)
-    return any(function.name == name for function in functions)
-
-
 def add_documented_environments(emulator: Emulator, platform: str) -> list[str]:
     """Add the environments of the documentation's examples, and return the ordinary ones."""
     # Faults depend on the environment alone, so that an example can be repeated.

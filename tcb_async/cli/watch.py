@@ -11,7 +11,7 @@ from contextlib import aclosing, nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, Parameter
 from rich.text import Text
 
 import tcb_async
@@ -125,7 +125,7 @@ wait_command: App = App(
     help_epilogue="""\
 [bold]Examples[/bold]
   tcb-async wait test-777bb9 login --timeout 60 && echo up
-  tcb-async wait test-777bb9 --all
+  tcb-async wait test-777bb9
   tcb-async wait --demo
 
 [bold]Exit codes[/bold]
@@ -143,7 +143,6 @@ def wait_for_functions(
     env: Env = None,
     /,
     *names: Annotated[str, Parameter("NAME")],
-    every: Annotated[bool, Parameter("--all")] = False,
     timeout: Seconds = DEFAULT_WAIT_TIMEOUT,
     interval: Seconds = DEFAULT_WAIT_INTERVAL,
     access: Credentials = Credentials(),
@@ -151,24 +150,13 @@ def wait_for_functions(
     """Wait until functions are Active, as after a deployment.
 
     Args:
-        names: The functions' names, such as login.
-        every: Wait for every function, and for at least one.
+        names: The functions' names, such as login. Default: every function, and at least one.
         timeout: Maximum number of seconds to wait.
         interval: Seconds between polls.
     """
     with run_command(verbose=access.verbose, level=logging.INFO) as screen:
-        if access.demo and not names and not every:
-            if env is not None and not demo.has_function(env):
-                raise CycloptsError(
-                    f"ENV {env!r}: --demo has its own environment: name a function, or nothing"
-                )
-            names = (env or demo.PENDING_FUNCTION,)
-            env = None
-        elif names and every:
-            raise CycloptsError("NAME and --all: name the functions, or pass --all, not both")
-        elif env is None or not (names or every):
-            missing = "NAME" if env else "ENV and NAME"
-            raise CycloptsError(f"{missing}: name the environment, and the functions or --all")
+        if access.demo and env is None:
+            names = (demo.PENDING_FUNCTION,)
         service = choose_service(env, access)
 
         async def work(client: TcbClient) -> None:
@@ -185,7 +173,7 @@ def wait_for_functions(
                     )
                 raise
 
-        awaited = "every function" if every else ", ".join(names)
+        awaited = ", ".join(names) or "every function"
         waiting = Text(escape_unprintable(f"waiting for {awaited} in {service.env}"))
         with screen.err.status(waiting) if screen.is_watched else nullcontext():
             service.run(work)

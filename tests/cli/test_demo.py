@@ -53,9 +53,9 @@ async def test_wait_and_watch_have_a_demonstration():
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["login"], 0, "login is Active"),
+        (["my-env", "login"], 0, "login is Active"),
         (["my-env", "syncErp"], 4, "CreateFailed"),
-        (["demo-3f6b2a"], 2, "has its own environment"),
+        (["my-env"], 4, "CreateFailed"),
     ],
 )
 async def test_wait_works_with_any_function_of_the_demo(words, code, said):

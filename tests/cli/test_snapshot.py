@@ -114,7 +114,7 @@ class TestAtRest:
     async def test_wait_for_all_notices_each_failed_function(self, emulator):
         deploy_at_rest(emulator)
         emulator.update(ENV, LOST, status="UpdateFailed")
-        ended = await run("wait", ENV, "--all", env=env_for(emulator))
+        ended = await run("wait", ENV, env=env_for(emulator))
         assert (ended.code, f"{LOST!r} is UpdateFailed" in ended.err) == (4, True)
 
     @pytest.mark.parametrize(("missing", "code"), [("", 0), (LOST, 7)], ids=["equal", "different"])
@@ -170,7 +170,7 @@ class TestAListThatChangesDuringEachPass:
 
     async def test_wait_succeeds_after_the_changes(self, emulator):
         deploy_and_change(emulator, replies=150)
-        ended = await run("wait", ENV, "--all", "--interval", "0.1", env=env_for(emulator))
+        ended = await run("wait", ENV, "--interval", "0.1", env=env_for(emulator))
         assert (ended.code, UNSETTLED in ended.err) == (0, True)
 
     async def test_an_account_of_an_inventory_is_missing_until_it_settles(

@@ -135,16 +135,16 @@ async def test_wait_takes_several_functions_or_all_that_there_are(emulator, leap
             leap(60.0)
 
     both = await run("wait", ENV, "login", "pay", *words, env=env_for(emulator))
-    every = await run("wait", ENV, "--all", *words, env=env_for(emulator))
+    every = await run("wait", ENV, *words, env=env_for(emulator))
     assert (both.code, every.code) == (5, 5)
     assert "function 'pay' was Updating" in both.err
     assert "login" not in every.err  # it is Active already
     emulator.update(ENV, "pay", status="Active")
     assert (await run("wait", ENV, "login", "pay", *words, env=env_for(emulator))).code == 0
-    assert (await run("wait", ENV, "--all", *words, env=env_for(emulator))).code == 0
+    assert (await run("wait", ENV, *words, env=env_for(emulator))).code == 0
 
 
-@pytest.mark.parametrize("names", [["login"], ["--all"]])
+@pytest.mark.parametrize("names", [["login"], []])
 async def test_wait_without_a_reply_does_not_blame_the_deployment(emulator, names):
     """Its time counts from the first request."""
     emulator.deploy(ENV, "login")
@@ -163,7 +163,7 @@ async def test_wait_for_all_notices_a_late_failure(emulator):
         if request.number == 2:
             emulator.update(ENV, "fn-0020", status="UpdateFailed")
 
-    ended = await run("wait", ENV, "--all", env=env_for(emulator))
+    ended = await run("wait", ENV, env=env_for(emulator))
     assert (ended.code, "'fn-0020' is UpdateFailed" in ended.err) == (4, True)
 
 
