@@ -149,21 +149,6 @@ class TestWhatIsListed:
         assert f"{chosen[0]} is missing (failed): it is not a merchant of this pl" in result.err
         assert shop.listed() == {appid: shop.deployed()[appid] for appid in chosen[1:]}
 
-    async def test_an_account_is_listed_again_as_documented(self, shop):
-        """For instance after its token was corrected."""
-        await shop.run()
-        appid = shop.platform.appids[3]
-        page = Path(__file__).parents[2] / "docs" / "how-to" / "inventory.md"
-        (line,) = re.findall(r"UPDATE accounts SET .*(?=\")", page.read_text(encoding="utf-8"))
-        with closing(sqlite3.connect(shop.store)) as database, database:
-            done = database.execute(line.replace("wx0123456789abcdef", appid))
-        assert done.rowcount == 1
-        shop.emulator.forget_requests()
-        result = await shop.run()
-        assert (result.code, "not listed again: 39 accounts" in result.err) == (0, True)
-        assert shop.emulator.counts[LIST] == 2  # 25 functions: two pages
-        assert shop.listed() == shop.deployed()
-
     @pytest.mark.parametrize("days", [-1, 1, 365])
     async def test_a_file_of_another_day_is_refused(self, shop, days):
         """After a wrong clock, it may be from the future."""
