@@ -180,7 +180,7 @@ async def test_key_of_a_different_type_fails_no_call(emulator, api, redis, provi
     assert "WRONGTYPE" in warnings(caplog)[0]
 
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "tokens.md"
+PAGE = Path(__file__).parents[2] / "docs" / "tokens.md"
 
 
 def documented():
