@@ -32,8 +32,8 @@ def write_differences(
     accounts = ("appid", "env") if has_accounts else ()
     details = sides if output_format in {"json", "ndjson"} else ("what",)
     columns = (*accounts, "kind", "name", *details)
-    document = FORMATS[output_format](columns, screen.out.is_terminal)
-    return _write_parts(screen, document.parts(rows))
+    parts = FORMATS[output_format](rows, columns, screen.out.is_terminal)
+    return _write_parts(screen, parts)
 
 
 def _write_parts(screen: Screen, parts: Iterable[bytes]) -> OSError | None:

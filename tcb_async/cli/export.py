@@ -50,9 +50,10 @@ def export_night(
     """
     with run_command(verbose=verbose) as screen, tcb_async.inventory.Night(file) as night:
         missing = name_missing(night, screen)
-        document = FORMATS[output_format](("appid", "env", *FIELDS), screen.out.is_terminal)
+        columns = ("appid", "env", *FIELDS)
+        parts = FORMATS[output_format](_list_rows(night), columns, screen.out.is_terminal)
         with exit_afterwards(screen, ExitCode.MISSING if missing else ExitCode.DONE):
-            for part in document.parts(_list_rows(night)):
+            for part in parts:
                 screen.write(part)
 
 

@@ -1,9 +1,9 @@
 """Rows as bytes for programs: JSON, NDJSON, CSV, Markdown; and as tables for people.
 
-Rule: output is UTF-8. A format is one class in `FORMATS`, and every command can write it. A file
-contains the server's text unchanged; on a terminal, control characters are escaped. A table never
-cuts a name: on a narrow terminal, it shortens times first, then leaves out the columns that are
-least important, and wraps names only if that is not enough.
+Rule: output is UTF-8. A format is one function in `FORMATS`. A file contains the server's text
+unchanged; on a terminal, control characters are escaped. A table never cuts a name: on a narrow
+terminal, it shortens times first, then leaves out the columns that are least important, and wraps
+names only if that is not enough.
 
 CSV has one exception, because spreadsheets open it: a value that a spreadsheet would run as a
 formula gets a ``'`` in front, whichever of ``,``, ``;`` and tab separates its columns. WeChat's
@@ -12,15 +12,13 @@ names never begin like that.
 
 from __future__ import annotations
 
-import abc
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
-import attrs
 from cyclopts import CycloptsError
 from rich import box
 from rich.cells import cell_len, set_cell_size
@@ -43,106 +41,90 @@ _MARKUP = re.compile(r"([\\|`*_<\[])")
 _NEEDS_QUOTES = re.compile('[,;"\t\r\n]')
 
 
-@attrs.frozen
-class Document(abc.ABC):
-    """A document: `head`, then one row after the other."""
-
-    columns: Sequence[str] = FIELDS
-    is_escaped: bool = False  # control characters, for a terminal
-    suffixes: ClassVar[tuple[str, ...]]  # of files in this format
-
-    @property
-    def head(self) -> bytes:
-        return b""
-
-    @abc.abstractmethod
-    def format_row(self, row: object) -> bytes: ...
-
-    def parts(self, rows: Iterable[object]) -> Iterator[bytes]:
-        """Yield the document row by row; an error before the first row yields nothing."""
-        head = self.head
-        for row in rows:
-            yield head + self.format_row(row)
-            head = b""
-        yield head
+def _generate_ndjson(
+    rows: Iterable[object], columns: Sequence[str], is_escaped: bool
+) -> Iterator[bytes]:
+    for row in rows:
+        yield _dump_row(row, columns, is_escaped) + b"\n"
 
 
-class _Ndjson(Document):
-    suffixes: ClassVar[tuple[str, ...]] = (".ndjson", ".jsonl")
-
-    def format_row(self, row: object) -> bytes:
-        text = json.dumps(_get_values(row, self.columns), ensure_ascii=False)
-        return (escape_unprintable(text, json.dumps) if self.is_escaped else text).encode() + b"\n"
-
-
-class _Json(_Ndjson):
-    suffixes: ClassVar[tuple[str, ...]] = (".json",)
-
-    def parts(self, rows: Iterable[object]) -> Iterator[bytes]:
-        before = b"[\n"
-        for row in rows:
-            yield before + self.format_row(row).rstrip(b"\n")
-            before = b",\n"
-        yield b"[\n]\n" if before == b"[\n" else b"\n]\n"
+def _generate_json(
+    rows: Iterable[object], columns: Sequence[str], is_escaped: bool
+) -> Iterator[bytes]:
+    before = b"[\n"
+    for row in rows:
+        yield before + _dump_row(row, columns, is_escaped)
+        before = b",\n"
+    yield b"[\n]\n" if before == b"[\n" else b"\n]\n"
 
 
-class _Csv(Document):
-    suffixes = (".csv",)
-
-    @property
-    def head(self) -> bytes:
-        return (",".join(self.columns) + "\n").encode()
-
-    def format_row(self, row: object) -> bytes:
-        line = ",".join(self._cell(value) for value in _get_values(row, self.columns).values())
-        return (line or '""').encode() + b"\n"  # readers skip an empty line
-
-    def _cell(self, value: object) -> str:
-        text = "" if value is None else _FORMULA.sub("'", str(value))
-        if self.is_escaped:
-            text = escape_unprintable(text, json.dumps)
-        return '"' + text.replace('"', '""') + '"' if _NEEDS_QUOTES.search(text) else text
+def _dump_row(row: object, columns: Sequence[str], is_escaped: bool) -> bytes:
+    text = json.dumps(_get_values(row, columns), ensure_ascii=False)
+    return (escape_unprintable(text, json.dumps) if is_escaped else text).encode()
 
 
-class _Markdown(Document):
-    suffixes = (".md",)
-
-    @property
-    def head(self) -> bytes:
-        return _format_line(self.columns) + _format_line(["---"] * len(self.columns))
-
-    def format_row(self, row: object) -> bytes:
-        return _format_line(map(self._cell, _get_values(row, self.columns).values()))
-
-    def _cell(self, value: object) -> str:
-        text = escape_unprintable("" if value is None else str(value), json.dumps)
-        return _MARKUP.sub(r"\\\1", text)
+def _generate_csv(
+    rows: Iterable[object], columns: Sequence[str], is_escaped: bool
+) -> Iterator[bytes]:
+    head = ",".join(columns) + "\n"
+    for row in rows:
+        values = _get_values(row, columns).values()
+        line = ",".join(_format_csv_cell(value, is_escaped) for value in values)
+        line = line or '""'  # readers skip an empty line
+        yield f"{head}{line}\n".encode()
+        head = ""
+    yield head.encode()
 
 
-def _format_line(cells: Iterable[str]) -> bytes:
-    return f"| {' | '.join(cells)} |\n".encode()
+def _format_csv_cell(value: object, is_escaped: bool) -> str:
+    text = "" if value is None else _FORMULA.sub("'", str(value))
+    if is_escaped:
+        text = escape_unprintable(text, json.dumps)
+    return '"' + text.replace('"', '""') + '"' if _NEEDS_QUOTES.search(text) else text
 
 
-FORMATS: dict[Format, type[Document]] = {
-    "json": _Json,
-    "ndjson": _Ndjson,
-    "csv": _Csv,
-    "markdown": _Markdown,
+def _generate_markdown(
+    rows: Iterable[object], columns: Sequence[str], _is_escaped: bool
+) -> Iterator[bytes]:
+    head = f"| {' | '.join(columns)} |\n| {' | '.join('---' for _ in columns)} |\n"
+    for row in rows:
+        texts = (
+            "" if value is None else str(value) for value in _get_values(row, columns).values()
+        )
+        cells = (_MARKUP.sub(r"\\\1", escape_unprintable(text, json.dumps)) for text in texts)
+        yield f"{head}| {' | '.join(cells)} |\n".encode()
+        head = ""
+    yield head.encode()
+
+
+FORMATS: dict[Format, Callable[[Iterable[object], Sequence[str], bool], Iterator[bytes]]] = {
+    "json": _generate_json,
+    "ndjson": _generate_ndjson,
+    "csv": _generate_csv,
+    "markdown": _generate_markdown,
+}
+"""Each format for programs: from rows, columns, and whether control characters are escaped, as for
+a terminal. The document is yielded row by row; an error before the first row yields nothing."""
+
+_SUFFIXES: dict[str, Format] = {
+    ".txt": "table",
+    ".csv": "csv",
+    ".json": "json",
+    ".jsonl": "ndjson",
+    ".ndjson": "ndjson",
+    ".md": "markdown",
 }
 
 
-def choose_format(path: Path, others: Sequence[str], advice: str) -> Format | None:
-    """Choose the format by the suffix of ``--output``; None for one of the other suffixes."""
-    known: dict[str, Format] = {
-        suffix: name for name, document in FORMATS.items() for suffix in document.suffixes
-    }
-    suffix = path.suffix.lower()
-    if suffix not in {*known, *others}:
+def choose_format(path: Path) -> Format:
+    """Choose the format by the suffix of ``--output``."""
+    output_format = _SUFFIXES.get(path.suffix.lower())
+    if output_format is None:
         raise CycloptsError(
-            f"--output has an unknown suffix {path.suffix!r}: {advice} "
-            f"{', '.join([*others, *sorted(known)])}"
+            f"--output has an unknown suffix {path.suffix!r}: pass --format, or choose from "
+            f"{', '.join(_SUFFIXES)}"
         )
-    return known.get(suffix)
+    return output_format
 
 
 def _get_values(row: object, columns: Sequence[str]) -> dict[str, object]:
@@ -186,7 +168,7 @@ def format_rows(
     """Return all rows for a file or a pipe."""
     if output_format == TABLE:
         return _format_table(rows, columns).encode()
-    return b"".join(FORMATS[output_format](columns, is_escaped).parts(rows))
+    return b"".join(FORMATS[output_format](rows, columns, is_escaped))
 
 
 _TIME_HEADINGS = {
@@ -199,7 +181,6 @@ _TIME_HEADINGS = {
 _SECONDS = "%Y-%m-%d %H:%M:%S"
 _MINUTES = "%Y-%m-%d %H:%M"
 _DAYS = "%Y-%m-%d"
-_TIME_FORMATS = (_SECONDS, _MINUTES, _DAYS)
 
 _EMPTY_CELL = "–"
 _GAP = 2
@@ -216,30 +197,23 @@ def _print_table(
         console.file.flush()
         return
     width = console.width - _GAP
-    layouts = _generate_layouts(rows, columns, optional)
-    console.print(_draw_table(_choose_layout(layouts, width), width))
+    layout = _choose_layout(rows, columns, optional, width)
+    console.print(_draw_table(layout, width))
 
 
-def _choose_layout(layouts: Iterator[dict[str, list[str]]], width: int) -> dict[str, list[str]]:
-    """Return the first layout that fits, or the last one."""
-    layout = next(layouts)
-    while _missing_width(layout, width) > 0:
-        narrower = next(layouts, None)
-        if narrower is None:
-            break
-        layout = narrower
+def _choose_layout(
+    rows: Sequence[object], columns: Sequence[str], optional: Sequence[str], width: int
+) -> dict[str, list[str]]:
+    """Return the texts of each column: with shorter times, or fewer columns, until they fit."""
+    layout: dict[str, list[str]] = {}
+    for time_format in (_SECONDS, _MINUTES, _DAYS):
+        layout = _format_columns(rows, columns, time_format)
+        if _missing_width(layout, width) <= 0:
+            return layout
+    for column in optional:
+        if _missing_width(layout, width) > 0:
+            del layout[column]
     return layout
-
-
-def _generate_layouts(
-    rows: Sequence[object], columns: Sequence[str], optional: Sequence[str]
-) -> Iterator[dict[str, list[str]]]:
-    """Yield the texts of each column, wide tables first."""
-    for time_format in _TIME_FORMATS:
-        yield _format_columns(rows, columns, time_format)
-    for number in range(1, len(optional) + 1):
-        shown = [column for column in columns if column not in optional[:number]]
-        yield _format_columns(rows, shown, _DAYS)
 
 
 def _format_table(rows: Sequence[object], columns: Sequence[str]) -> str:
@@ -265,11 +239,11 @@ def _format_column(rows: Sequence[object], field: str, time_format: str) -> list
         shown = (_EMPTY_CELL if value in {None, ""} else str(value) for value in values)
         return [field, *map(escape_unprintable, shown)]
     heading = _TIME_HEADINGS[field] + ("" if time_format == _DAYS else " (UTC+8)")
-    return [heading, *(_format_time(value, time_format) for value in values)]
-
-
-def _format_time(value: object, time_format: str) -> str:
-    return value.strftime(time_format) if isinstance(value, datetime) else _EMPTY_CELL
+    times = (
+        value.strftime(time_format) if isinstance(value, datetime) else _EMPTY_CELL
+        for value in values
+    )
+    return [heading, *times]
 
 
 def _measure(texts: Mapping[str, Sequence[str]]) -> dict[str, int]:

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from tcb_async.models import CloudFunction
     from tcb_async.pagination import Pager
 
-_PLAIN = (".txt",)
-_ADVICE = "pass --format, or choose from"
 _OPTIONAL_COLUMNS = FIELDS[:0:-1]  # the last first, and never the name
 
 list_command: App = App(
@@ -80,7 +78,7 @@ def list_functions(
     with run_command(verbose=access.verbose) as screen:
         service = choose_service(env, access)
         path = output_path(output)
-        chosen = output_format or (path and choose_format(path, _PLAIN, _ADVICE)) or TABLE
+        chosen = output_format or (path and choose_format(path)) or TABLE
         destination = _Destination(screen, path, chosen, columns)
 
         # Filters and the order are applied here: with them, the first rows are not enough.

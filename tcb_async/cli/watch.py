@@ -25,7 +25,7 @@ from tcb_async._redact import escape_unprintable
 from tcb_async.cli import demo
 from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import run_command
-from tcb_async.cli.formats import FORMATS
+from tcb_async.cli.formats import format_rows
 from tcb_async.cli.options import FORMAT, Access, Credentials, Env, Seconds, seconds
 from tcb_async.cli.screen import Screen, plural
 from tcb_async.errcodes import is_environments_fault
@@ -99,7 +99,7 @@ def _format_change(change: FunctionChange, output_format: WatchFormat, is_escape
     if output_format == "ndjson":
         functions = {"before": change.before, "after": change.after}
         row = {"time": now, "change": change.kind, "name": change.name, **functions}
-        return FORMATS["ndjson"](tuple(row), is_escaped).format_row(row)
+        return format_rows([row], tuple(row), "ndjson", is_escaped)
     name = escape_unprintable(change.name)
     details = escape_unprintable(tcb_async.compare.describe_change(change.before, change.after))
     return f"{now} {change.kind} {name} {details}\n".encode()
