@@ -13,8 +13,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, TypeGuard, TypeVar, cast
 
-import attrs
-
 from tcb_async._redact import to_plain
 from tcb_async.exceptions import ConfigurationError
 
@@ -67,10 +65,13 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def check_seconds(name: str, value: object) -> float:
-    if is_number(value) and 0 < value <= sys.float_info.max:
+def check_seconds(name: str, value: object, *, also: float | None = None) -> float:
+    """Return a number of seconds above 0, or ``also``."""
+    # A larger int cannot be added to a clock.
+    if is_number(value) and (0 < value <= sys.float_info.max or value == also):
         return float(value)
-    raise make_argument_error(name, value, "must be a number of seconds above 0")
+    alternative = "" if also is None else f", or {also:g}"
+    raise make_argument_error(name, value, f"must be a number of seconds above 0{alternative}")
 
 
 def check_instance(name: str, value: object, kind: type, example: str) -> None:
@@ -79,19 +80,6 @@ def check_instance(name: str, value: object, kind: type, example: str) -> None:
     if isinstance(value, type) or not isinstance(value, kind):
         expected = f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}, {example}"
         raise ConfigurationError(f"{name} is of type {type(value).__name__}: must be {expected}")
-
-
-def make_validator(
-    allowed: Callable[[object], bool], expected: str
-) -> Callable[[object, attrs.Attribute[Any], object], None]:
-    """Make a validator for a field of an attrs class."""
-
-    def check(instance: object, field: attrs.Attribute[Any], value: object) -> None:
-        if not allowed(value):
-            name = f"{type(instance).__name__}({field.name}"
-            raise ConfigurationError(f"{name}={show_value(value)}): must be {expected}")
-
-    return check
 
 
 def check_callback(name: str, value: object) -> None:

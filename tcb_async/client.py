@@ -57,16 +57,14 @@ from tcb_async._transport import (
     ApiRequest,
     Call,
     ClientSession,
+    ClientTransport,
     SessionKeeper,
     Target,
-    Transport,
-    TransportApi,
     call_with_place,
     call_without_place,
 )
 from tcb_async.compare import FunctionChange, index_by_name
 from tcb_async.exceptions import ClientClosedError, ConfigurationError
-from tcb_async.limits import CallLimit
 from tcb_async.models import (
     CHINA_STANDARD_TIME,
     Authorizer,
@@ -176,7 +174,7 @@ class TcbClient:
     """
 
     __slots__ = (
-        "_api", "_is_closed", "_owns_transport", "_provider", "_small_pages", "_target",
+        "_is_closed", "_owns_transport", "_provider", "_small_pages", "_target",
         "_transport", "_zone",
     )  # fmt: skip
 
@@ -202,17 +200,14 @@ class TcbClient:
             )
         check_instance("retry", retry, RetryPolicy, "such as RetryPolicy(attempts=3)")
         check_instance("time_zone", time_zone, tzinfo, "such as timezone(timedelta(hours=8))")
-        self._transport = Transport(
+        self._transport = ClientTransport(
             base_url=check_base_url(base_url, allow_http=check_flag("allow_http", allow_http)),
-            limit=CallLimit(check_count("concurrency", concurrency, minimum=1)),
+            concurrency=check_count("concurrency", concurrency, minimum=1),
             retry=retry,
             timeout=check_seconds("timeout", timeout),
             observer=observer,
-            # With fewer connections, requests would wait inside aiohttp, where their time is
-            # already running.
-            keeper=SessionKeeper(max(100, concurrency), trust_env, session),
+            keeper=SessionKeeper(trust_env, session),
         )
-        self._api = TransportApi(self._transport)
         self._owns_transport = True
         self._is_closed = False
         # By endpoint: of how many of the next large pages 20 rows are requested. Copies share it.
@@ -300,7 +295,7 @@ class TcbClient:
         check_kind(self._provider, listing.kinds, listing.path)
         settings: dict[str, Any] = {**options}
         if settings.get("concurrency") is None:
-            settings["concurrency"] = self._transport.limit.size
+            settings["concurrency"] = self._transport.concurrency
         page_size = _choose_page_size(settings.get("page_size"), listing)
         settings["page_size"] = page_size
         stats = WalkStats()
@@ -385,7 +380,7 @@ class TcbClient:
     ) -> T:
         if self.closed:
             raise ClientClosedError
-        send_with_token = partial(call_with_token, self._provider, self._api, send)
+        send_with_token = partial(call_with_token, self._provider, self._transport, send)
         return await call_with_place(self._transport, path, send_with_token, env=env, offset=offset)
 
     def _get_target(self, listing: ListEndpoint[Any], token: Secret) -> Target:
@@ -486,7 +481,7 @@ class TcbClient:
         """
         if self.closed:
             raise ClientClosedError
-        token = await call_without_place(partial(self._provider.get_token, self._api))
+        token = await call_without_place(partial(self._provider.get_token, self._transport))
         return check_secret("the token that the provider returned", token).reveal()
 
     async def list_functions(self, env: str, **options: Unpack[WalkOptions]) -> list[CloudFunction]:
@@ -671,7 +666,7 @@ class TcbClient:
             )
         if self.closed:
             raise ClientClosedError
-        await self._provider.force_refresh(self._api)
+        await self._provider.force_refresh(self._transport)
 
     @property
     def provider(self) -> TokenProvider:
@@ -679,10 +674,12 @@ class TcbClient:
         return self._provider
 
     def __repr__(self) -> str:
-        limit = self._transport.limit
-        state = "closed" if self.closed else f"{limit.running} of {limit.size} calls"
+        transport = self._transport
+        requests = len(transport.keeper.time_limits)
+        state = "closed" if self.closed else f"{requests} in flight"
         token = describe_provider(self._provider)
-        return f"<TcbClient {self._transport.base_url}, token {token}, {state}>"
+        settings = f"token {token}, concurrency {transport.concurrency}"
+        return f"<TcbClient {transport.base_url}, {settings}, {state}>"
 
     @property
     def closed(self) -> bool:

@@ -52,7 +52,6 @@ class WalkStats:
         retries: Retries of these requests, counted by the fetch function.
         passes: Times that the list was read from row 0 (or the cursor); 1 while nothing changes.
         drift: Whether any change of the list was noticed.
-        resumed: Whether it began from the cursor of an earlier run.
         last_error: The class and the text of the last error after which a request was to be sent
             again; empty without one.
     """
@@ -61,7 +60,6 @@ class WalkStats:
     retries: int = 0
     passes: int = 0
     drift: bool = False
-    resumed: bool = False
     last_error: str = attrs.field(default="", eq=False, repr=False)
 
 

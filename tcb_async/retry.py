@@ -7,11 +7,10 @@ or after the deadline.
 from __future__ import annotations
 
 import math
-import sys
 
 import attrs
 
-from tcb_async._arguments import is_number, make_validator
+from tcb_async._arguments import check_count, check_seconds
 from tcb_async._defaults import (
     DEFAULT_ATTEMPTS,
     DEFAULT_BACKOFF,
@@ -29,8 +28,6 @@ from tcb_async.exceptions import (
     TcbError,
     TransportError,
 )
-
-_MAX_SECONDS = sys.float_info.max  # a larger int cannot be added to a clock
 
 
 def is_retryable(error: BaseException) -> bool:
@@ -59,18 +56,6 @@ def may_refuse_size(error: BaseException) -> bool:
     if isinstance(error, TransportError):
         return error.sent
     return isinstance(error, ResponseError) and error.sent
-
-
-_at_least_one = make_validator(
-    lambda value: type(value) is int and value >= 1, "a whole number, 1 or more"
-)
-_seconds = make_validator(
-    lambda value: is_number(value) and 0 <= value <= _MAX_SECONDS, "a number of seconds, 0 or more"
-)
-_positive_seconds = make_validator(
-    lambda value: is_number(value) and (0 < value <= _MAX_SECONDS or value == math.inf),
-    "a number of seconds above 0, or math.inf",
-)
 
 
 @attrs.frozen(kw_only=True)
@@ -105,10 +90,16 @@ class RetryPolicy:
         ConfigurationError: A value is out of range.
     """
 
-    attempts: int = attrs.field(default=DEFAULT_ATTEMPTS, validator=_at_least_one)
-    base: float = attrs.field(default=DEFAULT_BACKOFF, validator=_seconds)
-    cap: float = attrs.field(default=DEFAULT_BACKOFF_CAP, validator=_seconds)
-    deadline: float = attrs.field(default=DEFAULT_DEADLINE, validator=_positive_seconds)
+    attempts: int = DEFAULT_ATTEMPTS
+    base: float = DEFAULT_BACKOFF
+    cap: float = DEFAULT_BACKOFF_CAP
+    deadline: float = DEFAULT_DEADLINE
+
+    def __attrs_post_init__(self) -> None:
+        check_count("attempts", self.attempts, minimum=1)
+        check_seconds("base", self.base, also=0.0)
+        check_seconds("cap", self.cap, also=0.0)
+        check_seconds("deadline", self.deadline, also=math.inf)
 
 
 def choose_wait(policy: RetryPolicy, attempt: int, error: TcbError, chance: float) -> float:
@@ -128,14 +119,3 @@ def choose_wait(policy: RetryPolicy, attempt: int, error: TcbError, chance: floa
     if policy.base and getattr(error, "errcode", None) == MINUTE_QUOTA:
         minimum = max(minimum, 15.0 + 5.0 * chance)
     return max(chance * maximum, minimum)
-
-
-def find_stop_reason(
-    policy: RetryPolicy, attempt: int, wait: float, seconds_left: float
-) -> str | None:
-    """Return the reason to stop after an attempt and before a wait; None to go on."""
-    if attempt >= policy.attempts:
-        return "the retry policy allows no more" if policy.attempts > 1 else ""
-    if wait >= seconds_left:
-        return f"the next wait would cross the deadline of {policy.deadline:g} s"
-    return None

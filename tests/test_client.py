@@ -242,8 +242,8 @@ def test_repr_tells_the_state_and_no_token():
     client = TcbClient("s3cr3t-t0ken-of-the-merchant")
 
     assert "s3cr3t" not in repr(client)
-    assert (
-        repr(client) == "<TcbClient https://api.weixin.qq.com, token StaticToken(), 0 of 8 calls>"
+    assert repr(client) == (
+        "<TcbClient https://api.weixin.qq.com, token StaticToken(), concurrency 8, 0 in flight>"
     )
 
 
@@ -259,5 +259,5 @@ async def test_repr_of_a_callers_provider_is_not_shown():
     with pytest.raises(ConfigurationError, match="of type Provider: only a StableToken") as caught:
         await client.force_refresh_token()
 
-    assert "token <Provider>, 0 of 8" in repr(client)
+    assert "token <Provider>, concurrency 8" in repr(client)
     assert "s3cr3t" not in f"{client!r} {caught.value}"

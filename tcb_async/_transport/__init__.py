@@ -8,7 +8,7 @@ from aiohttp import ClientSession
 
 from tcb_async._transport.call import (
     Call,
-    TransportApi,
+    ClientTransport,
     call_with_place,
     call_without_place,
 )
@@ -17,6 +17,6 @@ from tcb_async._transport.session import SessionKeeper
 from tcb_async._transport.transport import Transport
 
 __all__ = [
-    "ApiRequest", "Call", "ClientSession", "SessionKeeper", "Target", "Transport", "TransportApi",
-    "call_with_place", "call_without_place",
+    "ApiRequest", "Call", "ClientSession", "ClientTransport", "SessionKeeper", "Target",
+    "Transport", "call_with_place", "call_without_place",
 ]  # fmt: skip

@@ -2,9 +2,9 @@
 
 Rule: a call takes a place, fetches its token, makes its attempts, and gives the place back.
 
-- Calls get their places in the order in which they were made (`tcb_async.limits`). A token request
-  needs no place, and neither do the calls that a token callback makes: a call that waits for the
-  token may have the last place.
+- Calls get their places in the order in which they were made. A token request needs no place, and
+  neither do the calls that a token callback makes: a call that waits for the token may have the
+  last place.
 - No attempt of a request begins later than ``deadline`` seconds after the first, and each has
   ``timeout`` seconds. The error of the last one is raised.
 - If the first attempt fails, and the number of rows may be the reason, the later ones request
@@ -16,9 +16,8 @@ Rule: a call takes a place, fetches its token, makes its attempts, and gives the
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from functools import partial
@@ -37,7 +36,6 @@ from tcb_async.exceptions import ApiError, TcbError, TransportError, name_error
 from tcb_async.observer import Attempt, Observer
 from tcb_async.retry import (
     choose_wait,
-    find_stop_reason,
     is_retryable,
     may_refuse_size,
     proves_not_carried_out,
@@ -152,14 +150,18 @@ class Call(Generic[T]):
     def _must_stop(self, state: RetryCallState) -> bool:
         """Whether to raise the error now, with the reason."""
         error = _get_error(state)
-        if self.request.repeatable or proves_not_carried_out(error):
-            policy = self.transport.retry
-            seconds_left = self.began + policy.deadline - self.transport.timing.clock()
-            reason = find_stop_reason(policy, self.attempt, state.upcoming_sleep, seconds_left)
-        else:
+        policy = self.transport.retry
+        seconds_left = self.began + policy.deadline - self.transport.timing.clock()
+        if not self.request.repeatable and not proves_not_carried_out(error):
             reason = "it may have been carried out, so only a repeatable call is sent again"
-        error.stop_reason = reason or ""
-        return reason is not None
+        elif self.attempt >= policy.attempts:
+            reason = "the retry policy allows no more" if policy.attempts > 1 else ""
+        elif state.upcoming_sleep >= seconds_left:
+            reason = f"the next wait would cross the deadline of {policy.deadline:g} s"
+        else:
+            return False
+        error.stop_reason = reason
+        return True
 
     def _report_wait(self, state: RetryCallState) -> None:
         error = _get_error(state)
@@ -202,15 +204,11 @@ async def call_with_place(
     transport.get_session()  # fail before the wait
     if _needs_no_place.get():
         return await send()
-    limit = transport.limit
-    had_to_wait = limit.is_full
-    await limit.acquire()
-    try:
-        if had_to_wait:
+    has_to_wait = transport.places.locked()
+    async with transport.places:
+        if has_to_wait:
             _check_endpoint(transport, path, env, offset)
         return await _note_outcome(transport, path, send)
-    finally:
-        limit.release()
 
 
 async def call_without_place(send: Callable[[], Awaitable[T]]) -> T:
@@ -251,14 +249,8 @@ async def _note_outcome(transport: Transport, path: str, send: Callable[[], Awai
 
 
 @attrs.define(eq=False)
-class TransportApi:
-    """The `TokenApi` of a client: what a token provider may do with its transport."""
-
-    transport: Transport
-
-    @property
-    def base_url(self) -> str:
-        return self.transport.base_url
+class ClientTransport(Transport):
+    """The transport of a client: also the `TokenApi` of its token provider."""
 
     async def call_token_endpoint(
         self,
@@ -271,10 +263,7 @@ class TransportApi:
         check_flag("repeatable", repeatable)
         arguments = check_query(query)
         encoded = None if body is None else encode_body(body)
-        target = self.transport.target(path, arguments, find_secrets(body or {}))
+        target = self.target(path, arguments, find_secrets(body or {}))
         request = ApiRequest(target, encoded, repeatable=repeatable)
         decode = partial(decode_reply, endpoint=path, secrets=target.secrets)
-        return await Call(self.transport, request, decode).run()
-
-    def spawn(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
-        return self.transport.spawn(work)
+        return await Call(self, request, decode).run()

@@ -59,7 +59,6 @@ def add_query(url: URL) -> aiohttp.ClientMiddlewareType:
 class SessionKeeper:
     """Keeps the caller's session, or makes one at the first call."""
 
-    max_connections: int
     trust_env: bool = False
     _session: aiohttp.ClientSession | None = attrs.field(default=None, repr=False, alias="session")
     is_callers_session: bool = attrs.field(init=False)
@@ -107,7 +106,8 @@ class SessionKeeper:
 
     def _make_session(self) -> aiohttp.ClientSession:
         session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self.max_connections),
+            # Without a limit: a request that waited inside aiohttp would lose its time there.
+            connector=aiohttp.TCPConnector(limit=0),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=HEADERS | {"User-Agent": f"tcb-async/{__version__}"},
             response_class=Response,

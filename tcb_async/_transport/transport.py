@@ -19,12 +19,12 @@ from yarl import URL
 
 from tcb_async._defaults import DEFAULT_TIMEOUT
 from tcb_async._redact import Secret, find_secrets
+from tcb_async._transport.outages import Outages
 from tcb_async._transport.request import ApiRequest, Target
 from tcb_async._transport.session import HEADERS, SessionKeeper, add_query
 from tcb_async._transport.timing import Timing
 from tcb_async._transport.translation import make_status_error, translate
 from tcb_async.exceptions import ClientClosedError, ResponseError, TcbError
-from tcb_async.limits import CallLimit, Outages
 from tcb_async.observer import Attempt, Observer
 from tcb_async.retry import RetryPolicy
 
@@ -44,12 +44,13 @@ class Transport:
     """Session and limits of a client, for all its calls."""
 
     base_url: str
-    limit: CallLimit
+    concurrency: int  # calls with a place at a time; the others wait, first come, first served
     retry: RetryPolicy
     timeout: float = DEFAULT_TIMEOUT
     observer: Observer | None = None
     timing: Timing = attrs.field(factory=Timing)
-    keeper: SessionKeeper = attrs.field(factory=lambda: SessionKeeper(100), repr=False)
+    keeper: SessionKeeper = attrs.field(factory=SessionKeeper, repr=False)
+    places: asyncio.Semaphore = attrs.field(init=False, repr=False)
     outages: Outages = attrs.field(init=False)
     sent: int = attrs.field(init=False, default=0)  # how many requests were sent, retries included
     retried: int = attrs.field(init=False, default=0)  # how many of them were retries
@@ -58,6 +59,7 @@ class Transport:
     )
 
     def __attrs_post_init__(self) -> None:
+        self.places = asyncio.Semaphore(self.concurrency)
         self.timeout = min(self.timeout, self.retry.deadline)
         self.outages = Outages(longest_call=self.retry.deadline + self.timeout)
 

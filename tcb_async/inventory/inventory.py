@@ -231,7 +231,7 @@ class Inventory(IteratedOnce):
         self._accounts = accounts
         self._transport = client._transport  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         self._page_size = page_size
-        self._slots = self._transport.limit.size
+        self._slots = self._transport.concurrency
         self._summary = InventorySummary()
         self._start_mark = _Mark(0.0, 0, 0)
         self._observation: Observation | None = None  # while it is iterated, with an observer

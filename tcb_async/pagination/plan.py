@@ -140,7 +140,6 @@ class Plan(Generic[T]):
         self._sign = ""  # the latest sign of a change, for an error
 
         self.stats.passes = 1
-        self.stats.resumed = start != Cursor(start.scope)
         if start.last:
             self._pass.start_below(start)
         if self.yielded.is_full:  # max_items=0

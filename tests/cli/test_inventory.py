@@ -54,7 +54,7 @@ class Shop:
         path, lines = self.folder / "merchants.ndjson", []
         async with self.platform.client() as client:
             for account in self.platform.accounts():
-                token = Secret(await account.token.get_token(client._api)).reveal()
+                token = Secret(await account.token.get_token(client._transport)).reveal()
                 lines.append(json.dumps({"appid": account.appid, "access_token": token}) + "\n")
         path.write_text("".join(lines), encoding="utf-8")
         self.emulator.forget_requests()

@@ -32,7 +32,7 @@ async def test_appid_and_its_secret_are_enough(emulator, monkeypatch):
 
     async with TcbClient.from_env(concurrency=2) as client:
         assert (await client.function_page("test-1")).total == 3
-        assert "of 2 calls" in repr(client)
+        assert "concurrency 2" in repr(client)
     assert emulator.counts["/cgi-bin/stable_token"] == 1
 
 

@@ -130,7 +130,7 @@ class TestTokenOfTheRightKind:
 
     async def test_plain_component_token_needs_the_platform_named(self, emulator, platform, client):
         emulator.add_merchants(PLATFORM, 3)
-        plain = await platform.token().get_token(client._api)
+        plain = await platform.token().get_token(client._transport)
         copy = client.with_token(plain)
         with pytest.raises(ConfigurationError, match="component_appid is missing"):
             copy.authorizers()

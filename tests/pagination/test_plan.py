@@ -802,7 +802,6 @@ class TestResume:
         outcome = walk(plan(start=start), listing, changes=[at(1, "lift", 50)])
 
         assert sorted(outcome.yielded) == [f"f{number:03}" for number in range(30, 57)]
-        assert outcome.plan.stats.resumed
         assert outcome.plan.stats.passes == 2
 
     def test_it_collects_the_rows_not_yielded_before(self, listing, start):

@@ -13,9 +13,8 @@ from redis.asyncio import Redis
 from redis_server import running_redis
 
 from tcb_async import TcbClient
-from tcb_async._transport import Transport, TransportApi
+from tcb_async._transport import ClientTransport
 from tcb_async.emulator import Emulator
-from tcb_async.limits import CallLimit
 from tcb_async.retry import RetryPolicy
 from tcb_async.tokens import (
     AuthorizerToken,
@@ -53,9 +52,9 @@ async def wechat(clock=None):
 async def open_api(emulator, *, attempts=1):
     """A `TokenApi` without a client."""
     retry = RetryPolicy(attempts=attempts, base=0.0)
-    transport = Transport(emulator.url, CallLimit(8), retry)
+    transport = ClientTransport(emulator.url, 8, retry)
     try:
-        yield TransportApi(transport)
+        yield transport
     finally:
         await transport.aclose()
 

@@ -8,7 +8,6 @@ import attrs
 from tcb_async import ClientClosedError, RetryPolicy, TransportError
 from tcb_async._transport import ApiRequest, Call, Transport, call_with_place
 from tcb_async._transport.timing import Timing
-from tcb_async.limits import CallLimit
 
 
 @attrs.define(eq=False)
@@ -33,6 +32,15 @@ class VirtualPeer(Transport):
             raise TransportError("no reply") from None
         return b""
 
+    async def count_free_places(self):
+        free = 0
+        while not self.places.locked():
+            await self.places.acquire()
+            free += 1
+        for _ in range(free):
+            self.places.release()
+        return free
+
     def call(self, number=None, path="/"):
         """Make a call; ``reply`` gets its number."""
         request = ApiRequest(self.target(path, {}), None, offset=number)
@@ -43,7 +51,7 @@ def make_peer(reply, *, concurrency=8, **settings):
     """Make a peer; ``reply`` is a coroutine function, ``settings`` are those of the policy."""
     return VirtualPeer(
         "http://127.0.0.1:9",
-        CallLimit(concurrency),
+        concurrency,
         RetryPolicy(**settings),
         timing=Timing(clock=asyncio.get_running_loop().time, random=random.Random(7).random),
         reply=reply,

@@ -63,7 +63,7 @@ class TestOneRefresh:
         caller = asyncio.create_task(stable(emulator, secret="wrong").get_token(api))
         await a_turn()
         caller.cancel()
-        await eventually(lambda: emulator.counts[STABLE] == 1 and not api.transport.live)
+        await eventually(lambda: emulator.counts[STABLE] == 1 and not api.live)
         gc.collect()
 
         assert [line for line in caplog.records if line.name == "asyncio"] == []
@@ -75,12 +75,12 @@ class TestAheadOfTime:
 
         emulator.clock.advance(LIFE - 201)
         assert await provider.get_token(api) == old
-        assert not api.transport.live
+        assert not api.live
         emulator.clock.advance(141)
         assert await provider.get_token(api) == old
         assert await provider.get_token(api) == old
-        assert len(api.transport.live) == 1
-        await eventually(lambda: not api.transport.live)
+        assert len(api.live) == 1
+        await eventually(lambda: not api.live)
 
         assert await provider.get_token(api) != old
         assert emulator.counts[STABLE] == 2
@@ -94,7 +94,7 @@ class TestAheadOfTime:
                 await provider.get_token(api)
                 emulator.clock.advance(LIFE - seconds)
                 await provider.get_token(api)
-                return bool(api.transport.live)
+                return bool(api.live)
 
         allowed = {seconds < 200, seconds <= 60}  # at random in between
         assert asyncio.run(refreshes()) in allowed
@@ -106,7 +106,7 @@ class TestAheadOfTime:
 
         for provider in providers:
             await provider.get_token(api)
-        await asyncio.gather(*api.transport.live)
+        await asyncio.gather(*api.live)
 
         assert 20 < emulator.counts[STABLE] < 40
 
@@ -119,7 +119,7 @@ class TestAheadOfTime:
 
         for _ in range(3):
             assert await provider.get_token(api) == old
-            await eventually(lambda: not api.transport.live)
+            await eventually(lambda: not api.live)
 
         (warning,) = caplog.records
         assert (warning.name, warning.levelno) == ("tcb_async", logging.WARNING)
@@ -129,10 +129,10 @@ class TestAheadOfTime:
         emulator.clear_faults()
         emulator.clock.advance(9.9)
         await provider.get_token(api)
-        assert not api.transport.live
+        assert not api.live
         emulator.clock.advance(0.1)
         await provider.get_token(api)
-        await eventually(lambda: not api.transport.live)
+        await eventually(lambda: not api.live)
         assert await provider.get_token(api) != old
 
     async def test_failure_is_raised_without_a_valid_token(self, emulator, api, provider, caplog):
@@ -151,7 +151,7 @@ class TestAheadOfTime:
 
         for _ in range(19):
             await provider.get_token(api)
-            await eventually(lambda: not api.transport.live)
+            await eventually(lambda: not api.live)
             emulator.clock.advance(1)
 
         assert emulator.counts[STABLE] == 2
@@ -165,7 +165,7 @@ class TestAheadOfTime:
             await eventually(lambda: emulator.counts[STABLE] == 2)
 
         assert await provider.get_token(api) == old
-        await eventually(lambda: not api.transport.live)
+        await eventually(lambda: not api.live)
 
         assert await provider.get_token(api) != old
 
@@ -205,7 +205,7 @@ class TestClientsAndLoops:
         assert emulator.counts[STABLE] == 2
 
     async def test_closed_client_requests_no_token(self, api, provider):
-        await api.transport.aclose()
+        await api.aclose()
 
         with pytest.raises(ClientClosedError):
             await provider.get_token(api)

@@ -48,7 +48,7 @@ class TestRefused:
         else:
             emulator.clock.advance(LIFE - 60)
             await provider.get_token(api)
-            await eventually(lambda: not api.transport.live)
+            await eventually(lambda: not api.live)
         new = await provider.get_token(api)
 
         await provider.invalidate(old)
@@ -119,7 +119,7 @@ class TestRefused:
         emulator.expire_tokens()
         is_healed.append(True)
         # The emulator's clock cannot be set back.
-        provider._get_token_at(client._api)._clock = lambda: emulator.clock() - 86_400.0
+        provider._get_token_at(client._transport)._clock = lambda: emulator.clock() - 86_400.0
 
         assert (await client.function_page(ENV)).total == 57
 

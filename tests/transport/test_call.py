@@ -29,7 +29,6 @@ from tcb_async.exceptions import (
     TokenError,
     TransportError,
 )
-from tcb_async.limits import CallLimit
 from tcb_async.observer import WalkStats
 from tcb_async.retry import RetryPolicy
 from tcb_async.tokens import ComponentToken
@@ -168,7 +167,7 @@ class Story:
         """Make the call, by a policy of these settings."""
         transport = ScriptedTransport(
             "http://127.0.0.1:9",
-            CallLimit(8),
+            8,
             RetryPolicy(**settings),
             timing=self.clock.timing,
             story=self,
@@ -258,7 +257,7 @@ async def call_all(peer, numbers):
     """Make all calls at a time; return their results and errors."""
     calls = [asyncio.ensure_future(peer.call(number)) for number in numbers]
     ended = await asyncio.gather(*calls, return_exceptions=True)
-    assert peer.limit.running == 0
+    assert await peer.count_free_places() == peer.concurrency
     return ended
 
 

@@ -20,9 +20,8 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from tcb_async._redact import Secret
-from tcb_async._transport import Transport, TransportApi
+from tcb_async._transport import ClientTransport
 from tcb_async.exceptions import TcbError
-from tcb_async.limits import CallLimit
 from tcb_async.retry import RetryPolicy
 from tcb_async.tokens import (
     AuthorizerToken,
@@ -68,7 +67,7 @@ async def work(*words):
         provider = AuthorizerToken(platform, merchant_appid, merchant.load, on_rotate=merchant.save)
     else:
         provider = ClassicToken(appid, secret, store=store)
-    api = TransportApi(Transport(url, CallLimit(8), RetryPolicy(attempts=1)))
+    api = ClientTransport(url, 8, RetryPolicy(attempts=1))
     token = Secret("")
     say("ready")
     while order := (await asyncio.to_thread(sys.stdin.readline)).strip():
@@ -85,7 +84,7 @@ async def work(*words):
                 say(type(error).__name__)
             else:
                 say(hashlib.sha256(token.reveal().encode()).hexdigest()[:16])
-    await api.transport.aclose()
+    await api.aclose()
     await redis.aclose()
 
 

@@ -1,41 +1,12 @@
-"""The limit on the calls that a client makes at a time, and the endpoints that are down.
+"""The endpoints of a client that are down.
 
-Rule: a call keeps its place until it ends, also while it waits for its next attempt. So the more
-attempts fail, the fewer requests are sent.
+Rule: an outage counts when it has lasted for longer than any call may take, and is forgotten when
+no call has confirmed it for that time.
 """
 
 from __future__ import annotations
 
-import asyncio
-
 import attrs
-
-
-@attrs.define(eq=False)
-class CallLimit:
-    """Places for a number of calls at a time; the others wait, first come, first served."""
-
-    size: int
-    running: int = attrs.field(init=False, default=0)  # calls with a place
-    _places: asyncio.Semaphore = attrs.field(init=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._places = asyncio.Semaphore(self.size)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the next call has to wait for a place."""
-        return self._places.locked()
-
-    async def acquire(self) -> None:
-        """Wait for a place, and take it."""
-        await self._places.acquire()
-        self.running += 1
-
-    def release(self) -> None:
-        """Give a place back."""
-        self.running -= 1
-        self._places.release()
 
 
 @attrs.define
@@ -49,11 +20,7 @@ class Outage:
 
 @attrs.define
 class Outages:
-    """The outages of a client's endpoints, by path.
-
-    An outage counts when it has lasted for longer than any call may take, and is forgotten when no
-    call has confirmed it for that time.
-    """
+    """The outages of a client's endpoints, by path."""
 
     longest_call: float  # seconds
     _by_path: dict[str, Outage] = attrs.field(init=False, factory=dict[str, Outage])
