@@ -89,17 +89,14 @@ class GuardedStore:
                     return await call_user_code(lambda: operation(store))
             except Exception as error:  # noqa: BLE001 - the user's own store may raise anything
                 reason = describe(error, *secrets)
-        self._pause(reason)
+        if self._usable is not None:  # of concurrent failures, only the first is logged
+            self._paused_until = asyncio.get_running_loop().time() + _PAUSE
+            _log.warning(
+                "the token store failed (%s): for %g s, tokens are requested without it",
+                reason,
+                _PAUSE,
+            )
         return None
-
-    def _pause(self, reason: str) -> None:
-        """Leave the store alone for a while; of concurrent failures, only the first is logged."""
-        if self._usable is None:
-            return
-        self._paused_until = asyncio.get_running_loop().time() + _PAUSE
-        _log.warning(
-            "the token store failed (%s): for %g s, tokens are requested without it", reason, _PAUSE
-        )
 
 
 async def call_user_code(call: Callable[[], Awaitable[T]]) -> T:

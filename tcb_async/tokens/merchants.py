@@ -12,38 +12,33 @@ If `on_rotate` fails, the call fails, and the next one calls it again before any
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import ClassVar
-
-import attrs
 
 from tcb_async._arguments import check_async, check_instance
 from tcb_async._credentials import check_appid, check_secret
 from tcb_async._redact import Secret, describe
 from tcb_async.errcodes import BAD_REFRESH_TOKEN, STALE_TOKEN
 from tcb_async.exceptions import TokenError
-from tcb_async.tokens.guarded_store import GuardedStore, call_user_code
+from tcb_async.tokens.guarded_store import call_user_code
 from tcb_async.tokens.kinds import TokenKind, choose_token_key
 from tcb_async.tokens.protocols import StoredToken, TokenApi
 from tcb_async.tokens.providers import ComponentToken, fetch_secret
 from tcb_async.tokens.refresh import (
     ManagedToken,
-    RefreshingToken,
     TokenReply,
     call_with_token,
     read_token_reply,
 )
 
 LoadSecret = Callable[[], Awaitable[Secret]]
-OnRotate = Callable[[str], Awaitable[object]]
-RequestWith = Callable[[TokenApi, Secret], Awaitable["TokenReply | TokenError"]]
 
 _PATH = "/cgi-bin/component/api_authorizer_token"
 # Seconds that a closing client waits for `on_rotate`. A lost refresh token costs a merchant's
 # authorisation; but a callback that hangs must not keep the process alive.
 _SAVING_SECONDS = 10.0
+_NEVER = 253_402_300_799.0  # in the year 9999: JSON has no infinity
 
 
 class AuthorizerToken(ManagedToken):
@@ -67,8 +62,6 @@ class AuthorizerToken(ManagedToken):
     Source: WeChat's page *getAuthorizerAccessToken*.
     """
 
-    __slots__ = ("_component", "_on_rotate", "_refresh_token")
-
     kind: ClassVar[TokenKind] = "authorizer"
 
     def __init__(
@@ -81,27 +74,41 @@ class AuthorizerToken(ManagedToken):
     ) -> None:
         check_instance("component", component, ComponentToken, "one for all its merchants")
         account = f"{component.appid}:{check_appid('authorizer_appid', authorizer_appid)}"
-        self._refresh_token: LoadSecret | Secret
+        self._saved: LoadSecret | Secret
         if isinstance(refresh_token, str | Secret) or not callable(refresh_token):
-            self._refresh_token = check_secret("refresh_token", refresh_token)
+            self._saved = check_secret("refresh_token", refresh_token)
         else:
             load = check_async("refresh_token", refresh_token)
             advice = "return the merchant's refresh token that on_rotate saved last"
-            self._refresh_token = partial(fetch_secret, "refresh_token", load, _PATH, advice)
+            self._saved = partial(fetch_secret, "refresh_token", load, _PATH, advice)
         self._on_rotate = check_async("on_rotate", on_rotate, "refresh_token")
         self._component = component
-        super().__init__(account, component._store, component._clock)  # noqa: SLF001 - of one family
+        # The refresh token for which `on_rotate` failed, by the saved one that it replaces.
+        self._unsaved: dict[Secret, Secret] = {}
+        super().__init__("authorizer", account, component._store, component._clock)  # noqa: SLF001 - of one family
 
-    def _make_token(self, host: str) -> RefreshingToken:
-        rotating = RotatingToken(
-            self._make_key("refresh", host),
-            self._store,
-            self._request_with,
-            self._refresh_token,
-            self._on_rotate,
-        )
-        key = self._make_key("authorizer", host)
-        return RefreshingToken(key, self._store, self._clock, rotating.request_token)
+    async def _request_token(self, api: TokenApi) -> TokenReply:
+        """Request a merchant's token with the saved refresh token, or else the stored one."""
+        saved = self._saved if isinstance(self._saved, Secret) else await self._saved()
+        # Not if the caller has saved a different one since, from a new authorisation.
+        if (unsaved := self._unsaved.get(saved)) is not None:
+            saved = unsaved
+            await _complete(self._save(saved))
+        used = saved
+        reply = await self._request_with(api, used)
+        if isinstance(reply, TokenError):
+            stored = await self._store.get(self._make_key("refresh"))
+            if stored is None or stored.token == saved:
+                raise reply
+            used = stored.token
+            reply = await self._request_with(api, used)
+        if isinstance(reply, TokenError):
+            raise reply
+        latest = reply.refresh_token or used
+        if latest != saved:
+            self._unsaved = {saved: latest}
+            await _complete(self._store_and_save(latest))
+        return reply
 
     async def _request_with(self, api: TokenApi, refresh_token: Secret) -> TokenReply | TokenError:
         """Request a token; return the error if a different refresh token may help."""
@@ -138,45 +145,9 @@ class AuthorizerToken(ManagedToken):
             prefix="authorizer_",
         )
 
-
-@attrs.define(eq=False)
-class RotatingToken:
-    """The refresh token of one merchant at one host."""
-
-    _key: str  # in the store
-    _store: GuardedStore
-    _request_with: RequestWith
-    _saved: LoadSecret | Secret
-    _on_rotate: OnRotate
-    # The refresh token for which `on_rotate` failed, by the saved one that it replaces.
-    _unsaved: dict[Secret, Secret] = attrs.field(init=False, factory=dict[Secret, Secret])
-
-    async def request_token(self, api: TokenApi) -> TokenReply:
-        """Request a merchant's token with the saved refresh token, or else the stored one."""
-        saved = self._saved if isinstance(self._saved, Secret) else await self._saved()
-        # Not if the caller has saved a different one since, from a new authorisation.
-        if (unsaved := self._unsaved.get(saved)) is not None:
-            saved = unsaved
-            await _complete(self._save(saved))
-        used = saved
-        reply = await self._request_with(api, used)
-        if isinstance(reply, TokenError):
-            stored = await self._store.get(self._key)
-            if stored is None or stored.token == saved:
-                raise reply
-            used = stored.token
-            reply = await self._request_with(api, used)
-        if isinstance(reply, TokenError):
-            raise reply
-        latest = reply.refresh_token or used
-        if latest != saved:
-            self._unsaved = {saved: latest}
-            await _complete(self._store_and_save(latest))
-        return reply
-
     async def _store_and_save(self, latest: Secret) -> None:
         # Stored first: if this process dies while saving, the next one finds it there.
-        await self._store.set(self._key, StoredToken(latest, math.inf), ttl=None)
+        await self._store.set(self._make_key("refresh"), StoredToken(latest, _NEVER), ttl=None)
         await self._save(latest)
 
     async def _save(self, latest: Secret) -> None:
@@ -189,9 +160,8 @@ class RotatingToken:
             if isinstance(self._saved, Secret):
                 self._saved = latest
             return
-        appid = self._key.rpartition(":")[2]
         raise TokenError(
-            f"on_rotate failed ({problem}): the new refresh token of {appid} is passed to "
+            f"on_rotate failed ({problem}): the new refresh token of {self.appid} is passed to "
             "on_rotate again by the next call; save it, or the merchant has to authorise again",
             endpoint=_PATH,
         )

@@ -86,7 +86,7 @@ class StoredToken:
 
     Attributes:
         token: The token, never shown; ``token.reveal()`` returns the str to store.
-        expires_at: Seconds since 1970; ``math.inf`` for a token that does not expire.
+        expires_at: Seconds since 1970; in the year 9999 for a token that does not expire.
     """
 
     token: Secret = attrs.field(converter=Secret)

@@ -6,11 +6,10 @@ Impossible tokens and secrets are refused before any I/O, without being shown.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import time
-from abc import abstractmethod
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import ClassVar, cast
 
 import attrs
@@ -22,7 +21,7 @@ from tcb_async.exceptions import ConfigurationError, TokenError
 from tcb_async.tokens.guarded_store import GuardedStore, call_user_code
 from tcb_async.tokens.kinds import TokenKind
 from tcb_async.tokens.protocols import TokenApi, TokenProvider, TokenStore
-from tcb_async.tokens.refresh import ManagedToken, RefreshingToken, TokenReply, read_token_reply
+from tcb_async.tokens.refresh import ManagedToken, TokenReply, read_token_reply
 from tcb_async.tokens.stores import MemoryStore
 
 _STABLE = "/cgi-bin/stable_token"
@@ -111,36 +110,11 @@ def describe_provider(provider: TokenProvider) -> str:
     return repr(provider) if is_ours else f"<{type(provider).__name__}>"
 
 
-class _AppToken(ManagedToken):
-    """The token of an app or a platform, requested with its appsecret."""
-
-    kind: ClassVar[TokenKind] = "access"
-    _name: ClassVar[str]  # in its keys in the store
-
-    def __init__(
-        self,
-        appid: str,
-        secret: str | Secret,
-        store: TokenStore | None,
-        clock: Callable[[], float],
-    ) -> None:
-        self._secret = check_secret("secret", secret)
-        super().__init__(appid, GuardedStore(store), clock)
-
-    @abstractmethod
-    async def _request_token(self, api: TokenApi) -> TokenReply:
-        """Request a token from WeChat."""
-
-    def _make_token(self, host: str) -> RefreshingToken:
-        key = self._make_key(self._name, host)
-        return RefreshingToken(key, self._store, self._clock, self._request_token)
-
-
-class StableToken(_AppToken):
+class StableToken(ManagedToken):
     """The token of an app from ``POST /cgi-bin/stable_token``: the recommended provider.
 
     It needs no store: WeChat returns the same token to every process, and leaves it valid. Any
-    number of clients may use one provider, on one event loop at a time.
+    number of clients of one host may use one provider, on one event loop at a time.
 
     Args:
         appid: The app's id.
@@ -153,8 +127,6 @@ class StableToken(_AppToken):
     Source: WeChat's page *getStableAccessToken*.
     """
 
-    _name: ClassVar[str] = "stable"
-
     def __init__(
         self,
         appid: str,
@@ -162,12 +134,15 @@ class StableToken(_AppToken):
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(check_appid("appid", appid), secret, None, clock)
+        self._secret = check_secret("secret", secret)
+        super().__init__("stable", check_appid("appid", appid), GuardedStore(None), clock)
 
     async def force_refresh(self, api: TokenApi) -> None:
         """Replace the token: see `TcbClient.force_refresh_token`, which calls this method."""
-        request = partial(self._request_token, force_refresh=True)
-        await self._get_token_at(api).force(api, request)
+        self._check_host(api)
+        if (running := self._get_running()) is not None:
+            await asyncio.wait((running,))
+        await self._replace(self._request_token(api, force_refresh=True))
 
     async def _request_token(self, api: TokenApi, *, force_refresh: bool = False) -> TokenReply:
         body = {
@@ -181,7 +156,7 @@ class StableToken(_AppToken):
         return read_token_reply(reply, _STABLE)
 
 
-class ClassicToken(_AppToken):
+class ClassicToken(ManagedToken):
     """The token of an app from ``GET /cgi-bin/token``, for apps that cannot use `StableToken`.
 
     Each request invalidates the previous token in all processes five minutes later. So all
@@ -199,8 +174,6 @@ class ClassicToken(_AppToken):
     Source: WeChat's page *getAccessToken*.
     """
 
-    _name: ClassVar[str] = "classic"
-
     def __init__(
         self,
         appid: str,
@@ -209,7 +182,8 @@ class ClassicToken(_AppToken):
         store: TokenStore | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(check_appid("appid", appid), secret, store, clock)
+        self._secret = check_secret("secret", secret)
+        super().__init__("classic", check_appid("appid", appid), GuardedStore(store), clock)
 
     async def _request_token(self, api: TokenApi) -> TokenReply:
         query: dict[str, str | Secret] = {
@@ -220,7 +194,7 @@ class ClassicToken(_AppToken):
         return read_token_reply(await api.call_token_endpoint(_CLASSIC, query=query), _CLASSIC)
 
 
-class ComponentToken(_AppToken):
+class ComponentToken(ManagedToken):
     """The token of a third-party platform, with which it requests its merchants' tokens.
 
     Args:
@@ -239,7 +213,6 @@ class ComponentToken(_AppToken):
     """
 
     kind: ClassVar[TokenKind] = "component"
-    _name: ClassVar[str] = "component"
 
     def __init__(
         self,
@@ -250,26 +223,27 @@ class ComponentToken(_AppToken):
         store: TokenStore | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._secret = check_secret("secret", secret)
         self._ticket = check_async("ticket", ticket)
         appid = check_appid("component_appid", component_appid)
         # Providers of one merchant, made for one call each, share its token.
-        super().__init__(appid, secret, MemoryStore() if store is None else store, clock)
+        shared = GuardedStore(MemoryStore() if store is None else store)
+        super().__init__("component", appid, shared, clock)
 
     async def _request_token(self, api: TokenApi) -> TokenReply:
+        advice = "return the latest component_verify_ticket: WeChat pushes one every 10 minutes"
         body = {
             "component_appid": self.appid,
             "component_appsecret": self._secret,
-            "component_verify_ticket": await self._fetch_ticket(),
+            "component_verify_ticket": await fetch_secret(
+                "ticket", self._ticket, COMPONENT_TOKEN, advice
+            ),
         }
         return read_token_reply(
             await api.call_token_endpoint(COMPONENT_TOKEN, body=body),
             COMPONENT_TOKEN,
             prefix="component_",
         )
-
-    async def _fetch_ticket(self) -> Secret:
-        advice = "return the latest component_verify_ticket: WeChat pushes one every 10 minutes"
-        return await fetch_secret("ticket", self._ticket, COMPONENT_TOKEN, advice)
 
 
 async def fetch_secret(

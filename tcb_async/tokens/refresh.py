@@ -1,7 +1,7 @@
 """Fetching, sharing, refreshing and replacing a token: the mechanism under every provider.
 
-Rule: a process has one refresh at a time for each account and host, in a task of its own, so that a
-cancelled caller cancels no refresh.
+Rule: a provider serves one account at one host. It has one refresh at a time, in a task of its own,
+so that a cancelled caller cancels no refresh.
 
 - A valid token is returned without I/O. From 60 to 200 s before its expiry (at random, so that
   processes do not refresh together) a call also starts a refresh in the background, at most every
@@ -37,12 +37,16 @@ from tcb_async._arguments import check_callback, is_number
 from tcb_async._credentials import is_like_an_appsecret, why_not_a_secret
 from tcb_async._redact import Secret
 from tcb_async.errcodes import STALE_TOKEN
-from tcb_async.exceptions import ClientClosedError, ResponseError, TcbError, TokenError
+from tcb_async.exceptions import (
+    ClientClosedError,
+    ConfigurationError,
+    ResponseError,
+    TcbError,
+    TokenError,
+)
 from tcb_async.tokens.guarded_store import GuardedStore
 from tcb_async.tokens.kinds import TokenKind
 from tcb_async.tokens.protocols import StoredToken, TokenApi, TokenProvider
-
-RequestToken = Callable[[TokenApi], Awaitable["TokenReply"]]
 
 # Other names of WeChat's host, for regions and for disaster recovery: a token is valid on all of
 # them, and a second token for the same account would invalidate the first.
@@ -89,17 +93,25 @@ async def call_with_token(
 class ManagedToken(ABC):
     """A token of WeChat's that is refreshed before it expires."""
 
-    __slots__ = ("_account", "_clock", "_store", "_tokens")
+    kind: ClassVar[TokenKind] = "access"
 
-    kind: ClassVar[TokenKind]
-
-    def __init__(self, account: str, store: GuardedStore, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, name: str, account: str, store: GuardedStore, clock: Callable[[], float]
+    ) -> None:
         check_callback("clock", clock)
-        self._account = account  # as in its keys in the store
+        self._name = name  # as in its key in the store
+        self._account = account  # likewise
         self._store = store
-        self._clock = clock
-        # By host. One token for all would send the token of a test server to WeChat, and back.
-        self._tokens: dict[str, RefreshingToken] = {}
+        self._clock = clock  # returns the seconds since 1970
+        # The host of the first client. A token is sent only to the host that issued it.
+        self._host: str | None = None
+        self._cached: StoredToken | None = None
+        # The time from which on it is refreshed in the background.
+        self._refresh_at = math.inf
+        self._refused: Secret | None = None  # the last one
+        # The time at which WeChat returned the refused token again.
+        self._reissued_at = -math.inf
+        self._refresh: asyncio.Task[StoredToken] | None = None
 
     @property
     def appid(self) -> str:
@@ -108,32 +120,35 @@ class ManagedToken(ABC):
 
     @property
     def expires_at(self) -> float | None:
-        """The expiry of the current token, in seconds since 1970; None without a token.
-
-        If clients of several hosts share the provider, it is the latest expiry.
-        """
-        cached = [token.cached.expires_at for token in self._tokens.values() if token.cached]
-        return max(cached, default=None)
+        """The expiry of the current token, in seconds since 1970; None without a token."""
+        return None if self._cached is None else self._cached.expires_at
 
     def __repr__(self) -> str:
         state = "no token"
         if (expires_at := self.expires_at) is not None:
             time = datetime.fromtimestamp(expires_at, UTC).isoformat(timespec="seconds")
             state = f"{'fresh until' if self._clock() < expires_at else 'expired at'} {time}"
-        is_refreshing = any(token.is_refreshing for token in self._tokens.values())
+        is_refreshing = self._refresh is not None and not self._refresh.done()
         refreshing = ", refreshing" if is_refreshing else ""
         return f"<{type(self).__name__} {self.appid}, {state}{refreshing}>"
 
     async def get_token(self, api: TokenApi) -> Secret:
-        """Return a valid token for the API's host; request one only if none is cached.
+        """Return a valid token; call the store or WeChat only if none is cached.
 
         From 60 to 200 s before its expiry, it is refreshed in the background.
 
         Raises:
+            ConfigurationError: The client has a different host than the first one.
             TokenError: WeChat refused the credentials, or sent an invalid token.
             TcbError: WeChat could not be reached.
         """
-        return await self._get_token_at(api).get(api)
+        self._check_host(api)
+        cached = self._cached
+        if cached is None or self._clock() >= cached.expires_at:
+            return (await self._wait_for_refresh(api)).token
+        if self._clock() >= self._refresh_at and self._get_running() is None:
+            self._start_refresh(api)
+        return cached.token
 
     async def invalidate(self, token: str | Secret) -> None:
         """Drop a token that WeChat refused; a newer token stays.
@@ -142,80 +157,30 @@ class ManagedToken(ABC):
         refusal does not become a storm of token requests.
         """
         token = Secret(token)
-        for refreshing in self._tokens.values():
-            refreshing.refuse(token)
-
-    @abstractmethod
-    def _make_token(self, host: str) -> RefreshingToken:
-        """Make the token for a host."""
-
-    def _make_key(self, kind: str, host: str) -> str:
-        return f"{kind}:{host}:{self._account}"
-
-    def _get_token_at(self, api: TokenApi) -> RefreshingToken:
-        host = make_host_key(api.base_url)
-        if host not in self._tokens:
-            self._tokens[host] = self._make_token(host)
-        return self._tokens[host]
-
-
-@lru_cache(maxsize=256)
-def make_host_key(base_url: str) -> str:
-    """Return the host of a base URL for keys: a token is sent only to the host that issued it."""
-    # With the port unless it is 443, so that a token from TLS never travels over plain http, and
-    # with the path, because a gateway may have a different service under each path.
-    parts = urlsplit(base_url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    host = f"{parts.hostname}:{port}".removesuffix(":443")
-    host = "api.weixin.qq.com" if host in _ALIASES else host
-    return quote(f"{host}{parts.path}", safe="/:%")
-
-
-@attrs.define(eq=False)
-class RefreshingToken:
-    """The token of one account at one host."""
-
-    _key: str  # in the store
-    _store: GuardedStore
-    _clock: Callable[[], float]  # returns the seconds since 1970
-    _request_token: RequestToken
-    cached: StoredToken | None = attrs.field(init=False, default=None)
-    # The time from which on it is refreshed in the background.
-    _refresh_at: float = attrs.field(init=False, default=math.inf)
-    _refused: Secret | None = attrs.field(init=False, default=None)  # the last one
-    # The time at which WeChat returned the refused token again.
-    _reissued_at: float = attrs.field(init=False, default=-math.inf)
-    _refresh: asyncio.Task[StoredToken] | None = attrs.field(init=False, default=None)
-
-    @property
-    def is_refreshing(self) -> bool:
-        """Whether a refresh is running, on any event loop."""
-        return self._refresh is not None and not self._refresh.done()
-
-    async def get(self, api: TokenApi) -> Secret:
-        """Return a valid token; call the store or WeChat only if none is cached."""
-        cached = self.cached
-        if cached is None or self._clock() >= cached.expires_at:
-            return (await self._wait_for_refresh(api)).token
-        if self._clock() >= self._refresh_at and self._get_running() is None:
-            self._start_refresh(api)
-        return cached.token
-
-    def refuse(self, token: Secret) -> None:
-        """Drop a refused token; keep a newer token."""
-        if self.cached is None or token != self.cached.token:
+        if self._cached is None or token != self._cached.token:
             return
         # WeChat has just returned this token after refusing it, and would do so once more.
         if 0 <= self._clock() - self._reissued_at < _REISSUED_SECONDS:
             return
         self._refused = token
-        self.cached = None
+        self._cached = None
 
-    async def force(self, api: TokenApi, request: RequestToken) -> None:
-        """Replace the token, even if a valid token is cached or stored."""
-        if (running := self._get_running()) is not None:
-            await asyncio.wait((running,))
-        await self._replace(api, request)
+    @abstractmethod
+    async def _request_token(self, api: TokenApi) -> TokenReply:
+        """Request a token from WeChat."""
+
+    def _make_key(self, name: str) -> str:
+        return f"{name}:{self._host}:{self._account}"
+
+    def _check_host(self, api: TokenApi) -> None:
+        host = make_host_key(api.base_url)
+        if self._host is None:
+            self._host = host
+        if host != self._host:
+            raise ConfigurationError(
+                f"{self!r} is used with {self._host}, and its token is valid only there: make a "
+                f"second provider for {host}"
+            )
 
     async def _wait_for_refresh(self, api: TokenApi) -> StoredToken:
         """Wait for the running refresh, or start one and wait for it."""
@@ -256,24 +221,24 @@ class RefreshingToken:
         try:
             if (stored := await self._adopt()) is not None:
                 return stored
-            async with self._store.lock(self._key):
+            async with self._store.lock(self._make_key(self._name)):
                 # Its last owner may have stored a token since.
                 if (stored := await self._adopt()) is not None:
                     return stored
-                return await self._replace(api, self._request_token)
+                return await self._replace(self._request_token(api))
         except TcbError as error:
             now = self._clock()
             self._refresh_at = now + _RETRY_SECONDS
-            if self.cached is not None and now < self.cached.expires_at:
+            if self._cached is not None and now < self._cached.expires_at:
                 _log.warning(
                     "%s: an early refresh failed; the old token is valid for %.0f s: %s",
-                    self._key, self.cached.expires_at - now, error,
+                    self._make_key(self._name), self._cached.expires_at - now, error,
                 )  # fmt: skip
             raise
 
     async def _adopt(self) -> StoredToken | None:
         """Use the stored token from now on; None if there is none, or no good one."""
-        stored = await self._store.get(self._key)
+        stored = await self._store.get(self._make_key(self._name))
         if stored is None or stored.token == self._refused:
             return None
         if not _MAX_MARGIN < stored.expires_at - self._clock() <= _MAX_LIFE:
@@ -281,18 +246,18 @@ class RefreshingToken:
         self._cache(stored)
         return stored
 
-    async def _replace(self, api: TokenApi, request: RequestToken) -> StoredToken:
-        """Request a token from WeChat, store it, and use it from now on."""
+    async def _replace(self, request: Awaitable[TokenReply]) -> StoredToken:
+        """Send the request of a token, store the token, and use it from now on."""
         # Both are read before the request. Counted from then, `expires_in` errs on the safe side. A
         # token that was refused before, and that WeChat returns all the same, is used.
         refused = self._refused
         requested_at = self._clock()
-        reply = await request(api)
+        reply = await request
         new = StoredToken(reply.token, requested_at + reply.expires_in)
         if new.token == refused:
             self._reissued_at = self._clock()
         self._cache(new)
-        await self._store.set(self._key, new, ttl=reply.expires_in)
+        await self._store.set(self._make_key(self._name), new, ttl=reply.expires_in)
         return new
 
     def _cache(self, new: StoredToken) -> None:
@@ -300,7 +265,19 @@ class RefreshingToken:
         soonest = self._clock() + _RETRY_SECONDS
         margin = random.uniform(_MIN_MARGIN, _MAX_MARGIN)  # noqa: S311 - not for secrets
         self._refresh_at = max(new.expires_at - margin, soonest)
-        self.cached = new
+        self._cached = new
+
+
+@lru_cache(maxsize=256)
+def make_host_key(base_url: str) -> str:
+    """Return the host of a base URL for keys: a token is sent only to the host that issued it."""
+    # With the port unless it is 443, so that a token from TLS never travels over plain http, and
+    # with the path, because a gateway may have a different service under each path.
+    parts = urlsplit(base_url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    host = f"{parts.hostname}:{port}".removesuffix(":443")
+    host = "api.weixin.qq.com" if host in _ALIASES else host
+    return quote(f"{host}{parts.path}", safe="/:%")
 
 
 @attrs.frozen

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-import math
 from collections.abc import Awaitable
 from typing import Protocol
 
@@ -20,7 +19,7 @@ import attrs
 import msgspec
 
 from tcb_async._credentials import why_not_a_secret
-from tcb_async._redact import Secret, decode_secret
+from tcb_async._redact import decode_secret
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.tokens.protocols import StoredToken
 
@@ -63,12 +62,7 @@ class MemoryStore:
 _MAX_COMMANDS = 50  # each takes a connection, and the pool of redis-py 8 refuses the 101st
 
 
-class _StoredFields(msgspec.Struct, frozen=True):
-    token: Secret
-    expires_at: float | None  # None for a token that does not expire: JSON has no infinity
-
-
-_decode_token = msgspec.json.Decoder(_StoredFields, dec_hook=decode_secret).decode
+_decode_token = msgspec.json.Decoder(StoredToken, dec_hook=decode_secret).decode
 
 
 class AsyncRedis(Protocol):
@@ -150,8 +144,8 @@ def _make_key(key: str, suffix: str = "") -> str:
 
 def _encode_token(value: StoredToken) -> bytes:
     """Encode in ASCII: a client may decode replies with any encoding."""
-    expires_at = None if value.expires_at == math.inf else value.expires_at
-    return json.dumps({"token": value.token.reveal(), "expires_at": expires_at}).encode()
+    fields = {"token": value.token.reveal(), "expires_at": value.expires_at}
+    return json.dumps(fields).encode()
 
 
 def _decode_value(stored: object) -> StoredToken | None:
@@ -159,7 +153,4 @@ def _decode_value(stored: object) -> StoredToken | None:
         value = _decode_token(stored) if isinstance(stored, (bytes, str)) else None
     except msgspec.MsgspecError:
         return None
-    if value is None or why_not_a_secret(value.token) is not None:
-        return None
-    expires_at = math.inf if value.expires_at is None else value.expires_at
-    return StoredToken(value.token, expires_at)
+    return None if value is None or why_not_a_secret(value.token) is not None else value

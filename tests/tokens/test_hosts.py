@@ -1,23 +1,12 @@
 """A token belongs to the host that it came from, and is sent to no other."""
 
-import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
-from constants import APPSECRET, AUTHORIZER, CLASSIC, MERCHANT, PLATFORM, STABLE
-from token_fixtures import (
-    Merchant,
-    PacedApi,
-    classic,
-    open_api,
-    provider_on,
-    stable,
-    stored_key,
-    walk,
-    wechat,
-)
+from constants import APPSECRET, AUTHORIZER, CLASSIC, MERCHANT, PLATFORM
+from token_fixtures import Merchant, classic, open_api, stable, stored_key, wechat
 
-from tcb_async import TcbClient
+from tcb_async import ConfigurationError
 from tcb_async.tokens import MemoryStore
 from tcb_async.tokens.refresh import make_host_key
 
@@ -30,20 +19,17 @@ async def two_hosts():
         yield here, there
 
 
-async def test_clients_of_two_hosts_may_share_a_provider(two_hosts):
+@pytest.mark.parametrize("is_forced", [False, True])
+async def test_second_host_of_a_provider_is_refused(two_hosts, is_forced):
     here, there = two_hosts
     provider = stable(here)
-    async with (
-        TcbClient(provider, base_url=here.url) as one,
-        TcbClient(provider, base_url=there.url) as other,
-    ):
-        for _ in range(3):
-            walked = await asyncio.gather(*(walk(client) for client in (one, other, one, other)))
-            assert walked == [57] * 4
-            here.expire_tokens()
+    async with open_api(here) as api, open_api(there) as elsewhere:
+        token = await provider.get_token(api)
+        with pytest.raises(ConfigurationError, match="make a second provider for 127"):
+            await (provider.force_refresh if is_forced else provider.get_token)(elsewhere)
 
-    assert (here.counts[STABLE], there.counts[STABLE]) == (3, 1)
-    assert {seen.errcode for seen in there.requests} == {0}
+        assert await provider.get_token(api) == token
+    assert there.requests == ()
 
 
 async def test_clients_of_two_hosts_may_share_a_store(two_hosts):
@@ -68,9 +54,7 @@ async def test_rotated_refresh_token_stays_at_its_host(two_hosts):
     there.add_authorizer(PLATFORM, MERCHANT, merchant.first)
     merchant.rotate()
     async with open_api(here) as api, open_api(there) as elsewhere:
-        shared = merchant.shared_token(store)
-        await shared.get_token(api)
-        await shared.get_token(elsewhere)
+        await merchant.shared_token(store).get_token(api)
         await merchant.shared_token(store).get_token(elsewhere)
 
     asked_with = [
@@ -80,20 +64,6 @@ async def test_rotated_refresh_token_stays_at_its_host(two_hosts):
     ]
     assert asked_with == [merchant.first]
     assert merchant.saved == [merchant.accepted]
-
-
-@pytest.mark.looptime
-async def test_repr_shows_the_latest_expiry():
-    here, there = PacedApi(), PacedApi()
-    there.base_url = "https://elsewhere.example"
-    provider = provider_on(None)
-    await provider.get_token(here)
-    first = provider.expires_at
-    await asyncio.sleep(1)
-
-    await provider.get_token(there)
-
-    assert provider.expires_at == first + 1
 
 
 @pytest.mark.parametrize(

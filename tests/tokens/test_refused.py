@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from constants import APPID, APPSECRET, CLASSIC, ENV, LIFE, LIST, STABLE
 from leaks import eventually
-from token_fixtures import PlainStore, a_turn, classic, open_api, stored_key, walk, wechat
+from token_fixtures import PlainStore, a_turn, classic, stored_key, walk
 
 from tcb_async import (
     ClientClosedError,
@@ -119,7 +119,7 @@ class TestRefused:
         emulator.expire_tokens()
         is_healed.append(True)
         # The emulator's clock cannot be set back.
-        provider._get_token_at(client._transport)._clock = lambda: emulator.clock() - 86_400.0
+        provider._clock = lambda: emulator.clock() - 86_400.0
 
         assert (await client.function_page(ENV)).total == 57
 
@@ -243,13 +243,6 @@ class TestForced:
             await provider.force_refresh(api)
 
         assert emulator.counts[STABLE] == 1
-
-    async def test_forced_refreshes_of_two_hosts_are_independent(self, emulator, api, provider):
-        await provider.force_refresh(api)
-        async with wechat(emulator.clock) as other, open_api(other) as api_of_other:
-            await provider.force_refresh(api_of_other)
-
-            assert other.counts[STABLE] == 1
 
     async def test_listings_outlive_a_forced_refresh_that_fails(self, emulator, provider):
         emulator.script([Fault.errcode(-1), Fault.ok()], path=STABLE)
