@@ -7,13 +7,16 @@ processes inherit, so this file restores the handler.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Generator
+from typing import TypeVar
 
 import pytest
 from doc_examples import PARSERS, setup, teardown
-from programs import fail_if_skipped_in_ci
 from sybil import Sybil
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 pytest_plugins = ["children", "slow_tests", "pytester"]
 pytest_collect_file = Sybil(
@@ -29,6 +32,15 @@ asyncio.set_event_loop(None)
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def fail_if_skipped_in_ci(report: Report) -> Report:
+    """Turn the report of a skipped test into a failure, if this is CI."""
+    if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{reason} (under CI, whatever is skipped has failed)"
+    return report
 
 
 @pytest.hookimpl(wrapper=True)

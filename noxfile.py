@@ -22,22 +22,26 @@ OLDEST, WIDESPREAD = PYTHONS[0], "3.13"
 PYTEST = ("pytest", "-n", "auto", "-p", "no:randomly")
 # Many slow tests wait for another process, so more workers than cores are faster.
 PYTEST_EVERYTHING = ("pytest", "-n", "4", "-p", "no:randomly", "--everything")
-# The tools of a contributor; all that a night needs.
 LOCKED = "requirements-dev.txt"
-LOCKED_NIGHTLY = "requirements-nightly.txt"
+LOCKED_TEST = "requirements-test.txt"
 GROUPS = ("--group", "dev")
 EVERYTHING = ("-e", ".", "-r", "pyproject.toml", "--all-extras", *GROUPS)
 COMPILE = ("uv", "pip", "compile", "--quiet", "pyproject.toml", "--all-extras")
 
+# What the benchmarks measure with, and the clients that they compare with.
+COMPARED = (
+    "psutil==7.2.2", "uvloop==0.23.0", "httpx==0.28.1",
+    "azure-core==1.41.0", "openai==3.57.0", "aiobotocore==3.10.0",
+)  # fmt: skip
 
 # Those of the publishing action in .github/workflows/release.yml, v1.13.0.
 PUBLISHER = ("twine==6.1.0", "packaging==25.0")
 
 
-def install(session: nox.Session, *requirements: str, locked: str = LOCKED) -> None:
+def install(session: nox.Session, *requirements: str) -> None:
     """Install the locked versions; without requirements, the package with everything for tests."""
     requirements = requirements or EVERYTHING
-    session.install("--constraint", locked, "--build-constraint", locked, *requirements)
+    session.install("--constraint", LOCKED, "--build-constraint", LOCKED, *requirements)
 
 
 def build_in(session: nox.Session, folder: str, *options: str) -> list[str]:
@@ -120,7 +124,7 @@ def build(session: nox.Session) -> None:
 @nox.session(python=OLDEST)
 def nightly(session: nox.Session) -> None:
     """`nightly/tests`, and the laws of the walk with 20,000 examples each."""
-    install(session, *EVERYTHING, "--group", "nightly", locked=LOCKED_NIGHTLY)
+    install(session)
     tests = session.posargs or [
         "nightly/tests",
         "tests/pagination/test_plan.py",
@@ -139,23 +143,17 @@ def mutants(session: nox.Session) -> None:
 @nox.session(python=OLDEST)
 def bench(session: nox.Session) -> None:
     """Compare the client with other solutions in one run; see docs/how-it-works.md."""
-    install(session, *EVERYTHING, "--group", "nightly", locked=LOCKED_NIGHTLY)
-    # The clients to compare with, which no other session needs.
-    session.install("azure-core==1.41.0", "openai==3.57.0", "aiobotocore==3.10.0")
+    install(session)
+    session.install(*COMPARED)
     session.run("python", "nightly/benchmarks/run.py", *session.posargs)
 
 
 @nox.session
 def lock(session: nox.Session) -> None:
-    """Write the latest versions of all packages, in one file for each purpose."""
+    """Write the latest versions of all packages: those of the tests, and those of a contributor."""
     session.install("uv")
     plain = ("--no-emit-index-url", "--no-annotate", "--no-header")
     pin = (*COMPILE, "--universal", "--python-version", OLDEST, *plain)
-    for groups, locked in (
-        (("dev",), LOCKED),
-        (("dev", "nightly"), LOCKED_NIGHTLY),
-        (("test",), "requirements-test.txt"),
-    ):
-        chosen = [word for group in groups for word in ("--group", group)]
-        same = () if locked == LOCKED else ("--constraint", LOCKED)
-        session.run(*pin, "--upgrade", *chosen, *same, "-o", locked, silent=True)
+    session.run(*pin, "--upgrade", "--group", "dev", "-o", LOCKED, silent=True)
+    same = ("--constraint", LOCKED)
+    session.run(*pin, "--group", "test", *same, "--upgrade", "-o", LOCKED_TEST, silent=True)

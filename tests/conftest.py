@@ -8,7 +8,6 @@ import aioresponses
 import pytest
 from blockbuster import blockbuster_ctx
 from raw_server import RawServer
-from transports import transport_of
 
 from tcb_async import RetryPolicy, TcbClient
 from tcb_async._transport.timing import Timing
@@ -72,7 +71,7 @@ def serve(stack):
     async def serve(reply, *, timing=SYSTEM_TIME, **options):
         server = await stack.enter_async_context(RawServer(reply))
         client = TcbClient(**{"token": "TOKEN", "base_url": server.url, **options})
-        transport_of(client).timing = timing
+        client._transport.timing = timing
         return server, await stack.enter_async_context(client)
 
     return serve
@@ -84,7 +83,7 @@ def client_of(stack):
 
     async def make(emulator, *, base_url=None, timing=SYSTEM_TIME, **options):
         client = TcbClient(emulator.token, base_url=base_url or emulator.url, **options)
-        transport_of(client).timing = timing
+        client._transport.timing = timing
         return await stack.enter_async_context(client)
 
     return make

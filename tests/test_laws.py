@@ -19,7 +19,6 @@ from hand_clock import HandClock
 from leaks import eventually, no_leaks
 from secret_leaks import logged, shown_by
 from terminal import run
-from transports import transport_of
 
 from tcb_async import ClientClosedError, StableToken, TcbClient, TcbError
 from tcb_async._transport import transport
@@ -86,7 +85,7 @@ async def world(tmp_path, monkeypatch):
 
     def make_client_with_this_clock(client, *args, **options):
         make_client(client, *args, **options)
-        transport_of(client).timing = clock.timing
+        client._transport.timing = clock.timing
 
     monkeypatch.setattr(TcbClient, "__init__", make_client_with_this_clock)
     monkeypatch.setattr(transport, "MAX_REPLY_BYTES", MAX_REPLY_BYTES)
@@ -459,7 +458,7 @@ async def test_closing_a_client_ends_its_calls(world, fault):
     """A call that has no reply, and one that waits 15 s for its next attempt."""
     world.emulator.script(itertools.repeat(fault), path=LIST)
     async with world.client() as client:
-        transport_of(client).timing = Timing()
+        client._transport.timing = Timing()
         listing = asyncio.ensure_future(client.list_functions(ENV))
         await eventually(lambda: world.emulator.counts[LIST])
     async with asyncio.timeout(5):

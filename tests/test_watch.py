@@ -9,7 +9,6 @@ from contextlib import aclosing
 import pytest
 from constants import APPID, APPSECRET, STABLE
 from leaks import eventually, no_leaks
-from transports import transport_of
 
 from tcb_async import (
     CloudFunction,
@@ -291,7 +290,7 @@ class TestClient:
         emulator.deploy(ENV, "login")
         emulator.fail_next(45011, errmsg="api minute-quota reach limit rid: 1-2-3")
         async with TcbClient(emulator.token, base_url=emulator.url) as client:
-            transport_of(client).timing = Timing(sleep=sleep)
+            client._transport.timing = Timing(sleep=sleep)
             with pytest.raises(WaitTimeoutError) as caught:
                 await client.wait_until_active(ENV, "login", timeout=12)
 
@@ -316,7 +315,7 @@ class TestClient:
         emulator.add_app(APPID, APPSECRET)
         retry = RetryPolicy(base=10.0)
         async with TcbClient(emulator.token, base_url=emulator.url, retry=retry) as client:
-            transport_of(client).timing = Timing(sleep=sleep, random=lambda: 1.0)
+            client._transport.timing = Timing(sleep=sleep, random=lambda: 1.0)
             busy = client.with_token(StableToken(APPID, APPSECRET))
             pending = [
                 asyncio.ensure_future(each.wait_until_active(ENV, "login", timeout=30))

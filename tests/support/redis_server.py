@@ -6,6 +6,8 @@ this process wait a minute for it, because a busy machine may delay it by more t
 
 import contextlib
 import os
+import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,12 +15,20 @@ import tempfile
 import time
 
 import pytest
-from ports import unused_port
-from programs import needs
 
 from tcb_async.tokens import guarded_store
 
 _SECONDS = 60.0
+_ELSEWHERE = os.pathsep.join(("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"))
+
+
+def redis_program():
+    """The path of redis-server; skips the test on a machine without it."""
+    folders = (os.environ.get("PATH", os.defpath), _ELSEWHERE)
+    path = shutil.which("redis-server", path=os.pathsep.join(folders))
+    if path is None:
+        pytest.skip("no redis-server: apt install redis-server (or: brew install redis)")
+    return path
 
 
 class RedisServer:
@@ -31,7 +41,7 @@ class RedisServer:
     def __init__(self, port, folder, *settings):
         self.port = port
         self._command = (
-            needs("redis-server"),
+            redis_program(),
             *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", folder),
             *("--save", "", "--appendonly", "no", "--logfile", f"{folder}/log", *settings),
         )
@@ -103,3 +113,21 @@ def running_redis(*settings):
             yield server
         finally:
             server.stop()
+
+
+@contextlib.contextmanager
+def unused_port():
+    """Reserve a port for a server that cannot choose one itself, or restarts on the same port.
+
+    It is below the ports that the system gives to outgoing connections, so that none takes it while
+    the server is stopped. A Redis cluster also listens 10000 ports further up.
+
+    During the block, no second process of the tests gets the port. A server with ``SO_REUSEADDR``,
+    as all of ours are, can listen on it.
+    """
+    with socket.socket() as holder:
+        while not holder.getsockname()[1]:
+            with contextlib.suppress(OSError):
+                holder.bind(("127.0.0.1", random.randrange(12_000, 22_000)))
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        yield holder.getsockname()[1]

@@ -10,7 +10,6 @@ import aiohttp
 import pytest
 from constants import ENV
 from leaks import eventually
-from transports import transport_of
 
 from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TransportError
 from tcb_async._transport.timing import Timing
@@ -41,7 +40,7 @@ async def test_cancelled_attempt_is_the_last(emulator, client_of, ask, fault):
         await asyncio.wait((task,))
     assert task.cancelled()
 
-    await eventually(lambda: emulator.in_flight == 0 and not transport_of(client).live)
+    await eventually(lambda: emulator.in_flight == 0 and not client._transport.live)
     assert (await client.function_page(ENV)).total == 5
     assert len(emulator.requests) == 2
 
@@ -56,7 +55,7 @@ async def test_closed_client_sends_no_pending_retry(emulator):
 
     async with aiohttp.ClientSession() as session:
         client = TcbClient(emulator.token, base_url=emulator.url, session=session)
-        transport_of(client).timing = Timing(sleep=wait)
+        client._transport.timing = Timing(sleep=wait)
         task = asyncio.ensure_future(client.function_page(ENV))
         await waits.wait()
         await client.aclose()
@@ -75,4 +74,4 @@ async def test_callers_timeout_may_expire_together_with_ours(emulator, client_of
         with pytest.raises((TimeoutError, TransportError)):
             async with asyncio.timeout(seconds):
                 await ask(client)
-        await eventually(lambda: emulator.in_flight == 0 and not transport_of(client).live)
+        await eventually(lambda: emulator.in_flight == 0 and not client._transport.live)

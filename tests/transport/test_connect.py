@@ -8,7 +8,6 @@ from constants import ENV
 from proxies import ConnectProxy, use_proxy
 from raw_server import RawServer, http_reply
 from tls_emulator import over_tls, trust_our_ca
-from transports import transport_of
 
 from tcb_async import RateLimitError, ResponseError, RetryPolicy, TcbClient, TcbError
 from tcb_async import TransportError as NoAnswer
@@ -46,7 +45,7 @@ def client(monkeypatch, upstream):
             **options,
         )
         if timing is not None:
-            transport_of(client).timing = timing
+            client._transport.timing = timing
         return client
 
     return make

@@ -20,7 +20,6 @@ from server_faults import (
     then_close,
     until_late,
 )
-from transports import transport_of
 
 from tcb_async import (
     PermissionDeniedError,
@@ -105,7 +104,7 @@ def client(
 ):
     """A client that retries without waiting, and is patient with faults that stop by themselves."""
     calling = TcbClient(token, base_url=url, retry=retry, timeout=TIMEOUT)
-    transport_of(calling).timing = Timing(sleep=lambda _: asyncio.sleep(0))
+    calling._transport.timing = Timing(sleep=lambda _: asyncio.sleep(0))
     return calling
 
 

@@ -14,7 +14,6 @@ from proxies import PROXY_FORMS, use_proxy
 from raw_server import RawServer, http_reply
 from secret_leaks import encode, leaks_of, logged, shown_by
 from server_faults import FAULTS, ON_REUSE, ONLY_TIME_ENDS, then_close
-from transports import transport_of
 
 from tcb_async import ConfigurationError, RetryPolicy, TcbClient, TcbError, TransportError
 from tcb_async.fastapi import problem_of
@@ -44,7 +43,7 @@ async def show_page(client, caplog, *, calls=1):
                 said.append(repr(await client.function_page(ENV)))
             except TcbError as error:
                 said += (*shown_by(error), repr(problem_of(error)))
-        said += (repr(client), repr(transport_of(client)), repr(client.provider))
+        said += (repr(client), repr(client._transport), repr(client.provider))
     return said + list(logged(caplog.records))
 
 

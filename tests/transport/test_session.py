@@ -14,7 +14,6 @@ from leaks import eventually, no_leaks
 from raw_server import RawServer, http_reply
 from secret_leaks import leaks_of, shown_by
 from server_faults import FAULTS, LISTING, OK, once
-from transports import transport_of
 
 from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TcbError
 from tcb_async.emulator import Fault
@@ -181,7 +180,7 @@ async def test_client_is_neither_used_nor_closed_on_a_second_loop(emulator, clie
     emulator.script([Fault.ok(), Fault.delay(0.1)])
     client = await client_of(emulator)
     await client.function_page(ENV)
-    walk = transport_of(client).spawn(client.list_functions(ENV))
+    walk = client._transport.spawn(client.list_functions(ENV))
     await eventually(lambda: emulator.in_flight == 1)
 
     for call in (client.function_page(ENV), client.aclose()):
@@ -205,7 +204,7 @@ async def test_client_with_a_closed_session_may_be_forgotten():
     async with RawServer(http_reply(LISTING)) as server:
         client = TcbClient("T", base_url=server.url)
         await client.function_page(ENV)
-        await transport_of(client).get_session().close()
+        await client._transport.get_session().close()
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             del client
@@ -250,7 +249,7 @@ async def test_closing_the_session_stops_its_calls(emulator, *, is_callers):
 
 async def test_closing_cancels_tasks_started_by_cancelled_tasks():
     client = TcbClient("T", base_url="http://127.0.0.1:9")
-    transport = transport_of(client)
+    transport = client._transport
 
     async def begin_another(times):
         try:
@@ -275,6 +274,6 @@ async def test_closing_cancels_tasks_started_by_cancelled_tasks():
 async def test_client_may_be_closed_by_its_own_task():
     client = TcbClient("T", base_url="http://127.0.0.1:9")
 
-    await asyncio.wait_for(transport_of(client).spawn(client.aclose()), 60)
+    await asyncio.wait_for(client._transport.spawn(client.aclose()), 60)
 
     assert client.closed

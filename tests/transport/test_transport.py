@@ -11,7 +11,6 @@ from constants import ENV, LIST
 from proxies import use_proxy
 from raw_server import RawServer, http_reply
 from server_faults import FAULTS, LISTING, OK, UNENDING
-from transports import transport_of
 
 from tcb_async import (
     ParameterError,
@@ -37,7 +36,7 @@ async def test_attempt_has_one_time_limit(mocked_http, left, limit):
 
     def note(_url, **sent):
         # The limit shows nowhere else, and waiting for it would take half a minute.
-        (time_limit,) = transport_of(client).keeper.time_limits
+        (time_limit,) = client._transport.keeper.time_limits
         seconds = time_limit.when() - asyncio.get_running_loop().time()
         limits.append((seconds, sent["timeout"]))
 

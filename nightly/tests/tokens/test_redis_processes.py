@@ -11,9 +11,7 @@ from pathlib import Path
 import attrs
 import pytest
 from constants import APPID, APPSECRET, AUTHORIZER, CLASSIC, LIFE, MERCHANT, PLATFORM
-from fault_proxy import FaultProxy
-from network_faults import Fault as NetworkFault
-from network_faults import Lost
+from proxies import Proxy
 from redis.asyncio import Redis
 from redis_server import running_redis
 from token_fixtures import classic, open_api
@@ -150,19 +148,22 @@ class TestProcesses:
 PROCESSES = 6
 
 
-@attrs.frozen
-class DroppedAfter(NetworkFault):
-    """The bytes that a client sends after an event are lost without a sign."""
+@attrs.define(eq=False)
+class Firewall(Proxy):
+    """Loses what comes over the connections of before, and tells nobody."""
 
-    event: asyncio.Event
+    forgotten: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
 
-    def onto(self, send):
-        async def until(data, arrived):
-            if self.event.is_set():
-                raise Lost
-            await send(data, arrived)
-
-        return until
+    async def serve(self, reader, writer):
+        if self.forgotten.is_set():
+            await super().serve(reader, writer)
+            return
+        passing = asyncio.ensure_future(super().serve(reader, writer))
+        await self.forgotten.wait()
+        passing.cancel()
+        await asyncio.gather(passing, return_exceptions=True)
+        while await reader.read(self.CHUNK):
+            pass
 
 
 @asynccontextmanager
@@ -206,7 +207,7 @@ class TestSixProcessesRefreshOnce:
     async def test_after_another_redis_took_over(self, emulator, server):
         with running_redis("--replicaof", f"127.0.0.1 {server.port}") as replica:
             async with (
-                FaultProxy(server.port) as proxy,
+                Proxy(server.port) as proxy,
                 stores(f"redis://127.0.0.1:{proxy.port}") as each,
                 Redis(port=replica.port) as promoted,
             ):
@@ -221,15 +222,13 @@ class TestSixProcessesRefreshOnce:
         assert emulator.counts[CLASSIC] == 2
 
     async def test_after_a_firewall_dropped_idle_connections(self, emulator, server, monkeypatch):
-        idle = asyncio.Event()
         async with (
-            FaultProxy(server.port, default=DroppedAfter(idle, direction="up")) as proxy,
+            Firewall(server.port) as proxy,
             stores(f"redis://127.0.0.1:{proxy.port}") as each,
         ):
             providers = [classic(emulator, store) for store in each]
             assert len(await tokens_of(emulator, providers)) == 1
-            proxy.default = ()
-            idle.set()
+            proxy.forgotten.set()
             # A silent firewall costs the whole time-out, which is not an option of a store.
             monkeypatch.setattr(guarded_store, "_TIMEOUT", 3.0)
 
