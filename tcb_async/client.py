@@ -138,35 +138,26 @@ class ClientOptions(TypedDict, total=False):
 class TcbClient:
     """Lists the cloud functions of WeChat Cloud Base environments.
 
-    Make one with the appid and the appsecret, or with a token that you have::
-
-        client = TcbClient(StableToken(appid, secret))
-        client = TcbClient("ACCESS_TOKEN")
-
-    Then::
-
-        async with client:
+        async with TcbClient(StableToken(appid, secret)) as client:
             async for function in client.iter_functions("test-777bb9"):
                 print(function.name)
 
-    It works only on the event loop of its first call.
-
-    Every method refuses a bad argument, or a token of the wrong kind, with `ConfigurationError`
-    before any I/O, and raises a `TcbError` if a request fails. Items that a walk yielded before an
-    error are correct.
+    It works only on the event loop of its first call. Every method refuses a bad argument, or a
+    token of the wrong kind, with `ConfigurationError` before any I/O, and raises a `TcbError` if a
+    request fails.
 
     Args:
         token: An access token, an async callable that returns one, or a `TokenProvider`.
         base_url: WeChat's address. Plain http is refused unless the host is loopback.
-        session: A session of your own, used as it is, such as one with a TLS context of your own.
-            You close it.
-        concurrency: Limit of the calls at a time, over all walks of this client. A call keeps its
-            place while it waits for its next attempt; further calls wait for a place.
+        session: An aiohttp session, used as it is, such as one with a TLS context of your own. You
+            close it.
+        concurrency: Calls at a time, 8 by default; the others wait. A call keeps its place until it
+            ends, also while it waits for its next attempt.
         retry: The number of attempts per request, and the waits between them.
-        timeout: Seconds for one attempt, from its start to the last byte of the reply.
+        timeout: Seconds for one attempt, to the last byte of the reply, 30 by default.
         allow_http: Allow plain http to any host: everyone on the network can then read the token.
         trust_env: Use the environment's proxy settings and ``.netrc``.
-        time_zone: The zone in which WeChat's times are read.
+        time_zone: The zone in which WeChat's times are read, UTC+08:00 by default.
         observer: Receives each attempt and each walk, such as ``tcb_async.otel.Telemetry()``.
 
     Raises:
@@ -219,21 +210,12 @@ class TcbClient:
     def from_env(cls, *, token: Token | None = None, **options: Unpack[ClientOptions]) -> Self:
         """Make a client from environment variables.
 
-        ====================  ====================================================================
-        variable              value
-        ====================  ====================================================================
-        ``TCB_ACCESS_TOKEN``  an access token
-        ``TCB_APPID``         without an access token: the appid of a `StableToken`
-        ``TCB_SECRET``        its appsecret
-        ``TCB_BASE_URL``      WeChat's address, if not ``https://api.weixin.qq.com``
-        ====================  ====================================================================
-
-        The command ``tcb-async`` reads the same variables. ``TcbClient(…)`` does not.
+        They are ``TCB_ACCESS_TOKEN``, or else ``TCB_APPID`` and ``TCB_SECRET`` for a `StableToken`;
+        and ``TCB_BASE_URL``, if WeChat's address is not ``https://api.weixin.qq.com``.
 
         Args:
             token: As for `TcbClient`, in place of the first three variables.
-            options: Any other keyword argument of `TcbClient`. A ``base_url`` takes precedence
-                over the variable.
+            options: Any other keyword argument of `TcbClient`, in place of its variable.
 
         Raises:
             ConfigurationError: A variable is missing; the error names it.
@@ -251,16 +233,13 @@ class TcbClient:
     def functions(self, env: str, **options: Unpack[WalkOptions]) -> Pager[CloudFunction]:
         """Prepare a walk over the functions of an environment.
 
-        ::
-
             async with client.functions("test-777bb9") as pager:
                 async for function in pager:
                     print(function.name, pager.total)
 
         Args:
             env: The environment's id.
-            options: ``page_size``, ``max_items``, ``concurrency``, ``resume`` and ``on_progress``:
-                see `WalkOptions`.
+            options: See `WalkOptions`.
 
         Returns:
             A pager that makes its first request when it is iterated.
@@ -271,15 +250,14 @@ class TcbClient:
     def iter_functions(
         self, env: str, **options: Unpack[WalkOptions]
     ) -> AsyncGenerator[CloudFunction, None]:
-        """Walk over the functions of an environment, in the server's order.
+        """Walk over the functions of an environment: each exactly once, in the server's order.
 
-        Each name is yielded once; if the list changes, functions found in a later pass are yielded
-        last. To stop early, close the generator (``contextlib.aclosing``), or just break. It takes
-        the arguments of `functions`.
+        If the list changed while it was read, functions that only a later reading shows are yielded
+        last. It takes the arguments of `functions`.
 
         Raises:
             ConfigurationError: An argument is invalid; raised immediately.
-            DriftError: The list changed throughout and could not be read completely.
+            DriftError: The list changed each time it was read.
             TcbError: A page could not be fetched; raised after the functions before it, with the
                 cursor to continue from.
         """
@@ -417,20 +395,13 @@ class TcbClient:
     ) -> dict[str, Any]:
         """Call any POST endpoint of WeChat that takes JSON: ``POST {base_url}{path}``.
 
-        ::
-
             reply = await client.call("/tcb/getenvinfo", {"env": env}, repeatable=True)
 
-        The token is added to the query. For other endpoints, such as uploads, see `get_token`.
+        The token is added to the query. A reply of more than 8 MiB is refused.
 
-        A reply of more than 8 MiB is refused. A reply is decoded in one step, in which nothing else
-        runs on the event loop: 0.1 s for 8 MiB.
-
-        Retries, limits, errors and reports are those of a listing. But WeChat may have carried out
-        a call whose reply was lost. So unless it is `repeatable`, it is sent again only after a
-        failure that proves the contrary: no connection, a refused token, errcode 45011 or HTTP 429.
-
-        HTTP 503 proves nothing: a gateway sends it too if the server behind it does not reply.
+        WeChat may have carried out a call whose reply was lost. So unless it is `repeatable`, it is
+        sent again only after a failure that proves the contrary: no connection, a refused token,
+        errcode 45011 or HTTP 429.
 
         An error does not show a text that repeats eight consecutive characters of the token, or in
         ``body`` and ``query``, of a `Secret` or of a text below a key that contains secret, token
@@ -444,7 +415,7 @@ class TcbClient:
                 retried after every transient error.
 
         Returns:
-            The reply with all its fields, as they were sent.
+            The reply with all its fields.
 
         Raises:
             ConfigurationError: ``path`` is not a path, ``body`` not JSON, or ``query`` not text.
@@ -473,8 +444,8 @@ class TcbClient:
     async def get_token(self) -> str:
         """Return a valid access token, for requests that this client cannot make.
 
-        Keep it out of logs: it is a plain str, which no tool hides. It may expire or be replaced
-        at any time, so call this before each request.
+        It is a plain str, which no tool hides. Call this before each request, because a token may
+        be replaced at any time.
 
         Raises:
             TcbError: No token could be obtained.
@@ -522,13 +493,12 @@ class TcbClient:
     ) -> Pager[Authorizer]:
         """Prepare a walk over the merchants that authorised a third-party platform (第三方平台).
 
-        A merchant that stays authorised during the walk is yielded exactly once, even if others
-        join or leave. A merchant in two rows of the list is yielded once, too; a warning names it,
-        since it may hide a different merchant.
+        A merchant in two rows of the list is yielded once, and a warning names it, since it may
+        hide a different merchant.
 
         Args:
-            component_appid: The platform's appid; None for the client's `ComponentToken`.
-            options: As for `functions`; ``page_size`` is at most 500, the default.
+            component_appid: The platform's appid; None for that of the client's `ComponentToken`.
+            options: See `WalkOptions`; ``page_size`` is at most 500, the default.
 
         Source: the WeChat page *getAuthorizerList*,
         ``POST /cgi-bin/component/api_get_authorizer_list``.
@@ -554,7 +524,7 @@ class TcbClient:
         Args:
             env: The environment's id.
             searchkey: List only functions with a matching name, as WeChat decides; None for all.
-            options: As for `functions`.
+            options: See `WalkOptions`.
 
         Source: the WeChat page *getCloudFunctionList*, ``POST /componenttcb/getscflist``.
         """
@@ -586,10 +556,9 @@ class TcbClient:
 
         Args:
             env: The environment's id.
-            interval: Seconds between two walks.
-            since: The functions to compare the first walk with; None to start from the first walk,
-                which then must not fail. Only if the list changed during each pass is it read
-                again.
+            interval: Seconds between two listings, 30 by default.
+            since: The functions to compare the first listing with; None to begin with the first
+                listing, whose transient errors are raised too.
 
         Raises:
             ConfigurationError: An argument is invalid; raised immediately.
@@ -609,16 +578,14 @@ class TcbClient:
     ) -> list[CloudFunction]:
         """Wait until functions are ``Active``, as after a deployment. They need not exist yet.
 
-        ::
-
             await client.wait_until_active("test-777bb9", "login")
 
         Args:
             env: The environment's id.
             names: The functions' names. Without names, it waits until one complete listing shows
                 at least one function, and every function that was seen is ``Active``.
-            timeout: Seconds to wait at most.
-            interval: Seconds between two polls.
+            timeout: Seconds to wait at most, 300 by default.
+            interval: Seconds between two listings, 2 by default.
 
         Returns:
             The functions, all ``Active``: in the order of ``names``, or of the listing.
@@ -638,8 +605,8 @@ class TcbClient:
     def with_token(self, token: Token) -> Self:
         """Make a light copy with a different token, such as for each merchant.
 
-        Both use the same connections and the same limit of calls at a time. Closing the copy leaves
-        this client open; closing this client closes the copy.
+        Both share connections and places. Closing the copy leaves this client open; closing this
+        client closes the copy.
         """
         provider = as_provider(token)
         # The copy shares everything else: the limit protects the server, whichever merchant calls.
@@ -693,10 +660,9 @@ class TcbClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop the walks under way with `ClientClosedError`, then close the session.
+        """Stop all walks and calls with `ClientClosedError`, then close the session.
 
-        Retries and polls stop too, after their current wait, and so do the calls that wait for a
-        place. A session that was passed in stays open. Closing twice does nothing.
+        A session that was passed in stays open. Closing twice does nothing.
         """
         if self._owns_transport:
             await self._transport.aclose()

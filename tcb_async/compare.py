@@ -81,7 +81,7 @@ class DeclaredFunction(Value):
 
     Attributes:
         name: The function's name.
-        runtime: Its runtime; None, or empty, if every runtime is as expected.
+        runtime: Its runtime; None, or empty, for any.
     """
 
     name: str
@@ -185,8 +185,6 @@ def compare(
 ) -> list[Difference]:
     """Compare a complete list with the expected functions: the status and the runtime.
 
-    ::
-
         expected = read_functions("cloudbaserc.json")
         found = await client.list_functions("test-777bb9")
         assert not compare(expected, found)
@@ -194,8 +192,7 @@ def compare(
     Args:
         expected: The expected functions: a listing, or the result of `read_functions`.
         found: The functions found, such as a listing of an environment.
-        times: Compare ``add_time`` and ``mod_time`` too, as of two exports of one environment.
-            A declaration has no times.
+        times: Compare ``add_time`` and ``mod_time`` of two listings too.
 
     Returns:
         The missing functions, in the order of ``expected``, then the extra and the changed ones,
@@ -267,9 +264,8 @@ def read_functions(
     """Read a complete list of functions from a JSON file.
 
     Args:
-        path: ``cloudbaserc.json``, or an export of ``tcb-async list -f json``. Of
-            ``cloudbaserc.json``, only the ``name`` and ``runtime`` of each item of its
-            ``functions`` are read.
+        path: An export of ``tcb-async list -f json``, or ``cloudbaserc.json``, of which only the
+            names and runtimes of its ``functions`` are read.
 
     Returns:
         The functions in the order of the file.

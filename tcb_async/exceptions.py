@@ -4,8 +4,6 @@ Rule: each keyword argument of an error is an attribute of the same name, and ev
 the arguments of `TcbError`. The message names the next step. No message or attribute repeats a
 secret of the request, or contains a URL with a query.
 
-::
-
     TcbError
     ├── ApiError(errcode, errmsg, rid, tcb_code)   the reply contains an errcode
     │   ├── SystemBusyError                        -1, -1000 and the transient cloud codes: retried

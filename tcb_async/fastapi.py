@@ -3,8 +3,6 @@
 Rule: the lifespan opens and closes the client, a dependency provides it, and the status of an error
 says which side has to act.
 
-::
-
     app = FastAPI(lifespan=lifespan(lambda: TcbClient(StableToken(appid, secret))))
     app.add_exception_handler(TcbError, error_handler)
 
@@ -74,9 +72,8 @@ def lifespan(
 ) -> Callable[[object], AbstractAsyncContextManager[Mapping[str, object]]]:
     """Keep a client open while the application runs.
 
-    Several accounts need only one client: make a light copy for each account,
-    ``client.with_token(...)``, in a dependency of its own. A lifespan of your own can enter this
-    one: ``async with lifespan(make_client)(app) as state: yield {**state, ...}``.
+    A lifespan of your own can enter this one:
+    ``async with lifespan(make_client)(app) as state: yield {**state, ...}``.
 
     Args:
         make_client: Called when the application starts. It returns the client, or an async context
@@ -120,7 +117,7 @@ async def client(connection: HTTPConnection) -> TcbClient:
 
 
 ClientDep = Annotated[TcbClient, Depends(client)]
-"""The application's client::
+"""The application's client:
 
     async def count(client: ClientDep, env: str) -> int: ...
 
@@ -131,24 +128,15 @@ In tests, ``app.dependency_overrides[tcb_async.fastapi.client]`` replaces it.
 def status_of(error: TcbError) -> int:
     """Return the HTTP status of a service's reply to its caller after an error.
 
-    =====================================  ======  ================================================
-    error                                  status  reason
-    =====================================  ======  ================================================
-    `ParameterError`                       422     WeChat does not accept the caller's request
-    `PermissionDeniedError`                403     the account may not see that environment
-    `SystemBusyError`, `QuotaError`,       503     not now: the caller did nothing wrong, and the
-    `DriftError`, `ClientClosedError`              quota is the service's (therefore not 429)
-    `TransportError` without a reply       504     WeChat was not reached, or not in time
-    `WaitTimeoutError`                     504     the function was not Active in time
-    `FunctionFailedError`                  409     it will not be Active as it is
-    `TransportError`, `ResponseError`      502     WeChat or a proxy sent an invalid reply
-    `TokenError`, any other `ApiError`     502     WeChat refused the service, not its caller
-                                                   (therefore not 401)
-    `ConfigurationError`                   422     an argument of a call is out of range, such as a
-                                                   blank ``env`` that the caller gave
-    `ConfigurationError`, without          500     a mistake in the service
-    ``argument``
-    =====================================  ======  ================================================
+    | error | status |
+    | --- | --- |
+    | `PermissionDeniedError` | 403 |
+    | `FunctionFailedError` | 409 |
+    | `ParameterError`; `ConfigurationError` about an argument of a call, such as ``env`` | 422 |
+    | any other `ConfigurationError` | 500 |
+    | `TokenError`, any other `ApiError`; `ResponseError`; `TransportError` with a reply | 502 |
+    | `SystemBusyError`, `QuotaError`, `DriftError`, `ClientClosedError` | 503 |
+    | `WaitTimeoutError`; `TransportError` without a reply | 504 |
 
     Raises:
         ConfigurationError: ``error`` is not a `TcbError`.
@@ -165,9 +153,8 @@ def problem_of(error: TcbError) -> dict[str, str | int]:
     """Describe an error to a caller of the service, as RFC 9457 does.
 
     It has a ``title`` (the error's class), ``status`` and ``detail`` (the message), and if known
-    ``errcode``, ``tcb_code`` (the code of WeChat's cloud backend), ``rid`` (for WeChat's
-    support) and ``resume`` (the cursor from which an interrupted walk can continue). It contains no
-    secret.
+    ``errcode``, ``tcb_code``, ``rid`` and ``resume`` (the cursor from which an interrupted walk can
+    continue). It contains no secret.
 
     Raises:
         ConfigurationError: ``error`` is not a `TcbError`.
@@ -188,9 +175,8 @@ async def error_handler(request: Request, error: Exception) -> JSONResponse:  # 
     """Reply to an error with `problem_of`, and with ``Retry-After`` if WeChat sent one.
 
     For ``app.add_exception_handler(TcbError, error_handler)``. It cannot change a response that has
-    begun: a stream must report an interruption itself. Any other error is raised again.
-
-    The reply has no ``resume``, because its reader has received no function.
+    begun: a stream must report an interruption itself. The reply has no ``resume``, because its
+    reader has received no function.
     """
     if not isinstance(error, TcbError):
         raise error

@@ -85,14 +85,12 @@ class CloudFunction(Value):
 
     Attributes:
         name: Its name, unique in the environment.
-        status: ``Active``, ``Creating``, ``CreateFailed``, ``Updating``, … An open set: an
-            unknown status is left unchanged. Tencent Cloud documents nine, WeChat's page none
+        status: ``Active``, ``Creating``, ``CreateFailed``, ``Updating``, …: an open set
             (https://cloud.tencent.com/document/product/583/115197).
-        runtime: ``Nodejs16.13``, ``Python3.10``, ``CustomImage`` for an image, …: an open set. None
-            if it is missing.
+        runtime: ``Nodejs16.13``, ``Python3.10``, ``CustomImage``, …: an open set. None if it is
+            missing.
         add_time: The time of its creation: aware, UTC+08:00 unless the client has a different
-            zone. None if it is missing in the reply. ISO 8601 text is accepted too; without a zone
-            it is read as UTC+08:00.
+            zone; None if it is missing. ISO 8601 text is accepted too.
         mod_time: The time of its last change, in the same form.
 
     Source: the WeChat page *getFuntionList*, ``functions[]``.
@@ -113,8 +111,7 @@ class Environment(Value):
         env: Its id.
         alias: Its name.
         status: ``NORMAL``, ``HALTED`` (停服), ``UNAVAILABLE`` (not set up yet), …: an open set.
-        create_time: The time of its creation: aware, UTC+08:00 unless the client has a different
-            zone. None if it is missing in the reply.
+        create_time: The time of its creation, as that of a `CloudFunction`.
         update_time: The time of its last change, in the same form.
         package_id: Its plan (套餐), such as ``basic``.
         package_name: The plan's name.

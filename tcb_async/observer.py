@@ -52,8 +52,7 @@ class WalkStats:
         retries: Retries of these requests, counted by the fetch function.
         passes: Times that the list was read from row 0 (or the cursor); 1 while nothing changes.
         drift: Whether any change of the list was noticed.
-        last_error: The class and the text of the last error after which a request was to be sent
-            again; empty without one.
+        last_error: The class and the text of the error before the last retry; empty without one.
     """
 
     requests: int = 0
@@ -71,8 +70,7 @@ class Work:
         kind: Which of these.
         name: The environment's id or a different scope; the account's appid; "" for an inventory.
         result: Filled when the work ends. Of a walk: ``requests``, ``retries``, ``passes`` and
-            ``drift``, as in `WalkStats`. Of an account: ``status``. Of an inventory: the counts of
-            its summary.
+            ``drift``, as in `WalkStats`. Of an account: ``status``. Of an inventory: its summary.
     """
 
     kind: Literal["walk", "account", "inventory"]
@@ -88,11 +86,9 @@ class Observer(Protocol):
     def observe(self, work: Attempt | Work, /) -> AbstractContextManager[object]:
         """Return a context manager, which is entered around the work.
 
-        An attempt begins when its call has a place, and ends when its reply is decoded. A walk
-        begins with its first request. The error of the work passes through the context manager; a
-        walk or an inventory that its consumer leaves early has none.
-
-        An exception of the context manager stops the work, and that of an account the inventory.
+        An attempt ends when its reply is decoded, and a walk begins with its first request. The
+        error of the work passes through the context manager; a walk or an inventory that its
+        consumer leaves early has none. An exception of the context manager stops the work.
         """
         ...
 

@@ -40,41 +40,29 @@ _NAMES = {"walk": "tcb.env", "account": "tcb.appid"}  # the attributes of spans 
 class Telemetry:
     """Reports a client's work to OpenTelemetry: ``TcbClient(token, observer=Telemetry())``.
 
-    ================================  ==========================================================
-    span                              one for each
-    ================================  ==========================================================
-    ``tcb.inventory``                 inventory: at its end ``tcb.inventory.accounts``,
-                                      ``.complete``, ``.failed``, ``.denied``, ``.environments``,
-                                      ``.unavailable``, ``.functions``, ``.requests``,
-                                      ``.retries``, ``.seconds``
-    ``tcb.account``                   account of an inventory: ``tcb.appid``, ``tcb.account.status``
-                                      and, if it failed, ``tcb.errcode``, ``tcb.tcb_code`` and
-                                      ``tcb.rid``
-    ``tcb.walk``                      walk, from its first request on: ``tcb.env``, and at its end
-                                      ``tcb.walk.requests``, ``.retries``, ``.passes``, ``.drift``
-    ``POST /tcb/listfunctions``, …    attempt of a request: the attributes of HTTP client spans,
-                                      ``tcb.env``, ``tcb.offset``, ``tcb.errcode``,
-                                      ``tcb.tcb_code``, ``tcb.rid``
-    ================================  ==========================================================
+    | span | one for each |
+    | --- | --- |
+    | ``tcb.inventory`` | inventory: ``tcb.inventory.accounts`` and the rest of `InventorySummary` |
+    | ``tcb.account`` | account of an inventory: ``tcb.appid``, ``tcb.account.status`` |
+    | ``tcb.walk`` | walk: ``tcb.env``, ``tcb.walk.requests``, ``retries``, ``passes``, ``drift`` |
+    | ``POST /tcb/listfunctions``, … | attempt: as HTTP client spans, ``tcb.env``, ``tcb.offset`` |
 
-    ================================  ==========================================================
-    metric                            meaning
-    ================================  ==========================================================
-    ``http.client.request.duration``  seconds of each attempt; counts the requests
-    ``http.client.active_requests``   requests in flight
-    ``tcb.client.retries``            attempts of requests beyond the first
-    ``tcb.walk.duration``             seconds of each walk, the consumer's own time included
-    ``tcb.walk.passes``               passes over lists; more than one per walk if a list changes
-    ``tcb.inventory.accounts``        accounts visited, by ``tcb.account.status``
-    ``tcb.account.duration``          seconds of each account
-    ``tcb.inventory.duration``        seconds of each inventory
-    ================================  ==========================================================
-
-    The parent is the span that is current where the walk or inventory is consumed. An errcode is an
+    After an errcode, a span has ``tcb.errcode``, ``tcb.tcb_code`` and ``tcb.rid``. An errcode is an
     error, although WeChat sends it with HTTP 200: ``error.type`` names the exception.
 
-    Instrumentations of HTTP libraries are switched off during an attempt: aiohttp's would report
-    the request once more, with the token in its URL.
+    | metric | meaning |
+    | --- | --- |
+    | ``http.client.request.duration`` | seconds of each attempt; counts the requests |
+    | ``http.client.active_requests`` | requests in flight |
+    | ``tcb.client.retries`` | attempts of requests beyond the first |
+    | ``tcb.walk.duration`` | seconds of each walk, its consumer's time included |
+    | ``tcb.walk.passes`` | times that lists were read; more than one a walk if a list changes |
+    | ``tcb.inventory.accounts`` | accounts visited, by ``tcb.account.status`` |
+    | ``tcb.account.duration`` | seconds of each account |
+    | ``tcb.inventory.duration`` | seconds of each inventory |
+
+    The parent is the span that is current where the walk or inventory is consumed. Instrumentations
+    of HTTP libraries are switched off during an attempt: aiohttp's would report the token.
 
     Args:
         tracer_provider: Receives the spans; None for the global provider.

@@ -24,7 +24,7 @@ def tcb_emulator() -> Generator[Emulator, None, None]:
     """A WeChat server for one test, on a real socket and a thread of its own.
 
     It works in sync and in async tests. Point your code at ``tcb_emulator.url`` with
-    ``tcb_emulator.token``, and script its replies::
+    ``tcb_emulator.token``, and script its replies:
 
         tcb_emulator.deploy("test-777bb9", count=57)
         tcb_emulator.fail_next(-1, times=2)                    # WeChat is busy, twice
@@ -39,7 +39,7 @@ def tcb_emulator() -> Generator[Emulator, None, None]:
 def tcb_client(tcb_emulator: Emulator) -> TcbClient:
     """A `TcbClient` of `tcb_emulator`, which retries without waiting.
 
-    The test enters it, so it runs on the event loop of the test, whichever plugin made that loop::
+    The test enters it, so it runs on the event loop of the test, whichever plugin made that loop:
 
         async def test_names(tcb_client):
             async with tcb_client:

@@ -62,29 +62,22 @@ def may_refuse_size(error: BaseException) -> bool:
 class RetryPolicy:
     """When a failed attempt is retried, after which wait, and until when.
 
-    In tenacity's terms, the wait is ``wait_random_exponential(multiplier=base, max=cap)`` (full
-    jitter: evenly from 0 to ``min(cap, base * 2 ** (n - 1))`` seconds before attempt *n + 1*), and
-    the stop is ``stop_after_attempt(attempts) | stop_before_delay(deadline)``. The server's
+    Before attempt *n + 1*, it waits for 0 to ``min(cap, base * 2 ** (n - 1))`` seconds, evenly at
+    random: in tenacity's terms, ``wait_random_exponential(multiplier=base, max=cap)``, with the
+    stop ``stop_after_attempt(attempts) | stop_before_delay(deadline)``. The server's
     ``Retry-After`` is a minimum for a wait, and so are 15 to 20 s, at random, after 45011 (a quota
     per minute). If the connection of the first attempt is dropped before any reply, as kept-alive
     connections may be at any time, the first retry follows immediately.
 
-    Busy errcodes (such as -1), rate limits (45011, HTTP 429), failures of the network, HTTP 408 and
-    5xx, and truncated replies are retried; any other error is raised immediately. A refused token
-    (40001, 42001) is replaced, at most twice a call. An HTTP status counts whether WeChat sent it
-    or a proxy. After the last attempt, its error is raised.
-
-    If every call to an endpoint has failed in this way for longer than ``deadline + timeout``, the
-    calls to it that had to wait for a place are not sent.
-
     Attributes:
-        attempts: Attempts in all, the first included; 1 for no retries.
-        base: Upper bound of the first wait, in seconds; 0 to wait only for a ``Retry-After``.
-        cap: Upper bound of every wait, in seconds, except for these two minimums.
-        deadline: Seconds from the first attempt of a request in which further attempts may begin.
-            Each attempt has the client's ``timeout``, or the deadline if that is less. So a request
-            takes ``deadline + timeout`` seconds at most. The waits for a place among the calls of
-            the client, and for a token, come before.
+        attempts: Attempts in all, the first included, 5 by default; 1 for no retries.
+        base: Upper bound of the first wait, in seconds, 1 by default; 0 to wait only for a
+            ``Retry-After``.
+        cap: Upper bound of every wait, in seconds, except for these two minimums; 20 by default.
+        deadline: Seconds from the first attempt of a request in which further attempts may begin,
+            60 by default. Each attempt has the client's ``timeout``, or the deadline if that is
+            less. So a request takes ``deadline + timeout`` seconds at most. The waits for a place
+            among the calls of the client, and for a token, come before.
 
     Raises:
         ConfigurationError: A value is out of range.

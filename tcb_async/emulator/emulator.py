@@ -32,27 +32,23 @@ _OWN_APPID = "wx0000000000000000"
 class Emulator(FaultyServer):
     """A WeChat server in this process, on a real socket.
 
-    ::
-
         with Emulator() as emulator:
             emulator.deploy("test-777bb9", count=57)
             ...  # send requests to emulator.url, with emulator.token
 
     In a ``with`` block it runs on its own thread, in an ``async with`` block on the event loop of
     the block, where blocking code would deadlock. Its methods may be called from any thread and
-    from callbacks. They raise `ValueError` for an invalid argument, such as an unknown environment
-    or a name that is taken, and `KeyError` for an unknown platform, merchant or token.
+    from callbacks. They raise `ValueError` for an invalid argument, and `KeyError` for an unknown
+    platform, merchant or token.
 
     Args:
         port: The port; 0 for any free port.
         clock: Its clock, which ``emulator.clock.advance(seconds)`` moves.
-        latency: Seconds before each reply. An attribute too, which may be changed at any time.
-        max_page: Limit of the functions on a page, however many are requested; None for no limit.
-            An attribute too.
+        latency: Seconds before each reply. An attribute too.
+        max_page: Limit of the functions on a page; None for no limit. An attribute too.
 
     Attributes:
-        busy_rate: The share of requests, from 0 to 1, that get -1: at random, but the same in each
-            run.
+        busy_rate: The share of requests, from 0 to 1, that get -1, the same ones in each run.
         in_flight: The number of requests in progress.
         peak_in_flight: The highest value of ``in_flight`` so far.
     """
@@ -108,10 +104,9 @@ class Emulator(FaultyServer):
     ) -> DeployedEnvironment:
         """Create an environment without functions, and return it.
 
-        ``owner`` is the appid of an app, a merchant, or a platform (批量云开发). All ordinary
-        accounts without an environment of their own share those without an owner. Unless its
-        ``status`` is ``NORMAL``, lists of its functions get -501000 with the TcbCode
-        ``INVALID_ENV``. Times are texts such as ``2026-01-31 03:00:00`` at UTC+08:00.
+        ``owner`` is the appid of an app, a merchant, or a platform (批量云开发); accounts without
+        an environment share those without an owner. Unless its ``status`` is ``NORMAL``, lists get
+        -501000. Times are texts such as ``2026-01-31 03:00:00`` at UTC+08:00.
         """
         if env in self._world.environments:
             raise ValueError(f"env={env!r}: this environment exists already")
@@ -150,11 +145,11 @@ class Emulator(FaultyServer):
         mod_time: str | None = None,
         more: Mapping[str, object] | None = None,
     ) -> tuple[DeployedFunction, ...]:
-        """Deploy functions, and return them; an unknown environment is created, without an owner.
+        """Deploy functions, and return them; an unknown environment is created.
 
         Args:
             env: The environment's id.
-            name: The function's name; None for a new one (``fn-0001``), never one used before.
+            name: The function's name; None for a new one, such as ``fn-0001``.
             count: The number of functions.
             runtime: Such as ``Python3.10``; None is sent as null.
             status: Such as ``Active``.
@@ -162,8 +157,7 @@ class Emulator(FaultyServer):
             index: The row to insert at, from 0 on; None for the end of the list.
             add_time: As for ``add_environment``; None for now.
             mod_time: The same; None for ``add_time``.
-            more: Fields that WeChat may add to a row, such as ``{"memory_size": 256}``, or in place
-                of those above.
+            more: More fields of a row, such as ``{"memory_size": 256}``.
         """
         if index is not None and index < 0:
             raise ValueError(f"index={index!r}: must be 0 or more, or None")
@@ -196,7 +190,7 @@ class Emulator(FaultyServer):
     def update(
         self, env: str, name: str, *, status: str | None = None, runtime: str | None = None
     ) -> DeployedFunction:
-        """Update a function's status, runtime or both, and return it as it is listed.
+        """Update a function's status, runtime or both, and return it.
 
         Its ``mod_time`` becomes now, and at least one second later than before.
         """
@@ -213,7 +207,7 @@ class Emulator(FaultyServer):
         return new
 
     def functions(self, env: str) -> tuple[DeployedFunction, ...]:
-        """Return the functions deployed now, in the order of the list."""
+        """Return the functions that are deployed."""
         return self._get_environment(env).functions
 
     def _get_environment(self, env: str) -> DeployedEnvironment:
@@ -313,8 +307,7 @@ class Emulator(FaultyServer):
     ) -> tuple[str, ...]:
         """Add merchants with environments to a platform; return their appids.
 
-        Each environment has ``functions`` functions (at most 400). 10,000 merchants take less than
-        a second.
+        Each environment has ``functions`` functions, at most 400.
         """
         if not 0 <= functions <= demo.MAX_GENERATED:
             raise ValueError(f"functions={functions!r}: must be from 0 to {demo.MAX_GENERATED}")

@@ -32,9 +32,8 @@ Act = Callable[[web.BaseRequest, MakeReply], Awaitable[web.StreamResponse]]
 class Fault:
     """The treatment of one request in place of a correct reply.
 
-    Made by the class methods, or by hand: ``Fault(name, act)``, where ``act`` is a coroutine
-    function that takes an aiohttp request and a function, which makes the body of the correct
-    reply, and returns an aiohttp response.
+    Made by the class methods, or by hand: ``act`` is a coroutine function that takes an aiohttp
+    request and a function, which makes the body of the correct reply, and returns a response.
     """
 
     name: str
@@ -59,8 +58,7 @@ class Fault:
     def errcode(cls, errcode: int = -1, errmsg: str | None = None) -> Fault:
         """An errcode, as WeChat sends it.
 
-        ``errmsg`` is its text, such as ``"Environment not found TcbCode: [INVALID_ENV]"``; None for
-        WeChat's usual text. A request id is added, unless the text contains one at its end.
+        ``errmsg`` is its text, to which a request id is added; None for WeChat's usual text.
         """
         if not isinstance(errcode, int):
             raise TypeError(f"errcode={errcode!r}: must be an int, such as 45009")

@@ -23,15 +23,15 @@ class RecordedRequest:
         number: Counted from 1, in order of arrival.
         method: Such as ``POST``.
         path: Without the query.
-        query: The arguments in the query, the access token among them.
+        query: The arguments in the query, the access token among them. The repr leaves it out.
         raw: The body's bytes.
         headers: Its headers.
-        peer_port: The client's port. Requests from one port used one connection.
+        peer_port: The client's port, which stands for a connection.
         started: The time of its complete arrival, by the emulator's clock.
         body: The decoded JSON object, or None if the body was not one.
-        account: The appid of the owner of the token that it carries or requests; None if unknown.
+        account: The appid of the token's owner; None if unknown.
         finished: The time of its reply; None while it is in flight.
-        status: The HTTP status of the reply; None without a reply (a reset, a hang).
+        status: The HTTP status of the reply; None without a reply.
         errcode: The errcode in the reply; None if a fault sent something else.
         fault: The name of its fault, or None.
     """

@@ -249,8 +249,7 @@ class FaultyServer:
     def on_reply(self, callback: OnReply) -> OnReply:
         """Call ``callback(request, reply)`` for each JSON reply, and send the reply as it is then.
 
-        ``reply`` is the decoded object, to which the callback may add an undocumented field, a
-        different order, or a refusal. Otherwise as ``on_request``.
+        ``reply`` is the decoded object, which the callback changes. Otherwise as ``on_request``.
         """
         self._on_reply.append(callback)
         return callback

@@ -103,9 +103,8 @@ class AccountListing:
         account: The account.
         functions: Its functions by environment, empty environments included; empty after an error.
         error: The error; None if the account was listed completely.
-        unavailable: Environments that WeChat refused to list, and their status, such as ``HALTED``.
-            The account is complete without them. If a ``NORMAL`` environment cannot be listed, that
-            is an error.
+        unavailable: Environments that WeChat refused to list, and their status, such as ``HALTED``,
+            but never ``NORMAL``: the account is complete without them.
     """
 
     account: Account
@@ -188,16 +187,15 @@ def platform_accounts(
     Args:
         client: A client made with a `ComponentToken`.
         on_rotate: Async callable that saves a new refresh token, called with the merchant's appid
-            and the token. It is awaited before the call that received the new token returns.
+            and the token, as that of an `AuthorizerToken`.
 
     Yields:
         An account for each merchant, once. Without a refresh token in WeChat's list, it fails.
-        If the list has more rows than merchants, each further row is an account that fails, whose
-        appid begins with ``wx-hidden-``: a merchant in two rows may hide another.
+        For each merchant that the list may hide, because a different one is in two rows, an account
+        that fails, whose appid begins with ``wx-hidden-``.
 
     Raises:
-        ConfigurationError: ``client`` is not a client, its token is not a `ComponentToken`,
-            or ``on_rotate`` is not an async callable of two arguments; raised by the call itself.
+        ConfigurationError: An argument is invalid; raised by the call itself.
         TcbError: The list of merchants could not be read; raised during the iteration.
     """
     check_instance("client", client, TcbClient, CLIENT_EXAMPLE)

@@ -34,8 +34,7 @@ class ComparedAccount:
             ``"unknown"`` if neither knows it.
         since: The file of the night that it is compared with; None if it is missing or unknown.
         problem: Why it is missing or unknown, or not compared with the night before; else empty.
-        environments: The number of environments that are compared; those of an account that has
-            joined or left.
+        environments: The number of environments that are compared, or have joined or left.
         functions: The number of functions in them, those of either night.
         changes: The functions that changed, by environment, in the order of their names.
         missing: The environments that only one of the nights knows, and why.
@@ -63,8 +62,7 @@ def compare_nights(nights: Sequence[Night]) -> Iterator[ComparedAccount]:
             that the night before the last does not know.
 
     Raises:
-        ConfigurationError: A file is damaged, a night is given twice, or began before the one that
-            is given before it; or an item is not a `Night`.
+        ConfigurationError: A file is damaged, or the nights are not in order.
     """
     tonight, *earlier = map(_Side, reversed(_check_order(check_items("nights", nights, Night))))
     if earlier:

@@ -56,14 +56,14 @@ class InventorySummary(AccountCounts):
     """The results and the cost of an inventory so far.
 
     Attributes:
-        accounts: Accounts visited: complete, failed and denied.
-        complete: Accounts that were listed completely.
-        failed: Accounts that failed for any reason except a denial.
-        denied: Accounts that the merchant, or WeChat, does not allow the caller to list.
+        accounts: Accounts visited.
+        complete: Those that were listed completely.
+        failed: Those that failed for any reason except a denial.
+        denied: Those that the merchant, or WeChat, does not allow the caller to list.
         environments: Environments that were listed, of the complete accounts.
         unavailable: Their other environments: see `AccountListing`.
         functions: Functions of the complete accounts.
-        requests: Requests of the client since the start, token requests and retries included.
+        requests: Requests of the client, token requests and retries included.
         retries: The retries among them.
         seconds: Duration in seconds.
     """
@@ -97,8 +97,8 @@ async def list_account(
         page_size: As for `TcbClient.functions`.
 
     Returns:
-        Every function of the account, or its error, as a value; a `DriftError` if a list changed
-        during each pass. An exception of your code (the token, or an `Observer`) is a `TokenError`.
+        Every function of the account, or its error, as a value. An exception of your code (the
+        token, or an `Observer`) is a `TokenError`.
 
     Raises:
         ConfigurationError: An argument is invalid.
@@ -192,11 +192,8 @@ class _Mark:
 class Inventory(IteratedOnce):
     """Every function of many accounts: iterate over it once.
 
-    It lists as many accounts concurrently as the client may have requests in flight
-    (``concurrency``), and yields an `AccountListing` when an account is finished, whole or failed:
-    a failure is a value, and stops no other account.
-
-    ::
+    It lists as many accounts at a time as the client's ``concurrency``, and yields an
+    `AccountListing` when an account is finished, whole or failed: a failure stops no other account.
 
         async with TcbClient(platform) as client:
             accounts = platform_accounts(client, on_rotate=save)
@@ -207,13 +204,12 @@ class Inventory(IteratedOnce):
 
     Args:
         client: Sends the requests; the accounts have their own tokens.
-        accounts: The accounts, such as `platform_accounts`. An account is taken when a slot is
-            free, so memory does not grow with their number.
+        accounts: The accounts, such as `platform_accounts`; each is taken when it can be listed.
         page_size: As for `TcbClient.functions`.
 
     Raises:
-        ConfigurationError: ``client`` is not a client, ``accounts`` is not an iterable, or
-            ``page_size`` is below 2.
+        ConfigurationError: An argument is invalid, or it was iterated before.
+        TcbError: While it is iterated: the platform itself is refused, as in `list_account`.
     """
 
     def __init__(
@@ -265,13 +261,7 @@ class Inventory(IteratedOnce):
         return f"<Inventory: {counts}, {state}>"
 
     def __aiter__(self) -> AsyncGenerator[AccountListing, None]:
-        """Yield the listing of each account as it finishes.
-
-        Raises:
-            ConfigurationError: It was iterated before, or an item is not an `Account`.
-            TcbError: The platform itself is refused: see `list_account`. The accounts in progress
-                are cancelled.
-        """
+        """Yield the listing of each account as it finishes."""
         generator = self._start(self._iterate(), "make a new inventory")
         self._start_mark = _Mark(time.monotonic(), self._transport.sent, self._transport.retried)
         return generator

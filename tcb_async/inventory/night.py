@@ -52,12 +52,11 @@ class StoredAccount:
         appid: Its appid.
         status: ``complete``, ``failed``, ``denied``, or ``waiting`` until it was listed.
         envs: The environments that were to be listed; None for all.
-        errcode: WeChat's code, if it has failed; None if WeChat did not reply with one.
+        errcode: WeChat's code, if it has failed; None without one.
         rid: WeChat's request id; None without one.
         message: The problem and the next step; empty if it is complete.
-        functions: Its functions by environment, empty environments included. Only a complete
-            account has any.
-        unavailable: The environments that WeChat refused to list, and the status of each.
+        functions: As in `AccountListing`.
+        unavailable: The same.
     """
 
     appid: str
@@ -74,15 +73,13 @@ class StoredAccount:
 
 @attrs.define
 class NightCounts(AccountCounts):
-    """The accounts of a night: the counts of `InventorySummary`, and those that are waiting."""
+    """The accounts of a night: as in `InventorySummary`, and ``waiting``, those not yet listed."""
 
     waiting: int = 0
 
 
 class Night:
     """The file of a night, to read. It does not change while it is open: a writer waits.
-
-    ::
 
         with Night("2026-01-31.sqlite") as night:
             for account in night.accounts():

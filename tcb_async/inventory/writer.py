@@ -45,17 +45,13 @@ _get_fields = attrgetter(*FUNCTION_FIELDS)
 class NightWriter:
     """Begins the file of a night, or continues it after it was interrupted.
 
-    ::
-
         with NightWriter("2026-01-31.sqlite", accounts) as night:
             async with Inventory(client, night.unfinished) as inventory:
                 async for found in inventory:
                     night.save(found)
 
-    The file has the accounts of the last list: an account that an earlier list had is removed, and
-    the log names it. An account that is complete is not listed again, unless its ``envs`` have
-    changed. A file is continued for 20 hours, and refused later: name a new file every night.
-    A file from the future, after a wrong clock, is refused too.
+    An account that is not among ``accounts`` is removed from the file. One that is complete is not
+    listed again, unless its ``envs`` have changed. A file is continued for 20 hours.
 
     Until it is closed, no other process can open the file. After a crash, the next writer or reader
     needs the file ``…-wal`` that SQLite leaves beside it.
@@ -72,7 +68,7 @@ class NightWriter:
 
     Raises:
         ConfigurationError: There are no accounts, two have the same appid, or none of them is in
-            the file; or the file is in use, older than 20 hours, damaged, or not a night.
+            the file; or the file is in use, too old, damaged, or not a night.
         OSError: The file cannot be written.
     """
 

@@ -17,20 +17,20 @@ class WalkOptions(TypedDict, total=False):
 
     page_size: int | None
     """Rows per request, 2 or more, because pages overlap by one row. None, the default, requests
-    100 rows first, then as many as the server returned; if the first attempt fails, the later ones
-    request 20. For merchants, None means 500."""
+    100 rows first, then as many as the server returned."""
 
     max_items: int | None
     """Limit of the items; None for no limit."""
 
     concurrency: int | None
-    """Limit of this walk's requests in flight; None for the client's limit, or 8 without one."""
+    """Limit of this walk's requests in flight; None for that of the client, or 8 without one."""
 
     resume: ResumePoint | str | None
     """The cursor of an earlier walk over the same list, or its string."""
 
     on_progress: Callable[[int, int], None] | None
-    """Called after each page with the number of items yielded and the number in all."""
+    """Called after each page with the number of items that this run has yielded, and the latest
+    total, or ``max_items`` if that is less."""
 
 
 def check_page_size(value: object, *, maximum: int | None = None) -> int:

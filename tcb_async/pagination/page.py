@@ -38,12 +38,11 @@ class Page(Generic[T]):
     """One page of a list: a snapshot of some rows and of the total.
 
     Attributes:
-        items: The items, in the list's order, as a list or tuple; the server may return fewer than
-            requested.
+        items: The items, in the list's order; the server may return fewer than requested.
         total: The number of rows of the whole list when the page was read.
         offset: The row of the first item, counted from 0.
-        limit: The number of rows requested. A fetch that requested fewer than it was called with
-            returns this number; otherwise it may be 0.
+        limit: The number of rows requested. Your `fetch` may leave it 0, unless it requested fewer
+            than it was called with.
 
     Raises:
         ConfigurationError: ``items`` is not a sequence, or ``total`` is not a whole number, 0 or

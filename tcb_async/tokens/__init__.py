@@ -1,6 +1,6 @@
 """Access tokens: fetched when they are needed, refreshed before they expire, shared on request.
 
-Pass an appid and a secret once::
+Pass an appid and a secret once:
 
     TcbClient(StableToken("wx0123456789abcdef", appsecret))
 

@@ -45,16 +45,13 @@ class AuthorizerToken(ManagedToken):
     """The token of a merchant that authorised a platform, to call in its name.
 
     Args:
-        component: The platform. Ten thousand merchants may share it. Its store shares their tokens
-            too.
+        component: The platform, whose store shares the tokens of its merchants too.
         authorizer_appid: The merchant's appid.
-        refresh_token: Async callable that returns the merchant's ``authorizer_refresh_token`` from
-            your database, called before each request of a token. Or the refresh token itself, for
-            a single process: a second one learns of a rotation only from the store.
-        on_rotate: Async callable that saves a new refresh token, called with it. It is awaited
-            before the call returns that caused the rotation. If it fails, this call fails, and
-            the next call calls it again. It is also called with a refresh token from the store,
-            whose process may have died before saving.
+        refresh_token: Async callable that returns the merchant's ``authorizer_refresh_token``,
+            called before each request of a token. Or the refresh token itself, for a single
+            process.
+        on_rotate: Async callable that saves a new refresh token. If it fails, the call fails that
+            caused the rotation, and the next call calls it again: so it must be idempotent.
 
     Raises:
         ConfigurationError: An argument is invalid.

@@ -19,9 +19,8 @@ T = TypeVar("T")
 class TokenApi(Protocol):
     """The client's transport, as a provider sees it.
 
-    Its time-outs, size limits and retries apply to token requests too. In a request's query and
-    body, each `Secret` is a secret that no error shows, and each text below a key that contains
-    secret, token or ticket.
+    Its time-outs, retries and limits apply to token requests too, and so does what `TcbClient.call`
+    says about secrets.
     """
 
     @property
@@ -99,9 +98,8 @@ class TokenStore(Protocol):
 
     A key is such as ``stable:api.weixin.qq.com:wx0123456789abcdef``, without a secret.
 
-    If a method raises, or does not return within a second, it is called again. If that fails too,
-    a warning is logged, the store is not called for 5 seconds, and the process requests its own
-    tokens.
+    If a method raises, or does not return within a second, twice, a warning is logged, the store is
+    not called for 5 seconds, and the process requests its own tokens.
     """
 
     async def get(self, key: str) -> StoredToken | None:
@@ -115,8 +113,8 @@ class TokenStore(Protocol):
     async def lock(self, key: str, *, ttl: float) -> bool:
         """Take the lock of a key, and return True; return False at once if it is taken.
 
-        It must become free by itself after ``ttl`` seconds, because its owner may have died. It
-        only saves requests: two owners at a time do no harm.
+        It must become free by itself after ``ttl`` seconds. It only saves requests: two owners at a
+        time do no harm.
         """
         ...
 

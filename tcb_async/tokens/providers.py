@@ -113,8 +113,8 @@ def describe_provider(provider: TokenProvider) -> str:
 class StableToken(ManagedToken):
     """The token of an app from ``POST /cgi-bin/stable_token``: the recommended provider.
 
-    It needs no store: WeChat returns the same token to every process, and leaves it valid. Any
-    number of clients of one host may use one provider, on one event loop at a time.
+    It needs no store: WeChat returns the same token to every process. Any number of clients of one
+    host may use one provider, on one event loop at a time.
 
     Args:
         appid: The app's id.
@@ -159,8 +159,8 @@ class StableToken(ManagedToken):
 class ClassicToken(ManagedToken):
     """The token of an app from ``GET /cgi-bin/token``, for apps that cannot use `StableToken`.
 
-    Each request invalidates the previous token in all processes five minutes later. So all
-    processes that use the app must share one store.
+    Each request invalidates the previous token five minutes later. So all processes that use the
+    app must share one store.
 
     Args:
         appid: The app's id.

@@ -90,8 +90,7 @@ class RedisStore:
     """Shares tokens between processes: one of them requests a token for all.
 
     Args:
-        redis: A client of ``redis.asyncio``, version 6 or later; you close it. It may decode
-            replies or not. It works on one event loop only.
+        redis: A client of ``redis.asyncio``, version 6 or later, on one event loop; you close it.
 
     Raises:
         ConfigurationError: An argument is invalid.
