@@ -171,18 +171,11 @@ def test_errmsg_is_shown_as_it_is(errmsg):
     ("tcb_code", "error", "retried"),
     [
         ("RequestLimitExceeded", "RateLimitError", True),
-        ("RequestLimitExceeded.GlobalRegionUinLimitExceeded", "RateLimitError", True),
-        ("EXCEED_CONCURRENT_REQUEST_LIMIT", "RateLimitError", True),
         ("LimitExceeded.Request", "QuotaError", False),
         ("LimitExceeded.Offset", "ParameterError", False),
         ("InternalError.SYS_ERR", "SystemBusyError", True),
         ("InvalidParameterValue.Limit", "ParameterError", False),
-        ("AuthFailure.UnauthorizedOperation", "PermissionDeniedError", False),
         ("INVALID_ENV_STATUS", "PermissionDeniedError", False),
-        ("ResourceUnavailable.InsufficientBalance", "PermissionDeniedError", False),
-        ("FailedOperation.OperationTimeout", "SystemBusyError", True),
-        ("INVALID_THIRDAPP_STATUS", "PermissionDeniedError", False),
-        ("LimitExceeded.Concurrent", "RateLimitError", True),
         ("FutureCode.OfWhichWeKnowNothing", "ApiError", False),
     ],
 )
@@ -212,7 +205,7 @@ def test_secret_in_place_of_a_tcb_code_is_hidden():
     assert "InvalidToken" not in f"{caught.value!r}{vars(caught.value)}"
 
 
-@pytest.mark.parametrize("length", [0, 400, 4_000, 100_000])
+@pytest.mark.parametrize("length", [0, 100_000])
 def test_code_at_the_end_of_a_long_errmsg_decides(length):
     errmsg = f"Error: {'at /var/user/index.js ' * length} TcbCode: [EXCEED_RATELIMIT] rid: 1-2-3"
     with pytest.raises(RateLimitError) as caught:
