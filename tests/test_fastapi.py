@@ -450,6 +450,7 @@ async def requests_at_rest(emulator):
     return count
 
 
+@pytest.mark.slow
 async def test_slow_reader_slows_the_walk_and_loses_nothing(emulator, service):
     emulator.deploy(ENV, count=4000)
     async with no_leaks(), serving(service.app) as url:
@@ -479,6 +480,7 @@ async def test_reader_that_disconnects_stops_the_walk(emulator, service):
         assert len(await lines_of(f"{url}/functions?env={ENV}")) == 4000
 
 
+@pytest.mark.slow
 async def test_200_clients_are_answered_or_refused_at_once(emulator, service):
     emulator.deploy(ENV, count=5)
     emulator.latency = 0.1

@@ -13,13 +13,28 @@ import pytest
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.test_utils import make_mocked_request
 from constants import LIST, STABLE
-from emulated_faults import FAULTS
 from emulator_client import asking
 from leaks import eventually
 
 from tcb_async.emulator import Emulator, Fault
 
 ENV = "test-777bb9"
+FAULTS = {
+    fault.name: fault
+    for fault in (
+        Fault.body(b"[" * 100_000, "deep nesting"),
+        Fault.errcode(-1),
+        Fault.status(502),
+        Fault.status(429, b"", {"Retry-After": "1"}),
+        Fault.status(307, b"", {"Location": "http://127.0.0.1:9/"}),
+        Fault.truncated(),
+        Fault.disconnect(),
+        Fault.reset(),
+        Fault.drip(),
+        Fault.hang(),
+        Fault.endless(),
+    )
+}
 
 
 class TestLoad:
