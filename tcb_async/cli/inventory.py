@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from tcb_async.client import TcbClient
     from tcb_async.inventory import (
         Account,
+        AccountCounts,
         Inventory,
         InventorySummary,
-        NightCounts,
         NightWriter,
     )
 
@@ -213,7 +213,7 @@ def _describe_summary(summary: InventorySummary) -> str:
     )
 
 
-def _summarize_night(night: NightCounts, cost: InventorySummary) -> str:
+def _summarize_night(night: AccountCounts, cost: InventorySummary) -> str:
     environments = plural(night.environments, "environment")
     without = f", without {night.unavailable:,} unavailable" if night.unavailable else ""
     return (

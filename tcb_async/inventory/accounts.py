@@ -40,9 +40,6 @@ from tcb_async.models import Authorizer, CloudFunction
 from tcb_async.tokens import AuthorizerToken, ComponentToken, TokenProvider
 from tcb_async.tokens.providers import COMPONENT_TOKEN, as_provider
 
-AccountStatus = Literal["complete", "failed", "denied"]
-"""``denied``: the merchant, or WeChat, does not allow the caller to list the account."""
-
 _HIDDEN = "wx-hidden-"  # begins the appid of a merchant that WeChat's list does not show
 ACCOUNT_EXAMPLE = "such as Account(appid, token)"
 CLIENT_EXAMPLE = "such as TcbClient(token)"
@@ -80,7 +77,17 @@ class Account:
 
 @attrs.define
 class AccountCounts:
-    """Numbers of accounts, environments and functions."""
+    """Numbers of accounts, environments and functions.
+
+    Attributes:
+        accounts: All accounts: of an inventory, those visited so far.
+        complete: Those that were listed completely.
+        failed: Those that failed for any reason except a denial.
+        denied: Those that the merchant, or WeChat, does not allow the caller to list.
+        environments: Environments that were listed, of the complete accounts.
+        unavailable: Their other environments: see `AccountListing`.
+        functions: Functions of the complete accounts.
+    """
 
     accounts: int = 0
     complete: int = 0
@@ -115,8 +122,8 @@ class AccountListing:
     unavailable: Mapping[str, str] = attrs.field(factory=dict[str, str])
 
     @property
-    def status(self) -> AccountStatus:
-        """``complete``, ``failed`` or ``denied``."""
+    def status(self) -> Literal["complete", "failed", "denied"]:
+        """``denied`` if the merchant, or WeChat, does not allow the caller to list the account."""
         if self.error is None:
             return "complete"
         return "denied" if self.error.errcode in DENIED else "failed"
@@ -145,15 +152,6 @@ def is_fatal(error: TcbError) -> bool:
     if error.endpoint == COMPONENT_TOKEN and isinstance(error, TokenError):
         return True  # this covers an unreadable ticket
     return error.errcode is not None and is_platforms_fault(error.errcode, error.endpoint)
-
-
-def check_accounts(accounts: Iterable[Account] | AsyncIterable[Account]) -> None:
-    """Refuse what cannot be iterated; each account is checked when it is taken."""
-    if isinstance(accounts, str) or not isinstance(accounts, Iterable | AsyncIterable):
-        raise ConfigurationError(
-            f"accounts is of type {type(accounts).__name__}: must be an iterable, or an "
-            "asynchronous iterable, of Account"
-        )
 
 
 async def iterate_accounts(

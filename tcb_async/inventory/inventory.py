@@ -3,9 +3,8 @@
 Rule: an account occupies a slot until the consumer has taken its listing. So memory is bounded by
 the client's limit: accounts are not taken ahead of time, and listings wait for a slow consumer.
 
-Each account has one request in flight until no account waits for a slot; then the remaining
-accounts share the client's limit. So a large account delays no other account, and the last ones are
-quick.
+All requests wait in the client's one queue, first come, first served, and at most its limit is in
+flight. So a few accounts are as quick as many.
 """
 
 from __future__ import annotations
@@ -13,9 +12,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
-from typing import TypeAlias
 
 import attrs
 
@@ -28,6 +26,7 @@ from tcb_async.errcodes import NO_CLOUD_DEVELOPMENT, is_environments_fault
 from tcb_async.exceptions import (
     ApiError,
     ClientClosedError,
+    ConfigurationError,
     TcbError,
     TokenError,
 )
@@ -37,7 +36,6 @@ from tcb_async.inventory.accounts import (
     Account,
     AccountCounts,
     AccountListing,
-    check_accounts,
     is_fatal,
     iterate_accounts,
 )
@@ -45,24 +43,14 @@ from tcb_async.models import CloudFunction
 from tcb_async.observer import Observation, Work
 from tcb_async.pagination.options import check_page_size
 
-Outcome: TypeAlias = AccountListing | BaseException | None
-"""The result of a task: None if all accounts have started."""
-
 _NORMAL = "NORMAL"  # the status of an environment in service; "" if WeChat reports none
 
 
 @attrs.define
 class InventorySummary(AccountCounts):
-    """The results and the cost of an inventory so far.
+    """The results and the cost of an inventory so far: the counts of `AccountCounts`, and these.
 
     Attributes:
-        accounts: Accounts visited.
-        complete: Those that were listed completely.
-        failed: Those that failed for any reason except a denial.
-        denied: Those that the merchant, or WeChat, does not allow the caller to list.
-        environments: Environments that were listed, of the complete accounts.
-        unavailable: Their other environments: see `AccountListing`.
-        functions: Functions of the complete accounts.
         requests: Requests of the client, token requests and retries included.
         retries: The retries among them.
         seconds: Duration in seconds.
@@ -87,7 +75,7 @@ def _count(summary: InventorySummary, found: AccountListing) -> None:
 async def list_account(
     client: TcbClient, account: Account, *, page_size: int | None = None
 ) -> AccountListing:
-    """List every function of one account, with one request in flight at a time.
+    """List every function of one account.
 
     It is idempotent: a queue on several machines can call it for each account.
 
@@ -109,16 +97,16 @@ async def list_account(
     check_instance("account", account, Account, ACCOUNT_EXAMPLE)
     if page_size is not None:
         check_page_size(page_size)
-    return await _list_account(client, account, page_size, lambda: 1)
+    return await _list_account(client, account, page_size)
 
 
 async def _list_account(
-    client: TcbClient, account: Account, page_size: int | None, max_in_flight: Callable[[], int]
+    client: TcbClient, account: Account, page_size: int | None
 ) -> AccountListing:
     failure: TcbError
     try:
         own = client.with_token(account.token)
-        return await _list_environments(own, account, page_size, max_in_flight)
+        return await _list_environments(own, account, page_size)
     except TcbError as error:
         # Every other account would fail in the same way: ten thousand failures would use up the
         # quota, and hide the one cause.
@@ -136,7 +124,7 @@ async def _list_account(
 
 
 async def _list_environments(
-    client: TcbClient, account: Account, page_size: int | None, max_in_flight: Callable[[], int]
+    client: TcbClient, account: Account, page_size: int | None
 ) -> AccountListing:
     """List the environments of an account; raise the error of a required one."""
     statuses: Mapping[str, str]
@@ -148,7 +136,7 @@ async def _list_environments(
     unavailable: dict[str, str] = {}
     for env, status in statuses.items():
         try:
-            functions[env] = await _list_functions(client, env, page_size, max_in_flight)
+            functions[env] = tuple(await client.list_functions(env, page_size=page_size))
         except ApiError as error:
             # WeChat refuses a halted environment every night: it must not hide the others.
             if status in {_NORMAL, ""} or not is_environments_fault(error):
@@ -166,27 +154,6 @@ async def _fetch_statuses(client: TcbClient) -> Mapping[str, str]:
         if error.errcode != NO_CLOUD_DEVELOPMENT or error.endpoint != ENVIRONMENTS.path:
             raise
     return {}
-
-
-async def _list_functions(
-    client: TcbClient, env: str, page_size: int | None, max_in_flight: Callable[[], int]
-) -> tuple[CloudFunction, ...]:
-    def adapt(_done: int, _total: int) -> None:
-        pager.concurrency = max_in_flight()
-
-    pager = client.functions(
-        env, page_size=page_size, concurrency=max_in_flight(), on_progress=adapt
-    )
-    return tuple(await pager.collect())
-
-
-@attrs.frozen
-class _Mark:
-    """The clock, and the transport's counts of requests and retries, when an iteration begins."""
-
-    seconds: float
-    sent: int
-    retried: int
 
 
 class Inventory(IteratedOnce):
@@ -220,7 +187,11 @@ class Inventory(IteratedOnce):
         page_size: int | None = None,
     ) -> None:
         check_instance("client", client, TcbClient, CLIENT_EXAMPLE)
-        check_accounts(accounts)
+        if isinstance(accounts, str) or not isinstance(accounts, Iterable | AsyncIterable):
+            raise ConfigurationError(
+                f"accounts is of type {type(accounts).__name__}: must be an iterable, or an "
+                "asynchronous iterable, of Account"
+            )
         if page_size is not None:
             check_page_size(page_size)
         self._client = client
@@ -229,14 +200,18 @@ class Inventory(IteratedOnce):
         self._page_size = page_size
         self._slots = self._transport.concurrency
         self._summary = InventorySummary()
-        self._start_mark = _Mark(0.0, 0, 0)
+        self._began = 0.0
+        # The counts of the transport when the iteration began.
+        self._sent_before = 0
+        self._retried_before = 0
         self._observation: Observation | None = None  # while it is iterated, with an observer
         self._tasks: set[asyncio.Task[AccountListing | None]] = set()
         # Slots in use: by an account being listed, or by a listing until it is consumed.
         self._used = 0
         self._all_started = False
         self._free = asyncio.Semaphore(self._slots)
-        self._outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
+        # The results of the tasks: None when all accounts have started.
+        self._outcomes: asyncio.Queue[AccountListing | BaseException | None] = asyncio.Queue()
         super().__init__()
 
     @property
@@ -248,9 +223,9 @@ class Inventory(IteratedOnce):
 
     def _measure(self) -> None:
         summary = self._summary
-        summary.seconds = time.monotonic() - self._start_mark.seconds
-        summary.requests = self._transport.sent - self._start_mark.sent
-        summary.retries = self._transport.retried - self._start_mark.retried
+        summary.seconds = time.monotonic() - self._began
+        summary.requests = self._transport.sent - self._sent_before
+        summary.retries = self._transport.retried - self._retried_before
 
     def __repr__(self) -> str:
         summary = self.summary
@@ -263,7 +238,9 @@ class Inventory(IteratedOnce):
     def __aiter__(self) -> AsyncGenerator[AccountListing, None]:
         """Yield the listing of each account as it finishes."""
         generator = self._start(self._iterate(), "make a new inventory")
-        self._start_mark = _Mark(time.monotonic(), self._transport.sent, self._transport.retried)
+        self._began = time.monotonic()
+        self._sent_before = self._transport.sent
+        self._retried_before = self._transport.retried
         return generator
 
     async def _iterate(self) -> AsyncGenerator[AccountListing, None]:
@@ -320,12 +297,13 @@ class Inventory(IteratedOnce):
 
     async def _list_one(self, account: Account) -> AccountListing:
         if self._transport.observer is None:
-            return await self._list(account)
+            return await _list_account(self._client, account, self._page_size)
         observation = Observation(self._transport.observer, Work("account", account.appid))
         error: BaseException | None = ClientClosedError("the inventory was closed")
         status = "failed"
         try:
-            found = await observation.run(asyncio.create_task, self._list(account))
+            listing = _list_account(self._client, account, self._page_size)
+            found = await observation.run(asyncio.create_task, listing)
             error = found.error
             status = found.status
         except Exception as raised:
@@ -335,13 +313,6 @@ class Inventory(IteratedOnce):
             observation.work.result["status"] = status
             observation.end(error)
         return found
-
-    async def _list(self, account: Account) -> AccountListing:
-        return await _list_account(self._client, account, self._page_size, self._max_in_flight)
-
-    def _max_in_flight(self) -> int:
-        # A slot that is free until the next account starts is not shared.
-        return self._slots // self._used if self._all_started else 1
 
     def _spawn(self, work: Coroutine[object, object, AccountListing | None]) -> None:
         task = self._transport.spawn(work)

@@ -38,8 +38,7 @@ SELECT
     count(*) FILTER (WHERE status = 'denied'),
     coalesce(sum(json_array_length(environments)), 0),
     coalesce(sum((SELECT count(*) FROM json_each(unavailable))), 0),
-    coalesce(sum(functions), 0),
-    count(*) FILTER (WHERE status = 'waiting')
+    coalesce(sum(functions), 0)
 FROM accounts
 """
 
@@ -71,13 +70,6 @@ class StoredAccount:
     unavailable: Mapping[str, str] = attrs.field(factory=dict[str, str])
 
 
-@attrs.define
-class NightCounts(AccountCounts):
-    """The accounts of a night: as in `InventorySummary`, and ``waiting``, those not yet listed."""
-
-    waiting: int = 0
-
-
 class Night:
     """The file of a night, to read. It does not change while it is open: a writer waits.
 
@@ -105,7 +97,7 @@ class Night:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Night {str(getattr(self, 'path', ''))!r}>"
+        return f"<Night {str(self.path)!r}>"
 
     def close(self) -> None:
         """Close the file. A second call does nothing."""
@@ -116,9 +108,9 @@ class Night:
         ((began,),) = self._read("SELECT min(listed_at) FROM accounts WHERE status = 'complete'")
         return None if began is None else datetime.fromisoformat(began)
 
-    def counts(self) -> NightCounts:
+    def counts(self) -> AccountCounts:
         """Count the accounts, their environments and functions."""
-        return NightCounts(*self._read(_COUNTS)[0])
+        return AccountCounts(*self._read(_COUNTS)[0])
 
     def appids(self) -> list[str]:
         """Return the appids of all accounts, in order."""

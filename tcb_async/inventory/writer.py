@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from operator import attrgetter
 from os import PathLike
@@ -116,7 +116,9 @@ class NightWriter:
             _now().isoformat(),
             appid,
         )
-        with self._transaction():
+        # The connection commits after its block, or rolls back.
+        with explain_errors(self.path), self._database:
+            self._database.execute("BEGIN")
             if not self._database.execute(_UPDATE, account).rowcount:
                 raise ConfigurationError(f"{appid} is not an account of {self.path}")
             self._database.execute("DELETE FROM functions WHERE appid = ?", (appid,))
@@ -127,13 +129,6 @@ class NightWriter:
         with contextlib.suppress(sqlite3.Error):  # after a full disk, -wal has what was saved
             self._database.execute("PRAGMA journal_mode = DELETE")
         self._database.close()
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Generator[None]:
-        # The connection commits after its block, or rolls back.
-        with explain_errors(self.path), self._database:
-            self._database.execute("BEGIN")
-            yield
 
 
 def _index(accounts: Iterable[Account]) -> dict[str, Account]:

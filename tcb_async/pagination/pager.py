@@ -109,7 +109,9 @@ class Pager(IteratedOnce, Generic[T]):
         self._fetch = fetch
         # A coroutine function's result becomes a task directly; others go through `_fetch_page`.
         self._is_async = iscoroutinefunction(fetch)
-        self.concurrency = DEFAULT_CONCURRENCY if concurrency is None else concurrency
+        self._concurrency = check_count(
+            "concurrency", DEFAULT_CONCURRENCY if concurrency is None else concurrency, minimum=1
+        )
         self._on_progress = options.get("on_progress")
         self._observer = observer
         self._observation: Observation | None = None  # once the walk has begun
@@ -120,15 +122,6 @@ class Pager(IteratedOnce, Generic[T]):
         # Whether `collect` is walking, or has failed: its caller receives all items at the end.
         self._returns_at_end = False
         super().__init__()
-
-    @property
-    def concurrency(self) -> int:
-        """The maximum number of fetches in flight. A change takes effect from the next page on."""
-        return self._concurrency
-
-    @concurrency.setter
-    def concurrency(self, maximum: int) -> None:
-        self._concurrency = check_count("concurrency", maximum, minimum=1)
 
     @property
     def stats(self) -> WalkStats:

@@ -135,7 +135,7 @@ class TestWhatIsListed:
         assert facts.pop("seconds") > 0
         assert facts == {
             "accounts": 39, "complete": 39, "failed": 0,
-            "denied": 0, "waiting": 0, "environments": 39, "unavailable": 0,
+            "denied": 0, "environments": 39, "unavailable": 0,
             "functions": 39 * 25, "retries": 0,
             "requests": sum(shop.emulator.counts.values()),
         }  # fmt: skip

@@ -105,7 +105,7 @@ class TestWhatIsRead:
             ("failed", None), ("denied", 61003), ("waiting", None),
         ]  # fmt: skip
         assert counts == {
-            "accounts": 4, "complete": 1, "failed": 1, "denied": 1, "waiting": 1,
+            "accounts": 4, "complete": 1, "failed": 1, "denied": 1,
             "environments": 2, "unavailable": 1, "functions": 1,
         }  # fmt: skip
         assert repr(night) == f"<Night {str(path)!r}>"

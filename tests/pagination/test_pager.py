@@ -143,17 +143,6 @@ class TestTime:
 
         assert now() == 1 + 9, "nothing was waited for but the first page"
 
-    async def test_concurrency_may_be_changed_to_a_valid_limit(self):
-        server = Server(ChangingList.of(300), seconds=at_random(1))
-        pager = server.pager(concurrency=5)
-
-        with pytest.raises(ConfigurationError, match="concurrency=0: must be a whole number"):
-            pager.concurrency = 0
-        pager.concurrency = 2
-        await pager.collect()
-
-        assert server.peak == pager.concurrency == 2
-
     async def test_the_order_is_the_lists_whichever_page_comes_first(self):
         server = Server(ChangingList.of(300), seconds=at_random(2))
 
