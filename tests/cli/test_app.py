@@ -100,6 +100,7 @@ OFFERED = {
 }
 
 
+@pytest.mark.slow
 async def test_bash_completes_commands_options_and_values():
     script = app.app.generate_completion(shell="bash")  # noqa: S604 - no shell runs
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -167,6 +168,7 @@ LIGHT_COMMANDS = {
 }
 
 
+@pytest.mark.slow
 async def test_help_and_usage_errors_load_nothing_heavy():
     program = (sys.executable, "-c", LIGHT.format(commands=[*LIGHT_COMMANDS]))
     async with start(program=program) as command:

@@ -48,6 +48,7 @@ def test_the_fields_may_come_from_stdin():
     assert json.loads(ended.out) == {"errcode": 0, "errmsg": "ok", "info_list": []}
 
 
+@pytest.mark.slow
 async def test_a_terminal_gets_lines_without_control_characters(emulator):
     emulator.deploy(ENV, runtime="\x9b31m")
 

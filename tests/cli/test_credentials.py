@@ -198,6 +198,7 @@ async def test_with_trust_env_the_proxy_is_used(emulator):
     assert (ended.code, ended.out) == (0, "2\n")
 
 
+@pytest.mark.slow
 async def test_a_typed_token_is_not_shown(emulator):
     emulator.deploy(ENV, count=3)
 
@@ -214,6 +215,7 @@ async def test_a_typed_token_is_not_shown(emulator):
     assert emulator.token[:8] not in screen.shown
 
 
+@pytest.mark.slow
 async def test_ssl_cert_file_names_the_trusted_certificates():
     emulator = Emulator()
     emulator.deploy(ENV, count=3)

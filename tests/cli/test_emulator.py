@@ -54,6 +54,7 @@ async def test_any_client_may_ask_it_and_its_log_shows_no_secret():
     assert "Traceback" not in ended.err
 
 
+@pytest.mark.slow
 async def test_it_has_several_environments_and_the_demo():
     words = ("--demo", "--env", "one", "--env", "two", "--env", "one", "--count", "3")
     async with serving(*words) as (command, settings):

@@ -83,6 +83,7 @@ async def test_an_export_to_a_symbolic_link_writes_its_target(emulator, names, t
     assert names_in(tmp_path / "today" / "all.csv") == names
 
 
+@pytest.mark.slow
 async def test_ctrl_c_leaves_no_half_of_a_file(emulator, names, tmp_path):
     fail_from(emulator, 30, Fault.hang())
     file = tmp_path / "all.csv"

@@ -97,7 +97,9 @@ async def test_wait_exits_with_0_4_or_5(emulator, leap, status, code, said):
         if request.number == 2:
             leap(90.0)
 
-    ended = await run("wait", ENV, "login", "--timeout", "90", env=env_for(emulator))
+    ended = await run(
+        "wait", ENV, "login", "--timeout", "90", "--interval", "0.1", env=env_for(emulator)
+    )
 
     assert (ended.code, ended.out) == (code, "")
     assert said in ended.err

@@ -10,7 +10,13 @@ from token_fixtures import FrailStore, PacedApi, a_ticket, a_turn
 
 from tcb_async import ClientClosedError, TcbClient, TokenError
 from tcb_async.emulator import Fault
-from tcb_async.tokens import AuthorizerToken, ComponentToken, MemoryStore, StoredToken
+from tcb_async.tokens import (
+    AuthorizerToken,
+    ComponentToken,
+    MemoryStore,
+    StoredToken,
+    guarded_store,
+)
 
 
 @pytest.fixture
@@ -277,7 +283,8 @@ class TestSharedRotation:
         assert merchant.saved[1:] == []
 
     @pytest.mark.parametrize("failure", ["away", "read_only", "hanging"])
-    async def test_store_that_fails_costs_no_call(self, merchant, api, failure):
+    async def test_store_that_fails_costs_no_call(self, merchant, api, failure, monkeypatch):
+        monkeypatch.setattr(guarded_store, "_TIMEOUT", 0.1)
         store = FrailStore()
         setattr(store, failure, True)
         merchant.rotate()

@@ -72,6 +72,7 @@ class TestLayout:
         assert all(key.startswith("tcb-async:{") for key in keys)
         assert not any(secret in key for key in keys for secret in secrets)
 
+    @pytest.mark.slow
     async def test_keys_of_an_account_share_a_cluster_node(self, emulator, api):
         with running_redis("--cluster-enabled", "yes") as server:
             server.form_cluster()
