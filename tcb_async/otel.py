@@ -6,7 +6,8 @@ reported.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
 from time import perf_counter
 from urllib.parse import urlsplit
 
@@ -75,42 +76,27 @@ class Telemetry:
         tracer_provider: trace.TracerProvider | None = None,
         meter_provider: metrics.MeterProvider | None = None,
     ) -> None:
-        self._instruments = _Instruments(
-            trace.get_tracer("tcb_async", __version__, tracer_provider, _SCHEMA),
-            metrics.get_meter("tcb_async", __version__, meter_provider, _SCHEMA),
-        )
-
-    def observe(self, work: Attempt | Work) -> AbstractContextManager[object]:
-        """Report one attempt, walk, account or inventory."""
-        if isinstance(work, Attempt):
-            return _AttemptSpan(self._instruments, work)
-        return _WorkSpan(self._instruments, work)
-
-
-class _Instruments:
-    """The tracer and the instruments."""
-
-    def __init__(self, tracer: trace.Tracer, meter: metrics.Meter) -> None:
-        self.tracer = tracer
-        self.duration = meter.create_histogram(
+        self._tracer = trace.get_tracer("tcb_async", __version__, tracer_provider, _SCHEMA)
+        meter = metrics.get_meter("tcb_async", __version__, meter_provider, _SCHEMA)
+        self._attempt_seconds = meter.create_histogram(
             "http.client.request.duration",
             "s",
             "Duration of HTTP client requests.",
             explicit_bucket_boundaries_advisory=_BUCKETS,
         )
-        self.active = meter.create_up_down_counter(
+        self._active = meter.create_up_down_counter(
             "http.client.active_requests", "{request}", "Number of active HTTP requests."
         )
-        self.retries = meter.create_counter(
+        self._retries = meter.create_counter(
             "tcb.client.retries", "{retry}", "Attempts of requests beyond the first."
         )
-        self.passes = meter.create_counter(
+        self._passes = meter.create_counter(
             "tcb.walk.passes", "{pass}", "Passes over lists; more than one if a list changes."
         )
-        self.accounts = meter.create_counter(
+        self._accounts = meter.create_counter(
             "tcb.inventory.accounts", "{account}", "Accounts that inventories visited."
         )
-        self.durations = {
+        self._work_seconds = {
             kind: meter.create_histogram(
                 f"tcb.{kind}.duration",
                 "s",
@@ -120,117 +106,102 @@ class _Instruments:
             for kind in ("walk", "account", "inventory")
         }
 
+    def observe(self, work: Attempt | Work) -> AbstractContextManager[object]:
+        """Report one attempt, walk, account or inventory."""
+        if isinstance(work, Attempt):
+            return self._observe_attempt(work)
+        return self._observe_work(work)
 
-def _describe_server(base_url: str) -> Attributes:
-    parts = urlsplit(base_url)
-    default = 443 if parts.scheme == "https" else 80
-    return {"server.address": parts.hostname or "", "server.port": parts.port or default}
-
-
-class _AttemptSpan:
-    """One HTTP client span, current during the attempt, and its measurements."""
-
-    def __init__(self, instruments: _Instruments, attempt: Attempt) -> None:
-        self._attempt = attempt
-        self._instruments = instruments
-        self._server = _describe_server(attempt.base_url)
-        self._common: Attributes = {
+    @contextmanager
+    def _observe_attempt(self, attempt: Attempt) -> Generator[None, None, None]:
+        """Make an HTTP client span current during an attempt, and measure it."""
+        name = f"{attempt.method} {attempt.path}"
+        server = urlsplit(attempt.base_url)
+        common: Attributes = {
             "http.request.method": attempt.method,
             "url.template": attempt.path,
-            **self._server,
+            "server.address": server.hostname or "",
+            "server.port": server.port or (443 if server.scheme == "https" else 80),
         }
-        self._span = instruments.tracer.start_span(
-            f"{attempt.method} {attempt.path}",
-            kind=trace.SpanKind.CLIENT,
-            attributes=self._common | _describe_attempt(attempt),
-        )
-
-    def __enter__(self) -> None:
-        instruments = self._instruments
-        attempt = self._attempt
-        current = trace.set_span_in_context(self._span)
-        self._token = context.attach(context.set_value(_NO_OTHER_HTTP_SPANS, True, current))  # noqa: FBT003 - OpenTelemetry's API
-        instruments.active.add(1, self._common)
+        facts: Attributes = {"url.full": attempt.base_url + attempt.path}
         if attempt.number > 1:
-            instruments.retries.add(1, self._common)
-        self._started = perf_counter()
+            facts["http.request.resend_count"] = attempt.number - 1
+            self._retries.add(1, common)
+        if attempt.env is not None:
+            facts["tcb.env"] = attempt.env
+        if attempt.offset is not None:
+            facts["tcb.offset"] = attempt.offset
+        with self._tracer.start_as_current_span(
+            name,
+            kind=trace.SpanKind.CLIENT,
+            attributes=common | facts,
+            record_exception=False,  # it would report the traceback; see `_mark_failed`
+            set_status_on_exception=False,
+        ) as span:
+            outer = context.attach(context.set_value(_NO_OTHER_HTTP_SPANS, True))  # noqa: FBT003 - OpenTelemetry's API
+            self._active.add(1, common)
+            started = perf_counter()
+            outcome: Attributes = {}
+            try:
+                yield
+            except BaseException as error:
+                outcome = _mark_failed(span, error, attempt.status)
+                raise
+            finally:
+                seconds = perf_counter() - started
+                context.detach(outer)
+                if attempt.status is not None:
+                    outcome["http.response.status_code"] = attempt.status
+                self._active.add(-1, common)
+                self._attempt_seconds.record(seconds, common | outcome)
+                span.set_attributes(outcome)
 
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        seconds = perf_counter() - self._started
-        context.detach(self._token)
-        outcome = self._report_outcome(error)
-        self._instruments.active.add(-1, self._common)
-        self._instruments.duration.record(seconds, self._common | outcome)
-        self._span.set_attributes(outcome | _describe_codes(error))
-        self._span.end()
-
-    def _report_outcome(self, error: BaseException | None) -> Attributes:
-        status = self._attempt.status
-        if status is None:
-            return _mark_failed(self._span, error)
-        outcome: Attributes = {"http.response.status_code": status}
-        # By the conventions, an HTTP error is named by its status. WeChat's errors arrive with 200,
-        # they are named by their class.
-        if error is None or status < _FIRST_ERROR_STATUS:
-            return outcome | _mark_failed(self._span, error)
-        self._span.set_status(trace.StatusCode.ERROR)
-        return outcome | {"error.type": str(status)}
-
-
-def _describe_attempt(attempt: Attempt) -> Attributes:
-    facts: Attributes = {"url.full": attempt.base_url + attempt.path}
-    if attempt.number > 1:
-        facts["http.request.resend_count"] = attempt.number - 1
-    if attempt.env is not None:
-        facts["tcb.env"] = attempt.env
-    if attempt.offset is not None:
-        facts["tcb.offset"] = attempt.offset
-    return facts
-
-
-def _describe_codes(error: BaseException | None) -> Attributes:
-    if not isinstance(error, ApiError) or not error.errcode:
-        return {}
-    codes: Attributes = {"tcb.errcode": error.errcode}
-    for name, value in (("tcb.tcb_code", error.tcb_code), ("tcb.rid", error.rid)):
-        if value is not None:
-            codes[name] = value
-    return codes
-
-
-class _WorkSpan:
-    """The span of a walk, an account or an inventory, current for what runs inside it."""
-
-    def __init__(self, instruments: _Instruments, work: Work) -> None:
-        self._work = work
-        self._instruments = instruments
-        attributes = {_NAMES[work.kind]: work.name} if work.kind in _NAMES else {}
-        self._span = instruments.tracer.start_span(f"tcb.{work.kind}", attributes=attributes)
-        self._started = perf_counter()
-
-    def __enter__(self) -> None:
-        self._token = context.attach(trace.set_span_in_context(self._span))
-
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        """Report the result: the metric has the texts as attributes, the span also the numbers."""
-        context.detach(self._token)
-        kind = self._work.kind
-        outcome = _mark_failed(self._span, error)
-        result = {f"tcb.{kind}.{name}": value for name, value in self._work.result.items()}
-        outcome |= {name: value for name, value in result.items() if isinstance(value, str)}
-        if kind == "walk":
-            self._instruments.passes.add(int(self._work.result["passes"]))
-        elif kind == "account":
-            self._instruments.accounts.add(1, outcome)
-        self._instruments.durations[kind].record(perf_counter() - self._started, outcome)
-        self._span.set_attributes(result | outcome | _describe_codes(error))
-        self._span.end()
+    @contextmanager
+    def _observe_work(self, work: Work) -> Generator[None, None, None]:
+        """Make a span current for what runs inside a walk, an account or an inventory."""
+        kind = work.kind
+        attributes = {_NAMES[kind]: work.name} if kind in _NAMES else {}
+        with self._tracer.start_as_current_span(
+            f"tcb.{kind}",
+            attributes=attributes,
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            started = perf_counter()
+            outcome: Attributes = {}
+            try:
+                yield
+            except BaseException as error:
+                outcome = _mark_failed(span, error)
+                raise
+            finally:
+                # The metric has the texts of the result as attributes, the span also the numbers.
+                result = {f"tcb.{kind}.{name}": value for name, value in work.result.items()}
+                outcome |= {name: value for name, value in result.items() if isinstance(value, str)}
+                if kind == "walk":
+                    self._passes.add(int(work.result["passes"]))
+                elif kind == "account":
+                    self._accounts.add(1, outcome)
+                self._work_seconds[kind].record(perf_counter() - started, outcome)
+                span.set_attributes(result | outcome)
 
 
-def _mark_failed(span: trace.Span, error: BaseException | None) -> Attributes:
-    """Mark a span as failed. The text of our own errors contains no secret."""
-    if error is None:
-        return {}
-    text = error.message if isinstance(error, TcbError) else None
+def _mark_failed(
+    span: trace.Span, error: BaseException, http_status: int | None = None
+) -> Attributes:
+    """Mark a span as failed, and return the name of the error for its metric."""
+    # By the conventions, an HTTP error is named by its status, without a text. WeChat's errors
+    # arrive with 200, they are named by their class.
+    if http_status is not None and http_status >= _FIRST_ERROR_STATUS:
+        name = str(http_status)
+        text = None
+    else:
+        name = f"{type(error).__module__}.{type(error).__qualname__}"
+        text = error.message if isinstance(error, TcbError) else None  # ours contain no secret
     span.set_status(trace.StatusCode.ERROR, text)
-    return {"error.type": f"{type(error).__module__}.{type(error).__qualname__}"}
+    if isinstance(error, ApiError) and error.errcode:
+        codes = {"errcode": error.errcode, "tcb_code": error.tcb_code, "rid": error.rid}
+        for code, value in codes.items():
+            if value is not None:
+                span.set_attribute(f"tcb.{code}", value)
+    return {"error.type": name}
