@@ -20,7 +20,6 @@ from tcb_async.exceptions import ConfigurationError
         "https://xn--zzzzzz.com",
         "http://xn--.localhost",
         "x" * 1000,
-        None,
         5,
     ],
 )
