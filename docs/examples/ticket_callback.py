@@ -5,7 +5,7 @@ authorisation URL, and expects the reply ``success``. WeChat's own code (``WXBiz
 the signature and decrypts: pass it as ``decrypt``. Store the ticket in Redis: WeChat pushes it to
 one process, but any process may need it next.
 
-To try it without an account, paste the lines that ``tcb-async emulator --platform`` prints, set
+To try it without an account, paste the lines that ``tcb-async emulator --merchants 1`` prints, set
 ``TCB_REDIS_URL``, and push the ticket yourself:
 
     uvicorn --factory ticket_callback:demo_app

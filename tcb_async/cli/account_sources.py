@@ -6,11 +6,9 @@ WeChat lists.
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cyclopts import CycloptsError
@@ -24,8 +22,8 @@ from tcb_async.cli.credentials import (
     Service,
     check_url,
     open_client,
-    prompt_for_secret,
     read_appid,
+    read_appsecret,
     read_secret_file,
     read_variable,
 )
@@ -51,7 +49,7 @@ def choose_accounts(
     if access.demo:
         return Service(demo.NAME, demo.NAME, "", demo.open_demo_merchants), None
     url = check_url(access)
-    redis = _make_redis(access.redis)
+    redis = _make_redis()
     source, token, known = _choose_source(access, file, app, redis)
     client = partial(_open_client_and_redis, access, token, redis)
     return Service(f"{source} at {url}", url, "", client), known
@@ -68,14 +66,18 @@ def _choose_source(
         return "a file of accounts", Secret("unused"), read_account_file(file)
     platform = access.component_appid
     if app is None and platform:
-        return f"platform {platform}", _make_component_token(access, platform, redis), None
+        return (
+            f"platform {platform}",
+            _make_component_token(access.ticket_file, platform, redis),
+            None,
+        )
     appid = read_appid(app)
     if not appid:
         raise CycloptsError(
             "no accounts are named: pass --component-appid, --accounts or --appid, or pass --demo"
         )
-    token = tcb_async.StableToken(appid, _read_appsecret(access, appid, SECRET_VARIABLE))
-    return f"app {appid}", token, [tcb_async.Account(appid, token)]
+    own = tcb_async.StableToken(appid, read_appsecret(SECRET_VARIABLE, appid))
+    return f"app {appid}", own, [tcb_async.Account(appid, own)]
 
 
 @asynccontextmanager
@@ -86,59 +88,47 @@ async def _open_client_and_redis(
         yield client
 
 
-def _make_redis(option: str | None) -> Redis | None:
+def _make_redis() -> Redis | None:
     """Make the client of the Redis that shares the platform's tokens, if the user named one."""
-    url = Secret(option) if option else read_variable(_REDIS_URL)
+    url = read_variable(_REDIS_URL)
     if url is None:
         return None
     try:
         from redis.asyncio import Redis  # noqa: PLC0415 - an extra
     except ModuleNotFoundError:
         raise ConfigurationError(
-            "--redis needs the package redis: pip install 'tcb-async[cli,redis]'"
+            f"{_REDIS_URL} needs the package redis: pip install 'tcb-async[cli,redis]'"
         ) from None
     try:
         return Redis.from_url(url.reveal())  # pyright: ignore[reportUnknownMemberType] - half typed
     except ValueError:  # it shows the URL, which may contain a password
         raise ConfigurationError(
-            f"--redis / {_REDIS_URL}: must be a URL such as redis://localhost:6379/0"
+            f"{_REDIS_URL} must be a URL such as redis://localhost:6379/0"
         ) from None
 
 
-def _make_component_token(access: Platform, appid: str, redis: Redis | None) -> ComponentToken:
+def _make_component_token(path: str | None, appid: str, redis: Redis | None) -> ComponentToken:
     check_appid("--component-appid or TCB_COMPONENT_APPID", appid)
-    appsecret = _read_appsecret(access, appid, _COMPONENT_SECRET, SECRET_VARIABLE)
-    _check_ticket(access.ticket_file)
+    appsecret = read_appsecret(_COMPONENT_SECRET, appid)
+    _read_ticket(path)
 
     async def latest_ticket() -> Secret:
-        return _read_ticket(access.ticket_file)
+        return _read_ticket(path)
 
     store = None if redis is None else tcb_async.tokens.RedisStore(redis)
     return tcb_async.tokens.ComponentToken(appid, appsecret, ticket=latest_ticket, store=store)
 
 
-def _read_appsecret(access: Platform, appid: str, *variables: str) -> Secret:
-    if (path := access.secret_file) is not None:
-        return check_secret(f"--secret-file {path}: the appsecret", read_secret_file(path))
-    error_message = f"no appsecret: set {variables[0]}"
-    return read_variable(*variables) or prompt_for_secret(f"Appsecret of {appid}", error_message)
-
-
 def _read_ticket(path: str | None) -> Secret:
     """Read the latest ticket: WeChat pushes a new one every ten minutes."""
-    if path is not None:
-        return read_secret_file(path)
-    return Secret(os.environ.get(_TICKET_VARIABLE, "").strip())
-
-
-def _check_ticket(path: str | None) -> None:
-    where = f"--ticket-file {path}" if path else _TICKET_VARIABLE
-    if path and Path(path).exists() and not Path(path).is_file():
-        raise ConfigurationError(
-            f"{where}: it is not a regular file; the ticket is read again whenever it is needed"
-        )
-    if not (ticket := _read_ticket(path)).reveal():
+    if path is None:
+        where = _TICKET_VARIABLE
+        ticket = read_variable(_TICKET_VARIABLE)
+    else:
+        where = f"--ticket-file {path}"
+        ticket = read_secret_file(path)
+    if ticket is None or not ticket.reveal():
         raise ConfigurationError(
             f"{where}: it contains no component_verify_ticket; write WeChat's latest ticket into it"
         )
-    check_secret(f"{where}: the ticket", ticket)
+    return check_secret(f"{where}: the ticket", ticket)

@@ -138,9 +138,9 @@ def run(words: Sequence[str]) -> NoReturn:
         with handle_errors(screen):
             raise_at_sigterm()
             if words:
-                app(words, console=screen.console)
+                app(words, console=screen.out)
             else:
-                app.help_print((), console=screen.console)
+                app.help_print((), console=screen.out)
                 code = ExitCode.USAGE
     except CycloptsError as error:
         chain, _, _ = app.parse_commands(words)

@@ -6,10 +6,8 @@ Rule: the reply is printed as it was sent, with any token in it. Errors show no 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, cast
-from urllib.parse import parse_qsl
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -33,7 +31,6 @@ call_command: App = App(
     '{"env": "test-777bb9", "limit": 2, "offset": 0}'
   tcb-async call /tcb/getenvinfo - < request.json""",
 )
-_SHOWN_PATH = re.compile(r"(?:/[a-z0-9_]{1,40})+")
 _EXAMPLE = """a JSON object in quotes, such as '{"env": "test-777bb9"}', or - for stdin"""
 
 
@@ -50,13 +47,17 @@ def call_any_endpoint(
     """Call any POST endpoint of WeChat that takes JSON, and print the raw reply.
 
     Args:
-        path: The endpoint, such as /tcb/getenvinfo. The token is added.
+        path: The endpoint, such as /tcb/getenvinfo, without host and query. The token is added.
         body: The fields of the request, as a JSON object. - is stdin. Default: {}.
         query: An argument in the query; any number of times.
         repeatable: Send it again although WeChat may have carried it out: for calls that only read.
     """
     with run_command(verbose=access.verbose) as screen:
-        _check_path(path)
+        if "://" in path or "?" in path:
+            raise CycloptsError(
+                "PATH: write only the path, such as /tcb/getenvinfo, and pass the query as --query "
+                "NAME=VALUE"
+            )
         arguments = _read_query(query or ())
         fields = _read_fields(body, access)
 
@@ -72,29 +73,6 @@ def call_any_endpoint(
         choose_service(None, access, needs_env=False).run(work)
 
 
-def _check_path(path: str) -> None:
-    """Refuse a URL and a query, and show the whole command to write instead."""
-    url, has_query, query = path.partition("?")
-    _, is_url, rest = url.rpartition("://")
-    problems: list[str] = []
-    shown = url
-    if is_url:
-        shown = f"/{rest.partition('/')[2]}"
-        problems.append("leave out the host")
-    if has_query:
-        problems.append("pass the query as --query NAME=VALUE")
-    if not problems:
-        return
-    # Only names, since a value may be a secret. The client adds the token.
-    names = [name for name, _ in parse_qsl(query) if name.isidentifier()]
-    options = [f" --query {name}=…" for name in names if not name.endswith("access_token")]
-    shown = shown if _SHOWN_PATH.fullmatch(shown) else "/…"
-    raise CycloptsError(
-        f"PATH {shown}{'?…' if has_query else ''}: {' and '.join(problems)}: "
-        f"write `tcb-async call {shown}{''.join(options)}`"
-    )
-
-
 def _read_query(arguments: Sequence[str]) -> dict[str, str]:
     query: dict[str, str] = {}
     for argument in arguments:
@@ -107,16 +85,6 @@ def _read_query(arguments: Sequence[str]) -> dict[str, str]:
     return query
 
 
-def _make_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Make a JSON object; the last of two equal keys would hide the first."""
-    result: dict[str, object] = {}
-    for key, value in pairs:
-        if key in result:
-            raise ValueError(f"it has the key {key!r} twice in one object: remove one")
-        result[key] = value
-    return result
-
-
 def _read_fields(body: str | None, access: Access) -> dict[str, Any]:
     if body == access.token_file == "-":
         raise CycloptsError("JSON, --token-file: only one of them can read stdin")
@@ -124,11 +92,9 @@ def _read_fields(body: str | None, access: Access) -> dict[str, Any]:
         return {}
     text = read_input("-") if body == "-" else body
     try:
-        fields: object = json.loads(text, object_pairs_hook=_make_object)
+        fields: object = json.loads(text)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         fields = None
-    except ValueError as error:  # a key that appears twice
-        raise CycloptsError(f"JSON: {error}") from None
     if isinstance(fields, dict):
         return cast("dict[str, Any]", fields)
     raise CycloptsError(f"JSON: must be {_EXAMPLE}")

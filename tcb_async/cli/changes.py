@@ -9,24 +9,29 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import attrs
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 import tcb_async
 from tcb_async.cli.differences import write_differences
 from tcb_async.cli.exits import ExitCode, exit_afterwards, run_command
 from tcb_async.cli.formats import TABLE
 from tcb_async.cli.options import OutputFormat, Verbose
-from tcb_async.cli.screen import Screen, plural
+from tcb_async.cli.screen import plural
 
 if TYPE_CHECKING:
     from tcb_async.inventory import ComparedAccount, Night
 
+_NIGHTS = (
+    "The files of two or more nights, the earliest first. An account that was incomplete on the "
+    "night before is compared with a still earlier one."
+)
+
 changes_command: App = App(
     name="changes",
-    usage="tcb-async changes [OPTIONS] FILE FILE...",
+    usage="tcb-async changes [OPTIONS] NIGHT…",
     help_epilogue="""\
 [bold]Examples[/bold]
   tcb-async changes before.sqlite after.sqlite
@@ -111,21 +116,16 @@ class _Changes:
                     "after": each.after,
                 }
 
-    def say(self, screen: Screen) -> None:
-        """Say the sentences that decide the exit code first: at most 20 of a kind are said."""
-        for sentences in (self.missing, self.notes):
-            screen.say_each(sentences, "… and {:,} more")
-
     def exit_code(self) -> ExitCode:
         if self.missing or not self.accounts:
             return ExitCode.MISSING
         return ExitCode.DIFFERENT if self.changes or self.movements else ExitCode.DONE
 
-    def summarize(self, files: Sequence[str]) -> str:
-        if len(files) == 1:
-            return f"{files[0]} is the only night: nothing can be compared"
+    def summarize(self, nights: Sequence[str]) -> str:
+        if len(nights) == 1:
+            return f"{nights[0]} is the only night: nothing can be compared"
         if not self.accounts:
-            return f"nothing was compared with {files[-1]}"
+            return f"nothing was compared with {nights[-1]}"
         counts = (
             plural(self.functions, "function"),
             plural(self.environments, "environment"),
@@ -133,29 +133,30 @@ class _Changes:
         )
         found = [plural(self.changes, "change")]
         found += [f"{plural(number, 'account')} {word}" for word, number in self.movements.items()]
-        return f"{', '.join(found)} from {files[-2]} to {files[-1]}; {' of '.join(counts)} compared"
+        return (
+            f"{', '.join(found)} from {nights[-2]} to {nights[-1]}; {' of '.join(counts)} compared"
+        )
 
 
 @changes_command.default
 def show_changes(
-    *files: str, output_format: OutputFormat = TABLE, verbose: Verbose = False
+    *nights: Annotated[str, Parameter("NIGHT", help=_NIGHTS)],
+    output_format: OutputFormat = TABLE,
+    verbose: Verbose = False,
 ) -> None:
-    """Show what changed between the last two nights.
-
-    Args:
-        files: The files of two or more nights, the earliest first. An account that was incomplete
-            on the night before is compared with a still earlier one.
-    """
+    """Show what changed between the last two nights."""
     with run_command(verbose=verbose) as screen, ExitStack() as stack:
-        if not files:
-            raise CycloptsError("FILES: name the files of two nights, the earlier one first")
-        nights = [stack.enter_context(tcb_async.inventory.Night(file)) for file in files]
+        if not nights:
+            raise CycloptsError("NIGHT: name the files of two nights, the earlier one first")
+        opened = [stack.enter_context(tcb_async.inventory.Night(night)) for night in nights]
         found = _Changes()
         failure = write_differences(
-            screen, found.read(nights), output_format, sides=("before", "after"), has_accounts=True
+            screen, found.read(opened), output_format, sides=("before", "after"), has_accounts=True
         )
-        found.say(screen)
-        screen.say(found.summarize(files))
+        # First the sentences that decide the exit code.
+        for sentences in (found.missing, found.notes):
+            screen.say_each(sentences, "… and {:,} more")
+        screen.say(found.summarize(nights))
         with exit_afterwards(screen, found.exit_code()):
             if failure is not None:
                 raise failure

@@ -45,7 +45,6 @@ class Comparison:
     functions: int = 0
     appids: set[str | None] = attrs.field(factory=set[str | None])
     kinds: Counter[str] = attrs.field(factory=Counter[str])
-    differing_appids: set[str | None] = attrs.field(factory=set[str | None])
     _matched_names: set[str] = attrs.field(factory=set[str])
 
     def differences(self) -> Iterator[dict[str, object]]:
@@ -61,7 +60,6 @@ class Comparison:
             self.appids.add(appid)
             for each in tcb_async.compare.compare(expected, found, times=self.times):
                 self.kinds[each.kind] += 1
-                self.differing_appids.add(appid)
                 difference = attrs.asdict(each, recurse=False)
                 shown = {"name": each.name, "what": each.what}
                 yield {"appid": appid, "env": env, **shown, **difference}
@@ -95,14 +93,11 @@ class Comparison:
         missing, extra = (plural(self.kinds[kind], "is", "are") for kind in ("missing", "extra"))
         counts = [plural(self.functions, "function")]
         counts += [plural(self.environments, "environment")] if self.environments else []
-        where = ""
         if self.side.has_accounts:
             counts.append(plural(len(self.appids), "account"))
-            if self.differing_appids:
-                where = f" in {plural(len(self.differing_appids), 'account')}"
         is_empty = self.exit_code() == ExitCode.DONE and not self.functions
         return (
-            f"{differ}, {missing} missing, {extra} extra{where}; {' of '.join(counts)} "
+            f"{differ}, {missing} missing, {extra} extra; {' of '.join(counts)} "
             f"compared{'; both sides are empty' if is_empty else ''}"
         )
 

@@ -13,8 +13,7 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import attrs
@@ -33,6 +32,7 @@ from tcb_async._defaults import (
 )
 from tcb_async._redact import Secret
 from tcb_async.cli import demo, signals
+from tcb_async.cli.files import read_input
 from tcb_async.cli.options import Connection, Credentials, Timeout
 from tcb_async.exceptions import ConfigurationError, TransportError
 
@@ -40,13 +40,11 @@ if TYPE_CHECKING:
     from tcb_async.client import TcbClient
     from tcb_async.tokens import TokenProvider
 
-_MAX_LENGTH = 4096  # bytes: a wrong path may name a huge file
 _NO_TOKEN = (
     f"no access token: set {TOKEN_VARIABLE}, or {APPID_VARIABLE} and {SECRET_VARIABLE}, "
     "or pass --token-file FILE; `tcb-async list --demo` needs none"
 )
 _NO_APPID = f"{SECRET_VARIABLE} is set, but {APPID_VARIABLE} is not: set it, or pass --appid APPID"
-_NO_SECRET = f"{SECRET_VARIABLE} is not set: set it to the appsecret of {{appid}}"
 
 
 @attrs.frozen
@@ -142,17 +140,12 @@ def _choose_token(access: Credentials) -> tuple[str, Secret | TokenProvider]:
     if (path := access.token_file) is not None:
         return f"the token in {path}", _read_token(path)
     token = read_variable(TOKEN_VARIABLE)
-    appsecret = read_variable(SECRET_VARIABLE)
     if not access.appid and token is not None:
         return f"the token in {TOKEN_VARIABLE}", check_secret(TOKEN_VARIABLE, token)
     if appid := read_appid(access.appid):
-        if appsecret is not None:
-            check_secret(SECRET_VARIABLE, appsecret)
-        else:
-            appsecret = prompt_for_secret(f"Appsecret of {appid}", _NO_SECRET.format(appid=appid))
-        return f"app {appid}", tcb_async.StableToken(appid, appsecret)
-    error_message = _NO_TOKEN if appsecret is None else _NO_APPID
-    return "the typed token", prompt_for_secret("Access token", error_message)
+        return f"app {appid}", tcb_async.StableToken(appid, read_appsecret(SECRET_VARIABLE, appid))
+    error_message = _NO_TOKEN if read_variable(SECRET_VARIABLE) is None else _NO_APPID
+    return "the typed token", _prompt_for_secret("Access token", error_message)
 
 
 def read_appid(option: str | None) -> str | None:
@@ -160,37 +153,38 @@ def read_appid(option: str | None) -> str | None:
     return appid and check_appid("--appid" if option else APPID_VARIABLE, appid)
 
 
-def read_variable(*variables: str) -> Secret | None:
-    """Read the first variable that is set; an empty one counts as not set."""
-    return next((Secret(os.environ[name]) for name in variables if os.environ.get(name)), None)
+def read_appsecret(variable: str, appid: str) -> Secret:
+    """Read the appsecret from its variable, or from a prompt."""
+    appsecret = read_variable(variable)
+    if appsecret is None:
+        error_message = f"{variable} is not set: set it to the appsecret of {appid}"
+        return _prompt_for_secret(f"Appsecret of {appid}", error_message)
+    return check_secret(variable, appsecret)
+
+
+def read_variable(name: str) -> Secret | None:
+    """Read a variable; an empty one counts as not set."""
+    text = os.environ.get(name)
+    return Secret(text) if text else None
 
 
 def _read_token(path: str) -> Secret:
-    if path != "-":
-        token = read_secret_file(path)
-    elif _can_prompt():
-        return prompt_for_secret("Access token", _NO_TOKEN)
-    else:
-        token = Secret("") if sys.stdin is None else _read_secret(sys.stdin.buffer)
-    return check_secret(f"--token-file {path}: the token", token)
+    if path == "-" and _can_prompt():
+        return _prompt_for_secret("Access token", _NO_TOKEN)
+    return check_secret(f"--token-file {path}: the token", read_secret_file(path))
 
 
 def read_secret_file(path: str) -> Secret:
     """Read a file with one secret, with or without a byte order mark and white space."""
-    with Path(path).open("rb") as file:
-        return _read_secret(file)
-
-
-def _read_secret(file: BinaryIO) -> Secret:
     # A decoding error would contain the bytes; a replaced character is refused without them.
-    return Secret(file.read(_MAX_LENGTH).decode("utf-8-sig", errors="replace").strip())
+    return Secret(read_input(path).decode("utf-8-sig", errors="replace").strip())
 
 
 def _can_prompt() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def prompt_for_secret(name: str, error_message: str) -> Secret:
+def _prompt_for_secret(name: str, error_message: str) -> Secret:
     """Prompt without echo; without a terminal, raise an error with this message."""
     if not _can_prompt():
         raise ConfigurationError(error_message)

@@ -148,8 +148,7 @@ class _Checks:
 
     client: TcbClient
     env: str
-    functions: Sequence[CloudFunction] = ()
-    is_listed: bool = False
+    functions: Sequence[CloudFunction] | None = None  # of `list`, if it did not fail
 
     async def list_functions(self) -> str:
         started = time.monotonic()
@@ -160,14 +159,13 @@ class _Checks:
             number = plural(len(functions), "function")
             raise TcbError(f"{number}, and more follow: the total is too small")
         self.functions = functions
-        self.is_listed = True
         facts = [
             plural(pager.stats.requests, "request"),
             plural(pager.stats.retries, "retry", "retries"),
             plural(pager.stats.passes, "pass", "passes"),
             f"{time.monotonic() - started:.1f} s",
         ]
-        return f"{plural(len(self.functions), 'function')}: {', '.join(facts)}"
+        return f"{plural(len(functions), 'function')}: {', '.join(facts)}"
 
     async def _has_more(self, names: set[str]) -> bool:
         try:
@@ -176,14 +174,14 @@ class _Checks:
             return False  # WeChat may refuse an offset beyond the last row
         return any(row.get("name") not in names for row in _get_rows(page, "functions"))
 
-    async def list_again(self, page_size: int) -> str:
+    async def list_again(self, listed: Sequence[CloudFunction], page_size: int) -> str:
         pager = self.client.functions(self.env, page_size=page_size)
         found = await pager.collect()
-        if {each.name for each in found} != {each.name for each in self.functions}:
+        if {each.name for each in found} != {each.name for each in listed}:
             raise TcbError(f"{plural(len(found), 'function')}, which are not those of `list`")
         return f"the same: {plural(pager.stats.requests, 'request')}"
 
-    async def count_functions(self, *, times: int = 1) -> str:
+    async def count_functions(self, listed: Sequence[CloudFunction], *, times: int = 1) -> str:
         """Count concurrently so often, which a gateway may refuse."""
         import asyncio  # noqa: PLC0415 - --help is faster
 
@@ -194,17 +192,17 @@ class _Checks:
             if isinstance(page, BaseException):
                 raise page
             numbers.append(page.total)
-        if {*numbers} != {len(self.functions)}:
+        if {*numbers} != {len(listed)}:
             found = _join(map(str, numbers))
-            raise TcbError(f"{found}, but `list` has {plural(len(self.functions), 'function')}")
-        return f"{len(self.functions)}"
+            raise TcbError(f"{found}, but `list` has {plural(len(listed), 'function')}")
+        return f"{len(listed)}"
 
     async def list_environments(self) -> str:
         found = {each.env for each in await self.client.list_environments()}
         number = plural(len(found), "environment")
         if self.env in found:
             return f"{number}: ENV is one of them"
-        if self.is_listed:
+        if self.functions is not None:
             raise TcbError(f"{number}, but ENV, which `list` has read, is none of them")
         return f"{number}: ENV is none of them"
 
@@ -222,23 +220,26 @@ class _Checks:
 async def _run_checks(checks: _Checks, report: _Report) -> Sequence[CloudFunction]:
     """Try the commands; return the functions, or none if the list failed."""
     await report.check("list", checks.list_functions())
-    if checks.is_listed:
-        await _compare_with_list(checks, report)
+    if checks.functions is not None:
+        await _compare_with_list(checks, checks.functions, report)
     await report.check("environments", checks.list_environments())
     await report.check("list of a mistyped ENV", checks.list_unknown_env())
-    return checks.functions
+    return checks.functions or ()
 
 
-async def _compare_with_list(checks: _Checks, report: _Report) -> None:
-    page_size = min(DEFAULT_PAGE_SIZE, len(checks.functions) // 2)
+async def _compare_with_list(
+    checks: _Checks, listed: Sequence[CloudFunction], report: _Report
+) -> None:
+    page_size = min(DEFAULT_PAGE_SIZE, len(listed) // 2)
     if page_size > 1:
         # Pages overlap by one row: so their offsets are no multiples of their length.
-        await report.check(f"list --page-size {page_size}", checks.list_again(page_size))
+        await report.check(f"list --page-size {page_size}", checks.list_again(listed, page_size))
     else:
         report.print_line("list --page-size N", f"not tried: fewer than {_FEW_ROWS} functions")
-    await report.check("count", checks.count_functions())
+    await report.check("count", checks.count_functions(listed))
     await report.check(
-        f"count, {DEFAULT_CONCURRENCY} at a time", checks.count_functions(times=DEFAULT_CONCURRENCY)
+        f"count, {DEFAULT_CONCURRENCY} at a time",
+        checks.count_functions(listed, times=DEFAULT_CONCURRENCY),
     )
 
 

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 import tcb_async
 from tcb_async._arguments import check_env
-from tcb_async.cli import demo as demonstration
-from tcb_async.cli import signals
+from tcb_async.cli import demo, signals
 from tcb_async.cli.exits import run_command
-from tcb_async.cli.options import Verbose, seconds, whole_number
+from tcb_async.cli.options import NUMBER, Verbose
 from tcb_async.cli.screen import Screen, plural
 from tcb_async.exceptions import ConfigurationError
 
@@ -28,9 +28,8 @@ if TYPE_CHECKING:
 
 _DEFAULT_ENV = "test-777bb9"
 _APP = "wx0123456789abcdef"
-_MERCHANT = "wxfedcba9876543210"
 _PLATFORM = "wx00112233445566aa"
-_TOP_PORT = 65535
+_MAX_PORT = 65535
 _BUSY_RATE = 0.2
 
 emulator_command: App = App(
@@ -38,7 +37,7 @@ emulator_command: App = App(
     help_epilogue="""\
 [bold]Examples[/bold]
   tcb-async emulator --docs
-  tcb-async emulator --demo --busy --changing
+  tcb-async emulator --busy --changing
   tcb-async emulator --env test-777bb9 --env prod-1a2b3c
   tcb-async emulator --merchants 1000
 
@@ -57,49 +56,40 @@ Ctrl-C stops it, with exit code 0.""",
 def run_emulator(
     *,
     env: Annotated[list[str] | None, Parameter(metavar="ENV")] = None,
-    count: Annotated[int, whole_number(minimum=0)] = 57,
-    demo: bool = False,
+    count: Annotated[int, Parameter(metavar="N", validator=Number(gte=0))] = 57,
     docs: bool = False,
-    platform: bool = False,
-    merchants: Annotated[int | None, whole_number()] = None,
+    merchants: Annotated[int | None, NUMBER] = None,
     busy: bool = False,
     changing: bool = False,
-    latency: Annotated[float | None, seconds(minimum=0)] = None,
-    port: Annotated[int, whole_number("PORT", minimum=0, maximum=_TOP_PORT)] = 0,
+    port: Annotated[int, Parameter(metavar="PORT", validator=Number(gte=0, lte=_MAX_PORT))] = 0,
     verbose: Verbose = False,
 ) -> None:
     """Run a WeChat emulator, until Ctrl-C.
 
     Args:
-        env: An environment to add. May be repeated. Default: test-777bb9, unless --demo or --docs.
+        env: An environment to add. May be repeated. Default: test-777bb9, unless --docs.
         count: The number of functions of each --env.
-        demo: Add the environment of `tcb-async list --demo`, with some latency.
         docs: Add everything that the examples of the documentation use.
-        platform: Add a third-party platform. With --demo, a few of its 60 merchants fail.
-        merchants: Add a platform with N merchants, each with an environment of 20 functions.
+        merchants: Add a third-party platform with N merchants, each with an environment of 20
+            functions.
         busy: Reply to a fifth of the requests with -1, system busy, so that clients retry.
         changing: Change the functions before each listing, for `tcb-async watch` and `changes`.
-        latency: Seconds before each reply. Default: 0; about 0.04 with --demo.
         port: The port; 0 for any free port.
     """
     with run_command(verbose=verbose, level=logging.INFO) as screen:
-        server = tcb_async.Emulator.demo(port=port) if demo else tcb_async.Emulator(port=port)
-        if latency is not None:
-            server.latency = latency
+        server = tcb_async.Emulator(port=port)
         if busy:
             server.busy_rate = _BUSY_RATE
         settings = add_app(server)
-        has_platform = platform or docs or merchants is not None
+        has_platform = docs or merchants is not None
         if has_platform:
-            settings |= add_platform(server, merchants, demo=demo or docs)
-        envs = [tcb_async.emulator.DEMO_ENV] if demo else []
-        if docs:
-            envs += demonstration.add_documented_environments(server, _PLATFORM)
+            settings |= add_platform(server, merchants)
+        envs = demo.add_documented_environments(server, _PLATFORM) if docs else []
         _deploy(server, env or ([] if envs else [_DEFAULT_ENV]), envs, count)
         changing_envs = _list_all_envs(server, has_platform=has_platform) if changing else []
         if docs and not changing:
-            changing_envs = [*demonstration.CHANGING_ENVS]
-        demonstration.change_before_each_listing(server, changing_envs)
+            changing_envs = [*demo.CHANGING_ENVS]
+        demo.change_before_each_listing(server, changing_envs)
         try:
             signals.run_until_signal(lambda: _run_server(server, screen, envs, settings, port=port))
         except KeyboardInterrupt:  # the normal way to stop a server, so not exit code 130
@@ -127,17 +117,14 @@ def add_app(server: Emulator) -> dict[str, str]:
     return {"TCB_APPID": _APP, "TCB_SECRET": secret}
 
 
-def add_platform(server: Emulator, merchants: int | None, *, demo: bool) -> dict[str, str]:
-    """Add the platform with its merchants, and return the settings of its clients."""
+def add_platform(server: Emulator, merchants: int | None) -> dict[str, str]:
+    """Add the platform with N merchants, or those of the demo; return its clients' settings."""
     secret = secrets.token_hex(16)
     ticket = server.add_component(_PLATFORM, secret)
-    if merchants is not None:
-        merchant = server.add_merchants(_PLATFORM, merchants)[0]
-    elif demo:
+    if merchants is None:
         merchant = server.add_demo_merchants(_PLATFORM)[0]
     else:
-        merchant = _MERCHANT
-        server.add_authorizer(_PLATFORM, merchant)
+        merchant = server.add_merchants(_PLATFORM, merchants)[0]
     return {
         "TCB_COMPONENT_APPID": _PLATFORM,
         "TCB_COMPONENT_SECRET": secret,

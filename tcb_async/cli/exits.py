@@ -88,6 +88,8 @@ def run_command(*, verbose: bool, level: int = logging.ERROR) -> Generator[Scree
     """Open the streams, show the log, and turn errors into an exit code."""
     screen = Screen.open()
     with screen.show_log(logging.DEBUG if verbose else level), handle_errors(screen):
+        if sys.stdout is None:
+            raise ConfigurationError("stdout is closed: leave it open, or redirect it to a file")
         yield screen
 
 

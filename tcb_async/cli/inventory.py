@@ -7,23 +7,23 @@ one stopped. The report is read from the file, as any later command reads it.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
+import sys
 import tempfile
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import attrs
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError
 from rich.progress import TimeRemainingColumn
 
 import tcb_async
 from tcb_async.cli.account_sources import choose_accounts
-from tcb_async.cli.exits import ExitCode, exit_afterwards, run_command
+from tcb_async.cli.exits import ExitCode, run_command
 from tcb_async.cli.files import check_writable
 from tcb_async.cli.formats import NIGHT
-from tcb_async.cli.options import OUTPUT, ManyAccounts, Quiet, Requests
+from tcb_async.cli.options import ManyAccounts, Quiet, Requests
 from tcb_async.cli.progress import progress_bar
 from tcb_async.cli.screen import Screen, plural
 from tcb_async.cli.sides import name_missing
@@ -54,6 +54,9 @@ A file is a night. The same command resumes where it
 stopped, and retries failed accounts, for 20 hours; later
 the file is refused: name a new one every night.
 
+TCB_REDIS_URL, such as redis://localhost, shares the tokens
+of the platform with other processes.
+
 A line of --accounts is
 {"appid": "wx…", "access_token": "…"}, and may have
 "envs": ["…"] to list only these environments.
@@ -68,7 +71,6 @@ def list_inventory(
     file: str | None = None,
     /,
     *,
-    writes_json: Annotated[bool, Parameter("--json", group=OUTPUT)] = False,
     quiet: Quiet = False,
     requests: Requests = Requests(),
     access: ManyAccounts = ManyAccounts(),
@@ -77,13 +79,14 @@ def list_inventory(
 
     Args:
         file: The file of this night, such as nights/2026-01-31.sqlite.
-        writes_json: Write the counts to stdout, as JSON.
     """
     with run_command(verbose=access.verbose, level=logging.WARNING) as screen:
         if file is None and not access.demo:
             raise CycloptsError("FILE: name the file of this night, such as 2026-01-31.sqlite")
         if file is not None:
-            _check_file(file)
+            if Path(file).suffix.lower() != NIGHT:
+                raise CycloptsError(f"FILE: {file} must end with {NIGHT}")
+            check_writable("FILE", file)
         _check_merchants(access)
         service, known = choose_accounts(access, file=access.accounts, app=access.appid)
         # --demo without a file: the night is deleted with its folder.
@@ -96,16 +99,8 @@ def list_inventory(
                 counts = night.counts()
         if not quiet:
             screen.say(_summarize_night(counts, job.cost))
-        with exit_afterwards(screen, ExitCode.MISSING if missing else ExitCode.DONE):
-            if writes_json:
-                facts = job.cost.to_dict() | counts.to_dict()
-                screen.write(json.dumps(facts, indent=1).encode() + b"\n")
-
-
-def _check_file(file: str) -> None:
-    if Path(file).suffix.lower() != NIGHT:
-        raise CycloptsError(f"FILE: {file} must end with {NIGHT}")
-    check_writable("FILE", file)
+    if missing:
+        sys.exit(ExitCode.MISSING)
 
 
 def _check_merchants(access: ManyAccounts) -> None:

@@ -26,8 +26,17 @@ from tcb_async.cli.formats import (
     format_rows,
     write_rows,
 )
-from tcb_async.cli.options import FORMAT, OUTPUT, Access, Env, FileOrStream, Quiet, Requests, choose
-from tcb_async.cli.reading import read_list
+from tcb_async.cli.options import (
+    FORMAT,
+    OUTPUT,
+    Access,
+    Env,
+    FileOrStream,
+    Quiet,
+    Requests,
+    split_commas,
+)
+from tcb_async.cli.progress import read_list
 from tcb_async.cli.screen import Screen, plural
 from tcb_async.cli.selection import Selection
 
@@ -61,7 +70,9 @@ def list_functions(
     output_format: Annotated[Format | None, FORMAT, Parameter(group=OUTPUT)] = None,
     columns: Annotated[
         list[Field] | None,
-        Parameter(group=OUTPUT, metavar="FIELD,…", converter=choose, n_tokens=1, show_choices=True),
+        Parameter(
+            group=OUTPUT, metavar="FIELD,…", converter=split_commas, n_tokens=1, show_choices=True
+        ),
     ] = None,
     output: Annotated[FileOrStream, Parameter(("--output", "-o"), group=OUTPUT)] = None,
     quiet: Quiet = False,
@@ -97,7 +108,7 @@ def list_functions(
                 number = plural(len(listed), "function")
                 matches = f"match {selection.filters}{selection.advice}"
                 screen.say(f"none of {number} in {service.env} {matches}")
-            if not quiet and (screen.is_watched or path is not None):
+            if not quiet and (screen.err.is_terminal or path is not None):
                 screen.say(_summarize(walk, service.env, len(functions), seconds))
 
         service.run(work, requests.concurrency)

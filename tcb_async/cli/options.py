@@ -1,13 +1,10 @@
 """Options that several commands share.
 
-Rule: an option is declared once, with its help text below it. No option takes a secret, except the
-URL of a Redis, which may contain a password: `credentials` reads its variable, so that the
-framework does not see it.
+Rule: an option is declared once, with its help text below it. No option takes a secret.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -42,47 +39,25 @@ REQUESTS = Group("Requests", sort_key=5)
 SERVICE = Group("Account and service", sort_key=6)
 
 
-def choose(kind: object, tokens: Sequence[Token]) -> object:
-    """Convert a choice, or several with commas, in any case."""
-    words = [word.strip().lower() for token in tokens for word in token.value.split(",")]
-    return convert(kind, [*dict.fromkeys(words)])  # pyright: ignore[reportUnknownVariableType] - half typed
+def split_commas(kind: object, tokens: Sequence[Token]) -> object:
+    """Convert several choices, which may be in one word with commas."""
+    words = [
+        attrs.evolve(token, value=word.strip())
+        for token in tokens
+        for word in token.value.split(",")
+    ]
+    return convert(kind, words)  # pyright: ignore[reportUnknownVariableType] - half typed
 
 
-def _to_whole_number(_kind: object, tokens: Sequence[Token]) -> int:
-    text = tokens[0].value
-    # Digits alone: cyclopts would round 1.5, and read 0x10.
-    if not (text.isascii() and text.removeprefix("-").isdecimal()):
-        raise ValueError(f"{text!r} is not a whole number")
-    return int(text)
-
-
-def _to_seconds(_kind: object, tokens: Sequence[Token]) -> float:
-    text = tokens[0].value
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):  # float() reads "inf" and "nan"
-        raise ValueError(f"{text!r} is not a number of seconds")
-    return number
-
-
-def whole_number(metavar: str = "N", *, minimum: int = 1, maximum: int | None = None) -> Parameter:
-    validator = Number(gte=minimum, lte=maximum)
-    return Parameter(metavar=metavar, converter=_to_whole_number, validator=validator)
-
-
-def seconds(*, minimum: float = 0.1) -> Parameter:
-    return Parameter(metavar="SECONDS", converter=_to_seconds, validator=Number(gte=minimum))
-
-
+NUMBER = Parameter(metavar="N", validator=Number(gte=1))
+SECONDS = Parameter(metavar="SECONDS", validator=Number(gte=0.1))
 Env = Annotated[str | None, Parameter(help="The environment, such as test-777bb9.")]
 INPUT = Parameter(allow_repeating=False)
 """For an option that names an input: the last of several values would hide the others."""
 AppId = Annotated[str | None, INPUT, Parameter(metavar="APPID", group=SERVICE)]
 File = Annotated[str | None, Parameter(metavar="FILE")]
 FileOrStream = Annotated[File, Parameter(allow_leading_hyphen=True)]  # - is stdin or stdout
-Seconds = Annotated[float, seconds()]
+Seconds = Annotated[float, SECONDS]
 Patterns = Annotated[list[str] | None, Parameter(metavar="PATTERN")]
 NamePatterns = Annotated[
     Patterns,
@@ -91,7 +66,7 @@ NamePatterns = Annotated[
         help="Only these names, such as 'get*'; the case counts. May be repeated.",
     ),
 ]
-FORMAT = Parameter(("--format", "-f"), metavar="FORMAT", converter=choose, show_choices=True)
+FORMAT = Parameter(("--format", "-f"), metavar="FORMAT", show_choices=True)
 OutputFormat = Annotated[Format, FORMAT]
 Quiet = Annotated[
     bool, Parameter(("--quiet", "-q"), group=OUTPUT, help="Do not print the summary.")
@@ -106,9 +81,9 @@ Verbose = Annotated[
 class Requests:
     """The requests of a listing."""
 
-    page_size: Annotated[int | None, whole_number(minimum=2)] = None
+    page_size: Annotated[int | None, Parameter(metavar="N", validator=Number(gte=2))] = None
     """Functions per request, 2 or more: pages overlap. Default: as many as the server gives."""
-    concurrency: Annotated[int, whole_number()] = DEFAULT_CONCURRENCY
+    concurrency: Annotated[int, NUMBER] = DEFAULT_CONCURRENCY
     """Maximum number of concurrent requests."""
 
 
@@ -165,10 +140,6 @@ class Platform(Connection, Timeout):
     """Every merchant of this platform, with the appsecret in TCB_COMPONENT_SECRET or typed."""
     ticket_file: Annotated[File, INPUT, Parameter(group=ACCOUNTS)] = None
     r"""The latest component_verify_ticket. \[env var for the ticket: TCB_COMPONENT_TICKET]"""
-    secret_file: Annotated[File, INPUT, Parameter(group=ACCOUNTS)] = None
-    """Read the appsecret from a file."""
-    redis: Annotated[str | None, INPUT, Parameter(metavar="URL")] = None
-    """Share the platform's tokens. If the URL has a password, set TCB_REDIS_URL."""
 
 
 @Parameter(name="*", group=SERVICE)

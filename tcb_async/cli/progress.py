@@ -1,10 +1,27 @@
-"""Progress bars on stderr."""
+"""Progress bars on stderr.
+
+Rule: a bar only reads: a walk makes the same requests without it.
+"""
 
 from __future__ import annotations
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
+from typing import TYPE_CHECKING
 
-from tcb_async.cli.screen import Screen
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from tcb_async.cli.screen import Screen, plural
+
+if TYPE_CHECKING:
+    from tcb_async.client import TcbClient
+    from tcb_async.models import CloudFunction
+    from tcb_async.pagination import Pager
 
 
 def progress_bar(screen: Screen, time: ProgressColumn) -> Progress:
@@ -18,6 +35,27 @@ def progress_bar(screen: Screen, time: ProgressColumn) -> Progress:
         console=screen.err,
         transient=True,
         redirect_stdout=False,  # stdout has the data, byte for byte
-        disable=not screen.is_watched,
+        disable=not screen.err.is_terminal,
         expand=True,
     )
+
+
+async def read_list(
+    client: TcbClient,
+    env: str,
+    screen: Screen,
+    *,
+    page_size: int | None,
+    max_items: int | None = None,
+) -> tuple[Pager[CloudFunction], list[CloudFunction]]:
+    """List the functions of an environment with a bar; return the walk and its rows."""
+    with progress_bar(screen, TimeElapsedColumn()) as bar:
+        task = bar.add_task(env, total=None, facts="")
+
+        def show(done: int, total: int) -> None:
+            retries = plural(walk.stats.retries, "retry", "retries") if walk.stats.retries else ""
+            bar.update(task, completed=done, total=total, facts=retries)
+
+        walk = client.functions(env, page_size=page_size, max_items=max_items, on_progress=show)
+        # Not page by page: a page that was yielded may be outdated.
+        return walk, await walk.collect()

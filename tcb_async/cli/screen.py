@@ -12,14 +12,12 @@ import os
 import sys
 from collections.abc import Callable, Generator, Iterable
 from datetime import datetime
-from typing import TextIO
 
 import attrs
 from rich.console import Console
 
 from tcb_async._defaults import CHINA_STANDARD_TIME
 from tcb_async._redact import escape_unprintable
-from tcb_async.exceptions import ConfigurationError
 
 _MAX_SENTENCES = 20
 
@@ -35,7 +33,7 @@ class _Console(Console):
 class Screen:
     """The two streams as consoles: stdout for data, stderr for people."""
 
-    console: Console
+    out: Console
     err: Console
 
     @classmethod
@@ -46,33 +44,18 @@ class Screen:
             reconfigure(errors="backslashreplace")
         return cls(_Console(highlight=False, markup=False), _Console(stderr=True, highlight=False))
 
-    @property
-    def out(self) -> Console:
-        """stdout, for data alone."""
-        _stdout()
-        return self.console
-
-    @property
-    def is_watched(self) -> bool:
-        return self.err.is_terminal
-
     def write(self, data: bytes) -> None:
-        stdout = _stdout()
-        stdout.flush()
-        stdout.buffer.write(data)
-        stdout.buffer.flush()
+        """Write bytes to stdout, after any text that was printed there."""
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
 
     def say(self, sentence: str) -> None:
         """Write a sentence to stderr, as one line."""
-        self.say_lines([sentence])
-
-    def say_lines(self, lines: Iterable[str]) -> None:
-        """Write lines to stderr, such as a record of the log with its traceback."""
         if sys.stderr is not None:
-            shown = [escape_unprintable(line) + "\n" for line in lines]
             with contextlib.suppress(OSError):  # its reader has exited, or its disk is full
                 # Not through the console: a progress bar replaces `sys.stderr`.
-                sys.stderr.writelines(shown)
+                sys.stderr.write(escape_unprintable(sentence) + "\n")
                 sys.stderr.flush()
 
     def say_each(self, sentences: Iterable[str], rest: str) -> int:
@@ -107,7 +90,8 @@ class _LogOnScreen(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         time = datetime.fromtimestamp(record.created, CHINA_STANDARD_TIME)
         text = f"{time:%H:%M:%S}+08:00 {self.format(record)}"
-        self._screen.say_lines(text.split("\n"))
+        for line in text.split("\n"):  # a record may have a traceback
+            self._screen.say(line)
 
 
 def flush() -> None:
@@ -123,12 +107,6 @@ def flush() -> None:
                 devnull = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(devnull, number)
                 os.close(devnull)
-
-
-def _stdout() -> TextIO:
-    if sys.stdout is None:
-        raise ConfigurationError("stdout is closed: leave it open, or redirect it to a file")
-    return sys.stdout
 
 
 def plural(number: int, noun: str, nouns: str = "") -> str:

@@ -9,10 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import attrs
-from cyclopts import Parameter, Token
+from cyclopts import Parameter
 
 from tcb_async._fields import STATUSES, Field
-from tcb_async.cli.options import WHICH_FUNCTIONS, NamePatterns, Patterns, choose, whole_number
+from tcb_async.cli.options import NUMBER, WHICH_FUNCTIONS, NamePatterns, Patterns
 
 if TYPE_CHECKING:
     from tcb_async.models import CloudFunction
@@ -23,27 +23,19 @@ else:  # cyclopts reads the choices when the program runs
     Sort = Literal[(*_FIELDS, *(f"-{field}" for field in _FIELDS))]
 
 
-def _split(_kind: object, tokens: Sequence[Token]) -> list[str]:
-    return [word.strip() for token in tokens for word in token.value.split(",")]
-
-
 @Parameter(name="*", group=WHICH_FUNCTIONS)
 @attrs.frozen(kw_only=True)
 class Selection:
     """Patterns, which all have to match, the order and the number of functions."""
 
-    status: Annotated[
-        Patterns, Parameter(converter=_split, n_tokens=1, completer=lambda _: list(STATUSES))
-    ] = None
-    """Only these statuses, such as 'Active,*Failed', in any case. May be repeated."""
+    status: Annotated[Patterns, Parameter(completer=lambda _: list(STATUSES))] = None
+    """Only this status, such as '*Failed', in any case. May be repeated."""
     runtime: Patterns = None
     """Only this runtime, such as 'Nodejs*', in any case. May be repeated."""
     name: NamePatterns = None
-    sort: Annotated[
-        Sort | None, Parameter(metavar="FIELD", converter=choose, allow_leading_hyphen=True)
-    ] = None
+    sort: Annotated[Sort | None, Parameter(metavar="FIELD", allow_leading_hyphen=True)] = None
     """Sort by a field, as in --columns; -mod_time begins with the latest. Default: as listed."""
-    max_items: Annotated[int | None, whole_number(), Parameter(("--max-items", "-n"))] = None
+    max_items: Annotated[int | None, NUMBER, Parameter(("--max-items", "-n"))] = None
     """At most N functions, after filters and --sort."""
 
     @property
@@ -83,8 +75,6 @@ class Selection:
 def _get_order(function: CloudFunction, field: str) -> tuple[bool, object]:
     """Return the position of a function's value in an order: without a value, it is first."""
     value = getattr(function, field)
-    if field == "runtime" and value:
-        value = value.casefold()  # as --runtime does
     return value is not None, value
 
 

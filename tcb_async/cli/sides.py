@@ -21,7 +21,7 @@ from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.files import read_input
 from tcb_async.cli.formats import NIGHT
 from tcb_async.cli.options import Access, Requests
-from tcb_async.cli.reading import read_list
+from tcb_async.cli.progress import read_list
 from tcb_async.cli.screen import Screen
 from tcb_async.exceptions import ConfigurationError
 

@@ -26,13 +26,11 @@ from tcb_async.cli import demo
 from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import format_rows
-from tcb_async.cli.options import FORMAT, Access, Credentials, Env, Seconds, seconds
+from tcb_async.cli.options import FORMAT, SECONDS, Access, Credentials, Env, Seconds
 from tcb_async.cli.screen import Screen, plural
-from tcb_async.errcodes import is_environments_fault
-from tcb_async.exceptions import TcbError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable
 
     from tcb_async.client import TcbClient
     from tcb_async.compare import FunctionChange
@@ -40,7 +38,6 @@ if TYPE_CHECKING:
 
 
 _DEMO_INTERVAL = 0.5
-_SUFFIX_LENGTH = 6  # of an environment's ID, such as test-777bb9
 WatchFormat = Literal["text", "ndjson"]
 
 watch_command: App = App(
@@ -61,7 +58,7 @@ def watch_functions(
     /,
     *,
     interval: Annotated[
-        float | None, seconds(), Parameter(show_default=f"{DEFAULT_WATCH_INTERVAL:g}")
+        float | None, SECONDS, Parameter(show_default=f"{DEFAULT_WATCH_INTERVAL:g}")
     ] = None,
     output_format: Annotated[WatchFormat, FORMAT] = "text",
     access: Access = Access(),
@@ -105,20 +102,6 @@ def _format_change(change: FunctionChange, output_format: WatchFormat, is_escape
     return f"{now} {change.kind} {name} {details}\n".encode()
 
 
-def _swap(env: str, names: Sequence[str]) -> str:
-    """Return the arguments in the right order, if the environment seems to be among the names."""
-    ids = [name for name in names if _is_like_an_id(name)]
-    if not ids or _is_like_an_id(env):
-        return ""
-    others = [env, *(name for name in names if name != ids[0])]
-    return " ".join((ids[0], *others))
-
-
-def _is_like_an_id(text: str) -> bool:
-    name, _, suffix = text.rpartition("-")
-    return name != "" and len(suffix) >= _SUFFIX_LENGTH and suffix.isalnum()
-
-
 wait_command: App = App(
     name="wait",
     usage="tcb-async wait [OPTIONS] [ENV] [NAME…]",
@@ -160,20 +143,9 @@ def wait_for_functions(
         service = choose_service(env, access)
 
         async def work(client: TcbClient) -> None:
-            try:
-                await client.wait_until_active(
-                    service.env, *names, timeout=timeout, interval=interval
-                )
-            except TcbError as error:
-                if is_environments_fault(error) and (swapped := _swap(service.env, names)):
-                    advice = f"write `tcb-async wait {swapped}`"
-                    error.message = (
-                        f"there is no environment {service.env!r}: {advice} "
-                        f"(errcode {error.errcode})"
-                    )
-                raise
+            await client.wait_until_active(service.env, *names, timeout=timeout, interval=interval)
 
         awaited = ", ".join(names) or "every function"
         waiting = Text(escape_unprintable(f"waiting for {awaited} in {service.env}"))
-        with screen.err.status(waiting) if screen.is_watched else nullcontext():
+        with screen.err.status(waiting) if screen.err.is_terminal else nullcontext():
             service.run(work)

@@ -49,9 +49,10 @@ async def test_redis_that_is_away_fails_no_platform(emulator):
         "TCB_COMPONENT_APPID": PLATFORM,
         "TCB_COMPONENT_SECRET": APPSECRET,
         "TCB_COMPONENT_TICKET": ticket,
+        "TCB_REDIS_URL": "redis://127.0.0.1:1",
     }
 
-    result = await run("merchants", "--redis", "redis://127.0.0.1:1", env=env)
+    result = await run("merchants", env=env)
 
     assert (result.code, result.out.count("wx")) == (0, 3)
     assert "the token store failed" in result.err

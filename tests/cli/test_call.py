@@ -68,7 +68,6 @@ async def test_a_terminal_gets_lines_without_control_characters(emulator):
     ("path", "body", "code", "said"),
     [
         ("tcb/x", "{}", 3, "PATH 'tcb/x': must be a path"),
-        ("/tcb/x?a=b", "{}", 2, "PATH /tcb/x?…: pass the query as --query NAME=VALUE"),
         ("/tcb/x", "{}", 4, "there is no such endpoint"),
         (LIST, '{"env": "none", "limit": 1, "offset": 0}', 4, "there is no such environment"),
     ],
@@ -78,29 +77,6 @@ async def test_a_refusal_has_the_exit_code_of_list(emulator, path, body, code, s
 
     assert (ended.code, ended.out) == (code, "")
     assert said in ended.err
-
-
-@pytest.mark.parametrize(
-    ("path", "said"),
-    [
-        (
-            f"https://api.weixin.qq.com{INVOKE}?access_token=T0KEN&env=E&name=login",
-            (
-                "leave out the host and pass the query as --query NAME=VALUE: write `tcb-async "
-                f"call {INVOKE} --query env=… --query name=…`"
-            ),
-        ),
-        (f"https://u:T0KEN@host{INVOKE}", f"leave out the host: write `tcb-async call {INVOKE}`"),
-        ("https://T0KEN?T0KEN&a%0Ab=T0KEN", "write `tcb-async call /…`"),
-        ("/tcb/T0KEN+?env=T0KEN", "write `tcb-async call /… --query env=…`"),
-    ],
-)
-def test_a_url_is_refused_once_with_the_command_to_write(path, said):
-    ended = run_here(["call", path], {})
-
-    assert (ended.code, ended.out) == (2, "")
-    assert said in ended.err
-    assert "T0KEN" not in ended.err
 
 
 @pytest.mark.parametrize("options", [[], ["--repeatable"]])

@@ -106,16 +106,6 @@ async def test_wait_exits_with_0_4_or_5(emulator, leap, status, code, said):
     assert "Traceback" not in ended.err
 
 
-async def test_wait_suggests_to_swap_its_arguments(emulator):
-    emulator.script([Fault.body(b'{"errcode": -501000}')])
-
-    ended = await run("wait", "login", ENV, env=env_for(emulator))
-
-    assert ended.code == 4
-    said = f"there is no environment 'login': write `tcb-async wait {ENV} login` (errcode -501000)"
-    assert said in ended.err
-
-
 async def test_wait_shows_on_a_terminal_that_it_waits(emulator):
     emulator.deploy(ENV, "login")
     emulator.latency = 0.2

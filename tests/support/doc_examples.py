@@ -83,7 +83,7 @@ class Document:
         self.environment |= settings
         server = self.server = self._stack.enter_context(Emulator())
         settings |= {"TCB_BASE_URL": server.url, "TCB_ACCESS_TOKEN": server.token}
-        settings |= add_app(server) | add_platform(server, None, demo=True)
+        settings |= add_app(server) | add_platform(server, None)
         demo.add_documented_environments(server, settings["TCB_COMPONENT_APPID"])
         demo.change_before_each_listing(server, demo.CHANGING_ENVS)
         self.environment |= settings
