@@ -48,8 +48,7 @@ class Cursor:
         total: The number of rows of the list when this row was read.
         last: A digest of this row, by value; empty at the start of a list.
         names: Digests of the yielded names.
-        drift: Whether a change of the list was noticed: then a resumed walk starts at row 0, and
-            yields only new names.
+        drift: Whether a change of the list was noticed: then a resumed walk starts at row 0.
     """
 
     scope: str

@@ -149,9 +149,8 @@ def status_of(error: TcbError) -> int:
 def problem_of(error: TcbError) -> dict[str, str | int]:
     """Describe an error to a caller of the service, as RFC 9457 does.
 
-    It has a ``title`` (the error's class), ``status`` and ``detail`` (the message), and if known
-    ``errcode``, ``tcb_code``, ``rid`` and ``resume`` (the cursor from which an interrupted walk can
-    continue). It contains no secret.
+    It has ``title`` (the error's class), ``status``, ``detail`` (the message), and if known
+    ``errcode``, ``tcb_code``, ``rid`` and ``resume`` (the cursor of the walk), but no secret.
 
     Raises:
         ConfigurationError: ``error`` is not a `TcbError`.

@@ -163,8 +163,7 @@ class Authorizer(Value):
     Attributes:
         authorizer_appid: The merchant's appid.
         refresh_token: Its ``authorizer_refresh_token``, left out of the repr and of JSON; call
-            ``.reveal()`` to store it. None if WeChat sends none, as for a merchant whose
-            authorisation code was never exchanged.
+            ``.reveal()`` to store it. None if WeChat sends none.
         auth_time: The time of the authorisation; aware. None if it is missing in the reply.
 
     Source: the WeChat page *getAuthorizerList*, ``list[]``.

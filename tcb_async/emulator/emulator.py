@@ -325,8 +325,8 @@ class Emulator(FaultyServer):
     def add_demo_merchants(self, component_appid: str) -> tuple[str, ...]:
         """Add 60 merchants to a platform, each with two environments of 50 functions.
 
-        Four have a problem: an environment that is out of service (-501000), no cloud development
-        (85088), permission set 49 not granted (61007), and no quota left (45009).
+        Four have a problem: an environment that is out of service (-501000), 85088, 61007, and no
+        quota left (45009).
         """
         # Spread over the list, so that an inventory reports the problems one by one.
         appids = self.add_merchants(component_appid, 60, environments=2, functions=50)
