@@ -115,16 +115,6 @@ async def test_central_tokens_may_come_from_a_file(runner):
     assert ended == CompletedCommand(0, "45 functions\n", "")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "arguments"), [("inventory", "NIGHT.sqlite"), ("central_tokens", "URL ENV")]
-)
-async def test_programs_print_their_usage(runner, name, arguments):
-    ended = await runner.run(f"{name}.py")
-
-    assert (ended.code, ended.err) == (1, f"usage: {name}.py {arguments}\n")
-
-
 async def url_of(program):
     async with asyncio.timeout(120):
         said = await program.process.stderr.readuntil(b"Press CTRL+C to quit)\n")

@@ -1,7 +1,4 @@
-"""A cancelled or closed client sends nothing more and goes on working.
-
-Each call is interrupted at every step of the loop in ``nightly/tests/test_cancellation.py``.
-"""
+"""A cancelled or closed client sends nothing more and goes on working."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""A finished walk leaves nothing; ``nightly/tests/test_lifecycle.py`` stops it in every way."""
+"""A finished walk leaves nothing."""
 
 import asyncio
 import gc
