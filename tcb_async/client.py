@@ -435,7 +435,8 @@ class TcbClient:
     ) -> Page[CloudFunction]:
         """Request exactly one page: the endpoint as WeChat documents it.
 
-        To count the functions: ``(await client.function_page(env, limit=1)).total``.
+        To count the functions: ``(await client.function_page(env, limit=1)).total``. It is what
+        WeChat says: only a walk compares the total with the rows.
 
         Args:
             env: The environment's id.
@@ -538,7 +539,7 @@ class TcbClient:
         env = check_env(env)
         seconds = check_seconds("interval", interval)
         before = None if since is None else index_by_name("since", since).values()
-        return watch(lambda: self.functions(env).collect(), interval=seconds, since=before)
+        return watch(partial(self.list_functions, env), interval=seconds, since=before)
 
     async def wait_until_active(
         self,

@@ -238,33 +238,18 @@ TIMES_SENT = {
     "HTTP 429": (FAULTS["status_429"], 3, 3),
     # It may have.
     "errcode -1": (errcode(-1), 1, 3),
-    "errcode -1000": (errcode(-1000), 1, 3),
     "errcode -501004": (errcode(-501004), 1, 3),
     "TcbCode RequestLimitExceeded": (errcode(-501000, "TcbCode: [RequestLimitExceeded]"), 1, 3),
-    "errcode -501002": (errcode(-501002), 1, 3),
-    "TcbCode SERVER_TIMEOUT": (errcode(-501000, "TcbCode: [SERVER_TIMEOUT]"), 1, 3),
-    "HTTP 408": (http_reply(b"", 408), 1, 3),
-    "HTTP 500": (FAULTS["status_500"], 1, 3),
-    "HTTP 502": (FAULTS["status_502"], 1, 3),
     "HTTP 503": (FAULTS["status_503"], 1, 3),  # as Varnish reports a time-out behind it
-    "HTTP 504": (FAULTS["status_504"], 1, 3),
     "closed without a reply": (FAULTS["closed"], 1, 3),
-    "closed in the header": (FAULTS["closed_in_headers"], 1, 3),
-    "reset without a reply": (FAULTS["reset"], 1, 3),
     "reset in the body": (FAULTS["reset_in_body"], 1, 3),
     "time-out without a reply": (FAULTS["hang"], 1, 3),
-    "time-out in the body": (FAULTS["hang_in_body"], 1, 3),
     "body truncated": (FAULTS["truncated_with_length"], 1, 3),
-    "JSON truncated": (FAULTS["cut_json"], 1, 3),
     # A second attempt would not help.
     "errcode 40097": (errcode(40097), 1, 1),
-    "errcode 45009": (errcode(45009), 1, 1),
     "errcode 42001, one token": (errcode(42001), 1, 1),
-    "HTTP 403": (FAULTS["status_403"], 1, 1),
     "redirect": (FAULTS["redirect_307"], 1, 1),
     "HTML": (FAULTS["html"], 1, 1),
-    "not HTTP": (FAULTS["not_http"], 1, 1),
-    "not an object": (FAULTS["array"], 1, 1),
 }
 
 
