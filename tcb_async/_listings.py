@@ -5,6 +5,7 @@ Rule: a row is data. Any reply becomes a page or a `TcbError`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import datetime, tzinfo
@@ -17,7 +18,6 @@ import msgspec
 
 from tcb_async._codec import UNREADABLE, make_unreadable_error, raise_for_errcode
 from tcb_async._redact import Secret, decode_secret
-from tcb_async.cursor import MAX_ROWS
 from tcb_async.exceptions import ResponseError
 from tcb_async.models import (
     CHINA_STANDARD_TIME,
@@ -76,14 +76,12 @@ class ListEndpoint(Generic[T]):
         self,
         body: bytes,
         *,
-        offset: int = 0,
-        limit: int = 0,
         zone: tzinfo = CHINA_STANDARD_TIME,
         secrets: Collection[Secret] = (),
     ) -> Page[T]:
         """Read one page; raise the exception for its errcode, or `ResponseError`."""
         rows, total = self._reader.read(body, zone, secrets)
-        return Page(rows, total, offset, limit)
+        return Page(rows, total)
 
 
 class _ReplyReader(Generic[T]):
@@ -111,7 +109,7 @@ class _ReplyReader(Generic[T]):
             problem = self._find_contradiction(reply, rows)
         else:
             total = getattr(reply, self.listing.total_key)
-            is_valid = 0 <= total <= MAX_ROWS
+            is_valid = 0 <= total <= sys.maxsize
             problem = None if is_valid else f"it has no valid {self.listing.total_key}"
         if problem is not None:
             raise self._make_error(body, problem, secrets)

@@ -301,13 +301,7 @@ class TcbClient:
 
             def prepare(limit: int) -> tuple[ApiRequest, Callable[[bytes], Page[T]]]:
                 body = listing.encode(fields, offset, limit)
-                decode = partial(
-                    listing.decode,
-                    offset=offset,
-                    limit=limit,
-                    zone=self._zone,
-                    secrets=target.secrets,
-                )
+                decode = partial(listing.decode, zone=self._zone, secrets=target.secrets)
                 return ApiRequest(target, body, env, row, stats), decode
 
             ask_fewer = partial(prepare, DEFAULT_PAGE_SIZE) if may_ask_fewer else None

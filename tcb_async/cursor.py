@@ -20,8 +20,6 @@ from tcb_async.exceptions import ConfigurationError
 DIGEST = 8
 """Bytes of a digest. Of 40 million cursors with a million names each, one has a collision."""
 
-MAX_ROWS = 2**63 - 1  # the largest number of rows: a number of 8 bytes
-
 _CURSOR_VERSION = "4"
 
 

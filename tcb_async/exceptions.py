@@ -24,7 +24,7 @@ secret of the request, or contains a URL with a query.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from tcb_async._redact import escape_unprintable
 
@@ -60,7 +60,6 @@ class TcbError(Exception):
         sent: Whether the request may have reached the server.
     """
 
-    args: tuple[Any, ...]
     errcode: int | None = None
     rid: str | None = None
     sent: bool = True

@@ -37,8 +37,6 @@ class Identity(Generic[T]):
     frozen: bool = False  # items cannot be changed, and are equal where their texts are
     # Whether a list that contains a name twice is wrong. Otherwise it is one item in two rows.
     is_unique: bool = True
-    # A name comes from outside, and its text may be long, or repeat a secret.
-    advice: str = ""  # what an error adds about a name that appears twice
 
     def names(self, items: Sequence[T]) -> list[str]:
         """Return the names of items."""
@@ -89,11 +87,6 @@ class Reply(Generic[T]):
     names: Sequence[str]
     values: Sequence[T | str]
     end: int  # the row below the last item
-
-    @property
-    def has_name_twice(self) -> bool:
-        """Whether a name appears twice in this reply."""
-        return len(set(self.names)) < len(self.names)
 
 
 def find_repeated(names: Sequence[str]) -> set[str]:

@@ -5,7 +5,7 @@ Rule: every walk takes the same options, whichever list it reads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TypedDict
 
 from tcb_async._arguments import check_count
@@ -39,9 +39,10 @@ def check_page_size(value: object, *, maximum: int | None = None) -> int:
     return check_count("page_size", value, minimum=2, maximum=maximum)
 
 
-def check_walk_options(options: Mapping[str, object], allowed: Iterable[str]) -> None:
+def check_walk_options(options: Mapping[str, object]) -> None:
     """Refuse keyword arguments that no walk takes, and show the call that was probably meant."""
-    for name in options.keys() - set(allowed):
+    allowed = WalkOptions.__annotations__
+    for name in options.keys() - allowed:
         if name in {"limit", "offset"}:
             advice = (
                 "all pages are read: pass page_size to set the rows per request, or max_items to "

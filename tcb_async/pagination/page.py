@@ -40,9 +40,6 @@ class Page(Generic[T]):
     Attributes:
         items: The items, in the list's order; the server may return fewer than requested.
         total: The number of rows of the whole list when the page was read.
-        offset: The row of the first item, counted from 0.
-        limit: The number of rows requested. Your `fetch` may leave it 0, unless it requested fewer
-            than it was called with.
 
     Raises:
         ConfigurationError: ``items`` is not a sequence, or ``total`` is not a whole number, 0 or
@@ -51,8 +48,6 @@ class Page(Generic[T]):
 
     items: Sequence[T] = attrs.field(converter=_as_items)
     total: int
-    offset: int = 0
-    limit: int = 0
 
     def __attrs_post_init__(self) -> None:
         check_instance("items", self.items, Sequence, "such as a list or tuple")

@@ -27,16 +27,19 @@ from tcb_async.cursor import Cursor, read_start
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
 from tcb_async.observer import Observation, Observer, WalkStats, Work
 from tcb_async.pagination.identity import Identity
-from tcb_async.pagination.options import WalkOptions, check_page_size, check_walk_options
+from tcb_async.pagination.options import (
+    WalkOptions,
+    check_page_size,
+    check_walk_options,
+)
 from tcb_async.pagination.page import Page, Request
 from tcb_async.pagination.plan import Plan
 
 T = TypeVar("T")
-# Items to yield, with the request and the page in which they were.
-Received: TypeAlias = tuple[Request, Page[T], Sequence[T]]
+# Items to yield, with the page in which they were.
+Received: TypeAlias = tuple[Page[T], Sequence[T]]
 
 _log = logging.getLogger("tcb_async")
-_UNIQUE_NAMES = "; identify must return a different name for each item"
 _NEW_PAGER = (
     "a pager walks once: make a new one, with resume=… set to its cursor to continue from there"
 )
@@ -90,7 +93,7 @@ class Pager(IteratedOnce, Generic[T]):
         _surroundings: Surroundings | None = None,
         **options: Unpack[WalkOptions],
     ) -> None:
-        check_walk_options({**options}, WalkOptions.__annotations__)
+        check_walk_options({**options})
         _check_callables(fetch, identify, value, options.get("on_progress"))
         page_size = options.get("page_size")
         max_items = options.get("max_items")
@@ -98,7 +101,7 @@ class Pager(IteratedOnce, Generic[T]):
         self._surroundings = _surroundings or Surroundings()
         self._sleep = self._surroundings.sleep
         self._plan: Plan[T] = Plan(
-            self._surroundings.identity or Identity(identify, value, advice=_UNIQUE_NAMES),
+            self._surroundings.identity or Identity(identify, value),
             start=read_start(scope, options.get("resume")),
             limit=DEFAULT_FIRST_PAGE_SIZE if page_size is None else check_page_size(page_size),
             max_items=check_count(
@@ -196,7 +199,8 @@ class Pager(IteratedOnce, Generic[T]):
     async def _pages(self) -> AsyncGenerator[Page[T], None]:
         try:
             while (received := await self._receive_next()) is not None:
-                page = _make_page(*received)
+                whole, items = received
+                page = attrs.evolve(whole, items=tuple(items))
                 self._unread = iter(())  # not before: a page that cannot be made is not received
                 yield page
                 self._report_progress()
@@ -294,7 +298,7 @@ class Pager(IteratedOnce, Generic[T]):
         if not items:
             return None
         self._unread = iter(items)
-        return request, page, items
+        return page, items
 
     def _add_context(self, error: BaseException, offset: int | None) -> BaseException:
         """Attach the cursor, the environment and the offset to the error that stops the walk."""
@@ -317,15 +321,15 @@ class Pager(IteratedOnce, Generic[T]):
             await self._cancel()
         finally:
             self._fetches.clear()
-            if self._observation is not None:
-                self._report_end(self._observation, error)
-
-    def _report_end(self, observation: Observation, error: BaseException | None) -> None:
-        stats = self.stats
-        observation.work.result.update(
-            requests=stats.requests, retries=stats.retries, passes=stats.passes, drift=stats.drift
-        )
-        observation.end(error if isinstance(error, Exception) else None)
+            if (observation := self._observation) is not None:
+                stats = self.stats
+                observation.work.result.update(
+                    requests=stats.requests,
+                    retries=stats.retries,
+                    passes=stats.passes,
+                    drift=stats.drift,
+                )
+                observation.end(error if isinstance(error, Exception) else None)
 
     async def _cancel(self) -> None:
         """Cancel the fetches in flight and await them, so that they give back their places."""
@@ -347,15 +351,3 @@ def _check_callables(fetch: object, identify: object, value: object, on_progress
     check_callback("value", value)
     if on_progress is not None:
         check_callback("on_progress", on_progress)
-
-
-def _make_page(request: Request, page: Page[T], items: Sequence[T]) -> Page[T]:
-    """Return the page that contains only the items to yield."""
-    # By identity: equal items need not compare equal, and different items may.
-    rows = (row for row, item in enumerate(page.items) if item is items[0])
-    return attrs.evolve(
-        page,
-        items=tuple(items),
-        offset=request.offset + next(rows, 0),
-        limit=page.limit or request.limit,
-    )

@@ -241,7 +241,7 @@ class Plan(Generic[T]):
             self._pass.move_below(reply)
             new = page.items[first:]
             self._decide(reply, has_new_row=bool(new))
-        elif self.identity.is_unique and reply.has_name_twice:
+        elif self.identity.is_unique and find_repeated(reply.names):
             self._request_again(reply)
         else:
             self._accept(reply)
@@ -311,9 +311,7 @@ class Plan(Generic[T]):
         if repeated and not current.has_changed:
             current.repeated |= repeated
             self.stats.drift = True
-            self._sign = (
-                f"{self.identity.show(min(repeated))!r} appeared twice{self.identity.advice}"
-            )
+            self._sign = f"{self.identity.show(min(repeated))!r} appeared twice"
         new: list[T] = []
         if current.is_streamed:
             new = self.yielded.add_unknown(names, items)
@@ -450,7 +448,7 @@ def _make_repeated_error(
     problem = problem or "each time the list was read, it contradicted itself"
     shown = identity.show(name)
     return ResponseError(
-        f"{problem}, so items may be missing (a name appears twice): {shown!r}{identity.advice}",
+        f"{problem}, so items may be missing (a name appears twice): {shown!r}",
         offset=offset,
         excerpt=shown,
     )
@@ -462,7 +460,7 @@ def _make_contradiction_error(reply: Reply[T], identity: Identity[T]) -> Respons
         f"{request.limit} rows from row {request.offset} on were requested "
         f"{MAX_CONTRADICTIONS + 1} times, and each reply contradicted itself"
     )
-    if identity.is_unique and reply.has_name_twice:
+    if identity.is_unique and find_repeated(reply.names):
         name = min(find_repeated(reply.names))
         return _make_repeated_error(name, identity, problem, request.offset)
     return ResponseError(

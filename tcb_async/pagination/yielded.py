@@ -22,39 +22,31 @@ class YieldedNames:
 
     earlier: frozenset[bytes]  # the digests of the names yielded by earlier runs
     maximum: int  # items to yield in this run
-    # All names of this run, as a set, and in the order of yielding.
-    _names: set[str] = attrs.field(init=False, factory=set[str])
-    _order: list[str] = attrs.field(init=False, factory=list[str])
+    # All names of this run, in the order of yielding.
+    _names: dict[str, None] = attrs.field(init=False, factory=dict[str, None])
     # Their digests, computed as far as the last cursor needed them.
     _digests: bytearray = attrs.field(init=False, factory=bytearray)
 
     @property
     def count(self) -> int:
         """The number of items yielded by this run."""
-        return len(self._order)
+        return len(self._names)
 
     @property
     def is_full(self) -> bool:
         """Whether this run has yielded all items that it may yield."""
-        return len(self._order) == self.maximum
+        return len(self._names) == self.maximum
 
     def knows(self, name: str) -> bool:
         """Whether an item of this name was yielded, in this run or an earlier one."""
         return name in self._names or (bool(self.earlier) and digest(name) in self.earlier)
-
-    def knows_any(self, names: Sequence[str]) -> bool:
-        """Whether an item of one of these names was yielded, in this run or an earlier one."""
-        if self.earlier:
-            return any(map(self.knows, names))
-        return not self._names.isdisjoint(names)
 
     def add_unknown(self, names: Sequence[str], items: Sequence[T]) -> list[T]:
         """Add the unknown names, up to the maximum; return their items."""
         new: list[T] = []
         for name, item in zip(names, items, strict=True):
             if not self.is_full and not self.knows(name):
-                self._names.add(name)
-                self._order.append(name)
+                self._names[name] = None
                 new.append(item)
         return new
 
@@ -63,24 +55,24 @@ class YieldedNames:
 
         For nearly every page this is possible, and the fastest way.
         """
-        if len(self._order) + len(names) > self.maximum or self.knows_any(names):
+        if len(self._names) + len(names) > self.maximum:
             return False
-        count_before = len(self._names)
-        self._names.update(names)
-        if len(self._names) < count_before + len(names):  # a name appears twice
-            self._names.difference_update(names)
+        new = dict.fromkeys(names)
+        has_name_twice = len(new) < len(names)
+        if has_name_twice or not self._names.keys().isdisjoint(new):
             return False
-        self._order += names
+        if self.earlier and any(map(self.knows, names)):
+            return False
+        self._names |= new
         return True
 
     def keep(self, names: Container[str]) -> None:
         """Forget all names but these: the items of the others were not returned."""
-        self._order = [name for name in self._order if name in names]
-        self._names = set(self._order)
+        self._names = {name: None for name in self._names if name in names}
         self._digests.clear()
 
     def digests(self, unread: int) -> bytes:
         """Return the digests of the names, without the last `unread` items."""
-        for name in islice(self._order, len(self._digests) // DIGEST, None):
+        for name in islice(self._names, len(self._digests) // DIGEST, None):
             self._digests += digest(name)
         return bytes(self._digests[: len(self._digests) - DIGEST * unread])

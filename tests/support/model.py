@@ -69,7 +69,7 @@ class ChangingList:
         assert request.offset >= 0
         size = min(request.limit, self.clamp)
         rows = self.rows[request.offset : request.offset + size]
-        return Page(rows, len(self.rows), request.offset)
+        return Page(rows, len(self.rows))
 
     def apply(self, change):
         for _ in range(change.times):
