@@ -90,8 +90,8 @@ def add_documented_environments(emulator: Emulator, platform: str) -> list[str]:
     emulator.add_collections(envs[0], *(f"orders-{number}" for number in range(45)))
     emulator.add_environment("own-7a8b9c", owner=platform)
     emulator.deploy("own-7a8b9c", "pay")
-    reason = ("ResourceNotFound.File", "no entry file")
-    emulator.deploy("own-7a8b9c", "refund", status="CreateFailed", status_reason=[reason])
+    reason = {"errcode": "ResourceNotFound.File", "errmsg": "no entry file"}
+    emulator.deploy("own-7a8b9c", "refund", status="CreateFailed", more={"status_reason": [reason]})
     for env, errcode in _REFUSED.items():
         refused = itertools.repeat(tcb_async.emulator.Fault.errcode(errcode))
         emulator.script(refused, when=partial(_is_for, env))

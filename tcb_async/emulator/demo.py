@@ -56,21 +56,14 @@ MAX_GENERATED = 400
 
 
 @cache
-def _make_pool() -> tuple[DeployedFunction, ...]:
+def make_pool() -> tuple[DeployedFunction, ...]:
+    """Make functions that all environments share, so that each environment costs little.
+
+    Any ``MAX_GENERATED`` neighbours, from a start below ``MAX_GENERATED`` on, have different names.
+    """
     functions = tuple(
         attrs.evolve(function, name=f"{function.name}{copy or ''}")
         for copy in range(MAX_GENERATED // len(_FUNCTION_NAMES) + 1)
         for function in make_demo_functions()
     )[:MAX_GENERATED]
-    return functions * 2  # any run of MAX_GENERATED functions, from any start, is one slice
-
-
-def take_functions(start: int, count: int) -> tuple[DeployedFunction, ...]:
-    """Take neighbours from a pool that all environments share, so that each costs little.
-
-    Args:
-        start: The first position in the pool; it makes environments differ.
-        count: The number of functions, at most ``MAX_GENERATED``.
-    """
-    start %= MAX_GENERATED
-    return _make_pool()[start : start + count]
+    return functions * 2

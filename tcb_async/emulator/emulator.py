@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Self
 
 import attrs
@@ -139,7 +139,6 @@ class Emulator(FaultyServer):
         count: int = 1,
         runtime: str | None = "Nodejs16.13",
         status: str = "Active",
-        status_reason: Iterable[tuple[str, str]] = (),
         index: int | None = None,
         add_time: str | None = None,
         mod_time: str | None = None,
@@ -153,11 +152,10 @@ class Emulator(FaultyServer):
             count: The number of functions.
             runtime: Such as ``Python3.10``; None is sent as null.
             status: Such as ``Active``.
-            status_reason: The reasons of a failure, pairs of errcode and errmsg, for platforms.
             index: The row to insert at, from 0 on; None for the end of the list.
             add_time: As for ``add_environment``; None for now.
             mod_time: The same; None for ``add_time``.
-            more: More fields of a row, such as ``{"memory_size": 256}``.
+            more: More fields of a row, such as ``{"memory_size": 256}``, or ``status_reason``.
         """
         if index is not None and index < 0:
             raise ValueError(f"index={index!r}: must be 0 or more, or None")
@@ -168,10 +166,8 @@ class Emulator(FaultyServer):
         if name is not None and any(name == row.name for row in environment.functions):
             raise ValueError(f"name={name!r}: this function is deployed to {env!r} already")
         names = environment.make_names(count) if name is None else [name]
-        reasons = tuple(status_reason)
         added = tuple(
-            DeployedFunction(name, runtime, status, *times, reasons, dict(more or {}))
-            for name in names
+            DeployedFunction(name, runtime, status, *times, dict(more or {})) for name in names
         )
         row = len(environment.functions) if index is None else index
         environment.replace(row, row, added)
@@ -252,7 +248,7 @@ class Emulator(FaultyServer):
 
     def tokens_issued(self, appid: str) -> int:
         """Return the number of access tokens issued so far for an app, platform or merchant."""
-        return self._world.issued_to[appid]
+        return sum(issued.owner == appid for issued in self._world.tokens.values())
 
     def add_app(self, appid: str, secret: str) -> None:
         """Add a mini program or official account that requests tokens of its own."""
@@ -318,8 +314,9 @@ class Emulator(FaultyServer):
             self.add_authorizer(component_appid, appid)
             for index in range(environments):
                 environment = self.add_environment(f"shop{number}-{index + 1}", owner=appid)
-                start = number * 7 + index * functions
-                environment.functions = demo.take_functions(start, functions)
+                # Different environments have different functions.
+                start = (number * 7 + index * functions) % demo.MAX_GENERATED
+                environment.functions = demo.make_pool()[start : start + functions]
         return tuple(appids)
 
     def add_demo_merchants(self, component_appid: str) -> tuple[str, ...]:

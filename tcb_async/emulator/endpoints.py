@@ -96,7 +96,7 @@ class Endpoints:
             raise Refused(40125)
         if _get_text(body, "component_verify_ticket", 61006) != component.ticket:
             raise Refused(61006)
-        token = self._issue(component, request, component=True)
+        token = self._issue(component, request)
         return {"component_access_token": token, "expires_in": int(TOKEN_LIFE)}
 
     def _issue_authorizer_token(self, request: RecordedRequest) -> Fields:
@@ -116,17 +116,10 @@ class Endpoints:
             "authorizer_refresh_token": merchant.secret,
         }
 
-    def _issue(
-        self,
-        account: App,
-        request: RecordedRequest,
-        *,
-        component: bool = False,
-        platform: str | None = None,
-    ) -> str:
+    def _issue(self, account: App, request: RecordedRequest, *, platform: str | None = None) -> str:
         """Issue a token of an account, in place of the last one of this endpoint."""
         self._world.replace(account.tokens.get(request.path), _OVERLAP)
-        token = self._world.issue(account.appid, TOKEN_LIFE, component=component, platform=platform)
+        token = self._world.issue(account.appid, TOKEN_LIFE, platform=platform)
         account.tokens[request.path] = token
         return token
 
@@ -172,9 +165,9 @@ class Endpoints:
         functions = self._find_environment(env, owner).functions
         found = [function for function in functions if searchkey in function.name]
         page = found[offset : offset + self._clamp(limit)]
-        rows = [
-            _make_row(function) | {"status_reason": _make_reasons(function)} for function in page
-        ]
+        rows = [_make_row(function) for function in page]
+        for row in rows:
+            row.setdefault("status_reason", [])
         return {"errcode": 0, "errmsg": "ok", "total_count": len(found), "functions": rows}
 
     def _clamp(self, limit: int) -> int:
@@ -289,10 +282,6 @@ def _make_row(function: DeployedFunction) -> Fields:
         "status": function.status,
         **function.more,
     }
-
-
-def _make_reasons(function: DeployedFunction) -> list[dict[str, str]]:
-    return [{"errcode": code, "errmsg": text} for code, text in function.status_reason]
 
 
 def _make_environment_row(environment: DeployedEnvironment) -> Fields:

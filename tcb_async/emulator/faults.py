@@ -6,7 +6,6 @@ import asyncio
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol
 
 import attrs
 from aiohttp import web
@@ -18,13 +17,8 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 _HTML = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
 
 
-class MakeReply(Protocol):
-    """A function that makes the body of the correct reply, or of a refusal."""
-
-    def __call__(self, refused: Refused | None = None) -> bytes:  # noqa: D102
-        ...
-
-
+MakeReply = Callable[[], bytes]
+"""A function that makes the body of the correct reply."""
 Act = Callable[[web.BaseRequest, MakeReply], Awaitable[web.StreamResponse]]
 
 
@@ -50,7 +44,7 @@ class Fault:
 
         async def act(_: web.BaseRequest, make_reply: MakeReply) -> web.StreamResponse:
             await asyncio.sleep(seconds)
-            return _respond(make_reply())
+            return respond(make_reply())
 
         return cls("delay" if seconds else "ok", act)
 
@@ -63,8 +57,8 @@ class Fault:
         if not isinstance(errcode, int):
             raise TypeError(f"errcode={errcode!r}: must be an int, such as 45009")
 
-        async def act(_: web.BaseRequest, make_reply: MakeReply) -> web.StreamResponse:
-            return _respond(make_reply(Refused(errcode, errmsg)))
+        async def act(_: web.BaseRequest, _make_reply: MakeReply) -> web.StreamResponse:
+            raise Refused(errcode, errmsg)
 
         return cls(f"errcode {errcode}", act)
 
@@ -86,11 +80,7 @@ class Fault:
     @classmethod
     def body(cls, body: bytes, name: str = "body") -> Fault:
         """HTTP 200 with exactly these bytes and the usual content type."""
-
-        async def act(_: web.BaseRequest, _make_reply: MakeReply) -> web.StreamResponse:
-            return _respond(body)
-
-        return cls(name, act)
+        return cls(name, cls.status(200, body, {"Content-Type": JSON}).act)
 
     @classmethod
     def truncated(cls) -> Fault:
@@ -170,7 +160,7 @@ class Fault:
         return cls("reset", act)
 
 
-def _respond(body: bytes) -> web.Response:
+def respond(body: bytes) -> web.Response:
     """Make a response as WeChat does: HTTP 200 for every errcode."""
     return web.Response(body=body, headers={"Content-Type": JSON})
 

@@ -17,7 +17,7 @@ def _show(body: Mapping[str, object] | None) -> str:
 
 @attrs.define(eq=False)
 class RecordedRequest:
-    """One request and its reply. The last four attributes are set when it has been answered.
+    """One request and its reply. The last three attributes are set when it has been answered.
 
     Attributes:
         number: Counted from 1, in order of arrival.
@@ -26,12 +26,9 @@ class RecordedRequest:
         query: The arguments in the query, the access token among them. The repr leaves it out.
         raw: The body's bytes.
         headers: Its headers.
-        peer_port: The client's port, which stands for a connection.
-        started: The time of its complete arrival, by the emulator's clock.
         body: The decoded JSON object, or None if the body was not one.
         account: The appid of the token's owner; None if unknown.
-        finished: The time of its reply; None while it is in flight.
-        status: The HTTP status of the reply; None without a reply.
+        status: The HTTP status of the reply; None without a reply, or while it is in flight.
         errcode: The errcode in the reply; None if a fault sent something else.
         fault: The name of its fault, or None.
     """
@@ -42,11 +39,8 @@ class RecordedRequest:
     query: Mapping[str, str] = attrs.field(repr=False)
     raw: bytes = attrs.field(repr=False)
     headers: Mapping[str, str] = attrs.field(repr=False)
-    peer_port: int
-    started: float
     body: Mapping[str, object] | None = attrs.field(init=False, repr=_show)
     account: str | None = None
-    finished: float | None = None
     status: int | None = None
     errcode: int | None = None
     fault: str | None = None

@@ -11,14 +11,14 @@ import re
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Self
 from urllib.parse import quote
 
-import attrs
 from aiohttp import web
 
 from tcb_async.emulator.endpoints import Endpoints
-from tcb_async.emulator.faults import Fault
+from tcb_async.emulator.faults import Fault, respond
 from tcb_async.emulator.requests import RecordedRequest
 from tcb_async.emulator.state import EmulatorClock, Refused
 
@@ -38,14 +38,6 @@ _SHUTDOWN_SECONDS = 0.01
 _REQUEST_ID = re.compile(r"(?:rid: [0-9a-f-]+|hints?: \[[^\[\]]*\])\s*$")
 
 
-@attrs.frozen(eq=False)
-class Script:
-    """Faults for the next requests that match."""
-
-    faults: Iterator[Fault]
-    matches: When
-
-
 class FaultyServer:
     """An HTTP server on a real socket: it records requests, and some of them get a fault.
 
@@ -63,7 +55,8 @@ class FaultyServer:
         self._endpoints = endpoints
         self._port = port
         self._received = 0
-        self._scripts: list[Script] = []
+        # Faults, each with the test of the requests that they are for.
+        self._scripts: list[tuple[Iterator[Fault], When]] = []
         self._on_request: list[OnRequest] = []
         self._on_reply: list[OnReply] = []
         self._requests: deque[RecordedRequest] = deque(maxlen=_MAX_RECORDS)
@@ -194,7 +187,7 @@ class FaultyServer:
                 and (when is None or when(request))
             )
 
-        self._scripts.append(Script(iter(faults), matches))
+        self._scripts.append((iter(faults), matches))
 
     def fail_next(
         self,
@@ -274,7 +267,6 @@ class FaultyServer:
             self.in_flight -= 1
             # A client that closed the connection got no reply, even if bytes were written.
             is_closed = request.transport is None or request.transport.is_closing()
-            record.finished = self.clock()
             record.status = None if is_closed or response is None else response.status
             # Quoted, so that a line break in the path begins no new line.
             line = f"{record.method} {quote(record.path)} -> status {record.status}"
@@ -286,7 +278,6 @@ class FaultyServer:
             raw = await request.read()
         except (web.HTTPRequestEntityTooLarge, web.RequestPayloadError):
             raw = _UNREADABLE
-        peer = None if request.transport is None else request.transport.get_extra_info("peername")
         self._received += 1
         record = RecordedRequest(
             self._received,
@@ -295,8 +286,6 @@ class FaultyServer:
             request.query,
             raw,
             request.headers,
-            0 if peer is None else peer[1],
-            self.clock(),
         )
         record.account = self._endpoints.find_account(record)
         self._requests.append(record)
@@ -306,27 +295,28 @@ class FaultyServer:
     async def _answer(
         self, request: web.BaseRequest, record: RecordedRequest
     ) -> web.StreamResponse:
-        def make_reply(refused: Refused | None = None) -> bytes:
-            return self._make_reply(record, refused)
-
         # The fault is chosen before the delay, so that scripts are used up in order of arrival.
         fault = self._take_fault(record)
         record.fault = None if fault.name == "ok" else fault.name
         if self.latency:
             await asyncio.sleep(self.latency)
-        return await fault.act(request, make_reply)
+        try:
+            return await fault.act(request, partial(self._make_reply, record))
+        except Refused as refused:
+            return respond(self._make_reply(record, refused))
 
     def _take_fault(self, record: RecordedRequest) -> Fault:
         """Take the next fault of the first script for a request."""
         for script in tuple(self._scripts):
-            if script.matches(record):
-                if (fault := next(script.faults, None)) is not None:
+            faults, matches = script
+            if matches(record):
+                if (fault := next(faults, None)) is not None:
                     return fault
                 if script in self._scripts:  # which its faults may have cleared
                     self._scripts.remove(script)
         return Fault.errcode(-1) if self._random.random() < self.busy_rate else Fault.ok()
 
-    def _make_reply(self, record: RecordedRequest, refused: Refused | None) -> bytes:
+    def _make_reply(self, record: RecordedRequest, refused: Refused | None = None) -> bytes:
         try:
             if refused is not None:
                 self._endpoints.invalidate(record.token, refused.errcode)

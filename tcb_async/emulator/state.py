@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Literal
@@ -75,9 +74,6 @@ class EmulatorClock:
         self._start = start
         self._advanced = 0.0
 
-    def __repr__(self) -> str:
-        return f"<EmulatorClock {format_time(self())}>"
-
     def __call__(self) -> float:
         """Seconds since 1970, now."""
         return (time.time() if self._start is None else self._start) + self._advanced
@@ -108,7 +104,6 @@ class DeployedFunction:
     status: str
     add_time: str
     mod_time: str
-    status_reason: tuple[tuple[str, str], ...] = ()
     more: Mapping[str, object] = attrs.field(factory=dict[str, object], hash=False)
 
 
@@ -149,13 +144,9 @@ class DeployedEnvironment:
 
 @attrs.define
 class IssuedToken:
-    """A token of ``owner``, issued to it or to a ``platform`` that calls for it.
-
-    ``is_component``: it is a platform's own, for its endpoints only.
-    """
+    """A token of ``owner``, issued to it or to a ``platform`` that calls for it."""
 
     owner: str
-    is_component: bool
     platform: str | None
     expires_at: float
     replaced_at: float = math.inf
@@ -204,31 +195,26 @@ class World:
     apps: dict[str, App] = attrs.field(factory=dict[str, App])
     components: dict[str, Component] = attrs.field(factory=dict[str, Component])
     tokens: dict[str, IssuedToken] = attrs.field(factory=dict[str, IssuedToken], repr=False)
-    issued_to: Counter[str] = attrs.field(factory=Counter[str])
 
-    def issue(
-        self,
-        owner: str,
-        life: float,
-        *,
-        component: bool = False,
-        platform: str | None = None,
-    ) -> str:
+    def issue(self, owner: str, life: float, *, platform: str | None = None) -> str:
         """Issue a token of ``life`` seconds."""
         token = secrets.token_urlsafe(_TOKEN_LENGTH)[:_TOKEN_LENGTH]
-        self.issued_to[owner] += 1
-        self.tokens[token] = IssuedToken(owner, component, platform, self.clock() + life)
+        self.tokens[token] = IssuedToken(owner, platform, self.clock() + life)
         return token
 
     def check(self, token: str | None, *, component: bool = False) -> IssuedToken:
-        """Return a token that is valid; Refused with the errcode for its state."""
+        """Return a token that is valid; Refused with the errcode for its state.
+
+        A platform's own token, a ``component`` token, is for its endpoints only.
+        """
         if not token:
             raise Refused(41001)
         issued = self.tokens.get(token)
         if issued is None:
             raise Refused(40014)
         now = self.clock()
-        if issued.replaced_at <= now or issued.is_component != component:
+        is_component = issued.owner in self.components
+        if issued.replaced_at <= now or is_component != component:
             raise Refused(40001)
         if issued.expires_at <= now:
             raise Refused(42001)

@@ -222,12 +222,12 @@ class TestRefreshToken:
 class TestBatch:
     async def test_every_function_is_listed_with_why_it_failed(self, emulator, client):
         emulator.deploy(OWN_ENV, count=45)
-        why = ("ResourceNotFound.File", "no such file")
-        emulator.deploy(OWN_ENV, "broken", status="CreateFailed", status_reason=[why])
+        why = {"errcode": "ResourceNotFound.File", "errmsg": "no such file"}
+        emulator.deploy(OWN_ENV, "broken", status="CreateFailed", more={"status_reason": [why]})
         functions = [function async for function in client.batch_functions(OWN_ENV)]
         assert [f.name for f in functions] == [row.name for row in emulator.functions(OWN_ENV)]
         assert [found.env for found in await client.list_batch_environments()] == [OWN_ENV]
-        assert functions[-1].status_reason == (StatusReason(*why),)
+        assert functions[-1].status_reason == (StatusReason(**why),)
         assert functions[0].status_reason == ()
 
     async def test_searchkey_filters_and_belongs_to_the_cursor(self, emulator, client):

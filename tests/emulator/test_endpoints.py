@@ -157,7 +157,7 @@ class TestPlatformsOwnEnvironments:
                 row["name"],
                 runtime=row["runtime"],
                 status=row["status"],
-                status_reason=[(why["errcode"], why["errmsg"]) for why in row["status_reason"]],
+                more={"status_reason": row["status_reason"]},
                 add_time=row["add_time"],
                 mod_time=row["mod_time"],
             )

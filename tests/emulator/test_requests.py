@@ -17,10 +17,7 @@ async def test_request_is_recorded_with_its_reply(wechat):
     assert asked.offset == 10
     assert asked.token == wechat.emulator.token
     assert (asked.status, asked.errcode, asked.fault) == (200, 0, None)
-    assert asked.finished is not None
-    assert asked.started <= asked.finished
     assert asked.headers["Content-Type"] == "application/octet-stream"
-    assert asked.peer_port > 0
 
 
 async def test_request_in_flight_is_recorded(wechat):
@@ -28,7 +25,7 @@ async def test_request_in_flight_is_recorded(wechat):
     hanging = asyncio.create_task(wechat.list())
     await eventually(lambda: wechat.emulator.in_flight > 0)
     assert wechat.emulator.in_flight == 1
-    assert wechat.emulator.requests[0].finished is None
+    assert len(wechat.emulator.requests) == 1
     hanging.cancel()
     await asyncio.wait({hanging})
     await eventually(lambda: wechat.emulator.in_flight == 0)
