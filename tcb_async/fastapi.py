@@ -47,7 +47,7 @@ from tcb_async.exceptions import (
 )
 from tcb_async.models import Value
 
-__all__ = ["ClientDep", "client", "error_handler", "lifespan", "problem_of", "status_of"]
+__all__ = ["ClientDep", "client", "error_handler", "lifespan", "problem_of"]
 
 _STATE = "tcb_async_client"
 _RECIPE = "such as lifespan(TcbClient), or lifespan(lambda: TcbClient(StableToken(appid, secret)))"
@@ -122,8 +122,11 @@ In tests, ``app.dependency_overrides[tcb_async.fastapi.client]`` replaces it.
 """
 
 
-def status_of(error: TcbError) -> int:
-    """Return the HTTP status of a service's reply to its caller after an error.
+def problem_of(error: TcbError) -> dict[str, str | int]:
+    """Describe an error to a caller of the service, as RFC 9457 does.
+
+    It has ``title`` (the error's class), ``status``, ``detail`` (the message), and if known
+    ``errcode``, ``tcb_code``, ``rid`` and ``resume`` (the cursor of the walk), but no secret.
 
     | error | status |
     | --- | --- |
@@ -139,25 +142,9 @@ def status_of(error: TcbError) -> int:
         ConfigurationError: ``error`` is not a `TcbError`.
     """
     check_instance("error", error, TcbError, "as caught")
-    if isinstance(error, TransportError) and error.status is None:
-        return 504
-    if isinstance(error, ConfigurationError):
-        return 422 if error.argument else 500
-    return next((status for kinds, status in _STATUSES if isinstance(error, kinds)), 502)
-
-
-def problem_of(error: TcbError) -> dict[str, str | int]:
-    """Describe an error to a caller of the service, as RFC 9457 does.
-
-    It has ``title`` (the error's class), ``status``, ``detail`` (the message), and if known
-    ``errcode``, ``tcb_code``, ``rid`` and ``resume`` (the cursor of the walk), but no secret.
-
-    Raises:
-        ConfigurationError: ``error`` is not a `TcbError`.
-    """
     fields: dict[str, str | int | None] = {
         "title": type(error).__name__,
-        "status": status_of(error),
+        "status": _choose_status(error),
         "detail": str(error),
         "errcode": error.errcode,
         "tcb_code": getattr(error, "tcb_code", None),
@@ -165,6 +152,14 @@ def problem_of(error: TcbError) -> dict[str, str | int]:
         "resume": None if error.cursor is None else str(error.cursor),
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _choose_status(error: TcbError) -> int:
+    if isinstance(error, TransportError) and error.status is None:
+        return 504
+    if isinstance(error, ConfigurationError):
+        return 422 if error.argument else 500
+    return next((status for kinds, status in _STATUSES if isinstance(error, kinds)), 502)
 
 
 async def error_handler(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - the signature is Starlette's
@@ -180,4 +175,6 @@ async def error_handler(request: Request, error: Exception) -> JSONResponse:  # 
     headers = {} if retry_after is None else {"Retry-After": str(math.ceil(retry_after))}
     problem = problem_of(error)
     problem.pop("resume", None)
-    return JSONResponse(problem, status_of(error), headers, media_type="application/problem+json")
+    return JSONResponse(
+        problem, _choose_status(error), headers, media_type="application/problem+json"
+    )

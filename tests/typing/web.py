@@ -13,7 +13,6 @@ from tcb_async.fastapi import (
     error_handler,
     lifespan,
     problem_of,
-    status_of,
 )
 
 
@@ -58,7 +57,6 @@ async def count_of_the_shop(client: Annotated[TcbClient, Depends(shop)], env: st
 
 
 def describe(error: TcbError) -> None:
-    assert_type(status_of(error), int)
     assert_type(problem_of(error), dict[str, str | int])
 
 
