@@ -70,8 +70,7 @@ def run_emulator(
         env: An environment to add. May be repeated. Default: test-777bb9, unless --docs.
         count: The number of functions of each --env.
         docs: Add everything that the examples of the documentation use.
-        merchants: Add a third-party platform with N merchants, each with an environment of 20
-            functions.
+        merchants: Add a third-party platform (第三方平台) with N merchants.
         busy: Reply to a fifth of the requests with -1, system busy, so that clients retry.
         changing: Change the functions before each listing, for `tcb-async watch` and `changes`.
         port: The port; 0 for any free port.

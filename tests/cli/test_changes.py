@@ -120,14 +120,6 @@ async def test_a_run_that_is_not_finished_is_named(path):
     assert "wx1 is not compared: it is not listed yet\n" in ended.err
 
 
-@pytest.mark.parametrize("found", [AFTER[0], BEFORE[0]])
-async def test_missing_accounts_exit_with_6(path, found):
-    at(path, DAYS[1], found, failed("wx2"))
-    ended = await changes(path)
-    assert ended.code == 6
-    assert "wx2 is not compared: it failed" in ended.err
-
-
 async def test_the_exit_code_does_not_depend_on_the_reader(path):
     at(path, DAYS[1], *AFTER)
     for form in ("table", "csv"):
@@ -170,22 +162,6 @@ class TestWhatCannotBeCompared:
             f"nothing was compared with {DAYS[1]}.sqlite\n"
         )
 
-    @pytest.mark.parametrize("found", [AFTER[0], BEFORE[0]], ids=["changed", "equal"])
-    async def test_one_such_account_beside_others(self, tmp_path, found):
-        ended = await self.changes_after(tmp_path, [BEFORE[0], failed("wx2")], [found, BEFORE[1]])
-        assert ended.code == 6
-        assert f"wx2 is not compared: {DAYS[0]}.sqlite could not list it" in ended.err
-        assert " of 1 environment of 1 account compared\n" in ended.err
-
-    async def test_an_account_that_joined_and_failed_joins_when_it_is_listed(self, tmp_path):
-        ended = await self.changes_after(
-            tmp_path, [BEFORE[0]], [BEFORE[0], failed("wx2")], [*BEFORE]
-        )
-        assert (ended.code, ended.out) == (
-            7,
-            "appid,env,kind,name,what\nwx2,,joined,,1 function in 1 environment\n",
-        )
-
     async def test_each_account_names_the_night_it_is_compared_with(self, tmp_path):
         ended = await self.changes_after(tmp_path, BEFORE, [BEFORE[0], failed("wx2")], BEFORE)
         assert ended.code == 0
@@ -216,39 +192,12 @@ class TestWhatCannotBeCompared:
         assert (ended.code, ended.out.count("wx")) == (7, 2)
         assert f"old of wx1 is not compared: it was HALTED in {DAYS[1]}.sqlite\n" in ended.err
 
-    async def test_an_environment_that_is_halted_tonight_exits_with_6(self, tmp_path):
-        ended = await self.changes_after(tmp_path, BEFORE[1:], [suspended("wx2")])
-        assert ended.code == 6
-        assert f"dev of wx2 is not compared: it was HALTED in {DAYS[1]}.sqlite\n" in ended.err
-
-    async def test_environments_that_narrow_and_widen_exit_with_6(self, tmp_path):
+    async def test_an_environment_that_is_no_longer_listed_exits_with_6(self, tmp_path):
         whole = listed("wx1", dev=["login"], prod=["login"])
         narrow = AccountListing(Account("wx1", "a-token", ["dev"]), {"dev": (active("login"),)})
         ended = await self.changes_after(tmp_path, [whole], [narrow])
         assert (ended.code, ended.err.count("\n")) == (6, 2)
         assert f"prod of wx1 is not compared: {DAYS[1]}.sqlite was not to list it\n" in ended.err
-        for file in tmp_path.glob("*"):
-            file.unlink()
-        ended = await self.changes_after(tmp_path, [narrow], [whole])
-        assert (ended.code, ended.err.count("\n")) == (6, 2)
-        assert f"prod of wx1 is not compared: {DAYS[0]}.sqlite was not to list it\n" in ended.err
-
-    async def test_at_most_twenty_are_named(self, tmp_path):
-        appids = [f"wx{number:02}" for number in range(25)]
-        ended = await self.changes_after(
-            tmp_path, map(failed, appids), [listed(appid, dev=[]) for appid in appids]
-        )
-        assert ended.code == 6
-        assert ended.err.count(" is not compared: ") == 20
-        assert "… and 5 more\n" in ended.err
-
-
-async def test_accounts_without_environments_are_compared(tmp_path):
-    for day in DAYS[:2]:
-        at(tmp_path, day, listed("wx1"))
-    ended = await changes(tmp_path)
-    assert ended.code == 0
-    assert ended.err.endswith("; 0 functions of 0 environments of 1 account compared\n")
 
 
 ALONE = [BEFORE[0]]
