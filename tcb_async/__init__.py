@@ -9,7 +9,7 @@ from importlib import import_module
 __version__ = "0.1.0.dev0"
 
 _NAMES = {
-    "client": "TcbClient WalkOptions",
+    "client": "ClientOptions TcbClient WalkOptions",
     "compare": "FunctionChange changes",
     "cursor": "Cursor",
     "emulator": "Emulator",

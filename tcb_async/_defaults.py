@@ -21,7 +21,7 @@ DEFAULT_WAIT_INTERVAL = 2.0
 DEFAULT_WAIT_TIMEOUT = 300.0
 CHINA_STANDARD_TIME = timezone(timedelta(hours=8))  # the zone in which WeChat's times are read
 
-# The variables that `TcbClient` and the command line read.
+# The variables that `TcbClient.from_env` and the command line read.
 BASE_URL_VARIABLE = "TCB_BASE_URL"
 TOKEN_VARIABLE = "TCB_ACCESS_TOKEN"
 APPID_VARIABLE = "TCB_APPID"

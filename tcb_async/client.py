@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from copy import copy
 from datetime import tzinfo
 from functools import partial
-from typing import Any, Self, TypeAlias, TypeVar, Unpack
+from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack
 
 from tcb_async._addresses import (
     check_base_url,
@@ -85,7 +85,7 @@ from tcb_async.tokens.providers import as_provider, describe_provider
 from tcb_async.tokens.refresh import call_with_token
 from tcb_async.watch import wait_until_active, watch
 
-__all__ = ["TcbClient", "WalkOptions"]
+__all__ = ["ClientOptions", "TcbClient", "WalkOptions"]
 
 Token: TypeAlias = str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider
 
@@ -103,8 +103,7 @@ def _read_token_from_environment() -> Secret | StableToken:
         missing = SECRET_VARIABLE if appid else APPID_VARIABLE
         raise ConfigurationError(f"{missing} is not set: set it, or {TOKEN_VARIABLE}")
     raise ConfigurationError(
-        f"{TOKEN_VARIABLE} is not set: pass a token, or set it, or set {APPID_VARIABLE} and "
-        f"{SECRET_VARIABLE}"
+        f"{TOKEN_VARIABLE} is not set: set it, or set {APPID_VARIABLE} and {SECRET_VARIABLE}"
     )
 
 
@@ -122,6 +121,20 @@ def _choose_page_size(page_size: int | None, listing: ListEndpoint[Any]) -> int 
     return check_page_size(page_size, maximum=listing.max_page)
 
 
+class ClientOptions(TypedDict, total=False):
+    """The keyword arguments of `TcbClient`, which describes them."""
+
+    base_url: str
+    session: ClientSession | None
+    concurrency: int
+    retry: RetryPolicy
+    timeout: float
+    allow_http: bool
+    trust_env: bool
+    time_zone: tzinfo
+    observer: Observer | None
+
+
 class TcbClient:
     """Lists the cloud functions of WeChat Cloud Base environments.
 
@@ -134,11 +147,8 @@ class TcbClient:
     request fails.
 
     Args:
-        token: An access token, an async callable that returns one, or a `TokenProvider`. None reads
-            the variable ``TCB_ACCESS_TOKEN``, or else ``TCB_APPID`` and ``TCB_SECRET`` for a
-            `StableToken`.
-        base_url: WeChat's address; None reads the variable ``TCB_BASE_URL``, or else it is
-            ``https://api.weixin.qq.com``. Plain http is refused unless the host is loopback.
+        token: An access token, an async callable that returns one, or a `TokenProvider`.
+        base_url: WeChat's address. Plain http is refused unless the host is loopback.
         session: An aiohttp session, used as it is, such as one with a TLS context of your own. You
             close it.
         concurrency: Calls at a time, 8 by default; the others wait. A call keeps its place until it
@@ -151,7 +161,7 @@ class TcbClient:
         observer: Receives each attempt and each walk, such as ``tcb_async.otel.Telemetry()``.
 
     Raises:
-        ConfigurationError: An argument is invalid, or a variable, which the error names.
+        ConfigurationError: An argument is invalid.
     """
 
     __slots__ = (
@@ -161,9 +171,9 @@ class TcbClient:
 
     def __init__(
         self,
-        token: Token | None = None,
+        token: Token,
         *,
-        base_url: str | None = None,
+        base_url: str = DEFAULT_BASE_URL,
         session: ClientSession | None = None,
         concurrency: int = DEFAULT_CONCURRENCY,
         retry: RetryPolicy = _DEFAULT_RETRY,
@@ -173,12 +183,7 @@ class TcbClient:
         time_zone: tzinfo = CHINA_STANDARD_TIME,
         observer: Observer | None = None,
     ) -> None:
-        self._provider = as_provider(_read_token_from_environment() if token is None else token)
-        url_name = "base_url"
-        if base_url is None:
-            url_name = BASE_URL_VARIABLE
-            base_url = os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL
-        check_flag("allow_http", allow_http)
+        self._provider = as_provider(token)
         check_flag("trust_env", trust_env)
         if session is not None and trust_env:
             raise ConfigurationError(
@@ -187,7 +192,7 @@ class TcbClient:
         check_instance("retry", retry, RetryPolicy, "such as RetryPolicy(attempts=3)")
         check_instance("time_zone", time_zone, tzinfo, "such as timezone(timedelta(hours=8))")
         self._transport = ClientTransport(
-            base_url=check_base_url(base_url, allow_http=allow_http, name=url_name),
+            base_url=check_base_url(base_url, allow_http=check_flag("allow_http", allow_http)),
             concurrency=check_count("concurrency", concurrency, minimum=1),
             retry=retry,
             timeout=check_seconds("timeout", timeout),
@@ -200,6 +205,30 @@ class TcbClient:
         self._small_pages: dict[str, int] = {}
         self._zone = time_zone
         self._target: tuple[Secret, Target] | None = None
+
+    @classmethod
+    def from_env(cls, *, token: Token | None = None, **options: Unpack[ClientOptions]) -> Self:
+        """Make a client from environment variables.
+
+        They are ``TCB_ACCESS_TOKEN``, or else ``TCB_APPID`` and ``TCB_SECRET`` for a `StableToken`;
+        and ``TCB_BASE_URL``, if WeChat's address is not ``https://api.weixin.qq.com``.
+
+        Args:
+            token: As for `TcbClient`, in place of the first three variables.
+            options: Any other keyword argument of `TcbClient`, in place of its variable.
+
+        Raises:
+            ConfigurationError: A variable is missing; the error names it.
+        """
+        if token is None:
+            token = _read_token_from_environment()
+        base_url = os.environ.get(BASE_URL_VARIABLE)
+        if base_url and "base_url" not in options:
+            allow_http = options.get("allow_http", False)
+            options["base_url"] = check_base_url(
+                base_url, allow_http=allow_http, name=BASE_URL_VARIABLE
+            )
+        return cls(token, **options)
 
     def functions(self, env: str, **options: Unpack[WalkOptions]) -> Pager[CloudFunction]:
         """Prepare a walk over the functions of an environment.

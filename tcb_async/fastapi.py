@@ -50,7 +50,10 @@ from tcb_async.models import Value
 __all__ = ["ClientDep", "client", "error_handler", "lifespan", "problem_of"]
 
 _STATE = "tcb_async_client"
-_RECIPE = "such as lifespan(TcbClient), or lifespan(lambda: TcbClient(StableToken(appid, secret)))"
+_RECIPE = (
+    "such as lifespan(TcbClient.from_env), or lifespan(lambda: TcbClient(StableToken(appid, "
+    "secret)))"
+)
 _STATUSES: tuple[tuple[tuple[type[TcbError], ...], int], ...] = (
     ((ParameterError,), 422),
     ((PermissionDeniedError,), 403),

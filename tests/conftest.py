@@ -1,7 +1,6 @@
 """Fixtures of every test."""
 
 import asyncio
-import os
 import sys
 from contextlib import AsyncExitStack
 
@@ -15,8 +14,6 @@ from tcb_async._transport.timing import Timing
 from tcb_async.emulator import Emulator
 
 SYSTEM_TIME = Timing()
-for _name in ("TCB_ACCESS_TOKEN", "TCB_APPID", "TCB_SECRET", "TCB_BASE_URL"):
-    os.environ.pop(_name, None)  # those of the developer
 LIBRARY = [
     "tcb_async.client", "tcb_async.pagination", "tcb_async._transport",
     "tcb_async.retry", "tcb_async.watch", "tcb_async.fastapi",

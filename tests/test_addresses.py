@@ -20,6 +20,7 @@ from tcb_async.exceptions import ConfigurationError
         "https://xn--zzzzzz.com",
         "http://xn--.localhost",
         "x" * 1000,
+        None,
         5,
     ],
 )

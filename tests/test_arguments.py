@@ -105,7 +105,7 @@ async def test_wrong_argument_is_named(call, reason):
         lambda: TcbClient(appid="wx0123456789abcdef", secret=SECRET),
         lambda: TcbClient("T", base_url=SECRET),
         lambda: TcbClient("T", session=SECRET),
-        lambda: TcbClient("T", secret=SECRET),
+        lambda: TcbClient.from_env(token="T", secret=SECRET),
         lambda: TcbClient("T").with_token([SECRET]),
         lambda: StableToken(SECRET, "wx1"),
         lambda: ComponentToken("wx1", SECRET, ticket=SECRET),

@@ -349,7 +349,7 @@ async def generate_async():
     yield TcbClient("TOKEN")
 
 
-RECIPE = r"such as lifespan\(TcbClient\)"
+RECIPE = r"such as lifespan\(TcbClient\.from_env\)"
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ class CentralTokens:
 async def main(url: str, env: str) -> None:
     async with (
         aiohttp.ClientSession() as session,
-        TcbClient(CentralTokens(session, url)) as client,
+        TcbClient.from_env(token=CentralTokens(session, url)) as client,
     ):
         print((await client.function_page(env)).total, "functions")
 

@@ -23,7 +23,7 @@ async def main(path: str) -> int:
     app = StableToken(os.environ["TCB_APPID"], os.environ["TCB_SECRET"])
     with NightWriter(path, [Account(app.appid, app)]) as night:
         async with (
-            TcbClient(app) as client,
+            TcbClient.from_env(token=app) as client,
             Inventory(client, night.unfinished) as inventory,
         ):
             async for found in inventory:

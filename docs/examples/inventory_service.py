@@ -43,7 +43,7 @@ async def make_inventory(night: NightWriter, token: StableToken) -> None:
     """List every account that is not complete; a failure is logged."""
     try:
         async with (
-            TcbClient(token) as client,
+            TcbClient.from_env(token=token) as client,
             Inventory(client, night.unfinished) as inventory,
         ):
             async for found in inventory:

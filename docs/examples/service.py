@@ -29,7 +29,7 @@ from tcb_async.pagination import Pager
 log = logging.getLogger("service")
 free = asyncio.Semaphore(24)  # three times the client's requests in flight
 
-app = FastAPI(title="Cloud functions", lifespan=lifespan(TcbClient))
+app = FastAPI(title="Cloud functions", lifespan=lifespan(TcbClient.from_env))
 app.add_exception_handler(TcbError, error_handler)
 
 

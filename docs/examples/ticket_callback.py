@@ -95,7 +95,7 @@ def demo_app() -> FastAPI:
 
     @app.get("/count")
     async def count(env: str) -> int:
-        async with TcbClient(merchant) as client:
+        async with TcbClient.from_env(token=merchant) as client:
             return (await client.function_page(env)).total
 
     return app

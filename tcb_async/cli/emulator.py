@@ -44,7 +44,7 @@ emulator_command: App = App(
 It prints export lines on stdout: paste them into the
 terminal of your program. Everything there then calls the
 emulator:
-tcb-async, TcbClient(), the programs in
+tcb-async, TcbClient.from_env(), the programs in
 docs/examples, and clients in any other language that use
 TCB_BASE_URL and TCB_ACCESS_TOKEN.
 

@@ -5,6 +5,13 @@ import pytest
 from tcb_async import ConfigurationError, TcbClient
 
 APPID, SECRET = "wx0123456789abcdef", "0123456789abcdef0123456789abcdef"
+NAMES = ("TCB_ACCESS_TOKEN", "TCB_APPID", "TCB_SECRET", "TCB_BASE_URL")
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch):
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
 
 
 async def test_access_token_is_enough(emulator, monkeypatch):
@@ -12,7 +19,7 @@ async def test_access_token_is_enough(emulator, monkeypatch):
     monkeypatch.setenv("TCB_ACCESS_TOKEN", emulator.token)
     monkeypatch.setenv("TCB_BASE_URL", emulator.url)
 
-    async with TcbClient() as client:
+    async with TcbClient.from_env() as client:
         assert (await client.function_page("test-1")).total == 3
 
 
@@ -23,7 +30,7 @@ async def test_appid_and_its_secret_are_enough(emulator, monkeypatch):
     monkeypatch.setenv("TCB_SECRET", SECRET)
     monkeypatch.setenv("TCB_BASE_URL", emulator.url)
 
-    async with TcbClient(concurrency=2) as client:
+    async with TcbClient.from_env(concurrency=2) as client:
         assert (await client.function_page("test-1")).total == 3
         assert "concurrency 2" in repr(client)
     assert emulator.counts["/cgi-bin/stable_token"] == 1
@@ -34,7 +41,7 @@ async def test_appid_and_its_secret_are_enough(emulator, monkeypatch):
     [
         ({"TCB_APPID": APPID}, {}, "StaticToken"),
         ({"TCB_ACCESS_TOKEN": "a b"}, {"token": "T"}, "StaticToken"),
-        ({"TCB_BASE_URL": ""}, {}, "https://api.weixin.qq.com,"),
+        ({}, {}, "https://api.weixin.qq.com,"),
         ({"TCB_BASE_URL": "https://sh.x.test/"}, {}, "https://sh.x.test,"),
         ({"TCB_BASE_URL": "https://sh.x.test/"}, {"base_url": "https://x.test"}, "https://x.test,"),
         ({"TCB_BASE_URL": "http://x.test"}, {"allow_http": True}, "http://x.test,"),
@@ -44,7 +51,7 @@ def test_precedence_of_token_appid_and_argument(variables, options, shown, monke
     for name, value in {"TCB_ACCESS_TOKEN": "TOKEN", **variables}.items():
         monkeypatch.setenv(name, value)
 
-    assert shown in repr(TcbClient(**options))
+    assert shown in repr(TcbClient.from_env(**options))
 
 
 @pytest.mark.parametrize(
@@ -70,6 +77,6 @@ def test_missing_and_invalid_variables_are_named(variables, said, monkeypatch):
         monkeypatch.setenv(name, value)
 
     with pytest.raises(ConfigurationError, match=said) as caught:
-        TcbClient()
+        TcbClient.from_env()
 
     assert SECRET not in str(caught.value)

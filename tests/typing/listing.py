@@ -96,5 +96,6 @@ def mistakes_are_seen_before_they_run(client: TcbClient) -> None:
     client.functions("test-777bb9", pages=5)  # type: ignore[call-arg]
     client.functions("test-777bb9", 20)  # type: ignore[call-arg]
     client.iter_functions(777)  # type: ignore[arg-type]
-    TcbClient(lambda: "not async")  # type: ignore[arg-type]
+    TcbClient()  # type: ignore[call-arg]
+    TcbClient(lambda: "not async")  # type: ignore[arg-type, return-value]
     TcbClient("token", retries=3)  # type: ignore[call-arg]
