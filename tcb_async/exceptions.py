@@ -24,12 +24,33 @@ secret of the request, or contains a URL with a query.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import Protocol, TypedDict, Unpack
 
 from tcb_async._redact import escape_unprintable
 
-if TYPE_CHECKING:
-    from tcb_async.cursor import Cursor
+
+class ResumePoint(Protocol):
+    """The fields of the `Cursor` that an error carries; any ``resume=`` accepts it."""
+
+    @property
+    def scope(self) -> str:
+        """The environment's id, or a different name of the list."""
+        ...
+
+    @property
+    def offset(self) -> int:
+        """The row of the last item, counted from 0."""
+        ...
+
+    @property
+    def total(self) -> int:
+        """The number of rows in the list when that row was read."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """The number of items yielded, in this run and the runs before it."""
+        ...
 
 
 class ErrorContext(TypedDict, total=False):
@@ -37,7 +58,7 @@ class ErrorContext(TypedDict, total=False):
 
     env: str | None
     offset: int | None
-    cursor: Cursor | None
+    cursor: ResumePoint | None
     attempts: int
     stop_reason: str
 
@@ -70,7 +91,7 @@ class TcbError(Exception):
         *,
         env: str | None = None,
         offset: int | None = None,
-        cursor: Cursor | None = None,
+        cursor: ResumePoint | None = None,
         attempts: int = 0,
         stop_reason: str = "",
     ) -> None:

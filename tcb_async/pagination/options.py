@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TypedDict
 
 from tcb_async._arguments import check_count
-from tcb_async.cursor import Cursor
-from tcb_async.exceptions import ConfigurationError
+from tcb_async.exceptions import ConfigurationError, ResumePoint
 
 
 class WalkOptions(TypedDict, total=False):
@@ -26,7 +25,7 @@ class WalkOptions(TypedDict, total=False):
     concurrency: int | None
     """Limit of this walk's requests in flight; None for that of the client, or 8 without one."""
 
-    resume: Cursor | str | None
+    resume: ResumePoint | str | None
     """The cursor of an earlier walk over the same list, or its string."""
 
     on_progress: Callable[[int, int], None] | None
