@@ -1,6 +1,6 @@
 """Requests and pages: what a walk sends, and what it receives.
 
-Rule: values. Whatever sequence a `fetch` returns, a page contains a list or a tuple.
+Rule: values. Whatever sequence a `fetch` returns, a page contains a tuple.
 """
 
 from __future__ import annotations
@@ -25,12 +25,8 @@ class Request:
 
 
 def _as_items(items: Sequence[T]) -> Sequence[T]:
-    """Return a list or tuple as it is, any other sequence as a tuple, and anything else as it is.
-
-    Other classes may count, slice and iterate in their own way, and the walk relies on none of it.
-    """
-    is_kept = type(items) in {list, tuple} or not isinstance(items, Sequence)
-    return items if is_kept else tuple(items)
+    """Return a sequence as a tuple: other classes may count, slice and iterate in their own way."""
+    return tuple(items) if isinstance(items, Sequence) else items  # which is refused below
 
 
 @attrs.frozen

@@ -9,18 +9,13 @@ import asyncio
 import logging
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
-from inspect import iscoroutinefunction
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from operator import length_hint
-from typing import Any, Generic, TypeAlias, TypeVar, Unpack, cast
+from typing import Any, Generic, TypeAlias, TypeVar, Unpack
 
 import attrs
 
-from tcb_async._arguments import (
-    check_callback,
-    check_count,
-    check_instance,
-)
+from tcb_async._arguments import check_callback, check_count, check_instance
 from tcb_async._defaults import DEFAULT_CONCURRENCY, DEFAULT_FIRST_PAGE_SIZE
 from tcb_async._once import IteratedOnce
 from tcb_async.cursor import Cursor, read_start
@@ -99,7 +94,6 @@ class Pager(IteratedOnce, Generic[T]):
         max_items = options.get("max_items")
         concurrency = options.get("concurrency")
         self._surroundings = _surroundings or Surroundings()
-        self._sleep = self._surroundings.sleep
         self._plan: Plan[T] = Plan(
             self._surroundings.identity or Identity(identify, value),
             start=read_start(scope, options.get("resume")),
@@ -110,8 +104,6 @@ class Pager(IteratedOnce, Generic[T]):
             stats=self._surroundings.stats,
         )
         self._fetch = fetch
-        # A coroutine function's result becomes a task directly; others go through `_fetch_page`.
-        self._is_async = iscoroutinefunction(fetch)
         self._concurrency = check_count(
             "concurrency", DEFAULT_CONCURRENCY if concurrency is None else concurrency, minimum=1
         )
@@ -264,13 +256,7 @@ class Pager(IteratedOnce, Generic[T]):
             if self._observer is not None and self._observation is None:
                 walk = Work("walk", self._plan.start.scope)
                 self._observation = Observation(self._observer, walk)
-            if self._is_async and not request.pause:
-                fetching = cast(
-                    "Coroutine[object, object, Page[T]]",
-                    self._fetch(request.offset, request.limit),
-                )
-            else:
-                fetching = self._fetch_page(request)
+            fetching = self._fetch_page(request)
             if self._observation is None:
                 task = asyncio.create_task(fetching)
             else:
@@ -280,7 +266,7 @@ class Pager(IteratedOnce, Generic[T]):
 
     async def _fetch_page(self, request: Request) -> Page[T]:
         if request.pause:
-            await self._sleep(request.pause)
+            await self._surroundings.sleep(request.pause)
         fetched = self._fetch(request.offset, request.limit)
         check_instance("the result of fetch", fetched, Awaitable, "made by async def")
         return await fetched

@@ -29,7 +29,7 @@ _CLASSIC = "/cgi-bin/token"
 COMPONENT_TOKEN = "/cgi-bin/component/api_component_token"
 
 
-@attrs.define(init=False, unsafe_hash=True)  # two with the same token are equal
+@attrs.define(init=False, eq=False)
 class StaticToken:
     """One fixed token. If WeChat refuses it, nothing replaces it.
 

@@ -255,16 +255,8 @@ class TestOutage:
 
         assert len(warnings(caplog)) == 1
 
-    async def test_hanging_store_costs_two_seconds(self, store, caplog):
-        store.hanging = True
-
-        assert await provider_on(store).get_token(PacedApi()) == "token-1"
-
-        assert asyncio.get_running_loop().time() == 2.0
-        assert "(TimeoutError)" in warnings(caplog)[0]
-
     @pytest.mark.parametrize("method", ["get", "set", "lock", "unlock"])
-    async def test_each_method_may_hang(self, method, caplog):
+    async def test_hanging_method_costs_two_seconds(self, method, caplog):
         class Hanging(MemoryStore):
             pass
 
@@ -275,8 +267,9 @@ class TestOutage:
 
         assert await provider_on(Hanging()).get_token(PacedApi()) == "token-1"
 
-        assert asyncio.get_running_loop().time() <= 2.1
-        assert len(warnings(caplog)) == 1
+        assert asyncio.get_running_loop().time() == pytest.approx(2, abs=0.1)
+        (warning,) = warnings(caplog)
+        assert "(TimeoutError)" in warning
 
     async def test_read_only_store_delays_no_early_refresh(self, store):
         api, provider = PacedApi(), provider_on(store)
