@@ -7,11 +7,8 @@ complete.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import attrs
 from cyclopts import App, Parameter
 
 from tcb_async._fields import Field
@@ -37,7 +34,7 @@ from tcb_async.cli.options import (
     split_commas,
 )
 from tcb_async.cli.progress import read_list
-from tcb_async.cli.screen import Screen, plural
+from tcb_async.cli.screen import plural
 from tcb_async.cli.selection import Selection
 
 if TYPE_CHECKING:
@@ -90,7 +87,6 @@ def list_functions(
         service = choose_service(env, access)
         path = output_path(output)
         chosen = output_format or (path and choose_format(path)) or TABLE
-        destination = _Destination(screen, path, chosen, columns)
 
         # Filters and the order are applied here: with them, the first rows are not enough.
         needs_all = bool(selection.filters or selection.sort)
@@ -103,7 +99,7 @@ def list_functions(
             )
             seconds = time.monotonic() - started
             functions = selection.select(listed)
-            destination.write(functions)
+            _write(screen, functions, columns, chosen, path)
             if selection.filters and not functions:
                 number = plural(len(listed), "function")
                 matches = f"match {selection.filters}{selection.advice}"
@@ -114,23 +110,20 @@ def list_functions(
         service.run(work, requests.concurrency)
 
 
-@attrs.frozen
-class _Destination:
-    """Stdout, or a file that appears when it is complete."""
-
-    screen: Screen
-    path: Path | None
-    format: Format
-    columns: Sequence[Field] | None
-
-    def write(self, functions: Sequence[CloudFunction]) -> None:
-        columns = self.columns or FIELDS
-        if self.path is None:
-            optional = () if self.columns else _OPTIONAL_COLUMNS
-            write_rows(self.screen, functions, columns, self.format, optional)
-        else:
-            with open_output(self.path) as file:
-                file.write(format_rows(functions, columns, self.format, file.isatty()))
+def _write(
+    screen: Screen,
+    functions: Sequence[CloudFunction],
+    columns: Sequence[Field] | None,
+    output_format: Format,
+    path: Path | None,
+) -> None:
+    """Write to stdout, or to a file that appears when it is complete."""
+    if path is None:
+        optional = () if columns else _OPTIONAL_COLUMNS
+        write_rows(screen, functions, columns or FIELDS, output_format, optional)
+    else:
+        with open_output(path) as file:
+            file.write(format_rows(functions, columns or FIELDS, output_format, file.isatty()))
 
 
 def _summarize(walk: Pager[CloudFunction], env: str, listed: int, seconds: float) -> str:
