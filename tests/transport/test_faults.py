@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import logging
 import pickle
 
 import attrs
@@ -9,6 +10,7 @@ import pytest
 from constants import ENV
 from leaks import no_leaks
 from raw_server import RawServer, http_reply
+from secret_leaks import leaks_of, logged, shown_by
 from server_faults import (
     FAULTS,
     LISTING,
@@ -90,6 +92,7 @@ TOLD_APART: dict[str, Outcome | None] = {
 
 
 TIMEOUT = 10.0
+TOKEN = "tick@@@pl4nted-s3cret0"
 
 
 @pytest.fixture(autouse=True)
@@ -137,12 +140,13 @@ def begin(fault, leap):
 
 
 @pytest.mark.parametrize("fault", EVERY)
-async def test_any_fault_ends_in_a_page_or_our_error(fault, leap):
+async def test_any_fault_ends_in_a_page_or_our_error_without_the_token(fault, leap, caplog):
+    caplog.set_level(logging.DEBUG)
     outcome = TOLD_APART.get(fault, NOT_AS_PROMISED)
     async with (
         no_leaks(),
         RawServer(begin(fault, leap)) as server,
-        client(server.url, ONCE) as calling,
+        client(server.url, ONCE, TOKEN) as calling,
     ):
         if outcome is None:
             await spoiled(calling, fault)
@@ -150,6 +154,8 @@ async def test_any_fault_ends_in_a_page_or_our_error(fault, leap):
             with pytest.raises(TcbError) as caught:
                 await spoiled(calling, fault)
             assert_clean(caught.value, outcome.error)
+            assert leaks_of([TOKEN], shown_by(caught.value)) == []
+    assert leaks_of([TOKEN], logged(caplog.records)) == []
 
 
 @pytest.mark.parametrize("fault", sorted(EVERY.keys() - ON_REUSE))
@@ -195,7 +201,3 @@ async def test_errcode_counts_with_every_status():
             await calling.function_page(ENV)
 
     assert_clean(caught.value, PermissionDeniedError)
-
-
-def test_every_fault_has_a_row():
-    assert TOLD_APART.keys() <= EVERY.keys()
