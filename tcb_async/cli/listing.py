@@ -7,6 +7,8 @@ complete.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
@@ -34,7 +36,7 @@ from tcb_async.cli.options import (
     split_commas,
 )
 from tcb_async.cli.progress import read_list
-from tcb_async.cli.screen import plural
+from tcb_async.cli.screen import Screen, plural
 from tcb_async.cli.selection import Selection
 
 if TYPE_CHECKING:
