@@ -121,9 +121,7 @@ class Call(Generic[T]):
             observer = transport.observer
             observed, observing = _UNOBSERVED if observer is None else self._observe(observer)
             with observing:
-                reply = await transport.send(
-                    session, request, is_retry=self.attempt > 1, observed=observed
-                )
+                reply = await transport.send(session, request, observed=observed)
                 result = self.decode(reply)
         except TcbError as error:
             _log.debug("%s attempt=%d: %s", request, self.attempt, _describe_outcome(error))

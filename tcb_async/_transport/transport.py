@@ -53,7 +53,6 @@ class Transport:
     places: asyncio.Semaphore = attrs.field(init=False, repr=False)
     outages: Outages = attrs.field(init=False)
     sent: int = attrs.field(init=False, default=0)  # how many requests were sent, retries included
-    retried: int = attrs.field(init=False, default=0)  # how many of them were retries
     live: set[asyncio.Task[object]] = attrs.field(
         init=False, factory=set["asyncio.Task[object]"], repr=False
     )
@@ -111,12 +110,10 @@ class Transport:
         session: aiohttp.ClientSession,
         request: ApiRequest,
         *,
-        is_retry: bool = False,
         observed: Attempt | None = None,
     ) -> bytes:
         """Send a request once, and return the body of the reply, if that is HTTP 200."""
         self.sent += 1
-        self.retried += is_retry
         response: aiohttp.ClientResponse | None = None
         limit = asyncio.timeout(self.timeout)
         self.keeper.time_limits.add(limit)

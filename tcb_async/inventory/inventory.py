@@ -52,12 +52,10 @@ class InventorySummary(AccountCounts):
 
     Attributes:
         requests: Requests of the client, token requests and retries included.
-        retries: The retries among them.
         seconds: Duration in seconds.
     """
 
     requests: int = 0
-    retries: int = 0
     seconds: float = 0.0
 
 
@@ -201,9 +199,7 @@ class Inventory(IteratedOnce):
         self._slots = self._transport.concurrency
         self._summary = InventorySummary()
         self._began = 0.0
-        # The counts of the transport when the iteration began.
-        self._sent_before = 0
-        self._retried_before = 0
+        self._sent_before = 0  # requests of the client before the iteration
         self._observation: Observation | None = None  # while it is iterated, with an observer
         self._tasks: set[asyncio.Task[AccountListing | None]] = set()
         # Slots in use: by an account being listed, or by a listing until it is consumed.
@@ -225,7 +221,6 @@ class Inventory(IteratedOnce):
         summary = self._summary
         summary.seconds = time.monotonic() - self._began
         summary.requests = self._transport.sent - self._sent_before
-        summary.retries = self._transport.retried - self._retried_before
 
     def __repr__(self) -> str:
         summary = self.summary
@@ -240,7 +235,6 @@ class Inventory(IteratedOnce):
         generator = self._start(self._iterate(), "make a new inventory")
         self._began = time.monotonic()
         self._sent_before = self._transport.sent
-        self._retried_before = self._transport.retried
         return generator
 
     async def _iterate(self) -> AsyncGenerator[AccountListing, None]:

@@ -96,9 +96,6 @@ class Night:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return f"<Night {str(self.path)!r}>"
-
     def close(self) -> None:
         """Close the file. A second call does nothing."""
         self._database.close()

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 
@@ -22,7 +22,7 @@ from tcb_async._arguments import check_file, check_instance, check_items
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory.accounts import Account, AccountListing
 from tcb_async.inventory.database import FUNCTION_FIELDS, explain_errors, open_database
-from tcb_async.models import CHINA_STANDARD_TIME, CloudFunction
+from tcb_async.models import CHINA_STANDARD_TIME
 
 _log = logging.getLogger("tcb_async.inventory")
 
@@ -100,14 +100,15 @@ class NightWriter:
         check_instance("found", found, AccountListing, "as an inventory yields it")
         appid = found.account.appid
         rows = [
-            (appid, env, *_get_stored_values(function))
+            # Three times as fast as isoformat() for the times, with the same result.
+            (appid, env, *msgspec.to_builtins(_get_fields(function), enc_hook=str.__str__))
             for env, functions in found.functions.items()
             for function in functions
         ]
         error = found.error
         account = (
             found.status,
-            None if error is None else _fit(error.errcode),
+            None if error is None else error.errcode,
             None if error is None else error.rid,
             None if error is None else str(error),
             _format_json([*found.functions]),
@@ -196,14 +197,3 @@ def _format_envs(account: Account) -> str | None:
 
 def _format_json(value: object) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def _get_stored_values(function: CloudFunction) -> tuple[Any, ...]:
-    # Three times as fast as isoformat() for the times, with the same result.
-    values: tuple[Any, ...] = msgspec.to_builtins(_get_fields(function), enc_hook=str.__str__)
-    return values
-
-
-def _fit(errcode: int | None) -> int | None:
-    """Return None for an errcode too large for SQLite; the message still shows it."""
-    return errcode if errcode is not None and -(2**63) <= errcode < 2**63 else None

@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 from nights import active, denied, failed, listed, stored
 
-from tcb_async import Account, AccountListing, ApiError, ConfigurationError
+from tcb_async import Account, AccountListing, ConfigurationError
 from tcb_async.inventory import Night, NightWriter, compare_nights
 
 
@@ -108,16 +108,6 @@ class TestWhatIsRead:
             "accounts": 4, "complete": 1, "failed": 1, "denied": 1,
             "environments": 2, "unavailable": 1, "functions": 1,
         }  # fmt: skip
-        assert repr(night) == f"<Night {str(path)!r}>"
-
-    @pytest.mark.parametrize("errcode", [2**63 - 1, 2**63, -(2**63) - 1])
-    def test_an_errcode_beyond_sqlites_integers_is_in_the_message(self, path, errcode):
-        error = ApiError("it failed", errcode=errcode)
-        stored(path, AccountListing(account("wx1"), error=error))
-        with Night(path) as night:
-            (found,) = night.accounts()
-        assert found.errcode == (errcode if errcode == 2**63 - 1 else None)
-        assert found.message == str(error)
 
 
 def test_nights_of_python_are_compared_by_account(tmp_path):
