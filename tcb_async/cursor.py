@@ -14,9 +14,6 @@ from hashlib import blake2b
 import attrs
 import msgspec
 
-from tcb_async._arguments import make_argument_error
-from tcb_async.exceptions import ConfigurationError
-
 DIGEST = 8
 """Bytes of a digest. Of 40 million cursors with a million names each, one has a collision."""
 
@@ -71,7 +68,7 @@ class Cursor:
         """Read the string of a cursor, in time and memory in proportion to its length.
 
         Raises:
-            ConfigurationError: The text is not a cursor, was damaged, or has an unknown version.
+            ValueError: The text is not a cursor, was damaged, or has an unknown version.
         """
         if not text.startswith(_CURSOR_VERSION):
             problem = f"it is of version {text[:1]!r}, not {_CURSOR_VERSION!r}"
@@ -82,23 +79,4 @@ class Cursor:
                 framed = base64.b64decode(padded, altchars=b"-_", validate=True)
                 if zlib.crc32(framed[4:]).to_bytes(4, "big") == framed[:4]:
                     return msgspec.msgpack.decode(framed[4:], type=cls)
-        raise ConfigurationError(f"not a cursor, or a damaged one: {problem}; pass it unchanged")
-
-
-def read_start(scope: str, resume: object) -> Cursor:
-    """Return the cursor from which a walk over the list of this scope starts."""
-    if resume is None:
-        return Cursor(scope)
-    if not isinstance(resume, Cursor | str):
-        raise make_argument_error("resume", resume, "must be a Cursor, or the string of one")
-    if resume == "":
-        raise make_argument_error("resume", resume, "is empty: pass None to start at the beginning")
-    try:
-        cursor = resume if isinstance(resume, Cursor) else Cursor.parse(resume)
-    except ValueError as error:
-        reason = str(error)
-    else:
-        if cursor.scope == scope:
-            return cursor
-        reason = f"it is a cursor of {cursor.scope!r}, not of {scope!r}"
-    raise ConfigurationError(f"resume=…: {reason}", argument="resume")
+        raise ValueError(f"not a cursor, or a damaged one: {problem}; pass it unchanged")

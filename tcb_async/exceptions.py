@@ -24,33 +24,10 @@ secret of the request, or contains a URL with a query.
 
 from __future__ import annotations
 
-from typing import Protocol, TypedDict, Unpack
+from typing import TypedDict, Unpack
 
 from tcb_async._redact import escape_unprintable
-
-
-class ResumePoint(Protocol):
-    """The fields of the `Cursor` that an error carries; any ``resume=`` accepts it."""
-
-    @property
-    def scope(self) -> str:
-        """The environment's id, or a different name of the list."""
-        ...
-
-    @property
-    def offset(self) -> int:
-        """The row of the last item, counted from 0."""
-        ...
-
-    @property
-    def total(self) -> int:
-        """The number of rows in the list when that row was read."""
-        ...
-
-    @property
-    def count(self) -> int:
-        """The number of items yielded, in this run and the runs before it."""
-        ...
+from tcb_async.cursor import Cursor
 
 
 class ErrorContext(TypedDict, total=False):
@@ -58,7 +35,7 @@ class ErrorContext(TypedDict, total=False):
 
     env: str | None
     offset: int | None
-    cursor: ResumePoint | None
+    cursor: Cursor | None
     attempts: int
     stop_reason: str
 
@@ -91,7 +68,7 @@ class TcbError(Exception):
         *,
         env: str | None = None,
         offset: int | None = None,
-        cursor: ResumePoint | None = None,
+        cursor: Cursor | None = None,
         attempts: int = 0,
         stop_reason: str = "",
     ) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypedDict
 
-from tcb_async._arguments import check_count
-from tcb_async.exceptions import ConfigurationError, ResumePoint
+from tcb_async._arguments import check_count, make_argument_error
+from tcb_async.cursor import Cursor
+from tcb_async.exceptions import ConfigurationError
 
 
 class WalkOptions(TypedDict, total=False):
@@ -25,7 +26,7 @@ class WalkOptions(TypedDict, total=False):
     concurrency: int | None
     """Limit of this walk's requests in flight; None for that of the client, or 8 without one."""
 
-    resume: ResumePoint | str | None
+    resume: Cursor | str | None
     """The cursor of an earlier walk over the same list, or its string."""
 
     on_progress: Callable[[int, int], None] | None
@@ -53,3 +54,22 @@ def check_walk_options(options: Mapping[str, object]) -> None:
                 "functions, filter the result: [f for f in functions if f.status == 'Active']"
             )
         raise ConfigurationError(f"{name}=…: {advice}", argument=name)
+
+
+def read_start(scope: str, resume: object) -> Cursor:
+    """Return the cursor from which a walk over the list of this scope starts."""
+    if resume is None:
+        return Cursor(scope)
+    if not isinstance(resume, Cursor | str):
+        raise make_argument_error("resume", resume, "must be a Cursor, or the string of one")
+    if resume == "":
+        raise make_argument_error("resume", resume, "is empty: pass None to start at the beginning")
+    try:
+        cursor = resume if isinstance(resume, Cursor) else Cursor.parse(resume)
+    except ValueError as error:
+        reason = str(error)
+    else:
+        if cursor.scope == scope:
+            return cursor
+        reason = f"it is a cursor of {cursor.scope!r}, not of {scope!r}"
+    raise ConfigurationError(f"resume=…: {reason}", argument="resume")

@@ -18,7 +18,7 @@ import attrs
 from tcb_async._arguments import check_callback, check_count, check_instance
 from tcb_async._defaults import DEFAULT_CONCURRENCY, DEFAULT_FIRST_PAGE_SIZE
 from tcb_async._once import IteratedOnce
-from tcb_async.cursor import Cursor, read_start
+from tcb_async.cursor import Cursor
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
 from tcb_async.observer import Observation, Observer, WalkStats, Work
 from tcb_async.pagination.identity import Identity
@@ -26,6 +26,7 @@ from tcb_async.pagination.options import (
     WalkOptions,
     check_page_size,
     check_walk_options,
+    read_start,
 )
 from tcb_async.pagination.page import Page, Request
 from tcb_async.pagination.plan import Plan
