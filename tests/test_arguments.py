@@ -7,9 +7,10 @@ import math
 import aiohttp
 import pytest
 
-from tcb_async import Account, Inventory, RetryPolicy, StableToken, TcbClient
+from tcb_async import Account, Inventory, RetryPolicy, StableToken, TcbClient, list_account
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.fastapi import problem_of
+from tcb_async.inventory import Night
 from tcb_async.tokens import ComponentToken, RedisStore
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -88,6 +89,13 @@ def test_client_refuses_wrong_types_and_values_out_of_range(argument, value, rig
         (lambda: problem_of(ValueError("x")), "error is of type ValueError: must be a TcbError"),
         (lambda: Account("wx1", "T", envs=10**5000), "envs=<int>: must be a list"),
         (lambda: Inventory(TcbClient("T"), 7), "accounts is of type int: must be an iterable"),
+        (lambda: Inventory(TcbClient("T"), [], page_size=1), "page_size=1: "),
+        (lambda: list_account(TcbClient("T"), Account("wx1", "T"), page_size=1), "page_size=1: "),
+        (lambda: Night(""), "path='': must be the path of a file"),
+        (
+            lambda: TcbClient("T").call("/x", query={"a": "\ud800"}),
+            "query contains 'a' with a text",
+        ),
     ],
 )
 async def test_wrong_argument_is_named(call, reason):

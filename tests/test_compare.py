@@ -115,6 +115,8 @@ def test_a_name_that_appears_twice_is_refused():
 def test_other_values_are_refused(wrong):
     with pytest.raises(ConfigurationError, match="must be a list of CloudFunctions"):
         compare([LOGIN], wrong)
+    with pytest.raises(ConfigurationError, match=r"expected.* must be a list of CloudFunctions"):
+        compare(wrong, [LOGIN])
 
 
 def test_a_declaration_is_no_listing():

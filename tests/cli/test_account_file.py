@@ -46,3 +46,14 @@ async def test_a_bad_line_is_named_before_any_request(emulator, tmp_path, line):
     assert "planted-token" not in result.err
     assert len(result.err.splitlines()) == 1
     assert sum(emulator.counts.values()) == 0
+
+
+async def test_one_token_for_two_accounts_is_refused(tmp_path):
+    path = tmp_path / "accounts.ndjson"
+    lines = [json.dumps({"appid": appid, "access_token": "a-token"}) for appid in ("wxa", "wxb")]
+    path.write_text("\n".join(lines))
+
+    result = await run("inventory", "--accounts", str(path), str(tmp_path / "night.sqlite"))
+
+    assert result.code == 3
+    assert "lines 1 and 2 have the same access_token" in result.err
