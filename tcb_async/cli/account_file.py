@@ -14,7 +14,6 @@ from tcb_async._redact import Secret, decode_secret
 from tcb_async.cli.files import read_input
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory import Account
-from tcb_async.tokens import TokenProvider
 
 _NOT_UTF_8 = "it is not in UTF-8: save the file as UTF-8, not as Unicode (UTF-16) or ANSI (GBK)"
 
@@ -29,19 +28,19 @@ def read_account_file(path: str) -> list[Account]:
     """Read a file of accounts, one JSON object a line; ``-`` is stdin."""
     text = read_input(path)
     accounts: list[Account] = []
-    line_numbers: dict[str | TokenProvider, int] = {}
+    line_numbers: dict[str | Secret, int] = {}
     # A file may begin with a byte order mark: Notepad and PowerShell write one.
     lines = text.removeprefix(BOM_UTF8).split(b"\n")
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        account = _parse_account(path, number, line)
+        account, token = _parse_account(path, number, line)
         if (first := line_numbers.setdefault(account.appid, number)) != number:
             raise CycloptsError(
                 f"--accounts {path}, line {number}: {account.appid} is in line {first} already: "
                 "write one line, with the envs of both"
             )
-        if (first := line_numbers.setdefault(account.token, number)) != number:
+        if (first := line_numbers.setdefault(token, number)) != number:
             # One of the accounts would be listed with the functions of the other.
             raise ConfigurationError(
                 f"--accounts {path}: lines {first} and {number} have the same access_token: write "
@@ -55,11 +54,11 @@ def read_account_file(path: str) -> list[Account]:
     return accounts
 
 
-def _parse_account(path: str, number: int, line: bytes) -> Account:
+def _parse_account(path: str, number: int, line: bytes) -> tuple[Account, Secret]:
     try:
         row = msgspec.json.decode(line, type=_AccountLine, dec_hook=decode_secret)
         if row.envs != []:
-            return Account(row.appid, row.access_token, row.envs)
+            return Account(row.appid, row.access_token, row.envs), row.access_token
         reason = "envs is empty: name environments, or leave envs out to list all of them"
     except ConfigurationError as error:
         reason = error.message
