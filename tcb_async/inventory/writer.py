@@ -50,8 +50,9 @@ class NightWriter:
                 async for found in inventory:
                     night.save(found)
 
-    An account that is not among ``accounts`` is removed from the file. One that is complete is not
-    listed again, unless its ``envs`` have changed. A file is continued for 20 hours.
+    An account that is not among ``accounts`` is removed from the file; a file that would lose more
+    than half of its accounts is refused. One that is complete is not listed again, unless its
+    ``envs`` have changed. A file is continued for 20 hours.
 
     Until it is closed, no other process can open the file. After a crash, the next writer or reader
     needs the file ``…-wal`` that SQLite leaves beside it.
@@ -67,8 +68,8 @@ class NightWriter:
         began: The time of the oldest of their listings; None if there are none.
 
     Raises:
-        ConfigurationError: There are no accounts, two have the same appid, or none of them is in
-            the file; or the file is in use, too old, damaged, or not a night.
+        ConfigurationError: There are no accounts, two have the same appid, or most accounts of
+            the file are not among them; or the file is in use, too old, damaged, or not a night.
         OSError: The file cannot be written.
     """
 
@@ -161,11 +162,13 @@ def _plan(
             raise ConfigurationError(
                 f"{path} is the night of {time}: name a new file, or delete this one"
             )
-    if complete and envs.keys().isdisjoint(appid for appid, *_ in known):
-        raise ConfigurationError(
-            f"{path} has other accounts, and none of this list: name a different file"
-        )
     removed = sorted(appid for appid, *_ in known if appid not in envs)
+    # A list of a different platform, a part of the list, or a list that was cut off.
+    if complete and 2 * len(removed) > len(known):
+        raise ConfigurationError(
+            f"{len(removed)} of the {len(known)} accounts of {path} are not in this list: name a "
+            "different file, or delete this one"
+        )
     if removed:
         _log.warning(
             "not in this list, so removed from %s: %s (%d accounts in all)",

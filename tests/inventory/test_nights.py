@@ -59,13 +59,21 @@ class TestWhatIsRefused:
         [
             ([], "there are no accounts to list"),
             (["wx1", "wx1"], "wx1 is in the list of accounts twice"),
-            (["wx2"], "has other accounts, and none of this list"),
+            (["wx2"], "1 of the 1 accounts of .* are not in this list"),
         ],
     )
     def test_a_list_that_cannot_be_the_nights(self, path, appids, said):
         stored(path, listed("wx1", dev=["login"]))
         with pytest.raises(ConfigurationError, match=said):
             NightWriter(path, map(account, appids))
+
+    def test_a_part_of_the_list_would_remove_the_others(self, path):
+        """As ``--merchant`` would, with the file of the whole platform."""
+        stored(path, *(listed(f"wx{number}", dev=["login"]) for number in range(5)))
+        with pytest.raises(ConfigurationError, match="3 of the 5 accounts of .* name a different"):
+            NightWriter(path, [account("wx0"), account("wx1")])
+        with Night(path) as night:
+            assert len(night.appids()) == 5
 
     def test_an_account_that_is_not_in_the_list(self, path):
         with (
