@@ -70,7 +70,7 @@ class TestWhatIsRefused:
     def test_a_part_of_the_list_would_remove_the_others(self, path):
         """As ``--merchant`` would, with the file of the whole platform."""
         stored(path, *(listed(f"wx{number}", dev=["login"]) for number in range(5)))
-        with pytest.raises(ConfigurationError, match="3 of the 5 accounts of .* name a different"):
+        with pytest.raises(ConfigurationError, match=r"3 of the 5 accounts of .* name a different"):
             NightWriter(path, [account("wx0"), account("wx1")])
         with Night(path) as night:
             assert len(night.appids()) == 5
