@@ -130,8 +130,8 @@ class Fault:
         """No reply, until the client closes the connection or the emulator is stopped."""
 
         async def act(_: web.BaseRequest, _make_reply: MakeReply) -> web.StreamResponse:
-            await asyncio.Event().wait()
-            raise AssertionError  # nobody sets it
+            never: asyncio.Future[web.StreamResponse] = asyncio.Future()
+            return await never
 
         return cls("hang", act)
 
