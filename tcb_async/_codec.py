@@ -51,6 +51,7 @@ class _Status(msgspec.Struct, frozen=True, gc=False):
 _decode_status = msgspec.json.Decoder(_Status).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _SUCCESS = (0, "0")
+_LARGEST_ERRCODE = 2**63 - 1  # WeChat's have some seven digits; SQLite stores no larger number
 
 
 def encode_body(fields: Mapping[str, Any]) -> bytes:
@@ -118,9 +119,10 @@ def _read_status(body: bytes) -> _Status | None:
 def _make_api_error(
     status: _Status, endpoint: str, secrets: Collection[Secret]
 ) -> ApiError | ResponseError:
-    try:
+    code = None
+    with suppress(ValueError):
         code = int(status.errcode)
-    except ValueError:
+    if code is None or abs(code) > _LARGEST_ERRCODE:
         excerpt = quote(str(status.errcode), secrets)
         return ResponseError(
             f"{endpoint} sent an errcode that is not a number: {excerpt!r}; "

@@ -54,11 +54,12 @@ def test_the_string_zero_is_success():
     assert decode({"errcode": "0", "errmsg": None, "total_count": 0}).total == 0
 
 
-def test_invalid_errcode_is_a_response_error():
+@pytest.mark.parametrize("errcode", ["busy", 2**63, -(2**63)])
+def test_invalid_errcode_is_a_response_error(errcode):
     with pytest.raises(ResponseError, match="not a number") as caught:
-        decode({"errcode": "busy"})
+        decode({"errcode": errcode})
 
-    assert (caught.value.status, caught.value.excerpt) == (200, "busy")
+    assert (caught.value.status, caught.value.excerpt) == (200, str(errcode))
 
 
 @pytest.mark.parametrize(
