@@ -245,7 +245,7 @@ class TestNameThatIsTwiceInAList:
 
     @pytest.fixture
     async def client(self, emulator, client_of):
-        return await client_of(emulator, retry=RetryPolicy(base=0.0))
+        return await client_of(emulator, timing=HandClock().timing)
 
     @pytest.mark.parametrize("page_size", [None, 20])
     async def test_it_is_named_after_three_more_requests(
