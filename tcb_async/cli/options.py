@@ -139,7 +139,7 @@ class Platform(Connection, Timeout):
     )
     """Every merchant of this platform, with the appsecret in TCB_COMPONENT_SECRET or typed."""
     ticket_file: Annotated[File, INPUT, Parameter(group=ACCOUNTS)] = None
-    r"""The latest component_verify_ticket. \[env var for the ticket: TCB_COMPONENT_TICKET]"""
+    r"""The latest ticket, read each time. \[env var for the ticket: TCB_COMPONENT_TICKET]"""
 
 
 @Parameter(name="*", group=SERVICE)
