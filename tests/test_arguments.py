@@ -148,3 +148,15 @@ async def test_an_enumeration_of_texts_is_a_text(emulator, client):
     assert "TextName" not in str(emulator.requests)
     with pytest.raises(ConfigurationError, match="env="):
         await client.list_functions(Name.ENV)
+
+
+async def test_a_providers_wrong_argument_is_named():
+    class Provider:
+        async def get_token(self, api):
+            await api.call_token_endpoint("/x", repeatable=1)
+
+        async def invalidate(self, token): ...
+
+    async with TcbClient(Provider()) as client:
+        with pytest.raises(ConfigurationError, match=r"^repeatable=1: must be True or False"):
+            await client.function_page("test-1")

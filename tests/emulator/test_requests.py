@@ -3,7 +3,7 @@
 import asyncio
 import json
 
-from constants import CLASSIC, ENV, LIST, STABLE
+from constants import APPSECRET, CLASSIC, ENV, LIST, STABLE
 from leaks import eventually
 
 from tcb_async.emulator import Fault
@@ -41,3 +41,12 @@ async def test_every_request_is_counted(wechat):
 
     assert wechat.emulator.counts == {LIST: 1, CLASSIC: 3}
     assert wechat.emulator.counts[STABLE] == 0
+
+
+async def test_a_request_shows_its_list_and_no_secret(wechat):
+    await wechat.call(STABLE)
+    await wechat.list()
+
+    token_request, list_request = map(repr, wechat.emulator.requests)
+    assert APPSECRET not in token_request
+    assert f"'env': '{ENV}'" in list_request
