@@ -12,7 +12,6 @@ from contextlib import suppress
 from hashlib import blake2b
 
 import attrs
-import msgspec
 
 DIGEST = 8
 """Bytes of a digest. Of 40 million cursors with a million names each, one has a collision."""
@@ -59,6 +58,8 @@ class Cursor:
         return len(self.names) // DIGEST
 
     def __str__(self) -> str:
+        import msgspec  # noqa: PLC0415 - `--help` loads the exceptions, and so this module, faster
+
         body = msgspec.msgpack.encode(self)
         framed = zlib.crc32(body).to_bytes(4, "big") + body
         return _CURSOR_VERSION + base64.urlsafe_b64encode(framed).rstrip(b"=").decode("ascii")
@@ -70,6 +71,8 @@ class Cursor:
         Raises:
             ValueError: The text is not a cursor, was damaged, or has an unknown version.
         """
+        import msgspec  # noqa: PLC0415 - as above
+
         if not text.startswith(_CURSOR_VERSION):
             problem = f"it is of version {text[:1]!r}, not {_CURSOR_VERSION!r}"
         else:

@@ -18,16 +18,19 @@ _started = []
 class Child(subprocess.Popen):
     """A process with a session of its own: what `subprocess` and `asyncio` start in a test."""
 
+    pid = None
+    returncode = None
+
     def __init__(self, *arguments, **options):
+        _started.append(self)  # first: Ctrl-C may interrupt the next line after the fork
         super().__init__(*arguments, **options | {"start_new_session": True})
-        _started.append(self)
 
 
 def kill_children():
     """Kill the children that still run, with the processes that they have started."""
     while _started:
         child = _started.pop()
-        if child.returncode is None:
+        if child.pid is not None and child.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
             child.wait()
