@@ -224,3 +224,14 @@ def test_no_other_missing_module_is_blamed_on_the_extra(monkeypatch):
 
     with pytest.raises(ModuleNotFoundError):
         main()
+
+
+def test_ctrl_c_while_it_starts_exits_with_130(monkeypatch):
+    class Interrupted:
+        def __getattr__(self, name):
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "tcb_async.cli.app", Interrupted())
+    with pytest.raises(SystemExit) as exited:
+        main()
+    assert exited.value.code == 130

@@ -94,3 +94,9 @@ async def test_walks_of_the_documentation_are_over_their_quota_once(emulator):
                 await anext(pages)
             cursor = caught.value.cursor
             assert len(await client.list_functions("quota-777bb9", resume=cursor)) == 28
+
+
+async def test_doctor_finds_nothing_wrong_with_the_demo():
+    ended = await run("doctor", "--demo")
+
+    assert (ended.code, ended.out.splitlines()[-1]) == (0, "no check failed")

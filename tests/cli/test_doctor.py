@@ -105,6 +105,41 @@ def deny_environments(_emulator, request, reply):
         reply.update(errcode=48001, errmsg="api unauthorized")
 
 
+def end_at_the_total(_emulator, fields, reply):
+    """A list whose total is too small, and agrees with its pages."""
+    reply["total_count"] = 20
+    if fields["limit"] > 20:
+        reply["functions"] = reply["functions"][:20]
+
+
+def rename_a_row_of_short_pages(_emulator, fields, reply):
+    for row in reply["functions"]:
+        if fields["limit"] == 20 and row["name"] == "fn-0008":
+            row["name"] = "only-in-pages"
+
+
+def change_the_count(_emulator, fields, reply):
+    if fields["limit"] == 1:
+        reply["total_count"] = 58
+
+
+def forget_the_env(_emulator, request, reply):
+    if request.path == ENVIRONMENTS:
+        reply["info_list"] = [row for row in reply["info_list"] if row["env"] != ENV]
+
+
+def refuse_the_token_for_other_envs(_emulator, request, reply):
+    if request.path == LIST and not is_list(request):
+        reply.clear()
+        reply.update(errcode=40001, errmsg="invalid credential")
+
+
+def send_no_rows_and_forget_the_env(_emulator, request, reply):
+    forget_the_env(_emulator, request, reply)
+    if is_list(request):
+        reply["functions"] = None
+
+
 def accept_any_env(_emulator, request, reply):
     if request.path == LIST and not is_list(request):
         reply.clear()
@@ -122,6 +157,12 @@ DEVIATIONS = {
         ["list"],
         5,
     ),
+    "a list that goes on": (in_lists(end_at_the_total), ["list"], 5),
+    "other rows in pages": (in_lists(rename_a_row_of_short_pages), [PAGES], 5),
+    "a wrong count": (in_lists(change_the_count), ["count", "count, 8 at a time"], 5),
+    "an environment is not listed": (forget_the_env, ["environments"], 5),
+    "no rows, and no environment": (send_no_rows_and_forget_the_env, ["list"], 5),
+    "a token that is refused later": (refuse_the_token_for_other_envs, [CHECKS[-1]], 3),
     "a row hidden": (in_lists(hide_a_row), ["list"], 5),
     "names renamed": (in_lists(rename_names), ["list"], 5),
     "environments denied": (deny_environments, ["environments"], 4),
@@ -188,6 +229,15 @@ async def test_few_functions_are_not_read_in_pages(emulator):
 
 
 class TestReport:
+    async def test_a_refusal_of_100_rows_is_a_fact(self, wechat):
+        change = refuse_if(lambda fields: fields["limit"] > 20)
+        wechat.on_reply(lambda request, reply: change(wechat, request, reply))
+
+        ended = await examine(wechat)
+
+        assert ended.code == 0
+        assert "ParameterError, errcode 40097, 100 requested" in ended.out
+
     async def test_shorter_pages_than_requested_are_a_fact(self, wechat):
         wechat.max_page = 10
 

@@ -10,6 +10,7 @@ import pytest
 from leaks import eventually
 from terminal import ENV, Screen, env_for, start
 
+from tcb_async.cli import signals
 from tcb_async.emulator import Fault
 
 SOON = 40.0
@@ -178,3 +179,18 @@ async def test_a_signal_at_a_prompt_leaves_the_terminal_as_it_was(number, code, 
 
         assert ended.code == code
         assert screen.is_echoing
+
+
+def test_an_ignored_sigterm_stays_ignored(monkeypatch):
+    """As under nohup-like parents, which ignore it for their children."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    async def work():
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0)
+
+    try:
+        signals.run_until_signal(work)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -40,6 +40,7 @@ INVENTORY = ("inventory", "inventory.sqlite")
         (["diff", "--expect", "x.json"], "there is no option --expect"),
         (["watch", ENV, "--interval", "0"], "--interval"),
         (["wait"], "ENV"),
+        (["inventory", "night.db", "--demo"], "night.db must end with .sqlite"),
         (["call"], "PATH requires an argument"),
         (["call", LIST, "[]"], "JSON: must be a JSON object in quotes"),
         (["call", LIST, '{"secret": "typed'], "JSON: must be a JSON object in quotes"),

@@ -1,9 +1,11 @@
 """The emulator issues and invalidates tokens as WeChat does."""
 
 import pytest
-from constants import APPID, AUTHORIZER, CLASSIC, COMPONENT, MERCHANT, PLATFORM, STABLE
+from constants import APPID, AUTHORIZER, CLASSIC, COMPONENT, ENV, MERCHANT, PLATFORM, STABLE
 from emulator_client import REFRESH, asking, populated
 from hand_clock import HandClock
+
+from tcb_async.emulator import Emulator
 
 MIDNIGHT_IN_CHINA = 1_699_977_600.0
 
@@ -130,3 +132,18 @@ class TestPlatform:
         assert (await wechat.call(AUTHORIZER))["errcode"] == 61023
         again = await wechat.call(AUTHORIZER, authorizer_refresh_token=rotated)
         assert again["authorizer_refresh_token"] == rotated
+
+
+def test_counted_functions_get_names_that_are_free():
+    emulator = Emulator()
+    emulator.deploy(ENV, "fn-0002")
+    emulator.deploy(ENV, count=2)
+
+    assert [each.name for each in emulator.functions(ENV)] == ["fn-0002", "fn-0001", "fn-0003"]
+
+
+def test_the_maximum_of_a_page_may_change_while_it_runs():
+    emulator = Emulator(max_page=20)
+    emulator.max_page = 10
+
+    assert emulator.max_page == 10

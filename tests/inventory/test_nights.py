@@ -3,6 +3,7 @@
 import logging
 import sqlite3
 from contextlib import closing
+from functools import partial
 
 import pytest
 from nights import active, denied, failed, listed, stored
@@ -81,6 +82,13 @@ class TestWhatIsRefused:
             pytest.raises(ConfigurationError, match="wx2 is not an account of"),
         ):
             night.save(listed("wx2", dev=["login"]))
+
+    def test_a_file_that_is_being_written(self, path, monkeypatch):
+        monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, timeout=0))
+        with NightWriter(path, [account("wx1")]):
+            for use in (Night, lambda path: NightWriter(path, [account("wx1")])):
+                with pytest.raises(ConfigurationError, match="is in use by a different process"):
+                    use(path)
 
     @pytest.mark.parametrize(
         ("pragma", "said"),

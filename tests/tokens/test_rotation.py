@@ -14,6 +14,7 @@ from tcb_async.tokens import (
     AuthorizerToken,
     ComponentToken,
     MemoryStore,
+    Secret,
     StoredToken,
     guarded_store,
 )
@@ -309,3 +310,13 @@ class TestSharedRotation:
 
         assert one == other
         assert (emulator.counts[COMPONENT], merchant.asked) == (1, 1)
+
+
+async def test_a_stored_refresh_token_that_is_refused_too(api, merchant):
+    store = MemoryStore()
+    token = merchant.token(merchant.new_component(store), "a-refresh-token-of-long-ago")
+    stored = StoredToken(Secret("a-refresh-token-of-yesterday"), math.inf)
+    await store.set(merchant.key, stored, ttl=None)
+
+    with pytest.raises(TokenError, match="61023"):
+        await token.get_token(api)
