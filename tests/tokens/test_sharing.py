@@ -334,21 +334,6 @@ async def test_error_in_place_of_a_cancellation_is_a_cancellation():
     assert task.cancelled()
 
 
-async def test_code_that_swallows_a_cancellation_is_cancelled():
-    """As redis-py does, which waits with `asyncio.wait_for`."""
-
-    async def swallow():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.sleep(3600)
-
-    task = asyncio.ensure_future(call_user_code(swallow))
-    await a_turn()
-    task.cancel()
-
-    await asyncio.wait([task])
-    assert task.cancelled()
-
-
 async def test_concurrent_failures_of_a_store_are_one_warning(caplog):
     gate = asyncio.Event()
 
