@@ -28,6 +28,9 @@ GROUPS = ("--group", "dev")
 EVERYTHING = ("-e", ".", "-r", "pyproject.toml", "--all-extras", *GROUPS)
 COMPILE = ("uv", "pip", "compile", "--quiet", "pyproject.toml", "--all-extras")
 
+# What docs/examples/fleet.py needs, which the nightly tests run.
+QUEUE = ("pgqueuer==1.6.0", "asyncpg==0.32.0")
+
 # What the benchmarks measure with, and the clients that they compare with.
 COMPARED = (
     "psutil==7.2.2", "uvloop==0.23.0", "httpx==0.28.1",
@@ -125,6 +128,7 @@ def build(session: nox.Session) -> None:
 def nightly(session: nox.Session) -> None:
     """`nightly/tests`, and the laws of the walk with 20,000 examples each."""
     install(session)
+    session.install(*QUEUE)
     tests = session.posargs or [
         "nightly/tests",
         "tests/pagination/test_plan.py",
