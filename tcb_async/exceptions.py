@@ -86,7 +86,7 @@ class TcbError(Exception):
 
     @message.setter
     def message(self, message: str) -> None:
-        self.args = (message,)
+        Exception.__init__(self, message)  # sets `args`, which pickle needs
 
     def __str__(self) -> str:
         env = f"env {self.env!r}" if self.env is not None else ""

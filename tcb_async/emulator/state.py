@@ -60,7 +60,7 @@ class Refused(Exception):  # noqa: N818 - a reply, not an error of the emulator
     def __init__(self, errcode: int, errmsg: str | None = None) -> None:
         super().__init__(errcode)
         self.errcode = errcode
-        self.errmsg = ERRMSG.get(errcode, "error") if errmsg is None else errmsg
+        self.errmsg: str = ERRMSG.get(errcode, "error") if errmsg is None else errmsg
 
 
 class EmulatorClock:
