@@ -408,15 +408,15 @@ async def test_token_is_fetched_when_the_call_has_its_place(emulator, client_of)
         return tokens[-1]
 
     def expire(_):
-        if len(emulator.requests) == 20:
+        if len(emulator.requests) == 10:
             emulator.expire_tokens()
             tokens.append(emulator.issue_token())
 
     emulator.on_request(expire)
     client = (await client_of(emulator, concurrency=2)).with_token(fetch)
-    await asyncio.gather(*(client.function_page(ENV) for _ in range(100)))
+    await asyncio.gather(*(client.function_page(ENV) for _ in range(50)))
 
-    assert len(emulator.requests) <= 100 + 2
+    assert len(emulator.requests) <= 50 + 2
 
 
 async def test_token_callback_may_call_its_own_client(emulator, client_of):
