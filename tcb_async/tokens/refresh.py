@@ -100,7 +100,7 @@ class ManagedToken(ABC):
     ) -> None:
         check_callback("clock", clock)
         self._name = name  # as in its key in the store
-        self._account = account  # likewise
+        self._account = account  # also as in its key
         self._store = store
         self._clock = clock  # returns the seconds since 1970
         # The host of the first client. A token is sent only to the host that issued it.
