@@ -21,6 +21,7 @@ async def test_plain_http_exits_with_3_unless_allowed():
     assert insisting.code == 5
 
 
+@pytest.mark.slow
 async def test_an_attempt_takes_no_longer_than_the_time_out(emulator):
     emulator.script([Fault.hang()] * 99)
 

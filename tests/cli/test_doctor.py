@@ -209,7 +209,7 @@ async def test_without_a_first_page_it_ends_as_list_does(wechat, fault, code):
 @pytest.mark.parametrize(("count", "maximum"), [(1, 1), (57, 4)])
 async def test_a_gateway_that_refuses_concurrent_requests_fails(emulator, count, maximum):
     emulator.deploy(ENV, count=count)
-    emulator.latency = 0.05
+    emulator.latency = 0.02
     forbidden = Fault.status(403, b"<html>forbidden</html>")
     emulator.script(itertools.repeat(forbidden), when=lambda _: emulator.in_flight > maximum)
 

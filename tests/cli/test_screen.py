@@ -83,7 +83,7 @@ CLOSED = "tcb-async: stdout is closed: leave it open, or redirect it to a file"
 
 
 LINES = [
-    (f"tcb-async list {ENV} > /dev/full", 3, "", FULL),
+    ("tcb-async --version > /dev/full", 3, "", FULL),
 ]
 SLOW_LINES = [
     (f"tcb-async --help | head -c 16 {LEFT}", 0, "0\n", "Usage: tcb-async"),
@@ -97,8 +97,8 @@ SLOW_LINES = [
     (f"{LONG} | head -c 4 {LEFT}", 0, "0\n", "name"),
     ("tcb-async --help > /dev/full", 3, "", FULL),
     ("tcb-async list --help > /dev/full", 3, "", FULL),
-    ("tcb-async --version > /dev/full", 3, "", FULL),
     (f"tcb-async count {ENV} > /dev/full", 3, "", FULL),
+    (f"tcb-async list {ENV} > /dev/full", 3, "", FULL),
     ("tcb-async count ' ' 2> /dev/full", 3, "", ""),
     ("tcb-async count 2> /dev/full", 2, "", ""),
     ("tcb-async inventory --demo > /dev/null 2> /dev/full", 6, "", ""),

@@ -29,7 +29,7 @@ async def watched(emulator, *words, **env):
         lambda: emulator.delete(ENV, "login"),
         emulator.expire_tokens,
     ):
-        walks = emulator.counts["/tcb/listfunctions"] + 5
+        walks = emulator.counts["/tcb/listfunctions"] + 2
         await eventually(
             lambda walks=walks: emulator.counts["/tcb/listfunctions"] >= walks, seconds=20
         )

@@ -130,7 +130,10 @@ def walk_in_runs(listing, runs, *, page_size, **settings):
 class TestEverySmallWalk:
     """Nothing is sampled here; at night, lists are longer and changes more (nightly/tests)."""
 
-    @pytest.mark.parametrize(("sizes", "changes", "walks"), [([1, 2, 3], 1, 600), ([2], 2, 3_000)])
+    @pytest.mark.parametrize(
+        ("sizes", "changes", "walks"),
+        [([1, 2, 3], 1, 600), pytest.param([2], 2, 3_000, marks=pytest.mark.slow)],
+    )
     def test_every_schedule_of_changes_keeps_the_law(self, sizes, changes, walks):
         """Iterated, collected, and resumed after every item."""
         tally = Tally()
