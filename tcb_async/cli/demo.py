@@ -87,7 +87,6 @@ def add_documented_environments(emulator: Emulator, platform: str) -> list[str]:
     envs = [*_STEADY, *CHANGING_ENVS, _OVER_QUOTA]
     for env in envs:
         emulator.add_demo_environment(env)
-    emulator.add_collections(envs[0], *(f"orders-{number}" for number in range(45)))
     emulator.add_environment("own-7a8b9c", owner=platform)
     emulator.deploy("own-7a8b9c", "pay")
     reason = {"errcode": "ResourceNotFound.File", "errmsg": "no entry file"}

@@ -84,9 +84,9 @@ class Emulator(FaultyServer):
         self._world.max_page = rows
 
     @classmethod
-    def demo(cls, *, port: int = 0) -> Self:
+    def demo(cls) -> Self:
         """Make an emulator for trying the library: 48 functions in ``DEMO_ENV``, sometimes busy."""
-        emulator = cls(port=port, latency=0.04)
+        emulator = cls(latency=0.04)
         emulator.busy_rate = 0.05
         emulator.add_demo_environment(demo.DEMO_ENV)
         return emulator
@@ -173,10 +173,6 @@ class Emulator(FaultyServer):
         environment.replace(row, row, added)
         return added
 
-    def add_collections(self, env: str, *names: str) -> None:
-        """Add collections to a database, for ``/tcb/databasecollectionget``."""
-        self._get_environment(env).collections += names
-
     def delete(self, env: str, name: str) -> None:
         """Delete a function."""
         environment = self._get_environment(env)
@@ -257,20 +253,12 @@ class Emulator(FaultyServer):
     # Platforms and merchants
 
     def add_component(self, appid: str, secret: str, ticket: str | None = None) -> str:
-        """Add a third-party platform, and push its first ticket as ``push_ticket`` does."""
+        """Add a third-party platform; return its ticket, which is random unless it is given."""
         if appid in self._world.components:
             raise ValueError(f"appid={appid!r}: this platform exists already")
-        self._world.components[appid] = state.Component(appid, secret)
-        return self.push_ticket(appid, ticket)
-
-    def push_ticket(self, component_appid: str, ticket: str | None = None) -> str:
-        """Push a ``component_verify_ticket``, None for a random one, and return it.
-
-        The ticket before it is refused (61006).
-        """
-        component = self._world.components[component_appid]
-        component.ticket = ticket or state.make_secret("ticket@@@")
-        return component.ticket
+        ticket = ticket or state.make_secret("ticket@@@")
+        self._world.components[appid] = state.Component(appid, secret, ticket)
+        return ticket
 
     def add_authorizer(
         self, component_appid: str, authorizer_appid: str, refresh_token: str | None = None

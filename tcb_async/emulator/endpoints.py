@@ -48,7 +48,6 @@ class Endpoints:
             "/cgi-bin/component/api_get_authorizer_list": self._list_authorizers,
             LIST_FUNCTIONS: self._list_functions,
             "/tcb/getenvinfo": self._list_environments,
-            "/tcb/databasecollectionget": self._list_collections,
             "/tcb/invokecloudfunction": self._invoke_function,
             "/componenttcb/describeenvs": self._list_batch_environments,
             "/componenttcb/getscflist": self._list_batch_functions,
@@ -189,20 +188,6 @@ class Endpoints:
             for each in self._world.owned.get(owner, [])
         ]
         return {"errcode": 0, "errmsg": "ok", "info_list": rows}
-
-    def _list_collections(self, request: RecordedRequest) -> Fields:
-        owner = self._authenticate_account(request)
-        body = _read_body(request)
-        env = _get_text(body, "env")
-        limit = _get_count(body, "limit", default=10)
-        offset = _get_count(body, "offset", default=0)
-        names = self._find_environment(env, owner).collections
-        return {
-            "errcode": 0,
-            "errmsg": "ok",
-            "pager": {"Offset": offset, "Limit": limit, "Total": len(names)},
-            "collections": [{"name": name, "count": 0} for name in names[offset : offset + limit]],
-        }
 
     def _invoke_function(self, request: RecordedRequest) -> Fields:
         """Return the input of the function as its result."""

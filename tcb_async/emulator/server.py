@@ -334,5 +334,5 @@ class FaultyServer:
         if _REQUEST_ID.search(errmsg[-200:]):
             return errmsg
         seconds = int(self.clock())
-        first, second = self._random.getrandbits(32), self._random.getrandbits(32)
-        return f"{errmsg} rid: {seconds:08x}-{first:08x}-{second:08x}"
+        random_part = f"{self._random.getrandbits(64):016x}"
+        return f"{errmsg} rid: {seconds:08x}-{random_part[:8]}-{random_part[8:]}"

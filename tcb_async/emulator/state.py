@@ -117,7 +117,6 @@ class DeployedEnvironment:
     status: EnvironmentStatus
     owner: str | None
     functions: tuple[DeployedFunction, ...] = attrs.field(default=(), repr=False)
-    collections: tuple[str, ...] = attrs.field(default=(), repr=False)
     generated_names: int = attrs.field(default=0, repr=False)
 
     def make_names(self, count: int) -> list[str]:
@@ -174,9 +173,9 @@ class Merchant(App):
 
 @attrs.define
 class Component(App):
-    """A third-party platform, with its latest ticket and its merchants by appid."""
+    """A third-party platform, with its ticket and its merchants by appid."""
 
-    ticket: str = attrs.field(default="", repr=False)
+    ticket: str = attrs.field(repr=False)
     merchants: dict[str, Merchant] = attrs.field(factory=dict[str, Merchant])
 
 

@@ -117,18 +117,16 @@ async def test_large_body_is_sent_without_a_warning(serve):
     assert server.requests[0].body == b'{"a":"%s"}' % (b"x" * 2**21)
 
 
-async def test_pager_walks_over_a_different_endpoint(emulator, client):
-    emulator.deploy(ENV)
-    names = [f"collection{number}" for number in range(45)]
-    emulator.add_collections(ENV, *names)
+async def test_pager_walks_over_calls(emulator, client):
+    names = [row.name for row in emulator.deploy(ENV, count=45)]
 
     async def fetch(offset, limit):
         body = {"env": ENV, "offset": offset, "limit": limit}
-        reply = await client.call("/tcb/databasecollectionget", body, repeatable=True)
-        return Page(reply["collections"], reply["pager"]["Total"])
+        reply = await client.call(LIST, body, repeatable=True)
+        return Page(reply["functions"], reply["total_count"])
 
     async with Pager(fetch, identify=itemgetter("name"), page_size=20) as pager:
-        assert [collection["name"] async for collection in pager] == names
+        assert [row["name"] async for row in pager] == names
 
 
 CIRCULAR: dict[str, object] = {}

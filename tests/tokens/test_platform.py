@@ -85,9 +85,11 @@ class TestTicket:
     async def test_latest_ticket_is_read_each_time(self, emulator, merchant, api):
         await merchant.component.get_token(api)
         emulator.clock.advance(13 * 3600)
-        merchant.ticket = emulator.push_ticket(PLATFORM)
+        merchant.ticket = "ticket@@@later"
 
-        assert await merchant.component.get_token(api)
+        with pytest.raises(TokenError, match=r"61006.*latest ticket"):
+            await merchant.component.get_token(api)
+        assert emulator.requests[-1].body["component_verify_ticket"] == "ticket@@@later"
 
     async def test_invalid_ticket_is_an_error_with_advice(self, emulator, merchant, api):
         emulator.fail_next(61005)
