@@ -15,8 +15,8 @@ import attrs
 from cyclopts import App, CycloptsError, Parameter
 
 import tcb_async
-from tcb_async.cli.differences import write_differences
-from tcb_async.cli.exits import ExitCode, exit_afterwards, run_command
+from tcb_async.cli.differences import exit_with_result, write_differences
+from tcb_async.cli.exits import ExitCode, run_command
 from tcb_async.cli.formats import TABLE
 from tcb_async.cli.options import OutputFormat, Verbose
 from tcb_async.cli.screen import plural
@@ -157,6 +157,4 @@ def show_changes(
         for sentences in (found.missing, found.notes):
             screen.say_each(sentences, "… and {:,} more")
         screen.say(found.summarize(nights))
-        with exit_afterwards(screen, found.exit_code()):
-            if failure is not None:
-                raise failure
+        exit_with_result(screen, found.exit_code(), failure)

@@ -15,8 +15,8 @@ from cyclopts import App, Parameter, Token
 
 import tcb_async
 from tcb_async.cli import options
-from tcb_async.cli.differences import write_differences
-from tcb_async.cli.exits import ExitCode, exit_afterwards, run_command
+from tcb_async.cli.differences import exit_with_result, write_differences
+from tcb_async.cli.exits import ExitCode, run_command
 from tcb_async.cli.formats import TABLE
 from tcb_async.cli.screen import plural
 from tcb_async.cli.sides import EXPECTED, FOUND, Side, read_sides
@@ -168,6 +168,4 @@ def compare_sides(
             )
         if not quiet:
             screen.say(comparison.summary())
-        with exit_afterwards(screen, comparison.exit_code()):
-            if failure is not None:
-                raise failure
+        exit_with_result(screen, comparison.exit_code(), failure)

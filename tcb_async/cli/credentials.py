@@ -26,14 +26,13 @@ from tcb_async._defaults import (
     APPID_VARIABLE,
     BASE_URL_VARIABLE,
     DEFAULT_CONCURRENCY,
-    DEFAULT_TIMEOUT,
     SECRET_VARIABLE,
     TOKEN_VARIABLE,
 )
 from tcb_async._redact import Secret
 from tcb_async.cli import demo, signals
 from tcb_async.cli.files import read_input
-from tcb_async.cli.options import Connection, Credentials, Timeout
+from tcb_async.cli.options import Access, Connection
 from tcb_async.exceptions import ConfigurationError, TransportError
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ class Service:
 
 def choose_service(
     env: str | None,
-    access: Credentials,
+    access: Access,
     *,
     needs_env: bool = True,
     others: Sequence[str] = (),
@@ -115,7 +114,7 @@ async def open_client(
         base_url=access.base_url,
         allow_http=access.allow_http,
         trust_env=access.trust_env,
-        timeout=access.timeout if isinstance(access, Timeout) else DEFAULT_TIMEOUT,
+        timeout=access.request_timeout,
         concurrency=concurrency,
     )
     async with client:
@@ -131,7 +130,7 @@ async def open_client(
             raise
 
 
-def _choose_token(access: Credentials) -> tuple[str, Secret | TokenProvider]:
+def _choose_token(access: Access) -> tuple[str, Secret | TokenProvider]:
     """Choose the owner of the token, and the token or its provider.
 
     The first of these decides: the file, the app, ``TCB_ACCESS_TOKEN``, the app in ``TCB_APPID``,

@@ -6,9 +6,12 @@ all of them are read, also after the reader of stdout has left, because they dec
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
+from typing import NoReturn
 
 from tcb_async._redact import escape_unprintable
+from tcb_async.cli.exits import ExitCode
 from tcb_async.cli.formats import FORMATS, TABLE, Format
 from tcb_async.cli.screen import Screen
 
@@ -34,6 +37,14 @@ def write_differences(
     columns = (*accounts, "kind", "name", *details)
     parts = FORMATS[output_format](rows, columns, screen.out.is_terminal)
     return _write_parts(screen, parts)
+
+
+def exit_with_result(screen: Screen, code: ExitCode, failure: OSError | None) -> NoReturn:
+    """Exit with the code of a comparison, even if stdout had this failure."""
+    if failure is not None and not isinstance(failure, BrokenPipeError):
+        screen.say(f"tcb-async: stdout: {failure.strerror}")
+        code = code or ExitCode.CONFIGURATION
+    sys.exit(code)
 
 
 def _write_parts(screen: Screen, parts: Iterable[bytes]) -> OSError | None:

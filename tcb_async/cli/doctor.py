@@ -26,7 +26,7 @@ from tcb_async._defaults import (
 )
 from tcb_async._redact import escape_unprintable
 from tcb_async.cli.credentials import choose_service
-from tcb_async.cli.exits import ExitCode, choose_exit_code, exit_afterwards, run_command
+from tcb_async.cli.exits import choose_exit_code, run_command
 from tcb_async.cli.options import Access, Env
 from tcb_async.cli.screen import Screen, plural
 from tcb_async.errcodes import is_token_accepted
@@ -126,20 +126,17 @@ class _Report:
         self.screen.out.print(f"\n{heading}", soft_wrap=True)
 
     def finish(self) -> None:
-        """Print the errors and the result; exit with the code of the first command that fails."""
-        code = ExitCode.DONE
-        result = "no check failed"
-        if self.errors:
-            code = choose_exit_code(next(iter(self.errors.values())))
-            result = f"failed: {', '.join(self.errors)}"
-        with exit_afterwards(self.screen, code):
-            if self.errors:
-                self.print_heading(
-                    "Errors, transient or not. They may contain names: read before publishing."
-                )
-            for command, error in self.errors.items():
-                self.print_line(command, str(error))
-            self.print_heading(result)
+        """Print the errors and the result; exit with the code of the first command that failed."""
+        if not self.errors:
+            self.print_heading("no check failed")
+            return
+        self.print_heading(
+            "Errors, transient or not. They may contain names: read before publishing."
+        )
+        for command, error in self.errors.items():
+            self.print_line(command, str(error))
+        self.print_heading(f"failed: {', '.join(self.errors)}")
+        sys.exit(choose_exit_code(next(iter(self.errors.values()))))
 
 
 @attrs.define

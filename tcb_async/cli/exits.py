@@ -71,19 +71,6 @@ def choose_exit_code(error: TcbError) -> ExitCode:
 
 
 @contextlib.contextmanager
-def exit_afterwards(screen: Screen, code: int) -> Generator[None]:
-    """Exit with the result of a comparison, even if the block cannot write it to stdout."""
-    try:
-        yield
-    except BrokenPipeError:
-        pass
-    except OSError as error:
-        screen.say(f"tcb-async: stdout: {error.strerror}")
-        code = code or ExitCode.CONFIGURATION
-    sys.exit(code)
-
-
-@contextlib.contextmanager
 def run_command(*, verbose: bool, level: int = logging.ERROR) -> Generator[Screen]:
     """Open the streams, show the log, and turn errors into an exit code."""
     screen = Screen.open()

@@ -1,18 +1,20 @@
 """``tcb-async export``: the functions of a night, for a spreadsheet or a database.
 
-Rule: an export has the complete accounts, and exit code 0 means that all of them are complete.
+Rule: an export has the complete accounts. Unless its reader stops early, exit code 0 means that all
+of them are complete.
 There is no JSON: `diff` reads a JSON array as one complete list.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App
 
 import tcb_async
-from tcb_async.cli.exits import ExitCode, exit_afterwards, run_command
+from tcb_async.cli.exits import ExitCode, run_command
 from tcb_async.cli.formats import FIELDS, FORMATS
 from tcb_async.cli.options import FORMAT, Verbose
 from tcb_async.cli.sides import name_missing
@@ -52,9 +54,10 @@ def export_night(
         missing = name_missing(night, screen)
         columns = ("appid", "env", *FIELDS)
         parts = FORMATS[output_format](_list_rows(night), columns, screen.out.is_terminal)
-        with exit_afterwards(screen, ExitCode.MISSING if missing else ExitCode.DONE):
-            for part in parts:
-                screen.write(part)
+        for part in parts:
+            screen.write(part)
+    if missing:
+        sys.exit(ExitCode.MISSING)
 
 
 def _list_rows(night: Night) -> Iterator[dict[str, object]]:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 import attrs
 from cyclopts import App, CycloptsError
-from rich.progress import TimeRemainingColumn
 
 import tcb_async
 from tcb_async.cli.account_sources import choose_accounts
@@ -169,7 +168,7 @@ class InventoryJob:
 
     async def _list(self, inventory: Inventory) -> None:
         """List the accounts, and store each as soon as it is finished."""
-        with progress_bar(self.screen, TimeRemainingColumn(compact=True)) as bar:
+        with progress_bar(self.screen) as bar:
             task = bar.add_task("accounts", total=None, facts="")
             async for listing in inventory:
                 assert self.night is not None

@@ -101,20 +101,13 @@ class Connection:
     """Allow plain http to any host. Everyone on the network can then read the token."""
     trust_env: bool = False
     """Use the proxy in HTTPS_PROXY, HTTP_PROXY and NO_PROXY, and .netrc."""
-
-
-@Parameter(name="*", group=SERVICE)
-@attrs.frozen(kw_only=True, slots=False)  # only one of several bases may have slots
-class Timeout:
-    """The time for one attempt, for a command without a ``--timeout`` of its own."""
-
-    timeout: Seconds = DEFAULT_TIMEOUT
+    request_timeout: Seconds = DEFAULT_TIMEOUT
     """Maximum number of seconds for one attempt of a request."""
 
 
 @Parameter(name="*", group=SERVICE)
 @attrs.frozen(kw_only=True)
-class Credentials(Connection):
+class Access(Connection):
     """The service, and the credentials of one account."""
 
     token_file: Annotated[FileOrStream, INPUT] = None
@@ -125,13 +118,7 @@ class Credentials(Connection):
 
 @Parameter(name="*", group=SERVICE)
 @attrs.frozen(kw_only=True)
-class Access(Credentials, Timeout):
-    """The same, and the time for one attempt."""
-
-
-@Parameter(name="*", group=SERVICE)
-@attrs.frozen(kw_only=True)
-class Platform(Connection, Timeout):
+class Platform(Connection):
     """The service, and the credentials of a third-party platform (第三方平台)."""
 
     component_appid: Annotated[AppId, Parameter(env_var="TCB_COMPONENT_APPID", group=ACCOUNTS)] = (

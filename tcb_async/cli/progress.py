@@ -11,9 +11,8 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    ProgressColumn,
     TextColumn,
-    TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 
 from tcb_async.cli.screen import Screen, plural
@@ -24,14 +23,14 @@ if TYPE_CHECKING:
     from tcb_async.pagination import Pager
 
 
-def progress_bar(screen: Screen, time: ProgressColumn) -> Progress:
-    """Make a bar with a description, a count, the field ``facts`` of its task, and this column."""
+def progress_bar(screen: Screen) -> Progress:
+    """Make a bar with a description, a count, the field ``facts`` of its task, and the time."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
         TextColumn("{task.fields[facts]}", markup=False),
-        time,
+        TimeRemainingColumn(compact=True),
         console=screen.err,
         transient=True,
         redirect_stdout=False,  # stdout has the data, byte for byte
@@ -49,7 +48,7 @@ async def read_list(
     max_items: int | None = None,
 ) -> tuple[Pager[CloudFunction], list[CloudFunction]]:
     """List the functions of an environment with a bar; return the walk and its rows."""
-    with progress_bar(screen, TimeElapsedColumn()) as bar:
+    with progress_bar(screen) as bar:
         task = bar.add_task(env, total=None, facts="")
 
         def show(done: int, total: int) -> None:

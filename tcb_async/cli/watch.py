@@ -26,7 +26,7 @@ from tcb_async.cli import demo
 from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import format_rows
-from tcb_async.cli.options import FORMAT, SECONDS, Access, Credentials, Env, Seconds
+from tcb_async.cli.options import FORMAT, SECONDS, Access, Env, Seconds
 from tcb_async.cli.screen import Screen, plural
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def wait_for_functions(
     *names: Annotated[str, Parameter("NAME")],
     timeout: Seconds = DEFAULT_WAIT_TIMEOUT,
     interval: Seconds = DEFAULT_WAIT_INTERVAL,
-    access: Credentials = Credentials(),
+    access: Access = Access(),
 ) -> None:
     """Wait until functions are Active, as after a deployment.
 

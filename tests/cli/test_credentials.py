@@ -25,7 +25,7 @@ async def test_plain_http_exits_with_3_unless_allowed():
 async def test_an_attempt_takes_no_longer_than_the_time_out(emulator):
     emulator.script([Fault.hang()] * 99)
 
-    ended = await run("count", ENV, "--timeout", "0.1", env=env_for(emulator))
+    ended = await run("count", ENV, "--request-timeout", "0.1", env=env_for(emulator))
 
     assert ended.code == 5
     assert "0.1 s" in ended.err
