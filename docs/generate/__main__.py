@@ -1,16 +1,14 @@
 """Write the tables of errcodes, and the drawings in Chinese: `python docs/generate`.
 
-A table stands between ``<!-- generated: KIND WORDS -->`` and ``<!-- /generated -->``. The kind is
-``errcodes``, ``token-errcodes`` or ``tcb-codes``, followed by ``chinese`` for the table in Chinese.
-A test fails while a page differs from the rows of `tcb_async.errcodes`.
+The tables stand between ``<!-- generated: LANGUAGE -->`` and ``<!-- /generated -->``. A test fails
+while a page differs from the rows of `tcb_async.errcodes`.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 if __name__ == "__main__":  # the checkout, and no installed package
@@ -18,69 +16,59 @@ if __name__ == "__main__":  # the checkout, and no installed package
 
 import chinese
 
-from tcb_async.cli.explain import handling
 from tcb_async.errcodes import ERRCODES, TCB_CODES, TOKEN_ENDPOINT_ERRCODES, Code
 
 ROOT = Path(__file__).parents[2]
-_COLUMNS = ("raised as", "what to do")
-_HEADS = (
-    ("errcode", *_COLUMNS),
-    ("TcbCode begins with", *_COLUMNS),
-)
-_HANDLED = {
-    "retries": " after retries",
-    "replays": " after fresh tokens and two replays",
-    "raises": "",
-}
-_BLOCK = re.compile(r"(<!-- generated: ([\w ./+-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
+_HEADS = ("code", "remedy")
+_WHEN_FETCHING = "when fetching a token: "
+_BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 
 
 def rewritten(page: str) -> str:
     """Return a page with its generated parts up to date."""
-    return _BLOCK.sub(lambda part: f"{part[1]}\n{_written(*part[2].split())}\n\n{part[3]}", page)
+    return _BLOCK.sub(lambda part: f"{part[1]}\n{_write_tables(part[2])}\n{part[3]}", page)
 
 
-def _written(kind: str, *words: str) -> str:
-    writers: dict[str, Callable[..., str]] = {
-        "errcodes": partial(_codes, ERRCODES.values(), "EVERYWHERE"),
-        "token-errcodes": partial(_codes, TOKEN_ENDPOINT_ERRCODES.values(), "AT_TOKEN_ENDPOINTS"),
-        "tcb-codes": partial(_codes, TCB_CODES.values(), "TCB_CODES"),
-    }
-    return writers[kind](*words)
-
-
-def _codes(rows: Iterable[Code], table: str, language: str = "") -> str:
-    """Tabulate errcodes, or TcbCodes; ``table`` has their words in ``chinese.py``."""
+def _write_tables(language: str) -> str:
+    """Write a table for each exception, in which codes with the same advice share a row."""
     heads = chinese.HEADS if language == "chinese" else _HEADS
-    groups: dict[tuple[str, ...], dict[str, list[str]]] = {}
-    for row in sorted(rows, key=_order):
-        meaning = row.meaning
-        advice = row.advice
-        handled = _HANDLED[handling(row)]
-        if language == "chinese":
-            # A new code is shown in English until it has Chinese words.
-            meaning, advice = getattr(chinese, table).get(row.code, (meaning, advice))
-            handled = chinese.HANDLED[handling(row)]
-        group = groups.setdefault((f"`{row.error.__name__}`{handled}", advice), {})
-        group.setdefault(meaning, []).append(f"`{row.code}`")
-    cells = [
-        ("<br>".join(f"{', '.join(codes)} {meaning}" for meaning, codes in group.items()), *words)
-        for words, group in groups.items()
-    ]
-    return _table(heads[table == "TCB_CODES"], *cells)
+    exceptions: dict[str, dict[str, dict[str, list[str]]]] = {}
+    for row, meaning, advice in _read_rows(language):
+        advices = exceptions.setdefault(row.error.__name__, {})
+        advices.setdefault(advice, {}).setdefault(meaning, []).append(f"`{row.code}`")
+    lines = []
+    for name, advices in exceptions.items():
+        lines += [f"### {name}", "", _join_cells(*heads), _join_cells(*("---" for _ in heads))]
+        for advice, meanings in advices.items():
+            codes = [f"{', '.join(codes)} {meaning}" for meaning, codes in meanings.items()]
+            lines.append(_join_cells("<br>".join(codes), advice))
+        lines.append("")
+    return "\n".join(lines)
 
 
-def _order(row: Code) -> tuple[bool, int, str]:
+def _read_rows(language: str) -> Iterator[tuple[Code, str, str]]:
+    """Yield each code with its meaning and its advice, in the language of the page."""
+    # A new code is shown in English until it has Chinese words.
+    words = chinese.WORDS if language == "chinese" else {}
+    words_of_tokens = chinese.WHEN_FETCHING_TOKENS if language == "chinese" else {}
+    when_fetching = chinese.WHEN_FETCHING if language == "chinese" else _WHEN_FETCHING
+    for row in sorted([*ERRCODES.values(), *TCB_CODES.values()], key=_order):
+        yield row, *words.get(row.code, (row.meaning, row.advice))
+    for row in TOKEN_ENDPOINT_ERRCODES.values():
+        if row.meaning != ERRCODES[row.code].meaning:
+            meaning, advice = words_of_tokens.get(row.code, (row.meaning, row.advice))
+            yield row, when_fetching + meaning, advice
+
+
+def _order(row: Code) -> tuple[bool, bool, int, str]:
     """Sort WeChat's own errcodes before those of the cloud, and TcbCodes by name."""
     if isinstance(row.code, str):
-        return False, 0, row.code.lower()
-    return row.code < 0, abs(row.code), ""
+        return True, True, 0, row.code.lower()
+    return False, row.code < 0, abs(row.code), ""
 
 
-def _table(*rows: tuple[str, ...]) -> str:
-    lines = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
-    lines.insert(1, " | ".join("---" for _ in rows[0]))
-    return "\n".join(f"| {line} |" for line in lines)
+def _join_cells(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def drawings() -> dict[Path, str]:

@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = [
-    "AT_TOKEN_ENDPOINTS",
-    "EVERYWHERE",
-    "HANDLED",
-    "HEADS",
-    "TCB_CODES",
-]
+__all__ = ["HEADS", "WHEN_FETCHING", "WHEN_FETCHING_TOKENS", "WORDS"]
 
-_COLUMNS = ("异常", "怎么办")
-HEADS = (
-    ("错误码", *_COLUMNS),
-    ("以此开头的 TcbCode", *_COLUMNS),
-)
-HANDLED = {
-    "retries": "（自动重试之后）",
-    "replays": "（换新的 access_token 重发两次之后）",
-    "raises": "",
-}
+HEADS = ("错误码", "处理办法")
+WHEN_FETCHING = "获取 access_token 时："
 
 _BUSY = "稍后再试；如果一直这样，请在微信开放社区反馈，并附上 rid"
 _SLOW_DOWN = "减小 concurrency，或者把调用分散开"
@@ -53,7 +39,7 @@ _NO_CLOUD = ("该小程序没有开通云开发", "先为该小程序开通云�
 _READ_LOG = "在控制台查看该云函数的日志"
 _CONFIRM = ("需要管理员确认本次调用", "请管理员在微信中确认，然后重新调用")
 
-EVERYWHERE = {
+WORDS: dict[int | str, tuple[str, str]] = {
     -1: ("系统繁忙", _BUSY),
     -1000: ("系统错误", _BUSY),
     -501001: ("云资源系统错误", _BUSY),
@@ -145,15 +131,6 @@ EVERYWHERE = {
     61014: ("该接口只接受第三方平台的 component_access_token", "用 ComponentToken 创建客户端"),
     61023: ("authorizer_refresh_token 无效", "使用最新的 refresh token，或者请商家重新授权"),
     **dict.fromkeys(range(89501, 89508), _CONFIRM),
-}
-AT_TOKEN_ENDPOINTS = {
-    40001: ("AppSecret 错误", _APPSECRET),
-    40014: ("component_access_token 不合法", _FRESH_COMPONENT),
-    41001: ("缺少 component_access_token", _FRESH_COMPONENT),
-    42001: ("component_access_token 已过期", _FRESH_COMPONENT),
-    45009: ("当天的调用次数已用完", _TOMORROW),
-}
-TCB_CODES = {
     **dict.fromkeys(
         (
             "RequestLimitExceeded",
@@ -234,4 +211,10 @@ TCB_CODES = {
         ("欠费", "在腾讯云控制台缴费或充值"),
     ),
     "ResourcesSoldOut": ("套餐已售罄", "选择其他套餐"),
+}
+WHEN_FETCHING_TOKENS: dict[int | str, tuple[str, str]] = {
+    40001: ("AppSecret 错误", _APPSECRET),
+    40014: ("component_access_token 不合法", _FRESH_COMPONENT),
+    41001: ("缺少 component_access_token", _FRESH_COMPONENT),
+    42001: ("component_access_token 已过期", _FRESH_COMPONENT),
 }
