@@ -9,7 +9,7 @@ from importlib import import_module
 __version__ = "0.1.0.dev0"
 
 _NAMES = {
-    "client": "ClientOptions TcbClient WalkOptions",
+    "client": "TcbClient WalkOptions",
     "compare": "FunctionChange changes",
     "cursor": "Cursor",
     "emulator": "Emulator",
@@ -26,7 +26,7 @@ _NAMES = {
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 _SUBJECTS = frozenset({
     "client", "compare", "cursor", "emulator", "errcodes", "exceptions", "fastapi",
-    "inventory", "models", "observer", "otel", "pagination", "retry", "tokens", "watch",
+    "inventory", "models", "observer", "otel", "pagination", "retry", "tokens",
 })  # fmt: skip
 
 __all__ = list(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll] - it reads `__init__.pyi`

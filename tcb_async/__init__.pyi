@@ -14,8 +14,6 @@ from tcb_async import otel as otel
 from tcb_async import pagination as pagination
 from tcb_async import retry as retry
 from tcb_async import tokens as tokens
-from tcb_async import watch as watch
-from tcb_async.client import ClientOptions as ClientOptions
 from tcb_async.client import TcbClient as TcbClient
 from tcb_async.client import WalkOptions as WalkOptions
 from tcb_async.compare import FunctionChange as FunctionChange

@@ -4,7 +4,7 @@ Rule: a method checks its arguments and connects modules. It makes no other deci
 a refused token, for example, are decided in `tcb_async.tokens.refresh`.
 """
 
-# ruff: noqa: ASYNC109 - callers expect a timeout argument; its scope is in `tcb_async.watch`
+# ruff: noqa: ASYNC109 - callers expect a timeout argument; its scope is in `tcb_async._watch`
 from __future__ import annotations
 
 import os
@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from copy import copy
 from datetime import tzinfo
 from functools import partial
-from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack
+from typing import Any, Self, TypedDict, TypeVar, Unpack
 
 from tcb_async._addresses import (
     check_base_url,
@@ -63,6 +63,7 @@ from tcb_async._transport import (
     call_with_place,
     call_without_place,
 )
+from tcb_async._watch import wait_until_active, watch
 from tcb_async.compare import FunctionChange, index_by_name
 from tcb_async.exceptions import ClientClosedError, ConfigurationError
 from tcb_async.models import (
@@ -81,13 +82,10 @@ from tcb_async.pagination.pager import Pager, Surroundings
 from tcb_async.retry import RetryPolicy
 from tcb_async.tokens import ComponentToken, StableToken, TokenProvider
 from tcb_async.tokens.kinds import check_kind, choose_token_key
-from tcb_async.tokens.providers import as_provider, describe_provider
+from tcb_async.tokens.providers import Token, as_provider, describe_provider
 from tcb_async.tokens.refresh import call_with_token
-from tcb_async.watch import wait_until_active, watch
 
-__all__ = ["ClientOptions", "TcbClient", "WalkOptions"]
-
-Token: TypeAlias = str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider
+__all__ = ["TcbClient", "WalkOptions"]
 
 
 def _read_token_from_environment() -> Secret | StableToken:
@@ -164,10 +162,7 @@ class TcbClient:
         ConfigurationError: An argument is invalid.
     """
 
-    __slots__ = (
-        "_is_closed", "_owns_transport", "_provider", "_small_pages", "_target",
-        "_transport", "_zone",
-    )  # fmt: skip
+    __slots__ = ("_owns_transport", "_provider", "_small_pages", "_transport", "_zone")
 
     def __init__(
         self,
@@ -200,11 +195,9 @@ class TcbClient:
             keeper=SessionKeeper(trust_env, session),
         )
         self._owns_transport = True
-        self._is_closed = False
         # By endpoint: of how many of the next large pages 20 rows are requested. Copies share it.
         self._small_pages: dict[str, int] = {}
         self._zone = time_zone
-        self._target: tuple[Secret, Target] | None = None
 
     @classmethod
     def from_env(cls, *, token: Token | None = None, **options: Unpack[ClientOptions]) -> Self:
@@ -326,7 +319,7 @@ class TcbClient:
             may_ask_fewer = False
 
         async def request_page(token: Secret) -> Page[T]:
-            target = self._get_target(listing, token)
+            target = self._make_target(listing.path, token)
 
             def prepare(limit: int) -> tuple[ApiRequest, Callable[[bytes], Page[T]]]:
                 body = listing.encode(fields, offset, limit)
@@ -350,21 +343,8 @@ class TcbClient:
         env: str | None,
         offset: int | None = None,
     ) -> T:
-        if self.closed:
-            raise ClientClosedError
         send_with_token = partial(call_with_token, self._provider, self._transport, send)
         return await call_with_place(self._transport, path, send_with_token, env=env, offset=offset)
-
-    def _get_target(self, listing: ListEndpoint[Any], token: Secret) -> Target:
-        """Return the URL with the token, which is checked and built once per token."""
-        # Building a URL is slow, and a token lives for two hours.
-        if self._target is not None:
-            its_token, target = self._target
-            if its_token == token and target.path == listing.path:
-                return target
-        target = self._make_target(listing.path, token)
-        self._target = (token, target)
-        return target
 
     def _make_target(
         self,
@@ -373,8 +353,6 @@ class TcbClient:
         query: Mapping[str, str | Secret] | None = None,
         secrets: Iterable[Secret] = (),
     ) -> Target:
-        if self._is_closed:  # while the token was fetched
-            raise ClientClosedError
         check_secret("the token that the provider returned", token)
         key = choose_token_key(path, getattr(self._provider, "kind", None))
         return self._transport.target(path, {key: token, **(query or {})}, secrets)
@@ -473,7 +451,7 @@ class TcbClient:
         check_count("offset", offset, minimum=0)
         return await self._request_one(FUNCTIONS, fields, offset, limit)
 
-    async def list_environments(self) -> tuple[Environment, ...]:
+    async def list_environments(self) -> list[Environment]:
         """List the environments of the account, halted ones too, with one request.
 
         Raises:
@@ -481,7 +459,7 @@ class TcbClient:
 
         Source: the WeChat page *getEnvInfo*, ``POST /tcb/getenvinfo``.
         """
-        return tuple((await self._request_one(ENVIRONMENTS, {})).items)
+        return [*(await self._request_one(ENVIRONMENTS, {})).items]
 
     def authorizers(
         self, *, component_appid: str | None = None, **options: Unpack[WalkOptions]
@@ -531,12 +509,12 @@ class TcbClient:
             scope = f"{env}?searchkey={fields['searchkey']}"
         return self._walk(BATCH_FUNCTIONS, scope, fields, options)
 
-    async def list_batch_environments(self) -> tuple[BatchEnvironment, ...]:
+    async def list_batch_environments(self) -> list[BatchEnvironment]:
         """List a platform's own environments (批量云开发), in the server's order.
 
         Source: the WeChat page *getTcbEnvList*, ``POST /componenttcb/describeenvs``.
         """
-        return tuple((await self._request_one(BATCH_ENVIRONMENTS, {})).items)
+        return [*(await self._request_one(BATCH_ENVIRONMENTS, {})).items]
 
     def watch_functions(
         self,
@@ -600,8 +578,8 @@ class TcbClient:
     def with_token(self, token: Token) -> Self:
         """Make a light copy with a different token, such as for each merchant.
 
-        Both share connections and places. Closing the copy leaves this client open; closing this
-        client closes the copy.
+        Both share connections and places. Closing the copy does nothing; closing this client closes
+        the copy.
         """
         provider = as_provider(token)
         # The copy shares everything else: the limit protects the server, whichever merchant calls.
@@ -626,8 +604,6 @@ class TcbClient:
                 f"token is of type {type(self._provider).__name__}: only a StableToken can be "
                 "refreshed by force; replace this token where it is issued"
             )
-        if self.closed:
-            raise ClientClosedError
         await self._provider.force_refresh(self._transport)
 
     @property
@@ -646,7 +622,7 @@ class TcbClient:
     @property
     def closed(self) -> bool:
         """Whether this client, or the client that it was copied from, was closed."""
-        return self._is_closed or self._transport.is_closed
+        return self._transport.keeper.is_closed
 
     async def __aenter__(self) -> Self:
         return self
@@ -661,5 +637,3 @@ class TcbClient:
         """
         if self._owns_transport:
             await self._transport.aclose()
-        self._is_closed = True
-        self._target = None  # `_make_target` refuses to make a new one

@@ -16,7 +16,7 @@ from tcb_async.emulator import Emulator
 SYSTEM_TIME = Timing()
 LIBRARY = [
     "tcb_async.client", "tcb_async.pagination", "tcb_async._transport",
-    "tcb_async.retry", "tcb_async.watch", "tcb_async.fastapi",
+    "tcb_async.retry", "tcb_async._watch", "tcb_async.fastapi",
 ]  # fmt: skip
 
 

@@ -198,7 +198,7 @@ async def test_closed_client_and_copies_refuse_calls(emulator, client):
 @pytest.mark.parametrize("request_of", [TcbClient.function_page, TcbClient.call])
 async def test_client_closed_during_token_fetch_sends_nothing(emulator, request_of):
     async def closing() -> str:
-        await copy.aclose()
+        await client.aclose()
         return emulator.token
 
     async with TcbClient(emulator.token, base_url=emulator.url) as client:
@@ -227,10 +227,6 @@ async def test_copy_with_a_token_shares_connections(emulator, client):
     merchant = emulator.issue_token()
     async with client.with_token(merchant) as copy:
         assert (await copy.function_page(ENV)).total == 57
-    for closed in (copy, copy.with_token(merchant)):
-        assert closed.closed
-        with pytest.raises(ClientClosedError):
-            await closed.function_page(ENV)
 
     assert not client.closed
     assert (await client.function_page(ENV)).total == 57
@@ -242,7 +238,7 @@ def test_repr_tells_the_state_and_no_token():
 
     assert "s3cr3t" not in repr(client)
     assert repr(client) == (
-        "<TcbClient https://api.weixin.qq.com, token StaticToken(), concurrency 8, 0 in flight>"
+        "<TcbClient https://api.weixin.qq.com, token GivenToken(), concurrency 8, 0 in flight>"
     )
 
 

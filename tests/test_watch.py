@@ -26,10 +26,10 @@ from tcb_async import (
     WalkStats,
 )
 from tcb_async._transport.timing import Timing
+from tcb_async._watch import wait_until_active, watch
 from tcb_async.emulator import Fault
 from tcb_async.pagination import Page, Pager
 from tcb_async.tokens import StableToken
-from tcb_async.watch import wait_until_active, watch
 
 ENV = "test-777bb9"
 LOGIN = CloudFunction("login", "Active", "Nodejs16.13")

@@ -117,11 +117,10 @@ class Call(Generic[T]):
         transport = self.transport
         request = self.request
         try:
-            session = transport.get_session()
             observer = transport.observer
             observed, observing = _UNOBSERVED if observer is None else self._observe(observer)
             with observing:
-                reply = await transport.send(session, request, observed=observed)
+                reply = await transport.send(request, observed=observed)
                 result = self.decode(reply)
         except TcbError as error:
             _log.debug("%s attempt=%d: %s", request, self.attempt, _describe_outcome(error))
@@ -199,7 +198,7 @@ async def call_with_place(
 
     ``send`` also fetches the token: one that was fetched before the wait may be refused after it.
     """
-    transport.get_session()  # fail before the wait
+    transport.keeper.get_session()  # fail before the wait
     if _needs_no_place.get():
         return await send()
     has_to_wait = transport.places.locked()

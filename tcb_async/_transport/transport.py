@@ -62,13 +62,6 @@ class Transport:
         self.timeout = min(self.timeout, self.retry.deadline)
         self.outages = Outages(longest_call=self.retry.deadline + self.timeout)
 
-    def get_session(self) -> aiohttp.ClientSession:
-        return self.keeper.get_session()
-
-    @property
-    def is_closed(self) -> bool:
-        return self.keeper.is_closed
-
     def target(
         self, path: str, query: Mapping[str, str | Secret], secrets: Iterable[Secret] = ()
     ) -> Target:
@@ -83,7 +76,7 @@ class Transport:
     def spawn(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
         """Run a coroutine in the background, at most until the client is closed."""
         task = asyncio.ensure_future(work)
-        if self.is_closed:
+        if self.keeper.is_closed:
             task.cancel()  # which does not warn, unlike a coroutine that is never awaited
         self.live.add(task)
         task.add_done_callback(self.live.discard)
@@ -105,14 +98,9 @@ class Transport:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def send(
-        self,
-        session: aiohttp.ClientSession,
-        request: ApiRequest,
-        *,
-        observed: Attempt | None = None,
-    ) -> bytes:
+    async def send(self, request: ApiRequest, *, observed: Attempt | None = None) -> bytes:
         """Send a request once, and return the body of the reply, if that is HTTP 200."""
+        session = self.keeper.get_session()
         self.sent += 1
         response: aiohttp.ClientResponse | None = None
         limit = asyncio.timeout(self.timeout)
@@ -128,7 +116,7 @@ class Transport:
         except Exception as error:  # noqa: BLE001 - the edge: any error that a peer causes becomes ours
             if observed is not None and isinstance(error, aiohttp.ClientHttpProxyError):
                 observed.status = error.status
-            if self.is_closed:
+            if self.keeper.is_closed:
                 failure = ClientClosedError()
             elif session.closed:
                 text = "the session of this client was closed: make a new client"

@@ -78,10 +78,12 @@ def watch_functions(
 async def _show_changes(
     client: TcbClient, screen: Screen, env: str, interval: float, output_format: WatchFormat
 ) -> NoReturn:
+    from tcb_async._watch import list_first  # noqa: PLC0415 - `--help` loads no client
+
     def list_functions() -> Awaitable[list[CloudFunction]]:
         return client.list_functions(env)
 
-    functions = [*await tcb_async.watch.list_first(list_functions, interval=interval)]
+    functions = [*await list_first(list_functions, interval=interval)]
     screen.say(
         f"{env}: {plural(len(functions), 'function')}; polling every {interval:g} s, until Ctrl-C"
     )

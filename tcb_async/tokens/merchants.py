@@ -12,12 +12,12 @@ If `on_rotate` fails, the call fails, and the next one calls it again before any
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import ClassVar
 
 from tcb_async._arguments import check_async, check_instance
-from tcb_async._credentials import check_appid, check_secret
+from tcb_async._credentials import check_appid, check_secret, why_not_a_secret
 from tcb_async._redact import Secret, describe
 from tcb_async.errcodes import BAD_REFRESH_TOKEN, STALE_TOKEN
 from tcb_async.exceptions import TokenError
@@ -101,13 +101,18 @@ class AuthorizerToken(ManagedToken):
             reply = await self._request_with(api, used)
         if isinstance(reply, TokenError):
             raise reply
-        latest = reply.refresh_token or used
+        token = read_token_reply(reply, _PATH, prefix="authorizer_")
+        new = reply.get("authorizer_refresh_token")
+        # A bad refresh token is ignored: it must not cost a good access token.
+        latest = used if why_not_a_secret(new) else Secret(str(new))
         if latest != saved:
             self._unsaved = {saved: latest}
             await _complete(self._store_and_save(latest))
-        return reply
+        return token
 
-    async def _request_with(self, api: TokenApi, refresh_token: Secret) -> TokenReply | TokenError:
+    async def _request_with(
+        self, api: TokenApi, refresh_token: Secret
+    ) -> Mapping[str, object] | TokenError:
         """Request a token; return the error if a different refresh token may help."""
         request = partial(self._send_request, api, refresh_token)
         # One error class reports two tokens: the platform's own, and the merchant's refresh token.
@@ -129,18 +134,14 @@ class AuthorizerToken(ManagedToken):
 
     async def _send_request(
         self, api: TokenApi, refresh_token: Secret, token: Secret
-    ) -> TokenReply:
+    ) -> Mapping[str, object]:
         query = {choose_token_key(_PATH): token}
         body = {
             "component_appid": self._component.appid,
             "authorizer_appid": self.appid,
             "authorizer_refresh_token": refresh_token,
         }
-        return read_token_reply(
-            await api.call_token_endpoint(_PATH, query=query, body=body),
-            _PATH,
-            prefix="authorizer_",
-        )
+        return await api.call_token_endpoint(_PATH, query=query, body=body)
 
     async def _store_and_save(self, latest: Secret) -> None:
         # Stored first: if this process dies while saving, the next one finds it there.

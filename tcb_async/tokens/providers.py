@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import ClassVar, cast
+from typing import ClassVar, TypeAlias, cast
 
 import attrs
 
@@ -28,50 +28,20 @@ _STABLE = "/cgi-bin/stable_token"
 _CLASSIC = "/cgi-bin/token"
 COMPONENT_TOKEN = "/cgi-bin/component/api_component_token"
 
-
-@attrs.define(init=False, eq=False)
-class StaticToken:
-    """One fixed token. If WeChat refuses it, nothing replaces it.
-
-    Args:
-        token: An ``access_token``, or an ``authorizer_access_token``.
-
-    Raises:
-        ConfigurationError: The value cannot be a token.
-    """
-
-    _token: Secret = attrs.field(repr=False)
-
-    def __init__(self, token: str | Secret) -> None:
-        self._token = check_secret("token", token)
-
-    async def get_token(self, api: TokenApi) -> Secret:  # noqa: ARG002 - part of the protocol
-        """Return the token."""
-        return self._token
-
-    async def invalidate(self, token: str | Secret) -> None:
-        """Do nothing: nothing replaces the token."""
+Token: TypeAlias = str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider
 
 
 @attrs.define(eq=False)
-class CallableToken:
-    """Tokens from an async callable, which is called before every request.
+class GivenToken:
+    """The caller's token, or an async callable that returns one; it should cache the token."""
 
-    Its exceptions are raised to the caller of the client.
-
-    Args:
-        fetch: Takes no argument and returns a token that works now; it should cache the token.
-    """
-
-    _fetch: Callable[[], Awaitable[str | Secret]] = attrs.field(repr=False)
+    _token: Secret | Callable[[], Awaitable[str | Secret]] = attrs.field(repr=False)
 
     async def get_token(self, api: TokenApi) -> Secret:  # noqa: ARG002 - part of the protocol
-        """Call the callable.
-
-        Raises:
-            ConfigurationError: It is not async, or its result cannot be a token.
-        """
-        result = self._fetch()
+        """Return the token; a callable is called each time, and its exceptions are raised."""
+        if isinstance(self._token, Secret):
+            return self._token
+        result = self._token()
         if not inspect.isawaitable(result):
             raise ConfigurationError(
                 "token is a callable that is not async: write it with async def"
@@ -79,19 +49,17 @@ class CallableToken:
         return check_secret("token: the result of the callable", await result)
 
     async def invalidate(self, token: str | Secret) -> None:
-        """Do nothing: the callable is called again anyway."""
+        """Do nothing: nothing replaces the token, and a callable is called again anyway."""
 
 
-def as_provider(
-    token: str | Secret | Callable[[], Awaitable[str | Secret]] | TokenProvider,
-) -> TokenProvider:
+def as_provider(token: Token) -> TokenProvider:
     """Make a provider from a value that `TcbClient` accepts; return a provider unchanged.
 
     Raises:
         ConfigurationError: The value has a different type, or cannot be a token.
     """
     if isinstance(token, str | Secret):
-        return StaticToken(token)
+        return GivenToken(check_secret("token", token))
     is_class = inspect.isclass(token)
     if not is_class and hasattr(token, "get_token") and hasattr(token, "invalidate"):
         return cast("TokenProvider", token)
@@ -101,12 +69,12 @@ def as_provider(
             f"token is {kind}: must be a str, an async callable that returns one, or a "
             "TokenProvider, such as StableToken(appid, secret)"
         )
-    return CallableToken(check_async("token", token))
+    return GivenToken(check_async("token", token))
 
 
 def describe_provider(provider: TokenProvider) -> str:
     """Return the repr of a provider; of a caller's, whose repr may show its token, the class."""
-    is_ours = isinstance(provider, ManagedToken | StaticToken | CallableToken)
+    is_ours = isinstance(provider, ManagedToken | GivenToken)
     return repr(provider) if is_ours else f"<{type(provider).__name__}>"
 
 

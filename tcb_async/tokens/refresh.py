@@ -286,7 +286,6 @@ class TokenReply:
 
     token: Secret
     expires_in: float  # seconds from the request
-    refresh_token: Secret | None = None  # of a merchant, for the next request
 
 
 def read_token_reply(reply: Mapping[str, object], endpoint: str, *, prefix: str = "") -> TokenReply:
@@ -300,13 +299,7 @@ def read_token_reply(reply: Mapping[str, object], endpoint: str, *, prefix: str 
     elif not 0 < expires_in <= _MAX_LIFE:
         problem = "its expires_in is not between 0 and 30 days"
     else:
-        # A bad refresh token is ignored: it must not cost a good token. Only merchants have it.
-        refresh = reply.get(f"{prefix}refresh_token")
-        return TokenReply(
-            Secret(str(token)),
-            float(expires_in),
-            None if why_not_a_secret(refresh) else Secret(str(refresh)),
-        )
+        return TokenReply(Secret(str(token)), float(expires_in))
     raise ResponseError(
         f"{endpoint} should return a token and its expires_in, but {problem}; check the base "
         "URL and any proxy in between",

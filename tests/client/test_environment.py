@@ -39,8 +39,8 @@ async def test_appid_and_its_secret_are_enough(emulator, monkeypatch):
 @pytest.mark.parametrize(
     ("variables", "options", "shown"),
     [
-        ({"TCB_APPID": APPID}, {}, "StaticToken"),
-        ({"TCB_ACCESS_TOKEN": "a b"}, {"token": "T"}, "StaticToken"),
+        ({"TCB_APPID": APPID}, {}, "GivenToken"),
+        ({"TCB_ACCESS_TOKEN": "a b"}, {"token": "T"}, "GivenToken"),
         ({}, {}, "https://api.weixin.qq.com,"),
         ({"TCB_BASE_URL": "https://sh.x.test/"}, {}, "https://sh.x.test,"),
         ({"TCB_BASE_URL": "https://sh.x.test/"}, {"base_url": "https://x.test"}, "https://x.test,"),

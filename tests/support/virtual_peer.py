@@ -6,8 +6,16 @@ import random
 import attrs
 
 from tcb_async import ClientClosedError, RetryPolicy, TransportError
-from tcb_async._transport import ApiRequest, Call, Transport, call_with_place
+from tcb_async._transport import ApiRequest, Call, SessionKeeper, Transport, call_with_place
 from tcb_async._transport.timing import Timing
+
+
+class NoSession(SessionKeeper):
+    """Makes no session."""
+
+    def get_session(self):
+        if self.is_closed:
+            raise ClientClosedError
 
 
 @attrs.define(eq=False)
@@ -18,11 +26,8 @@ class VirtualPeer(Transport):
     attempts: list = attrs.Factory(list)
     """The time of each."""
 
-    def get_session(self):
-        if self.is_closed:
-            raise ClientClosedError
-
-    async def send(self, _session, request, **_facts):
+    async def send(self, request, **_facts):
+        self.keeper.get_session()
         self.attempts.append(asyncio.get_running_loop().time())
         try:
             async with asyncio.timeout(self.timeout):
@@ -53,6 +58,7 @@ def make_peer(reply, *, concurrency=8, **settings):
         "http://127.0.0.1:9",
         concurrency,
         RetryPolicy(**settings),
+        keeper=NoSession(),
         timing=Timing(clock=asyncio.get_running_loop().time, random=random.Random(7).random),
         reply=reply,
     )

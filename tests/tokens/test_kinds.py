@@ -10,12 +10,12 @@ from tcb_async.tokens import (
     ComponentToken,
     StableToken,
 )
-from tcb_async.tokens.providers import CallableToken
+from tcb_async.tokens.providers import GivenToken
 
 
 class TestKinds:
     async def test_custom_provider_may_state_its_kind(self, emulator):
-        class Ours(CallableToken):
+        class Ours(GivenToken):
             def __init__(self, kind):
                 super().__init__(self.ask)
                 self.kind = kind

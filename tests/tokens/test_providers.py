@@ -10,7 +10,7 @@ from token_fixtures import stable
 from tcb_async import ConfigurationError, ResponseError, TcbClient, TokenError
 from tcb_async.emulator import Fault
 from tcb_async.tokens import ClassicToken, Secret, StableToken
-from tcb_async.tokens.providers import CallableToken, StaticToken, as_provider
+from tcb_async.tokens.providers import as_provider
 
 NOT_ASKED = None
 
@@ -21,7 +21,7 @@ async def test_string_is_sent_as_it_is(emulator):
         assert (await client.function_page(ENV)).total == 57
         assert emulator.requests[-1].token == emulator.token
         with pytest.raises(TokenError, match="42001"):
-            await client.with_token(StaticToken(dead)).function_page(ENV)
+            await client.with_token(dead).function_page(ENV)
 
     assert emulator.counts[LIST] == 2
 
@@ -63,7 +63,7 @@ async def test_error_of_a_callable_is_raised(emulator):
             "is the mask of a Secret, not its text: pass the result of its reveal()",
         ),
         (None, "is of type NoneType"),
-        (StaticToken, "is a class"),
+        (StableToken, "is a class"),
         (lambda: "planted-token", "is not async"),
         (len, "is not async"),
     ],
@@ -151,12 +151,12 @@ async def test_provider_is_used_even_if_its_repr_fails(emulator):
 
 
 async def test_given_token_is_in_no_repr():
-    token = StaticToken("planted-token")
+    token = as_provider("planted-token")
     await token.invalidate("planted-token")
 
     assert await token.get_token(NOT_ASKED) == "planted-token"
-    given = [token, CallableToken(answering("planted-token"))]
-    assert [repr(token) for token in given] == ["StaticToken()", "CallableToken()"]
+    given = [token, as_provider(answering("planted-token"))]
+    assert [repr(token) for token in given] == ["GivenToken()"] * 2
 
 
 LONG_TOKEN = "planted-token".ljust(512, "x")

@@ -258,9 +258,9 @@ class TestForced:
 
         assert emulator.counts[STABLE] == 2
 
-    async def test_closed_copy_sends_no_forced_refresh(self, emulator, client, provider):
+    async def test_closed_client_sends_no_forced_refresh(self, emulator, client, provider):
         copy = client.with_token(provider)
-        await copy.aclose()
+        await client.aclose()
 
         with pytest.raises(ClientClosedError):
             await copy.force_refresh_token()

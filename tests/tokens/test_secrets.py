@@ -9,7 +9,6 @@ from token_fixtures import never
 
 from tcb_async import Account, ConfigurationError, RetryPolicy, TcbClient, TcbError, TokenError
 from tcb_async.tokens import AuthorizerToken, ClassicToken, ComponentToken, StableToken
-from tcb_async.tokens.providers import StaticToken
 
 TOKEN = "planted-access-token-0123456789abcdef"
 
@@ -28,7 +27,6 @@ async def test_unsaved_refresh_token_is_not_shown(emulator, merchant, caplog):
 
 
 UNUSABLE = [
-    StaticToken,
     TcbClient,
     lambda secret: StableToken(APPID, secret),
     lambda secret: ClassicToken(APPID, secret),

@@ -184,9 +184,7 @@ class ScriptedTransport(Transport):
 
     story: Story = attrs.field(kw_only=True)
 
-    def get_session(self): ...
-
-    async def send(self, *_request, **_facts):
+    async def send(self, _request, **_facts):
         return await self.story.reply()
 
 

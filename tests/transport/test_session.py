@@ -204,7 +204,7 @@ async def test_client_with_a_closed_session_may_be_forgotten():
     async with RawServer(http_reply(LISTING)) as server:
         client = TcbClient("T", base_url=server.url)
         await client.function_page(ENV)
-        await client._transport.get_session().close()
+        await client._transport.keeper.get_session().close()
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             del client

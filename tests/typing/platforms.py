@@ -36,8 +36,8 @@ async def list_merchants(client: TcbClient, component: ComponentToken) -> None:
 
 
 async def list_environments(client: TcbClient) -> None:
-    assert_type(await client.list_environments(), tuple[Environment, ...])
-    assert_type(await client.list_batch_environments(), tuple[BatchEnvironment, ...])
+    assert_type(await client.list_environments(), list[Environment])
+    assert_type(await client.list_batch_environments(), list[BatchEnvironment])
 
 
 async def list_batch_functions(client: TcbClient) -> None:
