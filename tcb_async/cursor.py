@@ -34,7 +34,7 @@ class Cursor:
     """The resume point of a walk, just after the last item that was yielded; only walks make it.
 
     ``str(cursor)`` is an opaque string, safe in a URL; `parse` reads it. It has about 11 characters
-    for each yielded item, and is not signed: whoever can write it can make a walk skip items.
+    for each yielded item, and is not signed: anyone who can write it can make a walk skip items.
 
     Attributes:
         scope: The name of the list: the environment's id.

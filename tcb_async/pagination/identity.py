@@ -18,8 +18,6 @@ from tcb_async.pagination.page import Page, Request
 T = TypeVar("T")
 Key = TypeVar("Key")
 
-_MAX_SHOWN = 80  # characters of a name in a message
-
 
 # Two questions need two keys. Was this item yielded before? The name tells. Is this the row that
 # was read before? Only if its value is unchanged: a function that was deleted and deployed again
@@ -66,10 +64,6 @@ class Identity(Generic[T]):
         if isinstance(stored, bytes):
             return stored == self.digest(value)
         return stored == value
-
-    def show(self, name: str) -> str:
-        """Return a name as an error may show it."""
-        return name[:_MAX_SHOWN]
 
     def read(self, request: Request, page: Page[T]) -> Reply[T]:
         """Return a page with the keys of its items."""

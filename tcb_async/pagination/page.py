@@ -1,6 +1,6 @@
 """Requests and pages: what a walk sends, and what it receives.
 
-Rule: values. Whatever sequence a `fetch` returns, a page contains a tuple.
+Rule: values. A page contains a tuple, although a `fetch` may return any sequence.
 """
 
 from __future__ import annotations

@@ -241,8 +241,8 @@ class Pager(IteratedOnce, Generic[T]):
         self._state = "done"
         if plan.repeated:
             _log.warning(
-                "%r is in two rows of %r, so a different row may be missing; walk again later",
-                plan.identity.show(min(plan.repeated)),
+                "%.80r is in two rows of %r, so a different row may be missing; walk again later",
+                min(plan.repeated),
                 plan.start.scope,
             )
         return None

@@ -311,7 +311,7 @@ class Plan(Generic[T]):
         if repeated and not current.has_changed:
             current.repeated |= repeated
             self.stats.drift = True
-            self._sign = f"{self.identity.show(min(repeated))!r} appeared twice"
+            self._sign = f"{min(repeated)!r:.80} appeared twice"
         new: list[T] = []
         if current.is_streamed:
             new = self.yielded.add_unknown(names, items)
@@ -392,7 +392,7 @@ class Plan(Generic[T]):
     def _finish(self, quiet: Pass[T]) -> None:
         """Finish the walk: nothing but names that appear twice, if any, showed a change."""
         if quiet.repeated and self.identity.is_unique:
-            self._fail(_make_repeated_error(min(quiet.repeated), self.identity))
+            self._fail(_make_repeated_error(min(quiet.repeated)))
             return
         self.repeated = quiet.repeated
         self._stop(None if quiet.is_streamed else quiet.rows)
@@ -443,14 +443,12 @@ def _make_offset_error(row: int) -> ResponseError:
 
 
 def _make_repeated_error(
-    name: str, identity: Identity[T], problem: str = "", offset: int | None = None
+    name: str,
+    problem: str = "each time the list was read, it contradicted itself",
+    offset: int | None = None,
 ) -> ResponseError:
-    problem = problem or "each time the list was read, it contradicted itself"
-    shown = identity.show(name)
     return ResponseError(
-        f"{problem}, so items may be missing (a name appears twice): {shown!r}",
-        offset=offset,
-        excerpt=shown,
+        f"{problem}, so items may be missing (a name appears twice): {name!r:.80}", offset=offset
     )
 
 
@@ -462,7 +460,7 @@ def _make_contradiction_error(reply: Reply[T], identity: Identity[T]) -> Respons
     )
     if identity.is_unique and find_repeated(reply.names):
         name = min(find_repeated(reply.names))
-        return _make_repeated_error(name, identity, problem, request.offset)
+        return _make_repeated_error(name, problem, request.offset)
     return ResponseError(
         f"{problem}, so items may be missing: {len(reply.names)} rows and a total of "
         f"{reply.page.total}; a page needs two rows, because pages overlap",
