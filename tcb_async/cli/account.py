@@ -46,7 +46,7 @@ def list_environments(*, output_format: OutputFormat = TABLE, access: Access = A
             rows = await client.list_environments()
             write_rows(screen, rows, _ENVIRONMENT_COLUMNS, output_format, _OPTIONAL_DETAILS)
 
-        choose_service(None, access, needs_env=False).run(work)
+        choose_service(access).run(work)
 
 
 merchants_command: App = App(
@@ -106,7 +106,7 @@ def check_token(env: str | None = None, /, *, access: Access = Access()) -> None
         env: Check that it may list this environment, too.
     """
     with run_command(verbose=access.verbose) as screen:
-        service = choose_service(env, access, needs_env=False)
+        service = choose_service(access, [env] if env else [])
         screen.write(f"account   {service.owner}\n".encode())
 
         async def work(client: TcbClient) -> None:

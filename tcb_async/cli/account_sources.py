@@ -47,12 +47,12 @@ def choose_accounts(
 ) -> tuple[Service, Sequence[Account] | None]:
     """Choose the service, and read the accounts; None for the merchants of a platform."""
     if access.demo:
-        return Service(demo.NAME, demo.NAME, "", demo.open_demo_merchants), None
+        return Service(demo.NAME, demo.NAME, demo.open_demo_merchants), None
     url = check_url(access)
     redis = _make_redis()
     source, token, known = _choose_source(access, file, app, redis)
     client = partial(_open_client_and_redis, access, token, redis)
-    return Service(f"{source} at {url}", url, "", client), known
+    return Service(f"{source} at {url}", url, client), known
 
 
 def _choose_source(

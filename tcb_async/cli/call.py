@@ -70,7 +70,7 @@ def call_any_endpoint(
                 text = json.dumps(reply, ensure_ascii=False)
             screen.write(f"{text}\n".encode())
 
-        choose_service(None, access, needs_env=False).run(work)
+        choose_service(access).run(work)
 
 
 def _read_query(arguments: Sequence[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import getpass
 import os
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -48,11 +48,10 @@ _NO_APPID = f"{SECRET_VARIABLE} is set, but {APPID_VARIABLE} is not: set it, or 
 
 @attrs.frozen
 class Service:
-    """The service that a command calls, the owner of the token, and the environment."""
+    """The service that a command calls, and the owner of the token."""
 
     owner: str
     address: str
-    env: str
     _open: Callable[[int], AbstractAsyncContextManager[TcbClient]]
 
     def run(
@@ -67,30 +66,33 @@ class Service:
         signals.run_until_signal(main)
 
 
+def choose_env(env: str | None, access: Access) -> str:
+    """Return the environment that the user named, or that of the demonstration."""
+    if env is not None:
+        return env
+    if not access.demo:
+        raise CycloptsError("ENV: name an environment, or pass --demo")
+    return tcb_async.emulator.DEMO_ENV
+
+
 def choose_service(
-    env: str | None,
-    access: Access,
-    *,
-    needs_env: bool = True,
-    others: Sequence[str] = (),
-    at_rest: bool = False,
+    access: Access, envs: Collection[str] = (), *, is_changing: bool = False
 ) -> Service:
     """Choose the demonstration or WeChat, and read the credentials for it.
 
-    ``at_rest``: the demonstration is never busy, and its list does not change.
+    Args:
+        envs: The environments that the demonstration has.
+        is_changing: Their functions change before each listing.
     """
-    if needs_env and env is None and not access.demo:
-        raise CycloptsError("ENV: name an environment, or pass --demo")
     if access.token_file is not None and access.appid is not None:
         raise CycloptsError("--token-file: name a token or an app, not both")
     if access.demo:
-        env = env or tcb_async.emulator.DEMO_ENV
-        opened = partial(demo.open_demo, {env, *others}, at_rest=at_rest)
-        return Service(demo.NAME, demo.NAME, env, opened)
+        opened = partial(demo.open_demo, envs, is_changing=is_changing)
+        return Service(demo.NAME, demo.NAME, opened)
     url = check_url(access)
     owner, token = _choose_token(access)
     client = partial(open_client, access, token)
-    return Service(owner, url, env or "", client)
+    return Service(owner, url, client)
 
 
 def check_url(access: Connection) -> str:

@@ -31,17 +31,14 @@ _REFUSED = {"busy-777bb9": -1, "denied-777bb9": 48001}
 
 @asynccontextmanager
 async def open_demo(
-    envs: Collection[str], concurrency: int, *, at_rest: bool = False
+    envs: Collection[str], concurrency: int, *, is_changing: bool
 ) -> AsyncGenerator[TcbClient]:
     """Open the demonstration, with its functions in every environment that the user named."""
     async with tcb_async.Emulator.demo() as emulator:
-        if at_rest:
-            emulator.busy_rate = 0.0
-        for env in envs:
-            if env != tcb_async.emulator.DEMO_ENV:
-                emulator.add_demo_environment(env)
-            if not at_rest:
-                change_before_each_listing(emulator, [env])
+        for env in {*envs} - {tcb_async.emulator.DEMO_ENV}:
+            emulator.add_demo_environment(env)
+        if is_changing:
+            change_before_each_listing(emulator, envs)
         async with _open_client(emulator, emulator.token, concurrency) as client:
             yield client
 

@@ -25,7 +25,7 @@ from tcb_async._defaults import (
     DEFAULT_PAGE_SIZE,
 )
 from tcb_async._redact import escape_unprintable
-from tcb_async.cli.credentials import choose_service
+from tcb_async.cli.credentials import choose_env, choose_service
 from tcb_async.cli.exits import choose_exit_code, run_command
 from tcb_async.cli.options import Access, Env
 from tcb_async.cli.screen import Screen, plural
@@ -82,13 +82,14 @@ def run_doctor(env: Env = None, /, *, access: Access = Access()) -> None:
     with run_command(verbose=access.verbose) as screen:
         if access.demo and env is not None:
             raise CycloptsError("ENV: leave it out: --demo has an environment of its own")
-        service = choose_service(env, access, at_rest=True)
+        env = choose_env(env, access)
+        service = choose_service(access, [env])
         report = _Report(screen)
 
         async def work(client: TcbClient) -> None:
-            page = await _request_first_page(client, service.env)
-            functions = await _run_checks(_Checks(client, service.env), report)
-            await _show_facts(client, service.env, report, page, functions)
+            page = await _request_first_page(client, env)
+            functions = await _run_checks(_Checks(client, env), report)
+            await _show_facts(client, env, report, page, functions)
 
         service.run(work)
         report.finish()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from tcb_async._fields import Field
-from tcb_async.cli.credentials import choose_service
+from tcb_async.cli.credentials import choose_env, choose_service
 from tcb_async.cli.exits import EXIT_CODES, run_command
 from tcb_async.cli.files import open_output, output_path
 from tcb_async.cli.formats import (
@@ -86,7 +86,8 @@ def list_functions(
         output: Write a file, which appears when it is complete. - is stdout.
     """
     with run_command(verbose=access.verbose) as screen:
-        service = choose_service(env, access)
+        env = choose_env(env, access)
+        service = choose_service(access, [env])
         path = output_path(output)
         chosen = output_format or (path and choose_format(path)) or TABLE
 
@@ -97,17 +98,16 @@ def list_functions(
         async def work(client: TcbClient) -> None:
             started = time.monotonic()
             walk, listed = await read_list(
-                client, service.env, screen, page_size=requests.page_size, max_items=max_items
+                client, env, screen, page_size=requests.page_size, max_items=max_items
             )
             seconds = time.monotonic() - started
             functions = selection.select(listed)
             _write(screen, functions, columns, chosen, path)
             if selection.filters and not functions:
                 number = plural(len(listed), "function")
-                matches = f"match {selection.filters}{selection.advice}"
-                screen.say(f"none of {number} in {service.env} {matches}")
+                screen.say(f"none of {number} in {env} match {selection.filters}")
             if not quiet and (screen.err.is_terminal or path is not None):
-                screen.say(_summarize(walk, service.env, len(functions), seconds))
+                screen.say(_summarize(walk, env, len(functions), seconds))
 
         service.run(work, requests.concurrency)
 
@@ -154,10 +154,11 @@ count_command: App = App(
 def count_functions(env: Env = None, /, *, access: Access = Access()) -> None:
     """Count the functions of an environment."""
     with run_command(verbose=access.verbose) as screen:
-        service = choose_service(env, access)
+        env = choose_env(env, access)
+        service = choose_service(access, [env])
 
         async def work(client: TcbClient) -> None:
-            page = await client.function_page(service.env, limit=1)
+            page = await client.function_page(env, limit=1)
             screen.write(b"%d\n" % page.total)
 
         service.run(work)

@@ -48,14 +48,6 @@ class Selection:
             for pattern in patterns or ()
         )
 
-    @property
-    def advice(self) -> str:
-        """Reasons why the filters may match nothing."""
-        reasons = ["names are case-sensitive"] if self.name else []
-        if self.status:
-            reasons.append(f"the documented statuses are {', '.join(STATUSES)}")
-        return "".join(f"; {reason}" for reason in reasons)
-
     def select(self, functions: Sequence[CloudFunction]) -> list[CloudFunction]:
         """Return the functions to list: first the filters, then the order, then the number."""
         selected = [function for function in functions if self._matches(function)]

@@ -121,7 +121,7 @@ def _read_environments(
             _, rows = await read_list(client, env, screen, page_size=requests.page_size)
             lists[env] = rows
 
-    service = choose_service(None, access, needs_env=False, others=envs)
+    service = choose_service(access, envs)
     service.run(work, requests.concurrency)
     return lists
 

@@ -23,7 +23,7 @@ from tcb_async._defaults import (
 )
 from tcb_async._redact import escape_unprintable
 from tcb_async.cli import demo
-from tcb_async.cli.credentials import choose_service
+from tcb_async.cli.credentials import choose_env, choose_service
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import format_rows
 from tcb_async.cli.options import FORMAT, SECONDS, Access, Env, Seconds
@@ -70,9 +70,10 @@ def watch_functions(
         output_format: text or ndjson: one line or one object per change.
     """
     with run_command(verbose=access.verbose, level=logging.WARNING) as screen:
-        service = choose_service(env, access)
+        env = choose_env(env, access)
+        service = choose_service(access, [env], is_changing=True)
         pause = interval or (_DEMO_INTERVAL if access.demo else DEFAULT_WATCH_INTERVAL)
-        service.run(lambda client: _show_changes(client, screen, service.env, pause, output_format))
+        service.run(lambda client: _show_changes(client, screen, env, pause, output_format))
 
 
 async def _show_changes(
@@ -142,12 +143,13 @@ def wait_for_functions(
     with run_command(verbose=access.verbose, level=logging.INFO) as screen:
         if access.demo and env is None:
             names = (demo.PENDING_FUNCTION,)
-        service = choose_service(env, access)
+        env = choose_env(env, access)
+        service = choose_service(access, [env], is_changing=True)
 
         async def work(client: TcbClient) -> None:
-            await client.wait_until_active(service.env, *names, timeout=timeout, interval=interval)
+            await client.wait_until_active(env, *names, timeout=timeout, interval=interval)
 
         awaited = ", ".join(names) or "every function"
-        waiting = Text(escape_unprintable(f"waiting for {awaited} in {service.env}"))
+        waiting = Text(escape_unprintable(f"waiting for {awaited} in {env}"))
         with screen.err.status(waiting) if screen.err.is_terminal else nullcontext():
             service.run(work)

@@ -48,19 +48,13 @@ async def test_filters_then_order_then_number(shop, options, names, form):
     assert [row["name"] for row in rows_in(ended.out, form)] == names
 
 
-STATUSES = (
-    "; the documented statuses are Active, Creating, CreateFailed, Updating, UpdateFailed, "
-    "Publishing, PublishFailed, Deleting, DeleteFailed"
-)
-
-
 @pytest.mark.parametrize(
     ("number", "filters", "said"),
     [
-        ("1 function", ["--status", "Updat*"], f"--status 'Updat*'{STATUSES}"),
-        ("2 functions", ["--status", "a", "--status", "b"], f"--status a --status b{STATUSES}"),
-        ("5 functions", ["--name", "Fn*"], "--name 'Fn*'; names are case-sensitive"),
-        ("0 functions", ["--name", "a"], "--name a; names are case-sensitive"),
+        ("1 function", ["--status", "Updat*"], "--status 'Updat*'"),
+        ("2 functions", ["--status", "a", "--status", "b"], "--status a --status b"),
+        ("5 functions", ["--name", "Fn*"], "--name 'Fn*'"),
+        ("0 functions", ["--name", "a"], "--name a"),
     ],
 )
 async def test_filters_without_a_match_are_reported(emulator, number, filters, said):
