@@ -70,7 +70,7 @@ class Work:
         kind: Which of these.
         name: The environment's id or a different scope; the account's appid; "" for an inventory.
         result: Filled when the work ends. Of a walk: ``requests``, ``retries``, ``passes`` and
-            ``drift``, as in `WalkStats`. Of an account: ``status``. Of an inventory: its summary.
+            ``drift``, as in `WalkStats`. Of an account: ``status``. Of an inventory: its counts.
     """
 
     kind: Literal["walk", "account", "inventory"]

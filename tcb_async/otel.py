@@ -43,7 +43,7 @@ class Telemetry:
 
     | span | one for each |
     | --- | --- |
-    | ``tcb.inventory`` | inventory: ``tcb.inventory.accounts`` and the rest of `InventorySummary` |
+    | ``tcb.inventory`` | inventory: ``tcb.inventory.requests``, and its `AccountCounts` |
     | ``tcb.account`` | account of an inventory: ``tcb.appid``, ``tcb.account.status`` |
     | ``tcb.walk`` | walk: ``tcb.env``, ``tcb.walk.requests``, ``retries``, ``passes``, ``drift`` |
     | ``POST /tcb/listfunctions``, … | attempt: as HTTP client spans, ``tcb.env``, ``tcb.offset`` |

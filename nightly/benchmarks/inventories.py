@@ -96,7 +96,7 @@ async def _with_ours(url, ticket, tokens, path=None, *, concurrency=64, page_siz
                 assert found.error is None, found
                 if night is not None:
                     night.save(found)
-    return inventory.summary.to_dict()
+    return inventory.counts.accounts, inventory.requests
 
 
 async def _by_hand(url, ticket, tokens, file):
@@ -184,12 +184,14 @@ def compare(merchants, rounds):
 
 
 def _summary(concurrency, *server):
-    summary = asyncio.run(_with_ours(*server, concurrency=concurrency, page_size=None))
-    return summary, psutil.Process().memory_info().rss
+    began = time.monotonic()
+    accounts, requests = asyncio.run(_with_ours(*server, concurrency=concurrency, page_size=None))
+    seconds = time.monotonic() - began
+    return accounts, requests, seconds, psutil.Process().memory_info().rss
 
 
 def _listed(merchants, **options):
-    """List so many merchants, 8 requests in flight; return the summary and the memory."""
+    """List so many merchants, 8 requests in flight; return the cost and the memory."""
     with _served(merchants, **options) as server:
         return _alone(_summary, 8, *server)
 
@@ -198,12 +200,12 @@ def scale(share):
     """How time grows with the accounts, with one large account, and how memory does not."""
     rows, promises = [], []
     for merchants, large in ((2000, False), (400, False), (400, True)):
-        found, _ = _listed(merchants // share, large=large)
-        ratio = found["seconds"] / (found["requests"] * LATENCY / 8)
-        row = (found["accounts"], "2,000 functions" if large else "25 functions")
-        rows.append((*row, found["requests"], ratio))
+        accounts, requests, seconds, _ = _listed(merchants // share, large=large)
+        ratio = seconds / (requests * LATENCY / 8)
+        row = (accounts, "2,000 functions" if large else "25 functions")
+        rows.append((*row, requests, ratio))
         promises.append(Promise(f"time of {row[0]} accounts, × ideal, {row[1]}", ratio, 1.1))
-    few, many = (_listed(count // share, latency=0.0)[1] for count in (1000, 10_000))
+    few, many = (_listed(count // share, latency=0.0)[-1] for count in (1000, 10_000))
     promises.append(Promise("memory at ten times as many accounts", many / few, 1.1))
     heads = ("accounts", "the largest has", "requests", "time, × ideal")
     return Table(

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import sys
 import tempfile
+import time
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
         Account,
         AccountCounts,
         Inventory,
-        InventorySummary,
         NightWriter,
     )
 
@@ -92,12 +92,14 @@ def list_inventory(
         with tempfile.TemporaryDirectory() as folder:
             path = Path(file or Path(folder, "demo.sqlite"))
             job = InventoryJob(path, screen, known, frozenset(access.merchant or ()), requests)
+            began = time.monotonic()
             service.run(job.work, requests.concurrency)
+            seconds = time.monotonic() - began
             with tcb_async.inventory.Night(job.path) as night:
                 missing = name_missing(night, screen)
                 counts = night.counts()
         if not quiet:
-            screen.say(_summarize_night(counts, job.cost))
+            screen.say(_summarize_night(counts, job.sent, seconds))
     if missing:
         sys.exit(ExitCode.MISSING)
 
@@ -118,7 +120,7 @@ class InventoryJob:
     accounts: Sequence[Account] | None  # None for the merchants of the platform
     merchants: frozenset[str]  # those of the platform that are chosen; empty for all
     requests: Requests
-    cost: InventorySummary = attrs.field(init=False)
+    sent: int = attrs.field(init=False, default=0)  # requests
     night: NightWriter | None = attrs.field(init=False, default=None)
 
     async def work(self, client: TcbClient) -> None:
@@ -133,9 +135,9 @@ class InventoryJob:
             except ConfigurationError:  # its message names a change that is necessary first
                 raise
             except TcbError:
-                self._advise_to_resume(inventory.summary)
+                self._advise_to_resume(inventory.counts)
                 raise
-        self.cost = inventory.summary
+        self.sent = inventory.requests
 
     async def _open_night(
         self, client: TcbClient, stack: contextlib.ExitStack
@@ -173,17 +175,16 @@ class InventoryJob:
             async for listing in inventory:
                 assert self.night is not None
                 self.night.save(listing)
-                summary = inventory.summary
                 bar.update(
                     task,
-                    completed=summary.accounts + self.night.complete,
+                    completed=inventory.counts.accounts + self.night.complete,
                     total=len(self.night.unfinished) + self.night.complete,
-                    facts=_describe_summary(summary),
+                    facts=_describe_counts(inventory.counts),
                 )
 
-    def _advise_to_resume(self, summary: InventorySummary) -> None:
+    def _advise_to_resume(self, counts: AccountCounts) -> None:
         if self.night is not None:
-            complete = summary.complete + self.night.complete
+            complete = counts.complete + self.night.complete
             total = len(self.night.unfinished) + self.night.complete
             self.screen.say(
                 f"{complete:,} of {plural(total, 'account')} are complete: run the same command "
@@ -199,19 +200,17 @@ async def _refuse_absent() -> NoReturn:
     raise ConfigurationError("it is not a merchant of this platform, or has withdrawn")
 
 
-def _describe_summary(summary: InventorySummary) -> str:
-    failed = summary.failed + summary.denied
-    return (
-        f"{f'{failed:,} failed, ' if failed else ''}{plural(summary.functions, 'function')}, "
-        f"{summary.requests / max(summary.seconds, 0.001):,.0f} requests/s"
-    )
+def _describe_counts(counts: AccountCounts) -> str:
+    functions = plural(counts.functions, "function")
+    failed = counts.failed + counts.denied
+    return f"{failed:,} failed, {functions}" if failed else functions
 
 
-def _summarize_night(night: AccountCounts, cost: InventorySummary) -> str:
+def _summarize_night(night: AccountCounts, requests: int, seconds: float) -> str:
     environments = plural(night.environments, "environment")
     without = f", without {night.unavailable:,} unavailable" if night.unavailable else ""
     return (
         f"{night.complete:,} of {plural(night.accounts, 'account')}, "
         f"{plural(night.functions, 'function')} in {environments}{without} "
-        f"({plural(cost.requests, 'request')}, {cost.seconds:.1f} s)"
+        f"({plural(requests, 'request')}, {seconds:.1f} s)"
     )

@@ -97,7 +97,7 @@ class AccountCounts:
     unavailable: int = 0
     functions: int = 0
 
-    def to_dict(self) -> dict[str, int | float]:
+    def to_dict(self) -> dict[str, int]:
         """Return the fields as JSON values."""
         return attrs.asdict(self)
 

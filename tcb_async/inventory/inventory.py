@@ -11,11 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
-
-import attrs
 
 from tcb_async._arguments import check_instance
 from tcb_async._listings import ENVIRONMENTS
@@ -44,30 +41,6 @@ from tcb_async.observer import Observation, Work
 from tcb_async.pagination.options import check_page_size
 
 _NORMAL = "NORMAL"  # the status of an environment in service; "" if WeChat reports none
-
-
-@attrs.define
-class InventorySummary(AccountCounts):
-    """The results and the cost of an inventory so far: the counts of `AccountCounts`, and these.
-
-    Attributes:
-        requests: Requests of the client, token requests and retries included.
-        seconds: Duration in seconds.
-    """
-
-    requests: int = 0
-    seconds: float = 0.0
-
-
-def _count(summary: InventorySummary, found: AccountListing) -> None:
-    """Count one more account."""
-    summary.accounts += 1
-    summary.complete += found.status == "complete"
-    summary.failed += found.status == "failed"
-    summary.denied += found.status == "denied"
-    summary.environments += len(found.functions)
-    summary.unavailable += len(found.unavailable)
-    summary.functions += sum(map(len, found.functions.values()))
 
 
 async def list_account(
@@ -165,12 +138,16 @@ class Inventory(IteratedOnce):
             async with Inventory(client, accounts) as inventory:
                 async for found in inventory:
                     print(found.account.appid, found.status, found.functions)
-            print(inventory.summary)
+            print(inventory.counts)
 
     Args:
         client: Sends the requests; the accounts have their own tokens.
         accounts: The accounts, such as `platform_accounts`; each is taken when it can be listed.
         page_size: As for `TcbClient.functions`.
+
+    Attributes:
+        counts: The results so far.
+        requests: The number of the client's requests so far, token requests and retries included.
 
     Raises:
         ConfigurationError: An argument is invalid, or it was iterated before.
@@ -192,13 +169,13 @@ class Inventory(IteratedOnce):
             )
         if page_size is not None:
             check_page_size(page_size)
+        self.counts: AccountCounts = AccountCounts()
+        self.requests: int = 0
         self._client = client
         self._accounts = accounts
         self._transport = client._transport  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         self._page_size = page_size
         self._slots = self._transport.concurrency
-        self._summary = InventorySummary()
-        self._began = 0.0
         self._sent_before = 0  # requests of the client before the iteration
         self._observation: Observation | None = None  # while it is iterated, with an observer
         self._tasks: set[asyncio.Task[AccountListing | None]] = set()
@@ -210,22 +187,10 @@ class Inventory(IteratedOnce):
         self._outcomes: asyncio.Queue[AccountListing | BaseException | None] = asyncio.Queue()
         super().__init__()
 
-    @property
-    def summary(self) -> InventorySummary:
-        """The results, requests and time of the inventory so far."""
-        if self._state == "walking":
-            self._measure()
-        return self._summary
-
-    def _measure(self) -> None:
-        summary = self._summary
-        summary.seconds = time.monotonic() - self._began
-        summary.requests = self._transport.sent - self._sent_before
-
     def __repr__(self) -> str:
-        summary = self.summary
         state = str(self._state)
-        counts = f"{summary.accounts} accounts, {summary.failed + summary.denied} without a listing"
+        missing = self.counts.failed + self.counts.denied
+        counts = f"{self.counts.accounts} accounts, {missing} without a listing"
         if state == "walking":
             state = f"{self._used} of {self._slots} slots in use"
         return f"<Inventory: {counts}, {state}>"
@@ -233,7 +198,6 @@ class Inventory(IteratedOnce):
     def __aiter__(self) -> AsyncGenerator[AccountListing, None]:
         """Yield the listing of each account as it finishes."""
         generator = self._start(self._iterate(), "make a new inventory")
-        self._began = time.monotonic()
         self._sent_before = self._transport.sent
         return generator
 
@@ -251,13 +215,25 @@ class Inventory(IteratedOnce):
                 if isinstance(outcome, BaseException):
                     raise outcome
                 if outcome is not None:
-                    _count(self._summary, outcome)
+                    self._count(outcome)
                     yield outcome
                     self._used -= 1
                     self._free.release()
             self._state = "done"
         finally:
             await self._leave(sys.exception())
+
+    def _count(self, found: AccountListing) -> None:
+        """Count one more account."""
+        counts = self.counts
+        counts.accounts += 1
+        counts.complete += found.status == "complete"
+        counts.failed += found.status == "failed"
+        counts.denied += found.status == "denied"
+        counts.environments += len(found.functions)
+        counts.unavailable += len(found.unavailable)
+        counts.functions += sum(map(len, found.functions.values()))
+        self.requests = self._transport.sent - self._sent_before
 
     async def _leave(self, error: BaseException | None) -> None:
         failure = error if isinstance(error, Exception) else None
@@ -266,10 +242,11 @@ class Inventory(IteratedOnce):
         try:
             await self._cancel()
         finally:
-            self._measure()
+            self.requests = self._transport.sent - self._sent_before
             self._generator = None
             if self._observation is not None:
-                self._observation.work.result.update(self._summary.to_dict())
+                result = {**self.counts.to_dict(), "requests": self.requests}
+                self._observation.work.result.update(result)
                 self._observation.end(failure)
 
     async def _cancel(self) -> None:
