@@ -143,9 +143,9 @@ async def work(pool: asyncpg.Pool) -> int:
             @queuer.entrypoint("account", concurrency_limit=CONCURRENT_ACCOUNTS, on_failure="hold")
             async def list_one(job: Job) -> None:
                 task = json.loads(job.payload)
-                run, appid = datetime.fromisoformat(task["run"]), task["appid"]
+                run = datetime.fromisoformat(task["run"])
+                account = account_of(pool, platform, task["appid"])
                 try:
-                    account = await account_of(pool, platform, appid)
                     await save(pool, run, await list_account(client, account))
                 except (ApiError, ClientClosedError) as error:  # no job would succeed
                     refused.append(error)
@@ -153,7 +153,7 @@ async def work(pool: asyncpg.Pool) -> int:
                     raise RetryRequested(delay=timedelta(minutes=1), reason=str(error)) from None
                 except Exception as error:  # noqa: BLE001 - only this merchant fails
                     message = f"{type(error).__name__}: {error}"
-                    await record(pool, run, appid, "failed", None, None, message)
+                    await record(pool, run, account.appid, "failed", None, None, message)
 
             await queuer.run(
                 dequeue_timeout=timedelta(seconds=2), heartbeat_timeout=timedelta(seconds=5)
@@ -163,19 +163,23 @@ async def work(pool: asyncpg.Pool) -> int:
     return 1 if refused else 0
 
 
-async def account_of(pool: asyncpg.Pool, platform: ComponentToken, appid: str) -> Account:
-    async def save_refresh_token(new: str) -> None:
+def account_of(pool: asyncpg.Pool, platform: ComponentToken, appid: str) -> Account:
+    async def load() -> str:
+        saved = await pool.fetchval("SELECT refresh_token FROM merchants WHERE appid = $1", appid)
+        if saved is None:
+            raise LookupError(f"{appid} has no saved refresh token: have it authorise again")
+        return saved
+
+    async def store_new(new: str) -> None:
         await pool.execute("UPDATE merchants SET refresh_token = $2 WHERE appid = $1", appid, new)
 
-    saved = await pool.fetchval("SELECT refresh_token FROM merchants WHERE appid = $1", appid)
-    if saved is None:
-        raise LookupError(f"{appid} has no refresh token: have it authorise the platform again")
-    return Account(appid, AuthorizerToken(platform, appid, saved, on_rotate=save_refresh_token))
+    return Account(appid, AuthorizerToken(platform, appid, load, on_rotate=store_new))
 
 
 async def save(pool: asyncpg.Pool, run: datetime, found: AccountListing) -> None:
     """Save a complete account once, even if a second machine has the same job."""
-    appid, error = found.account.appid, found.error
+    appid = found.account.appid
+    error = found.error
     facts = (error.errcode, error.rid, str(error)) if error else (None, None, None)
     async with pool.acquire() as connection, connection.transaction():
         if await record(connection, run, appid, found.status, *facts):

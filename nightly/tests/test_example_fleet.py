@@ -202,7 +202,7 @@ async def test_an_account_that_cannot_be_saved_is_named_as_failed(emulator):
             "SELECT appid, message FROM accounts WHERE status = 'failed' ORDER BY appid"
         )
         assert [row["appid"] for row in failures] == [nothing, gone, zero_byte, too_large]
-        assert failures[0]["message"].startswith("ConfigurationError: refresh_token is empty")
+        assert failures[0]["message"].startswith("the result of refresh_token() is empty")
         assert await fleet.pool.fetchval("SELECT count(*) FROM pgqueuer") == 0
 
 
@@ -233,7 +233,7 @@ async def test_the_table_of_merchants_follows_wechats_list(emulator):
     async with running_fleet(emulator, platform) as fleet:
         first = await night(fleet, 4)
         status, message = first.pop(never_exchanged)
-        assert (status, "has no refresh token" in message) == ("failed", True)
+        assert (status, "has no saved refresh token" in message) == ("failed", True)
         assert set(first.values()) == {("complete", None)}
 
         emulator.clock.advance(60)

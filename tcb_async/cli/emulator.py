@@ -37,7 +37,7 @@ emulator_command: App = App(
     help_epilogue="""\
 [bold]Examples[/bold]
   tcb-async emulator --docs
-  tcb-async emulator --busy --changing
+  tcb-async emulator --busy
   tcb-async emulator --env test-777bb9 --env prod-1a2b3c
   tcb-async emulator --merchants 1000
 
@@ -60,7 +60,6 @@ def run_emulator(
     docs: bool = False,
     merchants: Annotated[int | None, NUMBER] = None,
     busy: bool = False,
-    changing: bool = False,
     port: Annotated[int, Parameter(metavar="PORT", validator=Number(gte=0, lte=_MAX_PORT))] = 0,
     verbose: Verbose = False,
 ) -> None:
@@ -72,7 +71,6 @@ def run_emulator(
         docs: Add everything that the examples of the documentation use.
         merchants: Add a third-party platform (第三方平台) with N merchants.
         busy: Reply to a fifth of the requests with -1, system busy, so that clients retry.
-        changing: Change the functions before each listing, for `tcb-async watch` and `changes`.
         port: The port; 0 for any free port.
     """
     with run_command(verbose=verbose, level=logging.INFO) as screen:
@@ -80,26 +78,16 @@ def run_emulator(
         if busy:
             server.busy_rate = _BUSY_RATE
         settings = add_app(server)
-        has_platform = docs or merchants is not None
-        if has_platform:
+        if docs or merchants is not None:
             settings |= add_platform(server, merchants)
         envs = demo.add_documented_environments(server, _PLATFORM) if docs else []
         _deploy(server, env or ([] if envs else [_DEFAULT_ENV]), envs, count)
-        changing_envs = _list_all_envs(server, has_platform=has_platform) if changing else []
-        if docs and not changing:
-            changing_envs = [*demo.CHANGING_ENVS]
-        demo.change_before_each_listing(server, changing_envs)
+        if docs:
+            demo.change_before_each_listing(server, demo.CHANGING_ENVS)
         try:
             signals.run_until_signal(lambda: _run_server(server, screen, envs, settings, port=port))
         except KeyboardInterrupt:  # the normal way to stop a server, so not exit code 130
             screen.say("stopped")
-
-
-def _list_all_envs(server: Emulator, *, has_platform: bool) -> list[str]:
-    """Return every environment: the shared ones, those of the platform and of its merchants."""
-    merchants = server.authorizers(_PLATFORM) if has_platform else ()
-    owners = (None, _PLATFORM, *merchants)
-    return [info.env for owner in owners for info in server.environments(owner)]
 
 
 def _deploy(server: Emulator, new: list[str], envs: list[str], count: int) -> None:

@@ -46,27 +46,20 @@ def replace_file(path: Path) -> Generator[IO[bytes]]:
     """Write a temporary file, which replaces ``path`` if the block succeeds."""
     # The name is random, because two processes may write the same path concurrently.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    # Set the old file's permissions from the start: the data may be confidential.
-    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666
+    old_mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
+    # The old file's permissions are set from the start: the data may be confidential.
+    mode = 0o666 if old_mode is None else old_mode
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
         with os.fdopen(os.open(temporary, flags, mode), "wb") as file:
             yield file
-            _keep_mode(temporary, path)
+            if old_mode is not None:
+                temporary.chmod(old_mode)  # the umask may have removed some of them
             file.flush()
             os.fsync(file.fileno())  # otherwise a power cut could leave an empty file
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _keep_mode(temporary: Path, path: Path) -> None:
-    """Copy the mode and, where allowed, the owner of the file that will be replaced."""
-    with contextlib.suppress(FileNotFoundError):
-        old = path.stat()
-        with contextlib.suppress(PermissionError, AttributeError):  # Windows has no owners
-            os.chown(temporary, old.st_uid, old.st_gid)
-        temporary.chmod(stat.S_IMODE(old.st_mode))
 
 
 def output_path(text: str | None) -> Path | None:

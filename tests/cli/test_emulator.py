@@ -87,31 +87,6 @@ async def test_while_it_is_busy_clients_are_seen_to_retry():
     assert ended.err.count("fault errcode -1") == pager.stats.retries
 
 
-@pytest.mark.slow
-async def test_while_it_changes_watch_has_something_to_show():
-    async with (
-        serving("--changing") as (_, settings),
-        start("watch", ENV, "--interval", "0.1", env=settings) as watching,
-    ):
-        lines = [await watching.line() for _ in range(2)]
-
-    assert all(line.split()[2].startswith("preview") for line in lines)
-    assert {line.split()[1] for line in lines} <= {"added", "updated", "removed"}
-
-
-@pytest.mark.slow
-async def test_while_it_changes_merchants_change_too(tmp_path):
-    nights = [str(tmp_path / f"{night}.sqlite") for night in (1, 2)]
-    async with serving("--merchants", "3", "--changing") as (_, settings):
-        for night in nights:
-            await run("inventory", night, "-q", env=settings)
-
-    changed = await run("changes", *nights, "-f", "csv")
-    rows = [line.split(",") for line in changed.out.splitlines()[1:]]
-    assert changed.code == 7
-    assert len({appid for appid, *_ in rows}) == 3
-
-
 class TestDocs:
     """`--docs`: everything that the examples of the documentation use."""
 
@@ -131,9 +106,8 @@ class TestDocs:
         assert "quota-777bb9 and a platform with 60 merchants. " in ended.err
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("words", [(), ("--changing",)])
-    async def test_each_listing_shows_the_next_change(self, words):
-        async with serving("--docs", *words) as (_, settings):
+    async def test_each_listing_shows_the_next_change(self):
+        async with serving("--docs") as (_, settings):
             token, url = settings["TCB_ACCESS_TOKEN"], settings["TCB_BASE_URL"]
             async with TcbClient(token, base_url=url) as client:
                 lists = [await client.list_functions("live-777bb9") for _ in range(4)]
@@ -146,7 +120,7 @@ class TestDocs:
     ("words", "envs"),
     [
         ([], ENV),
-        (["--busy", "--changing", "--merchants", "1"], f"{ENV} and a platform with 1 merchant. "),
+        (["--busy", "--merchants", "1"], f"{ENV} and a platform with 1 merchant. "),
     ],
 )
 def test_it_prints_its_address_and_ends_with_0_at_ctrl_c(monkeypatch, words, envs):
