@@ -121,13 +121,14 @@ def _update_statuses(
     failed = {name: status for name, status in statuses.items() if status.endswith("Failed")}
     if failed:
         name, status = next(iter(failed.items()))
-        raise FunctionFailedError(
+        error = FunctionFailedError(
             f"{_name_functions(failed, 'is', 'failed')}: check the deployment in the console, then "
             "deploy again",
             name=name,
             status=status,
-            env=env,
         )
+        error.env = env
+        raise error
 
 
 def _name_functions(statuses: Mapping[str, str], verb: str, rest: str) -> str:
@@ -156,7 +157,9 @@ def _make_timeout_error(
     if last_error:
         text += f"; the last error was {last_error}"
     name, status = next(iter(late.items()), ("", "never seen"))
-    return WaitTimeoutError(text, name=name, status=status, env=env)
+    error = WaitTimeoutError(text, name=name, status=status)
+    error.env = env
+    return error
 
 
 def _log_or_raise(error: TcbError, interval: float) -> None:

@@ -162,8 +162,6 @@ class TcbClient:
         ConfigurationError: An argument is invalid.
     """
 
-    __slots__ = ("_owns_transport", "_provider", "_small_pages", "_transport", "_zone")
-
     def __init__(
         self,
         token: Token,
@@ -272,7 +270,7 @@ class TcbClient:
         stats = WalkStats()
         fetch = partial(self._fetch, listing, fields, stats=stats, may_ask_fewer=page_size is None)
         surroundings = Surroundings(
-            live=self._transport.live,
+            spawn=self._transport.spawn,
             sleep=self._transport.timing.sleep,
             env=fields.get("env"),
             stats=stats,

@@ -1,8 +1,8 @@
 """Exceptions of this package.
 
-Rule: each keyword argument of an error is an attribute of the same name, and every error takes
-the arguments of `TcbError`. The message names the next step. No message or attribute repeats a
-secret of the request, or contains a URL with a query.
+Rule: each argument of an error is an attribute of the same name; the code that knows its
+environment, row, attempts or cursor sets these. The message names the next step. No message or
+attribute repeats a secret of the request, or contains a URL with a query.
 
     TcbError
     ├── ApiError(errcode, errmsg, rid, tcb_code)   the reply contains an errcode
@@ -24,20 +24,8 @@ secret of the request, or contains a URL with a query.
 
 from __future__ import annotations
 
-from typing import TypedDict, Unpack
-
 from tcb_async._redact import escape_unprintable
 from tcb_async.cursor import Cursor
-
-
-class ErrorContext(TypedDict, total=False):
-    """The keyword arguments of `TcbError`; every error takes them."""
-
-    env: str | None
-    offset: int | None
-    cursor: Cursor | None
-    attempts: int
-    stop_reason: str
 
 
 class TcbError(Exception):
@@ -45,14 +33,14 @@ class TcbError(Exception):
 
     Args:
         message: The problem and the next step.
+
+    Attributes:
         env: The environment of the call; None outside a listing.
         offset: The first row requested, counted from 0; None outside a listing.
         cursor: The point where the error stopped a walk: pass it as ``resume=`` to continue there.
             None outside a walk.
         attempts: The number of requests made.
         stop_reason: The reason why no further attempt was made after a retryable error; else empty.
-
-    Attributes:
         errcode: WeChat's code; None if no reply contained one.
         rid: WeChat's request id, for its support; None without one.
         sent: Whether the request may have reached the server.
@@ -62,22 +50,13 @@ class TcbError(Exception):
     rid: str | None = None
     sent: bool = True
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        env: str | None = None,
-        offset: int | None = None,
-        cursor: Cursor | None = None,
-        attempts: int = 0,
-        stop_reason: str = "",
-    ) -> None:
+    def __init__(self, message: str) -> None:
         super().__init__(message)
-        self.env = env
-        self.offset = offset
-        self.cursor = cursor
-        self.attempts = attempts
-        self.stop_reason = stop_reason
+        self.env: str | None = None
+        self.offset: int | None = None
+        self.cursor: Cursor | None = None
+        self.attempts = 0
+        self.stop_reason = ""
 
     @property
     def message(self) -> str:
@@ -127,9 +106,8 @@ class ApiError(TcbError):
         tcb_code: str | None = None,
         endpoint: str = "",
         retry_after: float | None = None,
-        **context: Unpack[ErrorContext],
     ) -> None:
-        super().__init__(message, **context)
+        super().__init__(message)
         self.errcode = errcode
         self.errmsg = errmsg
         self.rid = rid
@@ -188,9 +166,8 @@ class TransportError(TcbError):
         sent: bool = True,
         retryable: bool = True,
         dropped: bool = False,
-        **context: Unpack[ErrorContext],
     ) -> None:
-        super().__init__(message, **context)
+        super().__init__(message)
         self.endpoint = endpoint
         self.status = status
         self.retry_after = retry_after
@@ -217,9 +194,8 @@ class ResponseError(TcbError):
         status: int | None = None,
         excerpt: str = "",
         truncated: bool = False,
-        **context: Unpack[ErrorContext],
     ) -> None:
-        super().__init__(message, **context)
+        super().__init__(message)
         self.endpoint = endpoint
         self.status = status
         self.excerpt = excerpt
@@ -234,10 +210,8 @@ class DriftError(TcbError):
 
 
 class _OfFunctionError(TcbError):
-    def __init__(
-        self, message: str, *, name: str = "", status: str = "", **context: Unpack[ErrorContext]
-    ) -> None:
-        super().__init__(message, **context)
+    def __init__(self, message: str, *, name: str = "", status: str = "") -> None:
+        super().__init__(message)
         self.name = name
         self.status = status
 
@@ -263,12 +237,8 @@ class WaitTimeoutError(_OfFunctionError, TimeoutError):
 class ClientClosedError(TcbError):
     """The client was closed, or cannot be used here (on a different loop)."""
 
-    def __init__(
-        self,
-        message: str = "this client was closed: make a new one",
-        **context: Unpack[ErrorContext],
-    ) -> None:
-        super().__init__(message, **context)
+    def __init__(self, message: str = "this client was closed: make a new one") -> None:
+        super().__init__(message)
 
 
 class ConfigurationError(TcbError, ValueError):
@@ -279,8 +249,6 @@ class ConfigurationError(TcbError, ValueError):
             client, its token or an environment variable is wrong.
     """
 
-    def __init__(
-        self, message: str, *, argument: str = "", **context: Unpack[ErrorContext]
-    ) -> None:
-        super().__init__(message, **context)
+    def __init__(self, message: str, *, argument: str = "") -> None:
+        super().__init__(message)
         self.argument = argument

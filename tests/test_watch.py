@@ -161,7 +161,8 @@ class TestWait:
             await self.wait(Listings([LOGIN, *failed]))
 
     async def test_a_time_out_names_the_environment_once(self):
-        busy = SystemBusyError("busy", errcode=-1, env=ENV, offset=0, attempts=5)
+        busy = SystemBusyError("busy", errcode=-1)
+        busy.env = ENV
 
         with pytest.raises(WaitTimeoutError) as caught:
             await self.wait(Listings(busy))

@@ -222,14 +222,15 @@ def _check_endpoint(transport: Transport, path: str, env: str | None, offset: in
     now = transport.timing.clock()
     outage = transport.outages.find(path, now)
     if outage is not None:
-        raise TransportError(
+        error = TransportError(
             f"{path}: nothing was sent, because every call to it has failed for "
             f"{now - outage.began:.0f} s; the latest error was {outage.error}",
             endpoint=path,
             sent=False,
-            env=env,
-            offset=offset,
         )
+        error.env = env
+        error.offset = offset
+        raise error
 
 
 async def _note_outcome(transport: Transport, path: str, send: Callable[[], Awaitable[T]]) -> T:

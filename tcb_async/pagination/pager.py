@@ -9,7 +9,7 @@ import asyncio
 import logging
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from operator import length_hint
 from typing import Any, Generic, TypeAlias, TypeVar, Unpack
 
@@ -45,7 +45,7 @@ _NEW_PAGER = (
 class Surroundings:
     """Settings and shared objects of a client, which its pagers get besides their arguments."""
 
-    live: set[asyncio.Task[object]] = attrs.field(factory=set["asyncio.Task[object]"])
+    spawn: Callable[[Coroutine[object, object, Any]], asyncio.Task[Any]] = asyncio.create_task
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     env: str | None = None  # for errors
     stats: WalkStats = attrs.field(factory=WalkStats)  # in which `fetch` counts its retries
@@ -217,7 +217,6 @@ class Pager(IteratedOnce, Generic[T]):
                 # Not `await head`: its cancellation is not the consumer's.
                 await asyncio.wait((head,))
             fetches.popleft()
-            self._surroundings.live.discard(head)
             if head.cancelled():  # by the client, or by `aclose`
                 break
             generation = plan.generation
@@ -234,8 +233,8 @@ class Pager(IteratedOnce, Generic[T]):
             raise self._add_context(plan.failure, plan.failure.offset)
         if not plan.done:
             closed = ClientClosedError(
-                "this walk was closed before its end: to continue, walk again with an open client "
-                "and resume=… set to this error's cursor"
+                "this walk was closed, or its client was: make a new one, with resume=… set to "
+                "this error's cursor to continue from there"
             )
             raise self._add_context(closed, None)
         self._state = "done"
@@ -258,11 +257,11 @@ class Pager(IteratedOnce, Generic[T]):
                 walk = Work("walk", self._plan.start.scope)
                 self._observation = Observation(self._observer, walk)
             fetching = self._fetch_page(request)
+            spawn = self._surroundings.spawn
             if self._observation is None:
-                task = asyncio.create_task(fetching)
+                task = spawn(fetching)
             else:
-                task = self._observation.run(asyncio.create_task, fetching)
-            self._surroundings.live.add(task)
+                task = self._observation.run(spawn, fetching)
             fetches.append((request, task))
 
     async def _fetch_page(self, request: Request) -> Page[T]:
@@ -325,10 +324,7 @@ class Pager(IteratedOnce, Generic[T]):
             return
         for task in tasks:
             task.cancel()
-        try:
-            await asyncio.gather(*tasks, return_exceptions=True)
-        finally:
-            self._surroundings.live.difference_update(tasks)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _check_callables(fetch: object, identify: object, value: object, on_progress: object) -> None:

@@ -55,9 +55,8 @@ with a failure.
 # rows each time, so the first pages of the passes differ in length, spread by the golden ratio.
 #
 # Bounds: a run makes no more requests than twice those of `MAX_PASSES` passes over the list that it
-# found, and 64, so it does not follow a list that grows as fast as it is read; and it yields at
-# most `MAX_ITEMS`. A quiet first pass stores the names that it yields; later passes store each row
-# and its value, three times at most.
+# found, and 64, so it does not follow a list that grows as fast as it is read. A quiet first pass
+# stores the names that it yields; later passes store each row and its value, three times at most.
 
 from __future__ import annotations
 
@@ -81,9 +80,6 @@ MAX_PASSES = 16
 MAX_CONTRADICTIONS = 3  # repeated requests after a reply that contradicts itself
 MAX_CUT_SHORT = 3  # consecutive passes, each at a page without a new row
 MAX_REQUESTS = 64  # in addition to twice those of all passes
-# Items that one run yields, so that a list without an end is not followed until memory is full. No
-# list that is known is so long, and a run that resumes from the cursor yields as many again.
-MAX_ITEMS = 10_000_000
 _LONGEST_PAUSE = 2.0  # seconds
 _GOLDEN_RATIO = (5**0.5 - 1) / 2
 _BEGINNING = Cursor("")
@@ -96,13 +92,6 @@ class Plan(Generic[T]):
     replies to `receive` in the order of the requests. Once nothing is outstanding and there is no
     next request, the walk is `done` or there is a `failure`. The arguments are those of `Pager`.
     """
-
-    # With slots, a misspelt attribute is an error.
-    __slots__ = (
-        "_contradictions", "_count", "_cut_short", "_first_total", "_pass", "_pause",
-        "_repeated_before", "_sign", "failure", "generation", "identity", "is_over", "limit",
-        "outstanding", "repeated", "rows", "start", "stats", "total", "yielded",
-    )  # fmt: skip
 
     def __init__(
         self,
@@ -279,7 +268,7 @@ class Plan(Generic[T]):
         """Repeat a request after a contradiction, but not too often."""
         self._discard_outstanding()
         if self._contradictions == MAX_CONTRADICTIONS:
-            self._fail(_make_contradiction_error(reply, self.identity))
+            self._fail(_make_contradiction_error(reply, self.identity), reply.request.offset)
             return
         self.limit = min(self.limit, max(DEFAULT_PAGE_SIZE, self.limit // 2))
         self._pause = _growing_pause(self._contradictions)
@@ -356,8 +345,6 @@ class Plan(Generic[T]):
             self._end_pass()
         elif not has_new_row:
             self._cut_pass_short(reply)
-        elif max(self.yielded.count, len(self._pass.rows)) >= MAX_ITEMS:
-            self._fail(_make_endless_error())
 
     def _cut_pass_short(self, reply: Reply[T]) -> None:
         """End a pass at a page without a new row; if this goes on, waiting does not help."""
@@ -365,7 +352,7 @@ class Plan(Generic[T]):
         row = reply.request.offset
         self._note_change(f"no row from row {row} on was new")
         if self._cut_short == MAX_CUT_SHORT:
-            self._fail(_make_offset_error(row))
+            self._fail(_make_offset_error(row), row)
         else:
             self._end_pass()
 
@@ -402,7 +389,8 @@ class Plan(Generic[T]):
         self.outstanding.clear()
         self.generation += 1
 
-    def _fail(self, failure: TcbError) -> None:
+    def _fail(self, failure: TcbError, row: int | None = None) -> None:
+        failure.offset = row
         self.failure = failure
         self._stop()
 
@@ -426,30 +414,18 @@ def _make_drift_error(sign: str, passes: int = 1) -> DriftError:
     )
 
 
-def _make_endless_error() -> ResponseError:
-    return ResponseError(
-        f"{MAX_ITEMS:,} items were read, and the list goes on: it may have no end; to read on, "
-        "resume from this error's cursor"
-    )
-
-
 def _make_offset_error(row: int) -> ResponseError:
     return ResponseError(
         f"the list was read {MAX_CUT_SHORT} times, and no row from row {row} on was new: the "
         "server may ignore the offset, or a page is too short for its ties; compare two of its "
-        "pages, or pass a larger page size",
-        offset=row,
+        "pages, or pass a larger page size"
     )
 
 
 def _make_repeated_error(
-    name: str,
-    problem: str = "each time the list was read, it contradicted itself",
-    offset: int | None = None,
+    name: str, problem: str = "each time the list was read, it contradicted itself"
 ) -> ResponseError:
-    return ResponseError(
-        f"{problem}, so items may be missing (a name appears twice): {name!r:.80}", offset=offset
-    )
+    return ResponseError(f"{problem}, so items may be missing (a name appears twice): {name!r:.80}")
 
 
 def _make_contradiction_error(reply: Reply[T], identity: Identity[T]) -> ResponseError:
@@ -460,9 +436,8 @@ def _make_contradiction_error(reply: Reply[T], identity: Identity[T]) -> Respons
     )
     if identity.is_unique and find_repeated(reply.names):
         name = min(find_repeated(reply.names))
-        return _make_repeated_error(name, problem, request.offset)
+        return _make_repeated_error(name, problem)
     return ResponseError(
         f"{problem}, so items may be missing: {len(reply.names)} rows and a total of "
-        f"{reply.page.total}; a page needs two rows, because pages overlap",
-        offset=request.offset,
+        f"{reply.page.total}; a page needs two rows, because pages overlap"
     )

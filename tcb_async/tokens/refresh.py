@@ -27,7 +27,6 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import ClassVar, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -268,7 +267,6 @@ class ManagedToken(ABC):
         self._cached = new
 
 
-@lru_cache(maxsize=256)
 def make_host_key(base_url: str) -> str:
     """Return the host of a base URL for keys: a token is sent only to the host that issued it."""
     # With the port unless it is 443, so that a token from TLS never travels over plain http, and

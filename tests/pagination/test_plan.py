@@ -30,7 +30,6 @@ from model import (
 )
 from strategies import Ties, changes, few_rows, kinds, servers
 
-import tcb_async.pagination.plan as plan_module
 from tcb_async.cursor import DIGEST, Cursor, digest
 from tcb_async.exceptions import DriftError, ResponseError
 from tcb_async.pagination.identity import Identity
@@ -747,23 +746,6 @@ class TestBounds:
         assert "requests did not reach its end" in str(outcome.plan.failure)
         assert len(outcome.yielded) > 4 * 1000
         assert len(outcome.requests) == 64 + 2 * MAX_PASSES * (1 + 1000 // 19)
-
-    def test_endless_list_is_followed_to_a_limit(self, monkeypatch):
-        monkeypatch.setattr(plan_module, "MAX_ITEMS", 10_000)
-
-        def reply_to(request):
-            rows = range(request.offset, request.offset + request.limit)
-            return Page([Row(f"f{row}") for row in rows], 2**53)
-
-        outcome = walk_with_replies(plan(100), reply_to, concurrency=8)
-
-        assert isinstance(outcome.plan.failure, ResponseError)
-        assert "the list goes on" in str(outcome.plan.failure)
-        assert 10_000 <= len(outcome.yielded) < 10_000 + 100
-
-        rest = walk_with_replies(plan(100, start=outcome.plan.cursor()), reply_to)
-
-        assert rest.yielded[0] == f"f{len(outcome.yielded)}"
 
     def test_server_that_counts_up_and_repeats_its_rows_is_not_followed(self):
         first, second = Row("f0"), Row("f1")

@@ -75,7 +75,7 @@ async def test_rows_that_stay_are_yielded_once(order, attempts, seeds):
             emulator.script(faults(chance))
             walk = {"page_size": chance.randrange(4, 13), "concurrency": chance.randrange(1, 9)}
             retry = RetryPolicy(attempts=attempts, base=0.0)
-            listed, error = [], TcbError("not started", cursor=None)
+            listed, error = [], TcbError("not started")
             async with TcbClient(emulator.token, base_url=emulator.url, retry=retry) as client:
                 while error is not None and not isinstance(error, DriftError):
                     rest, error = await names_of(client.functions(ENV, resume=error.cursor, **walk))
