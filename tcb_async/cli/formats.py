@@ -26,10 +26,11 @@ from rich.table import Table
 from rich.text import Text
 
 import tcb_async
-from tcb_async._fields import Field
 from tcb_async._redact import escape_unprintable
 from tcb_async.cli.screen import Screen
 
+Field = Literal["name", "status", "runtime", "add_time", "mod_time"]
+"""The fields of `CloudFunction`, written here so that ``--help`` does not import it."""
 FIELDS: tuple[Field, ...] = get_args(Field)
 Format = Literal["table", "json", "ndjson", "csv", "markdown"]
 TABLE: Format = "table"

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from tcb_async._fields import Field
 from tcb_async.cli.credentials import choose_env, choose_service
 from tcb_async.cli.exits import EXIT_CODES, run_command
 from tcb_async.cli.files import open_output, output_path
 from tcb_async.cli.formats import (
     FIELDS,
     TABLE,
+    Field,
     Format,
     choose_format,
     format_rows,

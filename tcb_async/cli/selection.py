@@ -6,12 +6,12 @@ import shlex
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import attrs
 from cyclopts import Parameter
 
-from tcb_async._fields import STATUSES, Field
+from tcb_async.cli.formats import FIELDS
 from tcb_async.cli.options import NUMBER, WHICH_FUNCTIONS, NamePatterns, Patterns
 
 if TYPE_CHECKING:
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     Sort = str
 else:  # cyclopts reads the choices when the program runs
-    _FIELDS = get_args(Field)
-    Sort = Literal[(*_FIELDS, *(f"-{field}" for field in _FIELDS))]
+    Sort = Literal[(*FIELDS, *(f"-{field}" for field in FIELDS))]
 
 
 @Parameter(name="*", group=WHICH_FUNCTIONS)
@@ -28,7 +27,7 @@ else:  # cyclopts reads the choices when the program runs
 class Selection:
     """Patterns, which all have to match, the order and the number of functions."""
 
-    status: Annotated[Patterns, Parameter(completer=lambda _: list(STATUSES))] = None
+    status: Patterns = None
     """Only this status, such as '*Failed', in any case. May be repeated."""
     runtime: Patterns = None
     """Only this runtime, such as 'Nodejs*', in any case. May be repeated."""

@@ -93,7 +93,6 @@ OFFERED = {
     "tcb-async ": {*COMMANDS},
     "tcb-async li": {"list"},
     "tcb-async list --format ": {"table", *FORMATS},
-    "tcb-async list --status Cr": {"Creating", "CreateFailed"},
     "tcb-async list --sort mod": {"mod_time"},
     "tcb-async list --columns na": {"name"},
     "tcb-async list --pag": {"--page-size"},
@@ -164,7 +163,6 @@ LIGHT_COMMANDS = {
     ("doctor", "--help"): 0,
     ("environments", "-o", "x.csv"): 2,
     ("emulator", "--port", "99999"): 2,
-    ("__complete", "list", "--status", "Cr"): 0,
 }
 
 
