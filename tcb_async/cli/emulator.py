@@ -80,21 +80,18 @@ def run_emulator(
         settings = add_app(server)
         if docs or merchants is not None:
             settings |= add_platform(server, merchants)
-        envs = demo.add_documented_environments(server, _PLATFORM) if docs else []
-        _deploy(server, env or ([] if envs else [_DEFAULT_ENV]), envs, count)
+        envs: list[str] = []
         if docs:
+            envs += demo.add_documented_environments(server, _PLATFORM)
             demo.change_before_each_listing(server, demo.CHANGING_ENVS)
+        for name in env or ([] if docs else [_DEFAULT_ENV]):
+            if check_env(name) not in envs:
+                server.deploy(name, count=count)
+                envs.append(name)
         try:
             signals.run_until_signal(lambda: _run_server(server, screen, envs, settings, port=port))
         except KeyboardInterrupt:  # the normal way to stop a server, so not exit code 130
             screen.say("stopped")
-
-
-def _deploy(server: Emulator, new: list[str], envs: list[str], count: int) -> None:
-    for env in new:
-        if check_env(env) not in envs:
-            server.deploy(env, count=count)
-            envs.append(env)
 
 
 def add_app(server: Emulator) -> dict[str, str]:

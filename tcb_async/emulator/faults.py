@@ -78,9 +78,9 @@ class Fault:
         return cls(f"status {status}", act)
 
     @classmethod
-    def body(cls, body: bytes, name: str = "body") -> Fault:
+    def body(cls, body: bytes) -> Fault:
         """HTTP 200 with exactly these bytes and the usual content type."""
-        return cls(name, cls.status(200, body, {"Content-Type": JSON}).act)
+        return cls("body", cls.status(200, body, {"Content-Type": JSON}).act)
 
     @classmethod
     def truncated(cls) -> Fault:

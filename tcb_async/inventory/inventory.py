@@ -68,12 +68,6 @@ async def list_account(
     check_instance("account", account, Account, ACCOUNT_EXAMPLE)
     if page_size is not None:
         check_page_size(page_size)
-    return await _list_account(client, account, page_size)
-
-
-async def _list_account(
-    client: TcbClient, account: Account, page_size: int | None
-) -> AccountListing:
     failure: TcbError
     try:
         own = client.with_token(account.token)
@@ -268,12 +262,12 @@ class Inventory(IteratedOnce):
 
     async def _list_one(self, account: Account) -> AccountListing:
         if self._transport.observer is None:
-            return await _list_account(self._client, account, self._page_size)
+            return await list_account(self._client, account, page_size=self._page_size)
         observation = Observation(self._transport.observer, Work("account", account.appid))
         error: BaseException | None = ClientClosedError("the inventory was closed")
         status = "failed"
         try:
-            listing = _list_account(self._client, account, self._page_size)
+            listing = list_account(self._client, account, page_size=self._page_size)
             found = await observation.run(asyncio.create_task, listing)
             error = found.error
             status = found.status

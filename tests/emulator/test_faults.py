@@ -22,7 +22,7 @@ ENV = "test-777bb9"
 FAULTS = {
     fault.name: fault
     for fault in (
-        Fault.body(b"[" * 100_000, "deep nesting"),
+        Fault.body(b"[" * 100_000),
         Fault.errcode(-1),
         Fault.status(502),
         Fault.status(429, b"", {"Retry-After": "1"}),

@@ -108,7 +108,7 @@ TRANSIENT = [
     Fault.reset(),
     Fault.disconnect(),
     Fault.truncated(),
-    Fault.body(b"", "empty"),
+    Fault.body(b""),
 ]
 
 
