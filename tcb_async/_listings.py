@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from datetime import datetime, tzinfo
+from datetime import datetime
 from functools import cached_property
 from operator import attrgetter
 from typing import Any, Generic, TypeAlias, TypeVar, get_args, get_type_hints
@@ -33,6 +33,7 @@ from tcb_async.tokens.kinds import TokenKind
 _TOTALS = ("total", "total_count", "Total", "TotalCount")  # in a reply that should have none
 _encode = msgspec.json.Encoder().encode
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - WeChat writes times without a zone
+_CHINAS_EPOCH = _EPOCH.replace(tzinfo=CHINA_STANDARD_TIME)  # adding to it is faster than replace()
 
 _Decoded: TypeAlias = Any
 """A reply of an endpoint: a struct whose fields are known when the program runs."""
@@ -72,16 +73,9 @@ class ListEndpoint(Generic[T]):
             fields = {**fields, self.limit_key: limit, "offset": offset}
         return _encode(fields)
 
-    def decode(
-        self,
-        body: bytes,
-        *,
-        zone: tzinfo = CHINA_STANDARD_TIME,
-        secrets: Collection[Secret] = (),
-    ) -> Page[T]:
+    def decode(self, body: bytes, *, secrets: Collection[Secret] = ()) -> Page[T]:
         """Read one page; raise the exception for its errcode, or `ResponseError`."""
-        rows, total = self._reader.read(body, zone, secrets)
-        return Page(rows, total)
+        return self._reader.read(body, secrets)
 
 
 class _ReplyReader(Generic[T]):
@@ -99,9 +93,7 @@ class _ReplyReader(Generic[T]):
             (attrgetter(time), getattr(listing.item, time).__set__) for time in self.times
         ]
 
-    def read(
-        self, body: bytes, zone: tzinfo, secrets: Collection[Secret]
-    ) -> tuple[tuple[T, ...], int]:
+    def read(self, body: bytes, secrets: Collection[Secret]) -> Page[T]:
         reply = self._decode(body, secrets)
         rows: list[T] = getattr(reply, self.listing.rows_key) or []
         if self.listing.total_key is None:
@@ -113,8 +105,8 @@ class _ReplyReader(Generic[T]):
             problem = None if is_valid else f"it has no valid {self.listing.total_key}"
         if problem is not None:
             raise self._make_error(body, problem, secrets)
-        self._set_zone(rows, zone)
-        return tuple(rows), total
+        self._set_zone(rows)
+        return Page(rows, total)
 
     def _decode(self, body: bytes, secrets: Collection[Secret]) -> _Decoded:
         if not any(name in body for name in self.other_names):
@@ -151,16 +143,15 @@ class _ReplyReader(Generic[T]):
             return f"its total is above the number of rows in {self.listing.rows_key}"
         return None
 
-    def _set_zone(self, rows: list[T], zone: tzinfo) -> None:
-        epoch = _EPOCH.replace(tzinfo=zone)  # adding to it is faster than replace() or combine()
+    def _set_zone(self, rows: list[T]) -> None:
         for time_of, set_time in self.slots:
             for row, time in zip(rows, map(time_of, rows), strict=True):
                 if time is None:
                     continue
                 if time.tzinfo is None:
-                    set_time(row, epoch + (time - _EPOCH))
+                    set_time(row, _CHINAS_EPOCH + (time - _EPOCH))
                 else:
-                    set_time(row, _convert_time(time, zone))
+                    set_time(row, _convert_time(time))
 
     def _make_error(self, body: bytes, problem: str, secrets: Collection[Secret]) -> ResponseError:
         return make_unreadable_error(body, problem, self.listing.path, secrets)
@@ -194,9 +185,9 @@ def _read_time(value: object) -> datetime | None:
         return None
 
 
-def _convert_time(time: datetime, zone: tzinfo) -> datetime | None:
+def _convert_time(time: datetime) -> datetime | None:
     try:
-        return time.astimezone(zone)
+        return time.astimezone(CHINA_STANDARD_TIME)
     except OverflowError:  # in the first and the last hours of the calendar
         return None
 

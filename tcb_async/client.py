@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from copy import copy
-from datetime import tzinfo
 from functools import partial
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 
@@ -67,7 +66,6 @@ from tcb_async._watch import wait_until_active, watch
 from tcb_async.compare import FunctionChange, index_by_name
 from tcb_async.exceptions import ClientClosedError, ConfigurationError
 from tcb_async.models import (
-    CHINA_STANDARD_TIME,
     Authorizer,
     BatchEnvironment,
     BatchFunction,
@@ -129,7 +127,6 @@ class ClientOptions(TypedDict, total=False):
     timeout: float
     allow_http: bool
     trust_env: bool
-    time_zone: tzinfo
     observer: Observer | None
 
 
@@ -155,7 +152,6 @@ class TcbClient:
         timeout: Seconds for one attempt, to the last byte of the reply, 30 by default.
         allow_http: Allow plain http to any host: everyone on the network can then read the token.
         trust_env: Use the environment's proxy settings and ``.netrc``.
-        time_zone: The zone in which WeChat's times are read, UTC+08:00 by default.
         observer: Receives each attempt and each walk, such as ``tcb_async.otel.Telemetry()``.
 
     Raises:
@@ -173,7 +169,6 @@ class TcbClient:
         timeout: float = DEFAULT_TIMEOUT,
         allow_http: bool = False,
         trust_env: bool = False,
-        time_zone: tzinfo = CHINA_STANDARD_TIME,
         observer: Observer | None = None,
     ) -> None:
         self._provider = as_provider(token)
@@ -183,7 +178,6 @@ class TcbClient:
                 "trust_env does not apply to a session of your own: set it on the session"
             )
         check_instance("retry", retry, RetryPolicy, "such as RetryPolicy(attempts=3)")
-        check_instance("time_zone", time_zone, tzinfo, "such as timezone(timedelta(hours=8))")
         self._transport = ClientTransport(
             base_url=check_base_url(base_url, allow_http=check_flag("allow_http", allow_http)),
             concurrency=check_count("concurrency", concurrency, minimum=1),
@@ -195,7 +189,6 @@ class TcbClient:
         self._owns_transport = True
         # By endpoint: of how many of the next large pages 20 rows are requested. Copies share it.
         self._small_pages: dict[str, int] = {}
-        self._zone = time_zone
 
     @classmethod
     def from_env(cls, *, token: Token | None = None, **options: Unpack[ClientOptions]) -> Self:
@@ -321,7 +314,7 @@ class TcbClient:
 
             def prepare(limit: int) -> tuple[ApiRequest, Callable[[bytes], Page[T]]]:
                 body = listing.encode(fields, offset, limit)
-                decode = partial(listing.decode, zone=self._zone, secrets=target.secrets)
+                decode = partial(listing.decode, secrets=target.secrets)
                 return ApiRequest(target, body, env, row, stats), decode
 
             ask_fewer = partial(prepare, DEFAULT_PAGE_SIZE) if may_ask_fewer else None

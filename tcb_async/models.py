@@ -89,8 +89,8 @@ class CloudFunction(Value):
             (https://cloud.tencent.com/document/product/583/115197).
         runtime: ``Nodejs16.13``, ``Python3.10``, ``CustomImage``, …: an open set. None if it is
             missing.
-        add_time: The time of its creation: aware, UTC+08:00 unless the client has a different
-            zone; None if it is missing. ISO 8601 text is accepted too.
+        add_time: The time of its creation, at UTC+08:00; None if it is missing. ISO 8601 text is
+            accepted too.
         mod_time: The time of its last change, in the same form.
 
     Source: the WeChat page *getFuntionList*, ``functions[]``.

@@ -63,7 +63,6 @@ def test_unknown_argument_of_a_walk_gives_advice(argument, advice):
         ("retry", 3, "RetryPolicy(attempts=3)"),
         ("retry", RetryPolicy, "RetryPolicy"),
         ("session", aiohttp.ClientSession, "ClientSession"),
-        ("time_zone", 8, "timezone(timedelta(hours=8))"),
         ("concurrency", 0, "concurrency=0: must be a whole number, 1 or more"),
         ("concurrency", 10**400, "from 1 to"),
         ("timeout", 0, "seconds above 0"),

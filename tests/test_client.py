@@ -5,7 +5,6 @@ import dataclasses
 import inspect
 import json
 import pickle
-from datetime import timedelta, timezone
 from pathlib import Path
 
 import aiohttp
@@ -83,15 +82,6 @@ async def test_function_page_is_exactly_one_page(emulator, client):
 async def test_count_is_the_total_of_a_page_of_one_row(emulator, client):
     assert (await client.function_page(ENV, limit=1)).total == 57
     assert emulator.requests[-1].body == {"env": ENV, "limit": 1, "offset": 0}
-
-
-async def test_times_are_in_the_zone_of_the_client(emulator):
-    emulator.deploy(ENV, add_time="2019-02-27 15:34:59")
-    zone = timezone(timedelta(hours=-5))
-    async with TcbClient(emulator.token, base_url=emulator.url, time_zone=zone) as client:
-        (function,) = (await client.function_page(ENV)).items
-
-    assert function.add_time.isoformat() == "2019-02-27T15:34:59-05:00"
 
 
 async def test_every_page_is_retried_on_its_own(emulator, client):

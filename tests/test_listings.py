@@ -1,9 +1,8 @@
 """Listings: an endpoint is a row, and its replies are read in all of WeChat's spellings."""
 
 import json
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, timedelta
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -38,7 +37,6 @@ CALLS = {
 LISTINGS = [*CALLS]
 
 SAMPLES = Path(__file__).parent / "samples"
-NEW_YORK = timezone(timedelta(hours=-5))
 ENV = "test-777bb9"
 
 
@@ -161,17 +159,16 @@ def test_missing_null_and_new_fields_are_accepted(listing, reply, items):
     assert decode({"total_count": 1} | reply, listing).items == items
 
 
-@pytest.mark.parametrize("zone", [NEW_YORK, UTC, ZoneInfo("Asia/Shanghai")], ids=str)
 @pytest.mark.parametrize("old_name", [{}, {"run_time": "Php7"}], ids=["documented", "older page"])
-def test_time_without_zone_gets_the_clients_zone(zone, old_name):
+def test_times_are_in_chinas_zone(old_name):
     row = {"name": "a", "status": "Active", **old_name}
     times = {"add_time": "2019-02-27 15:34:59", "mod_time": "2019-02-27T15:34:59+02:00"}
 
-    page = decode({"total_count": 1, "functions": [row | times]}, zone=zone)
+    page = decode({"total_count": 1, "functions": [row | times]})
 
     (function,) = page.items
-    assert function.add_time == datetime(2019, 2, 27, 15, 34, 59, tzinfo=zone)
-    assert function.mod_time == datetime(2019, 2, 27, 13, 34, 59, tzinfo=UTC)
+    assert function.add_time.isoformat() == "2019-02-27T15:34:59+08:00"
+    assert function.mod_time.isoformat() == "2019-02-27T21:34:59+08:00"
 
 
 @pytest.mark.parametrize("text", ["", "0000-00-00 00:00:00", "yesterday", "2019-13-01 00:00:00"])
@@ -229,7 +226,10 @@ def test_reply_that_is_not_as_documented_is_a_response_error(listing, reply):
         decode(reply, listing)
 
 
-@given(st.datetimes(timezones=st.none() | st.just(UTC)), st.sampled_from(["T", " ", "x"]))
+@given(
+    st.datetimes(timezones=st.none() | st.just(UTC)).filter(lambda time: time.year < 9999),
+    st.sampled_from(["T", " ", "x"]),
+)
 def test_every_iso_time_is_read(time, separator):
     texts = [
         time.isoformat(separator),
@@ -239,10 +239,10 @@ def test_every_iso_time_is_read(time, separator):
     ]
     rows = [ROW | {"add_time": text} for text in texts]
 
-    page = decode({"total_count": len(rows), "functions": rows}, zone=UTC)
+    page = decode({"total_count": len(rows), "functions": rows})
 
     assert [function.add_time for function in page.items] == [
-        CloudFunction("a", "Active", add_time=text).add_time.replace(tzinfo=UTC) for text in texts
+        CloudFunction("a", "Active", add_time=text).add_time for text in texts
     ]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Literal, assert_type
 
 import aiohttp
@@ -85,7 +85,6 @@ async def settings(session: aiohttp.ClientSession) -> None:
         concurrency=4,
         retry=RetryPolicy(attempts=3, deadline=20),
         timeout=10,
-        time_zone=timezone(timedelta(hours=8)),
     ) as client:
         assert_type(client, TcbClient)
         assert_type(client.with_token("ANOTHER"), TcbClient)
