@@ -92,11 +92,13 @@ async def _with_ours(url, ticket, tokens, path=None, *, concurrency=64, page_siz
             TcbClient(platform, base_url=url, concurrency=concurrency) as client,
             Inventory(client, unfinished, page_size=page_size) as inventory,
         ):
+            began = time.monotonic()
             async for found in inventory:
                 assert found.error is None, found
                 if night is not None:
                     night.save(found)
-    return inventory.counts.accounts, inventory.requests
+            seconds = time.monotonic() - began
+    return inventory.counts.accounts, inventory.requests, seconds
 
 
 async def _by_hand(url, ticket, tokens, file):
@@ -184,10 +186,8 @@ def compare(merchants, rounds):
 
 
 def _summary(concurrency, *server):
-    began = time.monotonic()
-    accounts, requests = asyncio.run(_with_ours(*server, concurrency=concurrency, page_size=None))
-    seconds = time.monotonic() - began
-    return accounts, requests, seconds, psutil.Process().memory_info().rss
+    cost = asyncio.run(_with_ours(*server, concurrency=concurrency, page_size=None))
+    return *cost, psutil.Process().memory_info().rss
 
 
 def _listed(merchants, **options):
