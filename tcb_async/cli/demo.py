@@ -26,7 +26,7 @@ CHANGING_ENVS = ("live-777bb9", "nights-777bb9")
 """One for each page of the documentation that shows changes."""
 _STEADY = ("test-777bb9", "prod-1a2b3c")
 _OVER_QUOTA = "quota-777bb9"
-_REFUSED = {"busy-777bb9": -1, "denied-777bb9": 48001}
+_DENIED = "denied-777bb9"
 
 
 @asynccontextmanager
@@ -78,19 +78,14 @@ async def _open_client(
         log.setLevel(before)
 
 
-def add_documented_environments(emulator: Emulator, platform: str) -> list[str]:
+def add_documented_environments(emulator: Emulator) -> list[str]:
     """Add the environments of the documentation's examples, and return the ordinary ones."""
     # Faults depend on the environment alone, so that an example can be repeated.
     envs = [*_STEADY, *CHANGING_ENVS, _OVER_QUOTA]
     for env in envs:
         emulator.add_demo_environment(env)
-    emulator.add_environment("own-7a8b9c", owner=platform)
-    emulator.deploy("own-7a8b9c", "pay")
-    reason = {"errcode": "ResourceNotFound.File", "errmsg": "no entry file"}
-    emulator.deploy("own-7a8b9c", "refund", status="CreateFailed", more={"status_reason": [reason]})
-    for env, errcode in _REFUSED.items():
-        refused = itertools.repeat(tcb_async.emulator.Fault.errcode(errcode))
-        emulator.script(refused, when=partial(_is_for, env))
+    denied = itertools.repeat(tcb_async.emulator.Fault.errcode(48001))
+    emulator.script(denied, when=partial(_is_for, _DENIED))
     over_quota = itertools.repeat(tcb_async.emulator.Fault.errcode(45009))
     emulator.script(over_quota, when=_make_quota_test())
     return envs

@@ -82,7 +82,7 @@ def run_emulator(
             settings |= add_platform(server, merchants)
         envs: list[str] = []
         if docs:
-            envs += demo.add_documented_environments(server, _PLATFORM)
+            envs += demo.add_documented_environments(server)
             demo.change_before_each_listing(server, demo.CHANGING_ENVS)
         for name in env or ([] if docs else [_DEFAULT_ENV]):
             if check_env(name) not in envs:

@@ -85,7 +85,7 @@ def test_changes_repeat_in_a_cycle():
 
 
 async def test_walks_of_the_documentation_are_over_their_quota_once(emulator):
-    add_documented_environments(emulator, "wxplatform")
+    add_documented_environments(emulator)
     async with TcbClient(emulator.token, base_url=emulator.url) as client:
         for _ in range(2):
             pages = client.functions("quota-777bb9", page_size=20).by_page()

@@ -84,7 +84,7 @@ class Document:
         server = self.server = self._stack.enter_context(Emulator())
         settings |= {"TCB_BASE_URL": server.url, "TCB_ACCESS_TOKEN": server.token}
         settings |= add_app(server) | add_platform(server, None)
-        demo.add_documented_environments(server, settings["TCB_COMPONENT_APPID"])
+        demo.add_documented_environments(server)
         demo.change_before_each_listing(server, demo.CHANGING_ENVS)
         self.environment |= settings
         self.settings = settings
