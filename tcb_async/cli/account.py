@@ -107,14 +107,12 @@ def check_token(env: str | None = None, /, *, access: Access = Access()) -> None
     """
     with run_command(verbose=access.verbose) as screen:
         service = choose_service(access, [env] if env else [])
-        screen.write(f"account   {service.owner}\n".encode())
+        screen.write(f"account   {service.account}\n".encode())
 
         async def work(client: TcbClient) -> None:
             accepted = await _describe_acceptance(client, env)
             lifetime = _describe_lifetime(getattr(client.provider, "expires_at", None))
-            screen.write(
-                f"lifetime  {lifetime}\naccepted  {accepted}, by {service.address}\n".encode()
-            )
+            screen.write(f"lifetime  {lifetime}\naccepted  {accepted}\n".encode())
 
         service.run(work)
 

@@ -47,37 +47,32 @@ def choose_accounts(
 ) -> tuple[Service, Sequence[Account] | None]:
     """Choose the service, and read the accounts; None for the merchants of a platform."""
     if access.demo:
-        return Service(demo.NAME, demo.NAME, demo.open_demo_merchants), None
-    url = check_url(access)
+        return Service(demo.open_demo_merchants), None
+    check_url(access)
     redis = _make_redis()
-    source, token, known = _choose_source(access, file, app, redis)
-    client = partial(_open_client_and_redis, access, token, redis)
-    return Service(f"{source} at {url}", url, client), known
+    token, known = _choose_source(access, file, app, redis)
+    return Service(partial(_open_client_and_redis, access, token, redis)), known
 
 
 def _choose_source(
     access: Platform, file: str | None, app: str | None, redis: Redis | None
-) -> tuple[str, Secret | TokenProvider, Sequence[Account] | None]:
-    """Return the name of the accounts, the token of the client, and the known accounts."""
+) -> tuple[Secret | TokenProvider, Sequence[Account] | None]:
+    """Return the token of the client, and the known accounts."""
     if file is not None:
         # These accounts have tokens of their own: the client never uses this token.
         from tcb_async.cli.account_file import read_account_file  # noqa: PLC0415 - it loads msgspec
 
-        return "a file of accounts", Secret("unused"), read_account_file(file)
+        return Secret("unused"), read_account_file(file)
     platform = access.component_appid
     if app is None and platform:
-        return (
-            f"platform {platform}",
-            _make_component_token(access.ticket_file, platform, redis),
-            None,
-        )
+        return _make_component_token(access.ticket_file, platform, redis), None
     appid = read_appid(app)
     if not appid:
         raise CycloptsError(
             "no accounts are named: pass --component-appid, --accounts or --appid, or pass --demo"
         )
     own = tcb_async.StableToken(appid, read_appsecret(SECRET_VARIABLE, appid))
-    return f"app {appid}", own, [tcb_async.Account(appid, own)]
+    return own, [tcb_async.Account(appid, own)]
 
 
 @asynccontextmanager

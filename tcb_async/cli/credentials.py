@@ -48,11 +48,10 @@ _NO_APPID = f"{SECRET_VARIABLE} is set, but {APPID_VARIABLE} is not: set it, or 
 
 @attrs.frozen
 class Service:
-    """The service that a command calls, and the owner of the token."""
+    """The service that a command calls."""
 
-    owner: str
-    address: str
     _open: Callable[[int], AbstractAsyncContextManager[TcbClient]]
+    account: str = ""  # of one account: the owner of the token, and the address
 
     def run(
         self, work: Callable[[TcbClient], Awaitable[object]], concurrency: int = DEFAULT_CONCURRENCY
@@ -87,12 +86,10 @@ def choose_service(
     if access.token_file is not None and access.appid is not None:
         raise CycloptsError("--token-file: name a token or an app, not both")
     if access.demo:
-        opened = partial(demo.open_demo, envs, is_changing=is_changing)
-        return Service(demo.NAME, demo.NAME, opened)
+        return Service(partial(demo.open_demo, envs, is_changing=is_changing), demo.NAME)
     url = check_url(access)
     owner, token = _choose_token(access)
-    client = partial(open_client, access, token)
-    return Service(owner, url, client)
+    return Service(partial(open_client, access, token), f"{owner}, for {url}")
 
 
 def check_url(access: Connection) -> str:
