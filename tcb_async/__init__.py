@@ -25,8 +25,8 @@ _NAMES = {
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 _SUBJECTS = frozenset({
-    "client", "compare", "cursor", "emulator", "errcodes", "exceptions", "fastapi",
-    "inventory", "models", "observer", "otel", "pagination", "retry", "tokens",
+    "compare", "emulator", "errcodes", "exceptions", "fastapi", "inventory", "models", "observer",
+    "otel", "pagination", "tokens",
 })  # fmt: skip
 
 __all__ = list(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll] - it reads `__init__.pyi`

@@ -1,8 +1,6 @@
 # The public names, for type checkers: `tcb_async` loads each at its first use.
 
-from tcb_async import client as client
 from tcb_async import compare as compare
-from tcb_async import cursor as cursor
 from tcb_async import emulator as emulator
 from tcb_async import errcodes as errcodes
 from tcb_async import exceptions as exceptions
@@ -12,7 +10,6 @@ from tcb_async import models as models
 from tcb_async import observer as observer
 from tcb_async import otel as otel
 from tcb_async import pagination as pagination
-from tcb_async import retry as retry
 from tcb_async import tokens as tokens
 from tcb_async.client import TcbClient as TcbClient
 from tcb_async.client import WalkOptions as WalkOptions

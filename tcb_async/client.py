@@ -255,11 +255,8 @@ class TcbClient:
         options: WalkOptions,
     ) -> Pager[T]:
         check_kind(self._provider, listing.kinds, listing.path)
-        settings: dict[str, Any] = {**options}
-        if settings.get("concurrency") is None:
-            settings["concurrency"] = self._transport.concurrency
-        page_size = _choose_page_size(settings.get("page_size"), listing)
-        settings["page_size"] = page_size
+        page_size = _choose_page_size(options.get("page_size"), listing)
+        options["page_size"] = page_size
         stats = WalkStats()
         fetch = partial(self._fetch, listing, fields, stats=stats, may_ask_fewer=page_size is None)
         surroundings = Surroundings(
@@ -274,8 +271,9 @@ class TcbClient:
             identify=listing.identify,
             scope=scope,
             observer=self._transport.observer,
+            concurrency=self._transport.concurrency,
             _surroundings=surroundings,
-            **settings,
+            **options,
         )
 
     async def _request_one(

@@ -34,7 +34,6 @@ async def test_impossible_env_is_refused(method, env):
     [
         ("page_size", 1),
         ("page_size", "20"),
-        ("concurrency", 0),
         ("max_items", 10**400),
         ("on_progress", run),
         ("resume", [0] * 100_000),

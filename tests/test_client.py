@@ -102,11 +102,12 @@ async def test_error_is_raised_at_its_page_with_a_cursor(emulator):
     seen = []
 
     async def walk(resume=None):
-        async for function in client.iter_functions(ENV, concurrency=1, resume=resume):
+        async for function in client.iter_functions(ENV, resume=resume):
             seen.append(function.name)  # noqa: PERF401 - the items before the error count
 
+    retry = RetryPolicy(attempts=1)
     async with TcbClient(
-        emulator.token, base_url=emulator.url, retry=RetryPolicy(attempts=1)
+        emulator.token, base_url=emulator.url, concurrency=1, retry=retry
     ) as client:
         emulator.script([Fault.ok(), Fault.ok(), Fault.errcode(-1)])
         with pytest.raises(SystemBusyError) as caught:

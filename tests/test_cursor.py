@@ -38,7 +38,7 @@ cursors = st.builds(
 
 def checked(body):
     text = zlib.crc32(body).to_bytes(4, "big") + body
-    return "4" + base64.urlsafe_b64encode(text).rstrip(b"=").decode()
+    return "1" + base64.urlsafe_b64encode(text).rstrip(b"=").decode()
 
 
 @given(cursors)
@@ -86,8 +86,8 @@ def test_a_string_with_a_right_checksum_and_other_fields_is_refused(fields):
 
 
 def test_a_string_of_another_version_says_which_version_it_is():
-    with pytest.raises(ValueError, match="version '1', not '4'"):
-        Cursor.parse("1" + str(Cursor("env"))[1:])
+    with pytest.raises(ValueError, match="version '2', not '1'"):
+        Cursor.parse("2" + str(Cursor("env"))[1:])
 
 
 def test_an_empty_string_is_named():

@@ -269,7 +269,8 @@ async def test_passes_and_drift_are_reported(emulator, watched):
         if len(emulator.requests) == 2:
             emulator.deploy(ENV, "new", index=0)
 
-    async with watched.client(emulator) as client, client.functions(ENV, concurrency=1) as pager:
+    async with watched.client(emulator, concurrency=1) as client:
+        pager = client.functions(ENV)
         assert len(await pager.collect()) == 101
 
     assert pager.stats.drift

@@ -23,9 +23,6 @@ class WalkOptions(TypedDict, total=False):
     max_items: int | None
     """Limit of the items; None for no limit."""
 
-    concurrency: int | None
-    """Limit of this walk's requests in flight; None for that of the client, or 8 without one."""
-
     resume: Cursor | str | None
     """The cursor of an earlier walk over the same list, or its string."""
 

@@ -71,6 +71,7 @@ class Pager(IteratedOnce, Generic[T]):
             The default needs a class with a `__repr__` of its own, such as a dataclass.
         scope: Names the list; cursors of a different scope are refused.
         observer: Observes the walk, from its first request until it ends in any way.
+        concurrency: Pages that are fetched at a time, at most.
         options: See `WalkOptions`.
 
     Raises:
@@ -86,6 +87,7 @@ class Pager(IteratedOnce, Generic[T]):
         value: Callable[[T], str] = repr,
         scope: str = "",
         observer: Observer | None = None,
+        concurrency: int = DEFAULT_CONCURRENCY,
         _surroundings: Surroundings | None = None,
         **options: Unpack[WalkOptions],
     ) -> None:
@@ -93,7 +95,6 @@ class Pager(IteratedOnce, Generic[T]):
         _check_callables(fetch, identify, value, options.get("on_progress"))
         page_size = options.get("page_size")
         max_items = options.get("max_items")
-        concurrency = options.get("concurrency")
         self._surroundings = _surroundings or Surroundings()
         self._plan: Plan[T] = Plan(
             self._surroundings.identity or Identity(identify, value),
@@ -105,9 +106,7 @@ class Pager(IteratedOnce, Generic[T]):
             stats=self._surroundings.stats,
         )
         self._fetch = fetch
-        self._concurrency = check_count(
-            "concurrency", DEFAULT_CONCURRENCY if concurrency is None else concurrency, minimum=1
-        )
+        self._concurrency = check_count("concurrency", concurrency, minimum=1)
         self._on_progress = options.get("on_progress")
         self._observer = observer
         self._observation: Observation | None = None  # once the walk has begun

@@ -76,7 +76,7 @@ class TestMerchants:
 
     async def test_page_may_be_smaller_but_not_larger(self, emulator, client):
         emulator.add_merchants(PLATFORM, 10)
-        assert len(await client.authorizers(page_size=4, concurrency=1).collect()) == 10
+        assert len(await client.authorizers(page_size=4).collect()) == 10
         assert {body["count"] for body in list_bodies(emulator)} == {4}
         with pytest.raises(ConfigurationError, match=r"page_size=501: .* from 2 to 500"):
             client.authorizers(page_size=501)

@@ -73,12 +73,14 @@ async def test_rows_that_stay_are_yielded_once(order, attempts, seeds):
                         emulator.deploy(ENV, name, index=one.to % len(names))
 
             emulator.script(faults(chance))
-            walk = {"page_size": chance.randrange(4, 13), "concurrency": chance.randrange(1, 9)}
+            size = chance.randrange(4, 13)
             retry = RetryPolicy(attempts=attempts, base=0.0)
+            settings = {"concurrency": chance.randrange(1, 9), "retry": retry}
             listed, error = [], TcbError("not started")
-            async with TcbClient(emulator.token, base_url=emulator.url, retry=retry) as client:
+            async with TcbClient(emulator.token, base_url=emulator.url, **settings) as client:
                 while error is not None and not isinstance(error, DriftError):
-                    rest, error = await names_of(client.functions(ENV, resume=error.cursor, **walk))
+                    walk = client.functions(ENV, resume=error.cursor, page_size=size)
+                    rest, error = await names_of(walk)
                     listed += rest
         assert len(listed) == len({*listed}), f"twice, seed {seed}"
         assert error is not None or stayed <= {*listed}, f"lost, seed {seed}"
