@@ -50,14 +50,13 @@ def split_commas(kind: object, tokens: Sequence[Token]) -> object:
 
 
 NUMBER = Parameter(metavar="N", validator=Number(gte=1))
-SECONDS = Parameter(metavar="SECONDS", validator=Number(gte=0.1))
 Env = Annotated[str | None, Parameter(help="The environment, such as test-777bb9.")]
 INPUT = Parameter(allow_repeating=False)
 """For an option that names an input: the last of several values would hide the others."""
 AppId = Annotated[str | None, INPUT, Parameter(metavar="APPID", group=SERVICE)]
 File = Annotated[str | None, Parameter(metavar="FILE")]
 FileOrStream = Annotated[File, Parameter(allow_leading_hyphen=True)]  # - is stdin or stdout
-Seconds = Annotated[float, SECONDS]
+Seconds = Annotated[float, Parameter(metavar="SECONDS", validator=Number(gte=0.1))]
 Patterns = Annotated[list[str] | None, Parameter(metavar="PATTERN")]
 NamePatterns = Annotated[
     Patterns,

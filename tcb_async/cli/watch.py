@@ -26,7 +26,7 @@ from tcb_async.cli import demo
 from tcb_async.cli.credentials import choose_env, choose_service
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import format_rows
-from tcb_async.cli.options import FORMAT, SECONDS, Access, Env, Seconds
+from tcb_async.cli.options import FORMAT, Access, Env, Seconds
 from tcb_async.cli.screen import Screen, plural
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from tcb_async.models import CloudFunction
 
 
-_DEMO_INTERVAL = 0.5
 WatchFormat = Literal["text", "ndjson"]
 
 watch_command: App = App(
@@ -45,7 +44,7 @@ watch_command: App = App(
     usage="tcb-async watch [OPTIONS] [ENV]",
     help_epilogue="""\
 [bold]Examples[/bold]
-  tcb-async watch --demo
+  tcb-async watch --demo --interval 0.5
   tcb-async watch test-777bb9 --interval 5
   tcb-async watch test-777bb9 >> changes.log
   tcb-async watch test-777bb9 --format ndjson | jq .name""",
@@ -57,23 +56,20 @@ def watch_functions(
     env: Env = None,
     /,
     *,
-    interval: Annotated[
-        float | None, SECONDS, Parameter(show_default=f"{DEFAULT_WATCH_INTERVAL:g}")
-    ] = None,
+    interval: Seconds = DEFAULT_WATCH_INTERVAL,
     output_format: Annotated[WatchFormat, FORMAT] = "text",
     access: Access = Access(),
 ) -> None:
     """Show added, updated and removed functions, until Ctrl-C.
 
     Args:
-        interval: Seconds from one listing to the next; 0.5 with --demo.
+        interval: Seconds from one listing to the next.
         output_format: text or ndjson: one line or one object per change.
     """
     with run_command(verbose=access.verbose, level=logging.WARNING) as screen:
         env = choose_env(env, access)
         service = choose_service(access, [env], is_changing=True)
-        pause = interval or (_DEMO_INTERVAL if access.demo else DEFAULT_WATCH_INTERVAL)
-        service.run(lambda client: _show_changes(client, screen, env, pause, output_format))
+        service.run(lambda client: _show_changes(client, screen, env, interval, output_format))
 
 
 async def _show_changes(

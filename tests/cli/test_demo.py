@@ -35,7 +35,7 @@ async def test_the_demo_has_one_environment_and_60_merchants():
 
 @pytest.mark.slow
 async def test_wait_and_watch_have_a_demonstration():
-    async with start("watch", "--demo") as command:
+    async with start("watch", "--demo", "--interval", "0.5") as command:
         first = await command.line()
         ended = await command.end(signal.SIGINT)
 
