@@ -10,10 +10,10 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from cyclopts import App, CycloptsError
+from cyclopts import App
 
 from tcb_async._defaults import CHINA_STANDARD_TIME
-from tcb_async.cli.account_sources import choose_accounts
+from tcb_async.cli.account_sources import choose_platform
 from tcb_async.cli.credentials import choose_service
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import TABLE, write_rows
@@ -67,17 +67,12 @@ TcbClient.authorizers() returns them.""",
 def list_merchants(*, output_format: OutputFormat = TABLE, access: Platform = Platform()) -> None:
     """List the merchants of a third-party platform (第三方平台)."""
     with run_command(verbose=access.verbose, level=logging.WARNING) as screen:
-        if not access.component_appid and not access.demo:
-            raise CycloptsError(
-                "--component-appid: name the platform, or set TCB_COMPONENT_APPID; or pass --demo"
-            )
 
         async def work(client: TcbClient) -> None:
             rows = await client.authorizers().collect()
             write_rows(screen, rows, _MERCHANT_COLUMNS, output_format, ("auth_time",))
 
-        platform, _ = choose_accounts(access)
-        platform.run(work)
+        choose_platform(access).run(work)
 
 
 token_command: App = App(

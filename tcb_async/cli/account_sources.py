@@ -27,7 +27,7 @@ from tcb_async.cli.credentials import (
     read_secret_file,
     read_variable,
 )
-from tcb_async.cli.options import Platform
+from tcb_async.cli.options import ManyAccounts, Platform
 from tcb_async.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -35,49 +35,52 @@ if TYPE_CHECKING:
 
     from tcb_async.client import TcbClient
     from tcb_async.inventory import Account
-    from tcb_async.tokens import ComponentToken, TokenProvider
+    from tcb_async.tokens import ComponentToken
 
 _COMPONENT_SECRET = "TCB_COMPONENT_SECRET"
 _TICKET_VARIABLE = "TCB_COMPONENT_TICKET"
 _REDIS_URL = "TCB_REDIS_URL"
 
 
-def choose_accounts(
-    access: Platform, *, file: str | None = None, app: str | None = None
-) -> tuple[Service, Sequence[Account] | None]:
-    """Choose the service, and read the accounts; None for the merchants of a platform."""
+def choose_platform(access: Platform) -> Service:
+    """Choose the service of a platform, and read the platform's credentials."""
     if access.demo:
-        return Service(demo.open_demo_merchants), None
+        return Service(demo.open_demo_merchants)
+    if not access.component_appid:
+        raise CycloptsError(
+            "--component-appid: name the platform, or set TCB_COMPONENT_APPID; or pass --demo"
+        )
     check_url(access)
     redis = _make_redis()
-    token, known = _choose_source(access, file, app, redis)
-    return Service(partial(_open_client_and_redis, access, token, redis)), known
+    token = _make_component_token(access.ticket_file, access.component_appid, redis)
+    return Service(partial(_open_client_and_redis, access, token, redis))
 
 
-def _choose_source(
-    access: Platform, file: str | None, app: str | None, redis: Redis | None
-) -> tuple[Secret | TokenProvider, Sequence[Account] | None]:
-    """Return the token of the client, and the known accounts."""
-    if file is not None:
-        # These accounts have tokens of their own: the client never uses this token.
+def choose_accounts(access: ManyAccounts) -> tuple[Service, Sequence[Account] | None]:
+    """Choose the service, and read the accounts; None for the merchants of a platform."""
+    # The platform may come from a variable; the others are options, which take precedence.
+    names_others = access.accounts is not None or access.appid is not None
+    if access.demo or (access.component_appid and not names_others):
+        return choose_platform(access), None
+    check_url(access)
+    if access.accounts is not None:
         from tcb_async.cli.account_file import read_account_file  # noqa: PLC0415 - it loads msgspec
 
-        return Secret("unused"), read_account_file(file)
-    platform = access.component_appid
-    if app is None and platform:
-        return _make_component_token(access.ticket_file, platform, redis), None
-    appid = read_appid(app)
+        known = read_account_file(access.accounts)
+        # These accounts have tokens of their own: the client never uses this token.
+        return Service(partial(open_client, access, Secret("unused"))), known
+    appid = read_appid(access.appid)
     if not appid:
         raise CycloptsError(
             "no accounts are named: pass --component-appid, --accounts or --appid, or pass --demo"
         )
     own = tcb_async.StableToken(appid, read_appsecret(SECRET_VARIABLE, appid))
-    return own, [tcb_async.Account(appid, own)]
+    return Service(partial(open_client, access, own)), [tcb_async.Account(appid, own)]
 
 
 @asynccontextmanager
 async def _open_client_and_redis(
-    access: Platform, token: Secret | TokenProvider, redis: Redis | None, concurrency: int
+    access: Platform, token: ComponentToken, redis: Redis | None, concurrency: int
 ) -> AsyncGenerator[TcbClient]:
     async with redis or nullcontext(), open_client(access, token, concurrency) as client:
         yield client

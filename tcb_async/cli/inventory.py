@@ -87,7 +87,7 @@ def list_inventory(
                 raise CycloptsError(f"FILE: {file} must end with {NIGHT}")
             check_writable("FILE", file)
         _check_merchants(access)
-        service, known = choose_accounts(access, file=access.accounts, app=access.appid)
+        service, known = choose_accounts(access)
         # --demo without a file: the night is deleted with its folder.
         with tempfile.TemporaryDirectory() as folder:
             path = Path(file or Path(folder, "demo.sqlite"))

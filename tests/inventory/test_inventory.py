@@ -340,15 +340,9 @@ class TestThePlatformItself:
 
 
 class TestPace:
-    async def test_as_many_accounts_as_requests_in_flight(self, emulator):
-        platform = Platform(emulator, 40, functions=5)
-        emulator.script(itertools.repeat(Fault.delay(0.01)))
-        async with platform.client(concurrency=6) as client:
-            await found_in(client, platform.accounts())
-        assert emulator.peak_in_flight == 6
-
-    async def test_a_single_account_is_listed_as_quickly_as_many(self, emulator):
-        platform = Platform(emulator, 1, functions=400)
+    @pytest.mark.parametrize(("accounts", "functions"), [(40, 5), (1, 400)])
+    async def test_all_slots_are_used_by_many_accounts_or_one(self, emulator, accounts, functions):
+        platform = Platform(emulator, accounts, functions=functions)
         emulator.script(itertools.repeat(Fault.delay(0.01)))
         async with platform.client(concurrency=6) as client:
             await found_in(client, platform.accounts())
