@@ -123,13 +123,11 @@ def _make_api_error(
     with suppress(ValueError):
         code = int(status.errcode)
     if code is None or abs(code) > _LARGEST_ERRCODE:
-        excerpt = quote(str(status.errcode), secrets)
         return ResponseError(
-            f"{endpoint} sent an errcode that is not a number: {excerpt!r}; "
-            "check the base URL and any proxy in between",
+            f"{endpoint} sent an errcode that is not a number: "
+            f"{quote(str(status.errcode), secrets)!r}; check the base URL and any proxy in between",
             endpoint=endpoint,
             status=200,
-            excerpt=excerpt,
         )
     errmsg = _cut_middle((status.errmsg or "").strip())
     row = look_up(code, endpoint, errmsg)
@@ -179,6 +177,5 @@ def make_unreadable_error(
         f"({reason[:_MAX_REASON]}): {excerpt!r}; check the base URL and any proxy in between",
         endpoint=endpoint,
         status=status,
-        excerpt=excerpt,
-        truncated=reason == _CUT_SHORT,
+        retryable=reason == _CUT_SHORT,
     )

@@ -21,7 +21,6 @@ from tcb_async.exceptions import (
 )
 from tcb_async.models import CloudFunction
 from tcb_async.pagination.pager import Pager
-from tcb_async.retry import is_retryable
 
 _log = logging.getLogger("tcb_async")
 _MAX_FUNCTIONS_SHOWN = 5  # functions in a message
@@ -165,6 +164,6 @@ def _make_timeout_error(
 def _log_or_raise(error: TcbError, interval: float) -> None:
     # A transient failure says nothing about the functions: the next listing is compared with the
     # last complete one.
-    if not is_retryable(error):
+    if not error.retryable:
         raise error
     _log.warning("%s; retrying in %g s", error, interval)

@@ -44,11 +44,13 @@ class TcbError(Exception):
         errcode: WeChat's code; None if no reply contained one.
         rid: WeChat's request id, for its support; None without one.
         sent: Whether the request may have reached the server.
+        retryable: Whether a further attempt, or a further walk, may succeed.
     """
 
     errcode: int | None = None
     rid: str | None = None
     sent: bool = True
+    retryable: bool = False
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -119,6 +121,8 @@ class ApiError(TcbError):
 class SystemBusyError(ApiError):
     """WeChat was busy (-1, -1000 and the transient cloud codes), on every attempt."""
 
+    retryable = True
+
 
 class TokenError(ApiError):
     """The access token, or the credentials to fetch it, were refused."""
@@ -142,6 +146,8 @@ class DailyQuotaError(QuotaError):
 
 class RateLimitError(QuotaError):
     """Too many calls a minute (45011, HTTP 429), on every attempt."""
+
+    retryable = True
 
 
 class TransportError(TcbError):
@@ -182,8 +188,7 @@ class ResponseError(TcbError):
     Args:
         endpoint: The path that was called.
         status: The HTTP status.
-        excerpt: The first characters of the reply, redacted.
-        truncated: Whether the reply may only have been truncated, so that a retry may help.
+        retryable: Whether the reply may only have been truncated.
     """
 
     def __init__(
@@ -192,14 +197,12 @@ class ResponseError(TcbError):
         *,
         endpoint: str = "",
         status: int | None = None,
-        excerpt: str = "",
-        truncated: bool = False,
+        retryable: bool = False,
     ) -> None:
         super().__init__(message)
         self.endpoint = endpoint
         self.status = status
-        self.excerpt = excerpt
-        self.truncated = truncated
+        self.retryable = retryable
 
 
 class DriftError(TcbError):
@@ -207,6 +210,8 @@ class DriftError(TcbError):
 
     The items yielded before are correct; ``cursor`` continues from there.
     """
+
+    retryable = True
 
 
 class _OfFunctionError(TcbError):

@@ -20,7 +20,6 @@ from tcb_async._defaults import (
 from tcb_async.errcodes import CLOUD, MINUTE_QUOTA, is_environment_missing
 from tcb_async.exceptions import (
     ApiError,
-    DriftError,
     ParameterError,
     RateLimitError,
     ResponseError,
@@ -28,15 +27,6 @@ from tcb_async.exceptions import (
     TcbError,
     TransportError,
 )
-
-
-def is_retryable(error: BaseException) -> bool:
-    """Whether a further attempt, or a further walk, may succeed."""
-    if isinstance(error, TransportError):
-        return error.retryable
-    if isinstance(error, ResponseError):
-        return error.truncated
-    return isinstance(error, RateLimitError | SystemBusyError | DriftError)
 
 
 def proves_not_carried_out(error: TcbError) -> bool:

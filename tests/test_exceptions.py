@@ -50,8 +50,6 @@ FACTS = {
     "retry_after": 1.5,
     "status": 502,
     "retryable": False,
-    "excerpt": "<html>",
-    "truncated": True,
     "name": "login",
     "argument": "env",
 }

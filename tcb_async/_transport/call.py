@@ -36,7 +36,6 @@ from tcb_async.exceptions import ApiError, TcbError, TransportError, name_error
 from tcb_async.observer import Attempt, Observer
 from tcb_async.retry import (
     choose_wait,
-    is_retryable,
     may_refuse_size,
     proves_not_carried_out,
 )
@@ -90,7 +89,7 @@ class Call(Generic[T]):
             failures = [error]
         if self.ask_fewer is not None and may_refuse_size(failures[0]):
             self.request, self.decode = self.ask_fewer()
-            if not is_retryable(failures[0]):
+            if not failures[0].retryable:
                 self.was_refused = True
                 failures.clear()
 
@@ -101,7 +100,7 @@ class Call(Generic[T]):
             return await self._attempt()
 
         retrying = AsyncRetrying(
-            retry=retry_if_exception(is_retryable),
+            retry=retry_if_exception(_is_retryable),
             wait=self._choose_wait,
             stop=self._must_stop,
             before_sleep=self._report_wait,
@@ -174,6 +173,10 @@ class Call(Generic[T]):
             self.request.stats.last_error = name_error(error)
 
 
+def _is_retryable(error: BaseException) -> bool:
+    return isinstance(error, TcbError) and error.retryable
+
+
 def _get_error(state: RetryCallState) -> TcbError:
     error = state.outcome.exception() if state.outcome else None
     assert isinstance(error, TcbError)
@@ -237,7 +240,7 @@ async def _note_outcome(transport: Transport, path: str, send: Callable[[], Awai
     try:
         result = await call_without_place(send)
     except TcbError as error:
-        if is_retryable(error):
+        if error.retryable:
             transport.outages.note_failure(path, transport.timing.clock(), name_error(error))
         else:
             transport.outages.note_reply(path)

@@ -11,7 +11,6 @@ from cyclopts import App, CycloptsError, Parameter
 from tcb_async import errcodes
 from tcb_async.cli.exits import ExitCode, run_command
 from tcb_async.errcodes import ERRCODES, WRAPPERS, look_up, look_up_tcb_code
-from tcb_async.retry import is_retryable
 
 explain_command: App = App(
     name="explain",
@@ -98,7 +97,7 @@ def _describe_unknown(text: str, named: Sequence[int]) -> str:
 
 def handling(row: errcodes.Code) -> str:
     """Return what the client does with the error: a key of `_RETRIED`."""
-    if is_retryable(row.error("")):
+    if row.error.retryable:
         return "retries"
     replayed = [ERRCODES[code] for code in errcodes.STALE_TOKEN]
     return "replays" if row in replayed else "raises"

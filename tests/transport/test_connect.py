@@ -12,7 +12,6 @@ from tls_emulator import over_tls, trust_our_ca
 from tcb_async import RateLimitError, ResponseError, RetryPolicy, TcbClient, TcbError
 from tcb_async import TransportError as NoAnswer
 from tcb_async.emulator import Emulator
-from tcb_async.retry import is_retryable
 
 PASSING = [408, 429, 502, 503, 504]
 FINAL = [302, 400, 403, 404, 407]
@@ -75,7 +74,7 @@ async def test_transient_refusals_are_retried(upstream, client, clock, refusals,
 def facts(error):
     return (
         type(error),
-        is_retryable(error),
+        error.retryable,
         getattr(error, "status", None),
         getattr(error, "retry_after", None),
     )

@@ -29,7 +29,7 @@ async def handle(client: TcbClient) -> None:
     except TransportError as error:
         assert_type(error.status, int | None)
     except ResponseError as error:
-        assert_type(error.excerpt, str)
+        assert_type(error.status, int | None)
     except TcbError as error:
         client.functions("test-777bb9", resume=error.cursor)
         if error.cursor is not None:
@@ -37,6 +37,7 @@ async def handle(client: TcbClient) -> None:
         assert_type(error.env, str | None)
         assert_type(error.offset, int | None)
         assert_type(error.attempts, int)
+        assert_type(error.retryable, bool)
         assert_type(error.errcode, int | None)
         assert_type(error.rid, str | None)
         assert_type(error.message, str)
