@@ -20,7 +20,8 @@ class CentralTokens:
     """Caches the service's token until WeChat refuses it."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
-        self._session, self._url = session, url
+        self._session = session
+        self._url = url
         self._token: str | None = None
 
     async def get_token(self, api: TokenApi) -> str:  # noqa: ARG002 - not fetched from WeChat

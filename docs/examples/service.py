@@ -66,20 +66,8 @@ async def healthz(client: ClientDep) -> dict[str, str]:
 async def ndjson(pager: Pager[CloudFunction]) -> AsyncIterator[str]:
     """Yield the lines of one page at a time."""
     async for page in pager.by_page():
-        yield "".join(
-            json.dumps(
-                {
-                    "name": function.name,
-                    "status": function.status,
-                    "runtime": function.runtime,
-                    "add_time": function.add_time and function.add_time.isoformat(),
-                    "mod_time": function.mod_time and function.mod_time.isoformat(),
-                },
-                ensure_ascii=False,
-            )
-            + "\n"
-            for function in page.items
-        )
+        rows = [function.to_dict() for function in page.items]
+        yield "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 async def chain(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:

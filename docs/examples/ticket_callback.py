@@ -64,8 +64,8 @@ def callback_app(tickets: Tickets, decrypt: Callable[[bytes, dict[str, str]], by
         xml = decrypt(await request.body(), dict(request.query_params))
         event = ET.fromstring(xml)  # noqa: S314 - decrypt accepts only WeChat's pushes
         if event.findtext("InfoType") == "component_verify_ticket":
-            appid, ticket = event.findtext("AppId", ""), event.findtext("ComponentVerifyTicket", "")
-            await tickets.save(appid, ticket)
+            ticket = event.findtext("ComponentVerifyTicket", "")
+            await tickets.save(event.findtext("AppId", ""), ticket)
         return Response("success", media_type="text/plain")
 
     return app
