@@ -28,7 +28,8 @@ from tcb_async.emulator import Emulator
 from tcb_async.inventory import Inventory, NightWriter
 from tcb_async.tokens import AuthorizerToken, ComponentToken
 
-PLATFORM, SECRET = "wx00112233445566aa", "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
+PLATFORM = "wx00112233445566aa"
+SECRET = "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
 LATENCY = 0.05
 LARGE = "wxlarge"
 SPAWN = multiprocessing.get_context("spawn")
@@ -171,7 +172,8 @@ def compare(merchants, rounds):
         for _ in range(rounds):
             for way in itertools.product((_with_ours, _by_hand), (False, True)):
                 costs.setdefault(way, []).append(_alone(_night, *way, *server))
-    rows, promises = [], []
+    rows = []
+    promises = []
     for has_file, words, most in ((False, "listed", 1.9), (True, "stored", 2.4)):
         mine, by_hand = (min(costs[lists, has_file]) for lists in (_with_ours, _by_hand))
         each = [f"{cost / merchants / 3 * 1e6:.0f} µs" for cost in (mine, by_hand)]
@@ -198,7 +200,8 @@ def _listed(merchants, **options):
 
 def scale(share):
     """How time grows with the accounts, with one large account, and how memory does not."""
-    rows, promises = [], []
+    rows = []
+    promises = []
     for merchants, large in ((2000, False), (400, False), (400, True)):
         accounts, requests, seconds, _ = _listed(merchants // share, large=large)
         ratio = seconds / (requests * LATENCY / 8)

@@ -117,7 +117,8 @@ def ideal_trips(served, *, trip, rounds):
         env = served.environment(functions)
         async with TcbClient(served.token, base_url=served.far, concurrency=CONCURRENCY) as client:
             await client.functions(env, page_size=20).collect()
-            single, whole = [], []
+            single = []
+            whole = []
             for _ in range(rounds):
                 single.append(await _timed(client.function_page(env)))
                 pager = client.functions(env, page_size=20)
@@ -205,7 +206,8 @@ def page_sizes(served, *, trip, rounds):
 
 def cold_tls(served, *, trip, rounds):
     """Round trips of a first walk over TLS, the connection included."""
-    rows, promises = [], []
+    rows = []
+    promises = []
     for size, most in ((None, 3.2), (20, 6.2)):
         with trust_our_ca():
             requests, trips = _least(rounds, served, served.far_tls, trip, 50, size)[0]
@@ -216,7 +218,8 @@ def cold_tls(served, *, trip, rounds):
     return Table(about, ("page_size", "requests", "round trips"), rows, promises)
 
 
-_IMPORT, _USE = "import aiohttp", "import tcb_async; TcbClient"
+_IMPORT = "import aiohttp"
+_USE = "import tcb_async; TcbClient"
 _SCRIPT = str(Path(sys.executable).with_name("tcb-async"))
 _STARTS = {
     "bare interpreter": ("-c", ""),
@@ -239,7 +242,8 @@ def start_up(*, rounds):
                 spent[name].append(_cpu(resource.RUSAGE_CHILDREN) - before)
     # The least: other work of the machine only adds to it.
     least = {name: min(costs) for name, costs in spent.items()}
-    bare, imported = least["bare interpreter"], least[_IMPORT]
+    bare = least["bare interpreter"]
+    imported = least[_IMPORT]
     return Table(
         f"CPU from start to end; the bare interpreter took {bare * 1000:.0f} ms in this run.",
         ("program", "× bare interpreter", f"× {_IMPORT}"),

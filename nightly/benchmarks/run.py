@@ -34,7 +34,8 @@ def measured(*, quick):
         sys.exit("Nothing is kept of a run without them: use `nox -s bench`, or pass --quick.")
     pages, rounds = (50, 3) if quick else (200, 30)
     few = 2 if quick else 4
-    trip, tls_trip = 0.05, 0.2
+    trip = 0.05
+    tls_trip = 0.2
     with server(trip) as served:
         for size in (20, 100):
             yield measure.cpu_per_page(served, size, pages=pages, rounds=rounds)
@@ -73,7 +74,9 @@ viewBox="0 0 480 {height}" xmlns="http://www.w3.org/2000/svg">
   </g>
 </svg>
 """
-_LEFT, _WIDEST, _LINE = 190, 235, 26
+_LEFT = 190
+_WIDEST = 235
+_LINE = 26
 _MOST = 5  # a longer bar is cut off, or it would leave no room for the differences of the others
 
 

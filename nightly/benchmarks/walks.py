@@ -178,7 +178,8 @@ async def _sequential(asked):
     """Walk in a plain loop, one page after the other."""
 
     async def functions(page):
-        offset, total = 0, 1
+        offset = 0
+        total = 1
         while offset < total:
             reply = await page(offset)
             total = reply["total_count"]
@@ -191,7 +192,9 @@ async def _sequential(asked):
 
 
 _ROWS = {"rows": attrgetter("functions"), "total": attrgetter("total_count")}
-RAW, TYPED, OURS = "gather, raw dicts", "gather, typed by hand", "tcb_async"
+RAW = "gather, raw dicts"
+TYPED = "gather, typed by hand"
+OURS = "tcb_async"
 _with_dicts = partial(_with_aiohttp, read=_as_dicts)
 CONTENDERS = {
     OURS: ours,
