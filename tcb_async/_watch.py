@@ -13,7 +13,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from tcb_async._redact import escape_unprintable
 from tcb_async.compare import FunctionChange, changes
 from tcb_async.exceptions import (
-    DriftError,
     FunctionFailedError,
     TcbError,
     WaitTimeoutError,
@@ -29,27 +28,13 @@ ListFunctions = Callable[[], Awaitable[Iterable[CloudFunction]]]
 """Lists the functions of an environment completely."""
 
 
-async def list_first(list_functions: ListFunctions, *, interval: float) -> Iterable[CloudFunction]:
-    """List the functions that the next listing is compared with.
-
-    Only a list that changes all the time is read again. Any other error is raised, so that a
-    program that cannot list stops immediately.
-    """
-    while True:
-        try:
-            return await list_functions()
-        except DriftError as error:
-            _log_or_raise(error, interval)
-        await asyncio.sleep(interval)
-
-
 async def watch(
     list_functions: ListFunctions, *, interval: float, since: Iterable[CloudFunction] | None = None
 ) -> AsyncGenerator[FunctionChange, None]:
     """Yield the changes from one listing to the next: see `TcbClient.watch_functions`."""
     before = since
     if before is None:
-        before = await list_first(list_functions, interval=interval)
+        before = await list_functions()
         await asyncio.sleep(interval)
     while True:
         try:

@@ -470,7 +470,6 @@ class TcbClient:
         elif isinstance(self._provider, ComponentToken):
             appid = self._provider.appid
         else:
-            check_kind(self._provider, AUTHORIZERS.kinds, AUTHORIZERS.path)
             raise ConfigurationError(
                 "component_appid is missing: pass the platform's appid, or make the client "
                 "with a ComponentToken"

@@ -36,16 +36,14 @@ def proves_not_carried_out(error: TcbError) -> bool:
     return not error.sent or (isinstance(error, RateLimitError) and error.errcode not in CLOUD)
 
 
-def may_refuse_size(error: BaseException) -> bool:
+def may_refuse_size(error: TcbError) -> bool:
     """Whether the error may be a refusal of the number of rows: a smaller page might succeed."""
     if isinstance(error, ApiError):
         # Any subclass that is not listed says that the reason is the account, or how often it
         # is called.
         is_possible = type(error) in {ApiError, ParameterError, SystemBusyError}
         return is_possible and not is_environment_missing(error)
-    if isinstance(error, TransportError):
-        return error.sent
-    return isinstance(error, ResponseError) and error.sent
+    return isinstance(error, TransportError | ResponseError) and error.sent
 
 
 @attrs.frozen(kw_only=True)

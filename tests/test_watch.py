@@ -95,19 +95,13 @@ class TestWatch:
         warnings = [line.getMessage() for line in caplog.records]
         assert warnings == [f"{error}; retrying in 30 s"] * 2
 
-    async def test_a_first_list_that_changed_is_read_again(self, caplog):
-        changed = DriftError("it changed")
-        listings = Listings(changed, changed, [LOGIN], [LOGIN, PAY])
-
-        async with aclosing(watch(listings.collect, interval=30)) as found:
-            assert await anext(found) == FunctionChange("added", None, PAY)
-
-        assert listings.times == [0, 30, 60, 90]
-        warnings = [line.getMessage() for line in caplog.records]
-        assert warnings == ["it changed; retrying in 30 s"] * 2
-
     @pytest.mark.parametrize(
-        "results", [([LOGIN], TokenError("refused")), (TransportError("refused"),)]
+        "results",
+        [
+            ([LOGIN], TokenError("refused")),
+            (TransportError("refused"),),
+            (DriftError("it changed"),),
+        ],
     )
     async def test_lasting_and_first_failures_are_raised(self, results):
         with pytest.raises(type(results[-1])):

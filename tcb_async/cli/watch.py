@@ -30,11 +30,8 @@ from tcb_async.cli.options import FORMAT, Access, Env, Seconds
 from tcb_async.cli.screen import Screen, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from tcb_async.client import TcbClient
     from tcb_async.compare import FunctionChange
-    from tcb_async.models import CloudFunction
 
 
 WatchFormat = Literal["text", "ndjson"]
@@ -75,12 +72,7 @@ def watch_functions(
 async def _show_changes(
     client: TcbClient, screen: Screen, env: str, interval: float, output_format: WatchFormat
 ) -> NoReturn:
-    from tcb_async._watch import list_first  # noqa: PLC0415 - `--help` loads no client
-
-    def list_functions() -> Awaitable[list[CloudFunction]]:
-        return client.list_functions(env)
-
-    functions = [*await list_first(list_functions, interval=interval)]
+    functions = await client.list_functions(env)
     screen.say(
         f"{env}: {plural(len(functions), 'function')}; polling every {interval:g} s, until Ctrl-C"
     )

@@ -107,7 +107,6 @@ class TestTokenOfTheRightKind:
     @pytest.mark.parametrize(
         ("ask", "endpoint"),
         [
-            (lambda client: client.authorizers(), MERCHANTS),
             (lambda client: client.authorizers(component_appid=PLATFORM), MERCHANTS),
             (lambda client: client.batch_functions(OWN_ENV), "getscflist"),
             (lambda client: client.list_batch_environments(), "describeenvs"),
