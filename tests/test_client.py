@@ -239,7 +239,7 @@ async def test_repr_of_a_callers_provider_is_not_shown():
     @dataclasses.dataclass
     class Provider:
         token: str
-        get_token = invalidate = None
+        get_token = invalidate = print
 
     client = TcbClient(Provider("s3cr3t-t0ken-of-the-merchant"))
     with pytest.raises(ConfigurationError, match="of type Provider: only a StableToken") as caught:

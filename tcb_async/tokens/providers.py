@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import ClassVar, TypeAlias, cast
+from typing import ClassVar, TypeAlias
 
 import attrs
 
@@ -61,8 +61,8 @@ def as_provider(token: Token) -> TokenProvider:
     if isinstance(token, str | Secret):
         return GivenToken(check_secret("token", token))
     is_class = inspect.isclass(token)
-    if not is_class and hasattr(token, "get_token") and hasattr(token, "invalidate"):
-        return cast("TokenProvider", token)
+    if not is_class and isinstance(token, TokenProvider):
+        return token
     if is_class or not callable(token):
         kind = "a class" if is_class else f"of type {type(token).__name__}"
         raise ConfigurationError(
