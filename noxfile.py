@@ -33,7 +33,7 @@ QUEUE = ("pgqueuer==1.6.0", "asyncpg==0.32.0")
 
 # What the benchmarks measure with, and the clients that they compare with.
 COMPARED = (
-    "psutil==7.2.2", "uvloop==0.23.0", "httpx==0.28.1",
+    "uvloop==0.23.0", "httpx==0.28.1",
     "azure-core==1.41.0", "openai==3.57.0", "aiobotocore==3.10.0",
 )  # fmt: skip
 

@@ -1,14 +1,10 @@
-"""Costs of an inventory: CPU beside a program written by hand, time, and memory.
+"""The CPU of an inventory, and of a program written by hand.
 
-``python nightly/benchmarks/inventories.py [--quick]``; `run.py` shows the CPU alone.
-
-Rule: the emulator, and each listing, has a process of its own. The ideal time keeps as many
-requests in flight as allowed, all the time: requests times latency, divided by that number.
+Rule: the emulator, and each listing, has a process of its own.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import itertools
@@ -20,8 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import aiohttp
-import psutil
-from tables import Promise, Table, markdown
+from tables import Promise, Table
 
 from tcb_async import Account, TcbClient
 from tcb_async.emulator import Emulator
@@ -31,19 +26,15 @@ from tcb_async.tokens import AuthorizerToken, ComponentToken
 PLATFORM = "wx00112233445566aa"
 SECRET = "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
 LATENCY = 0.05
-LARGE = "wxlarge"
 SPAWN = multiprocessing.get_context("spawn")
 
 
-def _serve(pipe, merchants, latency, functions):
+def _serve(pipe, merchants):
     async def main() -> None:
-        async with Emulator(latency=latency) as emulator:
+        async with Emulator(latency=LATENCY) as emulator:
             ticket = emulator.add_component(PLATFORM, SECRET)
-            appids = emulator.add_merchants(PLATFORM, merchants, functions=functions)
-            emulator.add_authorizer(PLATFORM, LARGE)
-            emulator.add_environment("large-1", owner=LARGE)
-            emulator.deploy("large-1", count=2000)
-            tokens = {one: emulator.refresh_token(PLATFORM, one) for one in (LARGE, *appids)}
+            appids = emulator.add_merchants(PLATFORM, merchants, functions=50)
+            tokens = {one: emulator.refresh_token(PLATFORM, one) for one in appids}
             pipe.send((emulator.url, ticket, tokens))
             await asyncio.to_thread(pipe.recv)
 
@@ -52,17 +43,13 @@ def _serve(pipe, merchants, latency, functions):
 
 
 @contextlib.contextmanager
-def _served(merchants, *, latency=LATENCY, functions=25, large=False):
+def _served(merchants):
     """Serve a platform of so many merchants; gives the URL, the ticket and the refresh tokens."""
     ours, theirs = SPAWN.Pipe()
-    arguments = (theirs, merchants, latency, functions)
-    process = SPAWN.Process(target=_serve, args=arguments, daemon=True)
+    process = SPAWN.Process(target=_serve, args=(theirs, merchants), daemon=True)
     process.start()
     try:
-        url, ticket, tokens = ours.recv()
-        if not large:
-            del tokens[LARGE]
-        yield url, ticket, tokens
+        yield ours.recv()
     finally:
         process.kill()
         process.join()
@@ -74,7 +61,7 @@ def _alone(function, *arguments):
         return pool.submit(function, *arguments).result()
 
 
-async def _with_ours(url, ticket, tokens, path=None, *, concurrency=64, page_size=100):
+async def _with_ours(url, ticket, tokens, path):
     async def newest() -> str:
         return ticket
 
@@ -90,16 +77,13 @@ async def _with_ours(url, ticket, tokens, path=None, *, concurrency=64, page_siz
         night = None if path is None else stack.enter_context(NightWriter(path, accounts))
         unfinished = accounts if night is None else night.unfinished
         async with (
-            TcbClient(platform, base_url=url, concurrency=concurrency) as client,
-            Inventory(client, unfinished, page_size=page_size) as inventory,
+            TcbClient(platform, base_url=url, concurrency=64) as client,
+            Inventory(client, unfinished, page_size=100) as inventory,
         ):
-            began = time.monotonic()
             async for found in inventory:
                 assert found.error is None, found
                 if night is not None:
                     night.save(found)
-            seconds = time.monotonic() - began
-    return inventory.counts.accounts, inventory.requests, seconds
 
 
 async def _by_hand(url, ticket, tokens, file):
@@ -168,7 +152,7 @@ def compare(merchants, rounds):
     Takes the least of some rounds: other work of the machine only adds to it.
     """
     costs = {}
-    with _served(merchants, functions=50) as server:
+    with _served(merchants) as server:
         for _ in range(rounds):
             for way in itertools.product((_with_ours, _by_hand), (False, True)):
                 costs.setdefault(way, []).append(_alone(_night, *way, *server))
@@ -185,45 +169,3 @@ def compare(merchants, rounds):
         rows,
         promises,
     )
-
-
-def _summary(concurrency, *server):
-    cost = asyncio.run(_with_ours(*server, concurrency=concurrency, page_size=None))
-    return *cost, psutil.Process().memory_info().rss
-
-
-def _listed(merchants, **options):
-    """List so many merchants, 8 requests in flight; return the cost and the memory."""
-    with _served(merchants, **options) as server:
-        return _alone(_summary, 8, *server)
-
-
-def scale(share):
-    """How time grows with the accounts, with one large account, and how memory does not."""
-    rows = []
-    promises = []
-    for merchants, large in ((2000, False), (400, False), (400, True)):
-        accounts, requests, seconds, _ = _listed(merchants // share, large=large)
-        ratio = seconds / (requests * LATENCY / 8)
-        row = (accounts, "2,000 functions" if large else "25 functions")
-        rows.append((*row, requests, ratio))
-        promises.append(Promise(f"time of {row[0]} accounts, × ideal, {row[1]}", ratio, 1.1))
-    few, many = (_listed(count // share, latency=0.0)[-1] for count in (1000, 10_000))
-    promises.append(Promise("memory at ten times as many accounts", many / few, 1.1))
-    heads = ("accounts", "the largest has", "requests", "time, × ideal")
-    return Table(
-        f"Inventories with 8 in flight; {LATENCY * 1000:g} ms a request.", heads, rows, promises
-    )
-
-
-def main():
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer accounts")
-    share = 10 if parser.parse_args().quick else 1
-    for table in (compare(500 // share, 5 // share or 1), scale(share)):
-        print(markdown(table), *table.promises, "", sep="\n")
-
-
-if __name__ == "__main__":
-    main()
