@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def progress_bar(screen: Screen) -> Progress:
-    """Make a bar with a description, a count, the field ``facts`` of its task, and the time."""
+    """Make a bar: a description, a count, the ``facts`` of its task, and the remaining time."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
