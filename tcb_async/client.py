@@ -13,6 +13,8 @@ from copy import copy
 from functools import partial
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 
+import attrs
+
 from tcb_async._addresses import (
     check_base_url,
     check_has_no_token,
@@ -309,14 +311,13 @@ class TcbClient:
 
         async def request_page(token: Secret) -> Page[T]:
             target = self._make_target(listing.path, token)
-
-            def prepare(limit: int) -> tuple[ApiRequest, Callable[[bytes], Page[T]]]:
-                body = listing.encode(fields, offset, limit)
-                decode = partial(listing.decode, secrets=target.secrets)
-                return ApiRequest(target, body, env, row, stats), decode
-
-            ask_fewer = partial(prepare, DEFAULT_PAGE_SIZE) if may_ask_fewer else None
-            call = Call(self._transport, *prepare(limit), ask_fewer)
+            decode = partial(listing.decode, secrets=target.secrets)
+            request = ApiRequest(target, listing.encode(fields, offset, limit), env, row, stats)
+            smaller_request = None
+            if may_ask_fewer:
+                body = listing.encode(fields, offset, DEFAULT_PAGE_SIZE)
+                smaller_request = attrs.evolve(request, body=body)
+            call = Call(self._transport, request, decode, smaller_request)
             page = await call.run()
             if call.was_refused:
                 self._small_pages[listing.path] = _SMALL_PAGES

@@ -59,9 +59,9 @@ class Call(Generic[T]):
     transport: Transport
     request: ApiRequest
     decode: Callable[[bytes], T]
-    # Returns the request of the later attempts, and its decoder, if the number of rows may be the
-    # reason for the error of the first. None if the request stays the same.
-    ask_fewer: Callable[[], tuple[ApiRequest, Callable[[bytes], T]]] | None = None
+    # The request of the later attempts, if the number of rows may be the reason for the error of
+    # the first. None if the request stays the same.
+    smaller_request: ApiRequest | None = None
     was_refused: bool = False  # whether the number of rows may be refused for good
     attempt: int = 0  # number of attempts begun
     began: float = 0.0  # when the first attempt began, by the transport's clock
@@ -87,8 +87,8 @@ class Call(Generic[T]):
             return await self._attempt()
         except TcbError as error:
             failures = [error]
-        if self.ask_fewer is not None and may_refuse_size(failures[0]):
-            self.request, self.decode = self.ask_fewer()
+        if self.smaller_request is not None and may_refuse_size(failures[0]):
+            self.request = self.smaller_request
             if not failures[0].retryable:
                 self.was_refused = True
                 failures.clear()
