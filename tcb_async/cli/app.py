@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Literal, NoReturn
+from typing import NoReturn
 
 from cyclopts import (
     App,
@@ -18,7 +18,6 @@ from cyclopts import (
     UnknownCommandError,
     UnknownOptionError,
 )
-from cyclopts.completion import ShellDetectionError
 
 from tcb_async import __version__
 from tcb_async.cli.exits import EXIT_CODES, ExitCode, handle_errors
@@ -62,12 +61,6 @@ COMMANDS = {
 """The module of each command, and the first line of its help."""
 
 
-Shell = Annotated[
-    Literal["bash", "zsh", "fish", "powershell"] | None,
-    Parameter(metavar="SHELL", show_choices=True),
-]
-
-
 def _show_default(value: object) -> str | None:
     """Show a default unless it is falsy; the help text explains those."""
     if not value:
@@ -107,16 +100,9 @@ for _number, (_name, (_module, _line)) in enumerate(COMMANDS.items()):
     app.command(
         f"tcb_async.cli.{_module}:{_name}_command", name=_name, help=_line, sort_key=_number
     )
-
-
-@app.command(name="--install-completion", group=GENERAL, help_epilogue="")
-def install_completion(*, shell: Shell = None) -> None:
-    """Install completion for the current shell."""
-    try:
-        path = app.install_completion(shell=shell)
-    except ShellDetectionError:
-        raise CycloptsError("--shell: your shell is unknown: pass --shell SHELL") from None
-    sys.stdout.write(f"completion is installed in {path}: start a new shell\n")
+app.register_install_completion_command(  # pyright: ignore[reportUnknownMemberType] - half typed
+    group=GENERAL, help="Install completion for the current shell.", help_epilogue=""
+)
 
 
 def _explain_usage(error: CycloptsError, words: Sequence[str]) -> str:
