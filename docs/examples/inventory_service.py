@@ -94,7 +94,7 @@ def open_latest() -> Night:
 def counts() -> dict[str, object]:
     with open_latest() as night:
         missing = [attrs.asdict(account) for account in night.missing()]
-        return {"night": night.path.stem, **night.counts().to_dict(), "missing": missing}
+        return {"night": night.path.stem, **attrs.asdict(night.counts()), "missing": missing}
 
 
 @app.get("/functions")

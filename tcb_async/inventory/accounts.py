@@ -97,10 +97,6 @@ class AccountCounts:
     unavailable: int = 0
     functions: int = 0
 
-    def to_dict(self) -> dict[str, int]:
-        """Return the fields as JSON values."""
-        return attrs.asdict(self)
-
 
 @attrs.frozen
 class AccountListing:

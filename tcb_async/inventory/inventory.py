@@ -14,6 +14,8 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
 
+import attrs
+
 from tcb_async._arguments import check_instance
 from tcb_async._listings import ENVIRONMENTS
 from tcb_async._once import IteratedOnce
@@ -239,7 +241,7 @@ class Inventory(IteratedOnce):
             self.requests = self._transport.sent - self._sent_before
             self._generator = None
             if self._observation is not None:
-                result = {**self.counts.to_dict(), "requests": self.requests}
+                result = {**attrs.asdict(self.counts), "requests": self.requests}
                 self._observation.work.result.update(result)
                 self._observation.end(failure)
 

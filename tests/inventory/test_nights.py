@@ -9,7 +9,7 @@ import pytest
 from nights import active, denied, failed, listed, stored
 
 from tcb_async import Account, AccountListing, ConfigurationError
-from tcb_async.inventory import Night, NightWriter, compare_nights
+from tcb_async.inventory import AccountCounts, Night, NightWriter, compare_nights
 
 
 @pytest.fixture
@@ -115,15 +115,14 @@ class TestWhatIsRead:
         with Night(path) as night:
             first, *missing = night.accounts()
             assert [*night.missing()] == missing
-            counts = night.counts().to_dict()
+            counts = night.counts()
         assert (first.functions, first.unavailable) == (halted.functions, halted.unavailable)
         assert [(each.status, each.errcode) for each in missing] == [
             ("failed", None), ("denied", 61003), ("waiting", None),
         ]  # fmt: skip
-        assert counts == {
-            "accounts": 4, "complete": 1, "failed": 1, "denied": 1,
-            "environments": 2, "unavailable": 1, "functions": 1,
-        }  # fmt: skip
+        assert counts == AccountCounts(
+            accounts=4, complete=1, failed=1, denied=1, environments=2, unavailable=1, functions=1
+        )
 
 
 def test_nights_of_python_are_compared_by_account(tmp_path):
