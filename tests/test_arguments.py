@@ -9,7 +9,6 @@ import pytest
 
 from tcb_async import Account, Inventory, RetryPolicy, StableToken, TcbClient, list_account
 from tcb_async.exceptions import ConfigurationError
-from tcb_async.fastapi import problem_of
 from tcb_async.inventory import Night
 from tcb_async.tokens import ComponentToken, RedisStore
 
@@ -84,7 +83,6 @@ def test_client_refuses_wrong_types_and_values_out_of_range(argument, value, rig
     ("call", "reason"),
     [
         (lambda: TcbClient("T").call("/x", repeatable=1), "repeatable=1: must be True or False"),
-        (lambda: problem_of(ValueError("x")), "error is of type ValueError: must be a TcbError"),
         (lambda: Account("wx1", "T", envs=10**5000), "envs=<int>: must be a list"),
         (lambda: Inventory(TcbClient("T"), 7), "accounts is of type int: must be an iterable"),
         (lambda: Inventory(TcbClient("T"), [], page_size=1), "page_size=1: "),

@@ -19,7 +19,7 @@ from tcb_async._arguments import check_callback, check_count, check_instance
 from tcb_async._defaults import DEFAULT_CONCURRENCY, DEFAULT_FIRST_PAGE_SIZE
 from tcb_async._once import IteratedOnce
 from tcb_async.cursor import Cursor
-from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError
+from tcb_async.exceptions import ClientClosedError, TcbError
 from tcb_async.observer import Observation, Observer, WalkStats, Work
 from tcb_async.pagination.identity import Identity
 from tcb_async.pagination.options import (
@@ -92,7 +92,6 @@ class Pager(IteratedOnce, Generic[T]):
         **options: Unpack[WalkOptions],
     ) -> None:
         check_walk_options({**options})
-        _check_callables(fetch, identify, value, options.get("on_progress"))
         page_size = options.get("page_size")
         max_items = options.get("max_items")
         self._surroundings = _surroundings or Surroundings()
@@ -108,6 +107,8 @@ class Pager(IteratedOnce, Generic[T]):
         self._fetch = fetch
         self._concurrency = check_count("concurrency", concurrency, minimum=1)
         self._on_progress = options.get("on_progress")
+        if self._on_progress is not None:
+            check_callback("on_progress", self._on_progress)
         self._observer = observer
         self._observation: Observation | None = None  # once the walk has begun
         self._fetches: deque[tuple[Request, asyncio.Task[Page[T]]]] = deque()
@@ -324,12 +325,3 @@ class Pager(IteratedOnce, Generic[T]):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _check_callables(fetch: object, identify: object, value: object, on_progress: object) -> None:
-    if not callable(fetch):
-        raise ConfigurationError(f"fetch={fetch!r:.80}: must be async def fetch(offset, limit)")
-    check_callback("identify", identify)
-    check_callback("value", value)
-    if on_progress is not None:
-        check_callback("on_progress", on_progress)

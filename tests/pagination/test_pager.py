@@ -758,11 +758,7 @@ class TestUse:
             ({"on_progress": 7}, "on_progress=7: must be a function that is not async"),
             ({"resume": 7}, "resume=7: must be a Cursor, or the string of one"),
             ({"resume": "nonsense"}, "resume=…: not a cursor"),
-            ({"value": "number"}, "value='number': must be a function that is not async"),
             ({"resume": Cursor("other", 1, 2)}, "a cursor of 'other', not of 'env'"),
-            ({"identify": "name"}, "identify='name': must be a function that is not async"),
-            ({"fetch": 7}, "fetch=7: must be async def fetch(offset, limit)"),
-            ({"fetch": None}, "fetch=None: must be async def"),
         ],
     )
     def test_bad_settings_are_refused_by_name_and_value(self, settings, message):
