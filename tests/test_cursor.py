@@ -90,11 +90,6 @@ def test_a_string_of_another_version_says_which_version_it_is():
         Cursor.parse("2" + str(Cursor("env"))[1:])
 
 
-def test_an_empty_string_is_named():
-    with pytest.raises(ConfigurationError, match="resume='': is empty: pass None to start at the"):
-        read_start("env", "")
-
-
 @pytest.mark.parametrize(("scope", "other"), [("env-1", ""), ("", "env-1"), ("env-1", "env-12")])
 def test_a_cursor_of_a_different_list_is_refused(scope, other):
     cursor = Cursor(other, 39, 57)

@@ -59,8 +59,6 @@ def read_start(scope: str, resume: object) -> Cursor:
         return Cursor(scope)
     if not isinstance(resume, Cursor | str):
         raise make_argument_error("resume", resume, "must be a Cursor, or the string of one")
-    if resume == "":
-        raise make_argument_error("resume", resume, "is empty: pass None to start at the beginning")
     try:
         cursor = resume if isinstance(resume, Cursor) else Cursor.parse(resume)
     except ValueError as error:

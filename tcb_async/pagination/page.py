@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from tcb_async._arguments import check_count, check_instance
+from tcb_async._arguments import check_count
 
 T = TypeVar("T")
 
@@ -24,9 +24,8 @@ class Request:
     pause: float = 0.0  # seconds to wait before it is sent; mostly 0
 
 
-def _as_items(items: Sequence[T]) -> Sequence[T]:
-    """Return a sequence as a tuple: other classes may count, slice and iterate in their own way."""
-    return tuple(items) if isinstance(items, Sequence) else items  # which is refused below
+def _as_tuple(items: Sequence[T]) -> Sequence[T]:
+    return tuple(items)
 
 
 @attrs.frozen
@@ -38,13 +37,11 @@ class Page(Generic[T]):
         total: The number of rows of the whole list when the page was read.
 
     Raises:
-        ConfigurationError: ``items`` is not a sequence, or ``total`` is not a whole number, 0 or
-            more.
+        ConfigurationError: ``total`` is not a whole number, 0 or more.
     """
 
-    items: Sequence[T] = attrs.field(converter=_as_items)
+    items: Sequence[T] = attrs.field(converter=_as_tuple)
     total: int
 
     def __attrs_post_init__(self) -> None:
-        check_instance("items", self.items, Sequence, "such as a list or tuple")
         check_count("total", self.total, minimum=0)

@@ -193,7 +193,7 @@ class Pager(IteratedOnce, Generic[T]):
         try:
             while (received := await self._receive_next()) is not None:
                 whole, items = received
-                page = attrs.evolve(whole, items=tuple(items))
+                page = attrs.evolve(whole, items=items)
                 self._unread = iter(())  # not before: a page that cannot be made is not received
                 yield page
                 self._report_progress()

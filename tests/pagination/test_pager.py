@@ -775,7 +775,6 @@ class TestUse:
             (lambda: Page((), "3"), "total='3': must be a whole number, 0 or more"),  # type: ignore[arg-type]
             (lambda: Page((), -1), "total=-1: must be a whole number, 0 or more"),
             (lambda: Page((), 2**63), f"total={2**63}: must be a whole number from 0 to"),
-            (lambda: Page(None, 0), "items is of type NoneType: must be a Sequence, such as a"),  # type: ignore[arg-type]
             (lambda: Page([7], 1), "identify returned 7: must be a str, such as str(order.number)"),
         ],
     )
