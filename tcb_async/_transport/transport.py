@@ -65,10 +65,7 @@ class Transport:
     def target(
         self, path: str, query: Mapping[str, str | Secret], secrets: Iterable[Secret] = ()
     ) -> Target:
-        """Build the target of requests; it can be used again while the query stays the same.
-
-        ``secrets`` are those of the body.
-        """
+        """Build the target of a request; ``secrets`` are those of its body."""
         url = URL(self.base_url + path)
         full = url.with_query({key: Secret(value).reveal() for key, value in query.items()})
         return Target(path, url, full, (*find_secrets(query), *secrets))
