@@ -190,8 +190,8 @@ def compare(
         assert not compare(expected, found)
 
     Args:
-        expected: The expected functions: a listing, or the result of `read_functions`.
-        found: The functions found, such as a listing of an environment.
+        expected: A listing, or the result of `read_functions`.
+        found: A listing.
         times: Compare ``add_time`` and ``mod_time`` of two listings too.
 
     Returns:
@@ -265,7 +265,7 @@ def read_functions(
 
     Args:
         path: An export of ``tcb-async list -f json``, or ``cloudbaserc.json``, of which only the
-            names and runtimes of its ``functions`` are read.
+            names and runtimes are read.
 
     Returns:
         The functions in the order of the file.

@@ -66,9 +66,6 @@ def lifespan(
 ) -> Callable[[object], AbstractAsyncContextManager[Mapping[str, object]]]:
     """Keep a client open while the application runs.
 
-    A lifespan of your own can enter this one:
-    ``async with lifespan(make_client)(app) as state: yield {**state, ...}``.
-
     Args:
         make_client: Called when the application starts. It returns the client, or an async context
             manager that yields it and may open other things first, such as a Redis connection.
@@ -150,9 +147,8 @@ def _choose_status(error: TcbError) -> int:
 async def error_handler(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - the signature is Starlette's
     """Reply to an error with `problem_of`, and with ``Retry-After`` if WeChat sent one.
 
-    For ``app.add_exception_handler(TcbError, error_handler)``. It cannot change a response that has
-    begun: a stream must report an interruption itself. The reply has no ``resume``, because its
-    reader has received no function.
+    It cannot change a response that has begun: a stream must report an interruption itself. The
+    reply has no ``resume``, because its reader has received no function.
     """
     if not isinstance(error, TcbError):
         raise error

@@ -27,7 +27,7 @@ class Attempt:
     Attributes:
         method: The HTTP method.
         base_url: The server's address, such as ``https://api.weixin.qq.com``.
-        path: The endpoint, such as ``/tcb/listfunctions``; never the query, which contains secrets.
+        path: The endpoint, such as ``/tcb/listfunctions``; without the query.
         number: The number of the attempt, counted from 1.
         env: The environment; None outside a listing.
         offset: The first row requested, counted from 0; None outside a listing.

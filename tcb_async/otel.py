@@ -59,8 +59,7 @@ class Telemetry:
     | ``tcb.walk.duration`` | seconds of each walk, its consumer's time included |
     | ``tcb.walk.passes`` | times that lists were read; more than one a walk if a list changes |
     | ``tcb.inventory.accounts`` | accounts visited, by ``tcb.account.status`` |
-    | ``tcb.account.duration`` | seconds of each account |
-    | ``tcb.inventory.duration`` | seconds of each inventory |
+    | ``tcb.account.duration``, ``tcb.inventory.duration`` | seconds of each |
 
     The parent is the span that is current where the walk or inventory is consumed. Instrumentations
     of HTTP libraries are switched off during an attempt: aiohttp's would report the token.

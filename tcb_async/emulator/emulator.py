@@ -36,16 +36,16 @@ class Emulator(FaultyServer):
             emulator.deploy("test-777bb9", count=57)
             ...  # send requests to emulator.url, with emulator.token
 
-    In a ``with`` block it runs on its own thread, in an ``async with`` block on the event loop of
-    the block, where blocking code would deadlock. Its methods may be called from any thread and
-    from callbacks. They raise `ValueError` for an invalid argument, and `KeyError` for an unknown
-    platform, merchant or token.
+    In a ``with`` block it runs on its own thread, in an ``async with`` block on the block's event
+    loop, where blocking code would deadlock. Any thread, and any callback, may call its methods.
+    They raise `ValueError` for an invalid argument, and `KeyError` for an unknown platform,
+    merchant or token.
 
     Args:
         port: The port; 0 for any free port.
         clock: Its clock, which ``emulator.clock.advance(seconds)`` moves.
-        latency: Seconds before each reply. An attribute too.
-        max_page: Limit of the functions on a page; None for no limit. An attribute too.
+        latency: Seconds before each reply; an attribute too.
+        max_page: Limit of the functions on a page; None for no limit; an attribute too.
 
     Attributes:
         busy_rate: The share of requests, from 0 to 1, that get -1, the same ones in each run.
@@ -151,8 +151,8 @@ class Emulator(FaultyServer):
             name: The function's name; None for a new one, such as ``fn-0001``.
             count: The number of functions.
             runtime: Such as ``Python3.10``; None is sent as null.
-            status: Such as ``Active``.
-            index: The row to insert at, from 0 on; None for the end of the list.
+            status: Such as ``CreateFailed``.
+            index: The row to insert at, counted from 0; None for the end.
             add_time: As for ``add_environment``; None for now.
             mod_time: The same; None for ``add_time``.
             more: More fields of a row, such as ``{"memory_size": 256}``, or ``status_reason``.
@@ -184,7 +184,7 @@ class Emulator(FaultyServer):
     ) -> DeployedFunction:
         """Update a function's status, runtime or both, and return it.
 
-        Its ``mod_time`` becomes now, and at least one second later than before.
+        Its ``mod_time`` becomes now, at least one second later than before.
         """
         environment = self._get_environment(env)
         row = environment.find(name)

@@ -26,8 +26,8 @@ Act = Callable[[web.BaseRequest, MakeReply], Awaitable[web.StreamResponse]]
 class Fault:
     """The treatment of one request in place of a correct reply.
 
-    Made by the class methods, or by hand: ``act`` is a coroutine function that takes an aiohttp
-    request and a function, which makes the body of the correct reply, and returns a response.
+    The class methods make one. For ``Fault(name, act)``, ``act`` is a coroutine function that takes
+    an aiohttp request and a function, which makes the correct body, and returns a response.
     """
 
     name: str

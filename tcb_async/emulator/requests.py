@@ -23,14 +23,14 @@ class RecordedRequest:
         number: Counted from 1, in order of arrival.
         method: Such as ``POST``.
         path: Without the query.
-        query: The arguments in the query, the access token among them. The repr leaves it out.
+        query: The arguments in the query, with the access token; not in the repr.
         raw: The body's bytes.
         headers: Its headers.
-        body: The decoded JSON object, or None if the body was not one.
+        body: The decoded JSON object; None if the body was not one.
         account: The appid of the token's owner; None if unknown.
-        status: The HTTP status of the reply; None without a reply, or while it is in flight.
-        errcode: The errcode in the reply; None if a fault sent something else.
-        fault: The name of its fault, or None.
+        status: The HTTP status of the reply; None without a reply.
+        errcode: The errcode in the reply; None without one.
+        fault: The name of its fault; None without one.
     """
 
     number: int

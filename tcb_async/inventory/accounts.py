@@ -184,9 +184,9 @@ def platform_accounts(
             and the token, as that of an `AuthorizerToken`.
 
     Yields:
-        An account for each merchant, once. Without a refresh token in WeChat's list, it fails.
-        For each merchant that the list may hide, because a different one is in two rows, an account
-        that fails, whose appid begins with ``wx-hidden-``.
+        An account for each merchant, once. It fails if WeChat's list has no refresh token for it.
+        A merchant that the list may hide, because it has a different one twice, is an account that
+        fails, whose appid begins with ``wx-hidden-``.
 
     Raises:
         ConfigurationError: An argument is invalid; raised by the call itself.

@@ -36,7 +36,7 @@ class ComparedAccount:
         problem: Why it is missing or unknown, or not compared with the night before; else empty.
         environments: The number of environments that are compared, or have joined or left.
         functions: The number of functions in them, those of either night.
-        changes: The functions that changed, by environment, in the order of their names.
+        changes: The changes by environment, in the order of the functions' names.
         missing: The environments that only one of the nights knows, and why.
         unknown: The environments that neither of them knows, and why.
     """
@@ -58,8 +58,8 @@ def compare_nights(nights: Sequence[Night]) -> Iterator[ComparedAccount]:
     """Compare each account of the last two nights, by appid; nothing if there is one night.
 
     Args:
-        nights: The nights, the earliest first. Those before the last two are read only for accounts
-            that the night before the last does not know.
+        nights: The nights, the earliest first. Nights before the last two are read only for
+            accounts that the night before the last does not know.
 
     Raises:
         ConfigurationError: A file is damaged, or the nights are not in order.

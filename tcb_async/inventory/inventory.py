@@ -50,7 +50,7 @@ async def list_account(
 ) -> AccountListing:
     """List every function of one account.
 
-    It is idempotent: a queue on several machines can call it for each account.
+    A queue on several machines can call it for each account, and repeat a call.
 
     Args:
         client: Sends the requests; its own token is used only to fetch the account's token.

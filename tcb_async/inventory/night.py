@@ -55,7 +55,7 @@ class StoredAccount:
         rid: WeChat's request id; None without one.
         message: The problem and the next step; empty if it is complete.
         functions: As in `AccountListing`.
-        unavailable: The same.
+        unavailable: As in `AccountListing`.
     """
 
     appid: str
@@ -81,7 +81,8 @@ class Night:
         path: The file.
 
     Raises:
-        ConfigurationError: The file is being written, is damaged, or is not a night.
+        ConfigurationError: The file is being written, or is not a night. Also while it is read:
+            the file is damaged.
         OSError: The file cannot be read.
     """
 
@@ -114,20 +115,12 @@ class Night:
         return [appid for (appid,) in self._read("SELECT appid FROM accounts ORDER BY appid")]
 
     def account(self, appid: str) -> StoredAccount | None:
-        """Read one account; None if the night was not to list it.
-
-        Raises:
-            ConfigurationError: The file is damaged.
-        """
+        """Read one account; None if the night was not to list it."""
         accounts = self._read(f"{_ACCOUNTS} WHERE appid = ?", appid)
         return self._build(accounts[0]) if accounts else None
 
     def accounts(self) -> Iterator[StoredAccount]:
-        """Read all accounts, by appid, one at a time.
-
-        Raises:
-            ConfigurationError: The file is damaged.
-        """
+        """Read all accounts, by appid, one at a time."""
         return map(self._build, self._read(f"{_ACCOUNTS} ORDER BY appid"))
 
     def missing(self) -> Iterator[StoredAccount]:

@@ -50,9 +50,8 @@ class NightWriter:
                 async for found in inventory:
                     night.save(found)
 
-    An account that is not among ``accounts`` is removed from the file; a file that would lose more
-    than half of its accounts is refused. One that is complete is not listed again, unless its
-    ``envs`` have changed. A file is continued for 20 hours.
+    Accounts that are not among ``accounts`` are removed from the file. A complete account is not
+    listed again, unless its ``envs`` have changed. A file is continued for 20 hours.
 
     Until it is closed, no other process can open the file. After a crash, the next writer or reader
     needs the file ``…-wal`` that SQLite leaves beside it.
@@ -68,8 +67,8 @@ class NightWriter:
         began: The time of the oldest of their listings; None if there are none.
 
     Raises:
-        ConfigurationError: There are no accounts, two have the same appid, or most accounts of
-            the file are not among them; or the file is in use, too old, damaged, or not a night.
+        ConfigurationError: There are no accounts, two have the same appid, or more than half of
+            the file's would be removed; or the file is in use, too old, damaged, or not a night.
         OSError: The file cannot be written.
     """
 
