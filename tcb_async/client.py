@@ -140,7 +140,7 @@ class TcbClient:
                 print(function.name)
 
     It works only on the event loop of its first call. Every method refuses a bad argument, or a
-    token of the wrong kind, with `ConfigurationError` before any I/O, and raises a `TcbError` if a
+    token of the wrong kind, with `ConfigurationError` before any I/O, and raises `TcbError` if a
     request fails.
 
     Args:
@@ -148,8 +148,8 @@ class TcbClient:
         base_url: WeChat's address. Plain http is refused unless the host is loopback.
         session: An aiohttp session, used as it is, such as one with a TLS context of your own. You
             close it.
-        concurrency: Calls at a time, 8 by default; the others wait. A call keeps its place until it
-            ends, also while it waits for its next attempt.
+        concurrency: Calls at a time, 8 by default, including those that wait for their
+            next attempt.
         retry: The number of attempts per request, and the waits between them.
         timeout: Seconds for one attempt, to the last byte of the reply, 30 by default.
         allow_http: Allow plain http to any host: everyone on the network can then read the token.
@@ -219,10 +219,6 @@ class TcbClient:
     def functions(self, env: str, **options: Unpack[WalkOptions]) -> Pager[CloudFunction]:
         """Prepare a walk over the functions of an environment.
 
-            async with client.functions("test-777bb9") as pager:
-                async for function in pager:
-                    print(function.name, pager.total)
-
         Args:
             env: The environment's id.
             options: See `WalkOptions`.
@@ -238,11 +234,9 @@ class TcbClient:
     ) -> AsyncGenerator[CloudFunction, None]:
         """Walk over the functions of an environment: each exactly once, in the server's order.
 
-        If the list changed while it was read, functions that only a later reading shows are yielded
-        last. It takes the arguments of `functions`.
+        It takes the arguments of `functions`.
 
         Raises:
-            ConfigurationError: An argument is invalid; raised immediately.
             DriftError: The list changed each time it was read.
             TcbError: A page could not be fetched; raised after the functions before it, with the
                 cursor to continue from.
@@ -359,20 +353,19 @@ class TcbClient:
 
             reply = await client.call("/tcb/getenvinfo", {"env": env}, repeatable=True)
 
-        The token is added to the query. A reply of more than 8 MiB is refused.
+        A reply of more than 8 MiB is refused.
 
         WeChat may have carried out a call whose reply was lost. So unless it is `repeatable`, it is
         sent again only after a failure that proves the contrary: no connection, a refused token,
         errcode 45011 or HTTP 429.
 
-        An error does not show a text that repeats eight consecutive characters of the token, or in
-        ``body`` and ``query``, of a `Secret` or of a text below a key that contains secret, token
-        or ticket.
+        No error repeats eight consecutive characters of the token, or of a secret in ``body`` or
+        ``query``: a `Secret`, or a text below a key that contains secret, token or ticket.
 
         Args:
             path: Such as ``/tcb/databasecollectionget``: without host, query and fragment.
             body: The fields of the request, sent as a JSON object; None sends ``{}``.
-            query: The arguments that the endpoint takes in its query, without the token.
+            query: The arguments that the endpoint takes in its query, besides the token.
             repeatable: Whether a second call does no harm, because it only reads: then it is
                 retried after every transient error.
 
@@ -425,9 +418,6 @@ class TcbClient:
         self, env: str, *, limit: int = DEFAULT_PAGE_SIZE, offset: int = 0
     ) -> Page[CloudFunction]:
         """Request exactly one page: the endpoint as WeChat documents it.
-
-        To count the functions: ``(await client.function_page(env, limit=1)).total``. It is what
-        WeChat says: only a walk compares the total with the rows.
 
         Args:
             env: The environment's id.
@@ -523,7 +513,6 @@ class TcbClient:
                 listing, whose transient errors are raised too.
 
         Raises:
-            ConfigurationError: An argument is invalid; raised immediately.
             TcbError: A listing failed with an error that is not transient.
         """
         env = check_env(env)
@@ -539,8 +528,6 @@ class TcbClient:
         interval: float = DEFAULT_WAIT_INTERVAL,
     ) -> list[CloudFunction]:
         """Wait until functions are ``Active``, as after a deployment. They need not exist yet.
-
-            await client.wait_until_active("test-777bb9", "login")
 
         Args:
             env: The environment's id.
@@ -580,7 +567,7 @@ class TcbClient:
     async def force_refresh_token(self) -> None:
         """Have WeChat replace the access token now, which invalidates the old one everywhere.
 
-        Meant for a token that has leaked; the library never does it by itself.
+        It is meant for a token that has leaked.
 
         Raises:
             ConfigurationError: The client's token is not a `StableToken`.

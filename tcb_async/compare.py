@@ -52,7 +52,7 @@ class FunctionChange(Value):
 def changes(
     before: Iterable[CloudFunction], after: Iterable[CloudFunction]
 ) -> list[FunctionChange]:
-    """Compare two complete listings, such as of two environments, or of today and yesterday.
+    """Compare two complete listings.
 
     Returns:
         The functions removed, in the order of ``before``, then those added and updated, in the
@@ -184,10 +184,6 @@ def compare(
     times: bool = False,
 ) -> list[Difference]:
     """Compare a complete list with the expected functions: the status and the runtime.
-
-        expected = read_functions("cloudbaserc.json")
-        found = await client.list_functions("test-777bb9")
-        assert not compare(expected, found)
 
     Args:
         expected: A listing, or the result of `read_functions`.

@@ -33,8 +33,8 @@ def split_digests(packed: bytes) -> Iterable[bytes]:
 class Cursor:
     """The resume point of a walk, just after the last item that was yielded; only walks make it.
 
-    ``str(cursor)`` is an opaque string, safe in a URL; `parse` reads it. It has about 11 characters
-    for each yielded item, and is not signed: anyone who can write it can make a walk skip items.
+    ``str(cursor)`` is an opaque string, safe in a URL; `parse` reads it. It is not signed: anyone
+    who can write it can make a walk skip items.
 
     Attributes:
         scope: The name of the list: the environment's id.
@@ -66,7 +66,7 @@ class Cursor:
 
     @classmethod
     def parse(cls, text: str) -> Cursor:
-        """Read the string of a cursor, in time and memory in proportion to its length.
+        """Read the string of a cursor.
 
         Raises:
             ValueError: The text is not a cursor, was damaged, or has an unknown version.

@@ -1,8 +1,7 @@
 """Exceptions of this package.
 
-Rule: each argument of an error is an attribute of the same name; the code that knows its
-environment, row, attempts or cursor sets these. The message names the next step. No message or
-attribute repeats a secret of the request, or contains a URL with a query.
+Rule: each argument of an error is an attribute of the same name. The message names the next step.
+No message or attribute repeats a secret of the request, or contains a URL with a query.
 
     TcbError
     ├── ApiError(errcode, errmsg, rid, tcb_code)   the reply contains an errcode
@@ -32,15 +31,15 @@ class TcbError(Exception):
     """Base class of all errors of this package.
 
     Args:
-        message: The problem and the next step.
+        message: The problem and the next step, in one line: text of the server in it is escaped.
 
     Attributes:
         env: The environment of the call; None outside a listing.
         offset: The first row requested, counted from 0; None outside a listing.
-        cursor: The point where the error stopped a walk: pass it as ``resume=`` to continue there.
-            None outside a walk.
+        cursor: The point where a walk stopped: pass it as ``resume=`` to continue there. None
+            outside a walk.
         attempts: The number of requests made.
-        stop_reason: The reason why no further attempt was made after a retryable error; else empty.
+        stop_reason: Why no further attempt was made after a retryable error; else empty.
         errcode: WeChat's code; None if no reply contained one.
         rid: WeChat's request id, for its support; None without one.
         sent: Whether the request may have reached the server.
@@ -91,11 +90,11 @@ class ApiError(TcbError):
     Args:
         errcode: WeChat's code, such as ``-1`` or ``40014``; None for a bare HTTP 429.
         errmsg: WeChat's text, without its trailing request id. Never match on it.
-        rid: WeChat's request id, for its support; None if the reply had none.
-        tcb_code: The code of WeChat's cloud backend, such as ``INVALID_ENV``; WeChat adds it
-            to -501000 and similar errcodes as ``TcbCode: […]``. None if the reply had none.
+        rid: WeChat's request id; None if the reply had none.
+        tcb_code: The code of WeChat's cloud backend, such as ``INVALID_ENV``, which WeChat adds to
+            -501000 and similar errcodes; None if the reply had none.
         endpoint: The path that was called, such as ``/tcb/listfunctions``.
-        retry_after: Seconds to wait before the next attempt, as the server requested, or None.
+        retry_after: The server's ``Retry-After``, in seconds; None without one.
     """
 
     def __init__(
@@ -156,8 +155,8 @@ class TransportError(TcbError):
     Args:
         endpoint: The path that was called.
         status: The HTTP status; None without a reply.
-        retry_after: Seconds to wait before the next attempt, as the server requested, or None.
-        sent: Whether the request may have reached the server; False if no connection was opened.
+        retry_after: The server's ``Retry-After``, in seconds; None without one.
+        sent: As for `TcbError`; False if no connection was opened.
         retryable: Whether a further attempt may succeed.
         dropped: Whether the connection was dropped before any reply.
     """

@@ -164,7 +164,7 @@ class Authorizer(Value):
         authorizer_appid: The merchant's appid.
         refresh_token: Its ``authorizer_refresh_token``, left out of the repr and of JSON; call
             ``.reveal()`` to store it. None if WeChat sends none.
-        auth_time: The time of the authorisation; aware. None if it is missing in the reply.
+        auth_time: The time of the authorisation; None if it is missing.
 
     Source: the WeChat page *getAuthorizerList*, ``list[]``.
     """

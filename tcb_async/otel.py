@@ -48,8 +48,8 @@ class Telemetry:
     | ``tcb.walk`` | walk: ``tcb.env``, ``tcb.walk.requests``, ``retries``, ``passes``, ``drift`` |
     | ``POST /tcb/listfunctions``, … | attempt: as HTTP client spans, ``tcb.env``, ``tcb.offset`` |
 
-    After an errcode, a span has ``tcb.errcode``, ``tcb.tcb_code`` and ``tcb.rid``. An errcode is an
-    error, although WeChat sends it with HTTP 200: ``error.type`` names the exception.
+    After an errcode, a span has ``tcb.errcode``, ``tcb.tcb_code`` and ``tcb.rid``, and its
+    ``error.type`` names the exception.
 
     | metric | meaning |
     | --- | --- |

@@ -50,12 +50,10 @@ def may_refuse_size(error: TcbError) -> bool:
 class RetryPolicy:
     """When a failed attempt is retried, after which wait, and until when.
 
-    Before attempt *n + 1*, it waits for 0 to ``min(cap, base * 2 ** (n - 1))`` seconds, evenly at
-    random: in tenacity's terms, ``wait_random_exponential(multiplier=base, max=cap)``, with the
-    stop ``stop_after_attempt(attempts) | stop_before_delay(deadline)``. The server's
-    ``Retry-After`` is a minimum for a wait, and so are 15 to 20 s, at random, after 45011 (a quota
-    per minute). If the connection of the first attempt is dropped before any reply, as kept-alive
-    connections may be at any time, the first retry follows immediately.
+    The wait before attempt *n + 1* is random, from 0 to ``min(cap, base * 2 ** (n - 1))`` seconds.
+    The server's ``Retry-After`` is a minimum for a wait, and so are 15 to 20 s, at random, after
+    45011 (a quota per minute). If the connection of the first attempt is dropped before any reply,
+    the first retry follows immediately.
 
     Attributes:
         attempts: Attempts in all, the first included, 5 by default; 1 for no retries.
@@ -64,8 +62,7 @@ class RetryPolicy:
         cap: Upper bound of every wait, in seconds, except for these two minimums; 20 by default.
         deadline: Seconds from the first attempt of a request in which further attempts may begin,
             60 by default. Each attempt has the client's ``timeout``, or the deadline if that is
-            less. So a request takes ``deadline + timeout`` seconds at most. The waits for a place
-            among the calls of the client, and for a token, come before.
+            less. So the attempts take ``deadline + timeout`` seconds at most.
 
     Raises:
         ConfigurationError: A value is out of range.

@@ -182,10 +182,7 @@ class Emulator(FaultyServer):
     def update(
         self, env: str, name: str, *, status: str | None = None, runtime: str | None = None
     ) -> DeployedFunction:
-        """Update a function's status, runtime or both, and return it.
-
-        Its ``mod_time`` becomes now, at least one second later than before.
-        """
+        """Update a function's status, runtime or both, and its ``mod_time``; return it."""
         environment = self._get_environment(env)
         row = environment.find(name)
         old = environment.functions[row]

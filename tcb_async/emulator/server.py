@@ -168,7 +168,7 @@ class FaultyServer:
         Args:
             faults: One fault per request; ``Fault.ok()`` is a correct reply. May be endless.
             path: Only requests to this path.
-            account: Only requests that concern this appid, such as those for one merchant.
+            account: Only requests that concern this appid.
             when: Only requests for which ``when(request)`` is true.
         """
         if path is not None and not path.startswith("/"):

@@ -83,7 +83,7 @@ class AccountCounts:
         accounts: All accounts: of an inventory, those visited so far.
         complete: Those that were listed completely.
         failed: Those that failed for any reason except a denial.
-        denied: Those that the merchant, or WeChat, does not allow the caller to list.
+        denied: Those that the caller may not list.
         environments: Environments that were listed, of the complete accounts.
         unavailable: Their other environments: see `AccountListing`.
         functions: Functions of the complete accounts.
@@ -106,8 +106,8 @@ class AccountListing:
         account: The account.
         functions: Its functions by environment, empty environments included; empty after an error.
         error: The error; None if the account was listed completely.
-        unavailable: Environments that WeChat refused to list, and their status, such as ``HALTED``,
-            but never ``NORMAL``: the account is complete without them.
+        unavailable: Environments that WeChat refused to list, with their status, such as
+            ``HALTED``: the account is complete without them.
     """
 
     account: Account

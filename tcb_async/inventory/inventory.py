@@ -64,7 +64,7 @@ async def list_account(
     Raises:
         ConfigurationError: An argument is invalid.
         TcbError: The platform itself is refused (its secret, ticket, IP address or quota), or the
-            client was closed: every other account would fail in the same way.
+            client was closed.
     """
     check_instance("client", client, TcbClient, CLIENT_EXAMPLE)
     check_instance("account", account, Account, ACCOUNT_EXAMPLE)
@@ -129,12 +129,10 @@ class Inventory(IteratedOnce):
     It lists as many accounts at a time as the client's ``concurrency``, and yields an
     `AccountListing` when an account is finished, whole or failed: a failure stops no other account.
 
-        async with TcbClient(platform) as client:
-            accounts = platform_accounts(client, on_rotate=save)
-            async with Inventory(client, accounts) as inventory:
-                async for found in inventory:
-                    print(found.account.appid, found.status, found.functions)
-            print(inventory.counts)
+        async with Inventory(client, accounts) as inventory:
+            async for found in inventory:
+                print(found.account.appid, found.status, found.functions)
+        print(inventory.counts)
 
     Args:
         client: Sends the requests; the accounts have their own tokens.

@@ -71,11 +71,7 @@ class StoredAccount:
 
 
 class Night:
-    """The file of a night, to read. It does not change while it is open: a writer waits.
-
-        with Night("2026-01-31.sqlite") as night:
-            for account in night.accounts():
-                print(account.appid, account.status, account.functions)
+    """The file of a night, to read in a ``with`` block. Until it is closed, a writer waits.
 
     Args:
         path: The file.

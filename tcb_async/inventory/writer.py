@@ -43,12 +43,7 @@ _get_fields = attrgetter(*FUNCTION_FIELDS)
 
 
 class NightWriter:
-    """Begins the file of a night, or continues it after it was interrupted.
-
-        with NightWriter("2026-01-31.sqlite", accounts) as night:
-            async with Inventory(client, night.unfinished) as inventory:
-                async for found in inventory:
-                    night.save(found)
+    """Begins the file of a night, or continues it after it was interrupted, in a ``with`` block.
 
     Accounts that are not among ``accounts`` are removed from the file. A complete account is not
     listed again, unless its ``envs`` have changed. A file is continued for 20 hours.

@@ -56,11 +56,11 @@ class Pager(IteratedOnce, Generic[T]):
     """One walk over any list with an offset and a limit. Iterate it once.
 
         async def fetch(offset: int, limit: int) -> Page[Order]:
-            reply = await api.get("/orders", params={"offset": offset, "limit": limit})
-            return Page([Order(**row) for row in reply["rows"]], reply["total"])
+            reply = await read_orders(offset, limit)
+            return Page(reply.orders, reply.total)
 
         async with Pager(fetch, identify=lambda order: order.number) as pager:
-            orders = [order async for order in pager if order.is_open]
+            orders = await pager.collect()
 
     The end of the ``async with`` block cancels all fetches in flight and awaits them.
 
@@ -68,7 +68,7 @@ class Pager(IteratedOnce, Generic[T]):
         fetch: Async callable, called with ``(offset, limit)``; it returns a `Page`.
         identify: Returns an item's name, unique in the list. No name is yielded twice.
         value: Returns a text that differs if items differ, in every process: it identifies a row.
-            The default needs a class with a `__repr__` of its own, such as a dataclass.
+            The default, ``repr``, needs a class with a `__repr__` of its own, such as a dataclass.
         scope: Names the list; cursors of a different scope are refused.
         observer: Observes the walk, from its first request until it ends in any way.
         concurrency: Pages that are fetched at a time, at most.
@@ -167,8 +167,6 @@ class Pager(IteratedOnce, Generic[T]):
 
         If ``max_items`` ends the walk, the items are those that an iteration yields. A resumed walk
         returns only items that no earlier run yielded.
-
-        If it fails, it has returned no item: so the error's cursor is where it began.
         """
         items: list[T] = []
         async with self:

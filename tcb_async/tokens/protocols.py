@@ -81,7 +81,7 @@ class TokenProvider(Protocol):
 
 @attrs.frozen
 class StoredToken:
-    """A token in a store: a single value, so it is written and read as a whole.
+    """A token in a store, written and read as a whole.
 
     Attributes:
         token: The token, never shown; ``token.reveal()`` returns the str to store.
@@ -98,8 +98,8 @@ class TokenStore(Protocol):
 
     A key is such as ``stable:api.weixin.qq.com:wx0123456789abcdef``, without a secret.
 
-    If a method raises, or does not return within a second, twice, a warning is logged, the store is
-    not called for 5 seconds, and the process requests its own tokens.
+    If a method raises, or takes a second, twice, a warning is logged, and the process requests its
+    own tokens for 5 seconds.
     """
 
     async def get(self, key: str) -> StoredToken | None:
