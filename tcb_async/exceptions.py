@@ -4,21 +4,21 @@ Rule: each argument of an error is an attribute of the same name. The message na
 No message or attribute repeats a secret of the request, or contains a URL with a query.
 
     TcbError
-    ├── ApiError(errcode, errmsg, rid, tcb_code)   the reply contains an errcode
-    │   ├── SystemBusyError                        -1, -1000 and the transient cloud codes: retried
-    │   ├── TokenError                             the token or the credentials were refused
-    │   ├── ParameterError                         WeChat did not accept the request
-    │   ├── PermissionDeniedError                  the account may not do this
+    ├── ApiError                    the reply contains an errcode
+    │   ├── SystemBusyError         -1, -1000 and the transient cloud codes: retried
+    │   ├── TokenError              the token or the credentials were refused
+    │   ├── ParameterError          WeChat did not accept the request
+    │   ├── PermissionDeniedError   the account may not do this
     │   └── QuotaError
-    │       ├── DailyQuotaError                    45009: never retried
-    │       └── RateLimitError                     45011, HTTP 429: retried
-    ├── TransportError                             no valid reply: connect, reset, timeout, 5xx
-    ├── ResponseError                              a reply that is not as documented
-    ├── DriftError                                 the list changed throughout the walk
-    ├── FunctionFailedError                        a function that the caller awaits has failed
-    ├── WaitTimeoutError                           it was not Active in time; also a TimeoutError
-    ├── ClientClosedError                          the client was closed
-    └── ConfigurationError                         also a ValueError: a wrong argument
+    │       ├── DailyQuotaError     45009: never retried
+    │       └── RateLimitError      45011, HTTP 429: retried
+    ├── TransportError              no valid reply: connect, reset, timeout, 5xx
+    ├── ResponseError               a reply that is not as documented
+    ├── DriftError                  the list changed throughout the walk
+    ├── FunctionFailedError         a function that the caller awaits has failed
+    ├── WaitTimeoutError            it was not Active in time; also a TimeoutError
+    ├── ClientClosedError           the client was closed
+    └── ConfigurationError          also a ValueError: a wrong argument
 """
 
 from __future__ import annotations
