@@ -35,22 +35,15 @@ class Cursor:
 
     ``str(cursor)`` is an opaque string, safe in a URL; `parse` reads it. It is not signed: anyone
     who can write it can make a walk skip items.
-
-    Attributes:
-        scope: The name of the list: the environment's id.
-        offset: The row of the last item, counted from 0.
-        total: The number of rows of the list when this row was read.
-        last: A digest of this row, by value; empty at the start of a list.
-        names: Digests of the yielded names.
-        drift: Whether a change of the list was noticed: then a resumed walk starts at row 0.
     """
 
-    scope: str
-    offset: int = 0
-    total: int = 0
+    scope: str  # the name of the list: the environment's id
+    offset: int = 0  # the row of the last item, counted from 0
+    total: int = 0  # the number of rows of the list when this row was read
+    # A digest of this row, by value; empty at the start of a list.
     last: bytes = attrs.field(default=b"", repr=False)
-    names: bytes = attrs.field(default=b"", repr=False)
-    drift: bool = False
+    names: bytes = attrs.field(default=b"", repr=False)  # digests of the yielded names
+    drift: bool = False  # whether a change was noticed: then a resumed walk starts at row 0
 
     @property
     def count(self) -> int:
