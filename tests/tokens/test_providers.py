@@ -254,3 +254,17 @@ class TestCredentials:
     async def test_clock_must_be_a_function(self):
         with pytest.raises(ConfigurationError, match="clock=7"):
             StableToken(APPID, APPSECRET, clock=7)
+
+
+LIKE_AN_APPSECRET = "0123456789abcdef" * 2
+
+
+async def give_appsecret():
+    return LIKE_AN_APPSECRET
+
+
+@pytest.mark.parametrize("token", [LIKE_AN_APPSECRET, LIKE_AN_APPSECRET.upper(), give_appsecret])
+async def test_appsecret_in_place_of_a_token_is_named(emulator, token):
+    async with TcbClient(token, base_url=emulator.url) as client:
+        with pytest.raises(TokenError, match=r"StableToken.*looks like an appsecret"):
+            await client.function_page(ENV)

@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+import logging
 import math
 
 import pytest
 from constants import AUTHORIZER, COMPONENT, ENV, LIFE, LIST, MERCHANT, PLATFORM
+from secret_leaks import shown_by
 from token_fixtures import FrailStore, PacedApi, a_ticket, a_turn
 
-from tcb_async import ClientClosedError, TcbClient, TokenError
+from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TcbError, TokenError
 from tcb_async.emulator import Fault
 from tcb_async.tokens import (
     AuthorizerToken,
@@ -320,3 +322,16 @@ async def test_a_stored_refresh_token_that_is_refused_too(api, merchant):
 
     with pytest.raises(TokenError, match="61023"):
         await token.get_token(api)
+
+
+async def test_unsaved_refresh_token_is_not_shown(emulator, merchant, caplog):
+    caplog.set_level(logging.DEBUG)
+    merchant.rotate()
+    merchant.failures = 1
+    provider, retry = merchant.token(), RetryPolicy(attempts=1)
+    async with TcbClient(provider, base_url=emulator.url, retry=retry) as client:
+        with pytest.raises(TcbError, match="on_rotate failed") as caught:
+            await client.function_page(ENV)
+
+    said = [*shown_by(caught.value), caplog.text, repr(provider), repr(client)]
+    assert [words for words in said if merchant.accepted in words] == []

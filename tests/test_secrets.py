@@ -13,10 +13,11 @@ from raw_server import RawServer, http_reply
 from secret_leaks import encode, leaks_of, logged, shown_by
 from server_faults import OK, then_close
 
-from tcb_async import ConfigurationError, RetryPolicy, TcbClient, TcbError, TransportError
+from tcb_async import Account, ConfigurationError, RetryPolicy, TcbClient, TcbError, TransportError
 from tcb_async.fastapi import problem_of
 from tcb_async.tokens import (
     AuthorizerToken,
+    ClassicToken,
     ComponentToken,
     Secret,
     StableToken,
@@ -202,3 +203,37 @@ async def test_custom_provider_may_send_a_plain_str(serve, query, body):
         await client.function_page(ENV)
 
     assert leaks_of([SECRET], shown_by(caught.value)) == []
+
+
+TOKEN = "planted-access-token-48a1c7e05f3b92d6"
+AS_SECRET = [
+    TcbClient,
+    lambda secret: StableToken(APPID, secret),
+    lambda secret: ClassicToken(APPID, secret),
+    lambda secret: ComponentToken(PLATFORM, secret, ticket=newest_ticket),
+]
+
+
+AS_APPID = [
+    lambda secret: StableToken(secret, APPID),
+    lambda secret: ClassicToken(secret, APPID),
+    lambda secret: ComponentToken(secret, PLATFORM, ticket=newest_ticket),
+    lambda secret: AuthorizerToken(
+        ComponentToken(PLATFORM, SECRET, ticket=newest_ticket), secret, APPID, on_rotate=save
+    ),
+    lambda secret: Account(secret, APPID),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "secret"),
+    [
+        *((make, f"{TOKEN}\n") for make in AS_SECRET),
+        *((make, it) for make in AS_APPID for it in (f"{TOKEN}@@@{TOKEN}", TOKEN)),
+    ],
+)
+def test_refused_secret_is_not_shown(make, secret):
+    with pytest.raises(ConfigurationError) as caught:
+        make(secret)
+
+    assert leaks_of([TOKEN], shown_by(caught.value)) == []
