@@ -127,6 +127,7 @@ def _read_ticket(path: str | None) -> Secret:
         ticket = read_secret_file(path)
     if ticket is None or not ticket.reveal():
         raise ConfigurationError(
-            f"{where}: it contains no component_verify_ticket; write WeChat's latest ticket into it"
+            f"{where}: there is no component_verify_ticket; write WeChat's latest ticket into a "
+            f"file, and pass --ticket-file FILE, or set {_TICKET_VARIABLE} to it"
         )
     return check_secret(f"{where}: the ticket", ticket)

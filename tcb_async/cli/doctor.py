@@ -282,8 +282,11 @@ async def _show_facts(
         report.print_line("longer first page", await _try_longer_page(client, env))
         report.print_line("reply", _outline([page]))
         report.print_line("each function", _outline(rows))
-        report.print_line("statuses", _join(_show(row.get("status"), _WORD) for row in rows))
-        report.print_line("runtimes", _join(_show(row.get("runtime"), _WORD) for row in rows))
+        # Of the whole list, because the first page may lack the rare ones; if the list failed, of
+        # the page.
+        every = [function.to_dict() for function in functions] or rows
+        report.print_line("statuses", _join(_show(row.get("status"), _WORD) for row in every))
+        report.print_line("runtimes", _join(_show(row.get("runtime"), _WORD) for row in every))
         report.print_line("times", _describe_times(rows, functions))
         report.print_line("order", _describe_order(rows))
     report.print_line("each environment", await _outline_environments(client))

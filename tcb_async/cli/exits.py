@@ -53,7 +53,7 @@ EXIT_CODES = """\
        permission, over quota
     5  the service or the network failed, after retries,
        or the list changed each time it was read
-    6  an inventory is finished, but accounts are missing
+    6  done, but accounts of the inventory are missing
     7  the compared sides differ
   130  interrupted (Ctrl-C)
   143  terminated (SIGTERM)"""

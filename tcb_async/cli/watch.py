@@ -60,7 +60,7 @@ def watch_functions(
     """Show added, updated and removed functions, until Ctrl-C.
 
     Args:
-        interval: Seconds from one listing to the next.
+        interval: Seconds between two listings.
         output_format: text or ndjson: one line or one object per change.
     """
     with run_command(verbose=access.verbose, level=logging.WARNING) as screen:
@@ -104,11 +104,11 @@ wait_command: App = App(
 
 [bold]Exit codes[/bold]
     0  all are Active
-    4  a function failed: CreateFailed, UpdateFailed, …
+    4  a function failed (CreateFailed, UpdateFailed, …),
+       or the service refused
     5  not all were Active in time, or the service or the
        network failed
-  130  interrupted (Ctrl-C)
-  143  terminated (SIGTERM)""",
+  All others are in tcb-async --help.""",
 )
 
 
@@ -126,7 +126,7 @@ def wait_for_functions(
     Args:
         names: The functions' names, such as login. Default: every function, and at least one.
         timeout: Maximum number of seconds to wait.
-        interval: Seconds between polls.
+        interval: Seconds between two listings.
     """
     with run_command(verbose=access.verbose, level=logging.INFO) as screen:
         if access.demo and env is None:

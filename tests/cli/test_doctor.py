@@ -265,6 +265,14 @@ class TestReport:
         assert "57 functions" not in ended.out
         assert fact_of(ended, "statuses") == ["Active"]
 
+    async def test_statuses_and_runtimes_are_those_of_the_whole_list(self, wechat):
+        wechat.deploy(ENV, status="Updating", runtime="Go1")  # beyond the first page
+
+        ended = await examine(wechat)
+
+        assert fact_of(ended, "statuses") == ["Active,", "Updating"]
+        assert fact_of(ended, "runtimes") == ["Go1,", "Nodejs16.13"]
+
     async def test_only_the_errors_contain_names(self, wechat):
         """Whatever fields contain them, and although errors quote them."""
         planted = "planted-name"

@@ -263,7 +263,7 @@ class TestThePlatformIsRefused:
     @pytest.mark.parametrize(
         ("option", "text", "why"),
         [
-            ("--ticket-file", b"\n", "it contains no component_verify_ticket"),
+            ("--ticket-file", b"\n", "there is no component_verify_ticket"),
             ("--ticket-file", "ticket".encode("utf-16"), "the ticket contains a control character"),
         ],
     )
