@@ -1,7 +1,7 @@
 """Errcodes and TcbCodes: the exception, the meaning and the advice of each, one row per code.
 
 Rule: no other module compares an errcode with a number. A code means the same at every endpoint,
-except for five codes at the endpoints that issue tokens.
+except for four codes at the endpoints that issue tokens.
 
 WeChat's cloud backend has codes of its own. WeChat sends one of its errcodes, usually -501000, and
 adds ``TcbCode: [INVALID_ENV]`` to the text. The TcbCode is more precise, so its row decides.
@@ -218,7 +218,9 @@ _CREDENTIALS = (
         (61023, "the authorizer's refresh token is not valid",
          "use the latest refresh token, or have the merchant authorise again"),
     ),
-    *_make_rows(DailyQuotaError, (45009, "the day's calls are used up", _A_DAY)),
+    *_make_rows(
+        DailyQuotaError, (45009, "the day's calls are used up", _A_DAY), is_platforms=True
+    ),
     *_make_rows(
         TokenError,
         (40002, "the grant type is wrong", "this is a bug: please report it"),
@@ -250,18 +252,13 @@ _CREDENTIALS = (
     ),
 )  # fmt: skip
 
-_WHERE_TOKENS_ARE_ISSUED = (
-    *_make_rows(
-        TokenError,
-        (40001, "the appsecret is wrong", _SECRET),
-        (40014, "the component access token is not valid", _FRESH_COMPONENT_TOKEN),
-        (41001, "the component access token is missing", _FRESH_COMPONENT_TOKEN),
-        (42001, "the component access token has expired", _FRESH_COMPONENT_TOKEN),
-        is_platforms=True,
-    ),
-    *_make_rows(
-        DailyQuotaError, (45009, "the day's calls are used up", _A_DAY), is_platforms=True
-    ),
+_WHERE_TOKENS_ARE_ISSUED = _make_rows(
+    TokenError,
+    (40001, "the appsecret is wrong", _SECRET),
+    (40014, "the component access token is not valid", _FRESH_COMPONENT_TOKEN),
+    (41001, "the component access token is missing", _FRESH_COMPONENT_TOKEN),
+    (42001, "the component access token has expired", _FRESH_COMPONENT_TOKEN),
+    is_platforms=True,
 )  # fmt: skip
 
 _CLOUD_CODES = (

@@ -55,9 +55,8 @@ def _read_rows(language: str) -> Iterator[tuple[Code, str, str]]:
     for row in sorted([*ERRCODES.values(), *TCB_CODES.values()], key=_order):
         yield row, *words.get(row.code, (row.meaning, row.advice))
     for row in TOKEN_ENDPOINT_ERRCODES.values():
-        if row.meaning != ERRCODES[row.code].meaning:
-            meaning, advice = words_of_tokens.get(row.code, (row.meaning, row.advice))
-            yield row, when_fetching + meaning, advice
+        meaning, advice = words_of_tokens.get(row.code, (row.meaning, row.advice))
+        yield row, when_fetching + meaning, advice
 
 
 def _order(row: Code) -> tuple[bool, bool, int, str]:
