@@ -1,7 +1,7 @@
-"""Retries: which errors, after which wait, and until when.
+"""Retries: after which wait, until when, and what an error proves.
 
-Rule: only transient errors are retried, and no attempt begins after the last that the policy allows
-or after the deadline.
+Rule: no retry begins after the last attempt that the policy allows, or after the deadline. (A large
+page that is refused is requested once more, with 20 rows: that is a different request.)
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class RetryPolicy:
     the first retry follows immediately.
 
     Attributes:
-        attempts: Attempts in all, the first included, 5 by default; 1 for no retries.
+        attempts: Attempts in all, the first included, 5 by default; 1 for no retries
+            of the same request.
         base: Upper bound of the first wait, in seconds, 1 by default; 0 to wait only for a
             ``Retry-After``.
         cap: Upper bound of every wait, in seconds, except for these two minimums; 20 by default.

@@ -24,9 +24,8 @@ LIBRARY = [
 def nothing_blocks_the_loop_of_a_service():
     """A call of the library that blocks the event loop fails.
 
-    Three modules are not checked: redis-py reads files when a token store first connects, a service
-    calls an inventory's store in threads, as its docstring says, and the command line has its own
-    process.
+    `tokens`, `inventory` and `cli` are not checked: redis-py reads files when it first connects, a
+    service calls a night in threads, and the command has its own process.
     """
     with blockbuster_ctx(scanned_modules=LIBRARY) as blockbuster:
         if "coverage" in sys.modules and sys.modules["coverage"].Coverage.current() is not None:

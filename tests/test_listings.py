@@ -85,7 +85,6 @@ async def test_each_listing_has_a_method_a_path_and_a_token_parameter(serve, lis
 
 
 def test_each_listing_has_a_public_item(listing):
-    """Then the reference has it too: see `test_every_public_name_is_in_the_reference`."""
     assert getattr(tcb_async, listing.item.__name__) is listing.item
 
 

@@ -1,4 +1,4 @@
-"""Measure, print tables and promises, and keep them for the documentation.
+"""Measure, print tables and promises, and draw the picture of the documentation.
 
 ``python nightly/benchmarks/run.py [--quick]``
 """
@@ -6,19 +6,13 @@
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import sys
 from html import escape
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import attrs
 from tables import markdown
 
 DOCS = Path(__file__).parents[2] / "docs"
-_PACKAGES = ("aiohttp", "msgspec", "attrs", "azure-core", "httpx", "pydantic", "openai")
-_PACKAGES += ("aiobotocore", "uvloop")
 
 
 def measured(*, quick):
@@ -47,20 +41,6 @@ def measured(*, quick):
         yield measure.cold_tls(served, trip=tls_trip, rounds=few)
     yield measure.start_up(rounds=2 * few)
     yield inventories.compare(*((50, 1) if quick else (500, 5)))
-
-
-def keep(tables):
-    """Write the tables of the documentation."""
-    versions = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "not installed"
-    kept = {"versions": versions, "tables": [attrs.asdict(table) for table in tables]}
-    (DOCS / "speed.json").write_text(json.dumps(kept, indent=1) + "\n")
-    sizes = dict(zip((20, 100), tables, strict=False))
-    (DOCS / "drawings" / "speed.svg").write_text(drawing(sizes))
 
 
 _SVG = """\
@@ -120,9 +100,9 @@ def _bars(size, rows, top, scale):
 
 
 def main():
-    """Measure, print, keep."""
+    """Measure, print, draw."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a rough look; nothing is kept")
+    parser.add_argument("--quick", action="store_true", help="a rough look; nothing is drawn")
     quick = parser.parse_args().quick
     tables = []
     for table in measured(quick=quick):
@@ -132,7 +112,8 @@ def main():
     unmet = [promise for promise in promises if not promise.is_met]
     print(f"{len(promises) - len(unmet)} of {len(promises)} promises are met.", *unmet, sep="\n")
     if not quick:
-        keep(tables)
+        sizes = dict(zip((20, 100), tables, strict=False))
+        (DOCS / "drawings" / "speed.svg").write_text(drawing(sizes))
 
 
 if __name__ == "__main__":

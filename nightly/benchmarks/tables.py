@@ -24,7 +24,7 @@ class Promise:
 
 @attrs.frozen
 class Table:
-    """One table of the page about speed, and the promises that are about its figures."""
+    """One table, and the promises that are about its figures."""
 
     about: str
     heads: tuple[str, ...]

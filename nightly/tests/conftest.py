@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from redis_server import running_redis
 
 from tcb_async.emulator import Emulator
-
-
-@pytest.fixture(scope="module")
-def redis_port():
-    with running_redis() as server:
-        yield server.port
 
 
 @pytest.fixture

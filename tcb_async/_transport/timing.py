@@ -1,6 +1,7 @@
 """The time of a client's calls: its clock, its waits between attempts, and their chance.
 
-Rule: a call waits and reads the time only by this object, so that a test moves both by hand.
+Rule: a call waits and reads the time only by this object, so that a test moves both by hand. The
+time limit of an attempt alone is the event loop's.
 """
 
 from __future__ import annotations

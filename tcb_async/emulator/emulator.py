@@ -38,8 +38,8 @@ class Emulator(FaultyServer):
 
     In a ``with`` block it runs on its own thread, in an ``async with`` block on the block's event
     loop, where blocking code would deadlock. Any thread, and any callback, may call its methods.
-    They raise `ValueError` for an invalid argument, and `KeyError` for an unknown platform,
-    merchant or token.
+    They raise `ValueError` or `TypeError` for an invalid argument, and `KeyError` for an unknown
+    platform, merchant or token.
 
     Args:
         port: The port; 0 for any free port.

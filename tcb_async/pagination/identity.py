@@ -98,8 +98,9 @@ def _each(which: str, key: Callable[[T], Key], items: Sequence[T]) -> list[Key]:
             f"{which} failed with {type(error).__name__} for a fetched item: it must return a str "
             "for each item"
         ) from error
-    if keys and not isinstance(keys[0], str):
-        raise ConfigurationError(
-            f"{which} returned {keys[0]!r:.80}: must be a str, such as str(order.number)"
-        )
+    for each in keys:
+        if not isinstance(each, str):
+            raise ConfigurationError(
+                f"{which} returned {each!r:.80}: must be a str, such as str(order.number)"
+            )
     return keys

@@ -32,8 +32,6 @@ from tcb_async.tokens.refresh import (
     read_token_reply,
 )
 
-LoadSecret = Callable[[], Awaitable[Secret]]
-
 _PATH = "/cgi-bin/component/api_authorizer_token"
 # Seconds that a closing client waits for `on_rotate`. A lost refresh token costs a merchant's
 # authorisation; but a callback that hangs must not keep the process alive.
@@ -71,7 +69,7 @@ class AuthorizerToken(ManagedToken):
     ) -> None:
         check_instance("component", component, ComponentToken, "one for all its merchants")
         account = f"{component.appid}:{check_appid('authorizer_appid', authorizer_appid)}"
-        self._saved: LoadSecret | Secret
+        self._saved: Callable[[], Awaitable[Secret]] | Secret
         if isinstance(refresh_token, str | Secret) or not callable(refresh_token):
             self._saved = check_secret("refresh_token", refresh_token)
         else:

@@ -48,6 +48,16 @@ class TestItems:
         assert (pager.stats.requests, pager.stats.drift) == (3, False)
 
     @pytest.mark.parametrize("which", ["identify", "value"])
+    async def test_a_key_that_a_later_item_lacks_is_refused(self, which):
+        keys = {"identify": itemgetter("key"), which: lambda row: row.get(which, row["late"])}
+        rows = self.rows_of(lambda n: {"key": f"{n}", "late": None if n == 9 else f"{n}"})
+        pager = Pager(rows, **keys)
+        with pytest.raises(ConfigurationError, match=f"{which} returned None: must be a str"):
+            await pager.collect()
+
+        assert pager.cursor.count == 0
+
+    @pytest.mark.parametrize("which", ["identify", "value"])
     async def test_a_key_that_fails_is_named_in_a_sentence(self, which):
         def key(row):
             return {"k0": "k0"}[row["key"]] if row["key"] != "k1" else row["missing"]

@@ -34,7 +34,6 @@ from tcb_async.cli.emulator import add_app, add_platform
 from tcb_async.emulator import Emulator
 
 ROOT = Path(__file__).parents[2]
-SECRET = "5b1d0c7a9e6f4a8db3c2e1f0a9b8c7d6"
 CHANGED_BY = dict(zip(demo.CHANGING_ENVS, ("listing.md", "many-accounts.md"), strict=True))
 """Each listing of these environments shows the next change, so only one page may list each."""
 _END = "<end of the block>"

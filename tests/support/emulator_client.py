@@ -115,12 +115,12 @@ class Asker:
         return [function["name"] for function in reply["functions"]]
 
 
-def blocking_list(emulator, *, limit=100):
+def blocking_list(emulator):
     """Fetch a page with a blocking library."""
     reply = requests.post(
         emulator.url + LIST,
         params={"access_token": emulator.token},
-        json={"env": ENV, "limit": limit, "offset": 0},
+        json={"env": ENV, "limit": 100, "offset": 0},
         timeout=10,
     )
     return reply.json()

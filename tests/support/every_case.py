@@ -16,8 +16,6 @@ from tcb_async.cursor import Cursor
 from tcb_async.pagination.page import Page, Request
 from tcb_async.pagination.plan import Plan
 
-START = Cursor("")
-
 
 class Manner(NamedTuple):
     """How a list is walked.
@@ -35,8 +33,8 @@ class Manner(NamedTuple):
     last_first: bool = False
     leave_after: int | None = None
 
-    def plan(self, start=START):
-        return Plan(IDENTITY, start=start, limit=self.page_size)
+    def plan(self, **start):
+        return Plan(IDENTITY, limit=self.page_size, **start)
 
 
 def manners(page_sizes, leave_after=(None,)):
@@ -166,7 +164,7 @@ def _walk(manner, server, tally):
         drift = plan.stats.drift
         if unread or not plan.is_over:
             before = len(yielded)
-            plan = manner.plan(Cursor.parse(str(plan.cursor(unread))))
+            plan = manner.plan(start=Cursor.parse(str(plan.cursor(unread))))
     if not plan.is_over:
         _carry_out(plan, manner, server, yielded, None)
     if server.applied < len(server.schedule):

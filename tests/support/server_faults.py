@@ -83,24 +83,24 @@ def forever(first, again, *, every=0.0):
     return handle
 
 
-def once(fault, then=OK, *, times=1):
-    """Send a fault to the server's first ``times`` requests, and ``then`` to all others."""
+def once(fault):
+    """Send a fault to the server's first request, and a right reply to all others."""
 
     async def handle(exchange):
-        await exchange.answer(fault if exchange.request.n < times else then)
+        await exchange.answer(OK if exchange.request.n else fault)
 
     return handle
 
 
 @functools.cache
-def bomb(encoding, size=16 * MIB):
-    """Return a reply that inflates to ``size`` spaces, which JSON allows, and a right reply."""
+def bomb(encoding):
+    """Return a reply that inflates to 16 MiB of spaces, which JSON allows, and a right reply."""
     compress = {
         "gzip": gzip.compress,
         "deflate": zlib.compress,
         "br": functools.partial(brotli.compress, quality=5),
     }
-    body = compress[encoding](b" " * size + LISTING)
+    body = compress[encoding](b" " * 16 * MIB + LISTING)
     return http_reply(body, headers={"Content-Encoding": encoding})
 
 

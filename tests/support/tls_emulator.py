@@ -12,7 +12,7 @@ CERTIFICATES = Path(__file__).parents[1] / "certificates"
 
 
 @asynccontextmanager
-async def over_tls(emulator, certificate="server", *, port=0):
+async def over_tls(emulator, certificate="server"):
     """Run an emulator on a port of 127.0.0.1, with a certificate of the tests' own CA."""
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(CERTIFICATES / f"{certificate}.pem")
@@ -20,7 +20,7 @@ async def over_tls(emulator, certificate="server", *, port=0):
     runner = web.ServerRunner(server, shutdown_timeout=0.01)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls).start()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()

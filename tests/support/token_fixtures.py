@@ -49,9 +49,9 @@ async def wechat(clock=None):
 
 
 @asynccontextmanager
-async def open_api(emulator, *, attempts=1):
+async def open_api(emulator):
     """A `TokenApi` without a client."""
-    retry = RetryPolicy(attempts=attempts, base=0.0)
+    retry = RetryPolicy(attempts=1)
     transport = ClientTransport(emulator.url, 8, retry)
     try:
         yield transport
