@@ -77,7 +77,7 @@ class NightWriter:
         self._database = database
         self.unfinished: list[Account] = [by_appid[appid] for appid in waiting]
         self.complete: int = len(envs) - len(waiting)
-        self.began: datetime | None = began if self.complete else None
+        self.began: datetime | None = began
 
     def __enter__(self) -> Self:
         return self
@@ -146,19 +146,23 @@ def _index(accounts: Iterable[Account]) -> dict[str, Account]:
 def _plan(
     database: sqlite3.Connection, path: Path, envs: Mapping[str, str | None]
 ) -> tuple[list[str], datetime | None]:
-    """Store the list of accounts; return those that are not complete, and when the file began."""
+    """Store the list of accounts; return those to list, and the oldest listing of the others."""
     stored = database.execute("SELECT appid, envs, status = 'complete', listed_at FROM accounts")
     known = stored.fetchall()
-    complete = {appid: its_envs for appid, its_envs, is_complete, _ in known if is_complete}
-    times = [datetime.fromisoformat(each) for _, _, is_complete, each in known if is_complete]
-    for time in times:
+    kept = {
+        appid: datetime.fromisoformat(listed_at)
+        for appid, its_envs, is_complete, listed_at in known
+        if is_complete and (appid, its_envs) in envs.items()
+    }
+    for time in kept.values():
         if abs(_now() - time) > _LONGEST_NIGHT:
             raise ConfigurationError(
                 f"{path} is the night of {time}: name a new file, or delete this one"
             )
     removed = sorted(appid for appid, *_ in known if appid not in envs)
+    has_complete = any(is_complete for _, _, is_complete, _ in known)
     # A list of a different platform, a part of the list, or a list that was cut off.
-    if complete and 2 * len(removed) > len(known):
+    if has_complete and 2 * len(removed) > len(known):
         raise ConfigurationError(
             f"{len(removed)} of the {len(known)} accounts of {path} are not in this list: name a "
             "different file, or delete this one"
@@ -168,7 +172,6 @@ def _plan(
             "not in this list, so removed from %s: %s (%d accounts in all)",
             path, ", ".join(removed[:_MAX_ACCOUNTS_SHOWN]), len(removed),
         )  # fmt: skip
-    kept = {appid for appid, its_envs in envs.items() if (appid, its_envs) in complete.items()}
     outdated = [(appid,) for appid, *_ in known if appid not in kept]
     # Those that failed come last, the oldest failure first: so a night that stops again and again
     # reaches every account.
@@ -181,7 +184,7 @@ def _plan(
         "INSERT INTO accounts (appid, envs, listed_at) VALUES (?, ?, ?)",
         ((appid, envs[appid], tried_at.get(appid)) for appid in waiting),
     )
-    return waiting, min(times, default=None)
+    return waiting, min(kept.values(), default=None)
 
 
 def _now() -> datetime:

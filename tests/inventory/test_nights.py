@@ -53,6 +53,18 @@ class TestWhatIsContinued:
             assert night.appids() == ["wx1"]
             assert night.account("wx2") is None
 
+    def test_an_account_that_is_not_kept_does_not_date_the_night(self, path):
+        """One is not in the new list, and one has other envs: both were listed long ago."""
+        stored(path, *(listed(appid, dev=["login"]) for appid in ("wx1", "wx2", "wx3")))
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute(
+                "UPDATE accounts SET listed_at = '2026-01-31T02:00:00+08:00' WHERE appid != 'wx2'"
+            )
+        with NightWriter(path, [account("wx2"), account("wx3", ["dev"])]) as writer:
+            assert writer.complete == 1
+        with Night(path) as night:
+            assert night.began() == writer.began
+
 
 class TestWhatIsRefused:
     @pytest.mark.parametrize(
