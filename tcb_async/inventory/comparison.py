@@ -55,7 +55,7 @@ class ComparedAccount:
 
 
 def compare_nights(nights: Sequence[Night]) -> Iterator[ComparedAccount]:
-    """Compare each account of the last two nights, by appid; nothing if there is one night.
+    """Compare each account of the last two nights, by appid; nothing if there are fewer.
 
     Args:
         nights: The nights, the earliest first. Nights before the last two are read only for
@@ -64,8 +64,9 @@ def compare_nights(nights: Sequence[Night]) -> Iterator[ComparedAccount]:
     Raises:
         ConfigurationError: A file is damaged, or the nights are not in order.
     """
-    tonight, *earlier = map(_Side, reversed(_check_order(check_items("nights", nights, Night))))
-    if earlier:
+    sides = [*map(_Side, reversed(_check_order(check_items("nights", nights, Night))))]
+    if len(sides) > 1:
+        tonight, *earlier = sides
         for appid in _list_appids(tonight, earlier):
             yield _compare_account(appid, tonight, earlier)
 
