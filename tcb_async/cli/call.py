@@ -93,7 +93,7 @@ def _read_fields(body: str | None, access: Access) -> dict[str, Any]:
     text = read_input("-") if body == "-" else body
     try:
         fields: object = json.loads(text)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         fields = None
     if isinstance(fields, dict):
         return cast("dict[str, Any]", fields)

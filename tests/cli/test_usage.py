@@ -45,6 +45,7 @@ INVENTORY = ("inventory", "inventory.sqlite")
         (["call", LIST, "[]"], "JSON: must be a JSON object in quotes"),
         (["call", LIST, '{"secret": "typed'], "JSON: must be a JSON object in quotes"),
         (["call", LIST, "[" * 100_000], "JSON: must be"),
+        (["call", LIST, f'{{"a": {"9" * 5_000}}}'], "JSON: must be"),
         (
             ["call", f"https://host{LIST}?access_token=typed"],
             "pass the query as --query NAME=VALUE",
