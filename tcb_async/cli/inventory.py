@@ -19,6 +19,7 @@ import attrs
 from cyclopts import App, CycloptsError
 
 import tcb_async
+from tcb_async._credentials import check_appid
 from tcb_async.cli.account_sources import choose_accounts
 from tcb_async.cli.exits import ExitCode, run_command
 from tcb_async.cli.files import check_writable
@@ -109,6 +110,8 @@ def _check_merchants(access: ManyAccounts) -> None:
     has_other_source = access.accounts is not None or access.appid is not None
     if access.merchant and (has_other_source or not has_platform):
         raise CycloptsError("--merchant: it chooses from the merchants of --component-appid")
+    for appid in access.merchant or ():
+        check_appid("--merchant", appid)
 
 
 @attrs.define

@@ -289,6 +289,7 @@ class TestBadInput:
             (["--accounts", "/nowhere"], 3, "there is no file /nowhere: check its name"),
             (["--accounts", "a", "--component-appid", "wx1"], 2, "name one source of accounts"),
             (["--appid", "wx1", "--merchant", "wx2"], 2, "it chooses from the merchants of"),
+            (["--merchant", "shop1"], 3, "--merchant does not begin with wx"),
         ],
     )
     async def test_each_is_one_sentence_and_an_exit_code(self, shop, words, code, said):
