@@ -35,7 +35,7 @@ _SCHEMA = "https://opentelemetry.io/schemas/1.29.0"
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 _WORK_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)  # up to an inventory
 _FIRST_ERROR_STATUS = 400
-_NAMES = {"walk": "tcb.env", "account": "tcb.appid"}  # the attributes of spans by kind of work
+_NAMES = {"walk": "tcb.walk.scope", "account": "tcb.appid"}  # attributes of spans, by kind of work
 
 
 class Telemetry:
@@ -45,7 +45,7 @@ class Telemetry:
     | --- | --- |
     | ``tcb.inventory`` | inventory: ``tcb.inventory.requests``, and its `AccountCounts` |
     | ``tcb.account`` | account of an inventory: ``tcb.appid``, ``tcb.account.status`` |
-    | ``tcb.walk`` | walk: ``tcb.env``, ``tcb.walk.requests``, ``retries``, ``passes``, ``drift`` |
+    | ``tcb.walk`` | walk: ``tcb.walk.scope``, ``requests``, ``retries``, ``passes``, ``drift`` |
     | ``POST /tcb/listfunctions``, … | attempt: as HTTP client spans, ``tcb.env``, ``tcb.offset`` |
 
     After an errcode, a span has ``tcb.errcode``, ``tcb.tcb_code`` and ``tcb.rid``, and its

@@ -184,7 +184,7 @@ async def test_attempts_are_child_spans_of_the_walk(emulator, watched):
     assert len(watched.spans(LIST)) == 3
     assert all(is_child(span, walk) for span in watched.spans(LIST))
     assert walk.attributes == {
-        "tcb.env": ENV,
+        "tcb.walk.scope": ENV,
         "tcb.walk.requests": 3,
         "tcb.walk.retries": 0,
         "tcb.walk.passes": 1,
@@ -204,7 +204,7 @@ async def test_concurrent_walks_keep_their_attempts_apart(emulator, watched):
     async with watched.client(emulator, concurrency=2) as client:
         await asyncio.gather(walk("one"), walk("two"))
 
-    walks = {span.attributes["tcb.env"]: span for span in watched.spans("tcb.walk")}
+    walks = {span.attributes["tcb.walk.scope"]: span for span in watched.spans("tcb.walk")}
     attempts = watched.spans(LIST)
     assert len(attempts) == 6
     assert all(is_child(span, walks[span.attributes["tcb.env"]]) for span in attempts)
