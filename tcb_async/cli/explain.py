@@ -37,7 +37,6 @@ _OTHER_GENERAL = re.compile(
 )
 _PASTED_PATH = re.compile(r"/(?:cgi-bin|tcb|componenttcb)/[\w/]+")
 _BOTH_KINDS = ("/tcb/listfunctions", "/cgi-bin/stable_token")  # a few codes differ for tokens
-_RETRIED = {"retries": "yes", "replays": "once, with a fresh token", "raises": "no"}
 
 
 @explain_command.default
@@ -65,7 +64,7 @@ def explain_text(*text: Annotated[str, Parameter("CODE|TEXT", allow_leading_hyph
             screen.write(
                 f"code     {row.code}\n"
                 f"meaning  {row.meaning}\nadvice   {row.advice}\nerror    {row.error.__name__}\n"
-                f"retried  {_RETRIED[handling(row)]}\n"
+                f"retried  {_describe_retries(row)}\n"
                 f"see      {errcodes.find_page(row.code)}\n".encode()
             )
         if not rows:
@@ -95,9 +94,9 @@ def _describe_unknown(text: str, named: Sequence[int]) -> str:
     return f"the text names no code that is known here: {unknown.advice}"
 
 
-def handling(row: errcodes.Code) -> str:
-    """Return what the client does with the error: a key of `_RETRIED`."""
+def _describe_retries(row: errcodes.Code) -> str:
+    """Say whether the client sends a request again after the error."""
     if row.error.retryable:
-        return "retries"
+        return "yes"
     replayed = [ERRCODES[code] for code in errcodes.STALE_TOKEN]
-    return "replays" if row in replayed else "raises"
+    return "at most twice, with a fresh token" if row in replayed else "no"
