@@ -83,7 +83,7 @@ class Requests:
     page_size: Annotated[int | None, Parameter(metavar="N", validator=Number(gte=2))] = None
     """Functions per request, 2 or more: pages overlap. Default: as many as the server gives."""
     concurrency: Annotated[int, NUMBER] = DEFAULT_CONCURRENCY
-    """Maximum number of concurrent requests."""
+    """Calls at a time, including those that wait to retry."""
 
 
 @Parameter(name="*", group=SERVICE)

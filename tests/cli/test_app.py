@@ -189,7 +189,7 @@ main()
     async with start("list", "--help", program=program, env={"COLUMNS": "200"}) as command:
         ended = await command.end()
 
-    assert "Maximum number of concurrent requests. [default: 4]" in ended.out
+    assert "Calls at a time, including those that wait to retry. [default: 4]" in ended.out
 
 
 @pytest.mark.parametrize("missing", ["cyclopts", "rich"])
