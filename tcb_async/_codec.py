@@ -77,7 +77,7 @@ def _reveal(value: object) -> str:
     raise TypeError(f"a {type(value).__name__} is not a JSON value")
 
 
-def decode_reply(body: bytes, endpoint: str, *, secrets: Collection[Secret] = ()) -> dict[str, Any]:
+def decode_reply(body: bytes, endpoint: str, *, secrets: Collection[Secret]) -> dict[str, Any]:
     """Read any endpoint's reply; raise the exception for its errcode, or `ResponseError`."""
     raise_for_errcode(body, endpoint, secrets=secrets)
     try:
@@ -91,7 +91,7 @@ def decode_reply(body: bytes, endpoint: str, *, secrets: Collection[Secret] = ()
     raise make_unreadable_error(body, reason, endpoint, secrets)
 
 
-def raise_for_errcode(body: bytes, endpoint: str, *, secrets: Collection[Secret] = ()) -> None:
+def raise_for_errcode(body: bytes, endpoint: str, *, secrets: Collection[Secret]) -> None:
     """Raise the exception for a reply's errcode, if it has one."""
     status = _read_status(body)
     if status is not None and status.errcode not in _SUCCESS:

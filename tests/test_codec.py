@@ -308,7 +308,7 @@ def test_error_reply_with_invalid_rows_is_an_api_error():
 @pytest.mark.parametrize("body", [b"[]", b"", b'"T"', b"{", b'{"errcode":-1,"errmsg":3}'])
 def test_reply_must_be_an_object_with_a_readable_errcode(body):
     with pytest.raises(ResponseError, match=r"^/tcb/x should return a JSON object"):
-        decode_reply(body, "/tcb/x")
+        decode_reply(body, "/tcb/x", secrets=())
 
 
 json_values = st.recursive(

@@ -151,7 +151,7 @@ def write_rows(
     rows: Sequence[object],
     columns: Sequence[str],
     output_format: Format,
-    optional: Sequence[str] = (),
+    optional: Sequence[str],
 ) -> None:
     """Write all rows to stdout, a table as wide as the terminal.
 
