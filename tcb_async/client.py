@@ -154,7 +154,8 @@ class TcbClient:
         timeout: Seconds for one attempt, to the last byte of the reply, 30 by default.
         allow_http: Allow plain http to any host: everyone on the network can then read the token.
         trust_env: Use the environment's proxy settings and ``.netrc``.
-        observer: Receives each attempt and each walk, such as ``tcb_async.otel.Telemetry()``.
+        observer: Observes each attempt, walk, account and inventory, such as
+            ``tcb_async.otel.Telemetry()``.
 
     Raises:
         ConfigurationError: An argument is invalid.

@@ -49,7 +49,7 @@ class WalkStats:
 
     Attributes:
         requests: Pages requested, without retries.
-        retries: Retries of these requests, counted by the fetch function.
+        retries: Retries of these requests; a `Pager` of your own does not count them.
         passes: Times that the list was read from row 0 (or the cursor); 1 while nothing changes.
         drift: Whether any change of the list was noticed.
         last_error: The class and the text of the error before the last retry; empty without one.
@@ -70,7 +70,8 @@ class Work:
         kind: Which of these.
         name: The environment's id or a different scope; the account's appid; "" for an inventory.
         result: Filled when the work ends. Of a walk: ``requests``, ``retries``, ``passes`` and
-            ``drift``, as in `WalkStats`. Of an account: ``status``. Of an inventory: its counts.
+            ``drift``, as in `WalkStats`. Of an account: ``status``. Of an inventory: its counts,
+            and ``requests``.
     """
 
     kind: Literal["walk", "account", "inventory"]

@@ -1,4 +1,4 @@
-"""OpenTelemetry spans of walks and attempts, and metrics.
+"""OpenTelemetry spans of attempts, walks, accounts and inventories, and metrics.
 
 Rule: names follow the semantic conventions where these have a name. No query, header or body is
 reported.
