@@ -223,8 +223,8 @@ class TestLaws:
         assert len(collected) <= len(outcome.yielded)
         if len(outcome.yielded) == max_items:
             assert collected == outcome.items
-        elif outcome.plan.has_drifted:
-            assert outcome.stayed <= names
+        else:  # an updated row may be hidden by changes that cancel out within one pass
+            assert names.issuperset(outcome.in_place)
 
     @given(st.lists(lies, min_size=1, max_size=8), st.integers(2, 6), st.integers(1, 8))
     def test_walk_stops_and_repeats_nothing_with_any_replies(self, replies, page_size, concurrency):
