@@ -21,6 +21,15 @@ async def test_plain_http_exits_with_3_unless_allowed():
     assert insisting.code == 5
 
 
+async def test_plain_http_is_refused_before_a_platforms_secret_is_read():
+    words = ("merchants", "--component-appid", "wx0123456789abcdef")
+
+    ended = await run(*words, "--base-url", "http://wechat.invalid")
+
+    assert ended.code == 3
+    assert "--base-url of wechat.invalid" in ended.err
+
+
 @pytest.mark.slow
 async def test_an_attempt_takes_no_longer_than_the_time_out(emulator):
     emulator.script([Fault.hang()] * 99)
