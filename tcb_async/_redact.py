@@ -5,7 +5,7 @@ and a text from outside that repeats eight consecutive characters of a known sec
 
 Known are the secrets of the request: those that `find_secrets` finds in its query and body. They
 are found as they are and encoded for a URL, but not in a different encoding, and not if they have
-fewer than eight characters. A text that is not WeChat's may contain a secret that nobody knows yet,
+fewer than eight characters. A text that is not WeChat's may contain a secret that is not known yet,
 so there, words of 24 or more characters are hidden too.
 """
 

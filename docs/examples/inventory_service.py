@@ -2,7 +2,7 @@
 
     TCB_APPID=wx0123456789abcdef TCB_SECRET=… uvicorn inventory_service:app
 
-``POST /inventory`` starts the one of today, or reports the one in progress; a cron job may call it
+``POST /inventory`` starts today's inventory, or reports the one in progress; a cron job may call it
 every night. ``GET /inventory`` returns the counts and the missing accounts of the latest finished
 night; ``GET /functions`` streams its functions, a JSON object a line. The file of a night cannot be
 read while it is written, so it gets its final name when it is finished. Started again after the

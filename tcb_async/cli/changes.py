@@ -54,7 +54,7 @@ two nights knows is named, and changes no exit code.
 
 @attrs.define
 class _Changes:
-    """What was found: counts, and sentences about accounts. Right when `read` is exhausted."""
+    """Counts, and sentences about accounts; complete when `read` is exhausted."""
 
     accounts: int = 0
     environments: int = 0

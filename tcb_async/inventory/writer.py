@@ -173,7 +173,7 @@ def _plan(
             path, ", ".join(removed[:_MAX_ACCOUNTS_SHOWN]), len(removed),
         )  # fmt: skip
     outdated = [(appid,) for appid, *_ in known if appid not in kept]
-    # Those that failed come last, the oldest failure first: so a night that stops again and again
+    # Failed accounts come last, the oldest failure first, so that a night that stops repeatedly
     # reaches every account.
     tried_at = {appid: listed_at for appid, _, _, listed_at in known}
     waiting = [appid for appid in envs if appid not in kept]

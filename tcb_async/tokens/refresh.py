@@ -214,7 +214,8 @@ class ManagedToken(ABC):
         if self._refresh is task:
             self._refresh = None
         if not task.cancelled():
-            task.exception()  # or asyncio logs that nobody did, if all callers were cancelled
+            # Retrieve the error: if all callers were cancelled, asyncio would log it otherwise.
+            task.exception()
 
     async def _adopt_or_request(self, api: TokenApi) -> StoredToken:
         try:
