@@ -95,6 +95,11 @@ def changed(path, mutants):
     return source
 
 
+def is_text_or_dots(node):
+    """Whether a statement does nothing: a docstring, or the dots of a protocol."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
 class Finder(ast.NodeVisitor):
     """Find every mutant of a file."""
 
@@ -124,9 +129,7 @@ class Finder(ast.NodeVisitor):
         """Skip its annotation."""
 
     def visit_FunctionDef(self, node):
-        first = node.body[0]
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-            first = node.body[1] if len(node.body) > 1 else None
+        first = next((child for child in node.body if not is_text_or_dots(child)), None)
         if first is not None:
             indent = " " * first.col_offset
             self._add("early return", first, f"return\n{indent}", before=True)
@@ -175,8 +178,7 @@ class Finder(ast.NodeVisitor):
         self.generic_visit(node)
 
     def _remove(self, node):
-        is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        if self._depth and not is_docstring:
+        if self._depth and not is_text_or_dots(node):
             self._add("removed", node, "pass")
         self.generic_visit(node)
 

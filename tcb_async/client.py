@@ -297,19 +297,17 @@ class TcbClient:
         env = fields.get("env")
         has_pages = listing.total_key is not None
         row = offset if has_pages else None  # for errors
-        may_ask_fewer = may_ask_fewer and limit > DEFAULT_PAGE_SIZE
         small_pages = self._small_pages.get(listing.path, 0)
-        if may_ask_fewer and small_pages:
+        if may_ask_fewer and small_pages and limit > DEFAULT_PAGE_SIZE:
             self._small_pages[listing.path] = small_pages - 1
             limit = DEFAULT_PAGE_SIZE
-            may_ask_fewer = False
 
         async def request_page(token: Secret) -> Page[T]:
             target = self._make_target(listing.path, token)
             decode = partial(listing.decode, secrets=target.secrets)
             request = ApiRequest(target, listing.encode(fields, offset, limit), env, row, stats)
             smaller_request = None
-            if may_ask_fewer:
+            if may_ask_fewer and limit > DEFAULT_PAGE_SIZE:
                 body = listing.encode(fields, offset, DEFAULT_PAGE_SIZE)
                 smaller_request = attrs.evolve(request, body=body)
             call = Call(self._transport, request, decode, smaller_request)

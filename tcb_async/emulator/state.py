@@ -58,7 +58,6 @@ class Refused(Exception):  # noqa: N818 - a reply, not an error of the emulator
     """The reply is an errcode, with WeChat's text or a different one."""
 
     def __init__(self, errcode: int, errmsg: str | None = None) -> None:
-        super().__init__(errcode)
         self.errcode = errcode
         self.errmsg: str = ERRMSG.get(errcode, "error") if errmsg is None else errmsg
 

@@ -237,7 +237,6 @@ class Inventory(IteratedOnce):
             await self._cancel()
         finally:
             self.requests = self._transport.sent - self._sent_before
-            self._generator = None
             if self._observation is not None:
                 result = {**attrs.asdict(self.counts), "requests": self.requests}
                 self._observation.work.result.update(result)

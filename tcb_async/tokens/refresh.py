@@ -206,16 +206,8 @@ class ManagedToken(ABC):
 
     def _start_refresh(self, api: TokenApi) -> asyncio.Task[StoredToken]:
         self._refresh = task = api.spawn(self._adopt_or_request(api))
-        task.add_done_callback(self._forget)
+        task.add_done_callback(_retrieve_error)
         return task
-
-    def _forget(self, task: asyncio.Task[StoredToken]) -> None:
-        """Drop the reference to the client: a provider may outlive many clients."""
-        if self._refresh is task:
-            self._refresh = None
-        if not task.cancelled():
-            # Retrieve the error: if all callers were cancelled, asyncio would log it otherwise.
-            task.exception()
 
     async def _adopt_or_request(self, api: TokenApi) -> StoredToken:
         try:
@@ -285,6 +277,12 @@ class TokenReply:
 
     token: Secret
     expires_in: float  # seconds from the request
+
+
+def _retrieve_error(task: asyncio.Task[StoredToken]) -> None:
+    """Retrieve the error of a refresh: if all callers were cancelled, asyncio would log it."""
+    if not task.cancelled():
+        task.exception()
 
 
 def read_token_reply(reply: Mapping[str, object], endpoint: str, *, prefix: str = "") -> TokenReply:

@@ -1,6 +1,7 @@
 """The demonstration: for every command, without credentials and without a network."""
 
 import json
+import logging
 import re
 import signal
 from itertools import islice
@@ -18,6 +19,13 @@ async def test_the_demonstration_needs_nothing_at_all():
 
     assert (ended.code, ended.err) == (0, "")
     assert len(json.loads(ended.out)) == 48
+
+
+async def test_the_log_has_the_requests_of_the_client_alone():
+    ended = await run("count", "--demo", "-v")
+
+    assert ended.err.count("listfunctions") == 1
+    assert logging.getLogger("tcb_async.emulator").level == logging.NOTSET
 
 
 async def test_the_demonstration_sends_nothing_to_another_host(emulator):

@@ -248,11 +248,12 @@ class TestReport:
         assert "10 functions, 20 requested" in ended.out
         assert "10 functions, 100 requested" in ended.out
 
-    async def test_an_unknown_field_is_a_fact(self, wechat):
+    async def test_the_fields_of_replies_are_facts(self, wechat):
         wechat.deploy(ENV, "more", index=0, more={"memory_size": 256})
 
         ended = await examine(wechat)
 
+        assert "total_count (number)" in " ".join(fact_of(ended, "reply"))
         assert "memory_size (missing/number)" in " ".join(fact_of(ended, "each function"))
 
     async def test_facts_follow_a_failed_list(self, wechat):

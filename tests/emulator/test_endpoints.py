@@ -172,6 +172,7 @@ class TestPlatformsOwnEnvironments:
         token = await wechat.platform_token()
         reply = await wechat.call(BATCH_FUNCTIONS, token=token, env="plat-1")
         assert len(reply["functions"]) == 20
+        assert reply["functions"][0]["status_reason"] == []
 
     async def test_token_of_the_other_kind_is_refused(self, wechat):
         wechat.emulator.add_authorizer(PLATFORM, MERCHANT)

@@ -452,8 +452,10 @@ class TestEnds:
             raise OSError("the file is gone")
 
         async with TcbClient("unused-token", base_url=emulator.url) as client:
+            inventory = Inventory(client, accounts())
             with pytest.raises(OSError, match="the file is gone"):
-                await found_in(client, accounts())
+                _ = [found async for found in inventory]
+        assert repr(inventory) == "<Inventory: 0 accounts, 0 without a listing, failed>"
 
     async def test_an_empty_inventory_is_iterated_once(self, emulator):
         async with (
