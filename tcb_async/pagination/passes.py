@@ -65,7 +65,7 @@ class Count(Generic[T]):
     """The rows of a list that is never quiet, counted until none can be missing."""
 
     total: int | None = None  # by the latest reply
-    # The value of each row, as it was last seen; no more rows than the list has.
+    # The value of each row, as it was last seen.
     values: dict[str, T | str] = attrs.field(factory=dict[str, "T | str"])
     # The rows seen since a pass began, if all of them were known before it, and the total is the
     # same since then. None until the next pass begins, if there is no such pass.
@@ -82,8 +82,6 @@ class Count(Generic[T]):
         seen = dict(zip(reply.names, reply.values, strict=True))
         is_known = all(self.values.get(name) == value for name, value in seen.items())
         self.values.update(seen)
-        if len(self.values) > total:  # some of them were deleted
-            self.values = seen
         if total != self.total or not is_known:
             self.total = total
             self.rows = None

@@ -56,7 +56,8 @@ with a failure.
 #
 # Bounds: a run makes no more requests than twice those of `MAX_PASSES` passes over the list that it
 # found, and 64, so it does not follow a list that grows as fast as it is read. A quiet first pass
-# stores the names that it yields; later passes store each row and its value, three times at most.
+# stores the names that it yields; later passes store each row twice at most, and the latest value
+# of each name.
 
 from __future__ import annotations
 
