@@ -5,6 +5,7 @@ Rule: stdout has the settings of a client, stderr the log, which shows no token.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import secrets
@@ -30,7 +31,6 @@ _DEFAULT_ENV = "test-777bb9"
 _APP = "wx0123456789abcdef"
 _PLATFORM = "wx00112233445566aa"
 _MAX_PORT = 65535
-_BUSY_RATE = 0.2
 
 emulator_command: App = App(
     name="emulator",
@@ -75,8 +75,6 @@ def run_emulator(
     """
     with run_command(verbose=verbose, level=logging.INFO) as screen:
         server = tcb_async.Emulator(port=port)
-        if busy:
-            server.busy_rate = _BUSY_RATE
         settings = add_app(server)
         if docs or merchants is not None:
             settings |= add_platform(server, merchants)
@@ -88,6 +86,9 @@ def run_emulator(
             if check_env(name) not in envs:
                 server.deploy(name, count=count)
                 envs.append(name)
+        if busy:
+            faults = [tcb_async.emulator.Fault.errcode(-1), *[tcb_async.emulator.Fault.ok()] * 4]
+            server.script(itertools.cycle(faults))
         try:
             signals.run_until_signal(lambda: _run_server(server, screen, envs, settings, port=port))
         except KeyboardInterrupt:  # the normal way to stop a server, so not exit code 130

@@ -48,7 +48,6 @@ class Emulator(FaultyServer):
         max_page: Limit of the functions on a page; None for no limit; an attribute too.
 
     Attributes:
-        busy_rate: The share of requests, from 0 to 1, that get -1, the same ones in each run.
         in_flight: The number of requests in progress.
         peak_in_flight: The highest value of ``in_flight`` so far.
     """
@@ -85,9 +84,8 @@ class Emulator(FaultyServer):
 
     @classmethod
     def demo(cls) -> Self:
-        """Make an emulator for trying the library: 48 functions in ``DEMO_ENV``, sometimes busy."""
+        """Make an emulator for trying the library: 48 functions in ``DEMO_ENV``."""
         emulator = cls(latency=0.04)
-        emulator.busy_rate = 0.05
         emulator.add_demo_environment(demo.DEMO_ENV)
         return emulator
 

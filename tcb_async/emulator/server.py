@@ -49,7 +49,6 @@ class FaultyServer:
     ) -> None:
         self.clock: EmulatorClock = clock
         self.latency: float = latency
-        self.busy_rate: float = 0.0
         self.in_flight: int = 0
         self.peak_in_flight: int = 0
         self._endpoints = endpoints
@@ -64,7 +63,7 @@ class FaultyServer:
         self._runner: web.ServerRunner | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # of the thread
         self._thread: threading.Thread | None = None
-        self._random = random.Random(0)  # noqa: S311 - faults and ids; no secrets
+        self._random = random.Random(0)  # noqa: S311 - ids; no secrets
 
     # Starting and stopping
 
@@ -209,9 +208,8 @@ class FaultyServer:
         self.script(faults, path=path, account=account)
 
     def clear_faults(self) -> None:
-        """Remove all scripts, and set ``busy_rate`` to 0."""
+        """Remove all scripts."""
         self._scripts.clear()
-        self.busy_rate = 0.0
 
     # Requests
 
@@ -314,7 +312,7 @@ class FaultyServer:
                     return fault
                 if script in self._scripts:  # which its faults may have cleared
                     self._scripts.remove(script)
-        return Fault.errcode(-1) if self._random.random() < self.busy_rate else Fault.ok()
+        return Fault.ok()
 
     def _make_reply(self, record: RecordedRequest, refused: Refused | None = None) -> bytes:
         try:

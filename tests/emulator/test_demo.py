@@ -15,7 +15,6 @@ async def test_demo_is_believable_and_the_same_every_time():
     assert len({function.runtime for function in functions}) >= 5
     assert len({function.status for function in functions}) >= 5
     assert all(function.add_time <= function.mod_time for function in functions)
-    assert first.busy_rate > 0
     assert first.latency > 0
 
 

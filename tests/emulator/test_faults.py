@@ -13,7 +13,6 @@ import pytest
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.test_utils import make_mocked_request
 from constants import LIST, STABLE
-from emulator_client import asking
 from leaks import eventually
 
 from tcb_async.emulator import Emulator, Fault
@@ -47,17 +46,6 @@ class TestLoad:
         assert asyncio.get_running_loop().time() - started >= 0.05
         assert wechat.emulator.requests[-1].fault == ("delay" if delay else None)
 
-    async def test_busy_rate_is_by_chance_and_reproducible(self):
-        async def codes():
-            async with asking(Emulator()) as asker:
-                asker.emulator.deploy(ENV)
-                asker.emulator.busy_rate = 0.5
-                return [(await asker.list())["errcode"] for _ in range(30)]
-
-        first = await codes()
-        assert set(first) == {0, -1}
-        assert first == await codes()
-
 
 class TestScripts:
     async def test_faults_are_met_one_a_request_in_order(self, wechat):
@@ -86,12 +74,6 @@ class TestScripts:
         wechat.emulator.script(busy_once())
         assert [(await wechat.list())["errcode"] for _ in range(2)] == [-1, 0]
 
-    async def test_clear_faults_resets_busy_rate(self, wechat):
-        wechat.emulator.busy_rate = 1.0
-        assert (await wechat.list())["errcode"] == -1
-        wechat.emulator.clear_faults()
-        assert (await wechat.list())["errcode"] == 0
-
     @pytest.mark.parametrize("wrong", ["reset", -1, Fault.reset])
     def test_anything_but_a_fault_or_an_int_is_refused_at_once(self, wrong):
         with pytest.raises(TypeError, match="must contain Fault values, such as"):
@@ -103,6 +85,11 @@ class TestScripts:
         wechat.emulator.script([Fault.errcode(61007, "merchant says no"), Fault.errcode(12345)])
         assert (await wechat.list())["errmsg"].startswith("merchant says no rid: ")
         assert (await wechat.list())["errmsg"].startswith("error rid: ")
+
+    @pytest.mark.parametrize("errcode", [-1, -1000, 45009, 45011, 48001, 61007, 85088])
+    async def test_errmsg_of_a_frequent_errcode_is_wechats(self, wechat, errcode):
+        wechat.emulator.fail_next(errcode)
+        assert not (await wechat.list())["errmsg"].startswith("error ")
 
     @pytest.mark.parametrize(
         "request_id", ["rid: 1f-2e-3d", "hint: [a.b!]", "hints: [ req_id: a ]"]

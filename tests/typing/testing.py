@@ -17,7 +17,6 @@ def shop(tcb_emulator: Emulator) -> str:
 async def test_mine(tcb_emulator: Emulator, tcb_client: TcbClient, shop: str) -> None:
     tcb_emulator.fail_next(-1, times=2)
     tcb_emulator.script([Fault.reset(), Fault.status(502), Fault.errcode(45011)])
-    tcb_emulator.busy_rate = 0.1
     async with tcb_client:
         assert len(await tcb_client.list_functions(shop)) == 5
     assert_type(tcb_emulator.url, str)
