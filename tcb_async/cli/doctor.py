@@ -59,7 +59,6 @@ account, except the errors of failed checks, at its end.
 _FUNCTIONS_PATH = "/tcb/listfunctions"
 _ENVIRONMENTS_PATH = "/tcb/getenvinfo"
 _ABSENT_ENV = "doctor-no-such-env"
-_FEW_ROWS = 4  # fewer rows are in some order by chance
 _MAX_WIDTH = 80
 _JSON_TYPES: dict[type, str] = {
     str: "text",
@@ -233,7 +232,7 @@ async def _compare_with_list(
         # Pages overlap by one row: so their offsets are no multiples of their length.
         await report.check(f"list --page-size {page_size}", checks.list_again(listed, page_size))
     else:
-        report.print_line("list --page-size N", f"not tried: fewer than {_FEW_ROWS} functions")
+        report.print_line("list --page-size N", "not tried: fewer than 4 functions")
     await report.check("count", checks.count_functions(listed))
     await report.check(
         f"count, {DEFAULT_CONCURRENCY} at a time",
@@ -288,7 +287,6 @@ async def _show_facts(
         report.print_line("statuses", _join(_show(row.get("status"), _WORD) for row in every))
         report.print_line("runtimes", _join(_show(row.get("runtime"), _WORD) for row in every))
         report.print_line("times", _describe_times(rows, functions))
-        report.print_line("order", _describe_order(rows))
     report.print_line("each environment", await _outline_environments(client))
 
 
@@ -350,29 +348,9 @@ def _join(words: Iterable[str]) -> str:
 
 
 def _describe_times(rows: Iterable[Reply], functions: Sequence[CloudFunction]) -> str:
-    """Return the formats of times, with 0 for a digit, and the date of the latest."""
+    """Return the formats of times, with 0 for a digit, and how many of the list were read."""
     shown = [_show(row.get(key), _TIME) for row in rows for key in ("add_time", "mod_time")]
-    described = _join(re.sub("[0-9]", "0", time) for time in shown)
     times = [time for each in functions for time in (each.add_time, each.mod_time)]
     known = [time for time in times if time is not None]
-    if times:
-        described += f"; {len(known)} of {len(times)} were read"
-    if known:
-        described += f"; the latest: {max(known).date()}"
-    return described
-
-
-def _describe_order(rows: Sequence[Reply]) -> str:
-    """Return the fields by which the page is sorted."""
-    if len(rows) < _FEW_ROWS:
-        return f"unknown: fewer than {_FEW_ROWS} functions"
-    found: list[str] = []
-    for field in ("add_time", "mod_time", "name"):
-        values = [str(row.get(field)) for row in rows]  # WeChat's times sort as text
-        if len({*values}) == 1:
-            continue
-        if values == sorted(values):
-            found.append(f"{field}, ascending")
-        elif values == sorted(values, reverse=True):
-            found.append(f"{field}, descending")
-    return " and ".join(found) or "by no field"
+    formats = _join(re.sub("[0-9]", "0", time) for time in shown)
+    return f"{formats}; {len(known)} of {len(times)} were read"

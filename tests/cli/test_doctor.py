@@ -190,6 +190,7 @@ async def test_commands_that_need_an_absent_permission_fail(wechat):
 
     assert ended.code == 4
     assert subjects_of(ended, "ok") == ["list of a mistyped ENV"]
+    assert "errcode 48001, with a request id" in " ".join(ended.out.split())
     assert fact_of(ended, "each environment") == ["PermissionDeniedError,", "errcode", "48001"]
 
 
@@ -273,6 +274,18 @@ class TestReport:
 
         assert fact_of(ended, "statuses") == ["Active,", "Updating"]
         assert fact_of(ended, "runtimes") == ["Go1,", "Nodejs16.13"]
+
+    async def test_formats_of_times_are_facts_and_how_many_were_read(self, wechat):
+        @wechat.on_reply
+        def change(_request, reply):
+            for row in reply.get("functions", []):
+                if row["name"] == "fn-0001":
+                    row["add_time"] = "the first of May"
+
+        ended = await examine(wechat)
+
+        shown = " ".join(fact_of(ended, "times"))
+        assert shown == "(hidden), 0000-00-00 00:00:00; 113 of 114 were read"
 
     async def test_only_the_errors_contain_names(self, wechat):
         """Whatever fields contain them, and although errors quote them."""
