@@ -21,9 +21,14 @@ async def test_plain_http_exits_with_3_unless_allowed():
     assert insisting.code == 5
 
 
-async def test_plain_http_is_refused_before_a_platforms_secret_is_read():
-    words = ("merchants", "--component-appid", "wx0123456789abcdef")
-
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("merchants", "--component-appid", "wx0123456789abcdef"),
+        ("inventory", "night.sqlite", "--appid", "wx0123456789abcdef"),
+    ],
+)
+async def test_plain_http_is_refused_before_a_secret_is_read(words):
     ended = await run(*words, "--base-url", "http://wechat.invalid")
 
     assert ended.code == 3

@@ -37,6 +37,14 @@ def test_text_and_bytes_stay_in_order(monkeypatch):
     assert stdout.buffer.getvalue() == b"head\nrow\nend\n"
 
 
+@pytest.mark.parametrize(("count", "last"), [(20, "19"), (21, "and 1 more")])
+def test_twenty_sentences_are_said_and_the_others_counted(capsys, count, last):
+    number = Screen.open().say_each(map(str, range(count)), "and {} more")
+
+    assert number == count
+    assert capsys.readouterr().err.splitlines()[-1].endswith(last)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "shown"),

@@ -18,6 +18,7 @@ from leaks import eventually
 from tcb_async.emulator import Emulator, EmulatorClock, Fault
 
 SAMPLES = Path(__file__).parents[1] / "samples"
+DAY = "2019-02-27 15:34:59"
 
 
 class TestListing:
@@ -126,7 +127,8 @@ class TestEnvironments:
             (lambda e: e.deploy(ENV, "x", count=2), "count=2"),
             (lambda e: e.deploy(ENV, count=-1), "count=-1"),
             (lambda e: e.deploy(ENV, index=-1), "index=-1: must be 0 or more, or None"),
-            (lambda e: e.deploy(ENV, add_time="yesterday"), "yesterday"),
+            (lambda e: e.deploy(ENV, add_time="yesterday", mod_time=DAY), "yesterday"),
+            (lambda e: e.deploy(ENV, add_time=DAY, mod_time="tomorrow"), "tomorrow"),
             (lambda e: e.delete(ENV, "gone"), "name='gone'"),
             (lambda e: e.update("other", "fn-0001"), "env='other'"),
             (lambda e: e.clock.advance(-1), "seconds=-1"),
