@@ -220,7 +220,15 @@ async def test_a_gateway_that_refuses_concurrent_requests_fails(emulator, count,
     assert "ResponseError, HTTP 403" in ended.out
 
 
-async def test_few_functions_are_not_read_in_pages(emulator):
+async def test_four_functions_are_read_in_pages_of_two(emulator):
+    emulator.deploy(ENV, count=4)
+
+    ended = await examine(emulator)
+
+    assert "list --page-size 2" in subjects_of(ended, "ok")
+
+
+async def test_fewer_functions_are_not_read_in_pages(emulator):
     emulator.deploy(ENV, count=3)
 
     ended = await examine(emulator)

@@ -87,6 +87,12 @@ def test_endpoint_in_the_text_decides_which_meaning():
     assert "the appsecret is wrong" in one
 
 
+def test_only_the_first_tcb_code_is_explained():
+    out = run_here(["explain", "EXCEED_RATELIMIT, INVALID_ENV"], {}).out
+
+    assert re.findall(r"^code     (.*)$", out, re.MULTILINE) == ["EXCEED_RATELIMIT"]
+
+
 def test_every_code_is_explained():
     for code in (*map(str, ERRCODES), *TCB_CODES):
         assert f"code     {code}\n" in run_here(["explain", code], {}).out

@@ -92,7 +92,7 @@ async def test_count_says_how_many_and_nothing_else(emulator):
     ended = await run("count", ENV, env=env_for(emulator))
 
     assert (ended.code, ended.out, ended.err) == (0, "57\n", "")
-    assert len(emulator.requests) == 1
+    assert [request.body["limit"] for request in emulator.requests] == [1]
 
 
 async def test_a_terminal_shows_requests_and_retries(emulator):

@@ -86,7 +86,7 @@ class TestScripts:
         assert (await wechat.list())["errmsg"].startswith("merchant says no rid: ")
         assert (await wechat.list())["errmsg"].startswith("error rid: ")
 
-    @pytest.mark.parametrize("errcode", [-1, -1000, 45009, 45011, 48001, 61007, 85088])
+    @pytest.mark.parametrize("errcode", [-1, 40001, 40014, 45009, 45011, 48001, 61007, 85088])
     async def test_errmsg_of_a_frequent_errcode_is_wechats(self, wechat, errcode):
         wechat.emulator.fail_next(errcode)
         assert not (await wechat.list())["errmsg"].startswith("error ")
