@@ -48,6 +48,10 @@ def test_it_pickles_and_its_string_reads_back_and_goes_into_a_url_as_it_is(curso
     assert re.fullmatch(r"[A-Za-z0-9_-]+", str(cursor))
 
 
+def test_its_repr_shows_where_it_is():
+    assert repr(Cursor("env")) == "Cursor(scope='env', offset=0, total=0, drift=False)"
+
+
 @given(cursors, st.data())
 def test_a_damaged_string_is_refused(cursor, data):
     text = str(cursor)

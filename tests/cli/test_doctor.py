@@ -190,6 +190,7 @@ async def test_commands_that_need_an_absent_permission_fail(wechat):
 
     assert ended.code == 4
     assert subjects_of(ended, "ok") == ["list of a mistyped ENV"]
+    assert ENV not in ended.out
     assert "errcode 48001, with a request id" in " ".join(ended.out.split())
     assert fact_of(ended, "each environment") == ["PermissionDeniedError,", "errcode", "48001"]
 

@@ -32,6 +32,7 @@ class TestStableToken:
     async def test_reply_is_a_token_and_its_life_without_an_errcode(self, wechat):
         reply = await stable(wechat)
         assert list(reply) == ["access_token", "expires_in"]
+        assert wechat.emulator.requests[-1].errcode == 0
         assert reply["expires_in"] == 7200
         assert await errcode_of(wechat, reply["access_token"]) == 0
 

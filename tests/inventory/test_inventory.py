@@ -325,6 +325,16 @@ class TestThePlatformItself:
         assert sum(emulator.counts.values()) - refused[0] <= 8 + 1
         assert inventory.counts.accounts == len(seen)
 
+    async def test_requests_are_counted_although_no_account_is_listed(self, emulator):
+        platform = Platform(emulator, 1)
+        emulator.fail_next(40125, times=None, path=COMPONENT)
+        async with platform.client() as client:
+            inventory = Inventory(client, platform.accounts())
+            with pytest.raises(TcbError):
+                await drain(inventory, [].append)
+
+        assert (inventory.counts.accounts, inventory.requests) == (0, 1)
+
     async def test_a_refused_app_is_one_failed_account(self, emulator):
         from tcb_async.tokens import StableToken  # noqa: PLC0415
 

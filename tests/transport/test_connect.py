@@ -14,7 +14,7 @@ from tcb_async import TransportError as NoAnswer
 from tcb_async.emulator import Emulator
 
 PASSING = [408, 429, 502, 503, 504]
-FINAL = [302, 400, 403, 404, 407]
+FINAL = [302, 400, 403, 404, 407, 499]
 
 
 @pytest.fixture
