@@ -191,7 +191,7 @@ async def test_incomplete_accounts_exit_with_6():
     ("other", "code", "said"),
     [
         (WHOLE, 0, "2 functions of 1 environment of 1 account compared"),
-        (suspended("wx1"), 6, "dev of wx1 is not compared"),
+        (suspended("wx1"), 6, "no account of i.sqlite has an environment in service"),
     ],
     ids=["one", "all"],
 )
