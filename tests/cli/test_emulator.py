@@ -1,5 +1,6 @@
 """``tcb-async emulator``: a WeChat server for clients in any language."""
 
+import re
 import shlex
 import signal
 from contextlib import asynccontextmanager
@@ -136,6 +137,7 @@ def test_it_prints_its_address_and_ends_with_0_at_ctrl_c(monkeypatch, words, env
 
     assert ended.code == 0
     assert ended.out.startswith("export TCB_BASE_URL=http://127.0.0.1:")
+    assert re.search("^export TCB_SECRET=[0-9a-f]{32}$", ended.out, re.MULTILINE)
     assert f"The emulator has {envs}" in ended.err
     assert ended.err.endswith("stopped\n")
 
