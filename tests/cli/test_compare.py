@@ -120,15 +120,22 @@ async def test_a_side_in_the_wrong_role_shows_the_right_command(emulator, words,
 
 
 @pytest.mark.parametrize(
-    ("expected", "found", "code"),
-    [("nowhere.json", ENV, 3), ("cut.json", ENV, 3), (ENV, "other", 4)],
+    ("words", "code", "named"),
+    [
+        (("nowhere.json", ENV), 3, "nowhere.json: "),
+        (("cut.json", ENV), 3, "cut.json: "),
+        (("-", ENV), 3, "stdin: "),
+        ((ENV, "other"), 4, "env 'other'"),
+    ],
 )
-async def test_an_unreadable_side_is_an_error(emulator, folder, expected, found, code):
-    (folder / "cut.json").write_text('[{"name": "login"', encoding="utf-8")
+async def test_an_unreadable_side_is_an_error(emulator, folder, words, code, named):
+    cut = '[{"name": "login"'
+    (folder / "cut.json").write_text(cut, encoding="utf-8")
     emulator.deploy(ENV, "login")
-    ended = await run("diff", expected, found, env=env_for(emulator))
+    ended = await run("diff", *words, env=env_for(emulator), stdin=cut)
     assert (ended.code, ended.out) == (code, "")
     assert ended.err.count("\n") == 1
+    assert named in ended.err
 
 
 @pytest.mark.parametrize("found", ["rc.json", "-"])
