@@ -274,6 +274,7 @@ class TestReport:
         ended = await examine(wechat)
 
         assert "57 functions" not in ended.out
+        assert fact_of(ended, "times") == ["0000-00-00", "00:00:00"]
         assert fact_of(ended, "statuses") == ["Active"]
 
     async def test_statuses_and_runtimes_are_those_of_the_whole_list(self, wechat):
