@@ -51,7 +51,7 @@ async def open_demo_merchants(concurrency: int) -> AsyncGenerator[TcbClient]:
     async with tcb_async.Emulator(latency=0.02) as emulator:
         ticket = emulator.add_component(appid, secret)
         emulator.add_demo_merchants(appid)
-        # The log shows that busy replies are repeated.
+        # The log shows that requests are repeated after these.
         emulator.fail_next(-1, times=2, path="/tcb/listfunctions")
 
         async def latest_ticket() -> str:

@@ -21,7 +21,7 @@ async def test_the_demonstration_needs_nothing_at_all():
     assert len(json.loads(ended.out)) == 48
 
 
-async def test_the_log_has_the_requests_of_the_client_alone():
+async def test_the_log_shows_each_request_once():
     ended = await run("count", "--demo", "-v")
 
     assert ended.err.count("listfunctions") == 1

@@ -23,7 +23,7 @@ RID = re.compile(r" rid: [0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}$")
 
 
 def is_wechats_text(errmsg):
-    """Whether it ends in a request id, and is not the text of an errcode without one."""
+    """Whether an errmsg ends in a request id, and is not the text of an unknown errcode."""
     return RID.search(errmsg) and not errmsg.startswith("error ")
 
 
