@@ -28,7 +28,7 @@ from tcb_async.exceptions import (
     TransportError,
 )
 
-_MINUTE = 60.0  # seconds
+_QUOTA_WAIT = 20.0  # seconds: a minute has three, and the last attempt follows a minute later
 
 
 def proves_not_carried_out(error: TcbError) -> bool:
@@ -53,8 +53,8 @@ class RetryPolicy:
     """When a failed attempt is retried, after which wait, and until when.
 
     The wait after attempt *n* is random, the upper half of ``base * 2 ** (n - 1)`` seconds. The
-    server's ``Retry-After`` is a minimum, and so is a minute after 45011 (a quota per minute). A
-    wait that would cross the deadline stops there, for a last attempt. If the connection of the
+    server's ``Retry-After`` is a minimum, and so are 20 s after 45011 (a quota per minute). A wait
+    that would cross the deadline stops there, for a last attempt. If the connection of the
     first attempt is dropped before any reply, the first retry follows immediately.
 
     Attributes:
@@ -95,6 +95,6 @@ def choose_wait(policy: RetryPolicy, attempt: int, error: TcbError, chance: floa
     maximum = policy.base * 2.0 ** min(attempt - 1, 62)
     minimum: float = getattr(error, "retry_after", None) or 0.0
     if policy.base and getattr(error, "errcode", None) == MINUTE_QUOTA:
-        minimum = max(minimum, _MINUTE)
+        minimum = max(minimum, _QUOTA_WAIT)
     # Not from 0 on: short waits would use up the attempts before a short outage has ended.
     return max((1.0 + chance) / 2.0 * maximum, minimum)

@@ -71,7 +71,7 @@ def choose_exit_code(error: TcbError) -> ExitCode:
 
 
 @contextlib.contextmanager
-def run_command(*, verbose: bool, level: int = logging.ERROR) -> Generator[Screen]:
+def run_command(*, verbose: bool, level: int = logging.WARNING) -> Generator[Screen]:
     """Open the streams, show the log, and turn errors into an exit code."""
     screen = Screen.open()
     with screen.show_log(logging.DEBUG if verbose else level), handle_errors(screen):
