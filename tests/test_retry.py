@@ -34,13 +34,13 @@ def test_retry_after_is_honoured_as_a_minimum(asked, draw):
     assert choose_wait(RetryPolicy(), 1, error, draw) >= asked
 
 
-@given(draw=st.floats(0, 1), attempt=st.integers(1, 6))
-def test_wait_for_the_minute_quota_is_a_minute(draw, attempt):
+@given(draw=st.floats(0, 1), attempt=st.integers(1, 5))
+def test_wait_for_the_minute_quota_is_20_seconds(draw, attempt):
     policy = RetryPolicy()
 
-    assert choose_wait(policy, attempt, LIMITED, draw) == 60
+    assert choose_wait(policy, attempt, LIMITED, draw) == 20
     for error in (RateLimitError("too much", errcode=-501004), RateLimitError("HTTP 429")):
-        assert choose_wait(policy, attempt, error, draw) <= 32
+        assert choose_wait(policy, attempt, error, draw) <= 16
     assert choose_wait(RetryPolicy(base=0.0), attempt, LIMITED, draw) == 0
 
 

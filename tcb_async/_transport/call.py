@@ -5,14 +5,15 @@ Rule: a call takes a place, fetches its token, makes its attempts, and gives the
 - Calls get their places in the order in which they were made. A token request needs no place, and
   neither do the calls that a token callback makes: a call that waits for the token may have the
   last place.
-- A request that fails for a transient reason is attempted until the deadline: the last attempt
-  begins ``deadline`` seconds after the first, and each has ``timeout`` seconds. The error of the
-  last one is raised.
+- A request that fails for a transient reason is attempted until the deadline: an attempt that
+  fails before it is followed by another, at the latest ``deadline`` seconds after the first. Each
+  has ``timeout`` seconds. The error of the last one is raised.
 - If the first attempt fails, and the number of rows may be the reason, the later ones request
   fewer: immediately after a definite error, else as a retry.
 
-So an outage that is shorter than the deadline fails no call, and a call that fails for good takes
-up to ``deadline + timeout``: calls that wait for their place wait for it too.
+So an outage that is shorter than the deadline fails no call; if the server hangs, one shorter than
+``deadline - timeout``. A call that fails for good takes up to ``deadline + timeout``: calls that
+wait for their place wait for it too.
 """
 
 from __future__ import annotations

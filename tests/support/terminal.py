@@ -48,7 +48,8 @@ def env_for(emulator, **more):
 
 
 def is_one_sentence(text):
-    """Whether this is all that an error prints."""
+    """Whether this is all that an error prints, besides the log of the retries."""
+    text = re.sub(r"(?m)^\d\d:\d\d:\d\d\+08:00 .*\n", "", text)
     return text.startswith("tcb-async: ") and text.count("\n") == 1 and "Traceback" not in text
 
 
