@@ -28,7 +28,8 @@ from tcb_async.exceptions import (
     TransportError,
 )
 
-_QUOTA_WAIT = 20.0  # seconds: a minute has three, and the last attempt follows a minute later
+_MAX_WAIT = 60.0  # seconds
+_QUOTA_WAIT = 20.0  # seconds: a third of the minute that the quota is for
 
 
 def proves_not_carried_out(error: TcbError) -> bool:
@@ -52,14 +53,15 @@ def may_refuse_size(error: TcbError) -> bool:
 class RetryPolicy:
     """When a failed attempt is retried, after which wait, and until when.
 
-    The wait after attempt *n* is random, the upper half of ``base * 2 ** (n - 1)`` seconds. The
-    server's ``Retry-After`` is a minimum, and so are 20 s after 45011 (a quota per minute). A wait
-    that would cross the deadline stops there, for a last attempt. If the connection of the
-    first attempt is dropped before any reply, the first retry follows immediately.
+    The wait after attempt *n* is random, the upper half of ``base * 2 ** (n - 1)`` seconds or of a
+    minute, whichever is less. The server's ``Retry-After`` is a minimum, and so are 20 s after 45011
+    (a quota per minute). A wait that would cross the deadline stops there, for a last attempt. If
+    the connection of the first attempt is dropped before any reply, the first retry follows
+    immediately.
 
     Attributes:
-        attempts: Attempts in all, the first included, 8 by default, which is as many as begin
-            within the default deadline; 1 for no retries of the same request.
+        attempts: Attempts in all, the first included, 8 by default, which fill the default
+            deadline; two more fill each further minute. 1 for no retries of the same request.
         base: Upper bound of the first wait, in seconds, 1 by default; 0 to wait only for a
             ``Retry-After``.
         deadline: Seconds from the first attempt of a request in which further attempts may begin,
@@ -92,7 +94,7 @@ def choose_wait(policy: RetryPolicy, attempt: int, error: TcbError, chance: floa
     if attempt == 1 and isinstance(error, TransportError) and error.dropped:
         return 0.0
     # The exponent is bounded, because a float overflows at 2 ** 1024.
-    maximum = policy.base * 2.0 ** min(attempt - 1, 62)
+    maximum = min(policy.base * 2.0 ** min(attempt - 1, 62), _MAX_WAIT)
     minimum: float = getattr(error, "retry_after", None) or 0.0
     if policy.base and getattr(error, "errcode", None) == MINUTE_QUOTA:
         minimum = max(minimum, _QUOTA_WAIT)
