@@ -54,10 +54,10 @@ class RetryPolicy:
     """When a failed attempt is retried, after which wait, and until when.
 
     The wait after attempt *n* is random, the upper half of ``base * 2 ** (n - 1)`` seconds or of a
-    minute, whichever is less. The server's ``Retry-After`` is a minimum, and so are 20 s after 45011
-    (a quota per minute). A wait that would cross the deadline stops there, for a last attempt. If
-    the connection of the first attempt is dropped before any reply, the first retry follows
-    immediately.
+    minute, whichever is less. The server's ``Retry-After`` is a minimum, and so are 20 s after
+    45011 (a quota per minute). A wait that would cross the deadline stops there, for a last
+    attempt. If the connection of the first attempt is dropped before any reply, the first retry
+    follows immediately.
 
     Attributes:
         attempts: Attempts in all, the first included, 8 by default, which fill the default

@@ -80,6 +80,15 @@ class TestRefused:
 
         assert (emulator.counts[CLASSIC], emulator.counts[LIST]) == (3, 3 * walks)
 
+    async def test_lasting_refusal_costs_no_token_call_for_30_s(self, emulator):
+        provider = ClassicToken(APPID, APPSECRET, clock=emulator.clock)
+        refuse_each(emulator)
+        async with TcbClient(provider, base_url=emulator.url) as client:
+            for seconds, asked in ((0, 3), (0, 3), (29, 3), (1, 5)):
+                emulator.clock.advance(seconds)
+                assert await errors_of(client, 1) == {TokenError}
+                assert emulator.counts[CLASSIC] == asked
+
     @pytest.mark.parametrize("walks", [1, 200])
     async def test_reissued_token_is_not_sent_again(self, emulator, api, provider, client, walks):
         token = (await provider.get_token(api)).reveal()
