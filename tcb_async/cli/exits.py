@@ -1,8 +1,8 @@
 """Exit codes, and the last sentence of a command.
 
 Rule: a failed command prints one sentence, after the warnings of the log, and returns an exit
-code; ``--verbose`` adds the traceback of a bug. The sentence names options: a user who typed ``--base-url`` does not read
-``base_url=``.
+code; ``--verbose`` adds the traceback of a bug. The sentence names options: a user who typed
+``--base-url`` does not read ``base_url=``.
 """
 
 from __future__ import annotations
