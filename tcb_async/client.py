@@ -316,18 +316,11 @@ class TcbClient:
                 self._small_pages[listing.path] = _SMALL_PAGES
             return page
 
-        return await self._call_with_token(listing.path, request_page, env=env, offset=row)
+        return await self._call_with_token(request_page)
 
-    async def _call_with_token(
-        self,
-        path: str,
-        send: Callable[[Secret], Awaitable[T]],
-        *,
-        env: str | None,
-        offset: int | None = None,
-    ) -> T:
+    async def _call_with_token(self, send: Callable[[Secret], Awaitable[T]]) -> T:
         send_with_token = partial(call_with_token, self._provider, self._transport, send)
-        return await call_with_place(self._transport, path, send_with_token, env=env, offset=offset)
+        return await call_with_place(self._transport, send_with_token)
 
     def _make_target(
         self,
@@ -393,7 +386,7 @@ class TcbClient:
             decode = partial(decode_reply, endpoint=path, secrets=target.secrets)
             return Call(self._transport, request, decode).run()
 
-        return await self._call_with_token(path, send, env=env)
+        return await self._call_with_token(send)
 
     async def get_token(self) -> str:
         """Return a valid access token, for requests that this client cannot make.

@@ -342,7 +342,7 @@ TCB_CODES = _index(_CLOUD_CODES)
 
 WRAPPERS = (-504002, -404011, -1)
 """Codes whose text may name a code that says more, the most precise first."""
-STALE_TOKEN = frozenset({40001, 40014, 41001, 42001})
+STALE_TOKEN = frozenset({40001, 40014, 42001})
 """A fresh access token may help, at an endpoint that takes one."""
 BAD_REFRESH_TOKEN = 61023  # a different refresh token of the merchant may help
 DENIED = frozenset({48001, 61003, 61007})

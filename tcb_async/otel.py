@@ -143,7 +143,7 @@ class Telemetry:
             outcome: Attributes = {}
             try:
                 yield
-            except BaseException as error:
+            except Exception as error:  # not a cancellation, as by a `break` out of a walk
                 outcome = _mark_failed(span, error, attempt.status)
                 raise
             finally:
@@ -170,7 +170,7 @@ class Telemetry:
             outcome: Attributes = {}
             try:
                 yield
-            except BaseException as error:
+            except Exception as error:
                 outcome = _mark_failed(span, error)
                 raise
             finally:
@@ -185,9 +185,7 @@ class Telemetry:
                 span.set_attributes(result | outcome)
 
 
-def _mark_failed(
-    span: trace.Span, error: BaseException, http_status: int | None = None
-) -> Attributes:
+def _mark_failed(span: trace.Span, error: Exception, http_status: int | None = None) -> Attributes:
     """Mark a span as failed, and return the name of the error for its metric."""
     # By the conventions, an HTTP error is named by its status, without a text. WeChat's errors
     # arrive with 200, they are named by their class.

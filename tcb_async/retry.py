@@ -1,7 +1,8 @@
 """Retries: after which wait, until when, and what an error proves.
 
-Rule: no retry begins after the last attempt that the policy allows, or after the deadline. (A large
-page that is refused is requested once more, with 20 rows: that is a different request.)
+Rule: a call that fails for a transient reason is attempted until the deadline, or as often as the
+policy allows. (A large page that is refused is requested once more, with 20 rows: that is a
+different request.)
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from tcb_async._arguments import check_count, check_seconds
 from tcb_async._defaults import (
     DEFAULT_ATTEMPTS,
     DEFAULT_BACKOFF,
-    DEFAULT_BACKOFF_CAP,
     DEFAULT_DEADLINE,
 )
 from tcb_async.errcodes import CLOUD, MINUTE_QUOTA, is_environment_missing
@@ -27,6 +27,9 @@ from tcb_async.exceptions import (
     TcbError,
     TransportError,
 )
+
+_MAX_WAIT = 60.0  # seconds
+_QUOTA_WAIT = 20.0  # seconds: a third of the minute that the quota is for
 
 
 def proves_not_carried_out(error: TcbError) -> bool:
@@ -50,17 +53,17 @@ def may_refuse_size(error: TcbError) -> bool:
 class RetryPolicy:
     """When a failed attempt is retried, after which wait, and until when.
 
-    The wait before attempt *n + 1* is random, from 0 to ``min(cap, base * 2 ** (n - 1))`` seconds.
-    The server's ``Retry-After`` is a minimum for a wait, and so are 15 to 20 s, at random, after
-    45011 (a quota per minute). If the connection of the first attempt is dropped before any reply,
-    the first retry follows immediately.
+    The wait after attempt *n* is random, the upper half of ``base * 2 ** (n - 1)`` seconds or of a
+    minute, whichever is less. The server's ``Retry-After`` is a minimum, and so are 20 s after
+    45011 (a quota per minute). A wait that would cross the deadline stops there, for a last
+    attempt. If the connection of the first attempt is dropped before any reply, the first retry
+    follows immediately.
 
     Attributes:
-        attempts: Attempts in all, the first included, 5 by default; 1 for no retries
-            of the same request.
+        attempts: Attempts in all, the first included, 8 by default, which fill the default
+            deadline; two more fill each further minute. 1 for no retries of the same request.
         base: Upper bound of the first wait, in seconds, 1 by default; 0 to wait only for a
             ``Retry-After``.
-        cap: Upper bound of every wait, in seconds, except for these two minimums; 20 by default.
         deadline: Seconds from the first attempt of a request in which further attempts may begin,
             60 by default. Each attempt has the client's ``timeout``, or the deadline if that is
             less. So the attempts take ``deadline + timeout`` seconds at most.
@@ -71,13 +74,11 @@ class RetryPolicy:
 
     attempts: int = DEFAULT_ATTEMPTS
     base: float = DEFAULT_BACKOFF
-    cap: float = DEFAULT_BACKOFF_CAP
     deadline: float = DEFAULT_DEADLINE
 
     def __attrs_post_init__(self) -> None:
         check_count("attempts", self.attempts, minimum=1)
         check_seconds("base", self.base, also=0.0)
-        check_seconds("cap", self.cap, also=0.0)
         check_seconds("deadline", self.deadline, also=math.inf)
 
 
@@ -93,8 +94,9 @@ def choose_wait(policy: RetryPolicy, attempt: int, error: TcbError, chance: floa
     if attempt == 1 and isinstance(error, TransportError) and error.dropped:
         return 0.0
     # The exponent is bounded, because a float overflows at 2 ** 1024.
-    maximum = min(policy.cap, policy.base * 2.0 ** min(attempt - 1, 62))
+    maximum = min(policy.base * 2.0 ** min(attempt - 1, 62), _MAX_WAIT)
     minimum: float = getattr(error, "retry_after", None) or 0.0
     if policy.base and getattr(error, "errcode", None) == MINUTE_QUOTA:
-        minimum = max(minimum, 15.0 + 5.0 * chance)
-    return max(chance * maximum, minimum)
+        minimum = max(minimum, _QUOTA_WAIT)
+    # Not from 0 on: short waits would use up the attempts before a short outage has ended.
+    return max((1.0 + chance) / 2.0 * maximum, minimum)

@@ -5,13 +5,15 @@ Rule: a call takes a place, fetches its token, makes its attempts, and gives the
 - Calls get their places in the order in which they were made. A token request needs no place, and
   neither do the calls that a token callback makes: a call that waits for the token may have the
   last place.
-- No attempt of a request begins later than ``deadline`` seconds after the first, and each has
-  ``timeout`` seconds. The error of the last one is raised.
+- A request that fails for a transient reason is attempted until the deadline: an attempt that
+  fails before it is followed by another, at the latest ``deadline`` seconds after the first. Each
+  has ``timeout`` seconds. The error of the last one is raised.
 - If the first attempt fails, and the number of rows may be the reason, the later ones request
   fewer: immediately after a definite error, else as a retry.
-- If every call to an endpoint has failed with transient errors for longer than one may take, calls
-  that had to wait for their place are not sent. A call that finds a free place is sent, so that the
-  end of an outage is noticed.
+
+So an outage that is shorter than the deadline fails no call; if the server hangs, one shorter than
+``deadline - timeout``. A call that fails for good takes up to ``deadline + timeout``: calls that
+wait for their place wait for it too.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from tcb_async._codec import decode_reply, encode_body
 from tcb_async._redact import Secret, find_secrets
 from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.transport import Transport
-from tcb_async.exceptions import ApiError, TcbError, TransportError, name_error
+from tcb_async.exceptions import TcbError, name_error
 from tcb_async.observer import Attempt, Observer
 from tcb_async.retry import (
     choose_wait,
@@ -122,7 +124,7 @@ class Call(Generic[T]):
                 reply = await transport.send(request, observed=observed)
                 result = self.decode(reply)
         except TcbError as error:
-            _log.debug("%s attempt=%d: %s", request, self.attempt, _describe_outcome(error))
+            _log.debug("%s attempt=%d: %s", request, self.attempt, name_error(error))
             raise
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s attempt=%d: errcode=0", request, self.attempt)
@@ -141,19 +143,22 @@ class Call(Generic[T]):
 
     def _choose_wait(self, state: RetryCallState) -> float:
         chance = self.transport.timing.random()
-        return choose_wait(self.transport.retry, self.attempt, _get_error(state), chance)
+        wait = choose_wait(self.transport.retry, self.attempt, _get_error(state), chance)
+        return min(wait, max(0.0, self._count_seconds_left()))
+
+    def _count_seconds_left(self) -> float:
+        return self.began + self.transport.retry.deadline - self.transport.timing.clock()
 
     def _must_stop(self, state: RetryCallState) -> bool:
         """Whether to raise the error now, with the reason."""
         error = _get_error(state)
         policy = self.transport.retry
-        seconds_left = self.began + policy.deadline - self.transport.timing.clock()
         if not self.request.repeatable and not proves_not_carried_out(error):
             reason = "it may have been carried out, so only a repeatable call is sent again"
         elif self.attempt >= policy.attempts:
             reason = "the retry policy allows no more" if policy.attempts > 1 else ""
-        elif state.upcoming_sleep >= seconds_left:
-            reason = f"the next wait would cross the deadline of {policy.deadline:g} s"
+        elif self._count_seconds_left() <= 0.0:
+            reason = f"the deadline of {policy.deadline:g} s has passed"
         else:
             return False
         error.stop_reason = reason
@@ -166,7 +171,7 @@ class Call(Generic[T]):
         _log.log(
             level,
             "%s attempt=%d failed (%s), trying again in %.2f s",
-            self.request, self.attempt, _describe_outcome(error), wait,
+            self.request, self.attempt, name_error(error), wait,
         )  # fmt: skip
         if self.request.stats is not None:
             self.request.stats.retries += 1
@@ -183,32 +188,16 @@ def _get_error(state: RetryCallState) -> TcbError:
     return error
 
 
-def _describe_outcome(error: TcbError) -> str:
-    if isinstance(error, ApiError) and error.errcode is not None:
-        return f"errcode={error.errcode} rid={error.rid}"
-    return type(error).__name__
-
-
-async def call_with_place(
-    transport: Transport,
-    path: str,
-    send: Callable[[], Awaitable[T]],
-    *,
-    env: str | None = None,
-    offset: int | None = None,
-) -> T:
-    """Wait for a place, send a call to an endpoint, and give the place back.
+async def call_with_place(transport: Transport, send: Callable[[], Awaitable[T]]) -> T:
+    """Wait for a place, send a call, and give the place back.
 
     ``send`` also fetches the token: one that was fetched before the wait may be refused after it.
     """
     transport.keeper.get_session()  # fail before the wait
     if _needs_no_place.get():
         return await send()
-    has_to_wait = transport.places.locked()
     async with transport.places:
-        if has_to_wait:
-            _check_endpoint(transport, path, env, offset)
-        return await _note_outcome(transport, path, send)
+        return await call_without_place(send)
 
 
 async def call_without_place(send: Callable[[], Awaitable[T]]) -> T:
@@ -218,35 +207,6 @@ async def call_without_place(send: Callable[[], Awaitable[T]]) -> T:
         return await send()
     finally:
         _needs_no_place.reset(outer)
-
-
-def _check_endpoint(transport: Transport, path: str, env: str | None, offset: int | None) -> None:
-    """Raise an error if an endpoint is down."""
-    now = transport.timing.clock()
-    outage = transport.outages.find(path, now)
-    if outage is not None:
-        error = TransportError(
-            f"{path}: nothing was sent, because every call to it has failed for "
-            f"{now - outage.began:.0f} s; the latest error was {outage.error}",
-            endpoint=path,
-            sent=False,
-        )
-        error.env = env
-        error.offset = offset
-        raise error
-
-
-async def _note_outcome(transport: Transport, path: str, send: Callable[[], Awaitable[T]]) -> T:
-    try:
-        result = await call_without_place(send)
-    except TcbError as error:
-        if error.retryable:
-            transport.outages.note_failure(path, transport.timing.clock(), name_error(error))
-        else:
-            transport.outages.note_reply(path)
-        raise
-    transport.outages.note_reply(path)
-    return result
 
 
 @attrs.define(eq=False)

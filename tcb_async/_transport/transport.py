@@ -19,7 +19,6 @@ from yarl import URL
 
 from tcb_async._defaults import DEFAULT_TIMEOUT
 from tcb_async._redact import Secret, find_secrets
-from tcb_async._transport.outages import Outages
 from tcb_async._transport.request import ApiRequest, Target
 from tcb_async._transport.session import HEADERS, SessionKeeper, add_query
 from tcb_async._transport.timing import Timing
@@ -51,7 +50,6 @@ class Transport:
     timing: Timing = attrs.field(factory=Timing)
     keeper: SessionKeeper = attrs.field(factory=SessionKeeper, repr=False)
     places: asyncio.Semaphore = attrs.field(init=False, repr=False)
-    outages: Outages = attrs.field(init=False)
     sent: int = attrs.field(init=False, default=0)  # how many requests were sent, retries included
     live: set[asyncio.Task[object]] = attrs.field(
         init=False, factory=set["asyncio.Task[object]"], repr=False
@@ -60,7 +58,6 @@ class Transport:
     def __attrs_post_init__(self) -> None:
         self.places = asyncio.Semaphore(self.concurrency)
         self.timeout = min(self.timeout, self.retry.deadline)
-        self.outages = Outages(longest_call=self.retry.deadline + self.timeout)
 
     def target(
         self, path: str, query: Mapping[str, str | Secret], secrets: Iterable[Secret] = ()

@@ -5,7 +5,6 @@ Rule: no token, no appsecret and no refresh token is printed, nor any part of on
 
 from __future__ import annotations
 
-import logging
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -66,7 +65,7 @@ TcbClient.authorizers() returns them.""",
 @merchants_command.default
 def list_merchants(*, output_format: OutputFormat = TABLE, access: Platform = Platform()) -> None:
     """List the merchants of a third-party platform (第三方平台)."""
-    with run_command(verbose=access.verbose, level=logging.WARNING) as screen:
+    with run_command(verbose=access.verbose) as screen:
 
         async def work(client: TcbClient) -> None:
             rows = await client.authorizers().collect()

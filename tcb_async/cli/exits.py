@@ -1,8 +1,8 @@
 """Exit codes, and the last sentence of a command.
 
-Rule: a failed command prints one sentence and returns an exit code; ``--verbose`` adds the
-traceback of a bug. The sentence names options: a user who typed ``--base-url`` does not read
-``base_url=``.
+Rule: a failed command prints one sentence, after the warnings of the log, and returns an exit
+code; ``--verbose`` adds the traceback of a bug. The sentence names options: a user who typed
+``--base-url`` does not read ``base_url=``.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def choose_exit_code(error: TcbError) -> ExitCode:
 
 
 @contextlib.contextmanager
-def run_command(*, verbose: bool, level: int = logging.ERROR) -> Generator[Screen]:
+def run_command(*, verbose: bool, level: int = logging.WARNING) -> Generator[Screen]:
     """Open the streams, show the log, and turn errors into an exit code."""
     screen = Screen.open()
     with screen.show_log(logging.DEBUG if verbose else level), handle_errors(screen):

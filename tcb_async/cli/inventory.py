@@ -7,7 +7,6 @@ one stopped. The report is read from the file, as any later command reads it.
 from __future__ import annotations
 
 import contextlib
-import logging
 import sys
 import tempfile
 import time
@@ -80,7 +79,7 @@ def list_inventory(
     Args:
         file: The file of this night, such as nights/2026-01-31.sqlite.
     """
-    with run_command(verbose=access.verbose, level=logging.WARNING) as screen:
+    with run_command(verbose=access.verbose) as screen:
         if file is None and not access.demo:
             raise CycloptsError("FILE: name the file of this night, such as 2026-01-31.sqlite")
         if file is not None:

@@ -63,7 +63,7 @@ def watch_functions(
         interval: Seconds between two listings.
         output_format: text or ndjson: one line or one object per change.
     """
-    with run_command(verbose=access.verbose, level=logging.WARNING) as screen:
+    with run_command(verbose=access.verbose) as screen:
         env = choose_env(env, access)
         service = choose_service(access, [env], is_changing=True)
         service.run(lambda client: _show_changes(client, screen, env, interval, output_format))

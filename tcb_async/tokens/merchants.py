@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from tcb_async._arguments import check_async, check_instance
 from tcb_async._credentials import check_appid, check_secret, why_not_a_secret
@@ -36,6 +36,7 @@ _PATH = "/cgi-bin/component/api_authorizer_token"
 # Seconds that a closing client waits for `on_rotate`. A lost refresh token costs a merchant's
 # authorisation; but a callback that hangs must not keep the process alive.
 _SAVING_SECONDS = 10.0
+T = TypeVar("T")
 _NEVER = 253_402_300_799.0  # in the year 9999: JSON has no infinity
 
 
@@ -83,12 +84,16 @@ class AuthorizerToken(ManagedToken):
         super().__init__("authorizer", account, component._store, component._clock)  # noqa: SLF001 - of one family
 
     async def _request_token(self, api: TokenApi) -> TokenReply:
-        """Request a merchant's token with the saved refresh token, or else the stored one."""
+        """Request a merchant's token; once begun, this is completed."""
+        return await _complete(self._request_and_save(api))
+
+    async def _request_and_save(self, api: TokenApi) -> TokenReply:
+        """Request it with the saved refresh token, or else the stored one."""
         saved = self._saved if isinstance(self._saved, Secret) else await self._saved()
         # Not if the caller has saved a different one since, from a new authorisation.
         if (unsaved := self._unsaved.get(saved)) is not None:
             saved = unsaved
-            await _complete(self._save(saved))
+            await self._save(saved)
         used = saved
         reply = await self._request_with(api, used)
         if isinstance(reply, TokenError):
@@ -105,7 +110,7 @@ class AuthorizerToken(ManagedToken):
         latest = used if why_not_a_secret(new) else Secret(str(new))
         if latest != saved:
             self._unsaved = {saved: latest}
-            await _complete(self._store_and_save(latest))
+            await self._store_and_save(latest)
         return token
 
     async def _request_with(
@@ -163,17 +168,15 @@ class AuthorizerToken(ManagedToken):
         )
 
 
-async def _complete(saving: Coroutine[object, object, None]) -> None:
+async def _complete(work: Coroutine[object, object, T]) -> T:
     """Await in a task of its own: a client that is closed waits for it, for 10 s at most."""
-    # A cancellation must not reach the store and the callback. WeChat refuses the old refresh
-    # token: half a save would cost the merchant's authorisation.
-    saved = asyncio.gather(saving, return_exceptions=True)
+    # A cancellation must not reach the request, the store and the callback. WeChat refuses the old
+    # refresh token: half a rotation would cost the merchant's authorisation.
+    task = asyncio.ensure_future(work)
     try:
-        await asyncio.wait((saved,))
+        await asyncio.wait((task,))
     except asyncio.CancelledError:
-        await asyncio.wait((saved,), timeout=_SAVING_SECONDS)
-        saved.cancel()
+        await asyncio.wait((task,), timeout=_SAVING_SECONDS)
+        task.cancel()
         raise
-    (error,) = saved.result()
-    if error is not None:
-        raise error
+    return task.result()

@@ -10,8 +10,8 @@ so that a cancelled caller cancels no refresh.
   WeChat refused last. Otherwise it takes the store's lock, reads the store again, requests a token
   from WeChat and stores it. It waits for the lock for 3 s at most.
 - A call whose token is refused is sent again with the next token, at most twice: the first of them
-  may come from the store, where it may be old. If WeChat returns the refused token again, it is
-  used for 30 s, so that a lasting refusal is no storm of token requests.
+  may come from the store, where it may be old. If WeChat refuses the second of them too, or returns
+  the refused token again, it is used for 30 s: a lasting refusal is no storm of token requests.
 
 The last writer wins in the store: an owner that takes longer than its lock lasts may store an older
 token than its successor. The older token is refused some time, and the replay replaces it.
@@ -57,7 +57,7 @@ _REPLAYS = 2
 _MAX_MARGIN = 200.0
 _MIN_MARGIN = 60.0
 _RETRY_SECONDS = 10.0  # between two early refreshes: each call would start one while WeChat fails
-_REISSUED_SECONDS = 30.0
+_LASTING_SECONDS = 30.0
 _MAX_LIFE = 30 * 86_400.0  # seconds; a longer life is a mistake, such as milliseconds
 
 _log = logging.getLogger("tcb_async")
@@ -80,6 +80,8 @@ async def call_with_token(
             if is_like_an_appsecret(token):
                 error.message += "; the token looks like an appsecret"
             if replays == _REPLAYS:
+                if isinstance(provider, ManagedToken):
+                    provider.note_lasting_refusal(token)
                 raise
             await provider.invalidate(token.reveal())
             newer = Secret(await provider.get_token(api))
@@ -108,8 +110,8 @@ class ManagedToken(ABC):
         # The time from which on it is refreshed in the background.
         self._refresh_at = math.inf
         self._refused: Secret | None = None  # the last one
-        # The time at which WeChat returned the refused token again.
-        self._reissued_at = -math.inf
+        # The time at which a new token turned out not to help.
+        self._lasting_since = -math.inf
         self._refresh: asyncio.Task[StoredToken] | None = None
 
     @property
@@ -152,17 +154,24 @@ class ManagedToken(ABC):
     async def invalidate(self, token: str | Secret) -> None:
         """Drop a token that WeChat refused; a newer token stays.
 
-        A token that WeChat returns again after refusing it is used for 30 s, so that a lasting
-        refusal does not become a storm of token requests.
+        If new tokens have not helped, the last one is used for 30 s, so that a lasting refusal does
+        not become a storm of token requests.
         """
         token = Secret(token)
-        if self._cached is None or token != self._cached.token:
+        if not self._is_current(token):
             return
-        # WeChat has just returned this token after refusing it, and would do so once more.
-        if 0 <= self._clock() - self._reissued_at < _REISSUED_SECONDS:
+        if 0 <= self._clock() - self._lasting_since < _LASTING_SECONDS:
             return
         self._refused = token
         self._cached = None
+
+    def note_lasting_refusal(self, token: Secret) -> None:
+        """Use a token for 30 s: WeChat refused it, and those before it, in one call."""
+        if self._is_current(token):
+            self._lasting_since = self._clock()
+
+    def _is_current(self, token: Secret) -> bool:
+        return self._cached is not None and token == self._cached.token
 
     @abstractmethod
     async def _request_token(self, api: TokenApi) -> TokenReply:
@@ -247,7 +256,7 @@ class ManagedToken(ABC):
         reply = await request
         new = StoredToken(reply.token, requested_at + reply.expires_in)
         if new.token == refused:
-            self._reissued_at = self._clock()
+            self._lasting_since = self._clock()
         self._cache(new)
         await self._store.set(self._make_key(self._name), new, ttl=reply.expires_in)
         return new

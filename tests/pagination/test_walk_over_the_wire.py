@@ -190,7 +190,7 @@ class TestServerThatRefusesLargePages:
     async def test_listing_that_fails_for_good_costs_its_attempts_once(self, emulator, client):
         emulator.deploy(ENV, count=50)
         emulator.script(repeat(TRANSIENT[0]))
-        assert await self.fail(emulator, client, SystemBusyError) == [100, 20, 20, 20, 20]
+        assert await self.fail(emulator, client, SystemBusyError) == [100, *[20] * 6]
 
         emulator.clear_faults()
         emulator.script(repeat(DEFINITE[0]))

@@ -47,8 +47,14 @@ def env_for(emulator, **more):
     return {"TCB_BASE_URL": emulator.url, "TCB_ACCESS_TOKEN": emulator.token, **more}
 
 
+def without_log(text):
+    """The text without the lines of the log, such as those of retries."""
+    return re.sub(r"(?m)^\d\d:\d\d:\d\d\+08:00 .*\n", "", text)
+
+
 def is_one_sentence(text):
-    """Whether this is all that an error prints."""
+    """Whether this is all that an error prints, besides the log."""
+    text = without_log(text)
     return text.startswith("tcb-async: ") and text.count("\n") == 1 and "Traceback" not in text
 
 

@@ -49,7 +49,7 @@ class VirtualPeer(Transport):
     def call(self, number=None, path="/"):
         """Make a call; ``reply`` gets its number."""
         request = ApiRequest(self.target(path, {}), None, offset=number)
-        return call_with_place(self, path, lambda: Call(self, request, bytes).run(), offset=number)
+        return call_with_place(self, Call(self, request, bytes).run)
 
 
 def make_peer(reply, *, concurrency=8, **settings):

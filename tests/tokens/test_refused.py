@@ -29,7 +29,7 @@ def refuse_each(emulator):
 
 
 class TestRefused:
-    @pytest.mark.parametrize("errcode", [40001, 40014, 41001, 42001])
+    @pytest.mark.parametrize("errcode", [40001, 40014, 42001])
     async def test_refused_token_costs_one_refresh_and_replay(self, emulator, client, errcode):
         await client.function_page(ENV)
         emulator.expire_tokens()
@@ -79,6 +79,15 @@ class TestRefused:
             assert await errors_of(client, walks) == {TokenError}
 
         assert (emulator.counts[CLASSIC], emulator.counts[LIST]) == (3, 3 * walks)
+
+    async def test_lasting_refusal_costs_no_token_call_for_30_s(self, emulator):
+        provider = ClassicToken(APPID, APPSECRET, clock=emulator.clock)
+        refuse_each(emulator)
+        async with TcbClient(provider, base_url=emulator.url) as client:
+            for seconds, asked in ((0, 3), (0, 3), (29, 3), (1, 5)):
+                emulator.clock.advance(seconds)
+                assert await errors_of(client, 1) == {TokenError}
+                assert emulator.counts[CLASSIC] == asked
 
     @pytest.mark.parametrize("walks", [1, 200])
     async def test_reissued_token_is_not_sent_again(self, emulator, api, provider, client, walks):

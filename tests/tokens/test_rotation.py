@@ -94,6 +94,26 @@ class TestRotation:
         assert provider.expires_at is None
 
     @pytest.mark.looptime
+    async def test_request_in_flight_is_completed_at_close(self):
+        saved = []
+
+        async def save(refresh_token):
+            saved.append(refresh_token)
+
+        api = PacedApi(0.0, 2.0)
+        api.refresh_token = "new"
+        platform = ComponentToken(PLATFORM, "appsecret", ticket=a_ticket)
+        provider = AuthorizerToken(platform, MERCHANT, "old", on_rotate=save)
+        caller = asyncio.create_task(provider.get_token(api))
+        await asyncio.sleep(1)
+        api.close()
+        with pytest.raises(ClientClosedError):
+            await caller
+
+        assert saved == ["new"]
+        assert asyncio.get_running_loop().time() == 2
+
+    @pytest.mark.looptime
     async def test_hanging_save_delays_closing_by_10_s(self):
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
 

@@ -6,7 +6,6 @@ The first tests use a real socket; a `Story` is a call on a clock that the test 
 import asyncio
 import gc
 import logging
-import re
 import traceback
 import weakref
 
@@ -96,18 +95,20 @@ async def test_levels_of_logged_attempts(emulator, clock, caplog, client_of):
     await client.function_page(ENV, offset=40)
 
     lines = [
-        (record.levelname, re.sub(r"rid=[0-9a-f-]{26}", "rid=RID", record.getMessage()))
+        (record.levelname, record.getMessage())
         for record in caplog.records
         if record.name == "tcb_async"
     ]
+    assert [level for level, _ in lines] == ["DEBUG", "INFO", "DEBUG", "WARNING", "DEBUG"]
     call = f"POST /tcb/listfunctions env={ENV} offset=40"
-    assert lines == [
-        ("DEBUG", f"{call} attempt=1: errcode=-1 rid=RID"),
-        ("INFO", f"{call} attempt=1 failed (errcode=-1 rid=RID), trying again in 1.00 s"),
-        ("DEBUG", f"{call} attempt=2: TransportError"),
-        ("WARNING", f"{call} attempt=2 failed (TransportError), trying again in 2.00 s"),
-        ("DEBUG", f"{call} attempt=3: errcode=0"),
-    ]
+    (_, busy), (_, retry), (_, failed), _, (_, success) = lines
+    assert busy.startswith(f"{call} attempt=1: SystemBusyError: /tcb/listfunctions returned ")
+    assert "rid" in busy
+    assert retry.endswith("trying again in 1.00 s")
+    assert failed.startswith(
+        f"{call} attempt=2: TransportError: /tcb/listfunctions returned HTTP 502"
+    )
+    assert success == f"{call} attempt=3: errcode=0"
 
 
 QUIET_PROGRAMS = {
@@ -194,7 +195,7 @@ REFUSED, CUT = (
     TransportError("no complete reply"),
 )
 ANSWERED = TransportError("HTTP 503", status=503)
-CROSSES = "the next wait would cross the deadline of 10 s"
+PASSED = "the deadline of 10 s has passed"
 PATIENT = {"attempts": 20, "deadline": 10.0}
 
 
@@ -209,15 +210,16 @@ PATIENT = {"attempts": 20, "deadline": 10.0}
             (2, "the retry policy allows no more", [1]), id="the last error of all attempts",
         ),
         pytest.param(
-            [FIRST, SECOND, FIRST], {"seconds_per_attempt": 1.0}, PATIENT, (3, CROSSES, [1, 2]),
-            id="no wait is begun that would cross the deadline",
+            [FIRST, SECOND, FIRST, SECOND], {"seconds_per_attempt": 1.0}, PATIENT,
+            (4, PASSED, [1, 2, 4]),
+            id="a wait that would cross the deadline stops there",
         ),
         pytest.param(
-            [TransportError("503", retry_after=1e9)], {}, PATIENT, (1, CROSSES, []),
-            id="a retry-after beyond the deadline does not hang",
+            [TransportError("503", retry_after=1e9)] * 2, {}, PATIENT, (2, PASSED, [10]),
+            id="a retry-after beyond the deadline is cut to it",
         ),
         pytest.param(
-            [FIRST, ANSWERED], {"seconds_per_attempt": 4.5}, PATIENT, (2, CROSSES, [1]),
+            [FIRST, ANSWERED], {"seconds_per_attempt": 4.5}, PATIENT, (2, PASSED, [1]),
             id="a reply just before the deadline is the server's last error",
         ),
     ],
@@ -239,12 +241,12 @@ NOT_SENT = TransportError("connection refused", sent=False)
 LIMITED = RateLimitError("slow down", errcode=45011)
 
 
-async def test_wait_for_the_minute_quota_does_not_pass_the_deadline():
+async def test_minute_quota_is_tried_until_a_minute_later():
     story = Story([LIMITED] * 9)
-    with pytest.raises(RateLimitError, match="the next wait would cross the deadline of 60 s"):
+    with pytest.raises(RateLimitError, match="the deadline of 60 s has passed"):
         await story.run()
 
-    assert story.clock.waits == [20.0, 20.0]
+    assert story.clock.waits == [20.0] * 3
 
 
 async def hang():
@@ -274,11 +276,6 @@ def refusing(begin, end):
     return reply
 
 
-async def say_busy(_):
-    await asyncio.sleep(0.25)
-    raise SystemBusyError("busy", errcode=-1)
-
-
 def errors_in(ended):
     return [each for each in ended if each != b""]
 
@@ -294,12 +291,12 @@ class TestPlaces:
         assert await call_all(make_peer(reply), range(400)) == [b""] * 400
         assert now() > 100.0
 
-    @pytest.mark.parametrize(("begin", "end"), [(0.0, 3.0), (2.0, 12.0)])
-    async def test_refused_connections_cost_few_calls(self, begin, end):
+    @pytest.mark.parametrize(("begin", "end"), [(0.0, 3.0), (2.0, 12.0), (2.0, 61.0)])
+    async def test_outage_within_the_deadline_costs_no_call(self, begin, end):
         peer = make_peer(refusing(begin, end))
         errors = errors_in(await call_all(peer, range(250)))
 
-        assert len(errors) <= 10
+        assert errors == []
         assert len(peer.attempts) < 350
 
     async def test_hangs_for_40_seconds_cost_no_waiting_call(self):
@@ -311,48 +308,6 @@ class TestPlaces:
         errors = errors_in(await call_all(make_peer(reply), range(600)))
 
         assert len(errors) <= 8
-
-    async def test_hung_server_ends_a_batch_within_three_calls(self):
-        errors = await call_all(make_peer(lambda _: hang()), range(100))
-
-        assert now() < 3 * 61.0
-        unsent = [error for error in errors if not error.sent]
-        assert len(unsent) >= 76
-        assert "every call to it has failed for" in str(unsent[0])
-        assert str(unsent[0]).endswith("the latest error was TransportError: no reply (offset 24)")
-        assert {(each.attempts, each.stop_reason) for each in unsent} == {(0, "")}
-
-    async def test_busy_server_ends_a_batch_within_two_minutes(self):
-        errors = await call_all(make_peer(say_busy), range(250))
-
-        assert now() < 120.0
-        assert {type(error) for error in errors} == {SystemBusyError, TransportError}
-
-    async def test_hung_endpoint_hides_no_other(self):
-        """The replies of one do not look like the recovery of the other, either."""
-
-        async def reply(number):
-            await (hang() if number % 2 else asyncio.sleep(0.1))
-
-        peer = make_peer(reply)
-        ended = await asyncio.gather(
-            *(peer.call(number, ("/well", "/hung")[number % 2]) for number in range(200)),
-            return_exceptions=True,
-        )
-
-        assert errors_in(ended[::2]) == []
-        assert now() < 5 * 61.0
-
-    async def test_call_that_finds_a_place_is_sent_in_an_outage(self):
-        peer = make_peer(refusing(0.0, 200.0))
-        await call_all(peer, range(100))
-        sent = len(peer.attempts)
-        with pytest.raises(TransportError):
-            await peer.call()
-        assert len(peer.attempts) > sent
-        await asyncio.sleep(200.0 - now())
-
-        assert await call_all(peer, range(100)) == [b""] * 100
 
     async def test_deadline_counts_from_the_first_attempt(self):
         async def reply(number):
