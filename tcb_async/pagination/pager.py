@@ -217,13 +217,14 @@ class Pager(IteratedOnce, Generic[T]):
             fetches.popleft()
             if head.cancelled():  # by the client, or by `aclose`
                 break
-            generation = plan.generation
+            passes = plan.stats.passes
             received = self._receive(request, head)
-            if plan.generation != generation:  # the plan has discarded what is in flight
+            if not plan.outstanding:  # the plan may have discarded what is in flight
                 await self._cancel()
                 fetches.clear()
-                if received is not None:  # no request of the next pass while items are unread
-                    return received
+            is_between_passes = plan.stats.passes > passes
+            if received is not None and is_between_passes:  # it sees the list as it is later
+                return received
             self._refill()
             if received is not None:
                 return received
