@@ -26,10 +26,10 @@ with a failure.
 #    list contains them twice. A merchant may be in two rows, and is one item; any other name is a
 #    `ResponseError`, since a different row may be missing.
 # 5. A reply that contradicts itself is requested again, six times within 5 s, then it is a
-#    `ResponseError`, which is transient: rows beyond its total (as if the offset is ignored), fewer
-#    than two rows before it, a name twice, or no rows and a total of 0 after rows were seen (which
-#    is believed the seventh time). Each time the pages get half as long, but not shorter than 20
-#    rows: a large reply may have been cut.
+#    `ResponseError`, which is transient: rows beyond its total, fewer than two rows before it, a
+#    name twice, or no rows and a total of 0 after rows were seen (which is believed the seventh
+#    time). Each time the pages get half as long, but not shorter than 20 rows: a large reply may
+#    have been cut.
 # 6. The first reply sets the length of the pages. A shorter page later at most halves it.
 #
 #   pass   request     reply                decision              yields
@@ -53,10 +53,11 @@ with a failure.
 # collect: Afek et al., Atomic Snapshots of Shared Memory, 1993). Equal requests may hide the same
 # rows each time, so the first pages of the passes differ in length, spread by the golden ratio.
 #
-# Bounds: a run makes no more requests than twice those of `MAX_PASSES` passes over the list that its
-# first reply describes, and 64, whatever the server replies; so it does not follow a list that
-# grows as fast as it is read. A quiet first pass stores the names that it yields; later passes
-# store each row twice at most, and the latest value of each name.
+# Bounds: whatever the server replies, a run makes no more requests than 64 and twice those of
+# `MAX_PASSES` passes over the list that the first reply describes, by its total and length. So it
+# does not follow a list that grows as fast as it is read, and an ignored offset, whose last page is
+# beyond the total, costs one pass and 5 s. A quiet first pass stores the names that it yields;
+# later passes store each row twice at most, and the latest value of each name.
 
 from __future__ import annotations
 
@@ -223,7 +224,7 @@ class Plan(Generic[T]):
         return new
 
     def _contradicts_itself(self, reply: Reply[T]) -> bool:
-        """Whether a reply contradicts its total, cannot overlap with the next, or repeats a name."""
+        """Whether a reply contradicts its total, has a name twice, or cannot overlap the next."""
         rows = len(reply.names)
         total = reply.page.total
         is_beyond_total = reply.end > total and rows > 0
