@@ -46,9 +46,9 @@ class YieldedNames:
 
     def add_unknown(self, names: Sequence[str], items: Sequence[T]) -> list[T]:
         """Add the unknown names, up to the maximum; return their items."""
-        known = self.find_known(names)
-        pairs = zip(names, items, strict=True)
-        unknown = {name: item for name, item in pairs if name not in known}
+        unknown = dict(zip(names, items, strict=True))
+        for name in self.find_known(names):
+            del unknown[name]
         new = dict(islice(unknown.items(), self.maximum - self.count))
         self._names |= dict.fromkeys(new)
         return [*new.values()]
