@@ -20,8 +20,8 @@ with a failure.
 #    2 s: a list that never rests fails after 21 s, and the time of its requests. (At five changes a
 #    second, lists of up to 1,000 rows needed seven passes; rows in any order need up to 16.)
 # 3. A list without a stable order may never be quiet. So from the second pass on, rows are counted:
-#    any pass completes the walk, too, if all replies since some pass began state the same total T
-#    and show T different names, each with the value that it had when it was last seen before then.
+#    the end of a pass completes the walk, too, if all replies since some pass began state the same
+#    total T and show T different names, each with the value that it had when last seen before then.
 # 4. If nothing but names that appear twice disturbs a pass, and two passes show the same names, the
 #    list contains them twice. A merchant may be in two rows, and is one item; any other name is a
 #    `ResponseError`, since a different row may be missing.
@@ -269,6 +269,8 @@ class Plan(Generic[T]):
         current.move_below(reply)
         names = reply.names[first:]
         items = reply.page.items[first:]
+        if current.is_streamed and not current.has_changed and self.yielded.add_all(names):
+            return items
         repeated = self._find_read(names) | find_repeated(names)
         if repeated and not current.has_changed:
             current.repeated |= repeated

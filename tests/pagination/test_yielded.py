@@ -14,6 +14,13 @@ def yielded():
     return names
 
 
+@pytest.mark.parametrize("names", ["bde", "ab", "bc", "bb"])
+def test_page_with_a_known_name_is_not_added_as_a_whole(yielded, names):
+    """Or one that is too long, or has a name twice."""
+    assert not yielded.add_all([*names])
+    assert (yielded.count, yielded.find_known(["b"])) == (1, set())
+
+
 @pytest.mark.parametrize(("names", "new"), [("abc", "b"), ("bb", "b"), ("bde", "bd"), ("", "")])
 def test_unknown_names_are_added_up_to_the_maximum(yielded, names, new):
     assert yielded.add_unknown([*names], [*names]) == [*new]
