@@ -1,7 +1,7 @@
 """Watching an environment, and waiting for a deployment.
 
 Rule: `watch` and `wait_until_active` know no client, only a function that lists. Both judge the
-rows of one complete listing, as they were at one moment.
+rows of one complete listing.
 """
 
 from __future__ import annotations

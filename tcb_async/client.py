@@ -403,7 +403,7 @@ class TcbClient:
         return check_secret("the token that the provider returned", token).reveal()
 
     async def list_functions(self, env: str, **options: Unpack[WalkOptions]) -> list[CloudFunction]:
-        """List all functions of an environment, as they were at one moment: see `Pager.collect`."""
+        """List all functions that an environment had at one moment: see `Pager.collect`."""
         return await self.functions(env, **options).collect()
 
     async def function_page(

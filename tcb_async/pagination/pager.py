@@ -163,8 +163,9 @@ class Pager(IteratedOnce, Generic[T]):
         return self._start(self._pages(), _NEW_PAGER)
 
     async def collect(self) -> list[T]:
-        """Walk to the end, and return all items as they were at one moment.
+        """Walk to the end, and return all items that there were at one moment.
 
+        Each is as it was when the last pass read its page: an update in its place is not noticed.
         If ``max_items`` ends the walk, the items are those that an iteration yields. A resumed walk
         returns only items that no earlier run yielded.
         """
@@ -217,13 +218,14 @@ class Pager(IteratedOnce, Generic[T]):
             fetches.popleft()
             if head.cancelled():  # by the client, or by `aclose`
                 break
-            generation = plan.generation
+            passes = plan.stats.passes
             received = self._receive(request, head)
-            if plan.generation != generation:  # the plan has discarded what is in flight
+            if not plan.outstanding:  # the plan may have discarded what is in flight
                 await self._cancel()
                 fetches.clear()
-                if received is not None:  # no request of the next pass while items are unread
-                    return received
+            is_between_passes = plan.stats.passes > passes
+            if received is not None and is_between_passes:  # the next one waits for the consumer
+                return received
             self._refill()
             if received is not None:
                 return received

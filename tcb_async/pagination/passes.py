@@ -76,8 +76,13 @@ class Count(Generic[T]):
         if self.rows is None:
             self.rows = {}
 
-    def add(self, reply: Reply[T]) -> bool:
-        """Add a page; return whether all rows were counted."""
+    @property
+    def is_complete(self) -> bool:
+        """Whether all rows were counted."""
+        return self.rows is not None and len(self.rows) == self.total
+
+    def add(self, reply: Reply[T]) -> None:
+        """Add a page."""
         total = reply.page.total
         seen = dict(zip(reply.names, reply.values, strict=True))
         is_known = all(self.values.get(name) == value for name, value in seen.items())
@@ -85,7 +90,5 @@ class Count(Generic[T]):
         if total != self.total or not is_known:
             self.total = total
             self.rows = None
-        if self.rows is None:
-            return False
-        self.rows.update(zip(reply.names, reply.page.items, strict=True))
-        return len(self.rows) == total
+        if self.rows is not None:
+            self.rows.update(zip(reply.names, reply.page.items, strict=True))

@@ -6,8 +6,9 @@ with a failure.
 
 # If the list changed while it was read, it is read again.
 #
-# A *pass* reads the list from row 0, or from the cursor, to its end: until a page reaches the total
-# that its own reply states. Several pages are requested at a time, and each repeats the last row of
+# A *pass* reads the list from row 0, or from the cursor, to its end: a page that reaches the total
+# that its own reply states, and is shorter than requested. (A full page may hide rows that the
+# total does not count yet.) Several pages are requested at a time, and each repeats the last row of
 # the page before it.
 #
 # 1. A pass is *quiet* if all replies state the same total, each page has the last value of the page
@@ -19,27 +20,25 @@ with a failure.
 #    2 s: a list that never rests fails after 21 s, and the time of its requests. (At five changes a
 #    second, lists of up to 1,000 rows needed seven passes; rows in any order need up to 16.)
 # 3. A list without a stable order may never be quiet. So from the second pass on, rows are counted:
-#    the walk is complete, too, if all replies since some pass began state the same total T and show
-#    T different names, each with the value that it had when it was last seen before this pass.
+#    the end of a pass completes the walk, too, if all replies since some pass began state the same
+#    total T and show T different names, each with the value that it had when last seen before then.
 # 4. If nothing but names that appear twice disturbs a pass, and two passes show the same names, the
 #    list contains them twice. A merchant may be in two rows, and is one item; any other name is a
 #    `ResponseError`, since a different row may be missing.
-# 5. A reply that contradicts itself is requested again, three times, then it is a `ResponseError`:
-#    rows beyond its total, fewer than two rows before it, a name twice, or no rows and a total of 0
-#    after rows were seen (which is believed the fourth time). Each time the pages get half as long,
-#    but not shorter than 20 rows: a large reply may have been cut.
+# 5. A reply that contradicts itself is requested again, six times within 5 s, then it is a
+#    `ResponseError`, which is transient: rows beyond its total, fewer than two rows before it, a
+#    name twice, or no rows and a total of 0 after rows were seen (which is believed the seventh
+#    time). Each time the pages get half as long, but not shorter than 20 rows: a large reply may
+#    have been cut.
 # 6. The first reply sets the length of the pages. A shorter page later at most halves it.
-# 7. A page before the end without a row that is new to its pass cuts this pass short. If three
-#    consecutive passes are cut short, waiting does not help: it is a `ResponseError`, since the
-#    server may ignore the offset.
 #
 #   pass   request     reply                decision              yields
-#   1      row 0, 4    f0 f1 f2 f3 of 8                           f0 f1 f2 f3
+#   1      row 0, 4    f0 f1 f2 f3 of 7                           f0 f1 f2 f3
 #                      f0 is deleted
-#          row 3, 4    f4 f5 f6 f7 of 7     the total changed     f4 f5 f6 f7
-#   2      row 0, 2    f1 f2 of 7           a shorter first page
-#          row 1, 4    f2 f3 f4 f5 of 7     f2 is in row 1
-#          row 4, 4    f5 f6 f7 of 7        f5 is in row 4: done
+#          row 3, 4    f4 f5 f6 of 6        the total changed     f4 f5 f6
+#   2      row 0, 2    f1 f2 of 6           a shorter first page
+#          row 1, 4    f2 f3 f4 f5 of 6     f2 is in row 1
+#          row 4, 4    f5 f6 of 6           f5 is in row 4: done
 #
 # Why a quiet pass loses nothing. Three assumptions: each reply shows the list at one moment; rows
 # that are not updated keep their order; a row that is updated, or deployed again, has a new value.
@@ -54,10 +53,11 @@ with a failure.
 # collect: Afek et al., Atomic Snapshots of Shared Memory, 1993). Equal requests may hide the same
 # rows each time, so the first pages of the passes differ in length, spread by the golden ratio.
 #
-# Bounds: a run makes no more requests than twice those of `MAX_PASSES` passes over the list that it
-# found, and 64, so it does not follow a list that grows as fast as it is read. A quiet first pass
-# stores the names that it yields; later passes store each row twice at most, and the latest value
-# of each name.
+# Bounds: whatever the server replies, a run makes no more requests than 64 and twice those of
+# `MAX_PASSES` passes over the list that the first reply describes, by its total and length. So it
+# does not follow a list that grows as fast as it is read, and an ignored offset, whose last page is
+# beyond the total, costs one pass and 5 s. A quiet first pass stores the names that it yields;
+# later passes store each row twice at most, and the latest value of each name.
 
 from __future__ import annotations
 
@@ -78,8 +78,7 @@ from tcb_async.pagination.yielded import YieldedNames
 T = TypeVar("T")
 
 MAX_PASSES = 16
-MAX_CONTRADICTIONS = 3  # repeated requests after a reply that contradicts itself
-MAX_CUT_SHORT = 3  # consecutive passes, each at a page without a new row
+MAX_CONTRADICTIONS = 6  # repeated requests after a reply that contradicts itself
 MAX_REQUESTS = 64  # in addition to twice those of all passes
 _LONGEST_PAUSE = 2.0  # seconds
 _GOLDEN_RATIO = (5**0.5 - 1) / 2
@@ -115,13 +114,10 @@ class Plan(Generic[T]):
         self.repeated: set[str] = set()  # names that appear twice in the list
 
         self.total: int | None = None  # by the latest reply
-        self._first_total = 0  # by the first reply
-        # The requests without a reply, oldest first; and how often all of them were discarded.
-        self.outstanding: deque[Request] = deque()
-        self.generation: int = 0
+        self._max_requests = MAX_REQUESTS  # of this run; more after the first reply
+        self.outstanding: deque[Request] = deque()  # the requests without a reply, oldest first
         self._pause = 0.0  # seconds before each request, until a reply
         self._contradictions = 0  # consecutive replies that contradicted themselves
-        self._cut_short = 0  # consecutive passes, each at a page without a new row
 
         self.yielded: YieldedNames = YieldedNames(frozenset(split_digests(start.names)), max_items)
         self._pass: Pass[T] = Pass(identity, is_streamed=not start.drift)
@@ -159,7 +155,7 @@ class Plan(Generic[T]):
         return Cursor(scope, row, self._pass.total or 0, last, names)
 
     def settle(self, items: list[T]) -> list[T]:
-        """Return the list as it was at one moment, if `items` are all that were yielded.
+        """Return the rows of the complete pass, if `items` are all that were yielded.
 
         The cursor then counts the returned items only. If `max_items` stopped the walk, the list
         was not read to its end, and the yielded items are returned.
@@ -180,13 +176,13 @@ class Plan(Generic[T]):
         if self.outstanding:
             last = self.outstanding[-1]
             planned = last.offset + last.limit
-            if planned >= (self.total or 0):
+            if planned > (self.total or 0):  # it reaches the end, and will be shorter
                 return None
         overlap = 1 if planned else 0
         limit = self._choose_limit(planned, overlap)
         if limit <= 0:
             return None
-        if self._has_no_requests_left():
+        if self.stats.requests >= self._max_requests:
             if not self.outstanding:
                 self._fail(
                     _make_drift_error(f"{self.stats.requests} requests did not reach its end")
@@ -205,12 +201,6 @@ class Plan(Generic[T]):
         needed = self.yielded.maximum - self.yielded.count - (planned - self._pass.end)
         return min(self.limit, needed + overlap) if needed > 0 else 0
 
-    def _has_no_requests_left(self) -> bool:
-        if self.stats.requests < MAX_REQUESTS:
-            return False
-        pages = 1 + self._first_total // max(1, self.limit - 1)
-        return self.stats.requests >= MAX_REQUESTS + 2 * MAX_PASSES * pages
-
     # Replies
 
     def receive(self, request: Request, page: Page[T]) -> Sequence[T]:
@@ -222,54 +212,36 @@ class Plan(Generic[T]):
         # The caller's code runs before anything is noted as yielded, because it may fail.
         reply = self.identity.read(request, page)
         new: Sequence[T] = ()
-        if self._has_wrong_counts(reply):
-            self._request_again(reply)
-        elif (first := self._find_next(reply)) is not None and self.yielded.add_all(
-            reply.names[first:]
-        ):
-            self._accept(reply)
-            self._pass.move_below(reply)
-            new = page.items[first:]
-            self._decide(reply, has_new_row=bool(new))
-        elif self.identity.is_unique and find_repeated(reply.names):
+        if self._contradicts_itself(reply):
             self._request_again(reply)
         else:
             self._accept(reply)
             new = self._add(reply)
+            self._decide(reply)
         if self.is_over and not self._pass.is_streamed:
             rows = self._pass.rows if self.rows is None else self.rows
             return self.yielded.add_unknown([*rows], [*rows.values()])
         return new
 
-    def _find_next(self, reply: Reply[T]) -> int | None:
-        """Return the index of the first row below those that were read, if nothing has changed.
-
-        None if the pass is not streamed, or a change is or was noticed. Nearly every page continues
-        a streamed pass without a change: then all its names are new, which is checked faster.
-        """
-        current = self._pass
-        is_quiet = current.is_streamed and not current.has_changed
-        if not is_quiet or current.total not in {None, reply.page.total}:
-            return None
-        return current.find_position(reply)
-
-    def _has_wrong_counts(self, reply: Reply[T]) -> bool:
-        """Whether a reply contradicts its total, or has too few rows to overlap with the next."""
+    def _contradicts_itself(self, reply: Reply[T]) -> bool:
+        """Whether a reply contradicts its total, has a name twice, or cannot overlap the next."""
         rows = len(reply.names)
         total = reply.page.total
-        if reply.end < total:
-            if rows < min(2, reply.request.limit):
-                return True
-        elif rows and reply.end > total:
+        is_beyond_total = reply.end > total and rows > 0
+        is_too_short = reply.end < total and rows < min(2, reply.request.limit)
+        if is_beyond_total or is_too_short:
             return True
-        # The list may be empty by now: the fourth such reply is believed.
+        if self.identity.is_unique and find_repeated(reply.names):
+            return True
+        # The list may be empty by now: the seventh such reply is believed.
         return not total and bool(self.total) and self._contradictions < MAX_CONTRADICTIONS
 
     def _request_again(self, reply: Reply[T]) -> None:
         """Repeat a request after a contradiction, but not too often."""
         self._discard_outstanding()
         if self._contradictions == MAX_CONTRADICTIONS:
-            self._fail(_make_contradiction_error(reply, self.identity), reply.request.offset)
+            error = _make_contradiction_error(reply, is_unique=self.identity.is_unique)
+            self._fail(error, reply.request.offset)
             return
         self.limit = min(self.limit, max(DEFAULT_PAGE_SIZE, self.limit // 2))
         self._pause = _growing_pause(self._contradictions)
@@ -282,34 +254,34 @@ class Plan(Generic[T]):
         rows = len(reply.names)
         total = reply.page.total
         self.total = total
-        if is_first:
-            self._first_total = total
         if rows < reply.request.limit and reply.end < total:
             # The first reply shows the server's length. A later short page may be an accident.
             self.limit = rows if is_first else max(rows, self.limit // 2)
             self._discard_outstanding()  # they were planned for longer pages
+        if is_first:
+            pages = 1 + max(0, total - 1) // (self.limit - 1)
+            self._max_requests += 2 * MAX_PASSES * pages
 
     def _add(self, reply: Reply[T]) -> Sequence[T]:
-        """Add a page to the pass, and decide what follows; return the items to yield."""
+        """Add a page to the pass; return the items to yield."""
         current = self._pass
         first = self._find_first(reply)
         current.move_below(reply)
         names = reply.names[first:]
         items = reply.page.items[first:]
-        known = {name for name in names if self._has_read(name)}
-        repeated = known | find_repeated(names)
+        if current.is_streamed and not current.has_changed and self.yielded.add_all(names):
+            return items
+        repeated = self._find_read(names) | find_repeated(names)
         if repeated and not current.has_changed:
             current.repeated |= repeated
             self.stats.drift = True
             self._sign = f"{min(repeated)!r:.80} appeared twice"
-        new: list[T] = []
-        if current.is_streamed:
-            new = self.yielded.add_unknown(names, items)
-            if self.yielded.is_full:  # the cursor is below the last item
-                current.cut_off(first + len(new))
-        else:
+        if not current.is_streamed:
             current.rows.update(zip(names, items, strict=True))
-        self._decide(reply, has_new_row=len(known) < len(set(names)))
+            return ()
+        new = self.yielded.add_unknown(names, items)
+        if self.yielded.is_full:  # the cursor is below the last item
+            current.cut_off(first + len(new))
         return new
 
     def _find_first(self, reply: Reply[T]) -> int:
@@ -330,36 +302,28 @@ class Plan(Generic[T]):
         self.stats.drift = True
         self._sign = sign
 
-    def _has_read(self, name: str) -> bool:
-        """Whether the pass has read this name before."""
-        current = self._pass
-        return self.yielded.knows(name) if current.is_streamed else name in current.rows
+    def _find_read(self, names: Sequence[str]) -> set[str]:
+        """Return the names that the pass has read before."""
+        if self._pass.is_streamed:
+            return self.yielded.find_known(names)
+        return self._pass.rows.keys() & names
 
-    def _decide(self, reply: Reply[T], *, has_new_row: bool) -> None:
+    def _decide(self, reply: Reply[T]) -> None:
         """Decide what follows a page: more pages, a new pass, or nothing."""
-        if self._count is not None and self._count.add(reply):
-            self._stop(self._count.rows)
-        elif self.yielded.is_full:
+        if self._count is not None:
+            self._count.add(reply)
+        is_full_page = len(reply.names) >= reply.request.limit
+        if self.yielded.is_full:
             self._stop()
-        elif reply.end >= reply.page.total:
-            self._cut_short = 0
-            self._end_pass()
-        elif not has_new_row:
-            self._cut_pass_short(reply)
-
-    def _cut_pass_short(self, reply: Reply[T]) -> None:
-        """End a pass at a page without a new row; if this goes on, waiting does not help."""
-        self._cut_short += 1
-        row = reply.request.offset
-        self._note_change(f"no row from row {row} on was new")
-        if self._cut_short == MAX_CUT_SHORT:
-            self._fail(_make_offset_error(row), row)
-        else:
+        elif reply.end >= reply.page.total and not is_full_page:
             self._end_pass()
 
     def _end_pass(self) -> None:
-        """Finish the walk after a quiet pass; after any other, read the list again."""
+        """Finish the walk if the pass completes it; otherwise, read the list again."""
         ended = self._pass
+        if self._count is not None and self._count.is_complete:
+            self._stop(self._count.rows)
+            return
         if not ended.has_changed:
             if not ended.repeated or ended.repeated == self._repeated_before:
                 self._finish(ended)
@@ -388,7 +352,6 @@ class Plan(Generic[T]):
     def _discard_outstanding(self) -> None:
         """Forget the requests without a reply; the caller forgets their replies."""
         self.outstanding.clear()
-        self.generation += 1
 
     def _fail(self, failure: TcbError, row: int | None = None) -> None:
         failure.offset = row
@@ -415,30 +378,28 @@ def _make_drift_error(sign: str, passes: int = 1) -> DriftError:
     )
 
 
-def _make_offset_error(row: int) -> ResponseError:
+def _make_contradiction_error(reply: Reply[T], *, is_unique: bool) -> ResponseError:
+    request = reply.request
+    problem = (
+        f"{request.limit} rows from row {request.offset} on were requested "
+        f"{MAX_CONTRADICTIONS + 1} times, and each reply contradicted itself"
+    )
+    if is_unique and (repeated := find_repeated(reply.names)):
+        return _make_repeated_error(min(repeated), problem)
+    if reply.end > reply.page.total:
+        advice = "the server may ignore the offset, or its count may be late"
+    else:
+        advice = "a page needs two rows, because pages overlap"
     return ResponseError(
-        f"the list was read {MAX_CUT_SHORT} times, and no row from row {row} on was new: the "
-        "server may ignore the offset, or a page is too short for its ties; compare two of its "
-        "pages, or pass a larger page size"
+        f"{problem}, so items may be missing: {len(reply.names)} rows and a total of "
+        f"{reply.page.total}; {advice}",
+        retryable=True,
     )
 
 
 def _make_repeated_error(
     name: str, problem: str = "each time the list was read, it contradicted itself"
 ) -> ResponseError:
-    return ResponseError(f"{problem}, so items may be missing (a name appears twice): {name!r:.80}")
-
-
-def _make_contradiction_error(reply: Reply[T], identity: Identity[T]) -> ResponseError:
-    request = reply.request
-    problem = (
-        f"{request.limit} rows from row {request.offset} on were requested "
-        f"{MAX_CONTRADICTIONS + 1} times, and each reply contradicted itself"
-    )
-    if identity.is_unique and find_repeated(reply.names):
-        name = min(find_repeated(reply.names))
-        return _make_repeated_error(name, problem)
     return ResponseError(
-        f"{problem}, so items may be missing: {len(reply.names)} rows and a total of "
-        f"{reply.page.total}; a page needs two rows, because pages overlap"
+        f"{problem}, so items may be missing (a name appears twice): {name!r:.80}", retryable=True
     )

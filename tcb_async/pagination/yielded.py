@@ -37,31 +37,33 @@ class YieldedNames:
         """Whether this run has yielded all items that it may yield."""
         return len(self._names) == self.maximum
 
-    def knows(self, name: str) -> bool:
-        """Whether an item of this name was yielded, in this run or an earlier one."""
-        return name in self._names or (bool(self.earlier) and digest(name) in self.earlier)
+    def find_known(self, names: Sequence[str]) -> set[str]:
+        """Return those of the names that were yielded, in this run or an earlier one."""
+        known = self._names.keys() & names
+        if self.earlier:
+            known |= {name for name in names if digest(name) in self.earlier}
+        return known
 
     def add_unknown(self, names: Sequence[str], items: Sequence[T]) -> list[T]:
         """Add the unknown names, up to the maximum; return their items."""
-        new: list[T] = []
-        for name, item in zip(names, items, strict=True):
-            if not self.is_full and not self.knows(name):
-                self._names[name] = None
-                new.append(item)
-        return new
+        unknown = dict(zip(names, items, strict=True))
+        for name in self.find_known(names):
+            del unknown[name]
+        new = dict(islice(unknown.items(), self.maximum - self.count))
+        self._names |= dict.fromkeys(new)
+        return [*new.values()]
 
     def add_all(self, names: Sequence[str]) -> bool:
         """Add names if all are unknown, different and not too many; otherwise add none.
 
         For nearly every page this is possible, and the fastest way.
         """
-        if len(self._names) + len(names) > self.maximum:
-            return False
         new = dict.fromkeys(names)
+        is_too_long = self.count + len(names) > self.maximum
         has_name_twice = len(new) < len(names)
-        if has_name_twice or not self._names.keys().isdisjoint(new):
+        if is_too_long or has_name_twice or not self._names.keys().isdisjoint(new):
             return False
-        if self.earlier and any(map(self.knows, names)):
+        if self.earlier and self.find_known(names):
             return False
         self._names |= new
         return True

@@ -250,7 +250,7 @@ class TestNameThatIsTwiceInAList:
         return await client_of(emulator, timing=HandClock().timing)
 
     @pytest.mark.parametrize("page_size", [None, 20])
-    async def test_it_is_named_after_three_more_requests(
+    async def test_it_is_named_after_six_more_requests(
         self, emulator, client, list_twice, page_size
     ):
         list_twice("a", "b", "a")
@@ -258,7 +258,7 @@ class TestNameThatIsTwiceInAList:
         with pytest.raises(ResponseError, match=r"\(a name appears twice\): 'a' ") as caught:
             await client.list_functions(ENV, page_size=page_size)
 
-        assert len(emulator.requests) == 4
+        assert len(emulator.requests) == 7
         assert (caught.value.env, caught.value.offset) == (ENV, 0)
         assert "identify" not in str(caught.value)
 

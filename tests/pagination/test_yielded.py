@@ -1,4 +1,4 @@
-"""The names that were yielded: a page is added as a whole, or name by name."""
+"""The names that were yielded, in this run and in earlier ones."""
 
 import pytest
 
@@ -10,23 +10,19 @@ from tcb_async.pagination.yielded import YieldedNames
 def yielded():
     """An earlier run yielded c. This run has yielded a, and may yield two more."""
     names = YieldedNames(frozenset([digest("c")]), maximum=3)
-    assert names.add_all(["a"])
+    assert names.add_unknown(["a"], ["a"]) == ["a"]
     return names
 
 
-def test_a_page_of_exactly_the_rest_is_added_as_a_whole(yielded):
-    assert yielded.add_all(["b", "d"])
-    assert (yielded.count, yielded.is_full) == (3, True)
-
-
 @pytest.mark.parametrize("names", ["bde", "ab", "bc", "bb"])
-def test_of_any_other_page_none_is_added(yielded, names):
-    """It is too long, or one of its names was yielded in either run, or appears twice."""
+def test_page_with_a_known_name_is_not_added_as_a_whole(yielded, names):
+    """Or one that is too long, or has a name twice."""
     assert not yielded.add_all([*names])
-    assert (yielded.count, yielded.knows("b")) == (1, False)
+    assert (yielded.count, yielded.find_known(["b"])) == (1, set())
 
 
 @pytest.mark.parametrize(("names", "new"), [("abc", "b"), ("bb", "b"), ("bde", "bd"), ("", "")])
-def test_unknown_names_are_added_one_by_one(yielded, names, new):
+def test_unknown_names_are_added_up_to_the_maximum(yielded, names, new):
     assert yielded.add_unknown([*names], [*names]) == [*new]
-    assert all(map(yielded.knows, new))
+    assert yielded.find_known([*new]) == {*new}
+    assert yielded.is_full == (len(new) == 2)

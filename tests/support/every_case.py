@@ -199,9 +199,8 @@ def _carry_out(plan, manner, server, yielded, leave_after):
             replied[flying[-1]] = server.reply_to(flying[-1])
         head = flying.pop(0)
         page = replied.pop(head, None) or server.reply_to(head)
-        generation = plan.generation
         yielded.extend(plan.receive(head, page))
-        if plan.generation != generation:
+        if not plan.outstanding:
             flying.clear()
         if leave_after is not None and len(yielded) >= leave_after:
             unread = len(yielded) - leave_after

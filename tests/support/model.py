@@ -235,11 +235,10 @@ def carry_out(
             replies[request] = reply_to(request)
             outcome.in_flight.append(len(flying))
         head = flying.pop(0)
-        generation = plan.generation
         items = plan.receive(head, replies.pop(head))
         outcome.items += items
         names = [row.name for row in items]
-        if plan.generation != generation:
+        if not plan.outstanding:
             flying.clear()
         assert list(plan.outstanding) == flying
         for taken, name in enumerate(names):
