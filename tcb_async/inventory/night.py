@@ -124,6 +124,11 @@ class Night:
         query = f"{_ACCOUNTS} WHERE status <> 'complete' ORDER BY appid"
         return map(self._build, self._read(query))
 
+    def unavailable(self) -> Iterator[StoredAccount]:
+        """Read the accounts that have unavailable environments, by appid."""
+        query = f"{_ACCOUNTS} WHERE unavailable <> '{{}}' ORDER BY appid"
+        return map(self._build, self._read(query))
+
     def _build(self, row: tuple[Any, ...]) -> StoredAccount:
         appid, status, envs, errcode, rid, message, environments, unavailable = row
         rows = self._read(_FUNCTIONS, appid)

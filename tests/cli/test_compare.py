@@ -206,7 +206,7 @@ async def test_suspended_accounts_are_left_out_and_exit_with_6_if_all_are(other,
     stored("i.sqlite", other, suspended("wx2"))
     ended = await run("diff", "rc.json", "i.sqlite")
     assert (ended.code, ended.out) == (code, "")
-    assert "dev of wx2 is not compared: WeChat reports that it is HALTED" in ended.err
+    assert "dev of wx2 is not listed: WeChat reports that it is HALTED" in ended.err
     assert said in ended.err
 
 

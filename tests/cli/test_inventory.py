@@ -192,11 +192,14 @@ class TestWhatIsListed:
         assert (result.code, result.out) == (0, "")
         assert "40 of 40 accounts, " in result.err
         assert " in 39 environments, without 1 unavailable (" in result.err
-        named = {"appid": shop.platform.appids[3], "env": halted.env, "status": "HALTED"}
+        named = f"{halted.env} of {shop.platform.appids[3]} is not listed: WeChat reports that it"
+        assert named in result.err
+        result = await run("export", str(shop.store))
+        assert (result.code, result.err) == (0, f"{named} is HALTED\n")
         expected = shop.folder / "cloudbaserc.json"
         expected.write_text('{"functions": [{"name": "expected"}]}', encoding="utf-8")
         result = await run("diff", str(expected), str(shop.store), "--quiet")
-        assert f"{halted.env} of {named['appid']} is not compared" in result.err
+        assert named in result.err
         assert result.code == 7
 
 
