@@ -88,10 +88,18 @@ async def test_a_terminal_shows_the_whole_name(path, monkeypatch, columns, words
     assert name in line[:columns]
 
 
-async def test_a_time_that_cannot_be_read_is_damage(path):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE functions SET add_time = 'never'",
+        "UPDATE accounts SET listed_at = 'never'",
+        "DELETE FROM functions WHERE name = 'sync'",
+    ],
+)
+async def test_a_value_that_cannot_be_right_is_damage(path, damage):
     at(path, DAYS[1], *AFTER)
     with closing(sqlite3.connect(path / f"{DAYS[1]}.sqlite")) as store, store:
-        store.execute("UPDATE functions SET add_time = 'never'")
+        store.execute(damage)
     ended = await changes(path)
     assert (ended.code, ended.out) == (3, "")
     assert "is damaged" in ended.err
