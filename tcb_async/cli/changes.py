@@ -111,7 +111,7 @@ class _Changes:
                     "env": env,
                     "kind": each.kind,
                     "name": each.name,
-                    "what": tcb_async.compare.describe_change(each.before, each.after),
+                    "what": each.what,
                     "before": each.before,
                     "after": each.after,
                 }

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tcb_async.compare import DeclaredFunction
     from tcb_async.models import CloudFunction
 
+_KINDS = {"removed": "missing", "added": "extra", "updated": "changed"}
 FunctionT = TypeVar("FunctionT", bound="CloudFunction | DeclaredFunction")
 
 
@@ -58,11 +59,18 @@ class Comparison:
             self.environments += env is not None
             self.functions += len(names.union(function.name for function in found))
             self.appids.add(appid)
-            for each in tcb_async.compare.compare(expected, found, times=self.times):
-                self.kinds[each.kind] += 1
-                difference = attrs.asdict(each, recurse=False)
-                shown = {"name": each.name, "what": each.what}
-                yield {"appid": appid, "env": env, **shown, **difference}
+            for each in tcb_async.changes(expected, found, times=self.times):
+                kind = _KINDS[each.kind]
+                self.kinds[kind] += 1
+                yield {
+                    "appid": appid,
+                    "env": env,
+                    "kind": kind,
+                    "name": each.name,
+                    "what": each.what,
+                    "expected": each.before,
+                    "found": each.after,
+                }
         if self.exit_code() == ExitCode.DONE:
             self._check_compared()
 

@@ -118,7 +118,6 @@ class TestWhatIsRefused:
             with pytest.raises(ConfigurationError, match=said):
                 open_night()
 
-
     @pytest.mark.parametrize("kept", [0.3, 0.7])
     def test_a_file_that_was_cut_off(self, path, kept):
         names = [f"function{number}" for number in range(300)]
