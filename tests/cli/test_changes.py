@@ -122,10 +122,17 @@ async def test_on_the_first_night_it_exits_with_6(path):
 
 
 async def test_a_run_that_is_not_finished_is_named(path):
-    at(path, DAYS[1], planned=["wx1"])
+    at(path, DAYS[1], planned=["wx1", "wx2"])
     ended = await changes(path)
     assert ended.code == 6
     assert "wx1 is not compared: it is not listed yet\n" in ended.err
+
+
+async def test_a_change_wins_over_a_missing_account(path):
+    at(path, DAYS[1], AFTER[0], failed("wx2"))
+    ended = await changes(path)
+    assert ended.code == 7
+    assert f"wx2 is not compared: {FAILURE}\n" in ended.err
 
 
 async def test_the_exit_code_does_not_depend_on_the_reader(path):

@@ -92,9 +92,9 @@ class Comparison:
             raise ConfigurationError("nothing was compared: no function is expected")
 
     def exit_code(self) -> ExitCode:
-        if self.side.missing:
-            return ExitCode.MISSING
-        return ExitCode.DIFFERENT if self.kinds.total() else ExitCode.DONE
+        if self.kinds.total():
+            return ExitCode.DIFFERENT
+        return ExitCode.MISSING if self.side.missing else ExitCode.DONE
 
     def summary(self) -> str:
         differ = plural(self.kinds["changed"], "function differs", "functions differ")
@@ -133,7 +133,8 @@ diff_command: App = App(
 [bold]Exit codes[/bold]
     0  everything was read, compared and equal
     7  they differ
-    6  accounts of the night are not complete
+    6  no difference was found, but accounts of the
+       night are not complete
   All others are in tcb-async --help.""",
 )
 
