@@ -152,10 +152,22 @@ def _index(argument: str, functions: Iterable[FunctionT]) -> dict[str, FunctionT
 _EXPORT = "export the complete list with tcb-async list -f json"
 
 
+class _DeclaredConfig(msgspec.Struct):
+    runtime: str | None = None
+
+
+class _DeclaredRow(msgspec.Struct):
+    """A function of ``cloudbaserc.json``; in old files, the runtime is in ``config``."""
+
+    name: str
+    runtime: str | None = None
+    config: _DeclaredConfig = msgspec.field(default_factory=_DeclaredConfig)
+
+
 class _Declaration(msgspec.Struct):
     """The parts of ``cloudbaserc.json`` that are read, and the one by which a reply is known."""
 
-    functions: list[DeclaredFunction]
+    functions: list[_DeclaredRow]
     total_count: int | None = None
 
 
@@ -197,8 +209,12 @@ def parse_functions(data: bytes, name: str) -> list[CloudFunction] | list[Declar
         document = msgspec.json.decode(data.removeprefix(BOM_UTF8), type=_Declaration)
         if document.total_count is not None:
             raise ValueError(f"it is a reply of WeChat, perhaps one page of many: {_EXPORT}")
-        _index("it", document.functions)
-    return document.functions
+        functions = [
+            DeclaredFunction(row.name, row.runtime or row.config.runtime)
+            for row in document.functions
+        ]
+        _index("it", functions)
+    return functions
 
 
 def parse_export(data: bytes, name: str) -> list[CloudFunction]:
@@ -221,7 +237,10 @@ def _explain_errors(name: str, expected: str) -> Generator[None]:
     except msgspec.ValidationError as error:
         reason = f"{error}: it must be {expected}"
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        reason = f"it is damaged, or is not JSON in UTF-8 (comments are not JSON): {_EXPORT}"
+        reason = (
+            "it is damaged, or is not JSON in UTF-8 (remove comments and trailing commas): it must "
+            f"be {expected}"
+        )
     except ConfigurationError as error:
         reason = error.message
     except ValueError as error:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 from cyclopts import App, Parameter
 from rich.text import Text
 
-import tcb_async
 from tcb_async._defaults import (
     CHINA_STANDARD_TIME,
     DEFAULT_WAIT_INTERVAL,

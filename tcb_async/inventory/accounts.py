@@ -232,8 +232,8 @@ def _make_account(
     if refresh_token is None or why_not_a_secret(refresh_token) is not None:
         return _make_failing_account(
             appid,
-            f"WeChat shows no valid refresh token for {appid}: use your saved refresh token, or have "
-            "the merchant authorise the platform again, and exchange the code",
+            f"WeChat shows no valid refresh token for {appid}: use your saved refresh token, or "
+            "have the merchant authorise the platform again, and exchange the code",
         )
     save = partial(on_rotate, appid)
     return Account(appid, AuthorizerToken(component, appid, refresh_token, on_rotate=save))

@@ -45,6 +45,13 @@ def test_a_declaration_names_functions_and_perhaps_runtimes(text):
     assert read(text) == [DeclaredFunction("login", "Nodejs16.13"), DeclaredFunction("payNotify")]
 
 
+def test_an_old_declaration_has_the_runtime_in_config():
+    old = (
+        '{"functions": [{"name": "a", "config": {"runtime": "Go1"}}, {"name": "b", "config": {}}]}'
+    )
+    assert read(old) == [DeclaredFunction("a", "Go1"), DeclaredFunction("b")]
+
+
 def test_an_empty_declared_runtime_is_not_compared():
     declared = read('{"functions": [{"name": "a", "runtime": ""}]}')
     assert changes(declared, [CloudFunction("a", "Active", "Go1")], times=False) == []
