@@ -23,7 +23,6 @@ from tcb_async.models import CloudFunction, Value
 __all__ = ["DeclaredFunction", "FunctionChange", "changes", "read_functions"]
 
 _FIELDS = ("status", "runtime")
-_TIMES = ("add_time", "mod_time")
 
 
 @attrs.frozen
@@ -99,7 +98,7 @@ def changes(
     Raises:
         ConfigurationError: A function appears twice in one list.
     """
-    fields = (*_FIELDS, *_TIMES) if check_flag("times", times) else _FIELDS
+    has_times = check_flag("times", times)
     before_by_name = _index("before", check_items("before", before, _EITHER))
     after_by_name = index_by_name("after", after)
     result = [
@@ -110,7 +109,9 @@ def changes(
     for name, new in after_by_name.items():
         if (old := before_by_name.get(name)) is None:
             result.append(FunctionChange("added", None, new))
-        elif differing := tuple(field for field in fields if _differs(old, new, field)):
+            continue
+        fields = [field.name for field in attrs.fields(type(new))] if has_times else _FIELDS
+        if differing := tuple(field for field in fields if _differs(old, new, field)):
             result.append(FunctionChange("updated", old, new, differing))
     return result
 
