@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, TypeGuard, TypeVar, cast
+from typing import Any, TypeGuard, TypeVar, cast, get_args
 
 from tcb_async._redact import to_plain
 from tcb_async.exceptions import ConfigurationError
@@ -92,7 +92,8 @@ def check_items(name: str, value: Iterable[T], kind: type[T]) -> tuple[T, ...]:
         items = tuple(value)
         if all(isinstance(item, kind) for item in items):
             return items
-    raise make_argument_error(name, value, f"must be a list of {kind.__name__}s")
+    kinds = " or ".join(f"{each.__name__}s" for each in get_args(kind) or (kind,))
+    raise make_argument_error(name, value, f"must be a list of {kinds}")
 
 
 def check_fields(name: str, fields: object) -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
 """Two complete lists of functions: what changed, and what differs from what is expected.
 
-Rule: `changes` compares all fields of two listings. `compare` compares the status and the runtime;
-of a declaration, only what it names. A document that may be incomplete is an error.
+Rule: of a declaration, only what it names is compared. A document that may be incomplete is an
+error.
 """
 
 from __future__ import annotations
@@ -9,70 +9,20 @@ from __future__ import annotations
 import contextlib
 import os
 from codecs import BOM_UTF8
-from collections.abc import Collection, Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import attrs
 import msgspec
 
-from tcb_async._arguments import check_file, check_flag, check_items, make_argument_error
+from tcb_async._arguments import check_file, check_flag, check_items
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.models import CloudFunction, Value
 
-__all__ = [
-    "DeclaredFunction", "Difference", "FunctionChange", "changes", "compare", "read_functions",
-]  # fmt: skip
+__all__ = ["DeclaredFunction", "FunctionChange", "changes", "read_functions"]
 
 _FIELDS = ("status", "runtime")
-_TIMES = ("add_time", "mod_time")
-
-
-@attrs.frozen
-class FunctionChange(Value):
-    """The change of one function between two listings.
-
-    Attributes:
-        kind: ``"added"``, ``"removed"`` or ``"updated"``.
-        before: The function as it was; None if it was added.
-        after: The function as it is; None if it was removed.
-    """
-
-    kind: Literal["added", "removed", "updated"]
-    before: CloudFunction | None
-    after: CloudFunction | None
-
-    @property
-    def name(self) -> str:
-        """The function's name."""
-        function = self.after or self.before
-        return function.name if function is not None else ""
-
-
-def changes(
-    before: Iterable[CloudFunction], after: Iterable[CloudFunction]
-) -> list[FunctionChange]:
-    """Compare two complete listings.
-
-    Returns:
-        The functions removed, in the order of ``before``, then those added and updated, in the
-        order of ``after``; at most one change per function. A different order is not a change.
-
-    Raises:
-        ConfigurationError: A function appears twice in one listing.
-    """
-    before_by_name = index_by_name("before", before)
-    after_by_name = index_by_name("after", after)
-    result = [
-        FunctionChange("removed", old, None)
-        for name, old in before_by_name.items()
-        if name not in after_by_name
-    ]
-    for name, new in after_by_name.items():
-        old = before_by_name.get(name)
-        if old != new:
-            result.append(FunctionChange("updated" if old else "added", old, new))
-    return result
 
 
 @attrs.frozen
@@ -88,7 +38,97 @@ class DeclaredFunction(Value):
     runtime: str | None = None
 
 
+@attrs.frozen
+class FunctionChange(Value):
+    """A function in which two lists differ.
+
+    Attributes:
+        kind: ``"added"``, ``"removed"`` or ``"updated"``.
+        before: The function as it was, or as it is declared; None if it was added.
+        after: The function as it is; None if it was removed.
+        fields: The fields that differ, if it was updated.
+    """
+
+    kind: Literal["added", "removed", "updated"]
+    before: CloudFunction | DeclaredFunction | None
+    after: CloudFunction | None
+    fields: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        function = self.before or self.after
+        return function.name if function is not None else ""
+
+    @property
+    def what(self) -> str:
+        """The fields that differ, such as ``status Active → UpdateFailed``.
+
+        Of an added or removed function, its status and its runtime.
+        """
+        if self.before is None or self.after is None:
+            function = self.before or self.after
+            return " ".join(getattr(function, field, None) or "" for field in _FIELDS).strip()
+        # CloudBase fixes the runtime when it creates a function.
+        return ", ".join(
+            f"{field} {_get_value(self.before, field)} → {_get_value(self.after, field)}"
+            + (", recreated" if field == "runtime" else "")
+            for field in self.fields
+        )
+
+
+def changes(
+    before: Iterable[CloudFunction | DeclaredFunction],
+    after: Iterable[CloudFunction],
+    *,
+    times: bool = True,
+) -> list[FunctionChange]:
+    """Compare two complete lists.
+
+    Args:
+        before: A listing, or the result of `read_functions`. Of a declaration, only the fields that
+            it names are compared.
+        after: A listing.
+        times: Compare ``add_time`` and ``mod_time`` too.
+
+    Returns:
+        The functions removed, in the order of ``before``, then those added and updated, in the
+        order of ``after``; at most one change per function. A different order is not a change.
+
+    Raises:
+        ConfigurationError: A function appears twice in one list.
+    """
+    has_times = check_flag("times", times)
+    before_by_name = _index("before", check_items("before", before, _EITHER))
+    after_by_name = index_by_name("after", after)
+    result = [
+        FunctionChange("removed", old, None)
+        for name, old in before_by_name.items()
+        if name not in after_by_name
+    ]
+    for name, new in after_by_name.items():
+        if (old := before_by_name.get(name)) is None:
+            result.append(FunctionChange("added", None, new))
+            continue
+        fields = [field.name for field in attrs.fields(type(new))] if has_times else _FIELDS
+        if differing := tuple(field for field in fields if _differs(old, new, field)):
+            result.append(FunctionChange("updated", old, new, differing))
+    return result
+
+
+def _differs(before: CloudFunction | DeclaredFunction, after: CloudFunction, field: str) -> bool:
+    value = _get_value(before, field)
+    is_compared = value is not None or isinstance(before, CloudFunction)
+    return is_compared and value != _get_value(after, field)
+
+
+def _get_value(function: CloudFunction | DeclaredFunction, field: str) -> object:
+    """Return the value of a field: an empty text is none, and a declaration is ``Active``."""
+    return getattr(function, field, "Active" if field == "status" else None) or None
+
+
 FunctionT = TypeVar("FunctionT", bound=CloudFunction | DeclaredFunction)
+_EITHER: type[CloudFunction | DeclaredFunction] = CloudFunction | DeclaredFunction  # type: ignore[assignment]
 
 
 def index_by_name(argument: str, functions: Iterable[CloudFunction]) -> dict[str, CloudFunction]:
@@ -108,139 +148,27 @@ def _index(argument: str, functions: Iterable[FunctionT]) -> dict[str, FunctionT
     return index
 
 
-@attrs.frozen
-class Difference:
-    """A function in which two lists differ.
-
-    Attributes:
-        kind: ``"missing"``, ``"extra"`` or ``"changed"``.
-        expected: The expected function; None if it is extra.
-        found: The function found; None if it is missing.
-        fields: The fields that differ, if it is changed.
-    """
-
-    kind: Literal["missing", "extra", "changed"]
-    expected: CloudFunction | DeclaredFunction | None
-    found: CloudFunction | None
-    fields: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The function's name."""
-        function = self.expected or self.found
-        return function.name if function is not None else ""
-
-    @property
-    def what(self) -> str:
-        """The fields that differ, such as ``status Active → UpdateFailed``.
-
-        Of a missing or extra function, its status and its runtime.
-        """
-        return describe_change(self.expected, self.found, self.fields)
-
-
-def describe_change(
-    before: CloudFunction | DeclaredFunction | None,
-    after: CloudFunction | None,
-    fields: Collection[str] = (*_FIELDS, *_TIMES),
-) -> str:
-    """Describe the fields that differ; the status and the runtime if there is one function."""
-    if before is None or after is None:
-        function = before or after
-        texts = (getattr(function, field, None) or "" for field in _FIELDS)
-        return " ".join(texts).strip()
-    old = _get_expected_values(before, fields)
-    new = _get_values(after, fields)
-    return ", ".join(
-        _describe_field(field, value, new[field])
-        for field, value in old.items()
-        if value != new[field]
-    )
-
-
-def _describe_field(field: str, before: object, after: object) -> str:
-    # CloudBase fixes the runtime when it creates a function.
-    recreated = ", recreated" if field == "runtime" else ""
-    return f"{field} {before} → {after}{recreated}"
-
-
-def _get_values(function: CloudFunction, fields: Iterable[str]) -> dict[str, object]:
-    return {field: getattr(function, field) or None for field in fields}
-
-
-def _get_expected_values(
-    function: CloudFunction | DeclaredFunction, fields: Collection[str]
-) -> Mapping[str, object]:
-    if isinstance(function, CloudFunction):
-        return _get_values(function, fields)
-    values = {"status": "Active", "runtime": function.runtime}
-    return {field: value for field, value in values.items() if field in fields and value}
-
-
-def compare(
-    expected: Iterable[CloudFunction | DeclaredFunction],
-    found: Iterable[CloudFunction],
-    *,
-    times: bool = False,
-) -> list[Difference]:
-    """Compare a complete list with the expected functions: the status and the runtime.
-
-    Args:
-        expected: A listing, or the result of `read_functions`.
-        found: A listing.
-        times: Compare ``add_time`` and ``mod_time`` of two listings too.
-
-    Returns:
-        The missing functions, in the order of ``expected``, then the extra and the changed ones,
-        in the order of ``found``.
-
-    Raises:
-        ConfigurationError: A list has a function twice.
-    """
-    fields = (*_FIELDS, *_TIMES) if check_flag("times", times) else _FIELDS
-    wanted = _index("expected", _check_expected(expected))
-    existing = index_by_name("found", found)
-    result = [
-        Difference("missing", function, None)
-        for name, function in wanted.items()
-        if name not in existing
-    ]
-    for name, function in existing.items():
-        declared = wanted.get(name)
-        if declared is None:
-            result.append(Difference("extra", None, function))
-            continue
-        values = _get_values(function, fields)
-        differing = tuple(
-            field
-            for field, value in _get_expected_values(declared, fields).items()
-            if value != values[field]
-        )
-        if differing:
-            result.append(Difference("changed", declared, function, differing))
-    return result
-
-
-def _check_expected(
-    functions: Iterable[CloudFunction | DeclaredFunction],
-) -> tuple[CloudFunction | DeclaredFunction, ...]:
-    if isinstance(functions, Iterable) and not isinstance(functions, str):
-        items = tuple(functions)
-        if all(isinstance(item, CloudFunction | DeclaredFunction) for item in items):
-            return items
-    problem = "must be a list of CloudFunctions, or the result of read_functions"
-    raise make_argument_error("expected", functions, problem)
-
-
 # Reading
 
 _EXPORT = "export the complete list with tcb-async list -f json"
 
 
+class _DeclaredConfig(msgspec.Struct):
+    runtime: str | None = None
+
+
+class _DeclaredRow(msgspec.Struct):
+    """A function of ``cloudbaserc.json``; in old files, the runtime is in ``config``."""
+
+    name: str
+    runtime: str | None = None
+    config: _DeclaredConfig = msgspec.field(default_factory=_DeclaredConfig)
+
+
 class _Declaration(msgspec.Struct):
     """The parts of ``cloudbaserc.json`` that are read, and the one by which a reply is known."""
 
-    functions: list[DeclaredFunction]
+    functions: list[_DeclaredRow]
     total_count: int | None = None
 
 
@@ -282,8 +210,12 @@ def parse_functions(data: bytes, name: str) -> list[CloudFunction] | list[Declar
         document = msgspec.json.decode(data.removeprefix(BOM_UTF8), type=_Declaration)
         if document.total_count is not None:
             raise ValueError(f"it is a reply of WeChat, perhaps one page of many: {_EXPORT}")
-        _index("it", document.functions)
-    return document.functions
+        functions = [
+            DeclaredFunction(row.name, row.runtime or row.config.runtime)
+            for row in document.functions
+        ]
+        _index("it", functions)
+    return functions
 
 
 def parse_export(data: bytes, name: str) -> list[CloudFunction]:
@@ -306,7 +238,10 @@ def _explain_errors(name: str, expected: str) -> Generator[None]:
     except msgspec.ValidationError as error:
         reason = f"{error}: it must be {expected}"
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        reason = f"it is damaged, or is not JSON in UTF-8 (comments are not JSON): {_EXPORT}"
+        reason = (
+            "it is damaged, or is not JSON in UTF-8 (remove comments and trailing commas): it must "
+            f"be {expected}"
+        )
     except ConfigurationError as error:
         reason = error.message
     except ValueError as error:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcb_async import CloudFunction, ConfigurationError
-from tcb_async.compare import DeclaredFunction, FunctionChange, changes, compare, read_functions
+from tcb_async.compare import DeclaredFunction, FunctionChange, changes, read_functions
 
 LOGIN = CloudFunction("login", "Active", "Nodejs16.13", mod_time="2026-11-25 09:30:00")
 PAY = CloudFunction("payNotify", "UpdateFailed", "Go1")
@@ -46,7 +46,7 @@ class TestChanges:
     def test_each_change_has_the_old_and_the_new_function(self):
         assert changes([LOGIN, PAY], [UPDATING]) == [
             FunctionChange("removed", PAY, None),
-            FunctionChange("updated", LOGIN, UPDATING),
+            FunctionChange("updated", LOGIN, UPDATING, ("status", "mod_time")),
         ]
         assert changes([], [PAY]) == [FunctionChange("added", None, PAY)]
 
@@ -66,15 +66,15 @@ def declared(tmp_path):
 
 
 def test_a_declaration_is_compared_in_what_it_names(declared):
-    differences = compare(declared, [SYNC, LOGIN, PAY])
+    differences = changes(declared, [SYNC, LOGIN, PAY], times=False)
 
     assert [(each.kind, each.name, each.what) for each in differences] == [
-        ("missing", "x", ""),
-        ("extra", "syncErp", "Active"),
-        ("changed", "login", "runtime Nodejs18.15 → Nodejs16.13, recreated"),
-        ("changed", "payNotify", "status Active → UpdateFailed"),
+        ("removed", "x", ""),
+        ("added", "syncErp", "Active"),
+        ("updated", "login", "runtime Nodejs18.15 → Nodejs16.13, recreated"),
+        ("updated", "payNotify", "status Active → UpdateFailed"),
     ]
-    assert [each.found for each in differences[:2]] == [None, SYNC]
+    assert [each.after for each in differences[:2]] == [None, SYNC]
 
 
 def test_times_are_compared_on_request(declared):
@@ -82,10 +82,10 @@ def test_times_are_compared_on_request(declared):
     redeployed = [CloudFunction("login", "Active", "Nodejs16.13", **times)]
     first = [CloudFunction("login", "Active", "Nodejs16.13", times["add_time"], LOGIN.mod_time)]
 
-    assert compare(first, redeployed) == []
-    (difference,) = compare(first, redeployed, times=True)
+    assert changes(first, redeployed, times=False) == []
+    (difference,) = changes(first, redeployed)
     assert (difference.fields, difference.what[:19]) == (("mod_time",), "mod_time 2026-11-25")
-    (_, _, difference) = compare(declared, redeployed, times=True)
+    (_, _, difference) = changes(declared, redeployed)
     assert difference.fields == ("runtime",)
 
 
@@ -93,36 +93,39 @@ def test_times_are_compared_on_request(declared):
 def test_none_differs_from_a_value(field):
     without = attrs.evolve(LOGIN, **{field: "" if field == "status" else None})
     for expected, found in ((LOGIN, without), (without, LOGIN)):
-        (difference,) = compare([expected], [found], times=True)
+        (difference,) = changes([expected], [found])
         assert difference.fields == (field,)
-    assert compare([without], [without], times=True) == []
+    assert changes([without], [without]) == []
 
 
 def test_no_runtime_equals_an_empty_one():
-    assert compare([CloudFunction("a", "Active", "")], [CloudFunction("a", "Active")]) == []
+    assert (
+        changes([CloudFunction("a", "Active", "")], [CloudFunction("a", "Active")], times=False)
+        == []
+    )
 
 
 def test_a_name_that_appears_twice_is_refused():
     twice = [CloudFunction("login", "UpdateFailed"), CloudFunction("login", "Active")]
     advice = "has the function 'login' twice: compare each environment separately"
-    with pytest.raises(ConfigurationError, match=f"^found {advice}"):
-        compare([LOGIN], twice)
-    with pytest.raises(ConfigurationError, match=f"^expected {advice}"):
-        compare(twice, [LOGIN])
+    with pytest.raises(ConfigurationError, match=f"^after {advice}"):
+        changes([LOGIN], twice, times=False)
+    with pytest.raises(ConfigurationError, match=f"^before {advice}"):
+        changes(twice, [LOGIN], times=False)
 
 
 @pytest.mark.parametrize("wrong", [["login"], "login", None])
 def test_other_values_are_refused(wrong):
     with pytest.raises(ConfigurationError, match="must be a list of CloudFunctions"):
-        compare([LOGIN], wrong)
-    with pytest.raises(ConfigurationError, match=r"expected.* must be a list of CloudFunctions"):
-        compare(wrong, [LOGIN])
+        changes([LOGIN], wrong, times=False)
+    with pytest.raises(ConfigurationError, match=r"before.* must be a list of CloudFunctions"):
+        changes(wrong, [LOGIN], times=False)
 
 
 def test_a_declaration_is_no_listing():
     declared = [DeclaredFunction("login")]
-    with pytest.raises(ConfigurationError, match=r"^found=.* must be a list of Cloud"):
-        compare([LOGIN], declared)
+    with pytest.raises(ConfigurationError, match=r"^after=.* must be a list of Cloud"):
+        changes([LOGIN], declared, times=False)
 
 
 def test_an_error_names_the_file(tmp_path):

@@ -252,7 +252,7 @@ REFERENCE = {"$ref": "#/components/schemas/CloudFunction"}
         (FUNCTION, LOGIN, "name", {"title": "Name", "type": "string"}),
         (
             FunctionChange("added", None, FUNCTION),
-            {"kind": "added", "before": None, "after": LOGIN},
+            {"kind": "added", "before": None, "after": LOGIN, "fields": []},
             "after",
             {"anyOf": [REFERENCE, {"type": "null"}]},
         ),

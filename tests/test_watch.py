@@ -70,7 +70,7 @@ class TestWatch:
         assert three == [
             FunctionChange("added", None, PAY),
             FunctionChange("removed", PAY, None),
-            FunctionChange("updated", LOGIN, UPDATING),
+            FunctionChange("updated", LOGIN, UPDATING, ("status",)),
         ]
         assert listings.times == [0, 30, 60, 90]
 

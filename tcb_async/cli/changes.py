@@ -1,7 +1,7 @@
 """``tcb-async changes``: what changed between nights.
 
 Rule: exit code 0 means that nothing changed in what both nights know. What only one of them knows
-is an exit code of its own.
+is an exit code of its own, unless something else has changed.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _NIGHTS = (
 changes_command: App = App(
     name="changes",
     usage="tcb-async changes [OPTIONS] NIGHT…",
-    help_epilogue="""\
-[bold]Examples[/bold]
+    help_epilogue=r"""[bold]Examples[/bold]
   tcb-async changes before.sqlite after.sqlite
-  tcb-async changes nights/*.sqlite -f markdown
+  tcb-async changes nights/2026-01-30.sqlite \
+    nights/2026-01-31.sqlite -f markdown
 
 [bold]Exit codes[/bold]
     0  nothing changed
     3  a file is missing, damaged or being written, or
        the nights are not in their order
-    6  only one of the nights knows an account or an
-       environment; the last night is not finished; or
-       nothing was compared. 6 wins over 7
+    6  no change was found, but only one of the nights
+       knows an account or an environment; the last night
+       is not finished; or nothing was compared
     7  functions were added, removed or updated, or
        accounts joined or left
 An account or an environment that neither of the last
@@ -111,15 +111,15 @@ class _Changes:
                     "env": env,
                     "kind": each.kind,
                     "name": each.name,
-                    "what": tcb_async.compare.describe_change(each.before, each.after),
+                    "what": each.what,
                     "before": each.before,
                     "after": each.after,
                 }
 
     def exit_code(self) -> ExitCode:
-        if self.missing or not self.accounts:
-            return ExitCode.MISSING
-        return ExitCode.DIFFERENT if self.changes or self.movements else ExitCode.DONE
+        if self.changes or self.movements:
+            return ExitCode.DIFFERENT
+        return ExitCode.MISSING if self.missing or not self.accounts else ExitCode.DONE
 
     def summarize(self, nights: Sequence[str]) -> str:
         if len(nights) == 1:

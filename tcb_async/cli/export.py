@@ -1,7 +1,7 @@
 """``tcb-async export``: the functions of a night, for a spreadsheet or a database.
 
 Rule: an export has the complete accounts. Unless its reader stops early, exit code 0 means that all
-of them are complete.
+of them are complete. What it lacks is named on stderr.
 There is no JSON: `diff` reads a JSON array as one complete list.
 """
 
@@ -32,7 +32,9 @@ export_command: App = App(
 
 [bold]Exit codes[/bold]
     0  every account is complete
-    6  accounts are missing; stderr names them
+    6  accounts are missing
+  stderr names what is missing, and the environments
+  that WeChat refused to list.
   All others are in tcb-async --help.""",
 )
 

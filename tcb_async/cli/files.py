@@ -76,14 +76,16 @@ def check_writable(option: str, text: str) -> Path:
     """Return the path of a regular file that can be written or created."""
     path = Path(text).resolve()
     problem = ""
+    advice = "name a different file"
     if path.exists() and not path.is_file():
         problem = "is a folder" if path.is_dir() else "is not a regular file"
     elif not path.parent.is_dir():
         problem = f"cannot be created: there is no folder {path.parent}"
+        advice = "create the folder"
     elif not os.access(path.parent, os.W_OK):
         problem = f"cannot be created: you may not write to the folder {path.parent}"
     elif path.exists() and not os.access(path, os.W_OK):
         problem = "is read-only"
     if problem:
-        raise ConfigurationError(f"{option} {path} {problem}; name a different file")
+        raise ConfigurationError(f"{option} {path} {problem}; {advice}")
     return path

@@ -6,6 +6,7 @@ one stopped. The report is read from the file, as any later command reads it.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sys
 import tempfile
@@ -136,7 +137,7 @@ class InventoryJob:
                     await self._list(inventory)
             except ConfigurationError:  # its message names a change that is necessary first
                 raise
-            except TcbError:
+            except (TcbError, asyncio.CancelledError):
                 self._advise_to_resume(inventory.counts)
                 raise
         self.sent = inventory.requests
@@ -160,7 +161,7 @@ class InventoryJob:
             yield account
 
     async def _list_merchants(self, client: TcbClient) -> list[Account]:
-        merchants = tcb_async.platform_accounts(client, on_rotate=_ignore_rotation)
+        merchants = tcb_async.platform_accounts(client, on_rotate=self._report_rotation)
         accounts = [merchant async for merchant in merchants]
         if not self.merchants:
             return accounts
@@ -169,6 +170,12 @@ class InventoryJob:
             by_appid.get(appid) or tcb_async.Account(appid, _refuse_absent)
             for appid in sorted(self.merchants)
         ]
+
+    async def _report_rotation(self, appid: str, _refresh_token: str) -> None:
+        self.screen.say(
+            f"WeChat replaced the refresh token of {appid}: a service that stored the old one must "
+            "fetch the new one from the list of merchants"
+        )
 
     async def _list(self, inventory: Inventory) -> None:
         """List the accounts, and store each as soon as it is finished."""
@@ -192,10 +199,6 @@ class InventoryJob:
                 f"{complete:,} of {plural(total, 'account')} are complete: run the same command "
                 "again to resume"
             )
-
-
-async def _ignore_rotation(appid: str, refresh_token: str) -> None:
-    """Do nothing: the next list of merchants has the new refresh token."""
 
 
 async def _refuse_absent() -> NoReturn:

@@ -103,7 +103,11 @@ def read_sides(
             side = Side([(None, None, rows)])
         elif kinds[found] == "night":
             night = stack.enter_context(tcb_async.inventory.Night(found))
-            missing = name_missing(night, screen) + _name_unavailable(night, screen)
+            missing = name_missing(night, screen)
+            counts = night.counts()
+            if counts.unavailable and not counts.environments:
+                screen.say(f"no account of {found} has an environment in service")
+                missing += 1
             side = Side(_read_lists(night), has_accounts=True, missing=missing)
         # Environments are last, so that an invalid file costs no request.
         envs = [side for side, kind in kinds.items() if kind == "environment"]
@@ -127,31 +131,26 @@ def _read_environments(
 
 
 def name_missing(night: Night, screen: Screen) -> int:
-    """Name the accounts of a night that are not complete; return their number."""
-    return screen.say_each(
+    """Name the accounts of a night that are not complete, and return their number.
+
+    Name the environments of the others that WeChat refused to list, too.
+    """
+    missing = screen.say_each(
         (
             f"{account.appid} is missing ({account.status}): {account.message}"
             for account in night.missing()
         ),
         "… and {:,} more in the table accounts",
     )
-
-
-def _name_unavailable(night: Night, screen: Screen) -> int:
-    """Name the environments out of service; return 1 if no other can be compared."""
     screen.say_each(
         (
-            f"{env} of {account.appid} is not compared: WeChat reports that it is {status}"
-            for account in night.accounts()
+            f"{env} of {account.appid} is not listed: WeChat reports that it is {status}"
+            for account in night.unavailable()
             for env, status in account.unavailable.items()
         ),
         "… and {:,} more in the table accounts",
     )
-    counts = night.counts()
-    if counts.environments or not counts.unavailable:
-        return 0
-    screen.say(f"no account of {night.path} has an environment in service")
-    return 1
+    return missing
 
 
 def _read_lists(night: Night) -> Iterator[FunctionList]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 from cyclopts import App, Parameter
 from rich.text import Text
 
-import tcb_async
 from tcb_async._defaults import (
     CHINA_STANDARD_TIME,
     DEFAULT_WAIT_INTERVAL,
@@ -89,7 +88,7 @@ def _format_change(change: FunctionChange, output_format: WatchFormat, is_escape
         row = {"time": now, "change": change.kind, "name": change.name, **functions}
         return format_rows([row], tuple(row), "ndjson", is_escaped)
     name = escape_unprintable(change.name)
-    details = escape_unprintable(tcb_async.compare.describe_change(change.before, change.after))
+    details = escape_unprintable(change.what)
     return f"{now} {change.kind} {name} {details}\n".encode()
 
 

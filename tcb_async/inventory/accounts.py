@@ -1,8 +1,8 @@
 """Accounts, their listings, and the merchants of a platform as accounts.
 
-Rule: no repr shows a token, and a listing is complete or an error. A merchant without a refresh
-token in WeChat's list becomes an account that fails, so that the results include it; so does a
-merchant that the list hides, because it shows a different one in two rows.
+Rule: no repr shows a token, and a listing is complete or an error. A merchant without a valid
+refresh token in WeChat's list becomes an account that fails, so that the results include it; so
+does a merchant that the list hides, because a row repeats a different one, or has no valid appid.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tcb_async._arguments import (
     check_instance,
     make_argument_error,
 )
-from tcb_async._credentials import check_appid
+from tcb_async._credentials import check_appid, why_not_a_secret
 from tcb_async.client import TcbClient
 from tcb_async.errcodes import DENIED, is_platforms_fault
 from tcb_async.exceptions import (
@@ -184,9 +184,9 @@ def platform_accounts(
             and the token, as that of an `AuthorizerToken`.
 
     Yields:
-        An account for each merchant, once. It fails if WeChat's list has no refresh token for it.
-        A merchant that the list may hide, because it has a different one twice, is an account that
-        fails, whose appid begins with ``wx-hidden-``.
+        An account for each merchant, once. It fails if WeChat's list has no valid refresh token
+        for it. A row without a valid appid, or one that repeats a merchant and so may hide another,
+        is an account that fails, whose appid begins with ``wx-hidden-``.
 
     Raises:
         ConfigurationError: An argument is invalid; raised by the call itself.
@@ -204,8 +204,10 @@ def platform_accounts(
         merchants = 0
         async with client.authorizers() as pager:
             async for authorizer in pager:
-                merchants += 1
-                yield _make_account(component, authorizer, on_rotate)
+                account = _make_account(component, authorizer, on_rotate)
+                if account is not None:
+                    merchants += 1
+                    yield account
         for number in range(1, (pager.total or 0) - merchants + 1):
             yield _make_failing_account(
                 f"{_HIDDEN}{number}",
@@ -220,15 +222,18 @@ def _make_account(
     component: ComponentToken,
     authorizer: Authorizer,
     on_rotate: Callable[[str, str], Awaitable[object]],
-) -> Account:
-    """Make an account from a merchant in the platform's list."""
-    appid = authorizer.authorizer_appid
+) -> Account | None:
+    """Make an account from a row of the platform's list; None if its appid is invalid."""
+    try:
+        appid = _check_appid(authorizer.authorizer_appid)
+    except ConfigurationError:
+        return None
     refresh_token = authorizer.refresh_token
-    if refresh_token is None:
+    if refresh_token is None or why_not_a_secret(refresh_token) is not None:
         return _make_failing_account(
             appid,
-            f"WeChat shows no refresh token for {appid}: use your saved refresh token, or have "
-            "the merchant authorise the platform again, and exchange the code",
+            f"WeChat shows no valid refresh token for {appid}: use your saved refresh token, or "
+            "have the merchant authorise the platform again, and exchange the code",
         )
     save = partial(on_rotate, appid)
     return Account(appid, AuthorizerToken(component, appid, refresh_token, on_rotate=save))

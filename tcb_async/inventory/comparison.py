@@ -114,12 +114,11 @@ def _list_appids(tonight: _Side, earlier: Sequence[_Side]) -> list[str]:
 
 def _compare_account(appid: str, tonight: _Side, earlier: Sequence[_Side]) -> ComparedAccount:
     after, problem = tonight.read(appid)
-    _, problem_before = earlier[0].read(appid)
+    since, before, problem_before = _find_known(appid, earlier)
     if problem:
         is_finished = after is None or after.status != "waiting"
         is_unknown = is_finished and problem_before != ""
         return ComparedAccount(appid, "unknown" if is_unknown else "missing", problem=problem)
-    since, before = _find_known(appid, earlier)
     if after is None:
         return _describe_movement(appid, "left", earlier[0], before)
     if problem_before:
@@ -132,13 +131,17 @@ def _compare_account(appid: str, tonight: _Side, earlier: Sequence[_Side]) -> Co
     return attrs.evolve(found, problem=problem)
 
 
-def _find_known(appid: str, earlier: Sequence[_Side]) -> tuple[_Side | None, StoredAccount | None]:
-    """Find the latest night that knows an account; None if it was not to list it."""
+def _find_known(
+    appid: str, earlier: Sequence[_Side]
+) -> tuple[_Side | None, StoredAccount | None, str]:
+    """Find the latest night that knows an account, and why the night before does not."""
+    problems: list[str] = []
     for side in earlier:
         account, problem = side.read(appid)
         if not problem:
-            return side, account
-    return None, None
+            return side, account, problems[0] if problems else ""
+        problems.append(problem)
+    return None, None, problems[0]
 
 
 def _describe_movement(

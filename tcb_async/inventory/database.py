@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import sqlite3
+import zlib
 from collections.abc import Generator
 from pathlib import Path
 from typing import Literal
 
 import attrs
+import msgspec
 
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.models import CloudFunction
@@ -21,7 +23,6 @@ FUNCTION_FIELDS: tuple[str, ...] = tuple(field.name for field in attrs.fields(Cl
 """The fields of a function, which are columns of the table ``functions``."""
 
 _APPLICATION = 0x74636269  # "tcbi": identifies the file
-_VERSION = 6  # of the tables
 
 # envs are the environments to list, as a JSON array; null for all. environments are those that were
 # listed, as a JSON array, and unavailable those that WeChat refused to list, as a JSON object with
@@ -46,7 +47,13 @@ CREATE TABLE functions (
     PRIMARY KEY (appid, env, name)
 ) WITHOUT ROWID;
 PRAGMA application_id = {_APPLICATION};
-PRAGMA user_version = {_VERSION};
+"""
+_VERSION = zlib.crc32(_TABLES.encode()) >> 1  # of the tables; SQLite stores 31 bits
+_IS_DAMAGED = """
+SELECT EXISTS (
+    SELECT 1 FROM accounts
+    WHERE functions <> (SELECT count(*) FROM functions WHERE appid = accounts.appid)
+)
 """
 
 
@@ -68,6 +75,7 @@ def open_database(path: Path, mode: Literal["rw", "rwc"]) -> Generator[sqlite3.C
             _check_version(database, path)
         else:
             _begin_to_write(database, path)
+        _check_rows(database, path)
         yield database
         cleanup.pop_all()
 
@@ -87,6 +95,7 @@ def _begin_to_write(database: sqlite3.Connection, path: Path) -> None:
     if not _has_tables(database):
         for statement in _TABLES.split(";"):
             database.execute(statement)
+        database.execute(f"PRAGMA user_version = {_VERSION}")
     _check_version(database, path)
 
 
@@ -108,13 +117,26 @@ def _check_version(database: sqlite3.Connection, path: Path) -> None:
         )
 
 
+def _check_rows(database: sqlite3.Connection, path: Path) -> None:
+    """Refuse a damaged file: an export of it would lack rows."""
+    (problem,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    (is_damaged,) = database.execute(_IS_DAMAGED).fetchone()
+    if problem != "ok" or is_damaged:
+        raise _make_damage_error(path)
+
+
 @contextlib.contextmanager
 def explain_errors(path: Path) -> Generator[None]:
-    """Turn errors of SQLite into errors with advice."""
+    """Turn errors of SQLite, and values that cannot be read, into errors with advice."""
+    explained: Exception
     try:
         yield
+    except ConfigurationError:
+        raise
     except sqlite3.Error as error:
         explained = _explain_code(error, path)
+    except (LookupError, TypeError, ValueError, msgspec.MsgspecError):
+        explained = _make_damage_error(path)
     else:
         return
     raise explained
@@ -128,10 +150,10 @@ def _explain_code(error: sqlite3.Error, path: Path) -> Exception:
             "has finished, or name a different file"
         )
     if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB} or "decode" in str(error):
-        return make_damage_error(path)
+        return _make_damage_error(path)
     return OSError(errno.EIO, str(error), str(path))
 
 
-def make_damage_error(path: Path) -> ConfigurationError:
+def _make_damage_error(path: Path) -> ConfigurationError:
     """Make the error of a damaged file."""
     return ConfigurationError(f"{path} is damaged, or is not a night of an inventory")

@@ -19,7 +19,6 @@ from tcb_async.inventory.accounts import AccountCounts
 from tcb_async.inventory.database import (
     FUNCTION_FIELDS,
     explain_errors,
-    make_damage_error,
     open_database,
 )
 from tcb_async.models import CloudFunction
@@ -100,7 +99,8 @@ class Night:
     def began(self) -> datetime | None:
         """Return the time of the oldest listing of a complete account; None without any."""
         ((began,),) = self._read("SELECT min(listed_at) FROM accounts WHERE status = 'complete'")
-        return None if began is None else datetime.fromisoformat(began)
+        with explain_errors(self.path):
+            return None if began is None else datetime.fromisoformat(began)
 
     def counts(self) -> AccountCounts:
         """Count the accounts, their environments and functions."""
@@ -124,11 +124,16 @@ class Night:
         query = f"{_ACCOUNTS} WHERE status <> 'complete' ORDER BY appid"
         return map(self._build, self._read(query))
 
+    def unavailable(self) -> Iterator[StoredAccount]:
+        """Read the accounts that have unavailable environments, by appid."""
+        query = f"{_ACCOUNTS} WHERE unavailable <> '{{}}' ORDER BY appid"
+        return map(self._build, self._read(query))
+
     def _build(self, row: tuple[Any, ...]) -> StoredAccount:
         appid, status, envs, errcode, rid, message, environments, unavailable = row
         rows = self._read(_FUNCTIONS, appid)
         functions: dict[str, list[CloudFunction]] = {}
-        try:
+        with explain_errors(self.path):
             for env in msgspec.json.decode(environments, type=list[str]):
                 functions[env] = []
             for env, *values in rows:
@@ -143,8 +148,6 @@ class Night:
                 {env: tuple(found) for env, found in functions.items()},
                 msgspec.json.decode(unavailable, type=dict[str, str]),
             )
-        except (LookupError, TypeError, ValueError, msgspec.MsgspecError):
-            raise make_damage_error(self.path) from None
 
     def _read(self, query: str, *values: object) -> list[Any]:
         with explain_errors(self.path):

@@ -88,10 +88,18 @@ async def test_a_terminal_shows_the_whole_name(path, monkeypatch, columns, words
     assert name in line[:columns]
 
 
-async def test_a_time_that_cannot_be_read_is_damage(path):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE functions SET add_time = 'never'",
+        "UPDATE accounts SET listed_at = 'never'",
+        "DELETE FROM functions WHERE name = 'sync'",
+    ],
+)
+async def test_a_value_that_cannot_be_right_is_damage(path, damage):
     at(path, DAYS[1], *AFTER)
     with closing(sqlite3.connect(path / f"{DAYS[1]}.sqlite")) as store, store:
-        store.execute("UPDATE functions SET add_time = 'never'")
+        store.execute(damage)
     ended = await changes(path)
     assert (ended.code, ended.out) == (3, "")
     assert "is damaged" in ended.err
@@ -114,10 +122,17 @@ async def test_on_the_first_night_it_exits_with_6(path):
 
 
 async def test_a_run_that_is_not_finished_is_named(path):
-    at(path, DAYS[1], planned=["wx1"])
+    at(path, DAYS[1], planned=["wx1", "wx2"])
     ended = await changes(path)
     assert ended.code == 6
     assert "wx1 is not compared: it is not listed yet\n" in ended.err
+
+
+async def test_a_change_wins_over_a_missing_account(path):
+    at(path, DAYS[1], AFTER[0], failed("wx2"))
+    ended = await changes(path)
+    assert ended.code == 7
+    assert f"wx2 is not compared: {FAILURE}\n" in ended.err
 
 
 async def test_the_exit_code_does_not_depend_on_the_reader(path):

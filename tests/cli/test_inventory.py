@@ -1,9 +1,11 @@
 """``tcb-async inventory``: whatever happens, no account is lost, and none is partial."""
 
+import asyncio
 import itertools
 import json
 import os
 import re
+import signal
 import sqlite3
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -192,12 +194,31 @@ class TestWhatIsListed:
         assert (result.code, result.out) == (0, "")
         assert "40 of 40 accounts, " in result.err
         assert " in 39 environments, without 1 unavailable (" in result.err
-        named = {"appid": shop.platform.appids[3], "env": halted.env, "status": "HALTED"}
+        named = f"{halted.env} of {shop.platform.appids[3]} is not listed: WeChat reports that it"
+        assert named in result.err
+        result = await run("export", str(shop.store))
+        assert (result.code, result.err) == (0, f"{named} is HALTED\n")
         expected = shop.folder / "cloudbaserc.json"
         expected.write_text('{"functions": [{"name": "expected"}]}', encoding="utf-8")
         result = await run("diff", str(expected), str(shop.store), "--quiet")
-        assert f"{halted.env} of {named['appid']} is not compared" in result.err
+        assert named in result.err
         assert result.code == 7
+
+    async def test_replaced_refresh_tokens_are_named(self, shop):
+        rotated = shop.platform.appids[3]
+        shop.emulator.rotate_refresh_token(PLATFORM, rotated)
+        result = await shop.run()
+        assert (result.code, result.err.count("\n")) == (0, 1)
+        assert result.err.startswith(f"WeChat replaced the refresh token of {rotated}: ")
+
+    async def test_an_interrupted_one_says_how_to_resume(self, shop):
+        shop.emulator.script([Fault.hang()] * 99, path=LIST)
+        async with start("inventory", str(shop.store), env=shop.env) as command:
+            while not shop.emulator.counts[LIST]:  # noqa: ASYNC110 - a different process asks
+                await asyncio.sleep(0.05)
+            result = await command.end(signal.SIGTERM)
+        assert result.code == 143
+        assert "0 of 40 accounts are complete: run the same command again to resume" in result.err
 
 
 class TestAtATerminal:

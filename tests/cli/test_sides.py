@@ -11,7 +11,7 @@ from terminal import ENV, env_for, run
 from tcb_async import CloudFunction
 from tcb_async.cli.files import read_input
 from tcb_async.cli.sides import choose_kind
-from tcb_async.compare import DeclaredFunction, compare, parse_functions
+from tcb_async.compare import DeclaredFunction, changes, parse_functions
 from tcb_async.exceptions import ConfigurationError
 
 LOGIN = {
@@ -45,9 +45,16 @@ def test_a_declaration_names_functions_and_perhaps_runtimes(text):
     assert read(text) == [DeclaredFunction("login", "Nodejs16.13"), DeclaredFunction("payNotify")]
 
 
+def test_an_old_declaration_has_the_runtime_in_config():
+    old = (
+        '{"functions": [{"name": "a", "config": {"runtime": "Go1"}}, {"name": "b", "config": {}}]}'
+    )
+    assert read(old) == [DeclaredFunction("a", "Go1"), DeclaredFunction("b")]
+
+
 def test_an_empty_declared_runtime_is_not_compared():
     declared = read('{"functions": [{"name": "a", "runtime": ""}]}')
-    assert compare(declared, [CloudFunction("a", "Active", "Go1")]) == []
+    assert changes(declared, [CloudFunction("a", "Active", "Go1")], times=False) == []
 
 
 def test_an_empty_list_is_a_list():

@@ -8,8 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 from terminal import ENV, env_for, plain, run, without_log
 
-from tcb_async import CloudFunction
-from tcb_async.compare import describe_change
+from tcb_async import CloudFunction, changes
 from tcb_async.emulator import Fault
 from tcb_async.models import CHINA_STANDARD_TIME
 
@@ -73,8 +72,8 @@ DAY = "2024-01-01 00:00:00"
     ],
 )
 def test_a_change_is_described_field_by_field(before, after, said):
-    functions = (fields and CloudFunction("a", *fields) for fields in (before, after))
-    assert describe_change(*functions) == said
+    lists = ([CloudFunction("a", *fields)] if fields else [] for fields in (before, after))
+    assert ", ".join(change.what for change in changes(*lists)) == said
 
 
 @pytest.mark.parametrize(

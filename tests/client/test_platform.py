@@ -160,7 +160,9 @@ class TestRefreshToken:
                 del row["refresh_token"]
 
         (account,) = [each async for each in platform_accounts(client, on_rotate=rotate)]
-        with pytest.raises(ConfigurationError, match=r"no refresh token for wxshop: use your"):
+        with pytest.raises(
+            ConfigurationError, match=r"no valid refresh token for wxshop: use your"
+        ):
             await client.with_token(account.token).function_page("shop-1")
 
     def test_nothing_shows_it(self):

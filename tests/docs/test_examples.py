@@ -221,10 +221,10 @@ class TestTheScheduledLines:
     @pytest.fixture
     def run_line(self, tmp_path):
         """Run a line of a shell in the folder of the service, and return the command's words."""
-        (tmp_path / "secret.env").write_text("TCB_COMPONENT_SECRET=s\n")
-        command = tmp_path / "tcb-async"
-        command.write_text(f'#!/bin/sh\necho "$TCB_COMPONENT_SECRET $*" > {tmp_path}/called\n')
-        command.chmod(0o755)
+        for name in ("tcb-async", "write-accounts"):
+            command = tmp_path / name
+            command.write_text(f'#!/bin/sh\necho "$*" > {tmp_path}/called\n')
+            command.chmod(0o755)
 
         def run_line(words):
             here = [word.replace("/opt/tcb/bin", "/var/lib/tcb") for word in words]
@@ -236,18 +236,18 @@ class TestTheScheduledLines:
 
         return run_line
 
-    NIGHT = "inventory nights/{:%Y-%m-%d}.sqlite --component-appid wx00112233445566aa --ticket-file"
+    NIGHT = "inventory nights/{:%Y-%m-%d}.sqlite --accounts accounts.ndjson"
 
     def test_cron_names_the_file_by_its_date(self, page, run_line):
         (line,) = re.findall(r"^30 2 \* \* \*  (.+)$", page, re.MULTILINE)
         assert not re.search(r"(?<!\\)%", line)  # it would end the command
         called = run_line(["/bin/sh", "-c", line.replace("\\%", "%")])
-        assert called == f"s {self.NIGHT.format(datetime.now())} ticket -q"  # noqa: DTZ005
+        assert called == f"{self.NIGHT.format(datetime.now())} -q"  # noqa: DTZ005
 
     def test_systemd_names_the_file_by_its_date(self, page, run_line):
         (line,) = re.findall(r"^ExecStart=(.+)$", page, re.MULTILINE)
         called = run_line(shlex.split(line.replace("%%", "%").replace("$$", "$")))
-        assert called == f"{self.NIGHT.format(datetime.now())} ticket"  # noqa: DTZ005
+        assert called == self.NIGHT.format(datetime.now())  # noqa: DTZ005
 
     def test_the_name_of_a_late_night_is_the_same_until_noon(self, page):
         (name,) = re.findall(r"`(nights/\$\(date -d [^`]+)`", page)

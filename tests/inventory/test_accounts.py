@@ -31,7 +31,33 @@ class TestMerchantsOfAPlatform:
         assert set(found) == set(platform.appids)
         assert saved == {rotated: emulator.refresh_token(PLATFORM, rotated)}
         assert [one for one in found if found[one].status != "complete"] == [hidden]
-        assert "shows no refresh token" in str(found[hidden].error)
+        assert "shows no valid refresh token" in str(found[hidden].error)
+
+    @pytest.mark.parametrize(
+        ("field", "text", "appid"),
+        [
+            ("refresh_token", "", None),
+            ("refresh_token", "a b", None),
+            ("authorizer_appid", "", "wx-hidden-1"),
+        ],
+    )
+    async def test_a_bad_row_is_one_failed_account(self, emulator, field, text, appid):
+        platform = Platform(emulator, 3, functions=5)
+
+        @emulator.on_reply
+        def spoil(_request, reply):
+            for row in reply.get("list", ())[1:2]:
+                row[field] = text
+
+        async def save(appid, refresh_token):
+            raise AssertionError
+
+        async with platform.client() as client:
+            found = await found_in(client, platform_accounts(client, on_rotate=save))
+
+        failed = [one for one in found if found[one].status == "failed"]
+        assert failed == [appid or platform.appids[1]]
+        assert len(found) == 3
 
     async def test_an_app_has_none(self, emulator):
         async def save(appid, refresh_token):

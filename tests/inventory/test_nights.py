@@ -4,6 +4,7 @@ import logging
 import sqlite3
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 
 import pytest
 from nights import active, denied, failed, listed, stored
@@ -115,6 +116,15 @@ class TestWhatIsRefused:
             database.execute(f"PRAGMA {pragma} = 3")
         for open_night in (lambda: Night(path), lambda: NightWriter(path, [account("wx1")])):
             with pytest.raises(ConfigurationError, match=said):
+                open_night()
+
+    @pytest.mark.parametrize("kept", [0.3, 0.7])
+    def test_a_file_that_was_cut_off(self, path, kept):
+        names = [f"function{number}" for number in range(300)]
+        data = Path(stored(path, listed("wx1", dev=names))).read_bytes()
+        path.write_bytes(data[: int(len(data) * kept)])
+        for open_night in (lambda: Night(path), lambda: NightWriter(path, [account("wx1")])):
+            with pytest.raises(ConfigurationError, match="is damaged"):
                 open_night()
 
 

@@ -184,14 +184,15 @@ async def test_differences_of_an_inventory_name_accounts(store):
     assert ended.out.splitlines()[:2] == ["appid,env,kind,name,what", "wx2,dev,missing,payNotify,"]
 
 
-async def test_incomplete_accounts_exit_with_6():
-    missing = [failed(f"wx{number}") for number in range(23)]
-    stored("i.sqlite", listed("wxgood", dev=["login"]), *missing)
+@pytest.mark.parametrize(("found", "code"), [(WHOLE, 6), (listed("wx1", dev=["login"]), 7)])
+async def test_incomplete_accounts_exit_with_6_if_nothing_differs(found, code):
+    missing = [failed(f"wx0{number}") for number in range(23)]
+    stored("i.sqlite", found, *missing)
     ended = await run("diff", "rc.json", "i.sqlite")
-    assert ended.code == 6
-    assert "wx0 is missing (failed): it failed" in ended.err
+    assert ended.code == code
+    assert "wx00 is missing (failed): it failed" in ended.err
     assert "… and 3 more in the table accounts" in ended.err
-    assert ended.out.splitlines()[0] == "wxgood dev"
+    assert ended.out.startswith("wx1 dev\n") == (code == 7)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +207,7 @@ async def test_suspended_accounts_are_left_out_and_exit_with_6_if_all_are(other,
     stored("i.sqlite", other, suspended("wx2"))
     ended = await run("diff", "rc.json", "i.sqlite")
     assert (ended.code, ended.out) == (code, "")
-    assert "dev of wx2 is not compared: WeChat reports that it is HALTED" in ended.err
+    assert "dev of wx2 is not listed: WeChat reports that it is HALTED" in ended.err
     assert said in ended.err
 
 
@@ -301,7 +302,7 @@ class TestOutputThatFails:
     async def test_the_exit_code_does_not_depend_on_the_reader(self, words, code):
         stored("equal.sqlite", WHOLE)
         stored("differs.sqlite", WHOLE, listed("wx2", dev=[]))
-        stored("missing.sqlite", WHOLE, listed("wx2", dev=[]), failed("wx3"))
+        stored("missing.sqlite", WHOLE, failed("wx3"))
         with without_a_reader() as pipe:
             ended = await run("diff", "rc.json", *words, stdout=pipe)
         assert ended.code == code

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tcb_async.compare import DeclaredFunction
     from tcb_async.models import CloudFunction
 
+_KINDS = {"removed": "missing", "added": "extra", "updated": "changed"}
 FunctionT = TypeVar("FunctionT", bound="CloudFunction | DeclaredFunction")
 
 
@@ -58,11 +59,18 @@ class Comparison:
             self.environments += env is not None
             self.functions += len(names.union(function.name for function in found))
             self.appids.add(appid)
-            for each in tcb_async.compare.compare(expected, found, times=self.times):
-                self.kinds[each.kind] += 1
-                difference = attrs.asdict(each, recurse=False)
-                shown = {"name": each.name, "what": each.what}
-                yield {"appid": appid, "env": env, **shown, **difference}
+            for each in tcb_async.changes(expected, found, times=self.times):
+                kind = _KINDS[each.kind]
+                self.kinds[kind] += 1
+                yield {
+                    "appid": appid,
+                    "env": env,
+                    "kind": kind,
+                    "name": each.name,
+                    "what": each.what,
+                    "expected": each.before,
+                    "found": each.after,
+                }
         if self.exit_code() == ExitCode.DONE:
             self._check_compared()
 
@@ -84,9 +92,9 @@ class Comparison:
             raise ConfigurationError("nothing was compared: no function is expected")
 
     def exit_code(self) -> ExitCode:
-        if self.side.missing:
-            return ExitCode.MISSING
-        return ExitCode.DIFFERENT if self.kinds.total() else ExitCode.DONE
+        if self.kinds.total():
+            return ExitCode.DIFFERENT
+        return ExitCode.MISSING if self.side.missing else ExitCode.DONE
 
     def summary(self) -> str:
         differ = plural(self.kinds["changed"], "function differs", "functions differ")
@@ -125,7 +133,8 @@ diff_command: App = App(
 [bold]Exit codes[/bold]
     0  everything was read, compared and equal
     7  they differ
-    6  accounts of the night are not complete
+    6  no difference was found, but accounts of the
+       night are not complete
   All others are in tcb-async --help.""",
 )
 
