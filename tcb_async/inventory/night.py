@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import lru_cache
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -26,9 +27,12 @@ from tcb_async.models import CloudFunction
 _ACCOUNTS = (
     "SELECT appid, status, envs, errcode, rid, message, environments, unavailable FROM accounts"
 )
-_FUNCTIONS = (
-    f"SELECT env, {', '.join(FUNCTION_FIELDS)} FROM functions WHERE appid = ? ORDER BY env, name"
-)
+# SQLite makes one text of an environment in a third of the time in which Python makes its rows.
+_FUNCTIONS = f"""
+SELECT env, json_group_array(json_array({", ".join(FUNCTION_FIELDS)}))
+FROM (SELECT * FROM functions WHERE appid = ? ORDER BY env, name)
+GROUP BY env
+"""
 _COUNTS = """
 SELECT
     count(*),
@@ -131,13 +135,14 @@ class Night:
 
     def _build(self, row: tuple[Any, ...]) -> StoredAccount:
         appid, status, envs, errcode, rid, message, environments, unavailable = row
-        rows = self._read(_FUNCTIONS, appid)
-        functions: dict[str, list[CloudFunction]] = {}
+        texts: dict[str, str] = dict(self._read(_FUNCTIONS, appid))
         with explain_errors(self.path):
-            for env in msgspec.json.decode(environments, type=list[str]):
-                functions[env] = []
-            for env, *values in rows:
-                functions[env].append(CloudFunction(*values))
+            functions = {
+                env: _make_functions(texts.pop(env, "[]"))
+                for env in msgspec.json.decode(environments, type=list[str])
+            }
+            if texts:
+                raise LookupError(f"not listed: {[*texts]}")
             return StoredAccount(
                 appid,
                 status,
@@ -145,10 +150,16 @@ class Night:
                 errcode,
                 rid,
                 "it is not listed yet" if status == "waiting" else message or "",
-                {env: tuple(found) for env, found in functions.items()},
+                functions,
                 msgspec.json.decode(unavailable, type=dict[str, str]),
             )
 
     def _read(self, query: str, *values: object) -> list[Any]:
         with explain_errors(self.path):
             return self._database.execute(query, values).fetchall()
+
+
+@lru_cache(maxsize=16)  # most environments are as they were on the night that is read next
+def _make_functions(text: str) -> tuple[CloudFunction, ...]:
+    rows = msgspec.json.decode(text, type=list[tuple[Any, ...]])
+    return tuple(CloudFunction(*values) for values in rows)

@@ -64,9 +64,9 @@ def compare_nights(nights: Sequence[Night]) -> Iterator[ComparedAccount]:
     Raises:
         ConfigurationError: A file is damaged, or the nights are not in order.
     """
-    sides = [*map(_Side, reversed(_check_order(check_items("nights", nights, Night))))]
-    if len(sides) > 1:
-        tonight, *earlier = sides
+    indexed = [*map(_Indexed, reversed(_check_order(check_items("nights", nights, Night))))]
+    if len(indexed) > 1:
+        tonight, *earlier = indexed
         for appid in _list_appids(tonight, earlier):
             yield _compare_account(appid, tonight, earlier)
 
@@ -86,7 +86,7 @@ def _check_order(nights: Sequence[Night]) -> Sequence[Night]:
     return nights
 
 
-class _Side:
+class _Indexed:
     """A night, and the accounts that it was to list."""
 
     def __init__(self, night: Night) -> None:
@@ -102,17 +102,17 @@ class _Side:
         return None, "its list of merchants was incomplete" if self.hides else ""
 
 
-def _list_appids(tonight: _Side, earlier: Sequence[_Side]) -> list[str]:
+def _list_appids(tonight: _Indexed, earlier: Sequence[_Indexed]) -> list[str]:
     """Return the accounts of the last two nights, by appid."""
     before: set[str] = set()
-    for side in earlier:
-        before |= side.appids
-        if not side.hides:  # otherwise its list may lack accounts of the night before it
+    for night in earlier:
+        before |= night.appids
+        if not night.hides:  # otherwise its list may lack accounts of the night before it
             break
     return sorted(tonight.appids.union(appid for appid in before if not is_hidden(appid)))
 
 
-def _compare_account(appid: str, tonight: _Side, earlier: Sequence[_Side]) -> ComparedAccount:
+def _compare_account(appid: str, tonight: _Indexed, earlier: Sequence[_Indexed]) -> ComparedAccount:
     after, problem = tonight.read(appid)
     since, before, problem_before = _find_known(appid, earlier)
     if problem:
@@ -132,20 +132,20 @@ def _compare_account(appid: str, tonight: _Side, earlier: Sequence[_Side]) -> Co
 
 
 def _find_known(
-    appid: str, earlier: Sequence[_Side]
-) -> tuple[_Side | None, StoredAccount | None, str]:
+    appid: str, earlier: Sequence[_Indexed]
+) -> tuple[_Indexed | None, StoredAccount | None, str]:
     """Find the latest night that knows an account, and why the night before does not."""
     problems: list[str] = []
-    for side in earlier:
-        account, problem = side.read(appid)
+    for night in earlier:
+        account, problem = night.read(appid)
         if not problem:
-            return side, account, problems[0] if problems else ""
+            return night, account, problems[0] if problems else ""
         problems.append(problem)
     return None, None, problems[0]
 
 
 def _describe_movement(
-    appid: str, result: Literal["joined", "left"], since: _Side, account: StoredAccount | None
+    appid: str, result: Literal["joined", "left"], since: _Indexed, account: StoredAccount | None
 ) -> ComparedAccount:
     found = ComparedAccount(appid, result, since=since.night.path)
     if account is None:  # it left, and was never complete
