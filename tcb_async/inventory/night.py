@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -27,6 +27,7 @@ from tcb_async.models import CloudFunction
 _ACCOUNTS = (
     "SELECT appid, status, envs, errcode, rid, message, environments, unavailable FROM accounts"
 )
+NO_ROWS = "[]"
 # SQLite makes one text of an environment in a third of the time in which Python makes its rows.
 _FUNCTIONS = f"""
 SELECT env, json_group_array(json_array({", ".join(FUNCTION_FIELDS)}))
@@ -57,20 +58,32 @@ class StoredAccount:
         errcode: WeChat's code, if it has failed; None without one.
         rid: WeChat's request id; None without one.
         message: The problem and the next step; empty if it is complete.
-        functions: As in `AccountListing`.
         unavailable: As in `AccountListing`.
+        path: The file of the night.
+        rows: The functions by environment, as the text of a JSON array; equal texts are equal
+            functions.
     """
 
     appid: str
     status: Literal["complete", "failed", "denied", "waiting"]
-    envs: tuple[str, ...] | None = None
-    errcode: int | None = None
-    rid: str | None = None
-    message: str = ""
-    functions: Mapping[str, tuple[CloudFunction, ...]] = attrs.field(
-        factory=dict[str, "tuple[CloudFunction, ...]"]
-    )
-    unavailable: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    envs: tuple[str, ...] | None
+    errcode: int | None
+    rid: str | None
+    message: str
+    unavailable: Mapping[str, str]
+    path: Path
+    rows: Mapping[str, str] = attrs.field(repr=False)
+
+    @cached_property
+    def functions(self) -> Mapping[str, tuple[CloudFunction, ...]]:
+        """Its functions, as in `AccountListing`."""
+        with explain_errors(self.path):
+            return {
+                env: tuple(
+                    CloudFunction(*row) for row in msgspec.json.decode(text, type=list[list[Any]])
+                )
+                for env, text in self.rows.items()
+            }
 
 
 class Night:
@@ -137,12 +150,9 @@ class Night:
         appid, status, envs, errcode, rid, message, environments, unavailable = row
         texts: dict[str, str] = dict(self._read(_FUNCTIONS, appid))
         with explain_errors(self.path):
-            functions = {
-                env: _make_functions(texts.pop(env, "[]"))
-                for env in msgspec.json.decode(environments, type=list[str])
-            }
-            if texts:
-                raise LookupError(f"not listed: {[*texts]}")
+            listed = msgspec.json.decode(environments, type=list[str])
+            if not texts.keys() <= {*listed}:
+                raise LookupError("it has functions of an environment that was not listed")
             return StoredAccount(
                 appid,
                 status,
@@ -150,16 +160,11 @@ class Night:
                 errcode,
                 rid,
                 "it is not listed yet" if status == "waiting" else message or "",
-                functions,
                 msgspec.json.decode(unavailable, type=dict[str, str]),
+                self.path,
+                {env: texts.get(env, NO_ROWS) for env in listed},
             )
 
     def _read(self, query: str, *values: object) -> list[Any]:
         with explain_errors(self.path):
             return self._database.execute(query, values).fetchall()
-
-
-@lru_cache(maxsize=16)  # most environments are as they were on the night that is read next
-def _make_functions(text: str) -> tuple[CloudFunction, ...]:
-    rows = msgspec.json.decode(text, type=list[tuple[Any, ...]])
-    return tuple(CloudFunction(*values) for values in rows)

@@ -27,7 +27,8 @@ def account(appid, envs=None):
 
 def read_all(path):
     with Night(path) as night:
-        return night.counts(), [*night.accounts()]
+        night.counts()
+        return [account.functions for account in night.accounts()]
 
 
 def appids_of(accounts):
