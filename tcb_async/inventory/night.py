@@ -71,7 +71,7 @@ class StoredAccount:
     rid: str | None
     message: str
     unavailable: Mapping[str, str]
-    path: Path
+    path: Path = attrs.field(eq=False)
     rows: Mapping[str, str] = attrs.field(repr=False)
 
     @cached_property
