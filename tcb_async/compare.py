@@ -1,4 +1,4 @@
-"""Two complete lists of functions: what changed, and what differs from what is expected.
+"""Two complete lists of functions: what changed, and what differs from a declaration.
 
 Rule: of a declaration, only what it names is compared. A document that may be incomplete is an
 error.
@@ -11,7 +11,7 @@ import os
 from codecs import BOM_UTF8
 from collections.abc import Generator, Iterable
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import attrs
 import msgspec
@@ -22,20 +22,19 @@ from tcb_async.models import CloudFunction, Value
 
 __all__ = ["DeclaredFunction", "FunctionChange", "changes", "read_functions"]
 
-_FIELDS = ("status", "runtime")
+_TIMES = ("add_time", "mod_time")
 
 
 @attrs.frozen
-class DeclaredFunction(Value):
-    """A function that ``cloudbaserc.json`` declares: it is expected to be ``Active``.
+class DeclaredFunction(CloudFunction):
+    """A function that ``cloudbaserc.json`` declares.
 
     Attributes:
-        name: The function's name.
-        runtime: Its runtime; None, or empty, for any.
+        status: ``Active``, to which a deployment leads.
+        runtime: As of a `CloudFunction`; None, or empty, for any.
     """
 
-    name: str
-    runtime: str | None = None
+    status: str = attrs.field(default="Active", kw_only=True)
 
 
 @attrs.frozen
@@ -50,7 +49,7 @@ class FunctionChange(Value):
     """
 
     kind: Literal["added", "removed", "updated"]
-    before: CloudFunction | DeclaredFunction | None
+    before: CloudFunction | None
     after: CloudFunction | None
     fields: tuple[str, ...] = ()
 
@@ -64,11 +63,15 @@ class FunctionChange(Value):
     def what(self) -> str:
         """The fields that differ, such as ``status Active → UpdateFailed``.
 
-        Of an added or removed function, its status and its runtime.
+        Of an added or removed function, its status, unless it is declared, and its runtime.
         """
         if self.before is None or self.after is None:
             function = self.before or self.after
-            return " ".join(getattr(function, field, None) or "" for field in _FIELDS).strip()
+            # What is declared, and not there, has no status.
+            fields = (
+                ("runtime",) if isinstance(function, DeclaredFunction) else ("status", "runtime")
+            )
+            return " ".join(getattr(function, field, None) or "" for field in fields).strip()
         # CloudBase fixes the runtime when it creates a function.
         return ", ".join(
             f"{field} {_get_value(self.before, field)} → {_get_value(self.after, field)}"
@@ -78,17 +81,14 @@ class FunctionChange(Value):
 
 
 def changes(
-    before: Iterable[CloudFunction | DeclaredFunction],
-    after: Iterable[CloudFunction],
-    *,
-    times: bool = True,
+    before: Iterable[CloudFunction], after: Iterable[CloudFunction], *, times: bool = True
 ) -> list[FunctionChange]:
     """Compare two complete lists.
 
     Args:
-        before: A listing, or the result of `read_functions`. Of a declaration, only the fields that
-            it names are compared.
-        after: A listing.
+        before: A listing, or the result of `read_functions`. Of a `DeclaredFunction`, only the
+            status is compared, and the runtime if it has one.
+        after: The same, later.
         times: Compare ``add_time`` and ``mod_time`` too.
 
     Returns:
@@ -98,8 +98,8 @@ def changes(
     Raises:
         ConfigurationError: A function appears twice in one list.
     """
-    has_times = check_flag("times", times)
-    before_by_name = _index("before", check_items("before", before, _EITHER))
+    ignored = () if check_flag("times", times) else _TIMES
+    before_by_name = index_by_name("before", before)
     after_by_name = index_by_name("after", after)
     result = [
         FunctionChange("removed", old, None)
@@ -109,36 +109,28 @@ def changes(
     for name, new in after_by_name.items():
         if (old := before_by_name.get(name)) is None:
             result.append(FunctionChange("added", None, new))
-            continue
-        fields = [field.name for field in attrs.fields(type(new))] if has_times else _FIELDS
-        if differing := tuple(field for field in fields if _differs(old, new, field)):
-            result.append(FunctionChange("updated", old, new, differing))
+        elif fields := tuple(each for each in _list_differing(old, new) if each not in ignored):
+            result.append(FunctionChange("updated", old, new, fields))
     return result
 
 
-def _differs(before: CloudFunction | DeclaredFunction, after: CloudFunction, field: str) -> bool:
-    value = _get_value(before, field)
-    is_compared = value is not None or isinstance(before, CloudFunction)
-    return is_compared and value != _get_value(after, field)
+def _list_differing(before: CloudFunction, after: CloudFunction) -> list[str]:
+    """Return the fields that differ, of those that both have; a declaration has no empty ones."""
+    shared = [field.name for field in attrs.fields(type(after)) if hasattr(before, field.name)]
+    for declared in (before, after):
+        if isinstance(declared, DeclaredFunction):
+            shared = [field for field in shared if _get_value(declared, field) is not None]
+    return [field for field in shared if _get_value(before, field) != _get_value(after, field)]
 
 
-def _get_value(function: CloudFunction | DeclaredFunction, field: str) -> object:
-    """Return the value of a field: an empty text is none, and a declaration is ``Active``."""
-    return getattr(function, field, "Active" if field == "status" else None) or None
-
-
-FunctionT = TypeVar("FunctionT", bound=CloudFunction | DeclaredFunction)
-_EITHER: type[CloudFunction | DeclaredFunction] = CloudFunction | DeclaredFunction  # type: ignore[assignment]
+def _get_value(function: CloudFunction, field: str) -> object:
+    return getattr(function, field) or None  # an empty text is no value
 
 
 def index_by_name(argument: str, functions: Iterable[CloudFunction]) -> dict[str, CloudFunction]:
-    """Return the functions of a complete listing by name; the error names the argument."""
-    return _index(argument, check_items(argument, functions, CloudFunction))
-
-
-def _index(argument: str, functions: Iterable[FunctionT]) -> dict[str, FunctionT]:
-    index: dict[str, FunctionT] = {}
-    for function in functions:
+    """Return the functions of a complete list by name; the error names the argument."""
+    index: dict[str, CloudFunction] = {}
+    for function in check_items(argument, functions, CloudFunction):
         if function.name in index:
             raise ConfigurationError(
                 f"{argument} has the function {function.name!r} twice: compare each environment "
@@ -182,9 +174,7 @@ class _ExportedRow(msgspec.Struct, forbid_unknown_fields=True):
     mod_time: str | None
 
 
-def read_functions(
-    path: str | os.PathLike[str],
-) -> list[CloudFunction] | list[DeclaredFunction]:
+def read_functions(path: str | os.PathLike[str]) -> list[CloudFunction]:
     """Read a complete list of functions from a JSON file.
 
     Args:
@@ -192,7 +182,7 @@ def read_functions(
             names and runtimes are read.
 
     Returns:
-        The functions in the order of the file.
+        The functions in the order of the file; of a declaration, each is a `DeclaredFunction`.
 
     Raises:
         ConfigurationError: The file is damaged, incomplete, or a different document.
@@ -202,7 +192,7 @@ def read_functions(
     return parse_functions(Path(name).read_bytes(), name)
 
 
-def parse_functions(data: bytes, name: str) -> list[CloudFunction] | list[DeclaredFunction]:
+def parse_functions(data: bytes, name: str) -> list[CloudFunction]:
     """Parse an export or a declaration; the error names it."""
     if data.removeprefix(BOM_UTF8).lstrip().startswith(b"["):
         return parse_export(data, name)
@@ -210,11 +200,11 @@ def parse_functions(data: bytes, name: str) -> list[CloudFunction] | list[Declar
         document = msgspec.json.decode(data.removeprefix(BOM_UTF8), type=_Declaration)
         if document.total_count is not None:
             raise ValueError(f"it is a reply of WeChat, perhaps one page of many: {_EXPORT}")
-        functions = [
+        functions: list[CloudFunction] = [
             DeclaredFunction(row.name, row.runtime or row.config.runtime)
             for row in document.functions
         ]
-        _index("it", functions)
+        index_by_name("it", functions)
     return functions
 
 
@@ -226,7 +216,7 @@ def parse_export(data: bytes, name: str) -> list[CloudFunction]:
             CloudFunction(row.name, row.status or "", row.runtime, row.add_time, row.mod_time)
             for row in rows
         ]
-        _index("it", functions)
+        index_by_name("it", functions)
     return functions
 
 

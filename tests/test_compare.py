@@ -1,4 +1,4 @@
-"""Two complete lists of functions: what changed, and what is not as expected."""
+"""Two complete lists of functions: what changed, and what differs from a declaration."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcb_async import CloudFunction, ConfigurationError
+from tcb_async import BatchFunction, CloudFunction, ConfigurationError, StatusReason
 from tcb_async.compare import DeclaredFunction, FunctionChange, changes, read_functions
 
 LOGIN = CloudFunction("login", "Active", "Nodejs16.13", mod_time="2026-11-25 09:30:00")
@@ -122,10 +122,23 @@ def test_other_values_are_refused(wrong):
         changes(wrong, [LOGIN], times=False)
 
 
-def test_a_declaration_is_no_listing():
-    declared = [DeclaredFunction("login")]
-    with pytest.raises(ConfigurationError, match=r"^after=.* must be a list of Cloud"):
-        changes([LOGIN], declared, times=False)
+@pytest.mark.parametrize("runtime", [None, "", "Nodejs16.13"])
+def test_a_declaration_may_be_either_list(runtime):
+    declared = [DeclaredFunction("login", runtime=runtime)]
+    assert changes([LOGIN], declared) == changes(declared, [LOGIN]) == []
+    (change,) = changes([attrs.evolve(LOGIN, status="Updating", runtime="Go1")], declared)
+    assert {*change.fields} == ({"status", "runtime"} if runtime else {"status"})
+
+
+def test_every_field_of_a_subclass_is_compared():
+    reasons = (StatusReason("ResourceNotFound.File", "no file"),)
+    before = BatchFunction("login", "CreateFailed", status_reason=reasons)
+    after = attrs.evolve(before, status_reason=())
+    for times in (True, False):
+        (change,) = changes([before], [after], times=times)
+        assert change.fields == ("status_reason",)
+    assert changes([before], [CloudFunction("login", "CreateFailed")]) == []
+    assert changes([CloudFunction("login", "CreateFailed")], [before]) == []
 
 
 def test_an_error_names_the_file(tmp_path):

@@ -40,7 +40,7 @@ COMMANDS = {
     "count": ("listing", "Count the functions of an environment."),
     "watch": ("watch", "Show added, updated and removed functions, until Ctrl-C."),
     "wait": ("watch", "Wait until functions are Active, as after a deployment."),
-    "diff": ("diff", "Compare expected functions with the functions found."),
+    "diff": ("diff", "Compare two lists of functions, such as a declaration and an environment."),
     "environments": ("account", "List the environments of an account."),
     "merchants": ("account", "List the merchants of a third-party platform (第三方平台)."),
     "inventory": ("inventory", "List every function of many accounts, into an SQLite file."),

@@ -15,7 +15,7 @@ import attrs
 from cyclopts import App, CycloptsError, Parameter
 
 import tcb_async
-from tcb_async.cli.differences import exit_with_result, write_differences
+from tcb_async.cli.differences import exit_with_result, make_row, write_differences
 from tcb_async.cli.exits import ExitCode, run_command
 from tcb_async.cli.formats import TABLE
 from tcb_async.cli.options import OutputFormat, Verbose
@@ -105,16 +105,8 @@ class _Changes:
         self.functions += found.functions
         for env, changes in found.changes.items():
             self.changes += len(changes)
-            for each in changes:
-                yield {
-                    "appid": found.appid,
-                    "env": env,
-                    "kind": each.kind,
-                    "name": each.name,
-                    "what": each.what,
-                    "before": each.before,
-                    "after": each.after,
-                }
+            for change in changes:
+                yield make_row(found.appid, env, change)
 
     def exit_code(self) -> ExitCode:
         if self.changes or self.movements:
@@ -150,9 +142,7 @@ def show_changes(
             raise CycloptsError("NIGHT: name the files of two nights, the earlier one first")
         opened = [stack.enter_context(tcb_async.inventory.Night(night)) for night in nights]
         found = _Changes()
-        failure = write_differences(
-            screen, found.read(opened), output_format, sides=("before", "after"), has_accounts=True
-        )
+        failure = write_differences(screen, found.read(opened), output_format, has_accounts=True)
         # First the sentences that decide the exit code.
         for sentences in (found.missing, found.notes):
             screen.say_each(sentences, "… and {:,} more")

@@ -1,4 +1,4 @@
-"""``tcb-async diff``: expected functions against the functions found.
+"""``tcb-async diff``: two lists, of which the first may be a declaration.
 
 Rule: exit code 0 means that everything named was read completely, compared and found equal.
 """
@@ -8,39 +8,35 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import attrs
 from cyclopts import App, Parameter, Token
 
 import tcb_async
 from tcb_async.cli import options
-from tcb_async.cli.differences import exit_with_result, write_differences
+from tcb_async.cli.differences import exit_with_result, make_row, write_differences
 from tcb_async.cli.exits import ExitCode, run_command
 from tcb_async.cli.formats import TABLE
 from tcb_async.cli.screen import plural
-from tcb_async.cli.sides import EXPECTED, FOUND, Side, read_sides
+from tcb_async.cli.sides import AFTER, BEFORE, Side, read_sides
 from tcb_async.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from tcb_async.compare import DeclaredFunction
     from tcb_async.models import CloudFunction
-
-_KINDS = {"removed": "missing", "added": "extra", "updated": "changed"}
-FunctionT = TypeVar("FunctionT", bound="CloudFunction | DeclaredFunction")
 
 
 @attrs.define
 class Comparison:
-    """The comparison of each list of a side with the expected list.
+    """The comparison of the list before with each list after.
 
     Its counts, and so the summary and the exit code, are right when `differences` is exhausted.
     """
 
-    expected: Sequence[CloudFunction | DeclaredFunction]
-    side: Side
+    before: Sequence[CloudFunction]
+    after: Side
     names: Sequence[str]
-    ignores_extra: bool
+    ignores_added: bool
     times: bool
     environments: int = 0
     functions: int = 0
@@ -50,31 +46,22 @@ class Comparison:
 
     def differences(self) -> Iterator[dict[str, object]]:
         """Yield the differences as rows; raise after the last if nothing was compared."""
-        expected = self._select(self.expected)
-        names = {function.name for function in expected}
-        for appid, env, functions in self.side.lists:
-            found = self._select(functions)
-            if self.ignores_extra:
-                found = [function for function in found if function.name in names]
+        before = self._select(self.before)
+        names = {function.name for function in before}
+        for appid, env, functions in self.after.lists:
+            after = self._select(functions)
+            if self.ignores_added:
+                after = [function for function in after if function.name in names]
             self.environments += env is not None
-            self.functions += len(names.union(function.name for function in found))
+            self.functions += len(names.union(function.name for function in after))
             self.appids.add(appid)
-            for each in tcb_async.changes(expected, found, times=self.times):
-                kind = _KINDS[each.kind]
-                self.kinds[kind] += 1
-                yield {
-                    "appid": appid,
-                    "env": env,
-                    "kind": kind,
-                    "name": each.name,
-                    "what": each.what,
-                    "expected": each.before,
-                    "found": each.after,
-                }
+            for change in tcb_async.changes(before, after, times=self.times):
+                self.kinds[change.kind] += 1
+                yield make_row(appid, env, change)
         if self.exit_code() == ExitCode.DONE:
             self._check_compared()
 
-    def _select(self, functions: Sequence[FunctionT]) -> list[FunctionT]:
+    def _select(self, functions: Sequence[CloudFunction]) -> list[CloudFunction]:
         """Return the functions that a pattern matches, or all without patterns."""
         selected = [] if self.names else [*functions]
         for function in functions:
@@ -88,25 +75,25 @@ class Comparison:
         for name in self.names:
             if name not in self._matched_names:
                 raise ConfigurationError(f"--name {name} matches no function of either side")
-        if self.ignores_extra and not self.functions:
-            raise ConfigurationError("nothing was compared: no function is expected")
+        if self.ignores_added and not self.functions:
+            raise ConfigurationError("nothing was compared: the list before is empty")
 
     def exit_code(self) -> ExitCode:
         if self.kinds.total():
             return ExitCode.DIFFERENT
-        return ExitCode.MISSING if self.side.missing else ExitCode.DONE
+        return ExitCode.MISSING if self.after.missing else ExitCode.DONE
 
     def summary(self) -> str:
-        differ = plural(self.kinds["changed"], "function differs", "functions differ")
-        missing, extra = (plural(self.kinds[kind], "is", "are") for kind in ("missing", "extra"))
+        found = ", ".join(
+            f"{self.kinds[kind]:,} {kind}" for kind in ("removed", "added", "updated")
+        )
         counts = [plural(self.functions, "function")]
         counts += [plural(self.environments, "environment")] if self.environments else []
-        if self.side.has_accounts:
+        if self.after.has_accounts:
             counts.append(plural(len(self.appids), "account"))
         is_empty = self.exit_code() == ExitCode.DONE and not self.functions
         return (
-            f"{differ}, {missing} missing, {extra} extra; {' of '.join(counts)} "
-            f"compared{'; both sides are empty' if is_empty else ''}"
+            f"{found}; {' of '.join(counts)} compared{'; both sides are empty' if is_empty else ''}"
         )
 
 
@@ -130,50 +117,47 @@ diff_command: App = App(
   tcb-async diff test-777bb9 prod-1a2b3c -f markdown
   tcb-async diff cloudbaserc.json nights/2026-01-31.sqlite
 
+[bold]Result[/bold]
+  A function is removed if only BEFORE has it, added if only
+  AFTER has it, and updated if its status or its runtime
+  differ.
+
 [bold]Exit codes[/bold]
     0  everything was read, compared and equal
-    7  they differ
     6  no difference was found, but accounts of the
        night are not complete
+    7  they differ
   All others are in tcb-async --help.""",
 )
 
 
 @diff_command.default
 def compare_sides(
-    expected: Annotated[AnySide, Parameter(help=f"The expected functions: {EXPECTED}.")],
-    found: Annotated[AnySide, Parameter(help=f"The functions found: {FOUND}.")],
+    before: Annotated[AnySide, Parameter(help=f"The functions before: {BEFORE}.")],
+    after: Annotated[AnySide, Parameter(help=f"The functions after: {AFTER}.")],
     /,
     *,
     times: bool = False,
-    ignore_extra: bool = False,
+    ignore_added: bool = False,
     name: options.NamePatterns = None,
     output_format: options.OutputFormat = TABLE,
     quiet: options.Quiet = False,
     requests: options.Requests = options.Requests(),
     access: options.Access = options.Access(),
 ) -> None:
-    """Compare expected functions with the functions found.
+    """Compare two lists of functions, such as a declaration and an environment.
 
     Args:
         times: Compare add_time and mod_time too, as of two exports.
-        ignore_extra: Functions that are not expected do not count.
+        ignore_added: Functions that only AFTER has do not count.
     """
     with run_command(verbose=access.verbose) as screen:
-        with read_sides(expected, found, access, requests, screen) as (functions, side):
+        with read_sides(before, after, access, requests, screen) as (functions, side):
             comparison = Comparison(
-                functions,
-                side,
-                names=name or (),
-                ignores_extra=ignore_extra,
-                times=times,
+                functions, side, names=name or (), ignores_added=ignore_added, times=times
             )
             failure = write_differences(
-                screen,
-                comparison.differences(),
-                output_format,
-                sides=("expected", "found"),
-                has_accounts=side.has_accounts,
+                screen, comparison.differences(), output_format, has_accounts=side.has_accounts
             )
         if not quiet:
             screen.say(comparison.summary())

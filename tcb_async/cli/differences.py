@@ -8,12 +8,28 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from tcb_async._redact import escape_unprintable
 from tcb_async.cli.exits import ExitCode
 from tcb_async.cli.formats import FORMATS, TABLE, Format
 from tcb_async.cli.screen import Screen
+
+if TYPE_CHECKING:
+    from tcb_async.compare import FunctionChange
+
+
+def make_row(appid: str | None, env: str | None, change: FunctionChange) -> dict[str, object]:
+    """Make the row of a change."""
+    return {
+        "appid": appid,
+        "env": env,
+        "kind": change.kind,
+        "name": change.name,
+        "what": change.what,
+        "before": change.before,
+        "after": change.after,
+    }
 
 
 def write_differences(
@@ -21,19 +37,17 @@ def write_differences(
     rows: Iterable[dict[str, object]],
     output_format: Format,
     *,
-    sides: tuple[str, str],
     has_accounts: bool,
 ) -> OSError | None:
     """Write rows to stdout, and return the error of stdout.
 
-    A row has the keys ``appid``, ``env``, ``kind``, ``name`` and ``what``, and those of both
-    ``sides``; a row about a whole account has no ``name``. JSON shows the functions of the sides,
-    other formats show ``what``. The ``appid`` and the ``env`` are shown only if there are accounts.
+    JSON shows the functions before and after, other formats show ``what``. The ``appid`` and the
+    ``env`` are shown only if there are accounts.
     """
     if output_format == TABLE:
         return _write_parts(screen, _format_lines(rows, has_accounts))
     accounts = ("appid", "env") if has_accounts else ()
-    details = sides if output_format in {"json", "ndjson"} else ("what",)
+    details = ("before", "after") if output_format in {"json", "ndjson"} else ("what",)
     columns = (*accounts, "kind", "name", *details)
     parts = FORMATS[output_format](rows, columns, screen.out.is_terminal)
     return _write_parts(screen, parts)

@@ -1,8 +1,8 @@
 """Sides of a comparison: an environment, a JSON document, standard input, a night.
 
 Rule: how a side is written decides its type, and a side that cannot be read completely is an error,
-never a shorter list. The sides have roles: only an existing list can be FOUND, and only one list
-can be EXPECTED.
+never a shorter list. The sides have roles: only a list that exists can be AFTER, and only one list
+can be BEFORE.
 """
 
 from __future__ import annotations
@@ -27,14 +27,13 @@ from tcb_async.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient
-    from tcb_async.compare import DeclaredFunction
     from tcb_async.inventory import Night
     from tcb_async.models import CloudFunction
 
-EXPECTED = (
+BEFORE = (
     "an environment's ID, cloudbaserc.json, a JSON export of tcb-async list, or - for JSON on stdin"
 )
-FOUND = "an environment's ID, a JSON export, -, or the file of a night"
+AFTER = "an environment's ID, a JSON export, -, or the file of a night"
 
 Kind = Literal["environment", "document", "night"]
 """An environment to list, a JSON document (or a pipe), or the file of a night."""
@@ -56,16 +55,16 @@ def choose_kind(side: str) -> Kind:
     return "environment"
 
 
-def _choose_kinds(expected: str, found: str) -> dict[str, Kind]:
-    if expected == found == "-":
+def _choose_kinds(before: str, after: str) -> dict[str, Kind]:
+    if before == after == "-":
         raise CycloptsError("- is given twice: stdin can be read only once")
-    kinds: dict[str, Kind] = {side: choose_kind(side) for side in (expected, found)}
-    if kinds[expected] == "night":
-        command = f"diff {found} {expected}"
-        if kinds[found] == "night":
-            command = f"changes {expected} {found}"
+    kinds: dict[str, Kind] = {side: choose_kind(side) for side in (before, after)}
+    if kinds[before] == "night":
+        command = f"diff {after} {before}"
+        if kinds[after] == "night":
+            command = f"changes {before} {after}"
         raise CycloptsError(
-            f"EXPECTED is one list, and {expected} is a night: write tcb-async {command}"
+            f"BEFORE is one list, and {before} is a night: write tcb-async {command}"
         )
     return kinds
 
@@ -80,7 +79,7 @@ FunctionList: TypeAlias = "tuple[str | None, str | None, Sequence[CloudFunction]
 
 @attrs.frozen
 class Side:
-    """The side that is compared with the expected list."""
+    """The side that is compared with the list before."""
 
     lists: Iterable[FunctionList]  # can be read once
     has_accounts: bool = False
@@ -89,30 +88,30 @@ class Side:
 
 @contextlib.contextmanager
 def read_sides(
-    expected: str, found: str, access: Access, requests: Requests, screen: Screen
-) -> Generator[tuple[Sequence[CloudFunction | DeclaredFunction], Side]]:
-    """Read the expected list, and the other side; a night stays open for the block."""
-    kinds = _choose_kinds(expected, found)
-    functions: Sequence[CloudFunction | DeclaredFunction] = ()
-    if kinds[expected] == "document":
-        functions = tcb_async.compare.parse_functions(*_read_document(expected))
+    before: str, after: str, access: Access, requests: Requests, screen: Screen
+) -> Generator[tuple[Sequence[CloudFunction], Side]]:
+    """Read the list before, and the side after; a night stays open for the block."""
+    kinds = _choose_kinds(before, after)
+    functions: Sequence[CloudFunction] = ()
+    if kinds[before] == "document":
+        functions = tcb_async.compare.parse_functions(*_read_document(before))
     side = None
     with contextlib.ExitStack() as stack:
-        if kinds[found] == "document":
-            rows = tcb_async.compare.parse_export(*_read_document(found))
+        if kinds[after] == "document":
+            rows = tcb_async.compare.parse_export(*_read_document(after))
             side = Side([(None, None, rows)])
-        elif kinds[found] == "night":
-            night = stack.enter_context(tcb_async.inventory.Night(found))
+        elif kinds[after] == "night":
+            night = stack.enter_context(tcb_async.inventory.Night(after))
             missing = name_missing(night, screen)
             counts = night.counts()
             if counts.unavailable and not counts.environments:
-                screen.say(f"no account of {found} has an environment in service")
+                screen.say(f"no account of {after} has an environment in service")
                 missing += 1
             side = Side(_read_lists(night), has_accounts=True, missing=missing)
         # Environments are last, so that an invalid file costs no request.
         envs = [side for side, kind in kinds.items() if kind == "environment"]
         lists = _read_environments(envs, access, requests, screen) if envs else {}
-        yield lists.get(expected, functions), side or Side([(None, found, lists[found])])
+        yield lists.get(before, functions), side or Side([(None, after, lists[after])])
 
 
 def _read_environments(

@@ -4,7 +4,7 @@ Rule: an account is whole or failed, never half; and a failed account stops no o
 """
 
 from tcb_async.inventory.accounts import Account, AccountCounts, AccountListing, platform_accounts
-from tcb_async.inventory.comparison import ComparedAccount, compare_nights
+from tcb_async.inventory.changes import ComparedAccount, compare_nights
 from tcb_async.inventory.inventory import Inventory, list_account
 from tcb_async.inventory.night import Night, StoredAccount
 from tcb_async.inventory.writer import NightWriter

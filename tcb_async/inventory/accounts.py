@@ -211,8 +211,8 @@ def platform_accounts(
         for number in range(1, (pager.total or 0) - merchants + 1):
             yield _make_failing_account(
                 f"{_HIDDEN}{number}",
-                f"WeChat's list has {pager.total} rows and {merchants} merchants, so it may hide "
-                "one: run it again",
+                f"WeChat's list has {pager.total} rows, but {merchants} different valid appids, so "
+                "it may hide a merchant: run it again",
             )
 
     return iterate()

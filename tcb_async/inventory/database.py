@@ -149,7 +149,9 @@ def _explain_code(error: sqlite3.Error, path: Path) -> Exception:
             f"{path} is in use by a different process, such as a second inventory: wait until it "
             "has finished, or name a different file"
         )
-    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB} or "decode" in str(error):
+    # The statements are right, so an error of one of them is a value that it cannot read.
+    is_damage = code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
+    if is_damage or "decode" in str(error):
         return _make_damage_error(path)
     return OSError(errno.EIO, str(error), str(path))
 

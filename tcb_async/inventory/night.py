@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -26,9 +27,13 @@ from tcb_async.models import CloudFunction
 _ACCOUNTS = (
     "SELECT appid, status, envs, errcode, rid, message, environments, unavailable FROM accounts"
 )
-_FUNCTIONS = (
-    f"SELECT env, {', '.join(FUNCTION_FIELDS)} FROM functions WHERE appid = ? ORDER BY env, name"
-)
+NO_ROWS = "[]"
+# SQLite makes one text of an environment in a third of the time in which Python makes its rows.
+_FUNCTIONS = f"""
+SELECT env, json_group_array(json_array({", ".join(FUNCTION_FIELDS)}))
+FROM (SELECT * FROM functions WHERE appid = ? ORDER BY env, name)
+GROUP BY env
+"""
 _COUNTS = """
 SELECT
     count(*),
@@ -53,20 +58,32 @@ class StoredAccount:
         errcode: WeChat's code, if it has failed; None without one.
         rid: WeChat's request id; None without one.
         message: The problem and the next step; empty if it is complete.
-        functions: As in `AccountListing`.
         unavailable: As in `AccountListing`.
+        path: The file of the night.
+        rows: The functions by environment, as the text of a JSON array; equal texts are equal
+            functions.
     """
 
     appid: str
     status: Literal["complete", "failed", "denied", "waiting"]
-    envs: tuple[str, ...] | None = None
-    errcode: int | None = None
-    rid: str | None = None
-    message: str = ""
-    functions: Mapping[str, tuple[CloudFunction, ...]] = attrs.field(
-        factory=dict[str, "tuple[CloudFunction, ...]"]
-    )
-    unavailable: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    envs: tuple[str, ...] | None
+    errcode: int | None
+    rid: str | None
+    message: str
+    unavailable: Mapping[str, str]
+    path: Path = attrs.field(eq=False)
+    rows: Mapping[str, str] = attrs.field(repr=False)
+
+    @cached_property
+    def functions(self) -> Mapping[str, tuple[CloudFunction, ...]]:
+        """Its functions, as in `AccountListing`."""
+        with explain_errors(self.path):
+            return {
+                env: tuple(
+                    CloudFunction(*row) for row in msgspec.json.decode(text, type=list[list[Any]])
+                )
+                for env, text in self.rows.items()
+            }
 
 
 class Night:
@@ -131,13 +148,11 @@ class Night:
 
     def _build(self, row: tuple[Any, ...]) -> StoredAccount:
         appid, status, envs, errcode, rid, message, environments, unavailable = row
-        rows = self._read(_FUNCTIONS, appid)
-        functions: dict[str, list[CloudFunction]] = {}
+        texts: dict[str, str] = dict(self._read(_FUNCTIONS, appid))
         with explain_errors(self.path):
-            for env in msgspec.json.decode(environments, type=list[str]):
-                functions[env] = []
-            for env, *values in rows:
-                functions[env].append(CloudFunction(*values))
+            listed = msgspec.json.decode(environments, type=list[str])
+            if not texts.keys() <= {*listed}:
+                raise LookupError("it has functions of an environment that was not listed")
             return StoredAccount(
                 appid,
                 status,
@@ -145,8 +160,9 @@ class Night:
                 errcode,
                 rid,
                 "it is not listed yet" if status == "waiting" else message or "",
-                {env: tuple(found) for env, found in functions.items()},
                 msgspec.json.decode(unavailable, type=dict[str, str]),
+                self.path,
+                {env: texts.get(env, NO_ROWS) for env in listed},
             )
 
     def _read(self, query: str, *values: object) -> list[Any]:

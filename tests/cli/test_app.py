@@ -48,7 +48,7 @@ async def test_the_exit_codes_are_in_the_help(words):
     ("command", "arguments"),
     [
         ("list", ["ENV The environment, such as test-777bb9."]),
-        ("diff", ["EXPECTED The expected functions: an env", "FOUND The functions found:"]),
+        ("diff", ["BEFORE The functions before: an env", "AFTER The functions after:"]),
     ],
 )
 async def test_the_help_says_what_a_positional_argument_is(command, arguments):

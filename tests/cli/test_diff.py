@@ -45,9 +45,7 @@ async def test_equal_lists_exit_with_0(emulator, form, out):
     deploy_as_declared(emulator)
     ended = await run("diff", "rc.json", ENV, "-f", form, env=env_for(emulator))
     assert (ended.code, ended.out) == (0, out)
-    assert ended.err == (
-        "0 functions differ, 0 are missing, 0 are extra; 2 functions of 1 environment compared\n"
-    )
+    assert ended.err == ("0 removed, 0 added, 0 updated; 2 functions of 1 environment compared\n")
 
 
 async def test_differences_exit_with_7(emulator):
@@ -56,16 +54,14 @@ async def test_differences_exit_with_7(emulator):
     ended = await run("diff", "rc.json", ENV, env=env_for(emulator))
     assert ended.code == 7
     assert ended.out.splitlines() == [
-        "missing   payNotify",
+        "removed   payNotify",
         (
-            "changed   login                     status Active → UpdateFailed, "
+            "updated   login                     status Active → UpdateFailed, "
             "runtime Nodejs16.13 → Nodejs12.16, recreated"
         ),
-        "extra     Login                     Active Nodejs8.9",
+        "added     Login                     Active Nodejs8.9",
     ]
-    assert ended.err == (
-        "1 function differs, 1 is missing, 1 is extra; 3 functions of 1 environment compared\n"
-    )
+    assert ended.err == ("1 removed, 1 added, 1 updated; 3 functions of 1 environment compared\n")
 
 
 @pytest.mark.parametrize(
@@ -74,14 +70,15 @@ async def test_differences_exit_with_7(emulator):
         (
             "json",
             (
-                '[\n{"kind": "missing", "name": "payNotify", '
-                '"expected": {"name": "payNotify", "runtime": null}, "found": null}\n]\n'
+                '[\n{"kind": "removed", "name": "payNotify", "before": {"name": "payNotify", '
+                '"runtime": null, "add_time": null, "mod_time": null, "status": "Active"}, '
+                '"after": null}\n]\n'
             ),
         ),
-        ("csv", "kind,name,what\nmissing,payNotify,\n"),
+        ("csv", "kind,name,what\nremoved,payNotify,\n"),
         (
             "markdown",
-            "| kind | name | what |\n| --- | --- | --- |\n| missing | payNotify |  |\n",
+            "| kind | name | what |\n| --- | --- | --- |\n| removed | payNotify |  |\n",
         ),
     ],
 )
@@ -157,15 +154,15 @@ async def test_each_account_of_an_inventory_is_compared(store):
     assert ended.code == 7
     assert ended.out.splitlines() == [
         "wx2 dev",
-        "  missing   payNotify",
+        "  removed   payNotify",
         "wx2 prod",
-        "  extra     other                     Active Nodejs16.13",
+        "  added     other                     Active Nodejs16.13",
         "wx3 (no environment)",
-        "  missing   login                     Nodejs16.13",
-        "  missing   payNotify",
+        "  removed   login                     Nodejs16.13",
+        "  removed   payNotify",
     ]
     assert re.search(
-        "3 are missing, 1 is extra; 9 functions of 3 environments of 3 accounts compared$",
+        "3 removed, 1 added, 0 updated; 9 functions of 3 environments of 3 accounts compared$",
         ended.err,
     )
 
@@ -181,7 +178,7 @@ async def test_a_store_that_may_only_be_read_is_compared(folder, store):
 
 async def test_differences_of_an_inventory_name_accounts(store):
     ended = await run("diff", "rc.json", store, "-f", "csv")
-    assert ended.out.splitlines()[:2] == ["appid,env,kind,name,what", "wx2,dev,missing,payNotify,"]
+    assert ended.out.splitlines()[:2] == ["appid,env,kind,name,what", "wx2,dev,removed,payNotify,"]
 
 
 @pytest.mark.parametrize(("found", "code"), [(WHOLE, 6), (listed("wx1", dev=["login"]), 7)])
@@ -234,7 +231,7 @@ class TestExitCode0:
         assert (ended.code, ended.out) == (6, "")
         assert ended.err == (
             "wx2 is missing (waiting): it is not listed yet\n"
-            "0 functions differ, 0 are missing, 0 are extra; 2 functions of 1 environment of 1 "
+            "0 removed, 0 added, 0 updated; 2 functions of 1 environment of 1 "
             "account compared\n"
         )
 
@@ -245,7 +242,7 @@ class TestExitCode0:
         (folder / "all.json").write_text(f"[{row}]", encoding="utf-8")
         ended = await run("diff", "all.json", "-", stdin=f"[{row}]")
         assert (ended.code, ended.out) == (0, "")
-        assert ended.err == "0 functions differ, 0 are missing, 0 are extra; 1 function compared\n"
+        assert ended.err == "0 removed, 0 added, 0 updated; 1 function compared\n"
 
     @pytest.mark.parametrize("form", ["table", "json"])
     @pytest.mark.parametrize("names", [["pya*"], ["login", "pya*"]])
@@ -259,7 +256,7 @@ class TestExitCode0:
     @pytest.mark.parametrize(
         ("words", "code", "said"),
         [
-            ([ENV, "--ignore-extra"], 3, "nothing was compared: no function is expected"),
+            ([ENV, "--ignore-added"], 3, "nothing was compared: the list before is empty"),
             (["empty"], 0, "0 functions of 1 environment compared; both sides are empty"),
         ],
     )

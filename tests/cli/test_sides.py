@@ -42,14 +42,17 @@ def test_an_export_is_the_functions_of_a_list(text):
     "text", [json.dumps(RC), json.dumps(RC, indent=2), f"\ufeff{json.dumps(RC)}"]
 )
 def test_a_declaration_names_functions_and_perhaps_runtimes(text):
-    assert read(text) == [DeclaredFunction("login", "Nodejs16.13"), DeclaredFunction("payNotify")]
+    assert read(text) == [
+        DeclaredFunction("login", runtime="Nodejs16.13"),
+        DeclaredFunction("payNotify"),
+    ]
 
 
 def test_an_old_declaration_has_the_runtime_in_config():
     old = (
         '{"functions": [{"name": "a", "config": {"runtime": "Go1"}}, {"name": "b", "config": {}}]}'
     )
-    assert read(old) == [DeclaredFunction("a", "Go1"), DeclaredFunction("b")]
+    assert read(old) == [DeclaredFunction("a", runtime="Go1"), DeclaredFunction("b")]
 
 
 def test_an_empty_declared_runtime_is_not_compared():
@@ -125,14 +128,14 @@ def test_the_spelling_of_a_side_decides_its_type(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "side", ["all.csv", "all.ndjson", "all.jsonl", "functions/", "./functions", "a.txt", "."]
 )
-@pytest.mark.parametrize("role", ["expected", "found"])
+@pytest.mark.parametrize("role", ["before", "after"])
 async def test_other_sides_are_refused_and_json_is_named(
     emulator, tmp_path, monkeypatch, side, role
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "functions").mkdir()
     (tmp_path / "all.csv").write_text("name\n", encoding="utf-8")
-    words = (side, ENV) if role == "expected" else (ENV, side)
+    words = (side, ENV) if role == "before" else (ENV, side)
     ended = await run("diff", *words, env=env_for(emulator))
     assert (ended.code, ended.out) == (3, "")
     assert f"{side} cannot be compared: name" in ended.err

@@ -1,16 +1,19 @@
 """The file of a night: what it refuses, what it continues, and what it returns."""
 
 import logging
+import re
+import runpy
 import sqlite3
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+import attrs
 import pytest
 from nights import active, denied, failed, listed, stored
 
-from tcb_async import Account, AccountListing, ConfigurationError
-from tcb_async.inventory import AccountCounts, Night, NightWriter, compare_nights
+from tcb_async import Account, AccountListing, CloudFunction, ConfigurationError, models
+from tcb_async.inventory import AccountCounts, Night, NightWriter, compare_nights, database
 
 
 @pytest.fixture
@@ -20,6 +23,12 @@ def path(tmp_path):
 
 def account(appid, envs=None):
     return Account(appid, "a-token", envs)
+
+
+def read_all(path):
+    with Night(path) as night:
+        night.counts()
+        return [account.functions for account in night.accounts()]
 
 
 def appids_of(accounts):
@@ -118,6 +127,37 @@ class TestWhatIsRefused:
             with pytest.raises(ConfigurationError, match=said):
                 open_night()
 
+    def test_a_night_from_before_a_field_was_added(self, path, monkeypatch):
+        stored(path, listed("wx1", dev=["login"]))
+        more = attrs.make_class("More", {"memory": attrs.field(default=None)}, (CloudFunction,))
+        monkeypatch.setattr(models, "CloudFunction", more)
+        later = runpy.run_path(database.__file__)
+        for mode in ("rw", "rwc"):
+            with (
+                pytest.raises(ConfigurationError, match="was written by a different version"),
+                later["open_database"](path, mode),
+            ):
+                pass
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            "UPDATE functions SET status = x'ffff'",
+            "UPDATE functions SET status = CAST(x'ff' AS TEXT)",
+            "UPDATE functions SET env = 'other'",
+            "UPDATE functions SET mod_time = 'never'",
+            "UPDATE accounts SET environments = '['",
+            "UPDATE accounts SET unavailable = '{'",
+            "UPDATE accounts SET functions = 2",
+        ],
+    )
+    def test_values_that_cannot_be_right(self, path, damage):
+        stored(path, listed("wx1", dev=["login"]))
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute(damage)
+        with pytest.raises(ConfigurationError, match="is damaged"):
+            read_all(path)
+
     @pytest.mark.parametrize("kept", [0.3, 0.7])
     def test_a_file_that_was_cut_off(self, path, kept):
         names = [f"function{number}" for number in range(300)]
@@ -159,3 +199,18 @@ def test_nights_of_python_are_compared_by_account(tmp_path):
     assert (changed.result, change.kind, change.name) == ("compared", "added", "b")
     assert (left.result, left.environments, left.functions) == ("left", 1, 2)
     assert (missing.result, missing.since) == ("missing", None)
+
+
+@pytest.mark.parametrize("page", ["docs/many-accounts.md", "docs/zh/many-accounts.md"])
+def test_the_queries_of_the_page_name_what_needs_attention(path, page):
+    broken = CloudFunction("pay", "UpdateFailed")
+    found = AccountListing(account("wx1"), {"dev": (active("login"), broken)})
+    stored(path, found, denied("wx2", 61003))
+    text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
+    queries = re.findall(r'^sqlite3 \S+ "(.+)"$', text, re.MULTILINE)
+    with closing(sqlite3.connect(path)) as database:
+        rows = [row for query in queries for row in database.execute(query)]
+    assert rows == [
+        ("wx1", "dev", "pay", "UpdateFailed"),
+        ("wx2", "denied", 61003, "it was revoked: ask the merchant"),
+    ]

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Literal
 
 import attrs
+import msgspec
 
 from tcb_async._arguments import check_items
 from tcb_async.compare import FunctionChange, changes
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory.accounts import is_hidden
-from tcb_async.inventory.night import Night, StoredAccount
+from tcb_async.inventory.night import NO_ROWS, Night, StoredAccount
 
 
 @attrs.frozen
@@ -64,9 +65,9 @@ def compare_nights(nights: Sequence[Night]) -> Iterator[ComparedAccount]:
     Raises:
         ConfigurationError: A file is damaged, or the nights are not in order.
     """
-    sides = [*map(_Side, reversed(_check_order(check_items("nights", nights, Night))))]
-    if len(sides) > 1:
-        tonight, *earlier = sides
+    indexed = [*map(_Indexed, reversed(_check_order(check_items("nights", nights, Night))))]
+    if len(indexed) > 1:
+        tonight, *earlier = indexed
         for appid in _list_appids(tonight, earlier):
             yield _compare_account(appid, tonight, earlier)
 
@@ -86,7 +87,7 @@ def _check_order(nights: Sequence[Night]) -> Sequence[Night]:
     return nights
 
 
-class _Side:
+class _Indexed:
     """A night, and the accounts that it was to list."""
 
     def __init__(self, night: Night) -> None:
@@ -102,17 +103,17 @@ class _Side:
         return None, "its list of merchants was incomplete" if self.hides else ""
 
 
-def _list_appids(tonight: _Side, earlier: Sequence[_Side]) -> list[str]:
+def _list_appids(tonight: _Indexed, earlier: Sequence[_Indexed]) -> list[str]:
     """Return the accounts of the last two nights, by appid."""
     before: set[str] = set()
-    for side in earlier:
-        before |= side.appids
-        if not side.hides:  # otherwise its list may lack accounts of the night before it
+    for night in earlier:
+        before |= night.appids
+        if not night.hides:  # otherwise its list may lack accounts of the night before it
             break
     return sorted(tonight.appids.union(appid for appid in before if not is_hidden(appid)))
 
 
-def _compare_account(appid: str, tonight: _Side, earlier: Sequence[_Side]) -> ComparedAccount:
+def _compare_account(appid: str, tonight: _Indexed, earlier: Sequence[_Indexed]) -> ComparedAccount:
     after, problem = tonight.read(appid)
     since, before, problem_before = _find_known(appid, earlier)
     if problem:
@@ -127,25 +128,24 @@ def _compare_account(appid: str, tonight: _Side, earlier: Sequence[_Side]) -> Co
         return ComparedAccount(appid, "missing", problem=problem)
     if before is None:
         return _describe_movement(appid, "joined", since, after)
-    found = _compare_functions(appid, (since.night, before), (tonight.night, after))
-    return attrs.evolve(found, problem=problem)
+    return attrs.evolve(_compare_functions(before, after), problem=problem)
 
 
 def _find_known(
-    appid: str, earlier: Sequence[_Side]
-) -> tuple[_Side | None, StoredAccount | None, str]:
+    appid: str, earlier: Sequence[_Indexed]
+) -> tuple[_Indexed | None, StoredAccount | None, str]:
     """Find the latest night that knows an account, and why the night before does not."""
     problems: list[str] = []
-    for side in earlier:
-        account, problem = side.read(appid)
+    for night in earlier:
+        account, problem = night.read(appid)
         if not problem:
-            return side, account, problems[0] if problems else ""
+            return night, account, problems[0] if problems else ""
         problems.append(problem)
     return None, None, problems[0]
 
 
 def _describe_movement(
-    appid: str, result: Literal["joined", "left"], since: _Side, account: StoredAccount | None
+    appid: str, result: Literal["joined", "left"], since: _Indexed, account: StoredAccount | None
 ) -> ComparedAccount:
     found = ComparedAccount(appid, result, since=since.night.path)
     if account is None:  # it left, and was never complete
@@ -154,35 +154,35 @@ def _describe_movement(
     return attrs.evolve(found, environments=len(account.functions), functions=functions)
 
 
-def _compare_functions(
-    appid: str, before: tuple[Night, StoredAccount], after: tuple[Night, StoredAccount]
-) -> ComparedAccount:
+def _compare_functions(before: StoredAccount, after: StoredAccount) -> ComparedAccount:
     """Compare the environments that both nights know."""
-    was = before[1]
-    now = after[1]
     missing: dict[str, str] = {}
     unknown: dict[str, str] = {}
     changed: dict[str, Sequence[FunctionChange]] = {}
     environments = 0
     functions = 0
-    for env in sorted({*was.functions, *was.unavailable, *now.functions, *now.unavailable}):
-        problem = _why_unknown(env, *after)
-        problem_before = _why_unknown(env, *before)
+    for env in sorted({*before.rows, *before.unavailable, *after.rows, *after.unavailable}):
+        problem = _why_unknown(env, after)
+        problem_before = _why_unknown(env, before)
         if problem and problem_before:
             unknown[env] = problem
-        elif problem or problem_before:
+            continue
+        if problem or problem_before:
             missing[env] = problem or problem_before
-        else:
-            old = was.functions.get(env, ())
-            new = now.functions.get(env, ())
-            environments += 1
-            functions += len({function.name for function in (*old, *new)})
-            if old != new:
-                changed[env] = sorted(changes(old, new), key=attrgetter("name"))
+            continue
+        environments += 1
+        rows = after.rows.get(env, NO_ROWS)
+        if before.rows.get(env, NO_ROWS) == rows:
+            functions += len(msgspec.json.decode(rows, type=list[msgspec.Raw]))
+            continue
+        old = before.functions.get(env, ())
+        new = after.functions.get(env, ())
+        functions += len({function.name for function in (*old, *new)})
+        changed[env] = sorted(changes(old, new), key=attrgetter("name"))
     return ComparedAccount(
-        appid,
+        after.appid,
         "compared",
-        since=before[0].path,
+        since=before.path,
         environments=environments,
         functions=functions,
         changes=changed,
@@ -191,10 +191,10 @@ def _compare_functions(
     )
 
 
-def _why_unknown(env: str, night: Night, account: StoredAccount) -> str:
+def _why_unknown(env: str, account: StoredAccount) -> str:
     """Return the reason why a night does not know an environment; empty if it does."""
     if env in account.unavailable:
-        return f"it was {account.unavailable[env]} in {night.path}"
+        return f"it was {account.unavailable[env]} in {account.path}"
     if account.envs is not None and env not in account.envs:
-        return f"{night.path} was not to list it"
+        return f"{account.path} was not to list it"
     return ""
