@@ -8,7 +8,7 @@ import socket
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import aiohttp
 import pytest
@@ -29,6 +29,7 @@ from tcb_async import (
 )
 from tcb_async.emulator import Fault
 from tcb_async.fastapi import ClientDep, client, error_handler, lifespan, problem_of
+from tcb_async.pagination import Page
 
 ENV = "test-777bb9"
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
@@ -273,6 +274,28 @@ def test_route_may_return_a_function_or_a_change(value, shown, field, schema, *,
         described = app.openapi()["components"]["schemas"][kind.__name__]
         assert described["required"] == [*shown]
         assert described["properties"][field] == schema
+
+
+@pytest.mark.parametrize("annotated", [True, False])
+def test_route_may_return_a_page(annotated):
+    app = FastAPI()
+    pages: dict[type, Page[Any]] = {
+        CloudFunction: Page([FUNCTION], 7),
+        tcb_async.Environment: Page([tcb_async.Environment(ENV)], 1),
+        str: Page(["login"], 1),
+    }
+    for kind, page in pages.items():
+        model = Page[kind] if annotated else None  # type: ignore[valid-type]
+        app.add_api_route(f"/{kind.__name__}", iter([page]).__next__, response_model=model)
+
+    with TestClient(app) as service:
+        assert service.get("/CloudFunction").json() == {"items": [LOGIN], "total": 7}
+        assert service.get("/Environment").json()["items"][0]["env"] == ENV
+        assert service.get("/str").json() == {"items": ["login"], "total": 1}
+    if annotated:
+        schemas = app.openapi()["components"]["schemas"]
+        assert schemas["Page_CloudFunction_"]["properties"]["items"]["items"] == REFERENCE
+        assert {"Page_Environment_", "Page_str_"} < schemas.keys()
 
 
 def test_route_may_take_a_function_and_refuses_other_values():
