@@ -13,6 +13,7 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -166,13 +167,13 @@ def read_variable(name: str) -> Secret | None:
     return Secret(text) if text else None
 
 
-def _read_token(path: str) -> Secret:
-    if path == "-" and _can_prompt():
+def _read_token(path: Path) -> Secret:
+    if str(path) == "-" and _can_prompt():
         return _prompt_for_secret("Access token", _NO_TOKEN)
     return check_secret(f"--token-file {path}: the token", read_secret_file(path))
 
 
-def read_secret_file(path: str) -> Secret:
+def read_secret_file(path: Path) -> Secret:
     """Read a file with one secret, with or without a byte order mark and white space."""
     # A decoding error would contain the bytes; a replaced character is refused without them.
     return Secret(read_input(path).decode("utf-8-sig", errors="replace").strip())
