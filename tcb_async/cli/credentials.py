@@ -133,8 +133,7 @@ async def open_client(
 def _choose_token(access: Access) -> tuple[str, Secret | TokenProvider]:
     """Choose the owner of the token, and the token or its provider.
 
-    The first of these decides: the file, the app, ``TCB_ACCESS_TOKEN``, the app in ``TCB_APPID``,
-    a prompt.
+    The first of these decides: the file, the app, ``TCB_ACCESS_TOKEN``, the app in ``TCB_APPID``.
     """
     if (path := access.token_file) is not None:
         return f"the token in {path}", _read_token(path)
@@ -143,8 +142,7 @@ def _choose_token(access: Access) -> tuple[str, Secret | TokenProvider]:
         return f"the token in {TOKEN_VARIABLE}", check_secret(TOKEN_VARIABLE, token)
     if appid := read_appid(access.appid):
         return f"app {appid}", tcb_async.StableToken(appid, read_appsecret(SECRET_VARIABLE, appid))
-    error_message = _NO_TOKEN if read_variable(SECRET_VARIABLE) is None else _NO_APPID
-    return "the typed token", _prompt_for_secret("Access token", error_message)
+    raise ConfigurationError(_NO_TOKEN if read_variable(SECRET_VARIABLE) is None else _NO_APPID)
 
 
 def read_appid(option: str | None) -> str | None:
