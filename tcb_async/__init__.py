@@ -1,10 +1,59 @@
 """List the cloud functions of WeChat Cloud Base (TCB) environments, completely and fast.
 
 Rule: a public name loads its own module at its first use, and no other: pytest imports this
-package on every run, only for its fixtures. Type checkers read the names in ``__init__.pyi``.
+package on every run, only for its fixtures. Type checkers and bundlers, such as PyInstaller, find
+the names in imports that never run. A module that needs an extra is imported by its own name.
 """
 
 from importlib import import_module
+
+TYPE_CHECKING = False  # as in typing, which takes longer to import than this package
+if TYPE_CHECKING:
+    from tcb_async import compare as compare
+    from tcb_async import emulator as emulator
+    from tcb_async import errcodes as errcodes
+    from tcb_async import exceptions as exceptions
+    from tcb_async import inventory as inventory
+    from tcb_async import models as models
+    from tcb_async import observer as observer
+    from tcb_async import pagination as pagination
+    from tcb_async import tokens as tokens
+    from tcb_async.client import TcbClient as TcbClient
+    from tcb_async.client import WalkOptions as WalkOptions
+    from tcb_async.compare import FunctionChange as FunctionChange
+    from tcb_async.compare import changes as changes
+    from tcb_async.cursor import Cursor as Cursor
+    from tcb_async.emulator import Emulator as Emulator
+    from tcb_async.exceptions import ApiError as ApiError
+    from tcb_async.exceptions import ClientClosedError as ClientClosedError
+    from tcb_async.exceptions import ConfigurationError as ConfigurationError
+    from tcb_async.exceptions import DailyQuotaError as DailyQuotaError
+    from tcb_async.exceptions import DriftError as DriftError
+    from tcb_async.exceptions import FunctionFailedError as FunctionFailedError
+    from tcb_async.exceptions import ParameterError as ParameterError
+    from tcb_async.exceptions import PermissionDeniedError as PermissionDeniedError
+    from tcb_async.exceptions import QuotaError as QuotaError
+    from tcb_async.exceptions import RateLimitError as RateLimitError
+    from tcb_async.exceptions import ResponseError as ResponseError
+    from tcb_async.exceptions import SystemBusyError as SystemBusyError
+    from tcb_async.exceptions import TcbError as TcbError
+    from tcb_async.exceptions import TokenError as TokenError
+    from tcb_async.exceptions import TransportError as TransportError
+    from tcb_async.exceptions import WaitTimeoutError as WaitTimeoutError
+    from tcb_async.inventory.accounts import Account as Account
+    from tcb_async.inventory.accounts import AccountListing as AccountListing
+    from tcb_async.inventory.accounts import platform_accounts as platform_accounts
+    from tcb_async.inventory.inventory import Inventory as Inventory
+    from tcb_async.inventory.inventory import list_account as list_account
+    from tcb_async.models import Authorizer as Authorizer
+    from tcb_async.models import BatchEnvironment as BatchEnvironment
+    from tcb_async.models import BatchFunction as BatchFunction
+    from tcb_async.models import CloudFunction as CloudFunction
+    from tcb_async.models import Environment as Environment
+    from tcb_async.models import StatusReason as StatusReason
+    from tcb_async.observer import WalkStats as WalkStats
+    from tcb_async.retry import RetryPolicy as RetryPolicy
+    from tcb_async.tokens import StableToken as StableToken
 
 __version__ = "0.1.0.dev0"
 
@@ -25,11 +74,11 @@ _NAMES = {
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 _SUBJECTS = frozenset({
-    "compare", "emulator", "errcodes", "exceptions", "fastapi", "inventory", "models", "observer",
-    "otel", "pagination", "tokens",
+    "compare", "emulator", "errcodes", "exceptions", "inventory", "models", "observer",
+    "pagination", "tokens",
 })  # fmt: skip
 
-__all__ = list(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll] - it reads `__init__.pyi`
+__all__ = list(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll] - it reads the imports
 
 
 def __getattr__(name: str) -> object:

@@ -5,8 +5,8 @@ Rule: pydantic is imported only when it asks for a schema.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, get_type_hints
 
 import attrs
 
@@ -18,12 +18,22 @@ if TYPE_CHECKING:
 def make_core_schema(
     cls: type,
     fields: Sequence[attrs.Attribute[object]],
-    hints: Mapping[str, object],
+    arguments: tuple[object, ...],
     handler: GetCoreSchemaHandler,
 ) -> CoreSchema:
-    """Describe a class as a dict of these fields; an object of the class is valid, too."""
+    """Describe a class as a dict of these fields; an object of the class is valid, too.
+
+    The arguments are those of a generic class, such as the type of the items of a page.
+    """
     from pydantic_core import core_schema  # noqa: PLC0415 - pydantic is installed
 
+    hints = get_type_hints(cls)
+    if arguments:
+        hints |= {
+            name: hint[arguments]
+            for name, hint in hints.items()
+            if getattr(hint, "__parameters__", ())
+        }
     description = (cls.__doc__ or "").partition("\n")[0]
 
     def make_dict_schema(*, all_required: bool) -> CoreSchema:
@@ -46,5 +56,6 @@ def make_core_schema(
             lambda value: {field.name: getattr(value, field.name) for field in fields},
             return_schema=make_dict_schema(all_required=True),
         ),
-        ref=f"{cls.__module__}.{cls.__qualname__}:{id(cls)}",
+        ref=f"{cls.__module__}.{cls.__qualname__}:{id(cls)}"
+        + "".join(f"[{getattr(each, '__name__', '')}:{id(each)}]" for each in arguments),
     )

@@ -35,7 +35,7 @@ class Secret:
     """A token, an appsecret or a different text that must not be shown.
 
     Its repr and its str hide it; `reveal` returns it. It is equal to the same text in a `Secret` or
-    a str. It is neither pickled nor deep-copied: a queue would store its text.
+    a str. A copy is the same object. It is not pickled: a queue would store its text.
 
     Args:
         text: The text, or a secret already.
@@ -60,6 +60,11 @@ class Secret:
 
     def __hash__(self) -> int:
         return hash(self._text)
+
+    def __deepcopy__(self, memo: object = None) -> Secret:
+        return self
+
+    __copy__ = __deepcopy__
 
     def __getstate__(self) -> NoReturn:
         raise TypeError("a Secret is not pickled: pickle what reveal() returns")

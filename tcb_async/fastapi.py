@@ -5,15 +5,18 @@ says which side has to act.
 
     app = FastAPI(lifespan=lifespan(lambda: TcbClient(StableToken(appid, secret))))
     app.add_exception_handler(TcbError, error_handler)
+    app.add_exception_handler(TimeoutError, error_handler)
 
 
     @app.get("/count")
     async def count(client: ClientDep, env: str) -> int:
-        return (await client.function_page(env, limit=1)).total
+        async with asyncio.timeout(10):
+            return (await client.function_page(env, limit=1)).total
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -30,6 +33,7 @@ except ModuleNotFoundError as _error:
     ) from _error
 
 from tcb_async.client import TcbClient
+from tcb_async.cursor import Cursor
 from tcb_async.exceptions import (
     ClientClosedError,
     ConfigurationError,
@@ -38,8 +42,10 @@ from tcb_async.exceptions import (
     ParameterError,
     PermissionDeniedError,
     QuotaError,
+    ResponseError,
     SystemBusyError,
     TcbError,
+    TokenError,
     TransportError,
     WaitTimeoutError,
 )
@@ -47,14 +53,26 @@ from tcb_async.models import Value
 
 __all__ = ["ClientDep", "client", "error_handler", "lifespan", "problem_of"]
 
+_log = logging.getLogger("tcb_async")
 _STATE = "tcb_async_client"
-_STATUSES: tuple[tuple[tuple[type[TcbError], ...], int], ...] = (
-    ((ParameterError,), 422),
-    ((PermissionDeniedError,), 403),
-    ((FunctionFailedError,), 409),
-    ((SystemBusyError, QuotaError, DriftError, ClientClosedError), 503),
-    ((WaitTimeoutError,), 504),
+_NO_REPLY = "WeChat did not reply in time"
+_PROBLEMS: tuple[tuple[type[Exception], int, str], ...] = (
+    (ParameterError, 422, ""),
+    (PermissionDeniedError, 403, ""),
+    (FunctionFailedError, 409, ""),
+    (ConfigurationError, 500, "the service is not configured correctly"),
+    (TokenError, 502, "WeChat refused the credentials of the service"),
+    (SystemBusyError, 503, "WeChat is busy"),
+    (QuotaError, 503, "the service has called WeChat too often"),
+    (DriftError, 503, "the list changes too often to be read"),
+    (ClientClosedError, 503, "the client of the service is closed"),
+    (WaitTimeoutError, 504, "the functions were not Active in time"),
+    (TimeoutError, 504, _NO_REPLY),
+    (ResponseError, 502, "WeChat's reply is not as documented"),
+    (TransportError, 502, "WeChat did not handle the request"),
+    (TcbError, 502, "WeChat returned an error"),
 )
+"""The first row of an error's class has its status, and what a caller is told of a 5xx."""
 
 # FastAPI encodes values by this table in routes without a return annotation. In annotated routes,
 # ``-> list[CloudFunction]``, pydantic uses the method of the class.
@@ -108,11 +126,13 @@ In tests, ``app.dependency_overrides[tcb_async.fastapi.client]`` replaces it.
 """
 
 
-def problem_of(error: TcbError) -> dict[str, str | int]:
+def problem_of(error: TcbError | TimeoutError) -> dict[str, str | int]:
     """Describe an error to a caller of the service, as RFC 9457 does.
 
-    It has ``title`` (the error's class), ``status``, ``detail`` (the message), and if known
-    ``errcode``, ``tcb_code``, ``rid`` and ``resume`` (the cursor of the walk), but no secret.
+    It has ``title`` (the error's class), ``status``, ``detail``, and if known ``errcode``,
+    ``tcb_code``, ``rid`` and ``resume`` (the cursor of the walk), but no secret. A caller can act
+    on a 4xx, so its ``detail`` is the message. That of a 5xx says only what failed: its message is
+    for the operator.
 
     | error | status |
     | --- | --- |
@@ -122,40 +142,47 @@ def problem_of(error: TcbError) -> dict[str, str | int]:
     | any other `ConfigurationError` | 500 |
     | `TokenError`, any other `ApiError`; `ResponseError`; `TransportError` with a reply | 502 |
     | `SystemBusyError`, `QuotaError`, `DriftError`, `ClientClosedError` | 503 |
-    | `WaitTimeoutError`; `TransportError` without a reply | 504 |
+    | `TimeoutError`, `WaitTimeoutError`; `TransportError` without a reply | 504 |
     """
+    status, detail = _classify(error)
+    cursor: Cursor | None = getattr(error, "cursor", None)
     fields: dict[str, str | int | None] = {
         "title": type(error).__name__,
-        "status": _choose_status(error),
-        "detail": str(error),
-        "errcode": error.errcode,
+        "status": status,
+        "detail": detail or str(error),
+        "errcode": getattr(error, "errcode", None),
         "tcb_code": getattr(error, "tcb_code", None),
-        "rid": error.rid,
-        "resume": None if error.cursor is None else str(error.cursor),
+        "rid": getattr(error, "rid", None),
+        "resume": None if cursor is None else str(cursor),
     }
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _choose_status(error: TcbError) -> int:
+def _classify(error: Exception) -> tuple[int, str]:
     if isinstance(error, TransportError) and error.status is None:
-        return 504
-    if isinstance(error, ConfigurationError):
-        return 422 if error.argument else 500
-    return next((status for kinds, status in _STATUSES if isinstance(error, kinds)), 502)
+        return 504, _NO_REPLY
+    if isinstance(error, ConfigurationError) and error.argument:
+        return 422, ""
+    return next((status, detail) for kind, status, detail in _PROBLEMS if isinstance(error, kind))
 
 
 async def error_handler(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - the signature is Starlette's
     """Reply to an error with `problem_of`, and with ``Retry-After`` if WeChat sent one.
 
+    Add it for `TcbError`, and for `TimeoutError`, which ``asyncio.timeout`` raises. The message of
+    a 5xx, which tells the operator what to do, is logged.
+
     It cannot change a response that has begun: a stream must report an interruption itself. The
     reply has no ``resume``, because its reader has received no function.
     """
-    if not isinstance(error, TcbError):
+    if not isinstance(error, TcbError | TimeoutError):
         raise error
-    retry_after: float | None = getattr(error, "retry_after", None)
-    headers = {} if retry_after is None else {"Retry-After": str(math.ceil(retry_after))}
     problem = problem_of(error)
     problem.pop("resume", None)
-    return JSONResponse(
-        problem, _choose_status(error), headers, media_type="application/problem+json"
-    )
+    status, detail = _classify(error)
+    if detail:
+        message = error if isinstance(error, TcbError) else detail
+        _log.warning("HTTP %d: %s: %s", status, type(error).__name__, message)
+    retry_after: float | None = getattr(error, "retry_after", None)
+    headers = {} if retry_after is None else {"Retry-After": str(math.ceil(retry_after))}
+    return JSONResponse(problem, status, headers, media_type="application/problem+json")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, cast, get_type_hints
+from typing import TYPE_CHECKING, cast, get_args
 
 import attrs
 import msgspec
@@ -38,7 +38,7 @@ class Value:
         cls, source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         """Describe the fields; pydantic calls this for a class that appears in a model."""
-        return make_core_schema(cls, _list_json_fields(cls), get_type_hints(cls), handler)
+        return make_core_schema(cls, _list_json_fields(cls), get_args(source), handler)
 
 
 def _list_json_fields(cls: type[Value]) -> list[attrs.Attribute[object]]:

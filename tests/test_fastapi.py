@@ -8,7 +8,7 @@ import socket
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import aiohttp
 import pytest
@@ -29,6 +29,7 @@ from tcb_async import (
 )
 from tcb_async.emulator import Fault
 from tcb_async.fastapi import ClientDep, client, error_handler, lifespan, problem_of
+from tcb_async.pagination import Page
 
 ENV = "test-777bb9"
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
@@ -122,12 +123,27 @@ async def test_factory_resources_outlive_the_client(emulator):
     assert events == ["opened", "closed, client.closed=True"]
 
 
-async def test_forgotten_lifespan_is_explained():
+async def test_forgotten_lifespan_is_explained(caplog):
     async with serving(counting(None)) as url:
-        problem, _ = await ask_for_problem(f"{url}/count", 500)
+        await ask_for_problem(f"{url}/count", 500)
 
-    assert "FastAPI(lifespan=tcb_async.fastapi.lifespan(make_client))" in problem["detail"]
-    assert "async with lifespan(make_client)(app) as state: yield state" in problem["detail"]
+    assert "FastAPI(lifespan=tcb_async.fastapi.lifespan(make_client))" in caplog.text
+    assert "async with lifespan(make_client)(app) as state: yield state" in caplog.text
+
+
+async def test_callers_are_told_what_failed_and_operators_what_to_do(emulator, caplog):
+    emulator.fail_next(40125)
+    async with service_of(emulator) as url:
+        problem, _ = await ask_for_problem(f"{url}/count", 502)
+        assert problem["errcode"] == 40125
+        assert problem["detail"] == "WeChat refused the credentials of the service"
+        assert "HTTP 502: TokenError: " in caplog.text
+        assert "appsecret" in caplog.text
+
+        caplog.clear()
+        problem, _ = await ask_for_problem(f"{url}/count?env=%20", 422)
+        assert "env" in problem["detail"]
+        assert caplog.text == ""
 
 
 def test_web_sockets_and_restarts_get_a_client():
@@ -184,6 +200,9 @@ def test_other_errors_have_statuses_too():
     assert problem_of(tcb_async.ClientClosedError("it was closed"))["status"] == 503
     assert problem_of(tcb_async.WaitTimeoutError("not in time"))["status"] == 504
     assert problem_of(tcb_async.FunctionFailedError("it failed"))["status"] == 409
+    assert problem_of(TimeoutError()) == {
+        "title": "TimeoutError", "status": 504, "detail": "WeChat did not reply in time"
+    }  # fmt: skip
     assert problem_of(ConfigurationError("a mistake"))["status"] == 500
 
 
@@ -275,6 +294,28 @@ def test_route_may_return_a_function_or_a_change(value, shown, field, schema, *,
         assert described["properties"][field] == schema
 
 
+@pytest.mark.parametrize("annotated", [True, False])
+def test_route_may_return_a_page(annotated):
+    app = FastAPI()
+    pages: dict[type, Page[Any]] = {
+        CloudFunction: Page([FUNCTION], 7),
+        tcb_async.Environment: Page([tcb_async.Environment(ENV)], 1),
+        str: Page(["login"], 1),
+    }
+    for kind, page in pages.items():
+        model = Page[kind] if annotated else None  # type: ignore[valid-type]
+        app.add_api_route(f"/{kind.__name__}", iter([page]).__next__, response_model=model)
+
+    with TestClient(app) as service:
+        assert service.get("/CloudFunction").json() == {"items": [LOGIN], "total": 7}
+        assert service.get("/Environment").json()["items"][0]["env"] == ENV
+        assert service.get("/str").json() == {"items": ["login"], "total": 1}
+    if annotated:
+        schemas = app.openapi()["components"]["schemas"]
+        assert schemas["Page_CloudFunction_"]["properties"]["items"]["items"] == REFERENCE
+        assert {"Page_Environment_", "Page_str_"} < schemas.keys()
+
+
 def test_route_may_take_a_function_and_refuses_other_values():
     app = FastAPI()
 
@@ -338,7 +379,8 @@ async def test_other_exceptions_are_not_handled():
 
 def test_problem_without_facts_has_none():
     problem = problem_of(tcb_async.ResponseError("nonsense"))
-    assert problem == {"title": "ResponseError", "status": 502, "detail": "nonsense"}
+    detail = "WeChat's reply is not as documented"
+    assert problem == {"title": "ResponseError", "status": 502, "detail": detail}
 
 
 async def generate_client():
@@ -464,25 +506,24 @@ async def test_reader_that_disconnects_stops_the_walk(emulator, service):
 
 
 @pytest.mark.slow
-async def test_200_clients_are_answered_or_refused_at_once(emulator, service):
+async def test_200_callers_are_told_in_time_that_wechat_hangs(emulator, service, monkeypatch):
+    monkeypatch.setattr(service, "TIMEOUT", 0.5)
     emulator.deploy(ENV, count=5)
-    emulator.latency = 0.1
+    hangs = itertools.repeat(Fault.hang())
 
-    async def ask_for_list(session):
+    async def ask_for_list():
         async with session.get(f"{url}/functions?env={ENV}") as response:
-            return response.status, response.headers.get("Retry-After"), await response.read()
+            return response.status, (await response.json(content_type=None))["detail"]
 
     connector = aiohttp.TCPConnector(limit=200)
-    async with serving(service.app) as url, aiohttp.ClientSession(connector=connector) as session:
-        replies = await asyncio.gather(*(ask_for_list(session) for _ in range(200)))
-        assert len(await lines_of(f"{url}/functions?env={ENV}")) == 5
+    async with no_leaks(), serving(service.app) as url:
+        async with aiohttp.ClientSession(connector=connector) as session:
+            emulator.script(hangs, path=LIST, when=lambda _: not session.closed)
+            replies = await asyncio.gather(*(ask_for_list() for _ in range(200)))
+        assert replies == [(504, "WeChat did not reply in time")] * 200
 
-    streamed = [body for status, _, body in replies if status == 200]
-    refused = [wait for status, wait, _ in replies if status == 503]
-    assert len(streamed) + len(refused) == 200
-    assert len(streamed) >= 24
-    assert {body.count(b"\n") for body in streamed} == {5}
-    assert {*refused} == {"5"}
+        await eventually(lambda: emulator.in_flight == 0)
+        assert len(await lines_of(f"{url}/functions?env={ENV}")) == 5
 
 
 async def test_health_check_sends_no_request(emulator, service):

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
+from tcb_async import Authorizer
 from tcb_async._redact import (
     HIDDEN_TEXT,
     MASK,
@@ -42,10 +43,12 @@ class TestSecret:
         with pytest.raises(TypeError, match=r"not pickled: pickle what reveal\(\) returns"):
             pickle.dumps([Secret("s3cr3t-t0ken")], protocol)
 
-    def test_it_is_not_copied(self):
-        for copy_it in (copy.copy, copy.deepcopy):
-            with pytest.raises(TypeError, match="not pickled"):
-                copy_it(Secret("s3cr3t-t0ken"))
+    def test_a_copy_is_the_same_secret(self):
+        merchant = Authorizer("wx0123456789abcdef", "s3cr3t-t0ken")
+        for copied in (copy.copy(merchant), copy.deepcopy(merchant)):
+            assert copied == merchant
+            assert copied.refresh_token is merchant.refresh_token
+        assert copy.copy(merchant.refresh_token) is merchant.refresh_token
 
     @given(st.text(), st.text())
     def test_secrets_are_equal_if_their_texts_are(self, one, other):

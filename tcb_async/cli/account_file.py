@@ -6,6 +6,7 @@ Rule: an error names the line, and shows nothing of it.
 from __future__ import annotations
 
 from codecs import BOM_UTF8
+from pathlib import Path
 
 import msgspec
 from cyclopts import CycloptsError
@@ -24,7 +25,7 @@ class _AccountLine(msgspec.Struct, forbid_unknown_fields=True):
     envs: list[str] | None = None
 
 
-def read_account_file(path: str) -> list[Account]:
+def read_account_file(path: Path) -> list[Account]:
     """Read a file of accounts, one JSON object a line; ``-`` is stdin."""
     text = read_input(path)
     accounts: list[Account] = []
@@ -54,7 +55,7 @@ def read_account_file(path: str) -> list[Account]:
     return accounts
 
 
-def _parse_account(path: str, number: int, line: bytes) -> tuple[Account, Secret]:
+def _parse_account(path: Path, number: int, line: bytes) -> tuple[Account, Secret]:
     try:
         row = msgspec.json.decode(line, type=_AccountLine, dec_hook=decode_secret)
         if row.envs != []:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cyclopts import CycloptsError
@@ -105,7 +106,7 @@ def _make_redis() -> Redis | None:
         ) from None
 
 
-def _make_component_token(path: str | None, appid: str, redis: Redis | None) -> ComponentToken:
+def _make_component_token(path: Path | None, appid: str, redis: Redis | None) -> ComponentToken:
     check_appid("--component-appid or TCB_COMPONENT_APPID", appid)
     appsecret = read_appsecret(_COMPONENT_SECRET, appid)
     _read_ticket(path)
@@ -117,7 +118,7 @@ def _make_component_token(path: str | None, appid: str, redis: Redis | None) -> 
     return tcb_async.tokens.ComponentToken(appid, appsecret, ticket=latest_ticket, store=store)
 
 
-def _read_ticket(path: str | None) -> Secret:
+def _read_ticket(path: Path | None) -> Secret:
     """Read the latest ticket: WeChat pushes a new one every ten minutes."""
     if path is None:
         where = _TICKET_VARIABLE

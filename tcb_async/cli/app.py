@@ -6,6 +6,7 @@ client when a request is about to be made.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -17,6 +18,7 @@ from cyclopts import (
     Parameter,
     UnknownCommandError,
     UnknownOptionError,
+    UnusedCliTokensError,
 )
 
 from tcb_async import __version__
@@ -107,6 +109,8 @@ app.register_install_completion_command(  # pyright: ignore[reportUnknownMemberT
 
 def _explain_usage(error: CycloptsError, words: Sequence[str]) -> str:
     """Return cyclopts' sentence, without the value of an unknown option: it may be a secret."""
+    if isinstance(error, UnusedCliTokensError):
+        return f"too many arguments: {shlex.join(error.unused_tokens or ())}"
     sentence = str(error)
     if isinstance(error, UnknownOptionError | UnknownCommandError):
         for word in words:
@@ -131,7 +135,7 @@ def run(words: Sequence[str]) -> NoReturn:
     except CycloptsError as error:
         chain, _, _ = app.parse_commands(words)
         program = " ".join(("tcb-async", *chain))
-        screen.say(f"tcb-async: {_explain_usage(error, words)} (see `{program} --help`)")
+        screen.say_error(f"tcb-async: {_explain_usage(error, words)} (see `{program} --help`)")
         code = ExitCode.USAGE
     finally:
         flush()

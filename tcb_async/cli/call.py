@@ -86,7 +86,7 @@ def _read_query(arguments: Sequence[str]) -> dict[str, str]:
 
 
 def _read_fields(body: str | None, access: Access) -> dict[str, Any]:
-    if body == access.token_file == "-":
+    if body == str(access.token_file) == "-":
         raise CycloptsError("JSON, --token-file: only one of them can read stdin")
     if body is None:
         return {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import attrs
@@ -113,7 +114,7 @@ class _Changes:
             return ExitCode.DIFFERENT
         return ExitCode.MISSING if self.missing or not self.accounts else ExitCode.DONE
 
-    def summarize(self, nights: Sequence[str]) -> str:
+    def summarize(self, nights: Sequence[Path]) -> str:
         if len(nights) == 1:
             return f"{nights[0]} is the only night: nothing can be compared"
         if not self.accounts:
@@ -132,7 +133,7 @@ class _Changes:
 
 @changes_command.default
 def show_changes(
-    *nights: Annotated[str, Parameter("NIGHT", help=_NIGHTS)],
+    *nights: Annotated[Path, Parameter("NIGHT", help=_NIGHTS)],
     output_format: OutputFormat = TABLE,
     verbose: Verbose = False,
 ) -> None:

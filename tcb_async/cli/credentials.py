@@ -13,6 +13,7 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -132,8 +133,7 @@ async def open_client(
 def _choose_token(access: Access) -> tuple[str, Secret | TokenProvider]:
     """Choose the owner of the token, and the token or its provider.
 
-    The first of these decides: the file, the app, ``TCB_ACCESS_TOKEN``, the app in ``TCB_APPID``,
-    a prompt.
+    The first of these decides: the file, the app, ``TCB_ACCESS_TOKEN``, the app in ``TCB_APPID``.
     """
     if (path := access.token_file) is not None:
         return f"the token in {path}", _read_token(path)
@@ -142,8 +142,7 @@ def _choose_token(access: Access) -> tuple[str, Secret | TokenProvider]:
         return f"the token in {TOKEN_VARIABLE}", check_secret(TOKEN_VARIABLE, token)
     if appid := read_appid(access.appid):
         return f"app {appid}", tcb_async.StableToken(appid, read_appsecret(SECRET_VARIABLE, appid))
-    error_message = _NO_TOKEN if read_variable(SECRET_VARIABLE) is None else _NO_APPID
-    return "the typed token", _prompt_for_secret("Access token", error_message)
+    raise ConfigurationError(_NO_TOKEN if read_variable(SECRET_VARIABLE) is None else _NO_APPID)
 
 
 def read_appid(option: str | None) -> str | None:
@@ -166,13 +165,13 @@ def read_variable(name: str) -> Secret | None:
     return Secret(text) if text else None
 
 
-def _read_token(path: str) -> Secret:
-    if path == "-" and _can_prompt():
+def _read_token(path: Path) -> Secret:
+    if str(path) == "-" and _can_prompt():
         return _prompt_for_secret("Access token", _NO_TOKEN)
     return check_secret(f"--token-file {path}: the token", read_secret_file(path))
 
 
-def read_secret_file(path: str) -> Secret:
+def read_secret_file(path: Path) -> Secret:
     """Read a file with one secret, with or without a byte order mark and white space."""
     # A decoding error would contain the bytes; a replaced character is refused without them.
     return Secret(read_input(path).decode("utf-8-sig", errors="replace").strip())

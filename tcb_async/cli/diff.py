@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import attrs
@@ -102,10 +103,10 @@ def _read_side(_kind: object, tokens: Sequence[Token]) -> str:
     text = tokens[0].value
     if text.startswith("-") and text != "-":
         raise ValueError(f"there is no option {text.partition('=')[0]}")
-    return text
+    return text  # not a Path, which would make ./functions an environment's ID
 
 
-AnySide = Annotated[str, Parameter(allow_leading_hyphen=True, converter=_read_side)]
+AnySide = Annotated[str | Path, Parameter(allow_leading_hyphen=True, converter=_read_side)]
 
 diff_command: App = App(
     name="diff",
@@ -152,7 +153,7 @@ def compare_sides(
         ignore_added: Functions that only AFTER has do not count.
     """
     with run_command(verbose=access.verbose) as screen:
-        with read_sides(before, after, access, requests, screen) as (functions, side):
+        with read_sides(str(before), str(after), access, requests, screen) as (functions, side):
             comparison = Comparison(
                 functions, side, names=name or (), ignores_added=ignore_added, times=times
             )

@@ -348,9 +348,9 @@ def _join(words: Iterable[str]) -> str:
 
 
 def _describe_times(rows: Iterable[Reply], functions: Sequence[CloudFunction]) -> str:
-    """Return the formats of times, with 0 for a digit, and how many of the list were read."""
+    """Return the formats of times, with # for a digit, and how many of the list were read."""
     shown = [_show(row.get(key), _TIME) for row in rows for key in ("add_time", "mod_time")]
-    formats = _join(re.sub("[0-9]", "0", time) for time in shown)
+    formats = _join(re.sub("[0-9]", "#", time) for time in shown)
     if not functions:  # the list is empty, or could not be read
         return formats
     times = [time for each in functions for time in (each.add_time, each.mod_time)]

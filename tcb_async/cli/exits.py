@@ -110,7 +110,7 @@ def handle_errors(screen: Screen) -> Generator[None]:
     else:
         return
     if message:
-        screen.say(f"tcb-async: {message}")
+        screen.say_error(f"tcb-async: {message}")
     sys.exit(code)
 
 

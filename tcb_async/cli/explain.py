@@ -36,7 +36,10 @@ _OTHER_GENERAL = re.compile(
     r"""(?:err(?:or)?Code|"code"|[Ee]xit\W?(?:[Cc]ode|[Ss]tatus))\W{0,8}?-1\b""", re.ASCII
 )
 _PASTED_PATH = re.compile(r"/(?:cgi-bin|tcb|componenttcb)/[\w/]+")
-_BOTH_KINDS = ("/tcb/listfunctions", "/cgi-bin/stable_token")  # a few codes differ for tokens
+_MOMENTS = {
+    "/tcb/listfunctions": "calling with a token",
+    "/cgi-bin/stable_token": "fetching a token",  # a few codes differ there
+}
 
 
 @explain_command.default
@@ -55,14 +58,16 @@ def explain_text(*text: Annotated[str, Parameter("CODE|TEXT", allow_leading_hyph
         causes = tuple(filter(None, found))[:1]
         if code is None and not causes:
             code = next((code for code in WRAPPERS if code in known), None)
-        rows: tuple[errcodes.Code, ...] = causes
+        rows: dict[errcodes.Code, str] = dict.fromkeys(causes, "")
         # A TcbCode is more precise than the cloud errcode that wraps it.
         if code is not None and not (causes and code in errcodes.CLOUD):
-            paths = _PASTED_PATH.findall(pasted)[:1] or _BOTH_KINDS
-            rows = tuple(look_up(code, path, pasted) for path in paths)
-        for row in dict.fromkeys(rows):
+            rows = {}
+            for path in _PASTED_PATH.findall(pasted)[:1] or _MOMENTS:
+                rows.setdefault(look_up(code, path, pasted), _MOMENTS.get(path, ""))
+        for row, moment in rows.items():
+            when = f"when     {moment}\n" if len(rows) > 1 else ""
             screen.write(
-                f"code     {row.code}\n"
+                f"code     {row.code}\n{when}"
                 f"meaning  {row.meaning}\nadvice   {row.advice}\nerror    {row.error.__name__}\n"
                 f"retried  {_describe_retries(row)}\n"
                 f"see      {errcodes.find_page(row.code)}\n".encode()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App
@@ -41,7 +42,7 @@ export_command: App = App(
 
 @export_command.default
 def export_night(
-    file: str,
+    file: Path,
     /,
     *,
     output_format: Annotated[Literal["csv", "ndjson"], FORMAT] = "csv",

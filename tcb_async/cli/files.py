@@ -20,9 +20,9 @@ from tcb_async.exceptions import ConfigurationError
 _STDOUT = {"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
 
 
-def read_input(path: str) -> bytes:
+def read_input(path: str | Path) -> bytes:
     """Read a whole file; ``-`` is stdin."""
-    if path != "-":
+    if str(path) != "-":
         return Path(path).read_bytes()
     if sys.stdin is None:
         raise ConfigurationError("stdin is closed: name a file, or leave stdin open")
@@ -62,19 +62,18 @@ def replace_file(path: Path) -> Generator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
-def output_path(text: str | None) -> Path | None:
+def output_path(named: Path | None) -> Path | None:
     """Return the path that --output names, or None for stdout."""
-    if text is None or text in _STDOUT:
+    if named is None or str(named) in _STDOUT:
         return None
-    path = Path(text)
-    if path.exists() and not path.is_file() and not path.is_dir():
-        return path  # a device or a pipe, whose resolved name may be impossible to open
-    return check_writable("--output", text)
+    if named.exists() and not named.is_file() and not named.is_dir():
+        return named  # a device or a pipe, whose resolved name may be impossible to open
+    return check_writable("--output", named)
 
 
-def check_writable(option: str, text: str) -> Path:
+def check_writable(option: str, named: Path) -> Path:
     """Return the path of a regular file that can be written or created."""
-    path = Path(text).resolve()
+    path = named.resolve()
     problem = ""
     advice = "name a different file"
     if path.exists() and not path.is_file():

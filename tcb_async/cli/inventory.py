@@ -68,7 +68,7 @@ names them. The others are in tcb-async --help.""",
 
 @inventory_command.default
 def list_inventory(
-    file: str | None = None,
+    file: Path | None = None,
     /,
     *,
     quiet: Quiet = False,
@@ -84,14 +84,14 @@ def list_inventory(
         if file is None and not access.demo:
             raise CycloptsError("FILE: name the file of this night, such as 2026-01-31.sqlite")
         if file is not None:
-            if Path(file).suffix.lower() != NIGHT:
+            if file.suffix.lower() != NIGHT:
                 raise CycloptsError(f"FILE: {file} must end with {NIGHT}")
             check_writable("FILE", file)
         _check_merchants(access)
         service, known = choose_accounts(access)
         # --demo without a file: the night is deleted with its folder.
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(file or Path(folder, "demo.sqlite"))
+            path = file or Path(folder, "demo.sqlite")
             job = InventoryJob(path, screen, known, frozenset(access.merchant or ()), requests)
             began = time.monotonic()
             service.run(job.work, requests.concurrency)

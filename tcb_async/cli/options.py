@@ -6,6 +6,7 @@ Rule: an option is declared once, with its help text below it. No option takes a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import attrs
@@ -54,7 +55,7 @@ Env = Annotated[str | None, Parameter(help="The environment, such as test-777bb9
 INPUT = Parameter(allow_repeating=False)
 """For an option that names an input: the last of several values would hide the others."""
 AppId = Annotated[str | None, INPUT, Parameter(metavar="APPID", group=SERVICE)]
-File = Annotated[str | None, Parameter(metavar="FILE")]
+File = Annotated[Path | None, Parameter(metavar="FILE")]
 FileOrStream = Annotated[File, Parameter(allow_leading_hyphen=True)]  # - is stdin or stdout
 Seconds = Annotated[float, Parameter(metavar="SECONDS", validator=Number(gte=0.1))]
 Patterns = Annotated[list[str] | None, Parameter(metavar="PATTERN")]

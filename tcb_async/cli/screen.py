@@ -9,9 +9,11 @@ import contextlib
 import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Generator, Iterable
 from datetime import datetime
+from textwrap import wrap
 
 import attrs
 from rich.console import Console
@@ -20,6 +22,7 @@ from tcb_async._defaults import CHINA_STANDARD_TIME
 from tcb_async._redact import escape_unprintable
 
 _MAX_SENTENCES = 20
+_CLAUSE_ENDS = re.compile(r"(?<=[:;])(?<!rid:) (?=[a-z`])")  # the remedy is such a clause
 
 
 class _Console(Console):
@@ -57,6 +60,19 @@ class Screen:
                 # Not through the console: a progress bar replaces `sys.stderr`.
                 sys.stderr.write(escape_unprintable(sentence) + "\n")
                 sys.stderr.flush()
+
+    def say_error(self, sentence: str) -> None:
+        """Say why a command failed: on a terminal that is too narrow, one line for each clause."""
+        if len(sentence) < self.err.width or sys.stderr is None or not sys.stderr.isatty():
+            self.say(sentence)
+            return
+        for number, clause in enumerate(_CLAUSE_ENDS.split(sentence)):
+            first, indent = ("  " if number else ""), "  "
+            for line in wrap(
+                clause, self.err.width - 1, initial_indent=first, subsequent_indent=indent,
+                break_long_words=False, break_on_hyphens=False,
+            ):  # fmt: skip
+                self.say(line)
 
     def say_each(self, sentences: Iterable[str], rest: str) -> int:
         """Say the first 20 sentences and the number of the others; return the number of all."""

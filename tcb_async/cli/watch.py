@@ -11,6 +11,7 @@ from contextlib import aclosing, nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
+import attrs
 from cyclopts import App, Parameter
 from rich.text import Text
 
@@ -87,9 +88,11 @@ def _format_change(change: FunctionChange, output_format: WatchFormat, is_escape
         functions = {"before": change.before, "after": change.after}
         row = {"time": now, "change": change.kind, "name": change.name, **functions}
         return format_rows([row], tuple(row), "ndjson", is_escaped)
-    name = escape_unprintable(change.name)
-    details = escape_unprintable(change.what)
-    return f"{now} {change.kind} {name} {details}\n".encode()
+    # Without mod_time, which would make two lines of each change at 80 columns.
+    fields = tuple(field for field in change.fields if field != "mod_time")
+    details = attrs.evolve(change, fields=fields).what
+    line = f"{now} {change.kind} {change.name} {details}".rstrip()
+    return f"{escape_unprintable(line)}\n".encode()
 
 
 wait_command: App = App(

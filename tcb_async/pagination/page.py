@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 import attrs
 
 from tcb_async._arguments import check_count
+from tcb_async.models import Value
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ def _as_tuple(items: Sequence[T]) -> Sequence[T]:
 
 
 @attrs.frozen
-class Page(Generic[T]):
+class Page(Value, Generic[T]):
     """One page of a list: a snapshot of some rows and of the total.
 
     Attributes:

@@ -96,16 +96,26 @@ OFFERED = {
     "tcb-async list --sort mod": {"mod_time"},
     "tcb-async list --columns na": {"name"},
     "tcb-async list --pag": {"--page-size"},
+    "tcb-async list -o ni": {"night.sqlite"},
+    "tcb-async count --token-file ni": {"night.sqlite"},
+    "tcb-async merchants --ticket-file ni": {"night.sqlite"},
+    "tcb-async inventory ni": {"night.sqlite"},
+    "tcb-async inventory --accounts ni": {"night.sqlite"},
+    "tcb-async changes ni": {"night.sqlite"},
+    "tcb-async export ni": {"night.sqlite"},
+    "tcb-async diff ni": {"night.sqlite"},
+    "tcb-async diff test-777bb9 ni": {"night.sqlite"},
 }
 
 
 @pytest.mark.slow
-async def test_bash_completes_commands_options_and_values():
+async def test_bash_completes_commands_options_values_and_files(tmp_path):
+    (tmp_path / "night.sqlite").touch()
     script = app.app.generate_completion(shell="bash")  # noqa: S604 - no shell runs
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
     program = ("bash", "-c", COMPLETING, "bash", script, *OFFERED)
-    async with start(program=program, env={"PATH": path}) as shell:
+    async with start(program=program, env={"PATH": path}, cwd=tmp_path) as shell:
         ended = await shell.end()
 
     assert [{*line.split()} for line in ended.out.splitlines()] == [*OFFERED.values()]

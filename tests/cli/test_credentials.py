@@ -149,7 +149,8 @@ async def test_a_secret_may_be_typed(emulator, own_app):
 
 @pytest.mark.usefixtures("prompt")
 async def test_an_abandoned_prompt_exits_with_130(emulator):
-    ended = await run("count", ENV, env={"TCB_BASE_URL": emulator.url}, stdin="")
+    env = {"TCB_BASE_URL": emulator.url}
+    ended = await run("count", ENV, "--appid", APPID, env=env, stdin="")
 
     assert ended.code == 130
 
@@ -210,12 +211,22 @@ async def test_with_trust_env_the_proxy_is_used(emulator):
 
 
 @pytest.mark.slow
+async def test_a_terminal_without_credentials_is_asked_for_no_token():
+    async with Screen.of(200) as screen:
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), screen.tty)
+        async with start("count", ENV, **streams) as command:
+            await screen.shows("no access token: set TCB_ACCESS_TOKEN, or TCB_APPID and")
+            assert (await command.end()).code == 3
+
+
+@pytest.mark.slow
 async def test_a_typed_token_is_not_shown(emulator):
     emulator.deploy(ENV, count=3)
+    words = ("count", ENV, "--token-file", "-")
 
     async with Screen.of(80) as screen:
         streams = dict.fromkeys(("stdin", "stdout", "stderr"), screen.tty)
-        async with start("count", ENV, env={"TCB_BASE_URL": emulator.url}, **streams) as command:
+        async with start(*words, env={"TCB_BASE_URL": emulator.url}, **streams) as command:
             await screen.shows("Access token")
             await eventually(lambda: not screen.is_echoing, seconds=20)
             screen.type(f"{emulator.token}\n")

@@ -84,6 +84,11 @@ def test_endpoint_in_the_text_decides_which_meaning():
     )
 
     assert (both.count("code "), one.count("code ")) == (2, 1)
+    assert re.findall(r"^when     (.*)\nmeaning  (.*)", both, re.MULTILINE) == [
+        ("calling with a token", "the access token is invalid or was replaced"),
+        ("fetching a token", "the appsecret is wrong"),
+    ]
+    assert "when" not in one
     assert "the appsecret is wrong" in one
 
 

@@ -37,6 +37,24 @@ def test_text_and_bytes_stay_in_order(monkeypatch):
     assert stdout.buffer.getvalue() == b"head\nrow\nend\n"
 
 
+@pytest.mark.parametrize(("is_terminal", "columns"), [(True, 60), (True, 200), (False, 60)])
+def test_remedy_of_a_long_error_has_its_own_line(monkeypatch, is_terminal, columns):
+    stderr = io.StringIO()
+    monkeypatch.setattr(stderr, "isatty", lambda: is_terminal)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    problem = "tcb-async: /tcb/listfunctions returned errcode 40164:"
+    clauses = (
+        "this machine's IP address is not whitelisted:",
+        "add the address that WeChat names to the account's IP",
+        "whitelist (env 'test-777bb9', rid: abc)",
+    )
+    Screen.open().say_error(" ".join((problem, *clauses)))
+
+    separator = "\n  " if is_terminal and columns == 60 else " "
+    assert stderr.getvalue() == separator.join((problem, *clauses)) + "\n"
+
+
 @pytest.mark.parametrize(("count", "last"), [(20, "19"), (21, "and 1 more")])
 def test_twenty_sentences_are_said_and_the_others_counted(capsys, count, last):
     number = Screen.open().say_each(map(str, range(count)), "and {} more")

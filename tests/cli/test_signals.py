@@ -168,9 +168,10 @@ async def test_a_second_ctrl_c_ends_a_slow_cleanup():
 
 @BOTH
 async def test_a_signal_at_a_prompt_leaves_the_terminal_as_it_was(number, code, said):
+    words = ("count", ENV, "--token-file", "-")
     async with (
         Screen.of(80) as screen,
-        start("count", ENV, stdin=screen.tty, stdout=screen.tty, stderr=screen.tty) as command,
+        start(*words, stdin=screen.tty, stdout=screen.tty, stderr=screen.tty) as command,
     ):
         await screen.shows("Access token")
         await eventually(lambda: not screen.is_echoing, seconds=20)

@@ -22,6 +22,7 @@ INVENTORY = ("inventory", "inventory.sqlite")
         (["list", ENV, "--token", "typed"], "Unknown option: --token."),
         (["list", ENV, "--token=typed"], "Unknown option: --token."),
         (["list", ENV, "-xtyped"], "Unknown option: -x."),
+        (["count", ENV, "b", "c d"], "too many arguments: b 'c d' (see"),
         (["list", ENV, "--max-items"], "--max-items requires an argument"),
         (["list", ENV, "-f", "yaml"], 'Choose from: "table", "json", "ndjson", "csv"'),
         (["list", ENV, "--columns", "name,size"], 'Invalid value "size"'),

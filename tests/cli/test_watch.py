@@ -40,7 +40,7 @@ async def test_watch_writes_one_line_a_change(emulator):
     assert {line[2] for line in lines} == {"login"}
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]+\+08:00", line[0]) for line in lines)
     assert lines[0][3] == "Creating Nodejs16.13"
-    assert lines[1][3].startswith("status Creating → Active, mod_time ")
+    assert lines[1][3] == "status Creating → Active"
     assert ended.code == 3
     assert f"{ENV}: 3 functions; polling every 0.1 s, until Ctrl-C" in ended.err
 

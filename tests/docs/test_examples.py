@@ -25,7 +25,7 @@ from constants import LIST, MERCHANT, PLATFORM
 from redis_server import running_redis
 from terminal import CompletedCommand, start
 
-from tcb_async import RetryPolicy, TcbClient, TransportError
+from tcb_async import TcbClient
 from tcb_async.emulator import Emulator
 from tcb_async.inventory import Night
 
@@ -186,29 +186,49 @@ async def test_ticket_callback_can_be_tried(runner):
 
 
 class TestAioresponses:
-    """The recipe of "Mocks: aioresponses", with the package itself."""
+    """The fixture of the page, in a project that also mocks a different service."""
 
     PAGE = (EXAMPLES.parent / "testing.md").read_text(encoding="utf-8")
+    MOCK_OF_A_WEBHOOK = """
+    import asyncio
+    import aiohttp
+    from aioresponses import aioresponses
 
-    @pytest.fixture
-    def recipe(self):
-        (source,) = re.findall(r"```python\n(# test_mocked\.py\n.*?)```", self.PAGE, re.DOTALL)
-        names: dict[str, Any] = {}
-        exec(source, names)  # noqa: S102 - our own example
-        return names
+    async def notify():
+        async with aiohttp.ClientSession() as session:
+            async with session.post("https://hook.example/notify", json={}) as reply:
+                return reply.status, await reply.json()
 
-    async def test_the_recipe_works(self, recipe):
-        await recipe["test_mocked"]()
-
-    async def test_the_recipe_is_still_needed(self, recipe):
-        """If this fails, a new aioresponses works without `response_class`: remove the recipe."""
+    def test_webhook():
         with aioresponses() as mocked:
-            mocked.post(recipe["URL"], payload={})
-            async with TcbClient("TOKEN", retry=RetryPolicy(attempts=1)) as client:
-                with pytest.raises(TransportError) as caught:
-                    await client.list_functions("test-777bb9")
-        (shown,) = re.findall(r"`(TypeError: [^`]+)`", self.PAGE)
-        assert " ".join(shown.split()) in str(caught.value)
+            mocked.post("https://hook.example/notify", status=201, payload={"ok": True})
+            assert asyncio.run(notify()) == (201, {"ok": True})
+    """
+
+    def example(self, name):
+        (source,) = re.findall(rf"```python\n(# {name}\n.*?)```", self.PAGE, re.DOTALL)
+        return source
+
+    @pytest.mark.parametrize(("is_repaired", "outcome"), [(True, "passed"), (False, "failed")])
+    def test_mocks_of_other_services_work(self, pytester, is_repaired, outcome):
+        """If the second fails, a new aioresponses works without the fixture: remove it."""
+        pytester.makeconftest(self.example("conftest.py") if is_repaired else "")
+        pytester.makepyfile(self.MOCK_OF_A_WEBHOOK)
+        run = pytester.runpytest("-o", "asyncio_default_fixture_loop_scope=function")
+        run.assert_outcomes(**{outcome: 1})
+        (error,) = re.findall(r"`(TypeError: [^`]+)`", self.PAGE)
+        assert is_repaired or " ".join(error.split()) in run.stdout.str()
+
+    async def test_the_mock_works_with_a_session_of_the_caller(self, monkeypatch):
+        recipe: dict[str, Any] = {}
+        exec(self.example("conftest.py") + self.example("test_mocked.py"), recipe)  # noqa: S102 - our own examples
+        monkeypatch.setattr("aioresponses.core.ClientResponse", recipe["MockedResponse"])
+        with aioresponses() as mocked:
+            mocked.post(recipe["LIST"], callback=recipe["list_functions"], repeat=True)
+            async with aiohttp.ClientSession() as session:
+                client = TcbClient("TOKEN", session=session)
+                functions = await client.list_functions("test-777bb9")
+        assert [function.name for function in functions] == [row["name"] for row in recipe["ROWS"]]
 
 
 class TestTheScheduledLines:

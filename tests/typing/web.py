@@ -28,6 +28,7 @@ async def make_client_with_care() -> AsyncGenerator[TcbClient, None]:
 
 app = FastAPI(lifespan=lifespan(make_client))
 app.add_exception_handler(TcbError, error_handler)
+app.add_exception_handler(TimeoutError, error_handler)
 app.dependency_overrides[client] = make_client
 FastAPI(lifespan=lifespan(make_client_with_care))
 
