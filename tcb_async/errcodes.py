@@ -146,7 +146,8 @@ _SHARED = (
     *_make_rows(
         PermissionDeniedError,
         (48001, "the account may not call this",
-         "check that the token and the account are a mini program's, and that it may call this"),
+         "check that the account is a mini program's, and the token the one that WeChat's page of "
+         "the endpoint names; for cloud functions, a merchant's authorizer_access_token"),
         (48004, "the endpoint is blocked for this account",
          "check for a penalty notice in the account's administration"),
         (50002, "the user or account is restricted",
@@ -197,6 +198,10 @@ _FRESH_TOKEN = (
     "pass a fresh access token, or the appid and the appsecret, which fetch one (StableToken, or "
     "TCB_APPID and TCB_SECRET without TCB_ACCESS_TOKEN)"
 )
+_DOCUMENTED_TOKEN = (
+    "if a fresh one is refused too, WeChat may accept only the token that its page of the endpoint "
+    "names: for cloud functions, a merchant's authorizer_access_token"
+)
 _FRESH_COMPONENT_TOKEN = (
     "pass the appid and the appsecret of the platform (ComponentToken, or TCB_COMPONENT_APPID and "
     "TCB_COMPONENT_SECRET), which fetch one"
@@ -209,7 +214,7 @@ _CREDENTIALS = (
     *_make_rows(
         TokenError,
         (40001, "the access token is invalid or was replaced", _FRESH_TOKEN),
-        (40014, "the access token is not valid", _FRESH_TOKEN),
+        (40014, "the access token is not valid", f"{_FRESH_TOKEN}; {_DOCUMENTED_TOKEN}"),
         (41001, "the access token is missing", _FRESH_TOKEN),
         (42001, "the access token has expired", _FRESH_TOKEN),
         (50004, "the account may not fetch access tokens",

@@ -12,10 +12,15 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
-def test_the_program_works_alone(name, tmp_path, monkeypatch):
+def test_the_program_works_alone(name, tcb_emulator, tmp_path, monkeypatch):
+    tcb_emulator.deploy("test-777bb9", count=48)
+    tcb_emulator.add_app("wx0123456789abcdef", "a-secret")
+    monkeypatch.setenv("TCB_BASE_URL", tcb_emulator.url)
+    monkeypatch.setenv("TCB_APPID", "wx0123456789abcdef")
+    monkeypatch.setenv("TCB_SECRET", "a-secret")
     readme = (ROOT / name).read_text(encoding="utf-8")
     (program,) = re.findall(r"^```python\n(.*?)^```", readme, flags=re.DOTALL | re.MULTILINE)
     monkeypatch.chdir(tmp_path)
-    Path("first.py").write_text(program, encoding="utf-8")
+    Path("functions.py").write_text(program, encoding="utf-8")
 
-    assert ran(sys.executable, "first.py").count("\n") == 48
+    assert ran(sys.executable, "functions.py").count("\n") == 48
