@@ -70,6 +70,10 @@ def _share(
     return tuple(Code(code, error, meaning, advice, is_platforms) for code in codes)
 
 
+_DOCUMENTED_TOKEN = (
+    "WeChat may accept only the token that its page of the endpoint names: for cloud functions, a "
+    "merchant's authorizer_access_token"
+)
 _BUSY = "try again later; if it lasts, contact WeChat's support with the rid"
 _SLOWER = "lower concurrency, or spread the calls out"
 _A_DAY = "wait until midnight in China, or clear the quota with WeChat's clear_quota"
@@ -146,8 +150,7 @@ _SHARED = (
     *_make_rows(
         PermissionDeniedError,
         (48001, "the account may not call this",
-         "check that the account is a mini program's, and the token the one that WeChat's page of "
-         "the endpoint names; for cloud functions, a merchant's authorizer_access_token"),
+         f"check that the account is a mini program's; {_DOCUMENTED_TOKEN}"),
         (48004, "the endpoint is blocked for this account",
          "check for a penalty notice in the account's administration"),
         (50002, "the user or account is restricted",
@@ -198,10 +201,6 @@ _FRESH_TOKEN = (
     "pass a fresh access token, or the appid and the appsecret, which fetch one (StableToken, or "
     "TCB_APPID and TCB_SECRET without TCB_ACCESS_TOKEN)"
 )
-_DOCUMENTED_TOKEN = (
-    "if a fresh one is refused too, WeChat may accept only the token that its page of the endpoint "
-    "names: for cloud functions, a merchant's authorizer_access_token"
-)
 _FRESH_COMPONENT_TOKEN = (
     "pass the appid and the appsecret of the platform (ComponentToken, or TCB_COMPONENT_APPID and "
     "TCB_COMPONENT_SECRET), which fetch one"
@@ -214,7 +213,7 @@ _CREDENTIALS = (
     *_make_rows(
         TokenError,
         (40001, "the access token is invalid or was replaced", _FRESH_TOKEN),
-        (40014, "the access token is not valid", f"{_FRESH_TOKEN}; {_DOCUMENTED_TOKEN}"),
+        (40014, "the access token is not valid", f"{_FRESH_TOKEN}; if that one is refused too, {_DOCUMENTED_TOKEN}"),
         (41001, "the access token is missing", _FRESH_TOKEN),
         (42001, "the access token has expired", _FRESH_TOKEN),
         (50004, "the account may not fetch access tokens",

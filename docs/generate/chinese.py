@@ -21,6 +21,9 @@ _FRESH_COMPONENT = (
     "传入第三方平台的 AppID 和 AppSecret"
     "（ComponentToken，或 TCB_COMPONENT_APPID 和 TCB_COMPONENT_SECRET），由本库获取"
 )
+_DOCUMENTED_TOKEN = (
+    "微信可能只接受文档中该接口要求的 access_token（云函数接口：商家的 authorizer_access_token）"
+)
 _APPSECRET = "在小程序管理后台核对 AppSecret，它可能已经重置过"
 _TICKET = "传入微信最近一次推送的 ticket（每 10 分钟推送一次）"
 _TOMORROW = "等到北京时间零点，或者用微信的 clear_quota 接口清零"
@@ -75,8 +78,7 @@ WORDS: dict[int | str, tuple[str, str]] = {
     -504002: ("云函数执行失败", _READ_LOG),
     48001: (
         "账号没有调用该接口的权限",
-        "检查账号是否是小程序，access_token 是否是微信文档中该接口要求的（云函数接口："
-        "商家的 authorizer_access_token）",
+        f"检查账号是否是小程序；{_DOCUMENTED_TOKEN}",
     ),
     48006: ("本月的清零次数（10 次）已用完", "等到北京时间零点"),
     48004: ("该接口对此账号已被封禁", "在管理后台查看处罚通知"),
@@ -110,11 +112,7 @@ WORDS: dict[int | str, tuple[str, str]] = {
     -501017: ("环境的磁盘已满", _MORE_QUOTA),
     -501004: ("对该环境的请求过多", _SLOW_DOWN),
     40001: ("access_token 无效，或已被新的取代", _FRESH),
-    40014: (
-        "access_token 不合法",
-        _FRESH + "；如果新的也被拒绝，微信可能只接受文档中该接口要求的 access_token"
-        "（云函数接口：商家的 authorizer_access_token）",
-    ),
+    40014: ("access_token 不合法", f"{_FRESH}；如果新的也被拒绝，{_DOCUMENTED_TOKEN}"),
     41001: ("缺少 access_token", _FRESH),
     42001: ("access_token 已过期", _FRESH),
     45009: ("当天的调用次数已用完", _TOMORROW),
