@@ -213,7 +213,8 @@ _CREDENTIALS = (
     *_make_rows(
         TokenError,
         (40001, "the access token is invalid or was replaced", _FRESH_TOKEN),
-        (40014, "the access token is not valid", f"{_FRESH_TOKEN}; if that one is refused too, {_DOCUMENTED_TOKEN}"),
+        (40014, "the access token is not valid",
+         f"{_FRESH_TOKEN}; if that one is refused too, {_DOCUMENTED_TOKEN}"),
         (41001, "the access token is missing", _FRESH_TOKEN),
         (42001, "the access token has expired", _FRESH_TOKEN),
         (50004, "the account may not fetch access tokens",
