@@ -67,9 +67,10 @@ class Identity(Generic[T]):
 
     def read(self, request: Request, page: Page[T]) -> Reply[T]:
         """Return a page with the keys of its items."""
-        names = self.names(page.items)
-        values = self.values(page.items)
-        return Reply(request, page, names, values, request.offset + len(names))
+        items = page.items
+        names = self.names(items)
+        rows = dict(zip(names, items, strict=True))
+        return Reply(request, page.total, names, self.values(items), rows)
 
 
 @attrs.define(eq=False)
@@ -77,17 +78,22 @@ class Reply(Generic[T]):
     """The page that a request returned, with the keys of its items."""
 
     request: Request
-    page: Page[T]
+    total: int
     names: Sequence[str]
     values: Sequence[T | str]
-    end: int  # the row below the last item
+    rows: dict[str, T]  # the items by name
 
+    @property
+    def end(self) -> int:
+        """The row below the last item."""
+        return self.request.offset + len(self.names)
 
-def find_repeated(names: Sequence[str]) -> set[str]:
-    """Return the names that appear more than once."""
-    if len(set(names)) == len(names):
-        return set()
-    return {name for name, times in Counter(names).items() if times > 1}
+    @property
+    def repeated(self) -> set[str]:
+        """The names that appear more than once."""
+        if len(self.rows) == len(self.names):
+            return set()
+        return {name for name, times in Counter(self.names).items() if times > 1}
 
 
 def _each(which: str, key: Callable[[T], Key], items: Sequence[T]) -> list[Key]:
