@@ -67,10 +67,14 @@ class Identity(Generic[T]):
 
     def read(self, request: Request, page: Page[T]) -> Reply[T]:
         """Return a page with the keys of its items."""
-        items = page.items
-        names = self.names(items)
-        rows = dict(zip(names, items, strict=True))
-        return Reply(request, page.total, names, self.values(items), rows)
+        names = self.names(page.items)
+        values = self.values(page.items)
+        rows = dict(zip(names, page.items, strict=True))
+        repeated: set[str] = set()
+        if len(rows) < len(names):
+            repeated = {name for name, times in Counter(names).items() if times > 1}
+        end = request.offset + len(names)
+        return Reply(request, page.total, names, values, rows, end, repeated)
 
 
 @attrs.define(eq=False)
@@ -82,18 +86,8 @@ class Reply(Generic[T]):
     names: Sequence[str]
     values: Sequence[T | str]
     rows: dict[str, T]  # the items by name
-
-    @property
-    def end(self) -> int:
-        """The row below the last item."""
-        return self.request.offset + len(self.names)
-
-    @property
-    def repeated(self) -> set[str]:
-        """The names that appear more than once."""
-        if len(self.rows) == len(self.names):
-            return set()
-        return {name for name, times in Counter(self.names).items() if times > 1}
+    end: int  # the row below the last item
+    repeated: set[str]  # the names that appear more than once
 
 
 def _each(which: str, key: Callable[[T], Key], items: Sequence[T]) -> list[Key]:
@@ -104,8 +98,9 @@ def _each(which: str, key: Callable[[T], Key], items: Sequence[T]) -> list[Key]:
             f"{which} failed with {type(error).__name__} for a fetched item: it must return a str "
             "for each item"
         ) from error
-    for each in keys:
-        if not isinstance(each, str):
+    for kind in {*map(type, keys)}:
+        if not issubclass(kind, str):
+            each = next(key for key in keys if not isinstance(key, str))
             raise ConfigurationError(
                 f"{which} returned {each!r:.80}: must be a str, such as str(order.number)"
             )

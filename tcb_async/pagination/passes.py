@@ -32,14 +32,11 @@ class Pass(Generic[T]):
     rows: dict[str, T] = attrs.field(init=False, factory=dict[str, T])  # unless it is streamed
 
     @property
-    def is_quiet(self) -> bool:
-        """Whether nothing shows that the list has changed."""
-        return not self.change and not self.repeated
-
-    @property
     def sign(self) -> str:
-        """What shows that the list has changed, for an error."""
-        return self.change or f"{min(self.repeated)!r:.80} appeared twice"
+        """What shows that the list has changed; empty if the pass is quiet."""
+        if self.repeated and not self.change:
+            return f"{min(self.repeated)!r:.80} appeared twice"
+        return self.change
 
     def start_below(self, cursor: Cursor) -> None:
         """Set the position to that of a cursor."""

@@ -11,21 +11,24 @@ with a failure.
 # total does not count yet.) Several pages are requested at a time, and each repeats the last row of
 # the page before it.
 #
+#   pass   -- its end, quiet or counted -->   done
+#   pass   -- its end, otherwise        -->   pass, 16 times, then `DriftError`
+#   reply  -- a contradiction           -->   same request, 6 times, then `ResponseError`
+#
 # 1. A pass is *quiet* if all replies state the same total, each page has the last value of the page
 #    before it in the same row, and no name appears twice. A quiet pass completes the walk, and its
 #    rows are the list.
 # 2. Any other pass goes on by row numbers, and a new pass follows. The first pass yields its rows
 #    as they are read; the last one, when it is complete, those that were not yielded before.
-#    After `MAX_PASSES` passes, the walk fails with `DriftError`. The pauses between them grow to
-#    2 s: a list that never rests fails after 21 s, and the time of its requests. (At five changes a
-#    second, lists of up to 1,000 rows needed seven passes; rows in any order need up to 16.)
+#    The pauses between passes grow to 2 s: a list that never rests fails after 21 s, and the time
+#    of its requests.
 # 3. A list without a stable order may never be quiet. So from the second pass on, rows are counted:
 #    the end of a pass completes the walk, too, if all replies since some pass began state the same
 #    total T and show T different names, each with the value that it had when last seen before then.
 # 4. If nothing but names that appear twice disturbs a pass, and two passes show the same names, the
 #    list contains them twice. A merchant may be in two rows, and is one item; any other name is a
 #    `ResponseError`, since a different row may be missing.
-# 5. A reply that contradicts itself is requested again, six times within 5 s, then it is a
+# 5. A reply that contradicts itself is requested again, six times in 5 s, then it is a
 #    `ResponseError`, which is transient: rows beyond its total, fewer than two rows before it, a
 #    name twice, or no rows and a total of 0 after rows were seen (which is believed the seventh
 #    time). Each time the pages get half as long, but not shorter than 20 rows: a large reply may
@@ -202,8 +205,9 @@ class Plan(Generic[T]):
         """Return the seconds to wait before the next request."""
         if self._contradictions:
             return _growing_pause(self._contradictions - 1)
-        if self.stats.passes > 2 and self._pass.total is None:  # no reply since the pass began
-            return _growing_pause(self.stats.passes - 3)
+        earlier_pauses = self.stats.passes - 3  # the second pass begins without one
+        if earlier_pauses >= 0 and self._pass.total is None:  # no reply since the pass began
+            return _growing_pause(earlier_pauses)
         return 0.0
 
     # Replies
@@ -234,7 +238,10 @@ class Plan(Generic[T]):
 
     def _contradicts_itself(self, reply: Reply[T]) -> bool:
         """Whether a reply contradicts its total, has a name twice, or cannot overlap the next."""
-        if _is_beyond_total(reply) or _is_too_short(reply):
+        rows = len(reply.names)
+        is_beyond_total = reply.end > reply.total and rows > 0
+        is_too_short = reply.end < reply.total and rows < min(2, reply.request.limit)
+        if is_beyond_total or is_too_short:
             return True
         if self.identity.is_unique and reply.repeated:
             return True
@@ -275,9 +282,9 @@ class Plan(Generic[T]):
         for name in reply.names[:read]:
             rows.pop(name, None)
         known = self.yielded.find_known(rows) if current.is_streamed else current.rows.keys() & rows
-        if not current.change:
+        if (known or reply.repeated) and not current.change:
             current.repeated |= known | reply.repeated
-        if not current.is_quiet:
+        if current.change or current.repeated:
             self.stats.drift = True
         if not current.is_streamed:
             current.rows.update(rows)
@@ -351,18 +358,18 @@ def _make_contradiction_error(reply: Reply[T]) -> ResponseError:
         f"{request.limit} rows from row {request.offset} on were requested "
         f"{MAX_CONTRADICTIONS + 1} times, and each reply contradicted itself"
     )
-    if _is_beyond_total(reply):
+    if reply.end > reply.total:
         reason = (
             f"{rows} rows, beyond its total of {reply.total}; the count may be late, or the server "
             "may ignore the offset: compare with function_page"
         )
-    elif _is_too_short(reply):
+    elif reply.repeated:
+        return _make_repeated_error(min(reply.repeated), problem)
+    else:
         reason = (
             f"{rows} rows, before its total of {reply.total}; the count may be late: compare with "
             "function_page (a page needs two rows, because pages overlap)"
         )
-    else:
-        return _make_repeated_error(min(reply.repeated), problem)
     return ResponseError(f"{problem}, so items may be missing: {reason}", retryable=True)
 
 
@@ -370,11 +377,3 @@ def _make_repeated_error(name: str, problem: str) -> ResponseError:
     return ResponseError(
         f"{problem}, so items may be missing (a name appears twice): {name!r:.80}", retryable=True
     )
-
-
-def _is_beyond_total(reply: Reply[T]) -> bool:
-    return reply.end > reply.total and bool(reply.names)
-
-
-def _is_too_short(reply: Reply[T]) -> bool:
-    return reply.end < reply.total and len(reply.names) < min(2, reply.request.limit)
