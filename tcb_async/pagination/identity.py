@@ -69,7 +69,12 @@ class Identity(Generic[T]):
         """Return a page with the keys of its items."""
         names = self.names(page.items)
         values = self.values(page.items)
-        return Reply(request, page, names, values, request.offset + len(names))
+        rows = dict(zip(names, page.items, strict=True))
+        repeated: set[str] = set()
+        if len(rows) < len(names):
+            repeated = {name for name, times in Counter(names).items() if times > 1}
+        end = request.offset + len(names)
+        return Reply(request, page.total, names, values, rows, end, repeated)
 
 
 @attrs.define(eq=False)
@@ -77,17 +82,12 @@ class Reply(Generic[T]):
     """The page that a request returned, with the keys of its items."""
 
     request: Request
-    page: Page[T]
+    total: int
     names: Sequence[str]
     values: Sequence[T | str]
+    rows: dict[str, T]  # the items by name
     end: int  # the row below the last item
-
-
-def find_repeated(names: Sequence[str]) -> set[str]:
-    """Return the names that appear more than once."""
-    if len(set(names)) == len(names):
-        return set()
-    return {name for name, times in Counter(names).items() if times > 1}
+    repeated: set[str]  # the names that appear more than once
 
 
 def _each(which: str, key: Callable[[T], Key], items: Sequence[T]) -> list[Key]:
@@ -98,8 +98,9 @@ def _each(which: str, key: Callable[[T], Key], items: Sequence[T]) -> list[Key]:
             f"{which} failed with {type(error).__name__} for a fetched item: it must return a str "
             "for each item"
         ) from error
-    for each in keys:
-        if not isinstance(each, str):
+    for kind in {*map(type, keys)}:
+        if not issubclass(kind, str):
+            each = next(key for key in keys if not isinstance(key, str))
             raise ConfigurationError(
                 f"{which} returned {each!r:.80}: must be a str, such as str(order.number)"
             )

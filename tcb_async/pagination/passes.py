@@ -27,9 +27,16 @@ class Pass(Generic[T]):
     end: int = attrs.field(init=False, default=0)
     total: int | None = attrs.field(init=False, default=None)
     tail: Sequence[T | str | bytes] = attrs.field(init=False, default=())
-    has_changed: bool = attrs.field(init=False, default=False)  # whether a reply shows a change
+    change: str = attrs.field(init=False, default="")  # the first one that a reply shows
     repeated: set[str] = attrs.field(init=False, factory=set[str])  # names read twice before that
     rows: dict[str, T] = attrs.field(init=False, factory=dict[str, T])  # unless it is streamed
+
+    @property
+    def sign(self) -> str:
+        """What shows that the list has changed; empty if the pass is quiet."""
+        if self.repeated and not self.change:
+            return f"{min(self.repeated)!r:.80} appeared twice"
+        return self.change
 
     def start_below(self, cursor: Cursor) -> None:
         """Set the position to that of a cursor."""
@@ -37,22 +44,24 @@ class Pass(Generic[T]):
         self.total = cursor.total
         self.tail = (cursor.last,)
 
-    def find_position(self, reply: Reply[T]) -> int | None:
-        """Return the index of the first row below the last one; None if this one is not there."""
-        if not self.tail:
-            return 0
-        index = self.end - 1 - reply.request.offset
-        is_in_page = 0 <= index < len(reply.values)
-        if is_in_page and self.identity.is_same(self.tail[-1], reply.values[index]):
-            return index + 1
-        return None
+    def move_below(self, reply: Reply[T]) -> int:
+        """Set the position to below a page; return how many of its rows were above it before.
 
-    def move_below(self, reply: Reply[T]) -> None:
-        """Set the position to below a page."""
+        That is 0 once a change was noticed, because then no row says what is above it.
+        """
+        index = self.end - 1 - reply.request.offset
+        if not self.change and self.tail:
+            is_in_page = 0 <= index < len(reply.values)
+            if self.total != reply.total:
+                self.change = f"it had {self.total} rows and now has {reply.total}"
+            elif not is_in_page or not self.identity.is_same(self.tail[-1], reply.values[index]):
+                self.change = f"row {reply.request.offset} is not the row that was there"
+        read = 0 if self.change else index + 1
         self.end = reply.end
-        self.total = reply.page.total
+        self.total = reply.total
         if reply.values:
             self.tail = reply.values
+        return read
 
     def cut_off(self, rows: int) -> None:
         """Set the position to below the first `rows` rows of the last page."""
@@ -83,12 +92,11 @@ class Count(Generic[T]):
 
     def add(self, reply: Reply[T]) -> None:
         """Add a page."""
-        total = reply.page.total
         seen = dict(zip(reply.names, reply.values, strict=True))
         is_known = all(self.values.get(name) == value for name, value in seen.items())
         self.values.update(seen)
-        if total != self.total or not is_known:
-            self.total = total
+        if reply.total != self.total or not is_known:
+            self.total = reply.total
             self.rows = None
         if self.rows is not None:
-            self.rows.update(zip(reply.names, reply.page.items, strict=True))
+            self.rows.update(reply.rows)

@@ -11,21 +11,24 @@ with a failure.
 # total does not count yet.) Several pages are requested at a time, and each repeats the last row of
 # the page before it.
 #
+#   pass   -- its end, quiet or counted -->   done
+#   pass   -- its end, otherwise        -->   pass, 16 times, then `DriftError`
+#   reply  -- a contradiction           -->   same request, 6 times, then `ResponseError`
+#
 # 1. A pass is *quiet* if all replies state the same total, each page has the last value of the page
 #    before it in the same row, and no name appears twice. A quiet pass completes the walk, and its
 #    rows are the list.
 # 2. Any other pass goes on by row numbers, and a new pass follows. The first pass yields its rows
 #    as they are read; the last one, when it is complete, those that were not yielded before.
-#    After `MAX_PASSES` passes, the walk fails with `DriftError`. The pauses between them grow to
-#    2 s: a list that never rests fails after 21 s, and the time of its requests. (At five changes a
-#    second, lists of up to 1,000 rows needed seven passes; rows in any order need up to 16.)
+#    The pauses between passes grow to 2 s: a list that never rests fails after 21 s, and the time
+#    of its requests.
 # 3. A list without a stable order may never be quiet. So from the second pass on, rows are counted:
 #    the end of a pass completes the walk, too, if all replies since some pass began state the same
 #    total T and show T different names, each with the value that it had when last seen before then.
 # 4. If nothing but names that appear twice disturbs a pass, and two passes show the same names, the
 #    list contains them twice. A merchant may be in two rows, and is one item; any other name is a
 #    `ResponseError`, since a different row may be missing.
-# 5. A reply that contradicts itself is requested again, six times within 5 s, then it is a
+# 5. A reply that contradicts itself is requested again, six times in 5 s, then it is a
 #    `ResponseError`, which is transient: rows beyond its total, fewer than two rows before it, a
 #    name twice, or no rows and a total of 0 after rows were seen (which is believed the seventh
 #    time). Each time the pages get half as long, but not shorter than 20 rows: a large reply may
@@ -70,7 +73,7 @@ from tcb_async._defaults import DEFAULT_PAGE_SIZE
 from tcb_async.cursor import Cursor, split_digests
 from tcb_async.exceptions import DriftError, ResponseError, TcbError
 from tcb_async.observer import WalkStats
-from tcb_async.pagination.identity import Identity, Reply, find_repeated
+from tcb_async.pagination.identity import Identity, Reply
 from tcb_async.pagination.page import Page, Request
 from tcb_async.pagination.passes import Count, Pass
 from tcb_async.pagination.yielded import YieldedNames
@@ -111,19 +114,16 @@ class Plan(Generic[T]):
         self.failure: TcbError | None = None
         # The list by name, if it was read more than once; until then, it is what was yielded.
         self.rows: dict[str, T] | None = None
-        self.repeated: set[str] = set()  # names that appear twice in the list
+        # Names that appear twice in the list, by the latest pass that showed no other change.
+        self.repeated: set[str] = set()
 
         self.total: int | None = None  # by the latest reply
-        self._max_requests = MAX_REQUESTS  # of this run; more after the first reply
-        self.outstanding: deque[Request] = deque()  # the requests without a reply, oldest first
-        self._pause = 0.0  # seconds before each request, until a reply
-        self._contradictions = 0  # consecutive replies that contradicted themselves
-
         self.yielded: YieldedNames = YieldedNames(frozenset(split_digests(start.names)), max_items)
+        self.outstanding: deque[Request] = deque()  # the requests without a reply, oldest first
+        self._max_requests = MAX_REQUESTS  # of this run; more after the first reply
+        self._contradictions = 0  # consecutive replies that contradicted themselves
         self._pass: Pass[T] = Pass(identity, is_streamed=not start.drift)
         self._count: Count[T] | None = None  # from the second pass on
-        self._repeated_before: set[str] = set()  # by the latest pass that shows no other change
-        self._sign = ""  # the latest sign of a change, for an error
 
         self.stats.passes = 1
         if start.last:
@@ -188,7 +188,7 @@ class Plan(Generic[T]):
                     _make_drift_error(f"{self.stats.requests} requests did not reach its end")
                 )
             return None
-        request = Request(planned - overlap, limit, self._pause)
+        request = Request(planned - overlap, limit, self._choose_pause())
         self.stats.requests += 1
         self.outstanding.append(request)
         return request
@@ -201,6 +201,15 @@ class Plan(Generic[T]):
         needed = self.yielded.maximum - self.yielded.count - (planned - self._pass.end)
         return min(self.limit, needed + overlap) if needed > 0 else 0
 
+    def _choose_pause(self) -> float:
+        """Return the seconds to wait before the next request."""
+        if self._contradictions:
+            return _growing_pause(self._contradictions - 1)
+        earlier_pauses = self.stats.passes - 3  # the second pass begins without one
+        if earlier_pauses >= 0 and self._pass.total is None:  # no reply since the pass began
+            return _growing_pause(earlier_pauses)
+        return 0.0
+
     # Replies
 
     def receive(self, request: Request, page: Page[T]) -> Sequence[T]:
@@ -208,7 +217,6 @@ class Plan(Generic[T]):
         if not self.outstanding or request is not self.outstanding[0]:
             raise ValueError(f"{request} is not the oldest outstanding request")
         self.outstanding.popleft()
-        self._pause = 0.0
         # The caller's code runs before anything is noted as yielded, because it may fail.
         reply = self.identity.read(request, page)
         new: Sequence[T] = ()
@@ -217,141 +225,106 @@ class Plan(Generic[T]):
         else:
             self._accept(reply)
             new = self._add(reply)
-            self._decide(reply)
+            is_shorter = len(reply.names) < request.limit
+            if self.yielded.is_full:
+                self._stop()
+            elif reply.end >= reply.total and is_shorter:
+                self._end_pass()
         if self.is_over and not self._pass.is_streamed:
             rows = self._pass.rows if self.rows is None else self.rows
-            return self.yielded.add_unknown([*rows], [*rows.values()])
+            known = self.yielded.find_known(rows)
+            new = self.yielded.add({name: rows[name] for name in rows if name not in known})
         return new
 
     def _contradicts_itself(self, reply: Reply[T]) -> bool:
         """Whether a reply contradicts its total, has a name twice, or cannot overlap the next."""
         rows = len(reply.names)
-        total = reply.page.total
-        is_beyond_total = reply.end > total and rows > 0
-        is_too_short = reply.end < total and rows < min(2, reply.request.limit)
+        is_beyond_total = reply.end > reply.total and rows > 0
+        is_too_short = reply.end < reply.total and rows < min(2, reply.request.limit)
         if is_beyond_total or is_too_short:
             return True
-        if self.identity.is_unique and find_repeated(reply.names):
+        if self.identity.is_unique and reply.repeated:
             return True
         # The list may be empty by now: the seventh such reply is believed.
-        return not total and bool(self.total) and self._contradictions < MAX_CONTRADICTIONS
+        is_suddenly_empty = not reply.total and bool(self.total)
+        return is_suddenly_empty and self._contradictions < MAX_CONTRADICTIONS
 
     def _request_again(self, reply: Reply[T]) -> None:
         """Repeat a request after a contradiction, but not too often."""
-        self._discard_outstanding()
         if self._contradictions == MAX_CONTRADICTIONS:
-            error = _make_contradiction_error(reply, is_unique=self.identity.is_unique)
-            self._fail(error, reply.request.offset)
+            self._fail(_make_contradiction_error(reply), reply.request.offset)
             return
+        self.outstanding.clear()
         self.limit = min(self.limit, max(DEFAULT_PAGE_SIZE, self.limit // 2))
-        self._pause = _growing_pause(self._contradictions)
         self._contradictions += 1
 
     def _accept(self, reply: Reply[T]) -> None:
         """Note the list's total, and the length of its pages."""
         self._contradictions = 0
         is_first = self.total is None
+        self.total = reply.total
         rows = len(reply.names)
-        total = reply.page.total
-        self.total = total
-        if rows < reply.request.limit and reply.end < total:
+        if rows < reply.request.limit and reply.end < reply.total:
             # The first reply shows the server's length. A later short page may be an accident.
             self.limit = rows if is_first else max(rows, self.limit // 2)
-            self._discard_outstanding()  # they were planned for longer pages
+            self.outstanding.clear()  # they were planned for longer pages
         if is_first:
-            pages = 1 + max(0, total - 1) // (self.limit - 1)
+            pages = 1 + max(0, reply.total - 1) // (self.limit - 1)
             self._max_requests += 2 * MAX_PASSES * pages
 
     def _add(self, reply: Reply[T]) -> Sequence[T]:
         """Add a page to the pass; return the items to yield."""
         current = self._pass
-        first = self._find_first(reply)
-        current.move_below(reply)
-        names = reply.names[first:]
-        items = reply.page.items[first:]
-        if current.is_streamed and not current.has_changed and self.yielded.add_all(names):
-            return items
-        repeated = self._find_read(names) | find_repeated(names)
-        if repeated and not current.has_changed:
-            current.repeated |= repeated
-            self.stats.drift = True
-            self._sign = f"{min(repeated)!r:.80} appeared twice"
-        if not current.is_streamed:
-            current.rows.update(zip(names, items, strict=True))
-            return ()
-        new = self.yielded.add_unknown(names, items)
-        if self.yielded.is_full:  # the cursor is below the last item
-            current.cut_off(first + len(new))
-        return new
-
-    def _find_first(self, reply: Reply[T]) -> int:
-        """Return the index of the first row below those that were read, as far as that is known."""
-        current = self._pass
-        if current.has_changed:
-            return 0
-        total = reply.page.total
-        position = current.find_position(reply)
-        if current.total not in {None, total}:
-            self._note_change(f"it had {current.total} rows and now has {total}")
-        elif position is None:
-            self._note_change(f"row {reply.request.offset} is not the row that was there")
-        return position or 0
-
-    def _note_change(self, sign: str) -> None:
-        self._pass.has_changed = True
-        self.stats.drift = True
-        self._sign = sign
-
-    def _find_read(self, names: Sequence[str]) -> set[str]:
-        """Return the names that the pass has read before."""
-        if self._pass.is_streamed:
-            return self.yielded.find_known(names)
-        return self._pass.rows.keys() & names
-
-    def _decide(self, reply: Reply[T]) -> None:
-        """Decide what follows a page: more pages, a new pass, or nothing."""
         if self._count is not None:
             self._count.add(reply)
-        is_full_page = len(reply.names) >= reply.request.limit
-        if self.yielded.is_full:
-            self._stop()
-        elif reply.end >= reply.page.total and not is_full_page:
-            self._end_pass()
+        read = current.move_below(reply)
+        rows = reply.rows
+        for name in reply.names[:read]:
+            rows.pop(name, None)
+        known = self.yielded.find_known(rows) if current.is_streamed else current.rows.keys() & rows
+        if (known or reply.repeated) and not current.change:
+            current.repeated |= known | reply.repeated
+        if current.change or current.repeated:
+            self.stats.drift = True
+        if not current.is_streamed:
+            current.rows.update(rows)
+            return ()
+        for name in known:
+            del rows[name]
+        new = self.yielded.add(rows)
+        if self.yielded.is_full:  # the cursor is below the last item
+            current.cut_off(read + len(new))
+        return new
 
     def _end_pass(self) -> None:
         """Finish the walk if the pass completes it; otherwise, read the list again."""
         ended = self._pass
         if self._count is not None and self._count.is_complete:
+            self.repeated = set()
             self._stop(self._count.rows)
             return
-        if not ended.has_changed:
-            if not ended.repeated or ended.repeated == self._repeated_before:
-                self._finish(ended)
+        if not ended.change:
+            is_quiet = ended.repeated in (set(), self.repeated)
+            self.repeated = ended.repeated
+            if is_quiet and ended.repeated and self.identity.is_unique:
+                self._fail(
+                    _make_repeated_error(
+                        min(ended.repeated), "each time the list was read, it contradicted itself"
+                    )
+                )
                 return
-            self._repeated_before = ended.repeated
+            if is_quiet:
+                self._stop(None if ended.is_streamed else ended.rows)
+                return
         if self.stats.passes == MAX_PASSES:
-            self._fail(_make_drift_error(self._sign, self.stats.passes))
+            self._fail(_make_drift_error(ended.sign, self.stats.passes))
             return
-        if self.stats.passes > 1:
-            self._pause = _growing_pause(self.stats.passes - 2)
         self.stats.passes += 1
-        self._discard_outstanding()
+        self.outstanding.clear()
         self._pass = Pass(self.identity)
         if self._count is None:
             self._count = Count()
         self._count.begin_pass()
-
-    def _finish(self, quiet: Pass[T]) -> None:
-        """Finish the walk: nothing but names that appear twice, if any, showed a change."""
-        if quiet.repeated and self.identity.is_unique:
-            self._fail(_make_repeated_error(min(quiet.repeated)))
-            return
-        self.repeated = quiet.repeated
-        self._stop(None if quiet.is_streamed else quiet.rows)
-
-    def _discard_outstanding(self) -> None:
-        """Forget the requests without a reply; the caller forgets their replies."""
-        self.outstanding.clear()
 
     def _fail(self, failure: TcbError, row: int | None = None) -> None:
         failure.offset = row
@@ -361,7 +334,7 @@ class Plan(Generic[T]):
     def _stop(self, rows: dict[str, T] | None = None) -> None:
         self.is_over = True
         self.rows = rows
-        self._discard_outstanding()
+        self.outstanding.clear()  # the caller forgets their replies
 
 
 def _growing_pause(times: int) -> float:
@@ -378,28 +351,29 @@ def _make_drift_error(sign: str, passes: int = 1) -> DriftError:
     )
 
 
-def _make_contradiction_error(reply: Reply[T], *, is_unique: bool) -> ResponseError:
+def _make_contradiction_error(reply: Reply[T]) -> ResponseError:
     request = reply.request
+    rows = len(reply.names)
     problem = (
         f"{request.limit} rows from row {request.offset} on were requested "
         f"{MAX_CONTRADICTIONS + 1} times, and each reply contradicted itself"
     )
-    if is_unique and (repeated := find_repeated(reply.names)):
-        return _make_repeated_error(min(repeated), problem)
-    if reply.end > reply.page.total:
-        advice = "the server may ignore the offset, or its count may be late"
+    if reply.end > reply.total:
+        reason = (
+            f"{rows} rows, beyond its total of {reply.total}; the count may be late, or the server "
+            "may ignore the offset: compare with function_page"
+        )
+    elif reply.repeated:
+        return _make_repeated_error(min(reply.repeated), problem)
     else:
-        advice = "a page needs two rows, because pages overlap"
-    return ResponseError(
-        f"{problem}, so items may be missing: {len(reply.names)} rows and a total of "
-        f"{reply.page.total}; {advice}",
-        retryable=True,
-    )
+        reason = (
+            f"{rows} rows, before its total of {reply.total}; the count may be late: compare with "
+            "function_page (a page needs two rows, because pages overlap)"
+        )
+    return ResponseError(f"{problem}, so items may be missing: {reason}", retryable=True)
 
 
-def _make_repeated_error(
-    name: str, problem: str = "each time the list was read, it contradicted itself"
-) -> ResponseError:
+def _make_repeated_error(name: str, problem: str) -> ResponseError:
     return ResponseError(
         f"{problem}, so items may be missing (a name appears twice): {name!r:.80}", retryable=True
     )

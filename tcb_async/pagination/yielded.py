@@ -5,7 +5,7 @@ Rule: a name is added before the consumer receives its item, and is never yielde
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable
 from itertools import islice
 from typing import TypeVar
 
@@ -37,36 +37,20 @@ class YieldedNames:
         """Whether this run has yielded all items that it may yield."""
         return len(self._names) == self.maximum
 
-    def find_known(self, names: Sequence[str]) -> set[str]:
+    def find_known(self, names: Iterable[str]) -> set[str]:
         """Return those of the names that were yielded, in this run or an earlier one."""
         known = self._names.keys() & names
         if self.earlier:
             known |= {name for name in names if digest(name) in self.earlier}
         return known
 
-    def add_unknown(self, names: Sequence[str], items: Sequence[T]) -> list[T]:
-        """Add the unknown names, up to the maximum; return their items."""
-        unknown = dict(zip(names, items, strict=True))
-        for name in self.find_known(names):
-            del unknown[name]
-        new = dict(islice(unknown.items(), self.maximum - self.count))
-        self._names |= dict.fromkeys(new)
-        return [*new.values()]
-
-    def add_all(self, names: Sequence[str]) -> bool:
-        """Add names if all are unknown, different and not too many; otherwise add none.
-
-        For nearly every page this is possible, and the fastest way.
-        """
-        new = dict.fromkeys(names)
-        is_too_long = self.count + len(names) > self.maximum
-        has_name_twice = len(new) < len(names)
-        if is_too_long or has_name_twice or not self._names.keys().isdisjoint(new):
-            return False
-        if self.earlier and self.find_known(names):
-            return False
-        self._names |= new
-        return True
+    def add(self, rows: dict[str, T]) -> list[T]:
+        """Add the names of rows that were not yielded, up to the maximum; return these rows."""
+        room = self.maximum - len(self._names)
+        if len(rows) > room:
+            rows = dict(islice(rows.items(), room))
+        self._names |= dict.fromkeys(rows)
+        return [*rows.values()]
 
     def keep(self, names: Container[str]) -> None:
         """Forget all names but these: the items of the others were not returned."""
