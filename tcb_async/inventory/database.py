@@ -135,7 +135,7 @@ def explain_errors(path: Path) -> Generator[None]:
         raise
     except sqlite3.Error as error:
         explained = _explain_code(error, path)
-    except (LookupError, TypeError, ValueError, msgspec.MsgspecError):
+    except (AttributeError, LookupError, TypeError, ValueError, msgspec.MsgspecError):
         explained = _make_damage_error(path)
     else:
         return

@@ -146,6 +146,7 @@ class TestWhatIsRefused:
             "UPDATE functions SET status = CAST(x'ff' AS TEXT)",
             "UPDATE functions SET env = 'other'",
             "UPDATE functions SET mod_time = 'never'",
+            "UPDATE functions SET mod_time = 5",
             "UPDATE accounts SET environments = '['",
             "UPDATE accounts SET unavailable = '{'",
             "UPDATE accounts SET functions = 2",
