@@ -52,7 +52,9 @@ _VERSION = zlib.crc32(_TABLES.encode()) >> 1  # of the tables; SQLite stores 31 
 _IS_DAMAGED = """
 SELECT EXISTS (
     SELECT 1 FROM accounts
-    WHERE functions <> (SELECT count(*) FROM functions WHERE appid = accounts.appid)
+    WHERE functions <> (
+        SELECT count(*) FROM functions WHERE appid = accounts.appid AND typeof(name) = 'text'
+    )
 )
 """
 

@@ -147,6 +147,7 @@ class TestWhatIsRefused:
             "UPDATE functions SET env = 'other'",
             "UPDATE functions SET mod_time = 'never'",
             "UPDATE functions SET mod_time = 5",
+            "UPDATE functions SET name = 5",
             "UPDATE accounts SET environments = '['",
             "UPDATE accounts SET unavailable = '{'",
             "UPDATE accounts SET functions = 2",
