@@ -52,7 +52,9 @@ _VERSION = zlib.crc32(_TABLES.encode()) >> 1  # of the tables; SQLite stores 31 
 _IS_DAMAGED = """
 SELECT EXISTS (
     SELECT 1 FROM accounts
-    WHERE functions <> (SELECT count(*) FROM functions WHERE appid = accounts.appid)
+    WHERE functions <> (
+        SELECT count(*) FROM functions WHERE appid = accounts.appid AND typeof(name) = 'text'
+    )
 )
 """
 
@@ -135,7 +137,7 @@ def explain_errors(path: Path) -> Generator[None]:
         raise
     except sqlite3.Error as error:
         explained = _explain_code(error, path)
-    except (LookupError, TypeError, ValueError, msgspec.MsgspecError):
+    except (AttributeError, LookupError, TypeError, ValueError, msgspec.MsgspecError):
         explained = _make_damage_error(path)
     else:
         return

@@ -146,6 +146,8 @@ class TestWhatIsRefused:
             "UPDATE functions SET status = CAST(x'ff' AS TEXT)",
             "UPDATE functions SET env = 'other'",
             "UPDATE functions SET mod_time = 'never'",
+            "UPDATE functions SET mod_time = 5",
+            "UPDATE functions SET name = 5",
             "UPDATE accounts SET environments = '['",
             "UPDATE accounts SET unavailable = '{'",
             "UPDATE accounts SET functions = 2",
@@ -157,6 +159,19 @@ class TestWhatIsRefused:
             database.execute(damage)
         with pytest.raises(ConfigurationError, match="is damaged"):
             read_all(path)
+
+    def test_a_page_that_lost_its_rows(self, path):
+        stored(path, listed("wx1", dev=["login"]))
+        with closing(sqlite3.connect(path)) as database:
+            query = "SELECT rootpage FROM sqlite_master WHERE name = 'accounts'"
+            ((root,),) = database.execute(query)
+            ((size,),) = database.execute("PRAGMA page_size")
+        data = bytearray(path.read_bytes())
+        rows = (root - 1) * size + 3  # the number of the page's rows, in two bytes
+        data[rows : rows + 2] = bytes(2)
+        path.write_bytes(data)
+        with pytest.raises(ConfigurationError, match="is damaged"):
+            Night(path)
 
     @pytest.mark.parametrize("kept", [0.3, 0.7])
     def test_a_file_that_was_cut_off(self, path, kept):
