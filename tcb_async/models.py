@@ -89,9 +89,10 @@ class CloudFunction(Value):
             (https://cloud.tencent.com/document/product/583/115197).
         runtime: ``Nodejs16.13``, ``Python3.10``, ``CustomImage``, …: an open set. None if it is
             missing.
-        add_time: The time of its creation, at UTC+08:00; None if it is missing. ISO 8601 text is
-            accepted too.
-        mod_time: The time of its last change, in the same form.
+        add_time: The time of its creation, at UTC+08:00; None if it is missing or
+            unreadable. ISO 8601 text is accepted too.
+        mod_time: The time of its last change, in the same form; None if it is missing or
+            unreadable.
 
     Source: the WeChat page *getFuntionList*, ``functions[]``.
     """
@@ -111,8 +112,10 @@ class Environment(Value):
         env: Its id.
         alias: Its name.
         status: ``NORMAL``, ``HALTED`` (停服), ``UNAVAILABLE`` (not set up yet), …: an open set.
-        create_time: The time of its creation, as that of a `CloudFunction`.
-        update_time: The time of its last change, in the same form.
+        create_time: The time of its creation, as that of a `CloudFunction`; None if it is missing
+            or unreadable.
+        update_time: The time of its last change, in the same form; None if it is missing or
+            unreadable.
         package_id: Its plan (套餐), such as ``basic``.
         package_name: The plan's name.
 
@@ -164,7 +167,7 @@ class Authorizer(Value):
         authorizer_appid: The merchant's appid.
         refresh_token: Its ``authorizer_refresh_token``, left out of the repr and of JSON; call
             ``.reveal()`` to store it. None if WeChat sends none.
-        auth_time: The time of the authorisation; None if it is missing.
+        auth_time: The time of the authorisation; None if it is missing or unreadable.
 
     Source: the WeChat page *getAuthorizerList*, ``list[]``.
     """

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import attrs
@@ -101,13 +102,14 @@ _ERROR_KINDS = (
     ),
     _ErrorKind(
         (aiohttp.ClientConnectorDNSError,),
-        "the host name {host} could not be resolved; check the base URL and the network",
+        "the host name {host} could not be resolved; check the base URL and the network"
+        "{unused_proxy}",
         sent=False,
     ),
     _NO_PROXY,
     _ErrorKind(
         (aiohttp.ClientConnectorError,),
-        "could not connect to {host} ({reason}); check the base URL and the network",
+        "could not connect to {host} ({reason}); check the base URL and the network{unused_proxy}",
         sent=False,
     ),
     _ErrorKind(
@@ -212,6 +214,7 @@ def translate(error: Exception, request: ApiRequest, seconds: float) -> TcbError
         proxy=" and ".join(proxies) or "the proxy of the session",
         error=describe(error, *request.target.secrets),
         reason=_explain(error),
+        unused_proxy=_describe_unused_proxy(request),
         seconds=seconds,
     )
     return TransportError(
@@ -221,6 +224,13 @@ def translate(error: Exception, request: ApiRequest, seconds: float) -> TcbError
         retryable=kind.retryable,
         dropped=kind is _DROPPED_CONNECTION,
     )
+
+
+def _describe_unused_proxy(request: ApiRequest) -> str:
+    url = request.target.bare_url
+    if url.scheme not in getproxies() or proxy_bypass(url.host or ""):
+        return ""
+    return f"; the {url.scheme} proxy is not used: pass trust_env=True to use it"
 
 
 def _classify(error: Exception, request: ApiRequest) -> _ErrorKind:

@@ -15,7 +15,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import attrs
 from cyclopts import CycloptsError
@@ -121,12 +120,7 @@ async def open_client(
         try:
             yield client
         except TransportError as error:
-            from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - it loads ssl
-
-            url = urlsplit(access.base_url)
-            has_proxy = url.scheme in getproxies() and not proxy_bypass(url.hostname or "")
-            if error.status is None and has_proxy and not access.trust_env:
-                error.message += f"; the {url.scheme} proxy is not used: pass --trust-env to use it"
+            error.message = error.message.replace("trust_env=True", "--trust-env")
             raise
 
 

@@ -10,6 +10,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from tcb_async import errcodes
 from tcb_async.cli.exits import ExitCode, run_command
+from tcb_async.cli.screen import fill
 from tcb_async.errcodes import ERRCODES, WRAPPERS, look_up, look_up_tcb_code
 
 explain_command: App = App(
@@ -65,13 +66,20 @@ def explain_text(*text: Annotated[str, Parameter("CODE|TEXT", allow_leading_hyph
             for path in _PASTED_PATH.findall(pasted)[:1] or _MOMENTS:
                 rows.setdefault(look_up(code, path, pasted), _MOMENTS.get(path, ""))
         for row, moment in rows.items():
-            when = f"when     {moment}\n" if len(rows) > 1 else ""
-            screen.write(
-                f"code     {row.code}\n{when}"
-                f"meaning  {row.meaning}\nadvice   {row.advice}\nerror    {row.error.__name__}\n"
-                f"retried  {_describe_retries(row)}\n"
-                f"see      {errcodes.find_page(row.code)}\n".encode()
-            )
+            lines = [
+                f"code     {row.code}",
+                f"when     {moment}",
+                f"meaning  {row.meaning}",
+                f"advice   {row.advice}",
+                f"error    {row.error.__name__}",
+                f"retried  {_describe_retries(row)}",
+                f"see      {errcodes.find_page(row.code)}",
+            ]
+            if len(rows) == 1:
+                del lines[1]
+            if screen.out.is_terminal:
+                lines = [fill(line, screen.out.width, indent=" " * 9) for line in lines]
+            screen.write("".join(f"{line}\n" for line in lines).encode())
         if not rows:
             screen.say(f"tcb-async: {_describe_unknown(pasted, named)}")
             sys.exit(ExitCode.USAGE)

@@ -11,9 +11,9 @@ import logging
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Generator, Iterable
 from datetime import datetime
-from textwrap import wrap
 
 import attrs
 from rich.console import Console
@@ -22,7 +22,9 @@ from tcb_async._defaults import CHINA_STANDARD_TIME
 from tcb_async._redact import escape_unprintable
 
 _MAX_SENTENCES = 20
-_CLAUSE_ENDS = re.compile(r"(?<=[:;])(?<!rid:) (?=[a-z`])")  # the remedy is such a clause
+_CLAUSE_ENDS = re.compile(
+    r"(?<=[:;])(?<!rid:)(?<!tcb-async:) (?=[a-z`])"
+)  # the remedy is such a clause
 
 
 class _Console(Console):
@@ -66,12 +68,8 @@ class Screen:
         if len(sentence) < self.err.width or sys.stderr is None or not sys.stderr.isatty():
             self.say(sentence)
             return
-        for number, clause in enumerate(_CLAUSE_ENDS.split(sentence)):
-            first, indent = ("  " if number else ""), "  "
-            for line in wrap(
-                clause, self.err.width - 1, initial_indent=first, subsequent_indent=indent,
-                break_long_words=False, break_on_hyphens=False,
-            ):  # fmt: skip
+        for clause in _CLAUSE_ENDS.sub("\n  ", sentence).split("\n"):
+            for line in fill(clause, self.err.width, indent="  ").split("\n"):
                 self.say(line)
 
     def say_each(self, sentences: Iterable[str], rest: str) -> int:
@@ -123,6 +121,17 @@ def flush() -> None:
                 devnull = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(devnull, number)
                 os.close(devnull)
+
+
+def fill(line: str, width: int, indent: str) -> str:
+    """Break a line between words, for a terminal of this width."""
+    return textwrap.fill(
+        line,
+        width - 1,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def plural(number: int, noun: str, nouns: str = "") -> str:

@@ -92,6 +92,12 @@ def test_endpoint_in_the_text_decides_which_meaning():
     assert "the appsecret is wrong" in one
 
 
+def test_a_terminal_breaks_no_word():
+    out = run_here(["explain", "40001"], {"FORCE_COLOR": "1", "COLUMNS": "80"}).out
+
+    assert "may have been\n         reset\n" in out
+
+
 def test_only_the_first_tcb_code_is_explained():
     out = run_here(["explain", "EXCEED_RATELIMIT, INVALID_ENV"], {}).out
 

@@ -192,6 +192,18 @@ async def test_connection_error_names_the_systems_reason(mocked_http, error, rea
     assert leaks_of([SECRET], shown_by(ours)) == []
 
 
+@pytest.mark.parametrize(("no_proxy", "is_named"), [("", True), ("api.weixin.qq.com", False)])
+async def test_unused_proxy_is_named(mocked_http, monkeypatch, no_proxy, is_named):
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.invalid:3128")
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+    for error in (
+        aiohttp.ClientConnectorError(KEY, ConnectionRefusedError(111, "Connect call failed")),
+        aiohttp.ClientConnectorDNSError(KEY, OSError("no such name")),
+    ):
+        ours = await raised(mocked_http, error)
+        assert ("the https proxy is not used: pass trust_env=True" in ours.message) == is_named
+
+
 @pytest.mark.parametrize("encoding", ["brotli (br)", "zstandard (zstd)"])
 async def test_compressed_reply_is_named(mocked_http, encoding):
     """As aiohttp reports it without the packages for these encodings."""
