@@ -55,7 +55,6 @@ __all__ = ["ClientDep", "client", "error_handler", "lifespan", "problem_of"]
 
 _log = logging.getLogger("tcb_async")
 _STATE = "tcb_async_client"
-_NO_REPLY = "WeChat did not reply in time"
 _PROBLEMS: tuple[tuple[type[Exception], int, str], ...] = (
     (ParameterError, 422, ""),
     (PermissionDeniedError, 403, ""),
@@ -67,7 +66,7 @@ _PROBLEMS: tuple[tuple[type[Exception], int, str], ...] = (
     (DriftError, 503, "the list changes too often to be read"),
     (ClientClosedError, 503, "the client of the service is closed"),
     (WaitTimeoutError, 504, "the functions were not Active in time"),
-    (TimeoutError, 504, _NO_REPLY),
+    (TimeoutError, 504, "the request took too long"),
     (ResponseError, 502, "WeChat's reply is not as documented"),
     (TransportError, 502, "WeChat did not handle the request"),
     (TcbError, 502, "WeChat returned an error"),
@@ -160,7 +159,7 @@ def problem_of(error: TcbError | TimeoutError) -> dict[str, str | int]:
 
 def _classify(error: Exception) -> tuple[int, str]:
     if isinstance(error, TransportError) and error.status is None:
-        return 504, _NO_REPLY
+        return 504, "WeChat did not reply in time"
     if isinstance(error, ConfigurationError) and error.argument:
         return 422, ""
     return next((status, detail) for kind, status, detail in _PROBLEMS if isinstance(error, kind))

@@ -201,7 +201,7 @@ def test_other_errors_have_statuses_too():
     assert problem_of(tcb_async.WaitTimeoutError("not in time"))["status"] == 504
     assert problem_of(tcb_async.FunctionFailedError("it failed"))["status"] == 409
     assert problem_of(TimeoutError()) == {
-        "title": "TimeoutError", "status": 504, "detail": "WeChat did not reply in time"
+        "title": "TimeoutError", "status": 504, "detail": "the request took too long"
     }  # fmt: skip
     assert problem_of(ConfigurationError("a mistake"))["status"] == 500
 
@@ -520,7 +520,7 @@ async def test_200_callers_are_told_in_time_that_wechat_hangs(emulator, service,
         async with aiohttp.ClientSession(connector=connector) as session:
             emulator.script(hangs, path=LIST, when=lambda _: not session.closed)
             replies = await asyncio.gather(*(ask_for_list() for _ in range(200)))
-        assert replies == [(504, "WeChat did not reply in time")] * 200
+        assert replies == [(504, "the request took too long")] * 200
 
         await eventually(lambda: emulator.in_flight == 0)
         assert len(await lines_of(f"{url}/functions?env={ENV}")) == 5
