@@ -12,7 +12,6 @@ DEFAULT_CONCURRENCY = 8
 DEFAULT_TIMEOUT = 30.0
 DEFAULT_FIRST_PAGE_SIZE = 100  # of a walk, which continues with as many rows as it gets
 DEFAULT_PAGE_SIZE = 20  # of a single page, and after a larger page was refused
-DEFAULT_ATTEMPTS = 8  # 0.5 + 1 + … + 32 s: the waits reach the deadline
 DEFAULT_BACKOFF = 1.0
 DEFAULT_DEADLINE = 60.0
 DEFAULT_WATCH_INTERVAL = 30.0

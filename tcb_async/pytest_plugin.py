@@ -49,5 +49,5 @@ def tcb_client(tcb_emulator: Emulator) -> TcbClient:
     async def token() -> str:
         return tcb_emulator.token  # a new token after one was refused
 
-    retry = tcb_async.RetryPolicy(base=0.0)
+    retry = tcb_async.RetryPolicy(attempts=8, base=0.0)
     return tcb_async.TcbClient(token, base_url=tcb_emulator.url, retry=retry)

@@ -12,14 +12,11 @@ import math
 import attrs
 
 from tcb_async._arguments import check_count, check_seconds
-from tcb_async._defaults import (
-    DEFAULT_ATTEMPTS,
-    DEFAULT_BACKOFF,
-    DEFAULT_DEADLINE,
-)
+from tcb_async._defaults import DEFAULT_BACKOFF, DEFAULT_DEADLINE
 from tcb_async.errcodes import CLOUD, MINUTE_QUOTA, is_environment_missing
 from tcb_async.exceptions import (
     ApiError,
+    ConfigurationError,
     ParameterError,
     RateLimitError,
     ResponseError,
@@ -60,10 +57,10 @@ class RetryPolicy:
     follows immediately.
 
     Attributes:
-        attempts: Attempts in all, the first included, 8 by default, which fill the default
-            deadline; two more fill each further minute. 1 for no retries of the same request.
-        base: Upper bound of the first wait, in seconds, 1 by default; 0 to wait only for a
-            ``Retry-After``.
+        attempts: Attempts in all, the first included; 1 for no retries of the same request. None,
+            the default, for all that begin before the deadline.
+        base: Upper bound of the first wait, in seconds, 1 by default; 0, which needs ``attempts``,
+            to wait only for a ``Retry-After``.
         deadline: Seconds from the first attempt of a request in which further attempts may begin,
             60 by default. Each attempt has the client's ``timeout``, or the deadline if that is
             less. So the attempts take ``deadline + timeout`` seconds at most.
@@ -72,13 +69,18 @@ class RetryPolicy:
         ConfigurationError: A value is out of range.
     """
 
-    attempts: int = DEFAULT_ATTEMPTS
+    attempts: int | None = None
     base: float = DEFAULT_BACKOFF
     deadline: float = DEFAULT_DEADLINE
 
     def __attrs_post_init__(self) -> None:
-        check_count("attempts", self.attempts, minimum=1)
+        if self.attempts is not None:
+            check_count("attempts", self.attempts, minimum=1)
         check_seconds("base", self.base, also=0.0)
+        if self.attempts is None and not self.base:
+            raise ConfigurationError(
+                f"base={self.base!r} needs attempts: without waits, only they limit the requests"
+            )
         check_seconds("deadline", self.deadline, also=math.inf)
 
 

@@ -51,7 +51,7 @@ async def emulator():
 @pytest.fixture
 async def client(emulator):
     """A client that retries without waiting."""
-    retry = RetryPolicy(base=0.0)
+    retry = RetryPolicy(attempts=8, base=0.0)
     async with TcbClient(emulator.token, base_url=emulator.url, retry=retry) as client:
         yield client
 

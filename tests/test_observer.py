@@ -53,7 +53,7 @@ def diary():
 
 @pytest.fixture
 async def client(emulator, diary, client_of):
-    return await client_of(emulator, retry=RetryPolicy(base=0.0), observer=diary)
+    return await client_of(emulator, retry=RetryPolicy(attempts=8, base=0.0), observer=diary)
 
 
 async def test_each_attempt_is_reported_without_secrets(emulator, diary, client):

@@ -41,7 +41,7 @@ def test_wait_for_the_minute_quota_is_20_seconds(draw, attempt):
     assert choose_wait(policy, attempt, LIMITED, draw) == 20
     for error in (RateLimitError("too much", errcode=-501004), RateLimitError("HTTP 429")):
         assert choose_wait(policy, attempt, error, draw) <= 16
-    assert choose_wait(RetryPolicy(base=0.0), attempt, LIMITED, draw) == 0
+    assert choose_wait(RetryPolicy(attempts=8, base=0.0), attempt, LIMITED, draw) == 0
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,7 @@ def test_wait_for_the_minute_quota_is_20_seconds(draw, attempt):
         ("deadline", 0),
         ("deadline", math.nan),
         ("deadline", None),
+        ("base", 0),
     ],
 )
 def test_invalid_policy_is_refused(field, value):

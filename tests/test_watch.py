@@ -327,7 +327,7 @@ class TestClient:
         caplog.set_level(logging.INFO)
         emulator.deploy(ENV, "login", status="Updating")
         emulator.script([Fault.errcode(-1)])
-        retry = RetryPolicy(base=0.0)
+        retry = RetryPolicy(attempts=8, base=0.0)
         async with TcbClient(emulator.token, base_url=emulator.url, retry=retry) as client:
             waiting = asyncio.ensure_future(client.wait_until_active(ENV, "login", interval=99))
             await eventually(lambda: "login is Updating" in caplog.text)

@@ -8,11 +8,12 @@ Rule: a call takes a place, fetches its token, makes its attempts, and gives the
 - A request that fails for a transient reason is attempted until the deadline: an attempt that
   fails before it is followed by another, at the latest ``deadline`` seconds after the first. Each
   has ``timeout`` seconds. The error of the last one is raised.
+- Closing the client ends its attempts, and its waits for the next ones.
 - If the first attempt fails, and the number of rows may be the reason, the later ones request
   fewer: immediately after a definite error, else as a retry.
 
 So an outage that is shorter than the deadline fails no call; if the server hangs, one shorter than
-``deadline - timeout``. A call that fails for good takes up to ``deadline + timeout``: calls that
+``deadline - timeout``. A request that fails for good takes up to ``deadline + timeout``: calls that
 wait for their place wait for it too.
 """
 
@@ -51,7 +52,9 @@ _UNOBSERVED = None, nullcontext()
 # Whether this code runs within a call that has a place, or fetches a token for which such calls may
 # wait. Tasks inherit it, so those that a token callback starts need no place either.
 _needs_no_place: ContextVar[bool] = ContextVar("_needs_no_place", default=False)
-_LONG_WAIT = 10.0  # seconds: a user should learn why nothing happens
+# A user should learn within seconds why nothing happens; a single failure is no news.
+_FIRST_NEWS = 2  # attempts
+_LONG_WAIT = 10.0  # seconds
 
 
 @attrs.define(repr=False)
@@ -106,7 +109,7 @@ class Call(Generic[T]):
             wait=self._choose_wait,
             stop=self._must_stop,
             before_sleep=self._report_wait,
-            sleep=self.transport.timing.sleep,
+            sleep=self.transport.pause,
             reraise=True,
         )
         # Call it, do not iterate it: iterated, it refers to the last error, and so to the frames of
@@ -155,7 +158,7 @@ class Call(Generic[T]):
         policy = self.transport.retry
         if not self.request.repeatable and not proves_not_carried_out(error):
             reason = "it may have been carried out, so only a repeatable call is sent again"
-        elif self.attempt >= policy.attempts:
+        elif self.attempt == policy.attempts:
             reason = "the retry policy allows no more" if policy.attempts > 1 else ""
         elif self._count_seconds_left() <= 0.0:
             reason = f"the deadline of {policy.deadline:g} s has passed"
@@ -167,7 +170,9 @@ class Call(Generic[T]):
     def _report_wait(self, state: RetryCallState) -> None:
         error = _get_error(state)
         wait = state.upcoming_sleep
-        level = logging.WARNING if self.attempt > 1 or wait >= _LONG_WAIT else logging.INFO
+        # Not each attempt of a minute: a batch would write hundreds of lines.
+        is_news = self.attempt == _FIRST_NEWS or wait >= _LONG_WAIT
+        level = logging.WARNING if is_news else logging.INFO
         _log.log(
             level,
             "%s attempt=%d failed (%s), trying again in %.2f s",

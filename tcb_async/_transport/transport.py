@@ -67,6 +67,18 @@ class Transport:
         full = url.with_query({key: Secret(value).reveal() for key, value in query.items()})
         return Target(path, url, full, (*find_secrets(query), *secrets))
 
+    async def pause(self, seconds: float) -> None:
+        """Wait before the next attempt; closing the client ends the wait."""
+        limit = asyncio.timeout(None)
+        self.keeper.time_limits.add(limit)
+        try:
+            async with limit:
+                await self.timing.sleep(seconds)
+        except TimeoutError:
+            raise ClientClosedError from None
+        finally:
+            self.keeper.time_limits.discard(limit)
+
     def spawn(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
         """Run a coroutine in the background, at most until the client is closed."""
         task = asyncio.ensure_future(work)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _ENVIRONMENT_COLUMNS = ("env", "alias", "status", "package_name", "create_time", "update_time")
 _OPTIONAL_DETAILS = ("update_time", "create_time", "package_name", "alias", "status")
 _MERCHANT_COLUMNS = ("authorizer_appid", "auth_time")
-_UNKNOWN_ENV = "token-check"
+_UNKNOWN_ENV = "no-environment"
 
 environments_command: App = App(
     name="environments",

@@ -6,6 +6,7 @@ reply contains, and is not judged. Only the errors at the end may contain a name
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 import time
@@ -30,7 +31,7 @@ from tcb_async.cli.exits import choose_exit_code, run_command
 from tcb_async.cli.options import Access, Env
 from tcb_async.cli.screen import Screen, plural
 from tcb_async.errcodes import is_token_accepted
-from tcb_async.exceptions import ApiError, TcbError
+from tcb_async.exceptions import ApiError, TcbError, TransportError
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient
@@ -87,8 +88,10 @@ def run_doctor(env: Env = None, /, *, access: Access = Access()) -> None:
 
         async def work(client: TcbClient) -> None:
             page = await _request_first_page(client, env)
-            functions = await _run_checks(_Checks(client, env), report)
-            await _show_facts(client, env, report, page, functions)
+            # Each further check would take a minute to fail.
+            with contextlib.suppress(TransportError):
+                functions = await _run_checks(_Checks(client, env), report)
+                await _show_facts(client, env, report, page, functions)
 
         service.run(work)
         report.finish()
@@ -102,13 +105,19 @@ class _Report:
     errors: dict[str, TcbError] = attrs.field(factory=dict[str, TcbError])
 
     async def check(self, command: str, attempt: Awaitable[str]) -> None:
-        """Try a command, and print what it observed, or the kind of its error."""
+        """Try a command, and print what it observed, or the kind of its error.
+
+        Raises:
+            TransportError: The server cannot be reached.
+        """
         try:
             observed = await attempt
         except TcbError as error:
             error.env = None  # of the user's, and no news
             self.errors[command] = error
             self.print_line(command, _name_error(error), "FAIL", "bold red")
+            if isinstance(error, TransportError):
+                raise
         else:
             self.print_line(command, observed, "ok", "green")
 

@@ -208,6 +208,16 @@ async def test_without_a_first_page_it_ends_as_list_does(wechat, fault, code):
     assert is_one_sentence(ended.err)
 
 
+async def test_it_stops_when_the_server_cannot_be_reached(wechat):
+    wechat.script([Fault.ok(), *[Fault.status(502)] * 8])
+
+    ended = await examine(wechat)
+
+    assert (ended.code, subjects_of(ended, "FAIL")) == (5, ["list"])
+    assert "What the replies contain" not in ended.out
+    assert "failed: list" in ended.out
+
+
 @pytest.mark.parametrize(("count", "maximum"), [(1, 1), (57, 4)])
 async def test_a_gateway_that_refuses_concurrent_requests_fails(emulator, count, maximum):
     emulator.deploy(ENV, count=count)

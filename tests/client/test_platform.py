@@ -32,7 +32,7 @@ from tcb_async.tokens import AuthorizerToken, StableToken
 MERCHANTS = AUTHORIZERS.path
 SHOP, OWN_ENV = "wxshop", "own-1"
 REFRESH = "refreshtoken@@@" + "r3fr3sh-s3cr3t-" * 4
-AT_ONCE = RetryPolicy(base=0.0)
+AT_ONCE = RetryPolicy(attempts=8, base=0.0)
 
 
 @pytest.fixture

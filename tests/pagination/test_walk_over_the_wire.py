@@ -158,7 +158,7 @@ class TestServerThatRefusesLargePages:
         emulator.deploy(ENV, count=50)
         self.refuse(emulator, Fault.hang())
         emulator.on_request(lambda request: request.body["limit"] > 20 and leap(10.0))
-        client = await client_of(emulator, timeout=10.0, retry=RetryPolicy(base=0.0))
+        client = await client_of(emulator, timeout=10.0, retry=RetryPolicy(attempts=8, base=0.0))
 
         assert await self.list_functions(emulator, client) == [100, 20, 20, 20]
 

@@ -65,7 +65,7 @@ def plain(shown):
 
 def retry_at_once(monkeypatch):
     """Remove the waits between the retries of a command."""
-    at_once = RetryPolicy(base=0.0)
+    at_once = RetryPolicy(attempts=8, base=0.0)
     monkeypatch.setitem(TcbClient.__init__.__kwdefaults__, "retry", at_once)
 
 

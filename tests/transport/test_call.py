@@ -117,7 +117,7 @@ import asyncio, contextlib
 from tcb_async import RetryPolicy, TcbClient, TransportError
 
 async def main():
-    retry = RetryPolicy(base=0.0)
+    retry = RetryPolicy(attempts=8, base=0.0)
     async with TcbClient("TOKEN", base_url="http://127.0.0.1:9", retry=retry) as client:
         with contextlib.suppress(TransportError):
             await client.function_page("test-777bb9")
@@ -291,13 +291,22 @@ class TestPlaces:
         assert await call_all(make_peer(reply), range(400)) == [b""] * 400
         assert now() > 100.0
 
-    @pytest.mark.parametrize(("begin", "end"), [(0.0, 3.0), (2.0, 12.0), (2.0, 61.0)])
-    async def test_outage_within_the_deadline_costs_no_call(self, begin, end):
-        peer = make_peer(refusing(begin, end))
+    @pytest.mark.parametrize(
+        ("begin", "end", "settings"),
+        [
+            (0.0, 3.0, {}),
+            (2.0, 12.0, {}),
+            (2.0, 61.0, {}),
+            (0.0, 59.0, {"base": 0.1}),
+            (0.0, 299.0, {"deadline": 300.0}),
+        ],
+    )
+    async def test_outage_within_the_deadline_costs_no_call(self, begin, end, settings):
+        peer = make_peer(refusing(begin, end), **settings)
         errors = errors_in(await call_all(peer, range(250)))
 
         assert errors == []
-        assert len(peer.attempts) < 350
+        assert len(peer.attempts) < 400
 
     async def test_hangs_for_40_seconds_cost_no_waiting_call(self):
         async def reply(_):
@@ -349,6 +358,16 @@ class TestPlaces:
 
         kinds = {type(call.exception()) for call in calls[8:]}
         assert kinds == {ClientClosedError}
+
+    async def test_closed_client_ends_the_waits_for_retries(self):
+        peer = make_peer(refusing(0.0, 1e9))
+        calls = [asyncio.ensure_future(peer.call()) for _ in range(50)]
+        await asyncio.sleep(20.0)
+        await peer.aclose()
+        await asyncio.wait(calls)
+
+        assert {type(call.exception()) for call in calls} == {ClientClosedError}
+        assert now() < 20.5
 
 
 async def test_token_is_fetched_when_the_call_has_its_place(emulator, client_of):

@@ -29,7 +29,7 @@ both_kinds = pytest.mark.parametrize("ask", [a_walk, a_count])
 async def test_cancelled_attempt_is_the_last(emulator, client_of, ask, fault):
     emulator.deploy(ENV, count=5)
     emulator.script([fault])
-    client = await client_of(emulator, retry=RetryPolicy(base=0.0))
+    client = await client_of(emulator, retry=RetryPolicy(attempts=8, base=0.0))
     task = asyncio.ensure_future(ask(client))
     await eventually(lambda: emulator.in_flight == 1)
     task.cancel()

@@ -55,7 +55,7 @@ async def when_its_client_is_closed(client, emulator):
 async def test_finished_walk_leaves_nothing(emulator, caplog, stop):
     emulator.deploy(ENV, count=57)
     emulator.latency = 0.01
-    retry = RetryPolicy(base=0.0)
+    retry = RetryPolicy(attempts=8, base=0.0)
     async with no_leaks():
         async with TcbClient(emulator.token, base_url=emulator.url, retry=retry) as client:
             await stop(client, emulator)

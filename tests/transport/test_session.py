@@ -43,7 +43,7 @@ async def test_callers_session_is_used_as_it_is():
         ) as session,
     ):
         before = dict(session.headers)
-        retry = RetryPolicy(base=0.0)
+        retry = RetryPolicy(attempts=8, base=0.0)
         async with TcbClient("T", base_url=server.url, session=session, retry=retry) as client:
             assert (await client.function_page(ENV)).total == 1
             assert (await client.function_page(ENV)).total == 1
@@ -113,7 +113,7 @@ async def test_a_library_that_wraps_our_session_sees_no_token(fault, monkeypatch
     own = aiohttp.ClientSession._request  # agents wrap this method
     monkeypatch.setattr(aiohttp.ClientSession, "_request", request)  # likewise
     secret, replies = "s3cr3t-t0ken-of-some-length", once(FAULTS[fault])
-    retry = RetryPolicy(base=0.0)
+    retry = RetryPolicy(attempts=8, base=0.0)
     async with (
         RawServer(replies) as server,
         TcbClient(secret, base_url=server.url, retry=retry) as client,
