@@ -57,6 +57,16 @@ class Listings:
         return result
 
 
+def late_count(seconds):
+    """Return a walk over one function, which the total does not count for some seconds."""
+
+    async def fetch(offset, limit):
+        is_late = asyncio.get_running_loop().time() < seconds
+        return Page([LOGIN][offset : offset + limit], 0 if is_late else 1)
+
+    return lambda: Pager(fetch, identify=lambda function: function.name)
+
+
 @pytest.mark.looptime
 class TestWatch:
     """``watch`` lists repeatedly."""
@@ -94,6 +104,13 @@ class TestWatch:
         assert listings.times == [0, 30, 60, 90]
         warnings = [line.getMessage() for line in caplog.records]
         assert warnings == [f"{error}; retrying in 30 s"] * 2
+
+    async def test_a_late_count_ends_nothing(self):
+        make_walk = late_count(12.0)
+        found = watch(lambda: make_walk().collect(), interval=1, since=[UPDATING])
+
+        async with aclosing(found):
+            assert (await anext(found)).after == LOGIN
 
     @pytest.mark.parametrize(
         "results",
@@ -263,6 +280,14 @@ class TestWait:
         listings = Listings(TransportError("reset"), DriftError("changing"), [LOGIN])
 
         assert await self.wait(listings, "login") == [LOGIN]
+
+    @pytest.mark.parametrize("seconds", [3.0, 12.0])
+    async def test_a_late_count_is_waited_out(self, seconds):
+        functions = await wait_until_active(
+            late_count(seconds), ENV, ["login"], timeout=60, interval=2
+        )
+
+        assert functions == [LOGIN]
 
     async def test_the_callers_time_out_is_raised_unchanged(self):
         with pytest.raises(TimeoutError, match=r"^of a token provider$") as caught:

@@ -353,22 +353,21 @@ def _make_drift_error(sign: str, passes: int = 1) -> DriftError:
 
 def _make_contradiction_error(reply: Reply[T]) -> ResponseError:
     request = reply.request
-    rows = len(reply.names)
     problem = (
         f"{request.limit} rows from row {request.offset} on were requested "
         f"{MAX_CONTRADICTIONS + 1} times, and each reply contradicted itself"
     )
     if reply.end > reply.total:
         reason = (
-            f"{rows} rows, beyond its total of {reply.total}; the count may be late, or the server "
-            "may ignore the offset: compare with function_page"
+            f"it ends at row {reply.end}, beyond its total of {reply.total}; the count may be "
+            "late, or the server may ignore the offset: compare with function_page"
         )
     elif reply.repeated:
         return _make_repeated_error(min(reply.repeated), problem)
     else:
         reason = (
-            f"{rows} rows, before its total of {reply.total}; the count may be late: compare with "
-            "function_page (a page needs two rows, because pages overlap)"
+            f"it ends at row {reply.end}, before its total of {reply.total}; the count may be "
+            "late: compare with function_page (a page needs two rows, because pages overlap)"
         )
     return ResponseError(f"{problem}, so items may be missing: {reason}", retryable=True)
 

@@ -633,7 +633,7 @@ class TestNameThatIsTwiceInAList:
 
         walk_with_replies(walked, lambda _request: Page([Row("f0"), Row("f0")], 1))
 
-        assert "2 rows, beyond its total of 1" in str(walked.failure)
+        assert "beyond its total of 1;" in str(walked.failure)
 
 
 class TestContradictions:
@@ -673,7 +673,7 @@ class TestContradictions:
         [
             pytest.param(
                 lambda listing, request: Page(listing.page(request).items, 1000),
-                "1 rows, before its total of 1000; the count may be late",
+                "it ends at row 57, before its total of 1000; the count may be late",
                 57,
                 id="a total that never comes true",
             ),
@@ -685,7 +685,7 @@ class TestContradictions:
             ),
             pytest.param(
                 lambda listing, request: attrs.evolve(listing.page(request), total=19),
-                "20 rows, beyond its total of 19; the count may be late",
+                "it ends at row 20, beyond its total of 19; the count may be late",
                 0,
                 id="rows beyond the total",
             ),
@@ -697,13 +697,13 @@ class TestContradictions:
             ),
             pytest.param(
                 lambda listing, request: listing.page(Request(0, request.limit)),
-                "20 rows, beyond its total of 57; the count may be late, or the ",
+                "beyond its total of 57; the count may be late, or the ",
                 20,
                 id="an ignored offset",
             ),
             pytest.param(
                 lambda listing, request: listing.page(Request(request.offset, 1)),
-                "1 rows, before its total of 57",
+                "it ends at row 1, before its total of 57",
                 0,
                 id="single rows",
             ),
