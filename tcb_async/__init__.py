@@ -19,7 +19,7 @@ _NAMES = {
     "inventory.accounts": "Account AccountListing platform_accounts",
     "inventory.inventory": "Inventory list_account",
     "models": "Authorizer BatchEnvironment BatchFunction CloudFunction Environment StatusReason",
-    "observer": "WalkStats",
+    "pagination.page": "WalkStats",
     "retry": "RetryPolicy",
     "tokens": "StableToken",
 }

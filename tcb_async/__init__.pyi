@@ -44,7 +44,7 @@ from tcb_async.models import BatchFunction as BatchFunction
 from tcb_async.models import CloudFunction as CloudFunction
 from tcb_async.models import Environment as Environment
 from tcb_async.models import StatusReason as StatusReason
-from tcb_async.observer import WalkStats as WalkStats
+from tcb_async.pagination.page import WalkStats as WalkStats
 from tcb_async.retry import RetryPolicy as RetryPolicy
 from tcb_async.tokens import StableToken as StableToken
 
