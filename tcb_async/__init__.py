@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from tcb_async.models import CloudFunction as CloudFunction
     from tcb_async.models import Environment as Environment
     from tcb_async.models import StatusReason as StatusReason
-    from tcb_async.observer import WalkStats as WalkStats
+    from tcb_async.pagination.page import WalkStats as WalkStats
     from tcb_async.retry import RetryPolicy as RetryPolicy
     from tcb_async.tokens import StableToken as StableToken
 
@@ -68,7 +68,7 @@ _NAMES = {
     "inventory.accounts": "Account AccountListing platform_accounts",
     "inventory.inventory": "Inventory list_account",
     "models": "Authorizer BatchEnvironment BatchFunction CloudFunction Environment StatusReason",
-    "observer": "WalkStats",
+    "pagination.page": "WalkStats",
     "retry": "RetryPolicy",
     "tokens": "StableToken",
 }

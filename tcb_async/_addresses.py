@@ -42,8 +42,7 @@ def check_query(query: object) -> Mapping[str, str | Secret]:
             problem = "with a text that cannot be encoded as UTF-8: replace its surrogates"
         else:
             continue
-        text = f"query contains {show_value(name)} {problem}"
-        raise ConfigurationError(text, argument="query")
+        raise ConfigurationError(f"contains {show_value(name)} {problem}", argument="query")
     return arguments
 
 
@@ -56,8 +55,9 @@ def check_has_no_token(query: Mapping[str, object]) -> None:
     """Refuse a query with an access token: the client adds its own."""
     for name in query:
         if name.lower().endswith("access_token"):
-            text = f"query contains {name}: leave it out, the token is added"
-            raise ConfigurationError(text, argument="query")
+            raise ConfigurationError(
+                f"contains {name}: leave it out, the token is added", argument="query"
+            )
 
 
 def check_base_url(

@@ -106,13 +106,13 @@ def check_fields(name: str, fields: object) -> Mapping[str, Any]:
         if all(isinstance(key, str) for key in mapping):
             return cast("Mapping[str, Any]", mapping)
     raise ConfigurationError(
-        f"{name} is of type {kind}: must be a mapping with str keys, such as {{'env': env}}",
+        f"is of type {kind}: must be a mapping with str keys, such as {{'env': env}}",
         argument=name,
     )
 
 
 def make_argument_error(name: str, value: object, expected: str) -> ConfigurationError:
-    return ConfigurationError(f"{name}={show_value(value)}: {expected}", argument=name)
+    return ConfigurationError(expected, argument=name, value=show_value(value))
 
 
 def show_value(value: object) -> str:

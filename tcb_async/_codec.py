@@ -68,7 +68,7 @@ def encode_body(fields: Mapping[str, Any]) -> bytes:
         ).encode()
     except (TypeError, ValueError, RecursionError) as error:
         reason = describe(error)
-    raise ConfigurationError(f"body cannot be encoded as JSON ({reason})", argument="body")
+    raise ConfigurationError(f"cannot be encoded as JSON ({reason})", argument="body")
 
 
 def _reveal(value: object) -> str:

@@ -17,6 +17,7 @@ import attrs
 import msgspec
 
 from tcb_async._codec import UNREADABLE, make_unreadable_error, raise_for_errcode
+from tcb_async._defaults import DEFAULT_PAGE_SIZE
 from tcb_async._redact import Secret, decode_secret
 from tcb_async.exceptions import ResponseError
 from tcb_async.models import (
@@ -27,6 +28,7 @@ from tcb_async.models import (
     CloudFunction,
     Environment,
 )
+from tcb_async.pagination.options import check_page_size
 from tcb_async.pagination.page import Page
 from tcb_async.tokens.kinds import TokenKind
 
@@ -51,14 +53,14 @@ class ListEndpoint(Generic[T]):
     item: type[T]
     identify: Callable[[T], str]  # an item's id, unique in the list
     # Whether a list that contains an id twice is wrong. Otherwise it is one item in two rows.
-    has_unique_ids: bool = True
+    is_unique: bool = True
     # The keys for the rows and for the total, both at the top of the reply. Without a total, it is
     # the whole list, and limit and offset are not sent.
     rows_key: str = "functions"
     total_key: str | None = "total_count"
     # The request's key for the number of rows, and the maximum of this number, if there is one.
     limit_key: str = "limit"
-    max_page: int | None = None
+    max_page_size: int | None = None
     # Alternative names of fields in replies, and the names of the fields.
     other_names: Mapping[str, str] = attrs.field(factory=dict[str, str])
     # The kinds of token that the endpoint accepts.
@@ -68,10 +70,28 @@ class ListEndpoint(Generic[T]):
     def _reader(self) -> _ReplyReader[T]:
         return _ReplyReader(self)
 
+    def choose_page_size(self, page_size: int | None) -> int | None:
+        """Return the rows per request; None to learn them from the server's replies."""
+        if self.max_page_size is None:
+            return page_size
+        if page_size is None:
+            return self.max_page_size
+        return check_page_size(page_size, maximum=self.max_page_size)
+
+    def make_scope(self, fields: Mapping[str, str]) -> str:
+        """Return the name of a list, for cursors: a different endpoint has a different list."""
+        return f"{self.path}?{'&'.join(f'{name}={value}' for name, value in fields.items())}"
+
     def encode(self, fields: Mapping[str, object], offset: int, limit: int) -> bytes:
         if self.total_key is not None:
             fields = {**fields, self.limit_key: limit, "offset": offset}
         return _encode(fields)
+
+    def encode_fewer(self, fields: Mapping[str, object], offset: int, limit: int) -> bytes | None:
+        """Return a request for 20 of the rows; None if these are no more."""
+        if limit <= DEFAULT_PAGE_SIZE:
+            return None
+        return self.encode(fields, offset, DEFAULT_PAGE_SIZE)
 
     def decode(self, body: bytes, *, secrets: Collection[Secret] = ()) -> Page[T]:
         """Read one page; raise the exception for its errcode, or `ResponseError`."""
@@ -211,11 +231,11 @@ AUTHORIZERS = ListEndpoint(
     "/cgi-bin/component/api_get_authorizer_list",
     Authorizer,
     identify=attrgetter("authorizer_appid"),
-    has_unique_ids=False,  # a merchant is its appid, also after it has authorised twice
+    is_unique=False,  # a merchant is its appid, also after it has authorised twice
     rows_key="list",
     limit_key="count",
     kinds=("component",),
-    max_page=500,
+    max_page_size=500,
 )
 
 BATCH_FUNCTIONS = ListEndpoint(

@@ -1,19 +1,17 @@
-"""The client: its public methods, and the token of each list call.
+"""The client: its public methods.
 
-Rule: a method checks its arguments and connects modules. It makes no other decision: replays after
-a refused token, for example, are decided in `tcb_async.tokens.refresh`.
+Rule: a method checks its arguments and connects modules, which decide: `tcb_async.tokens.refresh`,
+for example, whether a call is sent again with a new token.
 """
 
 # ruff: noqa: ASYNC109 - callers expect a timeout argument; its scope is in `tcb_async._watch`
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping
 from copy import copy
 from functools import partial
 from typing import Any, Self, TypedDict, TypeVar, Unpack
-
-import attrs
 
 from tcb_async._addresses import (
     check_base_url,
@@ -56,13 +54,13 @@ from tcb_async._listings import (
 from tcb_async._redact import Secret, find_secrets
 from tcb_async._transport import (
     ApiRequest,
-    Call,
+    Attempts,
     ClientSession,
     ClientTransport,
     SessionKeeper,
     Target,
-    call_with_place,
-    call_without_place,
+    keep_place,
+    need_no_place,
 )
 from tcb_async._watch import wait_until_active, watch
 from tcb_async.compare import FunctionChange, index_by_name
@@ -74,11 +72,11 @@ from tcb_async.models import (
     CloudFunction,
     Environment,
 )
-from tcb_async.observer import Observer, WalkStats
+from tcb_async.observer import Observer
 from tcb_async.pagination.identity import Identity
-from tcb_async.pagination.options import WalkOptions, check_page_size
-from tcb_async.pagination.page import Page
-from tcb_async.pagination.pager import Pager, Surroundings
+from tcb_async.pagination.options import WalkOptions
+from tcb_async.pagination.page import Page, WalkStats
+from tcb_async.pagination.pager import ClientWalk, Pager
 from tcb_async.retry import RetryPolicy
 from tcb_async.tokens import ComponentToken, StableToken, TokenProvider
 from tcb_async.tokens.kinds import check_kind, choose_token_key
@@ -106,17 +104,7 @@ def _read_token_from_environment() -> Secret | StableToken:
 
 
 _DEFAULT_RETRY = RetryPolicy()
-_SMALL_PAGES = 15  # large pages of which only 20 rows are requested, after a refusal of more
 T = TypeVar("T")
-
-
-def _choose_page_size(page_size: int | None, listing: ListEndpoint[Any]) -> int | None:
-    """Return the rows per request; None to learn them from the server's replies."""
-    if listing.max_page is None:
-        return page_size
-    if page_size is None:
-        return listing.max_page
-    return check_page_size(page_size, maximum=listing.max_page)
 
 
 class ClientOptions(TypedDict, total=False):
@@ -190,8 +178,8 @@ class TcbClient:
             keeper=SessionKeeper(trust_env, session),
         )
         self._owns_transport = True
-        # By endpoint: of how many of the next large pages 20 rows are requested. Copies share it.
-        self._small_pages: dict[str, int] = {}
+        # Of the latest page. The next one mostly has the same, which takes 0.01 ms to build.
+        self._page_target: Target | None = None
 
     @classmethod
     def from_env(cls, *, token: Token | None = None, **options: Unpack[ClientOptions]) -> Self:
@@ -228,7 +216,7 @@ class TcbClient:
             A pager that makes its first request when it is iterated.
         """
         fields = {"env": check_env(env)}
-        return self._walk(FUNCTIONS, fields["env"], fields, options)
+        return self._walk(FUNCTIONS, fields, options)
 
     def iter_functions(
         self, env: str, **options: Unpack[WalkOptions]
@@ -246,81 +234,65 @@ class TcbClient:
 
     def _walk(
         self,
-        listing: ListEndpoint[T],
-        scope: str,
+        endpoint: ListEndpoint[T],
         fields: Mapping[str, str],
         options: WalkOptions,
     ) -> Pager[T]:
-        check_kind(self._provider, listing.kinds, listing.path)
-        page_size = _choose_page_size(options.get("page_size"), listing)
+        check_kind(self._provider, endpoint.kinds, endpoint.path)
+        page_size = endpoint.choose_page_size(options.get("page_size"))
         options["page_size"] = page_size
         stats = WalkStats()
-        fetch = partial(self._fetch, listing, fields, stats=stats, may_ask_fewer=page_size is None)
-        surroundings = Surroundings(
+        may_be_shorter = page_size is None
+        fetch = partial(self._fetch, endpoint, fields, stats=stats, may_be_shorter=may_be_shorter)
+        walk = ClientWalk(
             spawn=self._transport.spawn,
             sleep=self._transport.timing.sleep,
             env=fields.get("env"),
             stats=stats,
-            identity=Identity(listing.identify, frozen=True, is_unique=listing.has_unique_ids),
+            identity=Identity(endpoint.identify, frozen=True, is_unique=endpoint.is_unique),
         )
         return Pager(
             fetch,
-            identify=listing.identify,
-            scope=scope,
+            identify=endpoint.identify,
+            scope=endpoint.make_scope(fields),
             observer=self._transport.observer,
             concurrency=self._transport.concurrency,
-            _surroundings=surroundings,
+            _walk=walk,
             **options,
         )
 
     async def _request_one(
-        self, listing: ListEndpoint[T], fields: Mapping[str, str], offset: int = 0, limit: int = 0
+        self, endpoint: ListEndpoint[T], fields: Mapping[str, str], offset: int = 0, limit: int = 0
     ) -> Page[T]:
-        check_kind(self._provider, listing.kinds, listing.path)
-        return await self._fetch(listing, fields, offset, limit)
+        check_kind(self._provider, endpoint.kinds, endpoint.path)
+        return await self._fetch(endpoint, fields, offset, limit)
 
     async def _fetch(
         self,
-        listing: ListEndpoint[T],
+        endpoint: ListEndpoint[T],
         fields: Mapping[str, str],
         offset: int,
         limit: int,
         *,
         stats: WalkStats | None = None,
-        may_ask_fewer: bool = False,
+        may_be_shorter: bool = False,
     ) -> Page[T]:
-        """Fetch one page: sends ``fields`` with offset and limit, counts retries in ``stats``.
-
-        If ``may_ask_fewer``, the page may be shorter: after a first attempt that fails, 20 rows are
-        requested. If only fewer rows can succeed, and do, this is remembered for some pages.
-        """
+        """Fetch one page: sends ``fields`` with offset and limit, counts retries in ``stats``."""
         env = fields.get("env")
-        has_pages = listing.total_key is not None
-        row = offset if has_pages else None  # for errors
-        small_pages = self._small_pages.get(listing.path, 0)
-        if may_ask_fewer and small_pages and limit > DEFAULT_PAGE_SIZE:
-            self._small_pages[listing.path] = small_pages - 1
-            limit = DEFAULT_PAGE_SIZE
+        row = offset if endpoint.total_key is not None else None  # for errors
+        body = endpoint.encode(fields, offset, limit)
+        smaller_body = endpoint.encode_fewer(fields, offset, limit) if may_be_shorter else None
 
-        async def request_page(token: Secret) -> Page[T]:
-            target = self._make_target(listing.path, token)
-            decode = partial(listing.decode, secrets=target.secrets)
-            request = ApiRequest(target, listing.encode(fields, offset, limit), env, row, stats)
-            smaller_request = None
-            if may_ask_fewer and limit > DEFAULT_PAGE_SIZE:
-                body = listing.encode(fields, offset, DEFAULT_PAGE_SIZE)
-                smaller_request = attrs.evolve(request, body=body)
-            call = Call(self._transport, request, decode, smaller_request)
-            page = await call.run()
-            if call.was_refused:
-                self._small_pages[listing.path] = _SMALL_PAGES
-            return page
+        def request_page(token: Secret) -> Awaitable[Page[T]]:
+            target = self._page_target
+            if target is None or target.path != endpoint.path or target.secrets != (token,):
+                target = self._page_target = self._make_target(endpoint.path, token)
+            request = ApiRequest(target, body, env, row, stats, smaller_body)
+            decode = partial(endpoint.decode, secrets=target.secrets)
+            return Attempts(self._transport, request, decode).run()
 
-        return await self._call_with_token(request_page)
-
-    async def _call_with_token(self, send: Callable[[Secret], Awaitable[T]]) -> T:
-        send_with_token = partial(call_with_token, self._provider, self._transport, send)
-        return await call_with_place(self._transport, send_with_token)
+        async with keep_place(self._transport):
+            return await call_with_token(self._provider, self._transport, request_page)
 
     def _make_target(
         self,
@@ -384,9 +356,10 @@ class TcbClient:
             target = self._make_target(path, token, arguments, secrets)
             request = ApiRequest(target, encoded, env, repeatable=repeatable)
             decode = partial(decode_reply, endpoint=path, secrets=target.secrets)
-            return Call(self._transport, request, decode).run()
+            return Attempts(self._transport, request, decode).run()
 
-        return await self._call_with_token(send)
+        async with keep_place(self._transport):
+            return await call_with_token(self._provider, self._transport, send)
 
     async def get_token(self) -> str:
         """Return a valid access token, for requests that this client cannot make.
@@ -399,7 +372,8 @@ class TcbClient:
         """
         if self.closed:
             raise ClientClosedError
-        token = await call_without_place(partial(self._provider.get_token, self._transport))
+        with need_no_place():
+            token = await self._provider.get_token(self._transport)
         return check_secret("the token that the provider returned", token).reveal()
 
     async def list_functions(self, env: str, **options: Unpack[WalkOptions]) -> list[CloudFunction]:
@@ -458,7 +432,7 @@ class TcbClient:
                 "with a ComponentToken"
             )
         fields = {"component_appid": appid}
-        return self._walk(AUTHORIZERS, appid, fields, options)
+        return self._walk(AUTHORIZERS, fields, options)
 
     def batch_functions(
         self, env: str, *, searchkey: str | None = None, **options: Unpack[WalkOptions]
@@ -472,13 +446,10 @@ class TcbClient:
 
         Source: the WeChat page *getCloudFunctionList*, ``POST /componenttcb/getscflist``.
         """
-        env = check_env(env)
-        fields = {"env": env}
-        scope = env
+        fields = {"env": check_env(env)}
         if searchkey is not None:
             fields["searchkey"] = check_text("searchkey", searchkey)
-            scope = f"{env}?searchkey={fields['searchkey']}"
-        return self._walk(BATCH_FUNCTIONS, scope, fields, options)
+        return self._walk(BATCH_FUNCTIONS, fields, options)
 
     async def list_batch_environments(self) -> list[BatchEnvironment]:
         """List a platform's own environments (批量云开发), in the server's order.

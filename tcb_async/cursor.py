@@ -37,7 +37,7 @@ class Cursor:
     who can write it can make a walk skip items.
     """
 
-    scope: str  # the name of the list: the environment's id
+    scope: str  # the name of the list: its endpoint, and the fields of a request for it
     offset: int = 0  # the row of the last item, counted from 0
     total: int = 0  # the number of rows of the list when this row was read
     # A digest of this row, by value; empty at the start of a list.

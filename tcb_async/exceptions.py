@@ -249,10 +249,15 @@ class ConfigurationError(TcbError, ValueError):
     """A wrong argument, refused before any I/O; the message names an accepted value.
 
     Args:
+        problem: What is wrong, and an accepted value.
         argument: The argument of a call that is out of range, such as ``env``; empty if the
             client, its token or an environment variable is wrong.
+        value: The text of its value; empty if the problem does not depend on it.
     """
 
-    def __init__(self, message: str, *, argument: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, problem: str, *, argument: str = "", value: str = "") -> None:
+        name = f"{argument}={value}:" if value else argument
+        super().__init__(f"{name} {problem}" if name else problem)
+        self.problem = problem
         self.argument = argument
+        self.value = value

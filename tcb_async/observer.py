@@ -14,7 +14,7 @@ from typing import Literal, ParamSpec, Protocol, TypeVar
 
 import attrs
 
-__all__ = ["Attempt", "Observer", "WalkStats", "Work"]
+__all__ = ["Attempt", "Observer", "Work"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,34 +44,16 @@ class Attempt:
 
 
 @attrs.define
-class WalkStats:
-    """The requests and passes of a walk so far.
-
-    Attributes:
-        requests: Pages requested, without retries.
-        retries: Retries of these requests; a `Pager` of your own does not count them.
-        passes: Times that the list was read from row 0 (or the cursor); 1 while nothing changes.
-        drift: Whether any change of the list was noticed.
-        last_error: The class and the text of the error before the last retry; empty without one.
-    """
-
-    requests: int = 0
-    retries: int = 0
-    passes: int = 0
-    drift: bool = False
-    last_error: str = attrs.field(default="", eq=False, repr=False)
-
-
-@attrs.define
 class Work:
     """One walk, one inventory, or one account of an inventory.
 
     Attributes:
         kind: Which of these.
-        name: The environment's id or a different scope; the account's appid; "" for an inventory.
+        name: The environment's id, or the scope of a different list; the account's appid; "" for an
+            inventory.
         result: Filled when the work ends. Of a walk: ``requests``, ``retries``, ``passes`` and
-            ``drift``, as in `WalkStats`. Of an account: ``status``. Of an inventory: its counts,
-            and ``requests``.
+            ``drift``, as in `tcb_async.WalkStats`. Of an account: ``status``. Of an inventory: its
+            counts, and ``requests``.
     """
 
     kind: Literal["walk", "account", "inventory"]

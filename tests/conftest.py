@@ -10,7 +10,7 @@ from blockbuster import blockbuster_ctx
 from raw_server import RawServer
 
 from tcb_async import RetryPolicy, TcbClient
-from tcb_async._transport.timing import Timing
+from tcb_async._transport import Timing
 from tcb_async.emulator import Emulator
 
 SYSTEM_TIME = Timing()

@@ -68,7 +68,7 @@ async def test_functions_returns_a_pager_with_total_and_cursor(client):
     assert len(functions) == pager.total == 57
     assert pager.stats.requests == 3
     assert "done 57 of 57" in repr(pager)
-    assert pager.cursor.scope == ENV
+    assert pager.cursor.scope == f"/tcb/listfunctions?env={ENV}"
 
 
 async def test_function_page_is_exactly_one_page(emulator, client):

@@ -21,8 +21,7 @@ from secret_leaks import logged, shown_by
 from terminal import run
 
 from tcb_async import ClientClosedError, StableToken, TcbClient, TcbError
-from tcb_async._transport import transport
-from tcb_async._transport.timing import Timing
+from tcb_async._transport import Timing, transport
 from tcb_async.emulator import Emulator, Fault
 from tcb_async.tokens import ComponentToken
 

@@ -25,7 +25,7 @@ from tcb_async import (
     WaitTimeoutError,
     WalkStats,
 )
-from tcb_async._transport.timing import Timing
+from tcb_async._transport import Timing
 from tcb_async._watch import wait_until_active, watch
 from tcb_async.emulator import Fault
 from tcb_async.pagination import Page, Pager

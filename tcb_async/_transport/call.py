@@ -1,6 +1,6 @@
-"""A call with its retries.
+"""The place of a call, and the attempts of its request.
 
-Rule: a call takes a place, fetches its token, makes its attempts, and gives the place back.
+Rule: a call keeps its place until it ends.
 
 - Calls get their places in the order in which they were made. A token request needs no place, and
   neither do the calls that a token callback makes: a call that waits for the token may have the
@@ -9,8 +9,8 @@ Rule: a call takes a place, fetches its token, makes its attempts, and gives the
   fails before it is followed by another, at the latest ``deadline`` seconds after the first. Each
   has ``timeout`` seconds. The error of the last one is raised.
 - Closing the client ends its attempts, and its waits for the next ones.
-- If the first attempt fails, and the number of rows may be the reason, the later ones request
-  fewer: immediately after a definite error, else as a retry.
+- If the first attempt at more than 20 rows fails, and the number may be the reason, the later ones
+  request 20: immediately after a definite error, else as a retry. No refusal is remembered.
 
 So an outage that is shorter than the deadline fails no call; if the server hangs, one shorter than
 ``deadline - timeout``. A request that fails for good takes up to ``deadline + timeout``: calls that
@@ -20,8 +20,8 @@ wait for their place wait for it too.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import partial
 from typing import Generic, TypeVar
@@ -37,11 +37,7 @@ from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.transport import Transport
 from tcb_async.exceptions import TcbError, name_error
 from tcb_async.observer import Attempt, Observer
-from tcb_async.retry import (
-    choose_wait,
-    may_refuse_size,
-    proves_not_carried_out,
-)
+from tcb_async.retry import choose_wait, may_refuse_size, proves_not_carried_out
 
 T = TypeVar("T")
 
@@ -52,23 +48,18 @@ _UNOBSERVED = None, nullcontext()
 # Whether this code runs within a call that has a place, or fetches a token for which such calls may
 # wait. Tasks inherit it, so those that a token callback starts need no place either.
 _needs_no_place: ContextVar[bool] = ContextVar("_needs_no_place", default=False)
-# A user should learn within seconds why nothing happens; a single failure is no news.
-_FIRST_NEWS = 2  # attempts
 _LONG_WAIT = 10.0  # seconds
+_SILENCE = 10.0  # seconds between two warnings of a client
 
 
 @attrs.define(repr=False)
-class Call(Generic[T]):
+class Attempts(Generic[T]):
     """The attempts of one request."""
 
     transport: Transport
     request: ApiRequest
     decode: Callable[[bytes], T]
-    # The request of the later attempts, if the number of rows may be the reason for the error of
-    # the first. None if the request stays the same.
-    smaller_request: ApiRequest | None = None
-    was_refused: bool = False  # whether the number of rows may be refused for good
-    attempt: int = 0  # number of attempts begun
+    number: int = 0  # of the latest attempt, counted from 1
     began: float = 0.0  # when the first attempt began, by the transport's clock
 
     async def run(self) -> T:
@@ -77,31 +68,33 @@ class Call(Generic[T]):
         try:
             return await self._attempt_repeatedly()
         except TcbError as error:
-            # Add the context in one place, whichever error the call raises.
+            # Add the context in one place, whichever error the attempts raise.
             error.env = self.request.env
             error.offset = self.request.offset
-            error.attempts = self.attempt
+            error.attempts = self.number
             # Without the frames of the attempts, which contain the reply: an error may be kept.
             error.__traceback__ = None
             raise
 
     async def _attempt_repeatedly(self) -> T:
-        # Nearly every call succeeds immediately, so the first attempt is made without tenacity,
+        # Nearly every request succeeds immediately, so the first attempt is made without tenacity,
         # which takes 0.03 ms: as much as a tenth of a page.
         try:
             return await self._attempt()
         except TcbError as error:
-            failures = [error]
-        if self.smaller_request is not None and may_refuse_size(failures[0]):
-            self.request = self.smaller_request
-            if not failures[0].retryable:
-                self.was_refused = True
-                failures.clear()
+            # Its traceback refers to this frame, which would refer to it.
+            first_error = error.with_traceback(None)
+        if self.request.smaller_body is not None and may_refuse_size(first_error):
+            smaller_body = self.request.smaller_body
+            self.request = attrs.evolve(self.request, body=smaller_body, smaller_body=None)
+            if not first_error.retryable:
+                return await self._attempt_repeatedly()
+        return await self._retry(first_error)
 
+    async def _retry(self, first_error: TcbError) -> T:
         async def attempt() -> T:
-            # Tenacity's first attempt is the one that was made above, unless that was refused.
-            if failures:
-                raise failures.pop()
+            if retrying.statistics["attempt_number"] == 1:  # it was made without tenacity
+                raise first_error
             return await self._attempt()
 
         retrying = AsyncRetrying(
@@ -114,10 +107,13 @@ class Call(Generic[T]):
         )
         # Call it, do not iterate it: iterated, it refers to the last error, and so to the frames of
         # all callers, until the garbage collector runs.
-        return await retrying(attempt)
+        try:
+            return await retrying(attempt)
+        finally:
+            first_error.__traceback__ = None  # it refers to the frame of `attempt`
 
     async def _attempt(self) -> T:
-        self.attempt += 1
+        self.number += 1
         transport = self.transport
         request = self.request
         try:
@@ -127,10 +123,10 @@ class Call(Generic[T]):
                 reply = await transport.send(request, observed=observed)
                 result = self.decode(reply)
         except TcbError as error:
-            _log.debug("%s attempt=%d: %s", request, self.attempt, name_error(error))
+            _log.debug("%s attempt=%d: %s", request, self.number, name_error(error))
             raise
         if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("%s attempt=%d: errcode=0", request, self.attempt)
+            _log.debug("%s attempt=%d: errcode=0", request, self.number)
         return result
 
     def _observe(self, observer: Observer) -> tuple[Attempt, AbstractContextManager[object]]:
@@ -138,7 +134,7 @@ class Call(Generic[T]):
             self.request.method,
             self.transport.base_url,
             self.request.target.path,
-            self.attempt,
+            self.number,
             self.request.env,
             self.request.offset,
         )
@@ -146,7 +142,7 @@ class Call(Generic[T]):
 
     def _choose_wait(self, state: RetryCallState) -> float:
         chance = self.transport.timing.random()
-        wait = choose_wait(self.transport.retry, self.attempt, _get_error(state), chance)
+        wait = choose_wait(self.transport.retry, self.number, _get_error(state), chance)
         return min(wait, max(0.0, self._count_seconds_left()))
 
     def _count_seconds_left(self) -> float:
@@ -158,8 +154,8 @@ class Call(Generic[T]):
         policy = self.transport.retry
         if not self.request.repeatable and not proves_not_carried_out(error):
             reason = "it may have been carried out, so only a repeatable call is sent again"
-        elif self.attempt == policy.attempts:
-            reason = "the retry policy allows no more" if policy.attempts > 1 else ""
+        elif self.number == policy.attempts:
+            reason = "the retry policy allows no more" if self.number > 1 else ""
         elif self._count_seconds_left() <= 0.0:
             reason = f"the deadline of {policy.deadline:g} s has passed"
         else:
@@ -170,13 +166,18 @@ class Call(Generic[T]):
     def _report_wait(self, state: RetryCallState) -> None:
         error = _get_error(state)
         wait = state.upcoming_sleep
-        # Not each attempt of a minute: a batch would write hundreds of lines.
-        is_news = self.attempt == _FIRST_NEWS or wait >= _LONG_WAIT
+        # A user learns within seconds why nothing happens. A single failure is no news, and neither
+        # is each of the hundreds by which a batch meets an outage.
+        now = self.transport.timing.clock()
+        is_lasting = self.number > 1 or wait >= _LONG_WAIT
+        is_news = is_lasting and now >= self.transport.warned_at + _SILENCE
+        if is_news:
+            self.transport.warned_at = now
         level = logging.WARNING if is_news else logging.INFO
         _log.log(
             level,
             "%s attempt=%d failed (%s), trying again in %.2f s",
-            self.request, self.attempt, name_error(error), wait,
+            self.request, self.number, name_error(error), wait,
         )  # fmt: skip
         if self.request.stats is not None:
             self.request.stats.retries += 1
@@ -193,23 +194,27 @@ def _get_error(state: RetryCallState) -> TcbError:
     return error
 
 
-async def call_with_place(transport: Transport, send: Callable[[], Awaitable[T]]) -> T:
-    """Wait for a place, send a call, and give the place back.
+@asynccontextmanager
+async def keep_place(transport: Transport) -> AsyncGenerator[None]:
+    """Wait for a place, and keep it until the block ends.
 
-    ``send`` also fetches the token: one that was fetched before the wait may be refused after it.
+    The token is fetched in the block: one that was fetched before the wait may be refused after it.
     """
     transport.keeper.get_session()  # fail before the wait
     if _needs_no_place.get():
-        return await send()
+        yield
+        return
     async with transport.places:
-        return await call_without_place(send)
+        with need_no_place():
+            yield
 
 
-async def call_without_place(send: Callable[[], Awaitable[T]]) -> T:
-    """Run code whose calls need no place."""
+@contextmanager
+def need_no_place() -> Generator[None]:
+    """Calls in the block, and in the tasks that it starts, need no place."""
     outer = _needs_no_place.set(True)
     try:
-        return await send()
+        yield
     finally:
         _needs_no_place.reset(outer)
 
@@ -232,4 +237,4 @@ class ClientTransport(Transport):
         target = self.target(path, arguments, find_secrets(body or {}))
         request = ApiRequest(target, encoded, repeatable=repeatable)
         decode = partial(decode_reply, endpoint=path, secrets=target.secrets)
-        return await Call(self, request, decode).run()
+        return await Attempts(self, request, decode).run()

@@ -11,7 +11,7 @@ import attrs
 from yarl import URL
 
 from tcb_async._redact import Secret
-from tcb_async.observer import WalkStats
+from tcb_async.pagination.page import WalkStats
 
 
 @attrs.frozen
@@ -37,6 +37,8 @@ class ApiRequest:
     env: str | None = None
     offset: int | None = None
     stats: WalkStats | None = None
+    smaller_body: bytes | None = attrs.field(default=None, repr=False)
+    """Requests 20 rows of the page, after an error for which more may be the reason."""
     repeatable: bool = True
     """Whether it may be sent again although the server may have carried it out."""
 
@@ -45,4 +47,6 @@ class ApiRequest:
         return "GET" if self.body is None else "POST"
 
     def __str__(self) -> str:
-        return f"{self.method} {self.target.path} env={self.env} offset={self.offset}"
+        context = {"env": self.env, "offset": self.offset}
+        known = [f" {name}={value}" for name, value in context.items() if value is not None]
+        return f"{self.method} {self.target.path}{''.join(known)}"

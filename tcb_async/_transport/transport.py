@@ -1,4 +1,4 @@
-"""Sends one request at a time, and keeps what all calls of a client share.
+"""Sends a request once, and keeps what all calls of a client share.
 
 Rule: time and size are limited, and redirects are refused. The size of a reply is limited while it
 is read. Errors of aiohttp become ours, and are not chained to them: they may contain the URL with
@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Awaitable, Coroutine, Iterable, Mapping
+import math
+import random
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from http import HTTPStatus
 from typing import TypeVar
 
@@ -21,7 +24,6 @@ from tcb_async._defaults import DEFAULT_TIMEOUT
 from tcb_async._redact import Secret, find_secrets
 from tcb_async._transport.request import ApiRequest, Target
 from tcb_async._transport.session import HEADERS, SessionKeeper, add_query
-from tcb_async._transport.timing import Timing
 from tcb_async._transport.translation import make_status_error, translate
 from tcb_async.exceptions import ClientClosedError, ResponseError, TcbError
 from tcb_async.observer import Attempt, Observer
@@ -38,6 +40,19 @@ _NO_LIMIT = aiohttp.ClientTimeout()
 _LARGE = 2**20  # bytes: aiohttp warns about a larger body that it cannot send in parts
 
 
+@attrs.frozen
+class Timing:
+    """The clock of a client's calls, their waits and their chance.
+
+    A call uses no other, so that a test moves time by hand. The time limit of an attempt alone is
+    the event loop's.
+    """
+
+    clock: Callable[[], float] = time.monotonic  # seconds
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    random: Callable[[], float] = random.random  # from 0 to 1
+
+
 @attrs.define(eq=False)
 class Transport:
     """Session and limits of a client, for all its calls."""
@@ -51,6 +66,8 @@ class Transport:
     keeper: SessionKeeper = attrs.field(factory=SessionKeeper, repr=False)
     places: asyncio.Semaphore = attrs.field(init=False, repr=False)
     sent: int = attrs.field(init=False, default=0)  # how many requests were sent, retries included
+    # When a retry was last a warning, by the clock.
+    warned_at: float = attrs.field(init=False, default=-math.inf)
     live: set[asyncio.Task[object]] = attrs.field(
         init=False, factory=set["asyncio.Task[object]"], repr=False
     )

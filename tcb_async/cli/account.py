@@ -18,7 +18,7 @@ from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import TABLE, write_rows
 from tcb_async.cli.options import Access, OutputFormat, Platform
 from tcb_async.errcodes import is_token_accepted
-from tcb_async.exceptions import ApiError, TcbError
+from tcb_async.exceptions import ApiError
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _ENVIRONMENT_COLUMNS = ("env", "alias", "status", "package_name", "create_time", "update_time")
 _OPTIONAL_DETAILS = ("update_time", "create_time", "package_name", "alias", "status")
 _MERCHANT_COLUMNS = ("authorizer_appid", "auth_time")
-_UNKNOWN_ENV = "no-environment"
 
 environments_command: App = App(
     name="environments",
@@ -112,15 +111,16 @@ def check_token(env: str | None = None, /, *, access: Access = Access()) -> None
 
 
 async def _describe_acceptance(client: TcbClient, env: str | None) -> str:
-    """Request one row: of the environment that the user named, or of an impossible one."""
+    """Request one row of the environment, or the list of environments."""
     try:
-        await client.function_page(env or _UNKNOWN_ENV, limit=1)
-    except TcbError as error:
-        # WeChat checks the token first, so it refused only the environment.
-        if env is None and isinstance(error, ApiError) and is_token_accepted(error):
-            return "yes"
         if env is None:
-            error.env = error.offset = None
+            await client.list_environments()
+        else:
+            await client.function_page(env, limit=1)
+    except ApiError as error:
+        # WeChat checks the token first, so it refused only what is listed.
+        if env is None and is_token_accepted(error):
+            return "yes"
         raise
     return "yes" if env is None else f"yes, for {env}"
 

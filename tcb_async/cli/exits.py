@@ -126,10 +126,8 @@ _POSITIONAL = {"env": "ENV", "name": "NAME", "path": "PATH", "body": "JSON"}
 
 def describe_error(error: TcbError) -> str:
     """Return the sentence for an error, with the option in place of the library's argument."""
-    sentence = str(error)
-    argument = error.argument if isinstance(error, ConfigurationError) else ""
-    if not argument or not sentence.startswith(argument):
-        return sentence
-    option = _POSITIONAL.get(argument) or f"--{argument.replace('_', '-')}"
-    problem = sentence.removeprefix(argument)
-    return f"{option} {problem[1:]}" if problem.startswith("=") else f"{option}{problem}"
+    if not isinstance(error, ConfigurationError) or not error.argument:
+        return str(error)
+    option = _POSITIONAL.get(error.argument) or f"--{error.argument.replace('_', '-')}"
+    value = f"{error.value}: " if error.value else ""
+    return f"{option} {value}{error.problem}"

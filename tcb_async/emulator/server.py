@@ -301,7 +301,8 @@ class FaultyServer:
         try:
             return await fault.act(request, partial(self._make_reply, record))
         except Refused as refused:
-            return respond(self._make_reply(record, refused))
+            self._endpoints.invalidate(record.token, refused.errcode)
+            return respond(self._encode(record, self._describe(refused)))
 
     def _take_fault(self, record: RecordedRequest) -> Fault:
         """Take the next fault of the first script for a request."""
@@ -314,15 +315,19 @@ class FaultyServer:
                     self._scripts.remove(script)
         return Fault.ok()
 
-    def _make_reply(self, record: RecordedRequest, refused: Refused | None = None) -> bytes:
+    def _make_reply(self, record: RecordedRequest) -> bytes:
         try:
-            if refused is not None:
-                self._endpoints.invalidate(record.token, refused.errcode)
-                raise refused
-            reply: dict[str, Any] = self._endpoints.reply(record)
-        except Refused as refusal:
-            errmsg = self._add_request_id(refusal.errmsg)
-            reply = {"errcode": int(refusal.errcode), "errmsg": errmsg}
+            reply = self._endpoints.reply(record)
+        except Refused as refused:
+            reply = self._describe(refused)
+        return self._encode(record, reply)
+
+    def _describe(self, refused: Refused) -> dict[str, Any]:
+        errmsg = self._add_request_id(refused.errmsg)
+        return {"errcode": int(refused.errcode), "errmsg": errmsg}
+
+    def _encode(self, record: RecordedRequest, reply: dict[str, Any]) -> bytes:
+        """Encode a reply, as the test's callbacks change it."""
         for callback in tuple(self._on_reply):
             callback(record, reply)
         record.errcode = reply.get("errcode", 0)

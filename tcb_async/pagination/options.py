@@ -50,7 +50,7 @@ def check_walk_options(options: Mapping[str, object]) -> None:
                 f"not an argument of a walk, which takes {', '.join(allowed)}; to select "
                 "functions, filter the result: [f for f in functions if f.status == 'Active']"
             )
-        raise ConfigurationError(f"{name}=…: {advice}", argument=name)
+        raise ConfigurationError(advice, argument=name, value="…")
 
 
 def read_start(scope: str, resume: object) -> Cursor:
@@ -67,4 +67,4 @@ def read_start(scope: str, resume: object) -> Cursor:
         if cursor.scope == scope:
             return cursor
         reason = f"it is a cursor of {cursor.scope!r}, not of {scope!r}"
-    raise ConfigurationError(f"resume=…: {reason}", argument="resume")
+    raise ConfigurationError(reason, argument="resume", value="…")

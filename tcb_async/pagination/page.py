@@ -1,6 +1,6 @@
-"""Requests and pages: what a walk sends, and what it receives.
+"""Requests and pages: what a walk sends, what it receives, and how many of them.
 
-Rule: values. A page contains a tuple, although a `fetch` may return any sequence.
+Rule: a page contains a tuple, although a `fetch` may return any sequence.
 """
 
 from __future__ import annotations
@@ -46,3 +46,22 @@ class Page(Value, Generic[T]):
 
     def __attrs_post_init__(self) -> None:
         check_count("total", self.total, minimum=0)
+
+
+@attrs.define
+class WalkStats:
+    """The requests and passes of a walk so far.
+
+    Attributes:
+        requests: Pages requested, without retries.
+        retries: Retries of these requests; a `Pager` of your own does not count them.
+        passes: Times that the list was read from row 0 (or the cursor); 1 while nothing changes.
+        drift: Whether any change of the list was noticed.
+        last_error: The class and the text of the error before the last retry; empty without one.
+    """
+
+    requests: int = 0
+    retries: int = 0
+    passes: int = 0
+    drift: bool = False
+    last_error: str = attrs.field(default="", eq=False, repr=False)

@@ -20,7 +20,7 @@ from tcb_async._defaults import DEFAULT_CONCURRENCY, DEFAULT_FIRST_PAGE_SIZE
 from tcb_async._once import IteratedOnce
 from tcb_async.cursor import Cursor
 from tcb_async.exceptions import ClientClosedError, TcbError
-from tcb_async.observer import Observation, Observer, WalkStats, Work
+from tcb_async.observer import Observation, Observer, Work
 from tcb_async.pagination.identity import Identity
 from tcb_async.pagination.options import (
     WalkOptions,
@@ -28,7 +28,7 @@ from tcb_async.pagination.options import (
     check_walk_options,
     read_start,
 )
-from tcb_async.pagination.page import Page, Request
+from tcb_async.pagination.page import Page, Request, WalkStats
 from tcb_async.pagination.plan import Plan
 
 T = TypeVar("T")
@@ -42,12 +42,12 @@ _NEW_PAGER = (
 
 
 @attrs.frozen(eq=False)
-class Surroundings:
-    """Settings and shared objects of a client, which its pagers get besides their arguments."""
+class ClientWalk:
+    """What a client adds to a walk of its own."""
 
     spawn: Callable[[Coroutine[object, object, Any]], asyncio.Task[Any]] = asyncio.create_task
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
-    env: str | None = None  # for errors
+    env: str | None = None  # for errors and the observer
     stats: WalkStats = attrs.field(factory=WalkStats)  # in which `fetch` counts its retries
     identity: Identity[Any] | None = None  # of the items; None to make it from the arguments
 
@@ -88,21 +88,21 @@ class Pager(IteratedOnce, Generic[T]):
         scope: str = "",
         observer: Observer | None = None,
         concurrency: int = DEFAULT_CONCURRENCY,
-        _surroundings: Surroundings | None = None,
+        _walk: ClientWalk | None = None,
         **options: Unpack[WalkOptions],
     ) -> None:
         check_walk_options({**options})
         page_size = options.get("page_size")
         max_items = options.get("max_items")
-        self._surroundings = _surroundings or Surroundings()
+        self._walk = _walk or ClientWalk()
         self._plan: Plan[T] = Plan(
-            self._surroundings.identity or Identity(identify, value),
+            self._walk.identity or Identity(identify, value),
             start=read_start(scope, options.get("resume")),
             limit=DEFAULT_FIRST_PAGE_SIZE if page_size is None else check_page_size(page_size),
             max_items=check_count(
                 "max_items", sys.maxsize if max_items is None else max_items, minimum=0
             ),
-            stats=self._surroundings.stats,
+            stats=self._walk.stats,
         )
         self._fetch = fetch
         self._concurrency = check_count("concurrency", concurrency, minimum=1)
@@ -230,13 +230,13 @@ class Pager(IteratedOnce, Generic[T]):
             if received is not None:
                 return received
         if plan.failure is not None:
-            raise self._add_context(plan.failure, plan.failure.offset)
+            raise self._fail(plan.failure, plan.failure.offset)
         if not plan.done:
             closed = ClientClosedError(
                 "this walk was closed, or its client was: make a new one, with resume=… set to "
                 "this error's cursor to continue from there"
             )
-            raise self._add_context(closed, None)
+            raise self._fail(closed, None)
         self._state = "done"
         if plan.repeated:
             _log.warning(
@@ -254,10 +254,10 @@ class Pager(IteratedOnce, Generic[T]):
             and (request := self._plan.next_request()) is not None
         ):
             if self._observer is not None and self._observation is None:
-                walk = Work("walk", self._plan.start.scope)
-                self._observation = Observation(self._observer, walk)
+                work = Work("walk", self._walk.env or self._plan.start.scope)
+                self._observation = Observation(self._observer, work)
             fetching = self._fetch_page(request)
-            spawn = self._surroundings.spawn
+            spawn = self._walk.spawn
             if self._observation is None:
                 task = spawn(fetching)
             else:
@@ -266,7 +266,7 @@ class Pager(IteratedOnce, Generic[T]):
 
     async def _fetch_page(self, request: Request) -> Page[T]:
         if request.pause:
-            await self._surroundings.sleep(request.pause)
+            await self._walk.sleep(request.pause)
         fetched = self._fetch(request.offset, request.limit)
         check_instance("the result of fetch", fetched, Awaitable, "made by async def")
         return await fetched
@@ -279,21 +279,21 @@ class Pager(IteratedOnce, Generic[T]):
             check_instance("the result of fetch", page, Page, "such as Page(rows, total)")
             items = plan.receive(request, page)
         except BaseException as error:
-            self._add_context(error, request.offset)
+            self._fail(error, request.offset)
             raise
         if not items:
             return None
         self._unread = iter(items)
         return page, items
 
-    def _add_context(self, error: BaseException, offset: int | None) -> BaseException:
-        """Attach the cursor, the environment and the offset to the error that stops the walk."""
+    def _fail(self, error: BaseException, offset: int | None) -> BaseException:
+        """Mark the walk as failed; return its error with cursor, environment and offset."""
         if self._state == "walking":
             self._state = "failed"
         if isinstance(error, TcbError):
             error.cursor = self.cursor
             if error.env is None:
-                error.env = self._surroundings.env
+                error.env = self._walk.env
             if error.offset is None:
                 error.offset = offset
         return error

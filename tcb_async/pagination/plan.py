@@ -72,9 +72,8 @@ from typing import Generic, TypeVar
 from tcb_async._defaults import DEFAULT_PAGE_SIZE
 from tcb_async.cursor import Cursor, split_digests
 from tcb_async.exceptions import DriftError, ResponseError, TcbError
-from tcb_async.observer import WalkStats
 from tcb_async.pagination.identity import Identity, Reply
-from tcb_async.pagination.page import Page, Request
+from tcb_async.pagination.page import Page, Request, WalkStats
 from tcb_async.pagination.passes import Count, Pass
 from tcb_async.pagination.yielded import YieldedNames
 

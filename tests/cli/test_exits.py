@@ -135,7 +135,7 @@ async def test_a_bug_exits_with_1(emulator, monkeypatch):
     [
         (make_argument_error("base_url", "x", "must be a str"), "--base-url 'x': must be a str"),
         (make_argument_error("env", "", "must be the id"), "ENV '': must be the id"),
-        (ConfigurationError("body is of type int", argument="body"), "JSON is of type int"),
+        (ConfigurationError("is of type int", argument="body"), "JSON is of type int"),
         (ConfigurationError("page_size=1: too few"), "page_size=1: too few"),
         (ResponseError("env='' is unexpected"), "env='' is unexpected"),
     ],

@@ -21,7 +21,7 @@ from tcb_async import (
     TransportError,
 )
 from tcb_async._redact import HIDDEN_TEXT
-from tcb_async._transport.timing import Timing
+from tcb_async._transport import Timing
 from tcb_async.pagination import Page, Pager
 from tcb_async.tokens import Secret, StableToken
 

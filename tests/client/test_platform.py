@@ -243,6 +243,11 @@ class TestBatch:
         with pytest.raises(ConfigurationError, match="searchkey=''"):
             client.batch_functions(OWN_ENV, searchkey="")
 
+    async def test_cursor_of_a_different_endpoint_is_refused(self, client):
+        cursor = client.with_token("a-token-of-the-account").functions(OWN_ENV).cursor
+        with pytest.raises(ConfigurationError, match=r"listfunctions.*not of.*getscflist"):
+            client.batch_functions(OWN_ENV, resume=cursor)
+
     async def test_error_says_which_environment_it_was(self, client):
         with pytest.raises(ParameterError, match="no such environment") as caught:
             await client.batch_functions("other-1").collect()

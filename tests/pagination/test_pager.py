@@ -28,7 +28,7 @@ from tcb_async.exceptions import (
 )
 from tcb_async.pagination.identity import Identity
 from tcb_async.pagination.page import Page, Request
-from tcb_async.pagination.pager import Pager, Surroundings
+from tcb_async.pagination.pager import ClientWalk, Pager
 
 pytestmark = pytest.mark.looptime
 
@@ -291,8 +291,8 @@ class TestLeavingEarly:
             task.add_done_callback(live.discard)
             return task
 
-        around = Surroundings(spawn=spawn)
-        pagers = [server.pager(_surroundings=around, concurrency=most) for most in (8, 3)]
+        walk = ClientWalk(spawn=spawn)
+        pagers = [server.pager(_walk=walk, concurrency=most) for most in (8, 3)]
         consumers = [asyncio.create_task(pager.collect()) for pager in pagers]
         await asyncio.sleep(1.5)
         assert len(live) == 8 + 3
@@ -440,9 +440,9 @@ class TestListThatChanges:
     async def test_merchant_in_two_rows_is_named_in_one_warning(self, caplog):
         server = Server.of(57)
         server.listing.rows[50] = Row("f007", version=1)
-        around = Surroundings(identity=Identity(NAME, is_unique=False))
+        walk = ClientWalk(identity=Identity(NAME, is_unique=False))
 
-        items = await server.pager(_surroundings=around).collect()
+        items = await server.pager(_walk=walk).collect()
 
         assert len(items) == 56
         (record,) = caplog.records

@@ -5,7 +5,7 @@ time of a client's calls (fixture `clock` in `tests/transport`: ``timing=clock.t
 of several tasks use the loop's virtual time instead (`looptime`).
 """
 
-from tcb_async._transport.timing import Timing
+from tcb_async._transport import Timing
 from tcb_async.emulator import EmulatorClock
 
 

@@ -6,8 +6,7 @@ import random
 import attrs
 
 from tcb_async import ClientClosedError, RetryPolicy, TransportError
-from tcb_async._transport import ApiRequest, Call, SessionKeeper, Transport, call_with_place
-from tcb_async._transport.timing import Timing
+from tcb_async._transport import ApiRequest, Attempts, SessionKeeper, Timing, Transport, keep_place
 
 
 class NoSession(SessionKeeper):
@@ -46,10 +45,11 @@ class VirtualPeer(Transport):
             self.places.release()
         return free
 
-    def call(self, number=None, path="/"):
+    async def call(self, number=None, path="/"):
         """Make a call; ``reply`` gets its number."""
         request = ApiRequest(self.target(path, {}), None, offset=number)
-        return call_with_place(self, Call(self, request, bytes).run)
+        async with keep_place(self):
+            return await Attempts(self, request, bytes).run()
 
 
 def make_peer(reply, *, concurrency=8, **settings):

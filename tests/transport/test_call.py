@@ -18,7 +18,7 @@ from raw_server import http_reply
 from server_faults import FAULTS, once
 from virtual_peer import make_peer
 
-from tcb_async._transport import ApiRequest, Call, Transport
+from tcb_async._transport import ApiRequest, Attempts, Transport
 from tcb_async.emulator import Fault
 from tcb_async.exceptions import (
     ClientClosedError,
@@ -28,7 +28,7 @@ from tcb_async.exceptions import (
     TokenError,
     TransportError,
 )
-from tcb_async.observer import WalkStats
+from tcb_async.pagination.page import WalkStats
 from tcb_async.retry import RetryPolicy
 from tcb_async.tokens import ComponentToken
 
@@ -176,7 +176,7 @@ class Story:
         target = transport.target("/tcb/listfunctions", {})
 
         request = ApiRequest(target, None, stats=self.count)
-        return await Call(transport, request, lambda reply: reply).run()
+        return await Attempts(transport, request, lambda reply: reply).run()
 
 
 @attrs.define(eq=False)

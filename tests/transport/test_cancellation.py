@@ -9,7 +9,7 @@ from constants import ENV
 from leaks import eventually
 
 from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TransportError
-from tcb_async._transport.timing import Timing
+from tcb_async._transport import Timing
 from tcb_async.emulator import Fault
 
 

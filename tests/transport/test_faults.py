@@ -32,7 +32,7 @@ from tcb_async import (
     TcbError,
     TransportError,
 )
-from tcb_async._transport.timing import Timing
+from tcb_async._transport import Timing
 
 ONCE = RetryPolicy(attempts=1)
 DEFAULT = RetryPolicy()

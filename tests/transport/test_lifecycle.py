@@ -45,7 +45,8 @@ async def when_its_client_is_closed(client, emulator):
     await client.aclose()
     with pytest.raises(ClientClosedError) as caught:
         await task
-    assert caught.value.env == caught.value.cursor.scope == ENV
+    assert caught.value.env == ENV
+    assert caught.value.cursor.scope == f"/tcb/listfunctions?env={ENV}"
 
 
 @pytest.mark.parametrize(
