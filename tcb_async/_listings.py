@@ -17,7 +17,6 @@ import attrs
 import msgspec
 
 from tcb_async._codec import UNREADABLE, make_unreadable_error, raise_for_errcode
-from tcb_async._defaults import DEFAULT_PAGE_SIZE
 from tcb_async._redact import Secret, decode_secret
 from tcb_async.exceptions import ResponseError
 from tcb_async.models import (
@@ -78,20 +77,10 @@ class ListEndpoint(Generic[T]):
             return self.max_page_size
         return check_page_size(page_size, maximum=self.max_page_size)
 
-    def make_scope(self, fields: Mapping[str, str]) -> str:
-        """Return the name of a list, for cursors: a different endpoint has a different list."""
-        return f"{self.path}?{'&'.join(f'{name}={value}' for name, value in fields.items())}"
-
     def encode(self, fields: Mapping[str, object], offset: int, limit: int) -> bytes:
         if self.total_key is not None:
             fields = {**fields, self.limit_key: limit, "offset": offset}
         return _encode(fields)
-
-    def encode_fewer(self, fields: Mapping[str, object], offset: int, limit: int) -> bytes | None:
-        """Return a request for 20 of the rows; None if these are no more."""
-        if limit <= DEFAULT_PAGE_SIZE:
-            return None
-        return self.encode(fields, offset, DEFAULT_PAGE_SIZE)
 
     def decode(self, body: bytes, *, secrets: Collection[Secret] = ()) -> Page[T]:
         """Read one page; raise the exception for its errcode, or `ResponseError`."""

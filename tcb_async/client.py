@@ -244,6 +244,7 @@ class TcbClient:
         stats = WalkStats()
         may_be_shorter = page_size is None
         fetch = partial(self._fetch, endpoint, fields, stats=stats, may_be_shorter=may_be_shorter)
+        arguments = "&".join(f"{name}={value}" for name, value in fields.items())
         walk = ClientWalk(
             spawn=self._transport.spawn,
             sleep=self._transport.timing.sleep,
@@ -254,7 +255,7 @@ class TcbClient:
         return Pager(
             fetch,
             identify=endpoint.identify,
-            scope=endpoint.make_scope(fields),
+            scope=f"{endpoint.path}?{arguments}",
             observer=self._transport.observer,
             concurrency=self._transport.concurrency,
             _walk=walk,
@@ -281,7 +282,9 @@ class TcbClient:
         env = fields.get("env")
         row = offset if endpoint.total_key is not None else None  # for errors
         body = endpoint.encode(fields, offset, limit)
-        smaller_body = endpoint.encode_fewer(fields, offset, limit) if may_be_shorter else None
+        smaller_body = None
+        if may_be_shorter:
+            smaller_body = endpoint.encode(fields, offset, min(limit, DEFAULT_PAGE_SIZE))
 
         def request_page(token: Secret) -> Awaitable[Page[T]]:
             target = self._page_target

@@ -84,14 +84,12 @@ class Attempts(Generic[T]):
         except TcbError as error:
             # Its traceback refers to this frame, which would refer to it.
             first_error = error.with_traceback(None)
-        if self.request.smaller_body is not None and may_refuse_size(first_error):
-            smaller_body = self.request.smaller_body
+        smaller_body = self.request.smaller_body
+        if smaller_body not in {None, self.request.body} and may_refuse_size(first_error):
             self.request = attrs.evolve(self.request, body=smaller_body, smaller_body=None)
             if not first_error.retryable:
                 return await self._attempt_repeatedly()
-        return await self._retry(first_error)
 
-    async def _retry(self, first_error: TcbError) -> T:
         async def attempt() -> T:
             if retrying.statistics["attempt_number"] == 1:  # it was made without tenacity
                 raise first_error

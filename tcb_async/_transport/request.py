@@ -38,7 +38,7 @@ class ApiRequest:
     offset: int | None = None
     stats: WalkStats | None = None
     smaller_body: bytes | None = attrs.field(default=None, repr=False)
-    """Requests 20 rows of the page, after an error for which more may be the reason."""
+    """Requests at most 20 of the rows. None if the caller chose their number."""
     repeatable: bool = True
     """Whether it may be sent again although the server may have carried it out."""
 

@@ -323,7 +323,12 @@ class FaultyServer:
         return self._encode(record, reply)
 
     def _describe(self, refused: Refused) -> dict[str, Any]:
-        errmsg = self._add_request_id(refused.errmsg)
+        """Describe a refusal as WeChat does, with the id of the request."""
+        errmsg = refused.errmsg
+        if not _REQUEST_ID.search(errmsg[-200:]):
+            seconds = int(self.clock())
+            random_part = f"{self._random.getrandbits(64):016x}"
+            errmsg += f" rid: {seconds:08x}-{random_part[:8]}-{random_part[8:]}"
         return {"errcode": int(refused.errcode), "errmsg": errmsg}
 
     def _encode(self, record: RecordedRequest, reply: dict[str, Any]) -> bytes:
@@ -332,10 +337,3 @@ class FaultyServer:
             callback(record, reply)
         record.errcode = reply.get("errcode", 0)
         return json.dumps(reply, ensure_ascii=False, separators=(",", ":")).encode()
-
-    def _add_request_id(self, errmsg: str) -> str:
-        if _REQUEST_ID.search(errmsg[-200:]):
-            return errmsg
-        seconds = int(self.clock())
-        random_part = f"{self._random.getrandbits(64):016x}"
-        return f"{errmsg} rid: {seconds:08x}-{random_part[:8]}-{random_part[8:]}"
