@@ -6,7 +6,6 @@ one stopped. The report is read from the file, as any later command reads it.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import sys
 import tempfile
@@ -127,6 +126,8 @@ class InventoryJob:
     night: NightWriter | None = attrs.field(init=False, default=None)
 
     async def work(self, client: TcbClient) -> None:
+        import asyncio  # noqa: PLC0415 - --help is faster
+
         with contextlib.ExitStack() as stack:
             # The inventory reads the list of accounts too: its cost has all requests.
             inventory = tcb_async.Inventory(
