@@ -593,6 +593,19 @@ class TestNameThatIsTwiceInAList:
         assert sum(request.pause for request in outcome.requests) == 0
         assert set(outcome.yielded) == set(listing.names)
 
+    def test_a_different_one_in_each_pass_is_a_drift_error(self):
+        walked = plan(3)
+
+        def reply_to(request):
+            names = ["f0", "f1", "f2", "f3", "f4", f"f{walked.stats.passes % 2}"]
+            rows = [Row(name) for name in names]
+            return Page(rows[request.offset : request.offset + request.limit], len(rows))
+
+        walk_with_replies(walked, reply_to, concurrency=1)
+
+        assert isinstance(walked.failure, DriftError)
+        assert "appeared twice" in str(walked.failure)
+
     def test_on_one_page_it_is_an_error_after_seven_requests(self):
         rows = [Row("f0"), Row("f1"), Row("f1"), Row("f2")]
 

@@ -89,6 +89,17 @@ class TestRefused:
                 assert await errors_of(client, 1) == {TokenError}
                 assert emulator.counts[CLASSIC] == asked
 
+    async def test_lasting_refusal_of_an_old_token_keeps_no_new_one(self, emulator, api, provider):
+        old = await provider.get_token(api)
+        await provider.invalidate(old)
+        emulator.expire_tokens()
+        new = await provider.get_token(api)
+
+        provider.note_lasting_refusal(old)
+        await provider.invalidate(new)
+
+        assert provider.expires_at is None
+
     @pytest.mark.parametrize("walks", [1, 200])
     async def test_reissued_token_is_not_sent_again(self, emulator, api, provider, client, walks):
         token = (await provider.get_token(api)).reveal()
