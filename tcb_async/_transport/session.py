@@ -63,7 +63,7 @@ class SessionKeeper:
     _session: aiohttp.ClientSession | None = attrs.field(default=None, repr=False, alias="session")
     is_callers_session: bool = attrs.field(init=False)
     is_closed: bool = attrs.field(init=False, default=False)
-    # Of all calls: of their attempts, and of their waits for the next ones.
+    # Of all attempts in flight.
     time_limits: set[asyncio.Timeout] = attrs.field(init=False, factory=set[asyncio.Timeout])
     _loop: asyncio.AbstractEventLoop | None = attrs.field(init=False, default=None)
 

@@ -49,7 +49,7 @@ class Timing:
     """
 
     clock: Callable[[], float] = time.monotonic  # seconds
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    sleep: Callable[[float], Coroutine[object, object, None]] = asyncio.sleep
     random: Callable[[], float] = random.random  # from 0 to 1
 
 
@@ -86,15 +86,15 @@ class Transport:
 
     async def pause(self, seconds: float) -> None:
         """Wait before the next attempt; closing the client ends the wait."""
-        limit = asyncio.timeout(None)
-        self.keeper.time_limits.add(limit)
+        # In the background: closing cancels it, also below a merchant's token request, which is
+        # completed.
+        waiting = self.spawn(self.timing.sleep(seconds))
         try:
-            async with limit:
-                await self.timing.sleep(seconds)
-        except TimeoutError:
-            raise ClientClosedError from None
+            await asyncio.wait((waiting,))
         finally:
-            self.keeper.time_limits.discard(limit)
+            waiting.cancel()
+        if waiting.cancelled():
+            raise ClientClosedError
 
     def spawn(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
         """Run a coroutine in the background, at most until the client is closed."""

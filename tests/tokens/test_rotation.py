@@ -7,6 +7,8 @@ import math
 
 import pytest
 from constants import AUTHORIZER, COMPONENT, ENV, LIFE, LIST, MERCHANT, PLATFORM
+from leaks import eventually
+from raw_server import RawServer, http_reply
 from secret_leaks import shown_by
 from token_fixtures import FrailStore, PacedApi, a_ticket, a_turn
 
@@ -112,6 +114,53 @@ class TestRotation:
 
         assert saved == ["new"]
         assert asyncio.get_running_loop().time() == 2
+
+    async def test_request_on_a_socket_is_completed_at_close(self):
+        may_reply, arrived = asyncio.Event(), asyncio.Event()
+        saved = []
+
+        async def reply(exchange):
+            body = {"component_access_token": "platform-access-token", "expires_in": LIFE}
+            if AUTHORIZER in exchange.request.target:
+                arrived.set()
+                await may_reply.wait()
+                body = {
+                    "authorizer_access_token": "merchant-access-token",
+                    "expires_in": LIFE,
+                    "authorizer_refresh_token": "refreshtoken@@@new",
+                }
+            await exchange.send(http_reply(json.dumps(body).encode()))
+
+        async def save(refresh_token):
+            saved.append(refresh_token)
+
+        platform = ComponentToken(PLATFORM, "appsecret", ticket=a_ticket)
+        provider = AuthorizerToken(platform, MERCHANT, "refreshtoken@@@old", on_rotate=save)
+        async with RawServer(reply) as server:
+            client = TcbClient(provider, base_url=server.url)
+            caller = asyncio.create_task(client.function_page(ENV))
+            await arrived.wait()
+            closing = asyncio.create_task(client.aclose())
+            await a_turn()
+            assert not closing.done()
+            may_reply.set()
+            await closing
+            with pytest.raises(ClientClosedError):
+                await caller
+
+        assert saved == ["refreshtoken@@@new"]
+
+    async def test_closing_ends_the_wait_of_a_dead_server(self, emulator, merchant):
+        emulator.script([Fault.status(502)] * 99, path=AUTHORIZER)
+        client = TcbClient(merchant.token(), base_url=emulator.url)
+        caller = asyncio.create_task(client.function_page(ENV))
+        await eventually(lambda: emulator.counts[AUTHORIZER] == 1)
+        async with asyncio.timeout(0.3):  # the wait takes 0.5 s or more
+            await client.aclose()
+        with pytest.raises(ClientClosedError):
+            await caller
+
+        assert emulator.counts[AUTHORIZER] == 1
 
     @pytest.mark.looptime
     async def test_hanging_save_delays_closing_by_10_s(self):

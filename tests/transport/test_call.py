@@ -19,6 +19,7 @@ from server_faults import FAULTS, once
 from virtual_peer import make_peer
 
 from tcb_async._transport import ApiRequest, Attempts, Transport
+from tcb_async._transport.transport import Timing
 from tcb_async.emulator import Fault
 from tcb_async.exceptions import (
     ClientClosedError,
@@ -109,6 +110,22 @@ async def test_levels_of_logged_attempts(emulator, clock, caplog, client_of):
         f"{call} attempt=2: TransportError: /tcb/listfunctions returned HTTP 502"
     )
     assert success == f"{call} attempt=3: errcode=0"
+
+
+async def test_calls_that_fail_together_warn_once_in_ten_seconds(emulator, caplog, client_of):
+    caplog.set_level(logging.WARNING, logger="tcb_async")
+    emulator.deploy(ENV)
+    now = [0.0]
+
+    async def sleep(_):
+        now[0] += 0.1
+
+    client = await client_of(emulator, timing=Timing(clock=lambda: now[0], sleep=sleep))
+    for time, warnings in ((0.0, 1), (9.0, 1), (20.0, 2)):
+        now[0] = time
+        emulator.script([Fault.errcode(-1)] * 16)
+        await asyncio.gather(*(client.function_page(ENV) for _ in range(8)))
+        assert len(caplog.messages) == warnings
 
 
 QUIET_PROGRAMS = {
