@@ -69,12 +69,11 @@ class Identity(Generic[T]):
         """Return a page with the keys of its items."""
         names = self.names(page.items)
         values = self.values(page.items)
-        rows = dict(zip(names, page.items, strict=True))
         repeated: set[str] = set()
-        if len(rows) < len(names):
+        if len(set(names)) < len(names):
             repeated = {name for name, times in Counter(names).items() if times > 1}
         end = request.offset + len(names)
-        return Reply(request, page.total, names, values, rows, end, repeated)
+        return Reply(request, page, names, values, end, repeated)
 
 
 @attrs.define(eq=False)
@@ -82,10 +81,9 @@ class Reply(Generic[T]):
     """The page that a request returned, with the keys of its items."""
 
     request: Request
-    total: int
+    page: Page[T]
     names: Sequence[str]
     values: Sequence[T | str]
-    rows: dict[str, T]  # the items by name
     end: int  # the row below the last item
     repeated: set[str]  # the names that appear more than once
 

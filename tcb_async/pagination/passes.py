@@ -52,13 +52,13 @@ class Pass(Generic[T]):
         index = self.end - 1 - reply.request.offset
         if not self.change and self.tail:
             is_in_page = 0 <= index < len(reply.values)
-            if self.total != reply.total:
-                self.change = f"it had {self.total} rows and now has {reply.total}"
+            if self.total != reply.page.total:
+                self.change = f"it had {self.total} rows and now has {reply.page.total}"
             elif not is_in_page or not self.identity.is_same(self.tail[-1], reply.values[index]):
                 self.change = f"row {reply.request.offset} is not the row that was there"
         read = 0 if self.change else index + 1
         self.end = reply.end
-        self.total = reply.total
+        self.total = reply.page.total
         if reply.values:
             self.tail = reply.values
         return read
@@ -95,8 +95,8 @@ class Count(Generic[T]):
         seen = dict(zip(reply.names, reply.values, strict=True))
         is_known = all(self.values.get(name) == value for name, value in seen.items())
         self.values.update(seen)
-        if reply.total != self.total or not is_known:
-            self.total = reply.total
+        if reply.page.total != self.total or not is_known:
+            self.total = reply.page.total
             self.rows = None
         if self.rows is not None:
-            self.rows.update(reply.rows)
+            self.rows.update(zip(reply.names, reply.page.items, strict=True))

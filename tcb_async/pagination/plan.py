@@ -227,25 +227,26 @@ class Plan(Generic[T]):
             is_shorter = len(reply.names) < request.limit
             if self.yielded.is_full:
                 self._stop()
-            elif reply.end >= reply.total and is_shorter:
+            elif reply.end >= reply.page.total and is_shorter:
                 self._end_pass()
         if self.is_over and not self._pass.is_streamed:
             rows = self._pass.rows if self.rows is None else self.rows
             known = self.yielded.find_known(rows)
-            new = self.yielded.add({name: rows[name] for name in rows if name not in known})
+            names = [name for name in rows if name not in known]
+            new = self.yielded.add(names, [rows[name] for name in names])
         return new
 
     def _contradicts_itself(self, reply: Reply[T]) -> bool:
         """Whether a reply contradicts its total, has a name twice, or cannot overlap the next."""
         rows = len(reply.names)
-        is_beyond_total = reply.end > reply.total and rows > 0
-        is_too_short = reply.end < reply.total and rows < min(2, reply.request.limit)
+        is_beyond_total = reply.end > reply.page.total and rows > 0
+        is_too_short = reply.end < reply.page.total and rows < min(2, reply.request.limit)
         if is_beyond_total or is_too_short:
             return True
         if self.identity.is_unique and reply.repeated:
             return True
         # The list may be empty by now: the seventh such reply is believed.
-        is_suddenly_empty = not reply.total and bool(self.total)
+        is_suddenly_empty = not reply.page.total and bool(self.total)
         return is_suddenly_empty and self._contradictions < MAX_CONTRADICTIONS
 
     def _request_again(self, reply: Reply[T]) -> None:
@@ -261,14 +262,14 @@ class Plan(Generic[T]):
         """Note the list's total, and the length of its pages."""
         self._contradictions = 0
         is_first = self.total is None
-        self.total = reply.total
+        self.total = reply.page.total
         rows = len(reply.names)
-        if rows < reply.request.limit and reply.end < reply.total:
+        if rows < reply.request.limit and reply.end < reply.page.total:
             # The first reply shows the server's length. A later short page may be an accident.
             self.limit = rows if is_first else max(rows, self.limit // 2)
             self.outstanding.clear()  # they were planned for longer pages
         if is_first:
-            pages = 1 + max(0, reply.total - 1) // (self.limit - 1)
+            pages = 1 + max(0, reply.page.total - 1) // (self.limit - 1)
             self._max_requests += 2 * MAX_PASSES * pages
 
     def _add(self, reply: Reply[T]) -> Sequence[T]:
@@ -277,20 +278,21 @@ class Plan(Generic[T]):
         if self._count is not None:
             self._count.add(reply)
         read = current.move_below(reply)
-        rows = reply.rows
-        for name in reply.names[:read]:
-            rows.pop(name, None)
-        known = self.yielded.find_known(rows) if current.is_streamed else current.rows.keys() & rows
-        if (known or reply.repeated) and not current.change:
-            current.repeated |= known | reply.repeated
+        names, items = reply.names[read:], reply.page.items[read:]
+        is_streamed = current.is_streamed
+        seen = self.yielded.find_known(names) if is_streamed else current.rows.keys() & names
+        repeated = seen | reply.repeated
+        if repeated and not current.change:
+            current.repeated |= repeated
         if current.change or current.repeated:
             self.stats.drift = True
-        if not current.is_streamed:
-            current.rows.update(rows)
+        if not is_streamed:
+            current.rows.update(zip(names, items, strict=True))
             return ()
-        for name in known:
-            del rows[name]
-        new = self.yielded.add(rows)
+        if repeated:  # what remains are new names, each once
+            rows = {n: row for n, row in zip(names, items, strict=True) if n not in seen}
+            names, items = [*rows], [*rows.values()]
+        new = self.yielded.add(names, items)
         if self.yielded.is_full:  # the cursor is below the last item
             current.cut_off(read + len(new))
         return new
@@ -356,16 +358,16 @@ def _make_contradiction_error(reply: Reply[T]) -> ResponseError:
         f"{request.limit} rows from row {request.offset} on were requested "
         f"{MAX_CONTRADICTIONS + 1} times, and each reply contradicted itself"
     )
-    if reply.end > reply.total:
+    if reply.end > reply.page.total:
         reason = (
-            f"it ends at row {reply.end}, beyond its total of {reply.total}; the count may be "
+            f"it ends at row {reply.end}, beyond its total of {reply.page.total}; the count may be "
             "late, or the server may ignore the offset: compare with function_page"
         )
     elif reply.repeated:
         return _make_repeated_error(min(reply.repeated), problem)
     else:
         reason = (
-            f"it ends at row {reply.end}, before its total of {reply.total}; the count may be "
+            f"it ends at row {reply.end}, before its total of {reply.page.total}; the count may be "
             "late: compare with function_page (a page needs two rows, because pages overlap)"
         )
     return ResponseError(f"{problem}, so items may be missing: {reason}", retryable=True)

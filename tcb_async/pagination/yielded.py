@@ -5,7 +5,7 @@ Rule: a name is added before the consumer receives its item, and is never yielde
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from itertools import islice
 from typing import TypeVar
 
@@ -22,43 +22,45 @@ class YieldedNames:
 
     earlier: frozenset[bytes]  # the digests of the names yielded by earlier runs
     maximum: int  # items to yield in this run
-    # All names of this run, in the order of yielding.
-    _names: dict[str, None] = attrs.field(init=False, factory=dict[str, None])
+    # All names of this run, in the order of yielding, and for finding one.
+    _order: list[str] = attrs.field(init=False, factory=list[str])
+    _names: set[str] = attrs.field(init=False, factory=set[str])
     # Their digests, computed as far as the last cursor needed them.
     _digests: bytearray = attrs.field(init=False, factory=bytearray)
 
     @property
     def count(self) -> int:
         """The number of items yielded by this run."""
-        return len(self._names)
+        return len(self._order)
 
     @property
     def is_full(self) -> bool:
         """Whether this run has yielded all items that it may yield."""
-        return len(self._names) == self.maximum
+        return self.count == self.maximum
 
     def find_known(self, names: Iterable[str]) -> set[str]:
         """Return those of the names that were yielded, in this run or an earlier one."""
-        known = self._names.keys() & names
+        known = self._names.intersection(names)
         if self.earlier:
             known |= {name for name in names if digest(name) in self.earlier}
         return known
 
-    def add(self, rows: dict[str, T]) -> list[T]:
-        """Add the names of rows that were not yielded, up to the maximum; return these rows."""
-        room = self.maximum - len(self._names)
-        if len(rows) > room:
-            rows = dict(islice(rows.items(), room))
-        self._names |= dict.fromkeys(rows)
-        return [*rows.values()]
+    def add(self, names: Sequence[str], items: Sequence[T]) -> Sequence[T]:
+        """Add names that were not yielded, up to the maximum; return their items."""
+        room = self.maximum - self.count
+        new = names[:room]
+        self._order += new
+        self._names.update(new)
+        return items[:room]
 
     def keep(self, names: Container[str]) -> None:
         """Forget all names but these: the items of the others were not returned."""
-        self._names = {name: None for name in self._names if name in names}
+        self._order = [name for name in self._order if name in names]
+        self._names = {*self._order}
         self._digests.clear()
 
     def digests(self, unread: int) -> bytes:
         """Return the digests of the names, without the last `unread` items."""
-        for name in islice(self._names, len(self._digests) // DIGEST, None):
+        for name in islice(self._order, len(self._digests) // DIGEST, None):
             self._digests += digest(name)
         return bytes(self._digests[: len(self._digests) - DIGEST * unread])

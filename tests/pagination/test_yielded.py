@@ -10,7 +10,7 @@ from tcb_async.pagination.yielded import YieldedNames
 def yielded():
     """An earlier run yielded c. This run has yielded a, and may yield two more."""
     names = YieldedNames(frozenset([digest("c")]), maximum=3)
-    assert names.add({"a": "a"}) == ["a"]
+    assert names.add(["a"], ["row a"]) == ["row a"]
     return names
 
 
@@ -21,6 +21,6 @@ def test_names_of_earlier_runs_are_known_too(yielded, names, known):
 
 @pytest.mark.parametrize(("names", "new"), [("b", "b"), ("bde", "bd"), ("", "")])
 def test_rows_are_added_up_to_the_maximum(yielded, names, new):
-    assert yielded.add({name: name for name in names}) == [*new]
+    assert yielded.add([*names], [*names]) == [*new]
     assert yielded.find_known([*new]) == {*new}
     assert yielded.is_full == (len(new) == 2)
