@@ -203,8 +203,12 @@ async def keep_place(transport: Transport) -> AsyncGenerator[None]:
         yield
         return
     async with transport.places:
-        with need_no_place():
+        # Not `need_no_place`: a generator inside this one costs a hundredth of a page.
+        outer = _needs_no_place.set(True)
+        try:
             yield
+        finally:
+            _needs_no_place.reset(outer)
 
 
 @contextmanager
