@@ -71,8 +71,8 @@ def _share(
 
 
 _DOCUMENTED_TOKEN = (
-    "WeChat may accept only the token that its page of the endpoint names: for cloud functions, a "
-    "merchant's authorizer_access_token"
+    "for cloud functions, WeChat documents a merchant's authorizer_access_token, not an app's own "
+    "token"
 )
 _BUSY = "try again later; if it lasts, contact WeChat's support with the rid"
 _SLOWER = "lower concurrency, or spread the calls out"
@@ -87,7 +87,7 @@ _ENV = "check the environment id"
 _BAD_ENV = "there is no such environment, or it cannot be used"
 _ENV_CAUSES = (  # docs.cloudbase.net/error-code/basic, INVALID_ENV
     "check the id: `tcb-async environments` lists those of the account; if it is there, check that "
-    "it is bound to the mini program, and not isolated because of unpaid bills"
+    "it is bound to the mini program, and not isolated for unpaid bills"
 )
 _ITS_ENV = "check the environment id, and that it belongs to the account of the token"
 _ACCESS = "check that the account of the token owns the environment, or may use it"
@@ -198,12 +198,12 @@ _SHARED = (
 )  # fmt: skip
 
 _FRESH_TOKEN = (
-    "pass a fresh access token, or the appid and the appsecret, which fetch one (StableToken, or "
-    "TCB_APPID and TCB_SECRET without TCB_ACCESS_TOKEN)"
+    "pass a fresh access token, or the appid and the appsecret (StableToken, or TCB_APPID and "
+    "TCB_SECRET without TCB_ACCESS_TOKEN)"
 )
 _FRESH_COMPONENT_TOKEN = (
     "pass the appid and the appsecret of the platform (ComponentToken, or TCB_COMPONENT_APPID and "
-    "TCB_COMPONENT_SECRET), which fetch one"
+    "TCB_COMPONENT_SECRET)"
 )
 _SECRET = "check the appsecret in the account's administration; it may have been reset"
 _TICKET = "pass the latest ticket that WeChat pushed (every 10 minutes)"
@@ -214,7 +214,7 @@ _CREDENTIALS = (
         TokenError,
         (40001, "the access token is invalid or was replaced", _FRESH_TOKEN),
         (40014, "the access token is not valid",
-         f"{_FRESH_TOKEN}; if that one is refused too, {_DOCUMENTED_TOKEN}"),
+         f"{_FRESH_TOKEN}; if it is refused, too: {_DOCUMENTED_TOKEN}"),
         (41001, "the access token is missing", _FRESH_TOKEN),
         (42001, "the access token has expired", _FRESH_TOKEN),
         (50004, "the account may not fetch access tokens",

@@ -14,15 +14,14 @@ _CHECK_ARGUMENTS = "对照微信的接口文档检查参数；列表接口的参
 _OWN_REQUEST = "用 client.get_token() 返回的 access_token 自己发送请求"
 _CHECK_PROXY = "检查 base URL 和中间的代理"
 _FRESH = (
-    "传入有效的 access_token，或者传入 AppID 和 AppSecret"
-    "（StableToken，或 TCB_APPID 和 TCB_SECRET），由本库获取"
+    "传入有效的 access_token，或者 AppID 和 AppSecret（StableToken，或 TCB_APPID 和 TCB_SECRET）"
 )
 _FRESH_COMPONENT = (
     "传入第三方平台的 AppID 和 AppSecret"
-    "（ComponentToken，或 TCB_COMPONENT_APPID 和 TCB_COMPONENT_SECRET），由本库获取"
+    "（ComponentToken，或 TCB_COMPONENT_APPID 和 TCB_COMPONENT_SECRET）"
 )
 _DOCUMENTED_TOKEN = (
-    "微信可能只接受文档中该接口要求的 access_token（云函数接口：商家的 authorizer_access_token）"
+    "云函数接口的微信文档写的是商家的 authorizer_access_token，不是小程序自己的 access_token"
 )
 _APPSECRET = "在小程序管理后台核对 AppSecret，它可能已经重置过"
 _TICKET = "传入微信最近一次推送的 ticket（每 10 分钟推送一次）"
@@ -112,7 +111,10 @@ WORDS: dict[int | str, tuple[str, str]] = {
     -501017: ("环境的磁盘已满", _MORE_QUOTA),
     -501004: ("对该环境的请求过多", _SLOW_DOWN),
     40001: ("access_token 无效，或已被新的取代", _FRESH),
-    40014: ("access_token 不合法", f"{_FRESH}；如果新的也被拒绝，{_DOCUMENTED_TOKEN}"),
+    40014: (
+        "access_token 不合法",
+        f"{_FRESH}；如果也被拒绝：{_DOCUMENTED_TOKEN}",
+    ),
     41001: ("缺少 access_token", _FRESH),
     42001: ("access_token 已过期", _FRESH),
     45009: ("当天的调用次数已用完", _TOMORROW),

@@ -61,12 +61,15 @@ async def test_every_format_has_the_fields_of_a_change(path):
         'recreated"\n'
     )
     ended = await changes(path, "-f", "ndjson")
-    assert ended.out == (
-        '{"appid": "wx2", "env": "dev", "kind": "updated", "name": "login", "before": {"name": '
-        '"login", "status": "Active", "runtime": "Nodejs16.13", "add_time": null, "mod_time": '
-        'null}, "after": {"name": "login", "status": "UpdateFailed", "runtime": null, "add_time": '
-        'null, "mod_time": null}}\n'
-    )
+    (row,) = ended.out.splitlines()
+    assert json.loads(row) == {
+        "appid": "wx2",
+        "env": "dev",
+        "kind": "updated",
+        "name": "login",
+        "before": CloudFunction("login", "Active", "Nodejs16.13").to_dict(),
+        "after": CloudFunction("login", "UpdateFailed").to_dict(),
+    }
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120, 200])

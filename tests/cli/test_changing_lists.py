@@ -71,7 +71,7 @@ def deploy_and_change(emulator, replies=math.inf):
 
 def export_of(emulator, without=""):
     rows = [
-        {field: getattr(row, field) for field in FIELDS}
+        {field: getattr(row, field, None) for field in FIELDS}
         for row in emulator.functions(ENV)
         if row.name != without
     ]

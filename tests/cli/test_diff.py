@@ -11,6 +11,8 @@ import pytest
 from nights import failed, listed, stored, suspended
 from terminal import ENV, env_for, run, start, without_a_reader
 
+from tcb_async.compare import DeclaredFunction
+
 OTHER = "prod-1a2b3c"
 RC = {"functions": [{"name": "login", "runtime": "Nodejs16.13"}, {"name": "payNotify"}]}
 WHOLE = listed("wx1", dev=["login", "payNotify"])
@@ -64,17 +66,18 @@ async def test_differences_exit_with_7(emulator):
     assert ended.err == ("1 removed, 1 added, 1 updated; 3 functions of 1 environment compared\n")
 
 
+REMOVED = {
+    "kind": "removed",
+    "name": "payNotify",
+    "before": DeclaredFunction("payNotify").to_dict(),
+    "after": None,
+}
+
+
 @pytest.mark.parametrize(
     ("form", "out"),
     [
-        (
-            "json",
-            (
-                '[\n{"kind": "removed", "name": "payNotify", "before": {"name": "payNotify", '
-                '"runtime": null, "add_time": null, "mod_time": null, "status": "Active"}, '
-                '"after": null}\n]\n'
-            ),
-        ),
+        ("json", f"[\n{json.dumps(REMOVED)}\n]\n"),
         ("csv", "kind,name,what\nremoved,payNotify,\n"),
         (
             "markdown",

@@ -16,6 +16,7 @@ HOSTILE = "a\x1b]0;owned\x07b\x9b2J\u0085\u202ec\u2066\x7f"
 PLAIN = {"NO_COLOR": "1"}
 LOCAL = {"TERM": "xterm", "FORCE_COLOR": "1"}
 CSI = "\x1b["
+COMMAND = ("list", ENV, "--columns", "name,status,runtime,add_time,mod_time")
 
 
 @pytest.mark.parametrize("form", DOCUMENTS)
@@ -107,7 +108,7 @@ async def test_a_table_fits_the_terminal_and_shows_full_names(emulator, columns)
     for name in ("login", "获取用户信息", "日報-emoji-😀", long[: columns - 54]):
         emulator.deploy(ENV, name, status="PublishFailed", runtime="Nodejs16.13")
 
-    ended = await run("list", ENV, env=env_for(emulator, COLUMNS=str(columns), **LOCAL, **PLAIN))
+    ended = await run(*COMMAND, env=env_for(emulator, COLUMNS=str(columns), **LOCAL, **PLAIN))
 
     lines = plain(ended.out).splitlines()
     assert max(cell_len(line.rstrip()) for line in lines) <= columns
@@ -125,7 +126,7 @@ async def test_a_table_fits_the_terminal_and_shows_full_names(emulator, columns)
 )
 async def test_times_are_shorter_on_a_narrow_terminal(emulator, columns, time):
     emulator.deploy(ENV, "a-name-of-18-chars", runtime="Go1", add_time="2024-01-02 03:04:05")
-    ended = await run("list", ENV, env=env_for(emulator, COLUMNS=str(columns), **LOCAL, **PLAIN))
+    ended = await run(*COMMAND, env=env_for(emulator, COLUMNS=str(columns), **LOCAL, **PLAIN))
 
     rows = [line for line in plain(ended.out).splitlines() if "a-name-of-18-chars" in line]
     assert [re.findall(r"2024-01-02(?: 03:04(?::05)?)?", row)[0] for row in rows] == [time]
