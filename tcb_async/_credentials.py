@@ -14,7 +14,7 @@ _APPID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _APPSECRET = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
 
 
-def why_not_a_secret(value: object) -> str | None:
+def find_secret_problem(value: object) -> str | None:
     """Return the reason why a value cannot be a token, secret or ticket; None if it can be one."""
     value = value.reveal() if isinstance(value, Secret) else to_plain(value)
     if not isinstance(value, str):
@@ -30,7 +30,7 @@ def why_not_a_secret(value: object) -> str | None:
 
 def check_secret(name: str, value: str | Secret) -> Secret:
     """Return a value that can be a secret."""
-    if (problem := why_not_a_secret(value)) is not None:
+    if (problem := find_secret_problem(value)) is not None:
         raise ConfigurationError(f"{name} {problem}: must be a str as WeChat gave it")
     return Secret(value)
 
@@ -44,7 +44,7 @@ def check_appid(name: str, value: object) -> str:
     """Return a value that can be an appid; it is not shown, since it may be the appsecret."""
     value = to_plain(value)
     if not isinstance(value, str) or not _APPID.fullmatch(value):
-        problem = why_not_a_secret(value) or (
+        problem = find_secret_problem(value) or (
             "contains a character that appids do not have, or is too long"
         )
     elif not value.startswith("wx"):

@@ -90,28 +90,28 @@ class ListEndpoint(Generic[T]):
 class _ReplyReader(Generic[T]):
     """Reads the replies of one endpoint: in one step if they are as documented, else by row."""
 
-    def __init__(self, listing: ListEndpoint[T]) -> None:
-        hints = get_type_hints(listing.item)
-        self.listing = listing
-        self.decode = _make_decoder(listing, listing.item)
-        self.decode_any_rows = _make_decoder(listing, dict[str, object])
-        self.other_names = [name.encode() for name in listing.other_names]
+    def __init__(self, endpoint: ListEndpoint[T]) -> None:
+        hints = get_type_hints(endpoint.item)
+        self.endpoint = endpoint
+        self.decode = _make_decoder(endpoint, endpoint.item)
+        self.decode_any_rows = _make_decoder(endpoint, dict[str, object])
+        self.other_names = [name.encode() for name in endpoint.other_names]
         self.times = {name for name in hints if datetime in (hints[name], *get_args(hints[name]))}
         # Rows are frozen, so a time is set through its slot, before the row leaves this class.
         self.slots = [
-            (attrgetter(time), getattr(listing.item, time).__set__) for time in self.times
+            (attrgetter(time), getattr(endpoint.item, time).__set__) for time in self.times
         ]
 
     def read(self, body: bytes, secrets: Collection[Secret]) -> Page[T]:
         reply = self._decode(body, secrets)
-        rows: list[T] = getattr(reply, self.listing.rows_key) or []
-        if self.listing.total_key is None:
+        rows: list[T] = getattr(reply, self.endpoint.rows_key) or []
+        if self.endpoint.total_key is None:
             total = len(rows)
             problem = self._find_contradiction(reply, rows)
         else:
-            total = getattr(reply, self.listing.total_key)
+            total = getattr(reply, self.endpoint.total_key)
             is_valid = 0 <= total <= sys.maxsize
-            problem = None if is_valid else f"it has no valid {self.listing.total_key}"
+            problem = None if is_valid else f"it has no valid {self.endpoint.total_key}"
         if problem is not None:
             raise self._make_error(body, problem, secrets)
         self._set_zone(rows)
@@ -123,11 +123,11 @@ class _ReplyReader(Generic[T]):
                 reply = self.decode(body)
                 if not reply.errcode:
                     return reply
-        raise_for_errcode(body, self.listing.path, secrets=secrets)
+        raise_for_errcode(body, self.endpoint.path, secrets=secrets)
         try:
             reply = self.decode_any_rows(body)
-            rows: list[dict[str, object]] = getattr(reply, self.listing.rows_key) or []
-            setattr(reply, self.listing.rows_key, [self._convert_row(row) for row in rows])
+            rows: list[dict[str, object]] = getattr(reply, self.endpoint.rows_key) or []
+            setattr(reply, self.endpoint.rows_key, [self._convert_row(row) for row in rows])
         except UNREADABLE as error:
             problem = str(error)
         else:
@@ -136,20 +136,20 @@ class _ReplyReader(Generic[T]):
 
     def _convert_row(self, row: dict[str, object]) -> T:
         """Read a row: a field that is null, or a time that cannot be read, counts as missing."""
-        for other_name, name in self.listing.other_names.items():
+        for other_name, name in self.endpoint.other_names.items():
             if row.get(name) is None:
                 row[name] = row.get(other_name)
         for name in self.times & row.keys():
             row[name] = _read_time(row[name])
         present = {name: value for name, value in row.items() if value is not None}
-        return msgspec.convert(present, self.listing.item, dec_hook=decode_secret)
+        return msgspec.convert(present, self.endpoint.item, dec_hook=decode_secret)
 
     def _find_contradiction(self, reply: _Decoded, rows: list[T]) -> str | None:
         """Return the reason why a reply is not the whole list; None if it may be."""
         if not rows and reply.errcode is None:  # as in an error of an unknown format
-            return f"{self.listing.rows_key} is empty, and there is no errcode of 0"
+            return f"{self.endpoint.rows_key} is empty, and there is no errcode of 0"
         if any((getattr(reply, key) or 0) > len(rows) for key in _TOTALS):
-            return f"its total is above the number of rows in {self.listing.rows_key}"
+            return f"its total is above the number of rows in {self.endpoint.rows_key}"
         return None
 
     def _set_zone(self, rows: list[T]) -> None:
@@ -163,22 +163,22 @@ class _ReplyReader(Generic[T]):
                     set_time(row, _convert_time(time))
 
     def _make_error(self, body: bytes, problem: str, secrets: Collection[Secret]) -> ResponseError:
-        return make_unreadable_error(body, problem, self.listing.path, secrets)
+        return make_unreadable_error(body, problem, self.endpoint.path, secrets)
 
 
-def _make_decoder(listing: ListEndpoint[Any], row: type) -> Callable[[bytes], Any]:
+def _make_decoder(endpoint: ListEndpoint[Any], row: type) -> Callable[[bytes], Any]:
     """Make a decoder for a whole reply: its errcode, its rows and its total."""
     rows: object = list[row] | None  # type: ignore[valid-type]  # a class at run time
     fields: list[tuple[str, object] | tuple[str, object, object]]
-    if listing.total_key is None:
+    if endpoint.total_key is None:
         # The reply is the whole list, so the rows are required: an error of an unknown format would
         # look like an empty list.
-        fields = [(listing.rows_key, rows), ("errcode", int | str | None, None)]
+        fields = [(endpoint.rows_key, rows), ("errcode", int | str | None, None)]
         fields += [(key, int | None, None) for key in _TOTALS]
     else:
         fields = [
-            (listing.total_key, int),
-            (listing.rows_key, rows, None),
+            (endpoint.total_key, int),
+            (endpoint.rows_key, rows, None),
             ("errcode", int | str, 0),
         ]
     return msgspec.json.Decoder(msgspec.defstruct("Reply", fields), dec_hook=decode_secret).decode

@@ -92,12 +92,12 @@ def find_secrets(fields: Mapping[str, object]) -> list[Secret]:
 
     They are each `Secret`, and each text below a key that contains secret, token or ticket.
     """
-    found: list[Secret] = []
+    secrets: list[Secret] = []
     remaining: list[tuple[object, bool]] = [(fields, False)]
     while remaining:
         value, is_secret = remaining.pop()
         if isinstance(value, Secret) or (is_secret and isinstance(value, str)):
-            found.append(Secret(value))
+            secrets.append(Secret(value))
         elif isinstance(value, Mapping):
             items = cast("Mapping[object, object]", value).items()
             remaining += [
@@ -106,7 +106,7 @@ def find_secrets(fields: Mapping[str, object]) -> list[Secret]:
             ]
         elif isinstance(value, list | tuple):
             remaining += [(each, is_secret) for each in cast("list[object]", value)]
-    return found
+    return secrets
 
 
 def repeats_secret(text: str, secrets: Iterable[Secret]) -> bool:

@@ -24,12 +24,14 @@ from tcb_async.pagination.pager import Pager
 _log = logging.getLogger("tcb_async")
 _MAX_FUNCTIONS_SHOWN = 5  # functions in a message
 
-ListFunctions = Callable[[], Awaitable[Iterable[CloudFunction]]]
 """Lists the functions of an environment completely."""
 
 
 async def watch(
-    list_functions: ListFunctions, *, interval: float, since: Iterable[CloudFunction] | None = None
+    list_functions: Callable[[], Awaitable[Iterable[CloudFunction]]],
+    *,
+    interval: float,
+    since: Iterable[CloudFunction] | None = None,
 ) -> AsyncGenerator[FunctionChange, None]:
     """Yield the changes from one listing to the next: see `TcbClient.watch_functions`."""
     before = since

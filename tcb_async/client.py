@@ -96,8 +96,8 @@ def _read_token_from_environment() -> Secret | StableToken:
             check_appid(APPID_VARIABLE, appid), check_secret(SECRET_VARIABLE, secret)
         )
     if appid or secret:
-        missing = SECRET_VARIABLE if appid else APPID_VARIABLE
-        raise ConfigurationError(f"{missing} is not set: set it, or {TOKEN_VARIABLE}")
+        variable = SECRET_VARIABLE if appid else APPID_VARIABLE
+        raise ConfigurationError(f"{variable} is not set: set it, or {TOKEN_VARIABLE}")
     raise ConfigurationError(
         f"{TOKEN_VARIABLE} is not set: set it, or set {APPID_VARIABLE} and {SECRET_VARIABLE}"
     )

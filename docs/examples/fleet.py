@@ -225,7 +225,7 @@ async def store(pool: asyncpg.Pool, path: str) -> None:
                 if saved[account.appid]["status"] != "waiting":  # it stays missing
                     night.save(await read(connection, account, saved[account.appid]))
     with Night(path) as night:
-        counts = night.counts()
+        counts = night.read_counts()
     print(f"run {run}: {counts.complete} of {counts.accounts} merchants are complete in {path}")
 
 

@@ -26,10 +26,10 @@ async def main(path: str) -> int:
             TcbClient.from_env(token=app) as client,
             Inventory(client, night.unfinished) as inventory,
         ):
-            async for found in inventory:
-                night.save(found)
+            async for listing in inventory:
+                night.save(listing)
     with Night(path) as stored:
-        missing = list(stored.missing())
+        missing = list(stored.missing_accounts())
     for account in missing:
         print(f"{account.appid} is missing: {account.message}", file=sys.stderr)
     return 1 if missing else 0

@@ -46,8 +46,8 @@ async def make_inventory(night: NightWriter, token: StableToken) -> None:
             TcbClient.from_env(token=token) as client,
             Inventory(client, night.unfinished) as inventory,
         ):
-            async for found in inventory:
-                await asyncio.to_thread(night.save, found)
+            async for listing in inventory:
+                await asyncio.to_thread(night.save, listing)
     except (TcbError, OSError) as error:
         log.error("the inventory stopped: %s", error)  # noqa: TRY400 - the message is enough
         return
@@ -93,8 +93,8 @@ def open_latest() -> Night:
 @app.get("/inventory")
 def counts() -> dict[str, object]:
     with open_latest() as night:
-        missing = [attrs.asdict(account) for account in night.missing()]
-        return {"night": night.path.stem, **attrs.asdict(night.counts()), "missing": missing}
+        missing = [attrs.asdict(account) for account in night.missing_accounts()]
+        return {"night": night.path.stem, **attrs.asdict(night.read_counts()), "missing": missing}
 
 
 @app.get("/functions")

@@ -156,7 +156,7 @@ async def test_the_nights_are_judged_by_diff_and_changes(emulator, tmp_path):
     ended_changes = await run("changes", file)
     assert (ended_changes.code, "is the only night" in ended_changes.err) == (6, True)
     with Night(file) as night:
-        (missing,) = night.missing()
+        (missing,) = night.missing_accounts()
         assert (missing.appid, missing.status, missing.errcode) == (denied, "denied", 61003)
         found = {account.appid: account for account in night.accounts()}
     assert found[odd].unavailable == {info.env: "HALTED"}

@@ -65,7 +65,7 @@ class Transport:
     timing: Timing = attrs.field(factory=Timing)
     keeper: SessionKeeper = attrs.field(factory=SessionKeeper, repr=False)
     places: asyncio.Semaphore = attrs.field(init=False, repr=False)
-    sent: int = attrs.field(init=False, default=0)  # how many requests were sent, retries included
+    request_count: int = attrs.field(init=False, default=0)  # sent requests, retries included
     # When a retry was last a warning, by the clock.
     warned_at: float = attrs.field(init=False, default=-math.inf)
     live: set[asyncio.Task[object]] = attrs.field(
@@ -124,7 +124,7 @@ class Transport:
     async def send(self, request: ApiRequest, *, observed: Attempt | None = None) -> bytes:
         """Send a request once, and return the body of the reply, if that is HTTP 200."""
         session = self.keeper.get_session()
-        self.sent += 1
+        self.request_count += 1
         response: aiohttp.ClientResponse | None = None
         limit = asyncio.timeout(self.timeout)
         self.keeper.time_limits.add(limit)

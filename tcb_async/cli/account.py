@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from cyclopts import App
 
 from tcb_async._defaults import CHINA_STANDARD_TIME
-from tcb_async.cli.account_sources import choose_platform
-from tcb_async.cli.credentials import choose_service
+from tcb_async.cli.account_sources import prepare_platform
+from tcb_async.cli.credentials import prepare_service
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import TABLE, write_rows
 from tcb_async.cli.options import Access, OutputFormat, Platform
@@ -44,7 +44,7 @@ def list_environments(*, output_format: OutputFormat = TABLE, access: Access = A
             rows = await client.list_environments()
             write_rows(screen, rows, _ENVIRONMENT_COLUMNS, output_format, _OPTIONAL_DETAILS)
 
-        choose_service(access).run(work)
+        prepare_service(access).run(work)
 
 
 merchants_command: App = App(
@@ -70,7 +70,7 @@ def list_merchants(*, output_format: OutputFormat = TABLE, access: Platform = Pl
             rows = await client.authorizers().collect()
             write_rows(screen, rows, _MERCHANT_COLUMNS, output_format, ("auth_time",))
 
-        choose_platform(access).run(work)
+        prepare_platform(access).run(work)
 
 
 token_command: App = App(
@@ -99,7 +99,7 @@ def check_token(env: str | None = None, /, *, access: Access = Access()) -> None
         env: Check that it may list this environment, too.
     """
     with run_command(verbose=access.verbose) as screen:
-        service = choose_service(access, [env] if env else [])
+        service = prepare_service(access, [env] if env else [])
         screen.write(f"account   {service.account}\n".encode())
 
         async def work(client: TcbClient) -> None:

@@ -43,8 +43,8 @@ _TICKET_VARIABLE = "TCB_COMPONENT_TICKET"
 _REDIS_URL = "TCB_REDIS_URL"
 
 
-def choose_platform(access: Platform) -> Service:
-    """Choose the service of a platform, and read the platform's credentials."""
+def prepare_platform(access: Platform) -> Service:
+    """Prepare the service of a platform: read its credentials, which may prompt."""
     if access.demo:
         return Service(demo.open_demo_merchants)
     if not access.component_appid:
@@ -57,12 +57,12 @@ def choose_platform(access: Platform) -> Service:
     return Service(partial(_open_client_and_redis, access, token, redis))
 
 
-def choose_accounts(access: ManyAccounts) -> tuple[Service, Sequence[Account] | None]:
-    """Choose the service, and read the accounts; None for the merchants of a platform."""
+def prepare_accounts(access: ManyAccounts) -> tuple[Service, Sequence[Account] | None]:
+    """Prepare the service, and read the accounts; None for the merchants of a platform."""
     # The platform may come from a variable; the others are options, which take precedence.
     names_others = access.accounts is not None or access.appid is not None
     if access.demo or (access.component_appid and not names_others):
-        return choose_platform(access), None
+        return prepare_platform(access), None
     check_url(access)
     if access.accounts is not None:
         from tcb_async.cli.account_file import read_account_file  # noqa: PLC0415 - it loads msgspec

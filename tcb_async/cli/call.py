@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from cyclopts import App, CycloptsError, Parameter
 
 from tcb_async._redact import escape_unprintable
-from tcb_async.cli.credentials import choose_service
+from tcb_async.cli.credentials import prepare_service
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.files import read_input
 from tcb_async.cli.options import Access
@@ -70,7 +70,7 @@ def call_any_endpoint(
                 text = json.dumps(reply, ensure_ascii=False)
             screen.write(f"{text}\n".encode())
 
-        choose_service(access).run(work)
+        prepare_service(access).run(work)
 
 
 def _read_query(arguments: Sequence[str]) -> dict[str, str]:

@@ -55,64 +55,72 @@ two nights knows is named, and changes no exit code.
 
 @attrs.define
 class _Changes:
-    """Counts, and sentences about accounts; complete when `read` is exhausted."""
+    """Counts, and sentences about accounts; complete when `read` is exhausted.
+
+    A problem decides the exit code, a note does not.
+    """
 
     accounts: int = 0
     environments: int = 0
     functions: int = 0
     changes: int = 0
     movements: Counter[str] = attrs.field(factory=Counter[str])
-    missing: list[str] = attrs.field(factory=list[str])
+    problems: list[str] = attrs.field(factory=list[str])
     notes: list[str] = attrs.field(factory=list[str])
 
     def read(self, nights: Sequence[Night]) -> Iterator[dict[str, object]]:
         """Yield the changes as rows: one for each function, and for each account that moved."""
-        for found in tcb_async.inventory.compare_nights(nights):
-            self._note(found)
-            if found.result in {"joined", "left"}:
-                yield self._count_movement(found)
-            elif found.result == "compared":
-                yield from self._count_changes(found)
+        for account in tcb_async.inventory.compare_nights(nights):
+            self._note(account)
+            if account.result in {"joined", "left"}:
+                yield self._count_movement(account)
+            elif account.result == "compared":
+                yield from self._count_changes(account)
 
-    def _note(self, found: ComparedAccount) -> None:
+    def _note(self, account: ComparedAccount) -> None:
         """Note what is not compared, or not with the night before."""
-        if found.result == "missing":
-            self.missing.append(f"{found.appid} is not compared: {found.problem}")
-        elif found.result == "unknown":
-            self.notes.append(f"{found.appid} is not compared: {found.problem}")
-        elif found.problem:
-            self.notes.append(f"{found.appid} is compared with {found.since}: {found.problem}")
-        for sentences, envs in ((self.missing, found.missing), (self.notes, found.unknown)):
+        if account.result == "missing":
+            self.problems.append(f"{account.appid} is not compared: {account.problem}")
+        elif account.result == "unknown":
+            self.notes.append(f"{account.appid} is not compared: {account.problem}")
+        elif account.problem:
+            self.notes.append(
+                f"{account.appid} is compared with {account.since}: {account.problem}"
+            )
+        for sentences, envs in (
+            (self.problems, account.missing_envs),
+            (self.notes, account.unknown_envs),
+        ):
             for env, reason in envs.items():
-                sentences.append(f"{env} of {found.appid} is not compared: {reason}")
+                sentences.append(f"{env} of {account.appid} is not compared: {reason}")
 
-    def _count_movement(self, found: ComparedAccount) -> dict[str, object]:
+    def _count_movement(self, account: ComparedAccount) -> dict[str, object]:
         self.accounts += 1
-        self.movements[found.result] += 1
-        functions = plural(found.functions, "function")
+        self.movements[account.result] += 1
+        functions = plural(account.functions, "function")
         return {
-            "appid": found.appid,
+            "appid": account.appid,
             "env": None,
-            "kind": found.result,
+            "kind": account.result,
             "name": "",
-            "what": f"{functions} in {plural(found.environments, 'environment')}",
+            "what": f"{functions} in {plural(account.environments, 'environment')}",
             "before": None,
             "after": None,
         }
 
-    def _count_changes(self, found: ComparedAccount) -> Iterator[dict[str, object]]:
+    def _count_changes(self, account: ComparedAccount) -> Iterator[dict[str, object]]:
         self.accounts += 1
-        self.environments += found.environments
-        self.functions += found.functions
-        for env, changes in found.changes.items():
+        self.environments += account.environments
+        self.functions += account.functions
+        for env, changes in account.changes.items():
             self.changes += len(changes)
             for change in changes:
-                yield make_row(found.appid, env, change)
+                yield make_row(account.appid, env, change)
 
     def exit_code(self) -> ExitCode:
         if self.changes or self.movements:
             return ExitCode.DIFFERENT
-        return ExitCode.MISSING if self.missing or not self.accounts else ExitCode.DONE
+        return ExitCode.MISSING if self.problems or not self.accounts else ExitCode.DONE
 
     def summarize(self, nights: Sequence[Path]) -> str:
         if len(nights) == 1:
@@ -124,10 +132,10 @@ class _Changes:
             plural(self.environments, "environment"),
             plural(self.accounts, "account"),
         )
-        found = [plural(self.changes, "change")]
-        found += [f"{plural(number, 'account')} {word}" for word, number in self.movements.items()]
+        facts = [plural(self.changes, "change")]
+        facts += [f"{plural(number, 'account')} {word}" for word, number in self.movements.items()]
         return (
-            f"{', '.join(found)} from {nights[-2]} to {nights[-1]}; {' of '.join(counts)} compared"
+            f"{', '.join(facts)} from {nights[-2]} to {nights[-1]}; {' of '.join(counts)} compared"
         )
 
 
@@ -142,10 +150,10 @@ def show_changes(
         if not nights:
             raise CycloptsError("NIGHT: name the files of two nights, the earlier one first")
         opened = [stack.enter_context(tcb_async.inventory.Night(night)) for night in nights]
-        found = _Changes()
-        failure = write_differences(screen, found.read(opened), output_format, has_accounts=True)
+        changes = _Changes()
+        failure = write_differences(screen, changes.read(opened), output_format, has_accounts=True)
         # First the sentences that decide the exit code.
-        for sentences in (found.missing, found.notes):
+        for sentences in (changes.problems, changes.notes):
             screen.say_each(sentences, "… and {:,} more")
-        screen.say(found.summarize(nights))
-        exit_with_result(screen, found.exit_code(), failure)
+        screen.say(changes.summarize(nights))
+        exit_with_result(screen, changes.exit_code(), failure)

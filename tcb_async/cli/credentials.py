@@ -48,7 +48,7 @@ _NO_APPID = f"{SECRET_VARIABLE} is set, but {APPID_VARIABLE} is not: set it, or 
 
 @attrs.frozen
 class Service:
-    """The service that a command calls."""
+    """WeChat or the demonstration, ready to be called: opens a client for a command's work."""
 
     _open: Callable[[int], AbstractAsyncContextManager[TcbClient]]
     account: str = ""  # of one account: the owner of the token, and the address
@@ -74,10 +74,10 @@ def choose_env(env: str | None, access: Access) -> str:
     return tcb_async.emulator.DEMO_ENV
 
 
-def choose_service(
+def prepare_service(
     access: Access, envs: Collection[str] = (), *, is_changing: bool = False
 ) -> Service:
-    """Choose the demonstration or WeChat, and read the credentials for it.
+    """Prepare the demonstration, or WeChat with the credentials for it, which may prompt.
 
     Args:
         envs: The environments that the demonstration has.
@@ -88,7 +88,7 @@ def choose_service(
     if access.demo:
         return Service(partial(demo.open_demo, envs, is_changing=is_changing), demo.NAME)
     url = check_url(access)
-    owner, token = _choose_token(access)
+    owner, token = _read_token(access)
     return Service(partial(open_client, access, token), f"{owner}, for {url}")
 
 
@@ -124,13 +124,13 @@ async def open_client(
             raise
 
 
-def _choose_token(access: Access) -> tuple[str, Secret | TokenProvider]:
-    """Choose the owner of the token, and the token or its provider.
+def _read_token(access: Access) -> tuple[str, Secret | TokenProvider]:
+    """Read the owner of the token, and the token or its provider.
 
     The first of these decides: the file, the app, ``TCB_ACCESS_TOKEN``, the app in ``TCB_APPID``.
     """
     if (path := access.token_file) is not None:
-        return f"the token in {path}", _read_token(path)
+        return f"the token in {path}", _read_token_file(path)
     token = read_variable(TOKEN_VARIABLE)
     if not access.appid and token is not None:
         return f"the token in {TOKEN_VARIABLE}", check_secret(TOKEN_VARIABLE, token)
@@ -159,7 +159,7 @@ def read_variable(name: str) -> Secret | None:
     return Secret(text) if text else None
 
 
-def _read_token(path: Path) -> Secret:
+def _read_token_file(path: Path) -> Secret:
     if str(path) == "-" and _can_prompt():
         return _prompt_for_secret("Access token", _NO_TOKEN)
     return check_secret(f"--token-file {path}: the token", read_secret_file(path))

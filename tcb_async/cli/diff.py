@@ -82,10 +82,10 @@ class Comparison:
     def exit_code(self) -> ExitCode:
         if self.kinds.total():
             return ExitCode.DIFFERENT
-        return ExitCode.MISSING if self.after.missing else ExitCode.DONE
+        return ExitCode.MISSING if self.after.missing_accounts else ExitCode.DONE
 
     def summary(self) -> str:
-        found = ", ".join(
+        facts = ", ".join(
             f"{self.kinds[kind]:,} {kind}" for kind in ("removed", "added", "updated")
         )
         counts = [plural(self.functions, "function")]
@@ -94,7 +94,7 @@ class Comparison:
             counts.append(plural(len(self.appids), "account"))
         is_empty = self.exit_code() == ExitCode.DONE and not self.functions
         return (
-            f"{found}; {' of '.join(counts)} compared{'; both sides are empty' if is_empty else ''}"
+            f"{facts}; {' of '.join(counts)} compared{'; both sides are empty' if is_empty else ''}"
         )
 
 

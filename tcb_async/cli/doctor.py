@@ -26,7 +26,7 @@ from tcb_async._defaults import (
     DEFAULT_PAGE_SIZE,
 )
 from tcb_async._redact import escape_unprintable
-from tcb_async.cli.credentials import choose_env, choose_service
+from tcb_async.cli.credentials import choose_env, prepare_service
 from tcb_async.cli.exits import choose_exit_code, run_command
 from tcb_async.cli.options import Access, Env
 from tcb_async.cli.screen import Screen, plural
@@ -83,7 +83,7 @@ def run_doctor(env: Env = None, /, *, access: Access = Access()) -> None:
         if access.demo and env is not None:
             raise CycloptsError("ENV: leave it out: --demo has an environment of its own")
         env = choose_env(env, access)
-        service = choose_service(access, [env])
+        service = prepare_service(access, [env])
         report = _Report(screen)
 
         async def work(client: TcbClient) -> None:
@@ -115,7 +115,7 @@ class _Report:
         except TcbError as error:
             error.env = None  # of the user's, and no news
             self.errors[command] = error
-            self.print_line(command, _name_error(error), "FAIL", "bold red")
+            self.print_line(command, _name_kind(error), "FAIL", "bold red")
             if isinstance(error, TransportError):
                 raise
         else:
@@ -182,9 +182,9 @@ class _Checks:
 
     async def list_again(self, listed: Sequence[CloudFunction], page_size: int) -> str:
         pager = self.client.functions(self.env, page_size=page_size)
-        found = await pager.collect()
-        if {each.name for each in found} != {each.name for each in listed}:
-            raise TcbError(f"{plural(len(found), 'function')}, which are not those of `list`")
+        functions = await pager.collect()
+        if {each.name for each in functions} != {each.name for each in listed}:
+            raise TcbError(f"{plural(len(functions), 'function')}, which are not those of `list`")
         return f"the same: {plural(pager.stats.requests, 'request')}"
 
     async def count_functions(self, listed: Sequence[CloudFunction], *, times: int = 1) -> str:
@@ -199,14 +199,14 @@ class _Checks:
                 raise page
             numbers.append(page.total)
         if {*numbers} != {len(listed)}:
-            found = _join(map(str, numbers))
-            raise TcbError(f"{found}, but `list` has {plural(len(listed), 'function')}")
+            totals = _join(map(str, numbers))
+            raise TcbError(f"{totals}, but `list` has {plural(len(listed), 'function')}")
         return f"{len(listed)}"
 
     async def list_environments(self) -> str:
-        found = {each.env for each in await self.client.list_environments()}
-        number = plural(len(found), "environment")
-        if self.env in found:
+        envs = {each.env for each in await self.client.list_environments()}
+        number = plural(len(envs), "environment")
+        if self.env in envs:
             return f"{number}: ENV is one of them"
         if self.functions is not None:
             raise TcbError(f"{number}, but ENV, which `list` has read, is none of them")
@@ -219,7 +219,7 @@ class _Checks:
             if not is_token_accepted(error):
                 raise
             rid = "with a request id" if error.rid else "without a request id"
-            return f"refused: {_name_error(error)}, {rid}"
+            return f"refused: {_name_kind(error)}, {rid}"
         raise TcbError("it was accepted: `list` of a mistyped ENV prints nothing")
 
 
@@ -249,7 +249,7 @@ async def _compare_with_list(
     )
 
 
-def _name_error(error: TcbError) -> str:
+def _name_kind(error: TcbError) -> str:
     """Return the kind of an error, without any text of the server's."""
     facts = [type(error).__name__]
     if error.errcode is not None:
@@ -303,7 +303,7 @@ async def _try_longer_page(client: TcbClient, env: str) -> str:
     try:
         page = await _request_page(client, env, DEFAULT_FIRST_PAGE_SIZE)
     except TcbError as error:
-        return f"{_name_error(error)}, {DEFAULT_FIRST_PAGE_SIZE} requested"
+        return f"{_name_kind(error)}, {DEFAULT_FIRST_PAGE_SIZE} requested"
     return _count_rows(_get_rows(page, "functions"), DEFAULT_FIRST_PAGE_SIZE)
 
 
@@ -311,7 +311,7 @@ async def _outline_environments(client: TcbClient) -> str:
     try:
         reply = await client.call(_ENVIRONMENTS_PATH, {}, repeatable=True)
     except TcbError as error:
-        return _name_error(error)
+        return _name_kind(error)
     return _outline(_get_rows(reply, "info_list"))
 
 

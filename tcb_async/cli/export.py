@@ -18,7 +18,7 @@ import tcb_async
 from tcb_async.cli.exits import ExitCode, run_command
 from tcb_async.cli.formats import FIELDS, FORMATS
 from tcb_async.cli.options import FORMAT, Verbose
-from tcb_async.cli.sides import name_missing
+from tcb_async.cli.sides import name_missing_accounts
 
 if TYPE_CHECKING:
     from tcb_async.inventory import Night
@@ -54,7 +54,7 @@ def export_night(
         file: The file of the night.
     """
     with run_command(verbose=verbose) as screen, tcb_async.inventory.Night(file) as night:
-        missing = name_missing(night, screen)
+        missing = name_missing_accounts(night, screen)
         columns = ("appid", "env", *FIELDS)
         parts = FORMATS[output_format](_list_rows(night), columns, screen.out.is_terminal)
         for part in parts:

@@ -209,10 +209,10 @@ def _choose_layout(
     layout: dict[str, list[str]] = {}
     for time_format in (_SECONDS, _MINUTES, _DAYS):
         layout = _format_columns(rows, columns, time_format)
-        if _missing_width(layout, width) <= 0:
+        if _find_excess(layout, width) <= 0:
             return layout
     for column in optional:
-        if _missing_width(layout, width) > 0:
+        if _find_excess(layout, width) > 0:
             del layout[column]
     return layout
 
@@ -251,7 +251,7 @@ def _measure(texts: Mapping[str, Sequence[str]]) -> dict[str, int]:
     return {field: max(map(cell_len, column)) for field, column in texts.items()}
 
 
-def _missing_width(texts: Mapping[str, Sequence[str]], width: int) -> int:
+def _find_excess(texts: Mapping[str, Sequence[str]], width: int) -> int:
     return sum(_measure(texts).values()) + _GAP * (len(texts) - 1) - width
 
 
@@ -260,8 +260,8 @@ def _draw_table(texts: Mapping[str, Sequence[str]], width: int) -> Table:
     padding = (0, _GAP - 1, 0, 0)
     table = Table(box=box.SIMPLE_HEAD, padding=padding, pad_edge=False, header_style="bold")
     widths = _measure(texts)
-    if "name" in widths and (missing := _missing_width(texts, width)) > 0:
-        widths["name"] = max(_NARROWEST_NAME, widths["name"] - missing)
+    if "name" in widths and (excess := _find_excess(texts, width)) > 0:
+        widths["name"] = max(_NARROWEST_NAME, widths["name"] - excess)
     for field, (heading, *_) in texts.items():
         table.add_column(heading, width=widths[field], overflow="fold")
     for row in list(zip(*texts.values(), strict=True))[1:]:

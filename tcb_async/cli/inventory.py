@@ -19,14 +19,14 @@ from cyclopts import App, CycloptsError
 
 import tcb_async
 from tcb_async._credentials import check_appid
-from tcb_async.cli.account_sources import choose_accounts
+from tcb_async.cli.account_sources import prepare_accounts
 from tcb_async.cli.exits import ExitCode, run_command
 from tcb_async.cli.files import check_writable
 from tcb_async.cli.formats import NIGHT
 from tcb_async.cli.options import ManyAccounts, Quiet, Requests
 from tcb_async.cli.progress import progress_bar
 from tcb_async.cli.screen import Screen, plural
-from tcb_async.cli.sides import name_missing
+from tcb_async.cli.sides import name_missing_accounts
 from tcb_async.exceptions import ConfigurationError, TcbError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def list_inventory(
                 raise CycloptsError(f"FILE: {file} must end with {NIGHT}")
             check_writable("FILE", file)
         _check_merchants(access)
-        service, known = choose_accounts(access)
+        service, known = prepare_accounts(access)
         # --demo without a file: the night is deleted with its folder.
         with tempfile.TemporaryDirectory() as folder:
             path = file or Path(folder, "demo.sqlite")
@@ -96,10 +96,10 @@ def list_inventory(
             service.run(job.work, requests.concurrency)
             seconds = time.monotonic() - began
             with tcb_async.inventory.Night(job.path) as night:
-                missing = name_missing(night, screen)
-                counts = night.counts()
+                missing = name_missing_accounts(night, screen)
+                counts = night.read_counts()
         if not quiet:
-            screen.say(_summarize_night(counts, job.sent, seconds))
+            screen.say(_summarize_night(counts, job.request_count, seconds))
     if missing:
         sys.exit(ExitCode.MISSING)
 
@@ -122,7 +122,7 @@ class InventoryJob:
     accounts: Sequence[Account] | None  # None for the merchants of the platform
     merchants: frozenset[str]  # those of the platform that are chosen; empty for all
     requests: Requests
-    sent: int = attrs.field(init=False, default=0)  # requests
+    request_count: int = attrs.field(init=False, default=0)
     night: NightWriter | None = attrs.field(init=False, default=None)
 
     async def work(self, client: TcbClient) -> None:
@@ -141,7 +141,7 @@ class InventoryJob:
             except (TcbError, asyncio.CancelledError):
                 self._advise_to_resume(inventory.counts)
                 raise
-        self.sent = inventory.requests
+        self.request_count = inventory.requests
 
     async def _open_night(
         self, client: TcbClient, stack: contextlib.ExitStack

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from tcb_async.cli.credentials import choose_env, choose_service
+from tcb_async.cli.credentials import choose_env, prepare_service
 from tcb_async.cli.exits import EXIT_CODES, run_command
 from tcb_async.cli.files import open_output, output_path
 from tcb_async.cli.formats import (
@@ -87,7 +87,7 @@ def list_functions(
     """
     with run_command(verbose=access.verbose) as screen:
         env = choose_env(env, access)
-        service = choose_service(access, [env])
+        service = prepare_service(access, [env])
         path = output_path(output)
         chosen = output_format or (path and choose_format(path)) or TABLE
 
@@ -155,7 +155,7 @@ def count_functions(env: Env = None, /, *, access: Access = Access()) -> None:
     """Count the functions of an environment."""
     with run_command(verbose=access.verbose) as screen:
         env = choose_env(env, access)
-        service = choose_service(access, [env])
+        service = prepare_service(access, [env])
 
         async def work(client: TcbClient) -> None:
             page = await client.function_page(env, limit=1)

@@ -90,7 +90,7 @@ class Requests:
 @Parameter(name="*", group=SERVICE)
 @attrs.frozen(kw_only=True)
 class Connection:
-    """The service that a command calls."""
+    """The address of the service, and how it is reached."""
 
     demo: Annotated[bool, Parameter(group=GENERAL)] = False
     """Try it without an account, against an emulator in this process."""

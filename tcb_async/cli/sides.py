@@ -17,7 +17,7 @@ import attrs
 from cyclopts import CycloptsError
 
 import tcb_async
-from tcb_async.cli.credentials import choose_service
+from tcb_async.cli.credentials import prepare_service
 from tcb_async.cli.files import read_input
 from tcb_async.cli.formats import NIGHT
 from tcb_async.cli.options import Access, Requests
@@ -83,7 +83,7 @@ class Side:
 
     lists: Iterable[FunctionList]  # can be read once
     has_accounts: bool = False
-    missing: int = 0  # accounts without a complete list
+    missing_accounts: int = 0  # without a complete list
 
 
 @contextlib.contextmanager
@@ -102,12 +102,12 @@ def read_sides(
             side = Side([(None, None, rows)])
         elif kinds[after] == "night":
             night = stack.enter_context(tcb_async.inventory.Night(after))
-            missing = name_missing(night, screen)
-            counts = night.counts()
+            missing = name_missing_accounts(night, screen)
+            counts = night.read_counts()
             if counts.unavailable and not counts.environments:
                 screen.say(f"no account of {after} has an environment in service")
                 missing += 1
-            side = Side(_read_lists(night), has_accounts=True, missing=missing)
+            side = Side(_read_lists(night), has_accounts=True, missing_accounts=missing)
         # Environments are last, so that an invalid file costs no request.
         envs = [side for side, kind in kinds.items() if kind == "environment"]
         lists = _read_environments(envs, access, requests, screen) if envs else {}
@@ -124,12 +124,12 @@ def _read_environments(
             _, rows = await read_list(client, env, screen, page_size=requests.page_size)
             lists[env] = rows
 
-    service = choose_service(access, envs)
+    service = prepare_service(access, envs)
     service.run(work, requests.concurrency)
     return lists
 
 
-def name_missing(night: Night, screen: Screen) -> int:
+def name_missing_accounts(night: Night, screen: Screen) -> int:
     """Name the accounts of a night that are not complete, and return their number.
 
     Name the environments of the others that WeChat refused to list, too.
@@ -137,7 +137,7 @@ def name_missing(night: Night, screen: Screen) -> int:
     missing = screen.say_each(
         (
             f"{account.appid} is missing ({account.status}): {account.message}"
-            for account in night.missing()
+            for account in night.missing_accounts()
         ),
         "… and {:,} more in the table accounts",
     )

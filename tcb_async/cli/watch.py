@@ -23,7 +23,7 @@ from tcb_async._defaults import (
 )
 from tcb_async._redact import escape_unprintable
 from tcb_async.cli import demo
-from tcb_async.cli.credentials import choose_env, choose_service
+from tcb_async.cli.credentials import choose_env, prepare_service
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import format_rows
 from tcb_async.cli.options import FORMAT, Access, Env, Seconds
@@ -65,7 +65,7 @@ def watch_functions(
     """
     with run_command(verbose=access.verbose) as screen:
         env = choose_env(env, access)
-        service = choose_service(access, [env], is_changing=True)
+        service = prepare_service(access, [env], is_changing=True)
         service.run(lambda client: _show_changes(client, screen, env, interval, output_format))
 
 
@@ -134,7 +134,7 @@ def wait_for_functions(
         if access.demo and env is None:
             names = (demo.PENDING_FUNCTION,)
         env = choose_env(env, access)
-        service = choose_service(access, [env], is_changing=True)
+        service = prepare_service(access, [env], is_changing=True)
 
         async def work(client: TcbClient) -> None:
             await client.wait_until_active(env, *names, timeout=timeout, interval=interval)

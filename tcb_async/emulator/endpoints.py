@@ -162,12 +162,12 @@ class Endpoints:
         offset = _get_count(body, "offset", default=0)
         searchkey = _get_text(body, "searchkey") if body.get("searchkey") else ""
         functions = self._find_environment(env, owner).functions
-        found = [function for function in functions if searchkey in function.name]
-        page = found[offset : offset + self._clamp(limit)]
+        matching = [function for function in functions if searchkey in function.name]
+        page = matching[offset : offset + self._clamp(limit)]
         rows = [_make_row(function) for function in page]
         for row in rows:
             row.setdefault("status_reason", [])
-        return {"errcode": 0, "errmsg": "ok", "total_count": len(found), "functions": rows}
+        return {"errcode": 0, "errmsg": "ok", "total_count": len(matching), "functions": rows}
 
     def _clamp(self, limit: int) -> int:
         max_page = self._world.max_page
@@ -200,12 +200,12 @@ class Endpoints:
         return {"errcode": 0, "errmsg": "ok", "resp_data": json.dumps(body, ensure_ascii=False)}
 
     def _find_environment(self, env: str, owner: str | None) -> DeployedEnvironment:
-        found = self._world.environments.get(env)
+        environment = self._world.environments.get(env)
         # An environment of a different account is unknown: WeChat does not show that it exists.
         # According to CloudBase's page, an isolated environment has the same code.
-        if found is None or (found.owner, found.status) != (owner, "NORMAL"):
+        if environment is None or (environment.owner, environment.status) != (owner, "NORMAL"):
             raise Refused(-501000)
-        return found
+        return environment
 
     # Accounts
 

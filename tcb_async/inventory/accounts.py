@@ -26,7 +26,7 @@ from tcb_async._arguments import (
     check_instance,
     make_argument_error,
 )
-from tcb_async._credentials import check_appid, why_not_a_secret
+from tcb_async._credentials import check_appid, find_secret_problem
 from tcb_async.client import TcbClient
 from tcb_async.errcodes import DENIED, is_platforms_fault
 from tcb_async.exceptions import (
@@ -229,7 +229,7 @@ def _make_account(
     except ConfigurationError:
         return None
     refresh_token = authorizer.refresh_token
-    if refresh_token is None or why_not_a_secret(refresh_token) is not None:
+    if refresh_token is None or find_secret_problem(refresh_token) is not None:
         return _make_failing_account(
             appid,
             f"WeChat shows no valid refresh token for {appid}: use your saved refresh token, or "

@@ -38,8 +38,8 @@ class ComparedAccount:
         environments: The number of environments that are compared, or have joined or left.
         functions: The number of functions in them, those of either night.
         changes: The changes by environment, in the order of the functions' names.
-        missing: The environments that only one of the nights knows, and why.
-        unknown: The environments that neither of them knows, and why.
+        missing_envs: The environments that only one of the nights knows, and why.
+        unknown_envs: The environments that neither of them knows, and why.
     """
 
     appid: str
@@ -51,8 +51,8 @@ class ComparedAccount:
     changes: Mapping[str, Sequence[FunctionChange]] = attrs.field(
         factory=dict[str, "Sequence[FunctionChange]"]
     )
-    missing: Mapping[str, str] = attrs.field(factory=dict[str, str])
-    unknown: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    missing_envs: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    unknown_envs: Mapping[str, str] = attrs.field(factory=dict[str, str])
 
 
 def compare_nights(nights: Sequence[Night]) -> Iterator[ComparedAccount]:
@@ -78,7 +78,7 @@ def _check_order(nights: Sequence[Night]) -> Sequence[Night]:
     for night, path in zip(nights, paths, strict=True):
         if paths.count(path) > 1:
             raise ConfigurationError(f"{night.path} is given twice: name each night once")
-    dated = [(began, night) for night in nights if (began := night.began()) is not None]
+    dated = [(began, night) for night in nights if (began := night.read_began()) is not None]
     for (began_before, before), (began_after, after) in pairwise(dated):
         if began_before > began_after:
             raise ConfigurationError(
@@ -147,11 +147,11 @@ def _find_known(
 def _describe_movement(
     appid: str, result: Literal["joined", "left"], since: _Indexed, account: StoredAccount | None
 ) -> ComparedAccount:
-    found = ComparedAccount(appid, result, since=since.night.path)
+    movement = ComparedAccount(appid, result, since=since.night.path)
     if account is None:  # it left, and was never complete
-        return found
+        return movement
     functions = sum(map(len, account.functions.values()))
-    return attrs.evolve(found, environments=len(account.functions), functions=functions)
+    return attrs.evolve(movement, environments=len(account.functions), functions=functions)
 
 
 def _compare_functions(before: StoredAccount, after: StoredAccount) -> ComparedAccount:
@@ -186,8 +186,8 @@ def _compare_functions(before: StoredAccount, after: StoredAccount) -> ComparedA
         environments=environments,
         functions=functions,
         changes=changed,
-        missing=missing,
-        unknown=unknown,
+        missing_envs=missing,
+        unknown_envs=unknown,
     )
 
 

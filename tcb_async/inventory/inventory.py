@@ -130,8 +130,8 @@ class Inventory(IteratedOnce):
     `AccountListing` when an account is finished, whole or failed: a failure stops no other account.
 
         async with Inventory(client, accounts) as inventory:
-            async for found in inventory:
-                print(found.account.appid, found.status, found.functions)
+            async for listing in inventory:
+                print(listing.account.appid, listing.status, listing.functions)
         print(inventory.counts)
 
     Args:
@@ -170,7 +170,7 @@ class Inventory(IteratedOnce):
         self._transport = client._transport  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         self._page_size = page_size
         self._slots = self._transport.concurrency
-        self._sent_before = 0  # requests of the client before the iteration
+        self._requests_before = 0  # of the client, before the iteration
         self._observation: Observation | None = None  # while it is iterated, with an observer
         self._tasks: set[asyncio.Task[AccountListing | None]] = set()
         # Slots in use: by an account being listed, or by a listing until it is consumed.
@@ -192,7 +192,7 @@ class Inventory(IteratedOnce):
     def __aiter__(self) -> AsyncGenerator[AccountListing, None]:
         """Yield the listing of each account as it finishes."""
         generator = self._start(self._iterate(), "make a new inventory")
-        self._sent_before = self._transport.sent
+        self._requests_before = self._transport.request_count
         return generator
 
     async def _iterate(self) -> AsyncGenerator[AccountListing, None]:
@@ -217,17 +217,17 @@ class Inventory(IteratedOnce):
         finally:
             await self._leave(sys.exception())
 
-    def _count(self, found: AccountListing) -> None:
+    def _count(self, listing: AccountListing) -> None:
         """Count one more account."""
         counts = self.counts
         counts.accounts += 1
-        counts.complete += found.status == "complete"
-        counts.failed += found.status == "failed"
-        counts.denied += found.status == "denied"
-        counts.environments += len(found.functions)
-        counts.unavailable += len(found.unavailable)
-        counts.functions += sum(map(len, found.functions.values()))
-        self.requests = self._transport.sent - self._sent_before
+        counts.complete += listing.status == "complete"
+        counts.failed += listing.status == "failed"
+        counts.denied += listing.status == "denied"
+        counts.environments += len(listing.functions)
+        counts.unavailable += len(listing.unavailable)
+        counts.functions += sum(map(len, listing.functions.values()))
+        self.requests = self._transport.request_count - self._requests_before
 
     async def _leave(self, error: BaseException | None) -> None:
         failure = error if isinstance(error, Exception) else None
@@ -236,7 +236,7 @@ class Inventory(IteratedOnce):
         try:
             await self._cancel()
         finally:
-            self.requests = self._transport.sent - self._sent_before
+            self.requests = self._transport.request_count - self._requests_before
             if self._observation is not None:
                 result = {**attrs.asdict(self.counts), "requests": self.requests}
                 self._observation.work.result.update(result)
@@ -266,17 +266,17 @@ class Inventory(IteratedOnce):
         error: BaseException | None = ClientClosedError("the inventory was closed")
         status = "failed"
         try:
-            listing = list_account(self._client, account, page_size=self._page_size)
-            found = await observation.run(asyncio.create_task, listing)
-            error = found.error
-            status = found.status
+            work = list_account(self._client, account, page_size=self._page_size)
+            listing = await observation.run(asyncio.create_task, work)
+            error = listing.error
+            status = listing.status
         except Exception as raised:
             error = raised
             raise
         finally:
             observation.work.result["status"] = status
             observation.end(error)
-        return found
+        return listing
 
     def _spawn(self, work: Coroutine[object, object, AccountListing | None]) -> None:
         task = self._transport.spawn(work)

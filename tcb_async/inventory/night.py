@@ -113,14 +113,14 @@ class Night:
         """Close the file. A second call does nothing."""
         self._database.close()
 
-    def began(self) -> datetime | None:
-        """Return the time of the oldest listing of a complete account; None without any."""
+    def read_began(self) -> datetime | None:
+        """Read the time of the oldest listing of a complete account; None without any."""
         ((began,),) = self._read("SELECT min(listed_at) FROM accounts WHERE status = 'complete'")
         with explain_errors(self.path):
             return None if began is None else datetime.fromisoformat(began)
 
-    def counts(self) -> AccountCounts:
-        """Count the accounts, their environments and functions."""
+    def read_counts(self) -> AccountCounts:
+        """Read the numbers of accounts, their environments and functions."""
         return AccountCounts(*self._read(_COUNTS)[0])
 
     def appids(self) -> list[str]:
@@ -136,7 +136,7 @@ class Night:
         """Read all accounts, by appid, one at a time."""
         return map(self._build, self._read(f"{_ACCOUNTS} ORDER BY appid"))
 
-    def missing(self) -> Iterator[StoredAccount]:
+    def missing_accounts(self) -> Iterator[StoredAccount]:
         """Read the accounts that are not complete, by appid."""
         query = f"{_ACCOUNTS} WHERE status <> 'complete' ORDER BY appid"
         return map(self._build, self._read(query))

@@ -85,29 +85,29 @@ class NightWriter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def save(self, found: AccountListing) -> None:
+    def save(self, listing: AccountListing) -> None:
         """Save the listing of an account, as a whole. It writes to the disk.
 
         Raises:
             ConfigurationError: The account is not in the list of the night.
             OSError: The file cannot be written.
         """
-        check_instance("found", found, AccountListing, "as an inventory yields it")
-        appid = found.account.appid
+        check_instance("listing", listing, AccountListing, "as an inventory yields it")
+        appid = listing.account.appid
         rows = [
             # Three times as fast as isoformat() for the times, with the same result.
             (appid, env, *msgspec.to_builtins(_get_fields(function), enc_hook=str.__str__))
-            for env, functions in found.functions.items()
+            for env, functions in listing.functions.items()
             for function in functions
         ]
-        error = found.error
+        error = listing.error
         account = (
-            found.status,
+            listing.status,
             None if error is None else error.errcode,
             None if error is None else error.rid,
             None if error is None else str(error),
-            _format_json([*found.functions]),
-            _format_json({**found.unavailable}),
+            _format_json([*listing.functions]),
+            _format_json({**listing.unavailable}),
             len(rows),
             _now().isoformat(),
             appid,
@@ -128,19 +128,19 @@ class NightWriter:
 
 
 def _index(accounts: Iterable[Account]) -> dict[str, Account]:
-    found: dict[str, Account] = {}
+    by_appid: dict[str, Account] = {}
     for account in accounts:
-        if found.setdefault(account.appid, account) is not account:
+        if by_appid.setdefault(account.appid, account) is not account:
             raise ConfigurationError(
                 f"{account.appid} is in the list of accounts twice: make one Account of both, with "
                 "the envs of both"
             )
-    if not found:
+    if not by_appid:
         raise ConfigurationError(
             "there are no accounts to list: check the list (a platform has the merchants that "
             "authorised it)"
         )
-    return found
+    return by_appid
 
 
 def _plan(

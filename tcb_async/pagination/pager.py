@@ -72,7 +72,7 @@ class Pager(IteratedOnce, Generic[T]):
         scope: Names the list; cursors of a different scope are refused.
         observer: Observes the walk, from its first request until it ends in any way.
         concurrency: Pages that are fetched at a time, at most.
-        options: See `WalkOptions`.
+        **options: See `WalkOptions`.
 
     Raises:
         ConfigurationError: An argument is invalid, or the result of a callable; or the pager was

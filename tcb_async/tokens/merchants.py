@@ -17,7 +17,7 @@ from functools import partial
 from typing import ClassVar, TypeVar
 
 from tcb_async._arguments import check_async, check_instance
-from tcb_async._credentials import check_appid, check_secret, why_not_a_secret
+from tcb_async._credentials import check_appid, check_secret, find_secret_problem
 from tcb_async._redact import Secret, describe
 from tcb_async.errcodes import BAD_REFRESH_TOKEN, STALE_TOKEN
 from tcb_async.exceptions import TokenError
@@ -107,7 +107,7 @@ class AuthorizerToken(ManagedToken):
         token = read_token_reply(reply, _PATH, prefix="authorizer_")
         new = reply.get("authorizer_refresh_token")
         # A bad refresh token is ignored: it must not cost a good access token.
-        latest = used if why_not_a_secret(new) else Secret(str(new))
+        latest = used if find_secret_problem(new) else Secret(str(new))
         if latest != saved:
             self._unsaved = {saved: latest}
             await self._store_and_save(latest)

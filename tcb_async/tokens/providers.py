@@ -15,7 +15,7 @@ from typing import ClassVar, TypeAlias
 import attrs
 
 from tcb_async._arguments import check_async
-from tcb_async._credentials import check_appid, check_secret, why_not_a_secret
+from tcb_async._credentials import check_appid, check_secret, find_secret_problem
 from tcb_async._redact import Secret, describe
 from tcb_async.exceptions import ConfigurationError, TokenError
 from tcb_async.tokens.guarded_store import GuardedStore, call_user_code
@@ -224,7 +224,7 @@ async def fetch_secret(
         problem = f"{name}() failed ({describe(error)})"
     else:
         # Checked here, where the error can name the callback: WeChat would only say 61006.
-        if (fault := why_not_a_secret(secret)) is None:
+        if (fault := find_secret_problem(secret)) is None:
             return secret
         problem = f"the result of {name}() {fault}"
     raise TokenError(f"{problem}; {advice}", endpoint=endpoint)

@@ -33,7 +33,7 @@ from urllib.parse import quote, urlsplit
 import attrs
 
 from tcb_async._arguments import check_callback, is_number
-from tcb_async._credentials import is_like_an_appsecret, why_not_a_secret
+from tcb_async._credentials import find_secret_problem, is_like_an_appsecret
 from tcb_async._redact import Secret
 from tcb_async.errcodes import STALE_TOKEN
 from tcb_async.exceptions import (
@@ -298,7 +298,7 @@ def read_token_reply(reply: Mapping[str, object], endpoint: str, *, prefix: str 
     """Read the reply of an endpoint, in which a prefix may come before ``access_token``."""
     token = reply.get(f"{prefix}access_token")
     expires_in = reply.get("expires_in")
-    if (fault := why_not_a_secret(token)) is not None:
+    if (fault := find_secret_problem(token)) is not None:
         problem = f"its {prefix}access_token {fault}"
     elif not is_number(expires_in):
         problem = "its expires_in is missing, or is not a number of seconds"

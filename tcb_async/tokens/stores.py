@@ -18,7 +18,7 @@ from typing import Protocol
 import attrs
 import msgspec
 
-from tcb_async._credentials import why_not_a_secret
+from tcb_async._credentials import find_secret_problem
 from tcb_async._redact import decode_secret
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.tokens.protocols import StoredToken
@@ -152,4 +152,4 @@ def _decode_value(stored: object) -> StoredToken | None:
         value = _decode_token(stored) if isinstance(stored, (bytes, str)) else None
     except msgspec.MsgspecError:
         return None
-    return None if value is None or why_not_a_secret(value.token) is not None else value
+    return None if value is None or find_secret_problem(value.token) is not None else value

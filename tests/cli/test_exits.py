@@ -119,7 +119,7 @@ async def test_verbose_shows_each_attempt_on_stderr(emulator):
 
 
 async def test_a_bug_exits_with_1(emulator, monkeypatch):
-    monkeypatch.setattr(listing, "choose_service", lambda *_: 1 / 0)
+    monkeypatch.setattr(listing, "prepare_service", lambda *_: 1 / 0)
 
     quiet = await run("list", ENV, env=env_for(emulator))
     verbose = await run("list", ENV, "--verbose", env=env_for(emulator))

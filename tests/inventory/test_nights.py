@@ -27,7 +27,7 @@ def account(appid, envs=None):
 
 def read_all(path):
     with Night(path) as night:
-        night.counts()
+        night.read_counts()
         return [account.functions for account in night.accounts()]
 
 
@@ -73,7 +73,7 @@ class TestWhatIsContinued:
         with NightWriter(path, [account("wx2"), account("wx3", ["dev"])]) as writer:
             assert writer.complete == 1
         with Night(path) as night:
-            assert night.began() == writer.began
+            assert night.read_began() == writer.began
 
 
 class TestWhatIsRefused:
@@ -191,8 +191,8 @@ class TestWhatIsRead:
         stored(path, halted, failed("wx2"), denied("wx3", 61003), planned=["wx4"])
         with Night(path) as night:
             first, *missing = night.accounts()
-            assert [*night.missing()] == missing
-            counts = night.counts()
+            assert [*night.missing_accounts()] == missing
+            counts = night.read_counts()
         assert (first.functions, first.unavailable) == (halted.functions, halted.unavailable)
         assert [(each.status, each.errcode) for each in missing] == [
             ("failed", None), ("denied", 61003), ("waiting", None),
