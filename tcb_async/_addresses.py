@@ -38,17 +38,13 @@ def check_query(query: object) -> Mapping[str, str | Secret]:
     for name, value in arguments.items():
         if not isinstance(value, str | Secret):
             problem = f"of type {type(value).__name__}: must be a str"
-        elif not _is_unicode(name + Secret(value).reveal()):
+        # Not `try`: the exception would contain the text.
+        elif (text := name + Secret(value).reveal()) != text.encode(errors="ignore").decode():
             problem = "with a text that cannot be encoded as UTF-8: replace its surrogates"
         else:
             continue
         raise ConfigurationError(f"contains {show_value(name)} {problem}", argument="query")
     return arguments
-
-
-def _is_unicode(text: str) -> bool:
-    # Without an exception, which would contain the text.
-    return text.encode(errors="ignore").decode() == text
 
 
 def check_has_no_token(query: Mapping[str, object]) -> None:

@@ -129,7 +129,9 @@ def _make_api_error(
             endpoint=endpoint,
             status=200,
         )
-    errmsg = _cut_middle((status.errmsg or "").strip())
+    errmsg = (status.errmsg or "").strip()
+    # Without the middle of a long text: WeChat adds the TcbCode and the request id at its end.
+    errmsg = errmsg[:_MAX_UNDERSTOOD] + errmsg[_MAX_UNDERSTOOD:][-_END:]
     row = look_up(code, endpoint, errmsg)
     tcb_code = find_tcb_code(errmsg)
     text, rid = _split_rid(errmsg)
@@ -148,11 +150,6 @@ def _make_api_error(
         tcb_code=tcb_code,
         endpoint=endpoint,
     )
-
-
-def _cut_middle(errmsg: str) -> str:
-    """Cut the middle of a long text: WeChat adds the TcbCode and the request id at its end."""
-    return errmsg[:_MAX_UNDERSTOOD] + errmsg[_MAX_UNDERSTOOD:][-_END:]
 
 
 def _split_rid(errmsg: str) -> tuple[str, str]:

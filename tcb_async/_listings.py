@@ -66,7 +66,7 @@ class ListEndpoint(Generic[T]):
     kinds: tuple[TokenKind, ...] = ("access", "authorizer")
 
     @cached_property
-    def _reader(self) -> _ReplyReader[T]:
+    def reader(self) -> _ReplyReader[T]:
         return _ReplyReader(self)
 
     def choose_page_size(self, page_size: int | None) -> int | None:
@@ -81,10 +81,6 @@ class ListEndpoint(Generic[T]):
         if self.total_key is not None:
             fields = {**fields, self.limit_key: limit, "offset": offset}
         return _encode(fields)
-
-    def decode(self, body: bytes, *, secrets: Collection[Secret] = ()) -> Page[T]:
-        """Read one page; raise the exception for its errcode, or `ResponseError`."""
-        return self._reader.read(body, secrets)
 
 
 class _ReplyReader(Generic[T]):
@@ -102,7 +98,8 @@ class _ReplyReader(Generic[T]):
             (attrgetter(time), getattr(endpoint.item, time).__set__) for time in self.times
         ]
 
-    def read(self, body: bytes, secrets: Collection[Secret]) -> Page[T]:
+    def read(self, body: bytes, *, secrets: Collection[Secret] = ()) -> Page[T]:
+        """Read one page; raise the exception for its errcode, or `ResponseError`."""
         reply = self._decode(body, secrets)
         rows: list[T] = getattr(reply, self.endpoint.rows_key) or []
         if self.endpoint.total_key is None:

@@ -291,7 +291,7 @@ class TcbClient:
             if target is None or target.path != endpoint.path or target.secrets != (token,):
                 target = self._page_target = self._make_target(endpoint.path, token)
             request = ApiRequest(target, body, env, row, stats, smaller_body)
-            decode = partial(endpoint.decode, secrets=target.secrets)
+            decode = partial(endpoint.reader.read, secrets=target.secrets)
             return Attempts(self._transport, request, decode).run()
 
         async with keep_place(self._transport):

@@ -32,7 +32,7 @@ TOKEN = "74_Xq9k2f0Vb3nT7wLzR5sYc8uJd1hGmPaE6oQiBvNxKt"
 
 def decode(body, **overrides):
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return FUNCTIONS.decode(raw, **overrides)  # type: ignore[arg-type]
+    return FUNCTIONS.reader.read(raw, **overrides)  # type: ignore[arg-type]
 
 
 def test_text_is_sent_as_unescaped_utf8():

@@ -42,7 +42,7 @@ ENV = "test-777bb9"
 
 def decode(body, listing=FUNCTIONS, **overrides):
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return listing.decode(raw, **overrides)
+    return listing.reader.read(raw, **overrides)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_documented_reply_gives_documented_values(listing):
     reply = json.loads(body)
     made = tuple(made_by_hand(listing.item, row) for row in reply[listing.rows_key])
 
-    page = listing.decode(body)
+    page = listing.reader.read(body)
 
     assert page.total == reply.get("total_count", 1)
     assert page.items == made

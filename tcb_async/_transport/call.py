@@ -24,10 +24,11 @@ from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import partial
+from operator import attrgetter
 from typing import Generic, TypeVar
 
 import attrs
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, retry_if_exception_type
 
 from tcb_async._addresses import check_query
 from tcb_async._arguments import check_flag
@@ -96,7 +97,7 @@ class Attempts(Generic[T]):
             return await self._attempt()
 
         retrying = AsyncRetrying(
-            retry=retry_if_exception(_is_retryable),
+            retry=retry_if_exception_type(TcbError) & retry_if_exception(attrgetter("retryable")),
             wait=self._choose_wait,
             stop=self._must_stop,
             before_sleep=self._report_wait,
@@ -180,10 +181,6 @@ class Attempts(Generic[T]):
         if self.request.stats is not None:
             self.request.stats.retries += 1
             self.request.stats.last_error = name_error(error)
-
-
-def _is_retryable(error: BaseException) -> bool:
-    return isinstance(error, TcbError) and error.retryable
 
 
 def _get_error(state: RetryCallState) -> TcbError:

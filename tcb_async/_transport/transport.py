@@ -161,11 +161,12 @@ class Transport:
     ) -> Awaitable[aiohttp.ClientResponse]:
         target = request.target
         is_callers = self.keeper.is_callers_session
+        body = request.body
         return session.request(
             request.method,
             target.url if is_callers else target.bare_url,
             middlewares=None if is_callers else (add_query(target.url),),
-            data=_make_data(request.body),
+            data=io.BytesIO(body) if body is not None and len(body) > _LARGE else body,
             # A new object for each request: Elastic's agent writes into it.
             headers=dict(HEADERS) if is_callers else None,
             timeout=_NO_LIMIT,
@@ -194,7 +195,3 @@ class Transport:
         if response.status != HTTPStatus.OK:
             raise make_status_error(request, response.status, response.headers, body)
         return body
-
-
-def _make_data(body: bytes | None) -> bytes | io.BytesIO | None:
-    return io.BytesIO(body) if body is not None and len(body) > _LARGE else body

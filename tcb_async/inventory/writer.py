@@ -70,7 +70,10 @@ class NightWriter:
     def __init__(self, path: str | PathLike[str], accounts: Iterable[Account]) -> None:
         self.path: Path = Path(check_file("path", path))
         by_appid = _index(check_items("accounts", accounts, Account))
-        envs = {appid: _format_envs(account) for appid, account in by_appid.items()}
+        envs = {
+            appid: None if account.envs is None else _format_json(sorted(account.envs))
+            for appid, account in by_appid.items()
+        }
         with open_database(self.path, "rwc") as database:
             waiting, began = _plan(database, self.path, envs)
             database.execute("COMMIT")
@@ -189,10 +192,6 @@ def _plan(
 
 def _now() -> datetime:
     return datetime.now(CHINA_STANDARD_TIME).replace(microsecond=0)
-
-
-def _format_envs(account: Account) -> str | None:
-    return None if account.envs is None else _format_json(sorted(account.envs))
 
 
 def _format_json(value: object) -> str:

@@ -110,7 +110,9 @@ class AuthorizerToken(ManagedToken):
         latest = used if find_secret_problem(new) else Secret(str(new))
         if latest != saved:
             self._unsaved = {saved: latest}
-            await self._store_and_save(latest)
+            # Stored first: if this process dies while saving, the next one finds it there.
+            await self._store.set(self._make_key("refresh"), StoredToken(latest, _NEVER), ttl=None)
+            await self._save(latest)
         return token
 
     async def _request_with(
@@ -145,11 +147,6 @@ class AuthorizerToken(ManagedToken):
             "authorizer_refresh_token": refresh_token,
         }
         return await api.call_token_endpoint(_PATH, query=query, body=body)
-
-    async def _store_and_save(self, latest: Secret) -> None:
-        # Stored first: if this process dies while saving, the next one finds it there.
-        await self._store.set(self._make_key("refresh"), StoredToken(latest, _NEVER), ttl=None)
-        await self._save(latest)
 
     async def _save(self, latest: Secret) -> None:
         try:

@@ -217,7 +217,7 @@ class TestRefreshToken:
     async def test_refresh_token_that_is_not_text_is_a_response_error(self):
         body = b'{"total_count":1,"list":[{"authorizer_appid":"wxshop","refresh_token":5}]}'
         with pytest.raises(ResponseError, match="in place of text"):
-            AUTHORIZERS.decode(body)
+            AUTHORIZERS.reader.read(body)
 
 
 class TestBatch:
