@@ -10,6 +10,7 @@ from importlib import import_module
 TYPE_CHECKING = False  # as in typing, which takes longer to import than this package
 if TYPE_CHECKING:
     from tcb_async import compare as compare
+    from tcb_async import documents as documents
     from tcb_async import emulator as emulator
     from tcb_async import errcodes as errcodes
     from tcb_async import exceptions as exceptions
@@ -74,7 +75,7 @@ _NAMES = {
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 _SUBJECTS = frozenset({
-    "compare", "emulator", "errcodes", "exceptions", "inventory", "models", "observer",
+    "compare", "documents", "emulator", "errcodes", "exceptions", "inventory", "models", "observer",
     "pagination", "tokens",
 })  # fmt: skip
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcb_async import BatchFunction, CloudFunction, ConfigurationError, StatusReason
-from tcb_async.compare import DeclaredFunction, FunctionChange, changes, read_functions
+from tcb_async.compare import DeclaredFunction, FunctionChange, changes
+from tcb_async.documents import read_functions
 
 LOGIN = CloudFunction("login", "Active", "Nodejs16.13", mod_time="2026-11-25 09:30:00")
 PAY = CloudFunction("payNotify", "UpdateFailed", "Go1")

@@ -8,7 +8,7 @@ from nights import stored
 
 from tcb_async import Account, AccountListing, CloudFunction, changes
 from tcb_async.cli.formats import FIELDS, format_rows
-from tcb_async.compare import read_functions
+from tcb_async.documents import read_functions
 from tcb_async.inventory import Night
 
 NAMES = [field.name for field in attrs.fields(CloudFunction)]

@@ -17,8 +17,8 @@ from cyclopts import App
 import tcb_async
 from tcb_async.cli.exits import ExitCode, run_command
 from tcb_async.cli.formats import FIELDS, FORMATS
+from tcb_async.cli.nights import name_missing_accounts
 from tcb_async.cli.options import FORMAT, Verbose
-from tcb_async.cli.sides import name_missing_accounts
 
 if TYPE_CHECKING:
     from tcb_async.inventory import Night

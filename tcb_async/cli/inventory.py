@@ -23,10 +23,10 @@ from tcb_async.cli.account_sources import prepare_accounts
 from tcb_async.cli.exits import ExitCode, run_command
 from tcb_async.cli.files import check_writable
 from tcb_async.cli.formats import NIGHT
+from tcb_async.cli.nights import name_missing_accounts
 from tcb_async.cli.options import ManyAccounts, Quiet, Requests
 from tcb_async.cli.progress import progress_bar
 from tcb_async.cli.screen import Screen, plural
-from tcb_async.cli.sides import name_missing_accounts
 from tcb_async.exceptions import ConfigurationError, TcbError
 
 if TYPE_CHECKING:

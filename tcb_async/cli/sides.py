@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 from cyclopts import CycloptsError
@@ -20,6 +20,7 @@ import tcb_async
 from tcb_async.cli.credentials import prepare_service
 from tcb_async.cli.files import read_input
 from tcb_async.cli.formats import NIGHT
+from tcb_async.cli.nights import FunctionList, name_missing_accounts, read_lists
 from tcb_async.cli.options import Access, Requests
 from tcb_async.cli.progress import read_list
 from tcb_async.cli.screen import Screen
@@ -27,7 +28,6 @@ from tcb_async.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient
-    from tcb_async.inventory import Night
     from tcb_async.models import CloudFunction
 
 BEFORE = (
@@ -73,10 +73,6 @@ def _read_document(side: str) -> tuple[bytes, str]:
     return read_input(side), "stdin" if side == "-" else side
 
 
-FunctionList: TypeAlias = "tuple[str | None, str | None, Sequence[CloudFunction]]"
-"""A complete list of functions: of an account of a night, and of an environment, if any."""
-
-
 @attrs.frozen
 class Side:
     """The side that is compared with the list before."""
@@ -94,11 +90,11 @@ def read_sides(
     kinds = _choose_kinds(before, after)
     functions: Sequence[CloudFunction] = ()
     if kinds[before] == "document":
-        functions = tcb_async.compare.parse_functions(*_read_document(before))
+        functions = tcb_async.documents.parse_functions(*_read_document(before))
     side = None
     with contextlib.ExitStack() as stack:
         if kinds[after] == "document":
-            rows = tcb_async.compare.parse_export(*_read_document(after))
+            rows = tcb_async.documents.parse_export(*_read_document(after))
             side = Side([(None, None, rows)])
         elif kinds[after] == "night":
             night = stack.enter_context(tcb_async.inventory.Night(after))
@@ -107,7 +103,7 @@ def read_sides(
             if counts.unavailable and not counts.environments:
                 screen.say(f"no account of {after} has an environment in service")
                 missing += 1
-            side = Side(_read_lists(night), has_accounts=True, missing_accounts=missing)
+            side = Side(read_lists(night), has_accounts=True, missing_accounts=missing)
         # Environments are last, so that an invalid file costs no request.
         envs = [side for side, kind in kinds.items() if kind == "environment"]
         lists = _read_environments(envs, access, requests, screen) if envs else {}
@@ -127,36 +123,3 @@ def _read_environments(
     service = prepare_service(access, envs)
     service.run(work, requests.concurrency)
     return lists
-
-
-def name_missing_accounts(night: Night, screen: Screen) -> int:
-    """Name the accounts of a night that are not complete, and return their number.
-
-    Name the environments of the others that WeChat refused to list, too.
-    """
-    missing = screen.say_each(
-        (
-            f"{account.appid} is missing ({account.status}): {account.message}"
-            for account in night.missing_accounts()
-        ),
-        "… and {:,} more in the table accounts",
-    )
-    screen.say_each(
-        (
-            f"{env} of {account.appid} is not listed: WeChat reports that it is {status}"
-            for account in night.unavailable()
-            for env, status in account.unavailable.items()
-        ),
-        "… and {:,} more in the table accounts",
-    )
-    return missing
-
-
-def _read_lists(night: Night) -> Iterator[FunctionList]:
-    for account in night.accounts():
-        if account.status != "complete":
-            continue
-        if not account.functions and not account.unavailable:  # WeChat refused no environment
-            yield account.appid, None, ()
-        for env, functions in account.functions.items():
-            yield account.appid, env, functions

@@ -11,7 +11,8 @@ from terminal import ENV, env_for, run
 from tcb_async import CloudFunction
 from tcb_async.cli.files import read_input
 from tcb_async.cli.sides import choose_kind
-from tcb_async.compare import DeclaredFunction, changes, parse_functions
+from tcb_async.compare import DeclaredFunction, changes
+from tcb_async.documents import parse_functions
 from tcb_async.exceptions import ConfigurationError
 
 LOGIN = {

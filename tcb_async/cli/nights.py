@@ -1,0 +1,52 @@
+"""What commands read of a night, and say of one that is not complete.
+
+Rule: what is missing is named, and never looks like an empty list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from tcb_async.cli.screen import Screen
+
+if TYPE_CHECKING:
+    from tcb_async.inventory import Night
+    from tcb_async.models import CloudFunction
+
+FunctionList: TypeAlias = "tuple[str | None, str | None, Sequence[CloudFunction]]"
+"""A complete list of functions: of an account of a night, and of an environment, if any."""
+
+
+def read_lists(night: Night) -> Iterator[FunctionList]:
+    """Read the complete lists of a night."""
+    for account in night.accounts():
+        if account.status != "complete":
+            continue
+        if not account.functions and not account.unavailable:  # WeChat refused no environment
+            yield account.appid, None, ()
+        for env, functions in account.functions.items():
+            yield account.appid, env, functions
+
+
+def name_missing_accounts(night: Night, screen: Screen) -> int:
+    """Name the accounts of a night that are not complete, and return their number.
+
+    Name the environments of the others that WeChat refused to list, too.
+    """
+    missing = screen.say_each(
+        (
+            f"{account.appid} is missing ({account.status}): {account.message}"
+            for account in night.missing_accounts()
+        ),
+        "… and {:,} more in the table accounts",
+    )
+    screen.say_each(
+        (
+            f"{env} of {account.appid} is not listed: WeChat reports that it is {status}"
+            for account in night.unavailable()
+            for env, status in account.unavailable.items()
+        ),
+        "… and {:,} more in the table accounts",
+    )
+    return missing

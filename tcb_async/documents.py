@@ -1,0 +1,120 @@
+"""Documents with a complete list of functions: an export of the command, or a declaration.
+
+Rule: a document that may be incomplete is an error, which names it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from codecs import BOM_UTF8
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import msgspec
+
+from tcb_async._arguments import check_file
+from tcb_async.compare import DeclaredFunction, index_by_name
+from tcb_async.exceptions import ConfigurationError
+from tcb_async.models import CloudFunction
+
+__all__ = ["read_functions"]
+
+_EXPORT = "export the complete list with tcb-async list -f json"
+
+
+class _DeclaredConfig(msgspec.Struct):
+    runtime: str | None = None
+
+
+class _DeclaredRow(msgspec.Struct):
+    """A function of ``cloudbaserc.json``; in old files, the runtime is in ``config``."""
+
+    name: str
+    runtime: str | None = None
+    config: _DeclaredConfig = msgspec.field(default_factory=_DeclaredConfig)
+
+
+class _Declaration(msgspec.Struct):
+    """The parts of ``cloudbaserc.json`` that are read, and the one by which a reply is known."""
+
+    functions: list[_DeclaredRow]
+    total_count: int | None = None
+
+
+# A row of an export has each field of a function, as a text or null.
+_ExportedRow: Any = msgspec.defstruct(
+    "_ExportedRow",
+    [
+        (field.name, str if field.name == "name" else str | None)
+        for field in attrs.fields(CloudFunction)
+    ],
+    forbid_unknown_fields=True,
+)
+
+
+def read_functions(path: str | os.PathLike[str]) -> list[CloudFunction]:
+    """Read a complete list of functions from a JSON file.
+
+    Args:
+        path: An export of ``tcb-async list -f json``, or ``cloudbaserc.json``, of which only the
+            names and runtimes are read.
+
+    Returns:
+        The functions in the order of the file; of a declaration, each is a `DeclaredFunction`.
+
+    Raises:
+        ConfigurationError: The file is damaged, incomplete, or a different document.
+        OSError: It cannot be read.
+    """
+    name = check_file("path", path)
+    return parse_functions(Path(name).read_bytes(), name)
+
+
+def parse_functions(data: bytes, name: str) -> list[CloudFunction]:
+    """Parse an export or a declaration; the error names it."""
+    if data.removeprefix(BOM_UTF8).lstrip().startswith(b"["):
+        return parse_export(data, name)
+    with _explain_errors(name, "cloudbaserc.json, or an export of tcb-async list -f json"):
+        document = msgspec.json.decode(data.removeprefix(BOM_UTF8), type=_Declaration)
+        if document.total_count is not None:
+            raise ValueError(f"it is a reply of WeChat, perhaps one page of many: {_EXPORT}")
+        functions: list[CloudFunction] = [
+            DeclaredFunction(row.name, row.runtime or row.config.runtime)
+            for row in document.functions
+        ]
+        index_by_name("it", functions)
+    return functions
+
+
+def parse_export(data: bytes, name: str) -> list[CloudFunction]:
+    """Parse an export of ``tcb-async list -f json``; the error names it."""
+    with _explain_errors(name, "an export of tcb-async list -f json, with all columns"):
+        rows = msgspec.json.decode(data.removeprefix(BOM_UTF8), type=list[_ExportedRow])
+        fields = [msgspec.structs.asdict(row) for row in rows]
+        functions = [CloudFunction(**{**row, "status": row["status"] or ""}) for row in fields]
+        index_by_name("it", functions)
+    return functions
+
+
+@contextlib.contextmanager
+def _explain_errors(name: str, expected: str) -> Generator[None]:
+    """Raise the errors of a document as one that names it, and says what it has to be."""
+    try:
+        yield
+    except msgspec.ValidationError as error:
+        reason = f"{error}: it must be {expected}"
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        reason = (
+            "it is damaged, or is not JSON in UTF-8 (remove comments and trailing commas): it must "
+            f"be {expected}"
+        )
+    except ConfigurationError as error:
+        reason = error.message
+    except ValueError as error:
+        reason = str(error)
+    else:
+        return
+    raise ConfigurationError(f"{name}: {reason}")
