@@ -200,6 +200,7 @@ async def keep_place(transport: Transport) -> AsyncGenerator[None]:
         yield
         return
     async with transport.places:
+        transport.keeper.get_session()  # and if the client was closed during it
         # Not `need_no_place`: a generator inside this one costs a hundredth of a page.
         outer = _needs_no_place.set(True)
         try:

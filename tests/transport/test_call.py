@@ -13,7 +13,7 @@ import attrs
 import pytest
 from constants import APPSECRET, ENV, PLATFORM
 from hand_clock import HandClock
-from leaks import run_strictly
+from leaks import eventually, run_strictly
 from raw_server import http_reply
 from server_faults import FAULTS, once
 from virtual_peer import make_peer
@@ -439,3 +439,22 @@ async def test_token_callback_of_get_token_may_call_its_own_client(emulator, cli
         token, _ = await asyncio.gather(platform.get_token(), platform.list_batch_environments())
 
     assert emulator.requests[-1].token == token
+
+
+async def test_closed_client_fetches_no_token_for_the_waiting_calls(emulator, client_of):
+    fetches = []
+
+    async def fetch():
+        fetches.append(None)
+        await asyncio.sleep(0.01)
+        return emulator.token
+
+    owner = await client_of(emulator, concurrency=2)
+    client = owner.with_token(fetch)
+    calls = [asyncio.ensure_future(client.function_page(ENV)) for _ in range(20)]
+    await eventually(lambda: fetches)
+    await owner.aclose()
+    errors = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert {type(error) for error in errors} == {ClientClosedError}
+    assert len(fetches) == 2
