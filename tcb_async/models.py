@@ -164,7 +164,7 @@ class Authorizer(Value):
     """A merchant that authorised a third-party platform (第三方平台).
 
     Attributes:
-        authorizer_appid: The merchant's appid.
+        authorizer_appid: The merchant's appid; empty if WeChat sends none.
         refresh_token: Its ``authorizer_refresh_token``, left out of the repr and of JSON; call
             ``.reveal()`` to store it. None if WeChat sends none.
         auth_time: The time of the authorisation; None if it is missing or unreadable.
@@ -172,7 +172,7 @@ class Authorizer(Value):
     Source: the WeChat page *getAuthorizerList*, ``list[]``.
     """
 
-    authorizer_appid: str
+    authorizer_appid: str = ""
     refresh_token: Secret | None = attrs.field(
         default=None, repr=False, converter=attrs.converters.optional(Secret)
     )

@@ -82,7 +82,7 @@ class Comparison:
     def exit_code(self) -> ExitCode:
         if self.kinds.total():
             return ExitCode.DIFFERENT
-        return ExitCode.MISSING if self.after.missing_accounts else ExitCode.DONE
+        return ExitCode.MISSING if self.after.not_compared else ExitCode.DONE
 
     def summary(self) -> str:
         facts = ", ".join(
@@ -125,8 +125,8 @@ diff_command: App = App(
 
 [bold]Exit codes[/bold]
     0  everything was read, compared and equal
-    6  no difference was found, but accounts of the
-       night are not complete
+    6  no difference was found, but an account or an
+       environment of the night is not listed
     7  they differ
   All others are in tcb-async --help.""",
 )

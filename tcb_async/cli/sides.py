@@ -79,7 +79,7 @@ class Side:
 
     lists: Iterable[FunctionList]  # can be read once
     has_accounts: bool = False
-    missing_accounts: int = 0  # without a complete list
+    not_compared: int = 0  # accounts without a complete list, and environments that are not listed
 
 
 @contextlib.contextmanager
@@ -98,12 +98,8 @@ def read_sides(
             side = Side([(None, None, rows)])
         elif kinds[after] == "night":
             night = stack.enter_context(tcb_async.inventory.Night(after))
-            missing = name_missing_accounts(night, screen)
-            counts = night.read_counts()
-            if counts.unavailable and not counts.environments:
-                screen.say(f"no account of {after} has an environment in service")
-                missing += 1
-            side = Side(read_lists(night), has_accounts=True, missing_accounts=missing)
+            missing = name_missing_accounts(night, screen) + night.read_counts().unavailable
+            side = Side(read_lists(night), has_accounts=True, not_compared=missing)
         # Environments are last, so that an invalid file costs no request.
         envs = [side for side, kind in kinds.items() if kind == "environment"]
         lists = _read_environments(envs, access, requests, screen) if envs else {}

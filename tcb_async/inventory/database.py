@@ -55,7 +55,7 @@ SELECT EXISTS (
     WHERE functions <> (
         SELECT count(*) FROM functions WHERE appid = accounts.appid AND typeof(name) = 'text'
     )
-)
+) OR (SELECT count(*) FROM functions) <> (SELECT coalesce(sum(functions), 0) FROM accounts)
 """
 
 

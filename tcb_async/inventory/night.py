@@ -117,7 +117,8 @@ class Night:
         """Read the time of the oldest listing of a complete account; None without any."""
         ((began,),) = self._read("SELECT min(listed_at) FROM accounts WHERE status = 'complete'")
         with explain_errors(self.path):
-            return None if began is None else datetime.fromisoformat(began)
+            # As written, it has its zone; one that was edited may have none.
+            return None if began is None else datetime.fromisoformat(began).astimezone()
 
     def read_counts(self) -> AccountCounts:
         """Read the numbers of accounts, their environments and functions."""

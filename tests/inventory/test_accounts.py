@@ -38,7 +38,9 @@ class TestMerchantsOfAPlatform:
         [
             ("refresh_token", "", None),
             ("refresh_token", "a b", None),
+            ("refresh_token", None, None),
             ("authorizer_appid", "", "wx-hidden-1"),
+            ("authorizer_appid", None, "wx-hidden-1"),
         ],
     )
     async def test_a_bad_row_is_one_failed_account(self, emulator, field, text, appid):

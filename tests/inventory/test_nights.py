@@ -151,6 +151,7 @@ class TestWhatIsRefused:
             "UPDATE accounts SET environments = '['",
             "UPDATE accounts SET unavailable = '{'",
             "UPDATE accounts SET functions = 2",
+            "DELETE FROM accounts",
         ],
     )
     def test_values_that_cannot_be_right(self, path, damage):
