@@ -24,8 +24,6 @@ from tcb_async.pagination.pager import Pager
 _log = logging.getLogger("tcb_async")
 _MAX_FUNCTIONS_SHOWN = 5  # functions in a message
 
-"""Lists the functions of an environment completely."""
-
 
 async def watch(
     list_functions: Callable[[], Awaitable[Iterable[CloudFunction]]],

@@ -107,19 +107,16 @@ class Transport:
 
     async def aclose(self) -> None:
         self.keeper.close()  # first, so that no task that is cancelled starts a new call
+        current = asyncio.current_task()
         try:
-            await self._cancel_live_tasks()
+            # Repeated, because a cancelled task may have started a new one. The current task is
+            # left out: it would wait for itself.
+            while tasks := [task for task in self.live if task is not current and not task.done()]:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             await self.keeper.aclose()
-
-    async def _cancel_live_tasks(self) -> None:
-        # Repeated, because a cancelled task may have started a new one. The current task is left
-        # out: it would wait for itself.
-        current = asyncio.current_task()
-        while tasks := [task for task in self.live if task is not current and not task.done()]:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def send(self, request: ApiRequest, *, observed: Attempt | None = None) -> bytes:
         """Send a request once, and return the body of the reply, if that is HTTP 200."""

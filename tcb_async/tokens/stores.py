@@ -116,9 +116,11 @@ class RedisStore:
 
     async def set(self, key: str, value: StoredToken, *, ttl: float | None) -> None:
         """Store a token."""
+        fields = {"token": value.token.reveal(), "expires_at": value.expires_at}
+        data = json.dumps(fields).encode()  # ASCII: a client may decode replies with any encoding
         px = None if ttl is None else _make_px(ttl)
         async with self._free:
-            await self._redis.set(_make_key(key), _encode_token(value), px=px)
+            await self._redis.set(_make_key(key), data, px=px)
 
     async def lock(self, key: str, *, ttl: float) -> bool:
         """Take the lock of a key; return False if it is taken."""
@@ -139,12 +141,6 @@ def _make_px(seconds: float) -> int:
 def _make_key(key: str, suffix: str = "") -> str:
     # The braces are part of the key: they keep an account's keys on one node of a Redis Cluster.
     return f"tcb-async:{{{key}}}{suffix}"
-
-
-def _encode_token(value: StoredToken) -> bytes:
-    """Encode in ASCII: a client may decode replies with any encoding."""
-    fields = {"token": value.token.reveal(), "expires_at": value.expires_at}
-    return json.dumps(fields).encode()
 
 
 def _decode_value(stored: object) -> StoredToken | None:
