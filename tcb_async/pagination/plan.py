@@ -81,7 +81,7 @@ T = TypeVar("T")
 
 MAX_PASSES = 16
 MAX_CONTRADICTIONS = 6  # repeated requests after a reply that contradicts itself
-MAX_REQUESTS = 64  # in addition to twice those of all passes
+SPARE_REQUESTS = 64  # in addition to twice those of all passes
 _LONGEST_PAUSE = 2.0  # seconds
 _GOLDEN_RATIO = (5**0.5 - 1) / 2
 _BEGINNING = Cursor("")
@@ -119,7 +119,7 @@ class Plan(Generic[T]):
         self.total: int | None = None  # by the latest reply
         self.yielded: YieldedNames = YieldedNames(frozenset(split_digests(start.names)), max_items)
         self.outstanding: deque[Request] = deque()  # the requests without a reply, oldest first
-        self._max_requests = MAX_REQUESTS  # of this run; more after the first reply
+        self._max_requests = SPARE_REQUESTS  # of this run; more after the first reply
         self._contradictions = 0  # consecutive replies that contradicted themselves
         self._pass: Pass[T] = Pass(identity, is_streamed=not start.drift)
         self._count: Count[T] | None = None  # from the second pass on
