@@ -50,10 +50,11 @@ EXIT_CODES = """\
     3  configuration: no token or a refused token,
        an invalid file
     4  the service refused: an unknown environment, no
-       permission, over quota
+       permission, over quota; or a deployment failed
     5  the service or the network failed, after retries,
-       or the list changed each time it was read
-    6  done, but accounts of the inventory are missing
+       or the list changed each time it was read; or
+       wait timed out
+    6  an account is missing, or was not compared
     7  the compared sides differ
   130  interrupted (Ctrl-C)
   143  terminated (SIGTERM)"""
