@@ -66,7 +66,7 @@ def is_number(value: object) -> TypeGuard[float]:
 
 
 def check_seconds(name: str, value: object, *, also: float | None = None) -> float:
-    """Return a number of seconds above 0, or ``also``."""
+    """Check a number of seconds: above 0, or the value ``also``."""
     # A larger int cannot be added to a clock.
     if is_number(value) and (0 < value <= sys.float_info.max or value == also):
         return float(value)

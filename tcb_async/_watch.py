@@ -147,8 +147,7 @@ def _make_timeout_error(
 
 
 def _log_or_raise(error: TcbError, interval: float) -> None:
-    # A transient failure says nothing about the functions: the next listing is compared with the
-    # last complete one.
+    # A transient failure says nothing about the functions: the last complete listing stays valid.
     if not error.retryable:
         raise error
     _log.warning("%s; retrying in %g s", error, interval)

@@ -9,10 +9,10 @@ import contextlib
 import os
 from codecs import BOM_UTF8
 from collections.abc import Generator
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
-import attrs
 import msgspec
 
 from tcb_async._arguments import check_file
@@ -44,14 +44,13 @@ class _Declaration(msgspec.Struct):
     total_count: int | None = None
 
 
-# A row of an export has each field of a function, as a text or null.
+# A row of an export has each field of a function, or null; times are texts.
+_COLUMNS = {
+    name: (str if datetime in get_args(hint) else hint) | None
+    for name, hint in get_type_hints(CloudFunction).items()
+}
 _ExportedRow: Any = msgspec.defstruct(
-    "_ExportedRow",
-    [
-        (field.name, str if field.name == "name" else str | None)
-        for field in attrs.fields(CloudFunction)
-    ],
-    forbid_unknown_fields=True,
+    "_ExportedRow", [*(_COLUMNS | {"name": str}).items()], forbid_unknown_fields=True
 )
 
 

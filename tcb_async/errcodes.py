@@ -405,7 +405,7 @@ def look_up_tcb_code(name: str) -> Code | None:
 
 
 def find_cause(errmsg: str) -> Code | None:
-    """Find the row of the TcbCode in a text, or of the missing environment that it reports."""
+    """Return the row that explains a text: its TcbCode's, or that of a missing environment."""
     row = look_up_tcb_code(find_tcb_code(errmsg) or "")
     return row or (_MISSING_ENV if _NAMES_MISSING_ENV.search(errmsg) else None)
 

@@ -1,6 +1,7 @@
 """Every field of `CloudFunction` is known to options, exports, nights and comparisons."""
 
 from datetime import UTC, datetime
+from typing import get_args, get_type_hints
 
 import attrs
 import pytest
@@ -15,8 +16,10 @@ NAMES = [field.name for field in attrs.fields(CloudFunction)]
 
 
 def function(**changed):
+    samples = {datetime: datetime(2026, 1, 1, tzinfo=UTC), int: 512, str: "text"}
     values = {
-        name: datetime(2026, 1, 1, tzinfo=UTC) if name.endswith("_time") else name for name in NAMES
+        name: next(samples[each] for each in samples if each in (hint, *get_args(hint)))
+        for name, hint in get_type_hints(CloudFunction).items()
     }
     return CloudFunction(**values | changed)
 

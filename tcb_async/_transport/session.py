@@ -84,7 +84,7 @@ class SessionKeeper:
             self._session = self._make_session()
         return self._session
 
-    def close(self) -> None:
+    def refuse_calls(self) -> None:
         """Refuse further calls; raise while a different loop, which is open, has this client."""
         if self._loop is not None and not self._loop.is_closed():
             self._check_loop(self._loop)
@@ -96,7 +96,7 @@ class SessionKeeper:
             raise ClientClosedError(f"this client {_OTHER_LOOP}")
 
     async def aclose(self) -> None:
-        """Stop all attempts, and close the session if it was made here; call `close` first."""
+        """Stop all attempts, and close a session that was made here, after `refuse_calls`."""
         # Closing a session does not abort a pending connection attempt: its request would wait.
         for limit in self.time_limits:
             if not limit.expired():

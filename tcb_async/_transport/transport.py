@@ -106,7 +106,7 @@ class Transport:
         return task
 
     async def aclose(self) -> None:
-        self.keeper.close()  # first, so that no task that is cancelled starts a new call
+        self.keeper.refuse_calls()  # first, so that no task that is cancelled starts a new call
         current = asyncio.current_task()
         try:
             # Repeated, because a cancelled task may have started a new one. The current task is

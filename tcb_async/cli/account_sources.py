@@ -58,7 +58,7 @@ def prepare_platform(access: Platform) -> Service:
 
 
 def prepare_accounts(access: ManyAccounts) -> tuple[Service, Sequence[Account] | None]:
-    """Prepare the service, and read the accounts; None for the merchants of a platform."""
+    """Prepare the service; return the accounts too, or None if they are a platform's merchants."""
     # The platform may come from a variable; the others are options, which take precedence.
     names_others = access.accounts is not None or access.appid is not None
     if access.demo or (access.component_appid and not names_others):

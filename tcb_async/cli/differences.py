@@ -44,26 +44,15 @@ def write_differences(
     JSON shows the functions before and after, other formats show ``what``. The ``appid`` and the
     ``env`` are shown only if there are accounts.
     """
-    if output_format == TABLE:
-        return _write_parts(screen, _format_lines(rows, has_accounts))
     accounts = ("appid", "env") if has_accounts else ()
     details = ("before", "after") if output_format in {"json", "ndjson"} else ("what",)
     columns = (*accounts, "kind", "name", *details)
-    parts = FORMATS[output_format](rows, columns, screen.out.is_terminal)
-    return _write_parts(screen, parts)
-
-
-def exit_with_result(screen: Screen, code: ExitCode, failure: OSError | None) -> NoReturn:
-    """Exit with the code of a comparison, even if stdout had this failure."""
-    if failure is not None and not isinstance(failure, BrokenPipeError):
-        screen.say(f"tcb-async: stdout: {failure.strerror}")
-        code = code or ExitCode.CONFIGURATION
-    sys.exit(code)
-
-
-def _write_parts(screen: Screen, parts: Iterable[bytes]) -> OSError | None:
+    if output_format == TABLE:
+        parts = _format_lines(rows, has_accounts)
+    else:
+        parts = FORMATS[output_format](rows, columns, screen.out.is_terminal)
     failure = None
-    for part in parts:
+    for part in parts:  # to the last one: they decide the exit code
         try:
             if failure is None:
                 screen.write(part)
@@ -72,8 +61,16 @@ def _write_parts(screen: Screen, parts: Iterable[bytes]) -> OSError | None:
     return failure
 
 
+def exit_with_result(screen: Screen, code: ExitCode, failure: OSError | None) -> NoReturn:
+    """Exit with the code of a comparison; a failure of stdout, but a closed pipe, makes 0 a 3."""
+    if failure is not None and not isinstance(failure, BrokenPipeError):
+        screen.say(f"tcb-async: stdout: {failure.strerror}")
+        code = code or ExitCode.CONFIGURATION
+    sys.exit(code)
+
+
 def _format_lines(rows: Iterable[dict[str, object]], has_accounts: bool) -> Iterator[bytes]:
-    """Format lines for people, the name first: a narrow terminal wraps what follows it."""
+    """Format lines for people; a narrow terminal wraps the details, after kind and name."""
     indent = "  " if has_accounts else ""
     heading = ""
     for row in rows:

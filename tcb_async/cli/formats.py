@@ -166,7 +166,7 @@ def write_rows(
 def format_rows(
     rows: Sequence[object], columns: Sequence[str], output_format: Format, is_escaped: bool
 ) -> bytes:
-    """Return all rows for a file or a pipe."""
+    """Return all rows as one document; a table is not fitted to a terminal."""
     if output_format == TABLE:
         return _format_table(rows, columns).encode()
     return b"".join(FORMATS[output_format](rows, columns, is_escaped))

@@ -166,7 +166,7 @@ class Endpoints:
         page = matching[offset : offset + self._clamp(limit)]
         rows = [_make_row(function) for function in page]
         for row in rows:
-            row.setdefault("status_reason", [])
+            row.setdefault("status_reason", [])  # the last field, as in WeChat's example
         return {"errcode": 0, "errmsg": "ok", "total_count": len(matching), "functions": rows}
 
     def _clamp(self, limit: int) -> int:

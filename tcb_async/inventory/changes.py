@@ -93,14 +93,14 @@ class _Indexed:
     def __init__(self, night: Night) -> None:
         self.night = night
         self.appids = frozenset(night.appids())
-        self.hides = any(map(is_hidden, self.appids))
+        self.is_incomplete = any(map(is_hidden, self.appids))
 
     def read(self, appid: str) -> tuple[StoredAccount | None, str]:
         """Return an account, or None if the night was not to list it; and why it is not known."""
         account = self.night.account(appid) if appid in self.appids else None
         if account is not None:
             return account, account.message
-        return None, "its list of merchants was incomplete" if self.hides else ""
+        return None, "its list of merchants was incomplete" if self.is_incomplete else ""
 
 
 def _list_appids(tonight: _Indexed, earlier: Sequence[_Indexed]) -> list[str]:
@@ -108,27 +108,29 @@ def _list_appids(tonight: _Indexed, earlier: Sequence[_Indexed]) -> list[str]:
     before: set[str] = set()
     for night in earlier:
         before |= night.appids
-        if not night.hides:  # otherwise its list may lack accounts of the night before it
+        if not night.is_incomplete:  # otherwise its list may lack accounts of the night before it
             break
     return sorted(tonight.appids.union(appid for appid in before if not is_hidden(appid)))
 
 
 def _compare_account(appid: str, tonight: _Indexed, earlier: Sequence[_Indexed]) -> ComparedAccount:
+    """Compare an account with the latest night that knows it, which is mostly the night before."""
     after, problem = tonight.read(appid)
-    since, before, problem_before = _find_known(appid, earlier)
+    since, last_known, problem_before = _find_known(appid, earlier)
     if problem:
+        # What both nights do not know is old news; a new gap is not, nor an unfinished night.
         is_finished = after is None or after.status != "waiting"
-        is_unknown = is_finished and problem_before != ""
-        return ComparedAccount(appid, "unknown" if is_unknown else "missing", problem=problem)
+        is_old_news = is_finished and problem_before != ""
+        return ComparedAccount(appid, "unknown" if is_old_news else "missing", problem=problem)
     if after is None:
-        return _describe_movement(appid, "left", earlier[0], before)
+        return _describe_movement(appid, "left", earlier[0], last_known)
     if problem_before:
         problem = f"{earlier[0].night.path} could not list it: {problem_before}"
     if since is None:
         return ComparedAccount(appid, "missing", problem=problem)
-    if before is None:
+    if last_known is None:
         return _describe_movement(appid, "joined", since, after)
-    return attrs.evolve(_compare_functions(before, after), problem=problem)
+    return attrs.evolve(_compare_functions(last_known, after), problem=problem)
 
 
 def _find_known(

@@ -39,7 +39,7 @@ def check_page_size(value: object, *, maximum: int | None = None) -> int:
 def check_walk_options(options: Mapping[str, object]) -> None:
     """Refuse keyword arguments that no walk takes, and show the call that was probably meant."""
     allowed = WalkOptions.__annotations__
-    for name in options.keys() - allowed:
+    for name in [each for each in options if each not in allowed]:
         if name in {"limit", "offset"}:
             advice = (
                 "all pages are read: pass page_size to set the rows per request, or max_items to "

@@ -224,9 +224,8 @@ class Pager(IteratedOnce, Generic[T]):
                 await self._cancel()
                 fetches.clear()
             is_between_passes = plan.stats.passes > passes
-            if received is not None and is_between_passes:  # the next one waits for the consumer
-                return received
-            self._refill()
+            if received is None or not is_between_passes:  # the next pass waits for the consumer
+                self._refill()
             if received is not None:
                 return received
         if plan.failure is not None:
@@ -287,7 +286,7 @@ class Pager(IteratedOnce, Generic[T]):
         return page, items
 
     def _fail(self, error: BaseException, offset: int | None) -> BaseException:
-        """Mark the walk as failed; return its error with cursor, environment and offset."""
+        """Mark the walk as failed; return the error, if it is ours with cursor, env and offset."""
         if self._state == "walking":
             self._state = "failed"
         if isinstance(error, TcbError):

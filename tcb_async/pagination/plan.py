@@ -168,7 +168,7 @@ class Plan(Generic[T]):
     # Requests
 
     def next_request(self) -> Request | None:
-        """Plan one more request; None if none is possible now."""
+        """Plan one more request; None if none is possible now. Without any left, the walk fails."""
         if self.is_over:
             return None
         planned = self._pass.end
@@ -195,8 +195,8 @@ class Plan(Generic[T]):
     def _choose_limit(self, planned: int, overlap: int) -> int:
         """Return the number of rows of the next request; 0 for no request."""
         if self.has_drifted:
-            share = 0.0 if planned else _GOLDEN_RATIO * (self.stats.passes - 1) % 1
-            return self.limit - int(self.limit * share)
+            left_out = 0.0 if planned else _GOLDEN_RATIO * (self.stats.passes - 1) % 1
+            return self.limit - int(self.limit * left_out)
         needed = self.yielded.maximum - self.yielded.count - (planned - self._pass.end)
         return min(self.limit, needed + overlap) if needed > 0 else 0
 

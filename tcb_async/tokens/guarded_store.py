@@ -36,7 +36,7 @@ class GuardedStore:
     """A store behind a guard, which related providers share; without a store, nothing is shared."""
 
     _store: TokenStore | None
-    _paused_until: float = attrs.field(init=False, default=-math.inf)  # in the time of the loop
+    _paused_until: float = attrs.field(init=False, default=-math.inf)  # by `loop.time()`
 
     def __attrs_post_init__(self) -> None:
         if self._store is not None:

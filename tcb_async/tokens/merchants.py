@@ -166,7 +166,7 @@ class AuthorizerToken(ManagedToken):
 
 
 async def _complete(work: Coroutine[object, object, T]) -> T:
-    """Await in a task of its own: a client that is closed waits for it, for 10 s at most."""
+    """Await in a task of its own: if the caller is cancelled, it has 10 s more."""
     # A cancellation must not reach the request, the store and the callback. WeChat refuses the old
     # refresh token: half a rotation would cost the merchant's authorisation.
     task = asyncio.ensure_future(work)

@@ -77,7 +77,7 @@ class AsyncRedis(Protocol):
     ) -> Awaitable[object]:
         """Set the value of a key, which expires after ``px`` milliseconds.
 
-        With ``nx`` only if the key is missing; None otherwise.
+        With ``nx``, set it only if the key is missing, and return None otherwise.
         """
         ...
 

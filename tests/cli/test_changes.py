@@ -77,8 +77,7 @@ async def test_every_format_has_the_fields_of_a_change(path):
 async def test_a_terminal_shows_the_whole_name(path, monkeypatch, columns, words):
     name = "payment-notification-of-the-mini-program"
     monkeypatch.chdir(path)
-    row = {"name": name, "status": "Active", "runtime": "Go1", "add_time": None, "mod_time": None}
-    (path / "rc.json").write_text(json.dumps([row]))
+    (path / "rc.json").write_text(json.dumps([CloudFunction(name, "Active", "Go1").to_dict()]))
     times = "2026-01-01 00:00:00", "2026-02-01 00:00:00"
     for day, status, runtime in ((DAYS[1], "Active", "Go1"), (DAYS[2], "UpdateFailed", "Java8")):
         rows = (CloudFunction(name, status, runtime, *times),)

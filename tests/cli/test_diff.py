@@ -11,6 +11,7 @@ import pytest
 from nights import failed, listed, stored, suspended
 from terminal import ENV, env_for, run, start, without_a_reader
 
+from tcb_async import CloudFunction
 from tcb_async.compare import DeclaredFunction
 
 OTHER = "prod-1a2b3c"
@@ -235,11 +236,9 @@ class TestExitCode0:
         )
 
     async def test_two_exports_have_no_environment(self, folder):
-        row = (
-            '{"name": "a", "status": "Active", "runtime": null, "add_time": null, "mod_time": null}'
-        )
-        (folder / "all.json").write_text(f"[{row}]", encoding="utf-8")
-        ended = await run("diff", "all.json", "-", stdin=f"[{row}]")
+        exported = json.dumps([CloudFunction("a", "Active").to_dict()])
+        (folder / "all.json").write_text(exported, encoding="utf-8")
+        ended = await run("diff", "all.json", "-", stdin=exported)
         assert (ended.code, ended.out) == (0, "")
         assert ended.err == "0 removed, 0 added, 0 updated; 1 function compared\n"
 

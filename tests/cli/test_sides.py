@@ -15,10 +15,7 @@ from tcb_async.compare import DeclaredFunction, changes
 from tcb_async.documents import parse_functions
 from tcb_async.exceptions import ConfigurationError
 
-LOGIN = {
-    "name": "login", "status": "Active", "runtime": "Nodejs16.13",
-    "add_time": "2026-11-25T09:30:00+08:00", "mod_time": None,
-}  # fmt: skip
+LOGIN = CloudFunction("login", "Active", "Nodejs16.13", "2026-11-25 09:30:00").to_dict()
 PAY = LOGIN | {"name": "payNotify", "status": "UpdateFailed", "runtime": None}
 JSON = json.dumps([LOGIN, PAY])
 NDJSON = f"{json.dumps(LOGIN)}\n{json.dumps(PAY)}\n"

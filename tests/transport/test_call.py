@@ -369,7 +369,7 @@ class TestPlaces:
         peer = make_peer(lambda _: hang())
         calls = [asyncio.ensure_future(peer.call()) for _ in range(50)]
         await asyncio.sleep(1.0)
-        peer.keeper.close()
+        peer.keeper.refuse_calls()
         calls[0].cancel()
         await asyncio.wait(calls)
 

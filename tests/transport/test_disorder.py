@@ -59,7 +59,7 @@ class Disorder:
             await asyncio.sleep(self.chance.choice([0.0, 0.0, 0.1, 1.0]))
             call.cancel()
         if self.chance.random() < 0.5:
-            self.peer.keeper.close()
+            self.peer.keeper.refuse_calls()
 
 
 @pytest.mark.looptime
