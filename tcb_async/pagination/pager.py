@@ -62,7 +62,8 @@ class Pager(IteratedOnce, Generic[T]):
         async with Pager(fetch, identify=lambda order: order.number) as pager:
             orders = await pager.collect()
 
-    The end of the ``async with`` block cancels all fetches in flight and awaits them.
+    The end of the ``async with`` block cancels all fetches in flight and awaits them. Further
+    arguments are those of `WalkOptions`.
 
     Args:
         fetch: Async callable, called with ``(offset, limit)``; it returns a `Page`.
@@ -72,7 +73,6 @@ class Pager(IteratedOnce, Generic[T]):
         scope: Names the list; cursors of a different scope are refused.
         observer: Observes the walk, from its first request until it ends in any way.
         concurrency: Pages that are fetched at a time, at most.
-        **options: See `WalkOptions`.
 
     Raises:
         ConfigurationError: An argument is invalid, or the result of a callable; or the pager was
