@@ -147,12 +147,10 @@ async def test_the_nights_are_judged_by_diff_and_changes(emulator, tmp_path):
         assert (stored.code, "11 of 12 merchants are complete" in stored.out) == (0, True)
 
     ended_diff = await run("diff", str(expected), file)
-    assert ended_diff.code == 6
+    assert ended_diff.code == 7
     assert f"{denied} is missing (denied): " in ended_diff.err
-    assert (
-        f"{info.env} of {odd} is not compared: WeChat reports that it is HALTED" in ended_diff.err
-    )
-    assert ended_diff.out == f"{odd} empty-1\n  missing   login\n"
+    assert f"{info.env} of {odd} is not listed: WeChat reports that it is HALTED" in ended_diff.err
+    assert ended_diff.out == f"{odd} empty-1\n  removed   login\n"
     ended_changes = await run("changes", file)
     assert (ended_changes.code, "is the only night" in ended_changes.err) == (6, True)
     with Night(file) as night:
