@@ -51,7 +51,7 @@ class Cursor:
         return len(self.names) // DIGEST
 
     def __str__(self) -> str:
-        import msgspec  # noqa: PLC0415 - `--help` loads the exceptions, and so this module, faster
+        import msgspec  # noqa: PLC0415 - slow, and `--help` loads this module
 
         body = msgspec.msgpack.encode(self)
         framed = zlib.crc32(body).to_bytes(4, "big") + body

@@ -157,15 +157,16 @@ class Transport:
         self, session: aiohttp.ClientSession, request: ApiRequest
     ) -> Awaitable[aiohttp.ClientResponse]:
         target = request.target
-        is_callers = self.keeper.is_callers_session
+        is_callers_session = self.keeper.is_callers_session
         body = request.body
         return session.request(
             request.method,
-            target.url if is_callers else target.bare_url,
-            middlewares=None if is_callers else (add_query(target.url),),
+            target.url if is_callers_session else target.bare_url,
+            # In our session, tools that record requests see no query, and so no token.
+            middlewares=None if is_callers_session else (add_query(target.url),),
             data=io.BytesIO(body) if body is not None and len(body) > _LARGE else body,
             # A new object for each request: Elastic's agent writes into it.
-            headers=dict(HEADERS) if is_callers else None,
+            headers=dict(HEADERS) if is_callers_session else None,
             timeout=_NO_LIMIT,
             allow_redirects=False,  # a redirect to a different host would take the secrets along
             raise_for_status=False,

@@ -76,8 +76,8 @@ def call_any_endpoint(
 def _read_query(arguments: Sequence[str]) -> dict[str, str]:
     query: dict[str, str] = {}
     for argument in arguments:
-        name, is_pair, value = argument.partition("=")
-        if not (name and is_pair):
+        name, separator, value = argument.partition("=")
+        if not (name and separator):
             raise CycloptsError("--query: must be NAME=VALUE, such as env=test-777bb9")
         if name in query:
             raise CycloptsError(f"--query: {name} is given twice")

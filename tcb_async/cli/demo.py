@@ -79,15 +79,15 @@ async def _open_client(
 
 
 def add_documented_environments(emulator: Emulator) -> list[str]:
-    """Add the environments of the documentation's examples, and return the ordinary ones."""
-    # Faults depend on the environment alone, so that an example can be repeated.
+    """Add the environments of the documentation's examples, and their faults; return their ids."""
+    # No fault is used up, so that an example can be repeated. The denied one needs no functions.
     envs = [*_STEADY, *CHANGING_ENVS, _OVER_QUOTA]
     for env in envs:
         emulator.add_demo_environment(env)
     denied = itertools.repeat(tcb_async.emulator.Fault.errcode(48001))
     emulator.script(denied, when=partial(_is_for, _DENIED))
     over_quota = itertools.repeat(tcb_async.emulator.Fault.errcode(45009))
-    emulator.script(over_quota, when=_make_quota_test())
+    emulator.script(over_quota, when=_make_quota_condition())
     return envs
 
 
@@ -95,8 +95,8 @@ def _is_for(env: str, request: RecordedRequest) -> bool:
     return request.body is not None and request.body.get("env") == env
 
 
-def _make_quota_test() -> Callable[[RecordedRequest], bool]:
-    """Make the test for a walk's first request after its first page."""
+def _make_quota_condition() -> Callable[[RecordedRequest], bool]:
+    """Make the condition of a walk's first request after its first page."""
     is_first_page = False
 
     def exceeds_quota(request: RecordedRequest) -> bool:

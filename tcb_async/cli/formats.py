@@ -142,7 +142,7 @@ def _to_json_value(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, tcb_async.models.Value):
-        return {field: None if each == "" else each for field, each in value.to_dict().items()}
+        return value.to_dict()
     return value
 
 

@@ -99,7 +99,7 @@ def list_inventory(
                 missing = name_missing_accounts(night, screen)
                 counts = night.read_counts()
         if not quiet:
-            screen.say(_summarize_night(counts, job.request_count, seconds))
+            screen.say(_summarize_counts(counts, job.request_count, seconds))
     if missing:
         sys.exit(ExitCode.MISSING)
 
@@ -212,11 +212,11 @@ def _describe_counts(counts: AccountCounts) -> str:
     return f"{failed:,} failed, {functions}" if failed else functions
 
 
-def _summarize_night(night: AccountCounts, requests: int, seconds: float) -> str:
-    environments = plural(night.environments, "environment")
-    without = f", without {night.unavailable:,} unavailable" if night.unavailable else ""
+def _summarize_counts(counts: AccountCounts, requests: int, seconds: float) -> str:
+    environments = plural(counts.environments, "environment")
+    without = f", without {counts.unavailable:,} unavailable" if counts.unavailable else ""
     return (
-        f"{night.complete:,} of {plural(night.accounts, 'account')}, "
-        f"{plural(night.functions, 'function')} in {environments}{without} "
+        f"{counts.complete:,} of {plural(counts.accounts, 'account')}, "
+        f"{plural(counts.functions, 'function')} in {environments}{without} "
         f"({plural(requests, 'request')}, {seconds:.1f} s)"
     )

@@ -59,7 +59,8 @@ class Screen:
         """Write a sentence to stderr, as one line."""
         if sys.stderr is not None:
             with contextlib.suppress(OSError):  # its reader has exited, or its disk is full
-                # Not through the console: a progress bar replaces `sys.stderr`.
+                # Not with `err.print`, which wraps and reads markup. While there is a progress bar,
+                # this is shown above it.
                 sys.stderr.write(escape_unprintable(sentence) + "\n")
                 sys.stderr.flush()
 

@@ -174,7 +174,7 @@ class Emulator(FaultyServer):
     def delete(self, env: str, name: str) -> None:
         """Delete a function."""
         environment = self._get_environment(env)
-        row = environment.find(name)
+        row = environment.find_index(name)
         environment.replace(row, row + 1, [])
 
     def update(
@@ -182,7 +182,7 @@ class Emulator(FaultyServer):
     ) -> DeployedFunction:
         """Update a function's status, runtime or both, and its ``mod_time``; return it."""
         environment = self._get_environment(env)
-        row = environment.find(name)
+        row = environment.find_index(name)
         old = environment.functions[row]
         new = attrs.evolve(
             old,

@@ -128,8 +128,8 @@ class DeployedEnvironment:
                 names.append(name)
         return names
 
-    def find(self, name: str) -> int:
-        """Return the row of a function."""
+    def find_index(self, name: str) -> int:
+        """Return the index of a function in the list."""
         for index, function in enumerate(self.functions):
             if function.name == name:
                 return index

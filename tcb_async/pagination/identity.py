@@ -16,7 +16,6 @@ from tcb_async.exceptions import ConfigurationError
 from tcb_async.pagination.page import Page, Request
 
 T = TypeVar("T")
-Key = TypeVar("Key")
 
 
 # Two questions need two keys. Was this item yielded before? The name tells. Is this the row that
@@ -38,7 +37,7 @@ class Identity(Generic[T]):
 
     def names(self, items: Sequence[T]) -> list[str]:
         """Return the names of items."""
-        return _each("identify", self.name, items)
+        return _compute_keys("identify", self.name, items)
 
     def texts(self, items: Sequence[T]) -> list[str]:
         """Return the texts of items."""
@@ -47,7 +46,7 @@ class Identity(Generic[T]):
                 f"value=repr: the repr of a {type(items[0]).__name__} is its address, and does not "
                 "show whether the item has changed: make the class a dataclass, or pass value=…"
             )
-        return _each("value", self.text, items)
+        return _compute_keys("value", self.text, items)
 
     def values(self, items: Sequence[T]) -> Sequence[T | str]:
         """Return the values of items, which do not change: frozen items, or texts."""
@@ -88,18 +87,18 @@ class Reply(Generic[T]):
     repeated: set[str]  # the names that appear more than once
 
 
-def _each(which: str, key: Callable[[T], Key], items: Sequence[T]) -> list[Key]:
+def _compute_keys(argument: str, function: Callable[[T], str], items: Sequence[T]) -> list[str]:
     try:
-        keys = list(map(key, items))
+        keys = list(map(function, items))
     except Exception as error:
         raise ConfigurationError(
-            f"{which} failed with {type(error).__name__} for a fetched item: it must return a str "
-            "for each item"
+            f"{argument} failed with {type(error).__name__} for a fetched item: it must return a "
+            "str for each item"
         ) from error
-    for kind in {*map(type, keys)}:
+    for kind in {*map(type, keys)}:  # by type: a page has many keys, and mostly one type
         if not issubclass(kind, str):
             each = next(key for key in keys if not isinstance(key, str))
             raise ConfigurationError(
-                f"{which} returned {each!r:.80}: must be a str, such as str(order.number)"
+                f"{argument} returned {each!r:.80}: must be a str, such as str(order.number)"
             )
     return keys

@@ -91,7 +91,7 @@ class Pager(IteratedOnce, Generic[T]):
         _walk: ClientWalk | None = None,
         **options: Unpack[WalkOptions],
     ) -> None:
-        check_walk_options({**options})
+        check_walk_options(options)
         page_size = options.get("page_size")
         max_items = options.get("max_items")
         self._walk = _walk or ClientWalk()

@@ -270,12 +270,14 @@ class ManagedToken(ABC):
 
 
 def make_host_key(base_url: str) -> str:
-    """Return the host of a base URL for keys: a token is sent only to the host that issued it."""
-    # With the port unless it is 443, so that a token from TLS never travels over plain http, and
-    # with the path, because a gateway may have a different service under each path.
+    """Return host, port and path of a base URL: a token is sent only where it was issued."""
+    # With the port unless it is that of TLS, so that a token from TLS never travels over plain
+    # http, and with the path, because a gateway may have a different service under each path.
     parts = urlsplit(base_url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    host = f"{parts.hostname}:{port}".removesuffix(":443")
+    is_tls = parts.scheme == "https"
+    host = f"{parts.hostname}:{parts.port or (443 if is_tls else 80)}"
+    if is_tls:
+        host = host.removesuffix(":443")
     host = "api.weixin.qq.com" if host in _ALIASES else host
     return quote(f"{host}{parts.path}", safe="/:%")
 

@@ -169,9 +169,14 @@ async def test_text_of_a_library_is_in_no_error_and_no_log(serve, caplog, shown)
     assert leaks_of([SECRET], [*shown_by(caught.value), log]) == []
 
 
+NO_REASON = ssl.SSLError(1, SECRET)
+NO_REASON.reason = None  # type: ignore[assignment]  # as CPython makes it if OpenSSL names none
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
+        (NO_REASON, "a tls error"),
         (ConnectionRefusedError(111, f"Connect call failed ('{SECRET}', 1)"), "Connection refused"),
         (OSError(113, f"Connect call failed ('{SECRET}', 1)"), "No route to host"),
         (
