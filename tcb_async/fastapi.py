@@ -71,7 +71,7 @@ _PROBLEMS: tuple[tuple[type[Exception], int, str], ...] = (
     (TransportError, 502, "WeChat did not handle the request"),
     (TcbError, 502, "WeChat returned an error"),
 )
-"""The first row of an error's class has its status, and what a caller is told of a 5xx."""
+"""The first row of an error's class has its status, and the text for the caller of a 5xx."""
 
 # FastAPI encodes values by this table in routes without a return annotation. In annotated routes,
 # ``-> list[CloudFunction]``, pydantic uses the method of the class.

@@ -168,8 +168,9 @@ class TestWait:
         failed = [CloudFunction(name, "UpdateFailed") for name in "abcdefg"]
         message = "^function 'a' is UpdateFailed, .* function 'e' is UpdateFailed, 2 more failed: "
 
-        with pytest.raises(FunctionFailedError, match=message):
-            await self.wait(Listings([LOGIN, *failed]))
+        with pytest.raises(FunctionFailedError, match=message) as caught:
+            await self.wait(Listings([*failed, LOGIN]))
+        assert (caught.value.name, caught.value.status) == ("a", "UpdateFailed")
 
     async def test_a_time_out_names_the_environment_once(self):
         busy = SystemBusyError("busy", errcode=-1)

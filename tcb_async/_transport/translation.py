@@ -249,7 +249,8 @@ def _explain(error: Exception) -> str:
     if isinstance(cause, ssl.SSLCertVerificationError):
         return getattr(cause, "verify_message", "").rstrip(".")
     if isinstance(cause, ssl.SSLError):
-        return (getattr(cause, "reason", None) or "a TLS error").replace("_", " ").lower()
+        reason = getattr(cause, "reason", None)
+        return reason.replace("_", " ").lower() if reason else "an unknown TLS error"
     if isinstance(error, aiohttp.ServerFingerprintMismatch):
         return "its fingerprint does not match that of the session's connector"
     if isinstance(cause, OSError):

@@ -62,7 +62,7 @@ def write_differences(
 
 
 def exit_with_result(screen: Screen, code: ExitCode, failure: OSError | None) -> NoReturn:
-    """Exit with the code of a comparison; if stdout failed, but not as a closed pipe, 0 is 3."""
+    """Exit with the code of a comparison. An error of stdout, except a closed pipe, makes 0 a 3."""
     if failure is not None and not isinstance(failure, BrokenPipeError):
         screen.say(f"tcb-async: stdout: {failure.strerror}")
         code = code or ExitCode.CONFIGURATION

@@ -1,6 +1,6 @@
-"""What commands read of a night, and say of one that is not complete.
+"""The lists of a night, and the names of its missing accounts and environments.
 
-Rule: what is missing is named, and never looks like an empty list.
+Rule: a list that is missing is named, and is never an empty list.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import attrs
 import msgspec
@@ -28,6 +28,7 @@ _ACCOUNTS = (
     "SELECT appid, status, envs, errcode, rid, message, environments, unavailable FROM accounts"
 )
 NO_ROWS = "[]"
+_Began: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)] | None
 # SQLite makes one text of an environment in a third of the time in which Python makes its rows.
 _FUNCTIONS = f"""
 SELECT env, json_group_array(json_array({", ".join(FUNCTION_FIELDS)}))
@@ -115,10 +116,10 @@ class Night:
 
     def read_began(self) -> datetime | None:
         """Read the time of the oldest listing of a complete account; None without any."""
-        ((began,),) = self._read("SELECT min(listed_at) FROM accounts WHERE status = 'complete'")
+        ((text,),) = self._read("SELECT min(listed_at) FROM accounts WHERE status = 'complete'")
         with explain_errors(self.path):
-            # As written, it has its zone; one that was edited may have none.
-            return None if began is None else datetime.fromisoformat(began).astimezone()
+            began: datetime | None = msgspec.convert(text, _Began)
+            return began
 
     def read_counts(self) -> AccountCounts:
         """Read the numbers of accounts, their environments and functions."""

@@ -53,7 +53,7 @@ class Identity(Generic[T]):
         return items if self.frozen else self.texts(items)
 
     def digest(self, value: T | str | bytes) -> bytes:
-        """Return the digest of a value, for a cursor; bytes are one already, of a cursor."""
+        """Return the digest of a value, for a cursor; bytes are the digest of one."""
         if isinstance(value, bytes):
             return value
         return digest(value if isinstance(value, str) else self.texts((value,))[0])

@@ -286,7 +286,7 @@ class Pager(IteratedOnce, Generic[T]):
         return page, items
 
     def _fail(self, error: BaseException, offset: int | None) -> BaseException:
-        """Mark the walk as failed; return the error, if it is ours with cursor, env and offset."""
+        """Mark the walk as failed; return the error. A `TcbError` gets cursor, env and offset."""
         if self._state == "walking":
             self._state = "failed"
         if isinstance(error, TcbError):

@@ -56,7 +56,7 @@ with a failure.
 # collect: Afek et al., Atomic Snapshots of Shared Memory, 1993). Equal requests may hide the same
 # rows each time, so the first pages of the passes differ in length, spread by the golden ratio.
 #
-# Bounds: whatever the server replies, a run makes no more requests than 64 and twice those of
+# Bounds: for all replies of a server, a run makes no more requests than 64 and twice those of
 # `MAX_PASSES` passes over the list that the first reply describes, by its total and length. So it
 # does not follow a list that grows as fast as it is read, and an ignored offset, whose last page is
 # beyond the total, costs one pass and 5 s. A quiet first pass stores the names that it yields;
@@ -168,7 +168,7 @@ class Plan(Generic[T]):
     # Requests
 
     def next_request(self) -> Request | None:
-        """Plan one more request; None if none is possible now. Without any left, the walk fails."""
+        """Plan one more request; None if none is possible now. The walk fails if none is left."""
         if self.is_over:
             return None
         planned = self._pass.end
@@ -278,7 +278,8 @@ class Plan(Generic[T]):
         if self._count is not None:
             self._count.add(reply)
         read = current.move_below(reply)
-        names, items = reply.names[read:], reply.page.items[read:]
+        names = reply.names[read:]
+        items = reply.page.items[read:]
         is_streamed = current.is_streamed
         seen = self.yielded.find_known(names) if is_streamed else current.rows.keys() & names
         repeated = seen | reply.repeated
@@ -289,9 +290,10 @@ class Plan(Generic[T]):
         if not is_streamed:
             current.rows.update(zip(names, items, strict=True))
             return ()
-        if repeated:  # what remains are new names, each once
-            rows = {n: row for n, row in zip(names, items, strict=True) if n not in seen}
-            names, items = [*rows], [*rows.values()]
+        if repeated:  # each new name remains, once
+            new_rows = {n: row for n, row in zip(names, items, strict=True) if n not in seen}
+            names = [*new_rows]
+            items = [*new_rows.values()]
         new = self.yielded.add(names, items)
         if self.yielded.is_full:  # the cursor is below the last item
             current.cut_off(read + len(new))

@@ -224,7 +224,7 @@ async def fetch_secret(
         problem = f"{name}() failed ({describe(error)})"
     else:
         # Checked here, where the error can name the callback: WeChat would only say 61006.
-        if (fault := find_secret_problem(secret)) is None:
+        if (reason := find_secret_problem(secret)) is None:
             return secret
-        problem = f"the result of {name}() {fault}"
+        problem = f"the result of {name}() {reason}"
     raise TokenError(f"{problem}; {advice}", endpoint=endpoint)

@@ -300,8 +300,8 @@ def read_token_reply(reply: Mapping[str, object], endpoint: str, *, prefix: str 
     """Read the reply of an endpoint, in which a prefix may come before ``access_token``."""
     token = reply.get(f"{prefix}access_token")
     expires_in = reply.get("expires_in")
-    if (fault := find_secret_problem(token)) is not None:
-        problem = f"its {prefix}access_token {fault}"
+    if (reason := find_secret_problem(token)) is not None:
+        problem = f"its {prefix}access_token {reason}"
     elif not is_number(expires_in):
         problem = "its expires_in is missing, or is not a number of seconds"
     elif not 0 < expires_in <= _MAX_LIFE:

@@ -1,5 +1,6 @@
 """The formats: documents that can be read back, and tables that fit a terminal."""
 
+import json
 import re
 
 import pytest
@@ -77,6 +78,16 @@ def test_all_that_a_server_says_can_be_read_back(form, functions):
     if form == "csv":
         said = [tuple(quoted(text or "") for text in texts) for texts in said]
     assert [(row["name"], row["status"], row["runtime"]) for row in found] == said
+
+
+def test_a_function_of_a_difference_is_written_as_in_a_list():
+    function = CloudFunction("login", "Active", runtime="")
+    (row,) = json.loads(format_rows([function], FIELDS, "json", is_escaped=False))
+    columns = ("before", "after")
+    difference = {"before": function, "after": None}
+    written = format_rows([difference], columns, "json", is_escaped=False)
+
+    assert json.loads(written) == [{"before": row, "after": None}]
 
 
 def quoted(text):

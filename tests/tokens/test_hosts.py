@@ -80,6 +80,7 @@ async def test_rotated_refresh_token_stays_at_its_host(two_hosts):
         ("https://sh.api.weixin.qq.com:8443", "sh.api.weixin.qq.com:8443"),
         ("https://evil.api.weixin.qq.com", "evil.api.weixin.qq.com"),
         ("https://api.weixin.qq.com.evil.example", "api.weixin.qq.com.evil.example"),
+        ("http://api.weixin.qq.com:443", "api.weixin.qq.com:443"),
         ("http://127.0.0.1:8000", "127.0.0.1:8000"),
         ("http://[::1]:8000", "::1:8000"),
         ("https://gateway.example/wechat-a", "gateway.example/wechat-a"),

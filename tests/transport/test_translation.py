@@ -176,7 +176,7 @@ NO_REASON.reason = None  # type: ignore[assignment]  # as CPython makes it if Op
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (NO_REASON, "a tls error"),
+        (NO_REASON, "an unknown TLS error"),
         (ConnectionRefusedError(111, f"Connect call failed ('{SECRET}', 1)"), "Connection refused"),
         (OSError(113, f"Connect call failed ('{SECRET}', 1)"), "No route to host"),
         (
