@@ -62,8 +62,8 @@ class ListEndpoint(Generic[T]):
     max_page_size: int | None = None
     # Alternative names of fields in replies, and the names of the fields.
     other_names: Mapping[str, str] = attrs.field(factory=dict[str, str])
-    # The kinds of token that the endpoint accepts.
-    kinds: tuple[TokenKind, ...] = ("access", "authorizer")
+    # Those that the endpoint accepts.
+    token_kinds: tuple[TokenKind, ...] = ("access", "authorizer")
 
     @cached_property
     def reader(self) -> _ReplyReader[T]:
@@ -91,7 +91,7 @@ class _ReplyReader(Generic[T]):
         self.endpoint = endpoint
         self.decode = _make_decoder(endpoint, endpoint.item)
         self.decode_any_rows = _make_decoder(endpoint, dict[str, object])
-        self.other_names = [name.encode() for name in endpoint.other_names]
+        self.other_keys = [name.encode() for name in endpoint.other_names]
         self.times = {name for name in hints if datetime in (hints[name], *get_args(hints[name]))}
         # Rows are frozen, so a time is set through its slot, before the row leaves this class.
         self.slots = [
@@ -115,7 +115,7 @@ class _ReplyReader(Generic[T]):
         return Page(rows, total)
 
     def _decode(self, body: bytes, secrets: Collection[Secret]) -> _Decoded:
-        if not any(name in body for name in self.other_names):
+        if not any(key in body for key in self.other_keys):
             with suppress(*UNREADABLE):
                 reply = self.decode(body)
                 if not reply.errcode:
@@ -220,7 +220,7 @@ AUTHORIZERS = ListEndpoint(
     is_unique=False,  # a merchant is its appid, also after it has authorised twice
     rows_key="list",
     limit_key="count",
-    kinds=("component",),
+    token_kinds=("component",),
     max_page_size=500,
 )
 
@@ -228,7 +228,7 @@ BATCH_FUNCTIONS = ListEndpoint(
     "/componenttcb/getscflist",
     BatchFunction,
     identify=attrgetter("name"),
-    kinds=("component",),
+    token_kinds=("component",),
 )
 
 BATCH_ENVIRONMENTS = ListEndpoint(
@@ -238,5 +238,5 @@ BATCH_ENVIRONMENTS = ListEndpoint(
     rows_key="info_list",
     total_key=None,
     other_names={"update_ime": "update_time"},
-    kinds=("component",),
+    token_kinds=("component",),
 )

@@ -79,7 +79,7 @@ from tcb_async.pagination.page import Page, WalkStats
 from tcb_async.pagination.pager import ClientWalk, Pager
 from tcb_async.retry import RetryPolicy
 from tcb_async.tokens import ComponentToken, StableToken, TokenProvider
-from tcb_async.tokens.kinds import check_kind, choose_token_key
+from tcb_async.tokens.kinds import check_token_kind, find_token_parameter
 from tcb_async.tokens.providers import Token, as_provider, describe_provider
 from tcb_async.tokens.refresh import call_with_token
 
@@ -238,7 +238,7 @@ class TcbClient:
         fields: Mapping[str, str],
         options: WalkOptions,
     ) -> Pager[T]:
-        check_kind(self._provider, endpoint.kinds, endpoint.path)
+        check_token_kind(self._provider, endpoint.token_kinds, endpoint.path)
         page_size = endpoint.choose_page_size(options.get("page_size"))
         options["page_size"] = page_size
         stats = WalkStats()
@@ -265,7 +265,7 @@ class TcbClient:
     async def _request_one(
         self, endpoint: ListEndpoint[T], fields: Mapping[str, str], offset: int = 0, limit: int = 0
     ) -> Page[T]:
-        check_kind(self._provider, endpoint.kinds, endpoint.path)
+        check_token_kind(self._provider, endpoint.token_kinds, endpoint.path)
         return await self._fetch(endpoint, fields, offset, limit)
 
     async def _fetch(
@@ -305,7 +305,7 @@ class TcbClient:
         secrets: Iterable[Secret] = (),
     ) -> Target:
         check_secret("the token that the provider returned", token)
-        key = choose_token_key(path, getattr(self._provider, "kind", None))
+        key = find_token_parameter(path, getattr(self._provider, "kind", None))
         return self._transport.target(path, {key: token, **(query or {})}, secrets)
 
     async def call(

@@ -54,7 +54,7 @@ class FunctionChange(Value):
         return function.name if function is not None else ""
 
     @property
-    def what(self) -> str:
+    def details(self) -> str:
         """The fields that differ, such as ``status Active → UpdateFailed``.
 
         Of an added or removed function, its status, unless it is declared, and its runtime.

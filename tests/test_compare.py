@@ -69,7 +69,7 @@ def declared(tmp_path):
 def test_a_declaration_is_compared_in_what_it_names(declared):
     differences = changes(declared, [SYNC, LOGIN, PAY], times=False)
 
-    assert [(each.kind, each.name, each.what) for each in differences] == [
+    assert [(each.kind, each.name, each.details) for each in differences] == [
         ("removed", "x", ""),
         ("added", "syncErp", "Active"),
         ("updated", "login", "runtime Nodejs18.15 → Nodejs16.13, recreated"),
@@ -85,7 +85,7 @@ def test_times_are_compared_on_request(declared):
 
     assert changes(first, redeployed, times=False) == []
     (difference,) = changes(first, redeployed)
-    assert (difference.fields, difference.what[:19]) == (("mod_time",), "mod_time 2026-11-25")
+    assert (difference.fields, difference.details[:19]) == (("mod_time",), "mod_time 2026-11-25")
     (_, _, difference) = changes(declared, redeployed)
     assert difference.fields == ("runtime",)
 

@@ -30,7 +30,7 @@ def test_options_have_the_names_of_the_class():
 
 def test_an_export_is_read_with_every_field(tmp_path):
     path = tmp_path / "all.json"
-    path.write_bytes(format_rows([function()], FIELDS, "json", is_escaped=False))
+    path.write_bytes(format_rows([function()], FIELDS, "json", is_terminal=False))
 
     assert changes(read_functions(path), [function()]) == []
 

@@ -83,7 +83,7 @@ _ERROR_KINDS = (
     _INVALID_PROXY,
     _ErrorKind(
         (TimeoutError,),
-        "{host} sent no complete reply in {seconds:.3g} s; raise timeout, "
+        "{host} sent no complete reply in {timeout:.3g} s; raise timeout, "
         "or lower concurrency if a proxy on the way accepts few connections",
     ),
     _ErrorKind(
@@ -186,7 +186,7 @@ def _describe_status(status: int) -> str:
     return f"HTTP {status}: {kind}"
 
 
-def translate(error: Exception, request: ApiRequest, seconds: float) -> TcbError:
+def translate(error: Exception, request: ApiRequest, timeout: float) -> TcbError:
     """Turn any error of the network or of aiohttp into ours."""
     path = request.target.path
     if isinstance(error, RuntimeError) and "closed" in str(error):
@@ -215,7 +215,7 @@ def translate(error: Exception, request: ApiRequest, seconds: float) -> TcbError
         error=describe(error, *request.target.secrets),
         reason=_explain(error),
         unused_proxy=_describe_unused_proxy(request),
-        seconds=seconds,
+        timeout=timeout,
     )
     return TransportError(
         f"{path}: {text}",

@@ -16,8 +16,8 @@ import attrs
 from cyclopts import App, CycloptsError, Parameter
 
 import tcb_async
-from tcb_async.cli.differences import exit_with_result, make_row, write_differences
-from tcb_async.cli.exits import ExitCode, run_command
+from tcb_async.cli.differences import make_row, write_differences
+from tcb_async.cli.exits import ExitCode, exit_with_result, run_command
 from tcb_async.cli.formats import TABLE
 from tcb_async.cli.options import OutputFormat, Verbose
 from tcb_async.cli.screen import plural
@@ -103,7 +103,7 @@ class _Changes:
             "env": None,
             "kind": account.result,
             "name": "",
-            "what": f"{functions} in {plural(account.environments, 'environment')}",
+            "details": f"{functions} in {plural(account.environments, 'environment')}",
             "before": None,
             "after": None,
         }

@@ -16,8 +16,8 @@ from cyclopts import App, Parameter, Token
 
 import tcb_async
 from tcb_async.cli import options
-from tcb_async.cli.differences import exit_with_result, make_row, write_differences
-from tcb_async.cli.exits import ExitCode, run_command
+from tcb_async.cli.differences import make_row, write_differences
+from tcb_async.cli.exits import ExitCode, exit_with_result, run_command
 from tcb_async.cli.formats import TABLE
 from tcb_async.cli.screen import plural
 from tcb_async.cli.sides import AFTER, BEFORE, Side, read_sides

@@ -6,12 +6,10 @@ all of them are read, also after the reader of stdout has left, because they dec
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from tcb_async._redact import escape_unprintable
-from tcb_async.cli.exits import ExitCode
 from tcb_async.cli.formats import FORMATS, TABLE, Format
 from tcb_async.cli.screen import Screen
 
@@ -26,7 +24,7 @@ def make_row(appid: str | None, env: str | None, change: FunctionChange) -> dict
         "env": env,
         "kind": change.kind,
         "name": change.name,
-        "what": change.what,
+        "details": change.details,
         "before": change.before,
         "after": change.after,
     }
@@ -41,11 +39,11 @@ def write_differences(
 ) -> OSError | None:
     """Write rows to stdout, and return the error of stdout.
 
-    JSON shows the functions before and after, other formats show ``what``. The ``appid`` and the
+    JSON shows the functions before and after, other formats show ``details``. The ``appid`` and the
     ``env`` are shown only if there are accounts.
     """
     accounts = ("appid", "env") if has_accounts else ()
-    details = ("before", "after") if output_format in {"json", "ndjson"} else ("what",)
+    details = ("before", "after") if output_format in {"json", "ndjson"} else ("details",)
     columns = (*accounts, "kind", "name", *details)
     if output_format == TABLE:
         parts = _format_lines(rows, has_accounts)
@@ -61,20 +59,12 @@ def write_differences(
     return failure
 
 
-def exit_with_result(screen: Screen, code: ExitCode, failure: OSError | None) -> NoReturn:
-    """Exit with the code of a comparison. An error of stdout, except a closed pipe, makes 0 a 3."""
-    if failure is not None and not isinstance(failure, BrokenPipeError):
-        screen.say(f"tcb-async: stdout: {failure.strerror}")
-        code = code or ExitCode.CONFIGURATION
-    sys.exit(code)
-
-
 def _format_lines(rows: Iterable[dict[str, object]], has_accounts: bool) -> Iterator[bytes]:
     """Format lines for people; a narrow terminal wraps the details, after kind and name."""
     indent = "  " if has_accounts else ""
     heading = ""
     for row in rows:
-        details = escape_unprintable(str(row["what"]))
+        details = escape_unprintable(str(row["details"]))
         if not row["name"]:  # the row is about the whole account
             yield f"{row['appid']} has {row['kind']}: {details}\n".encode()
             continue

@@ -12,6 +12,7 @@ import enum
 import logging
 import sys
 from collections.abc import Generator
+from typing import NoReturn
 
 from cyclopts import CycloptsError
 
@@ -112,6 +113,14 @@ def handle_errors(screen: Screen) -> Generator[None]:
         return
     if message:
         screen.say_error(f"tcb-async: {message}")
+    sys.exit(code)
+
+
+def exit_with_result(screen: Screen, code: ExitCode, failure: OSError | None) -> NoReturn:
+    """Exit with the code of a comparison. An error of stdout, except a closed pipe, makes 0 a 3."""
+    if failure is not None and not isinstance(failure, BrokenPipeError):
+        screen.say(f"tcb-async: stdout: {failure.strerror}")
+        code = code or ExitCode.CONFIGURATION
     sys.exit(code)
 
 

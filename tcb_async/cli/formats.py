@@ -43,49 +43,49 @@ _NEEDS_QUOTES = re.compile('[,;"\t\r\n]')
 
 
 def _generate_ndjson(
-    rows: Iterable[object], columns: Sequence[str], is_escaped: bool
+    rows: Iterable[object], columns: Sequence[str], is_terminal: bool
 ) -> Iterator[bytes]:
     for row in rows:
-        yield _dump_row(row, columns, is_escaped) + b"\n"
+        yield _dump_row(row, columns, is_terminal) + b"\n"
 
 
 def _generate_json(
-    rows: Iterable[object], columns: Sequence[str], is_escaped: bool
+    rows: Iterable[object], columns: Sequence[str], is_terminal: bool
 ) -> Iterator[bytes]:
     before = b"[\n"
     for row in rows:
-        yield before + _dump_row(row, columns, is_escaped)
+        yield before + _dump_row(row, columns, is_terminal)
         before = b",\n"
     yield b"[\n]\n" if before == b"[\n" else b"\n]\n"
 
 
-def _dump_row(row: object, columns: Sequence[str], is_escaped: bool) -> bytes:
+def _dump_row(row: object, columns: Sequence[str], is_terminal: bool) -> bytes:
     text = json.dumps(_get_values(row, columns), ensure_ascii=False)
-    return (escape_unprintable(text, json.dumps) if is_escaped else text).encode()
+    return (escape_unprintable(text, json.dumps) if is_terminal else text).encode()
 
 
 def _generate_csv(
-    rows: Iterable[object], columns: Sequence[str], is_escaped: bool
+    rows: Iterable[object], columns: Sequence[str], is_terminal: bool
 ) -> Iterator[bytes]:
     head = ",".join(columns) + "\n"
     for row in rows:
         values = _get_values(row, columns).values()
-        line = ",".join(_format_csv_cell(value, is_escaped) for value in values)
+        line = ",".join(_format_csv_cell(value, is_terminal) for value in values)
         line = line or '""'  # readers skip an empty line
         yield f"{head}{line}\n".encode()
         head = ""
     yield head.encode()
 
 
-def _format_csv_cell(value: object, is_escaped: bool) -> str:
+def _format_csv_cell(value: object, is_terminal: bool) -> str:
     text = "" if value is None else _FORMULA.sub("'", str(value))
-    if is_escaped:
+    if is_terminal:
         text = escape_unprintable(text, json.dumps)
     return '"' + text.replace('"', '""') + '"' if _NEEDS_QUOTES.search(text) else text
 
 
 def _generate_markdown(
-    rows: Iterable[object], columns: Sequence[str], _is_escaped: bool
+    rows: Iterable[object], columns: Sequence[str], _is_terminal: bool
 ) -> Iterator[bytes]:
     head = f"| {' | '.join(columns)} |\n| {' | '.join('---' for _ in columns)} |\n"
     for row in rows:
@@ -104,8 +104,9 @@ FORMATS: dict[Format, Callable[[Iterable[object], Sequence[str], bool], Iterator
     "csv": _generate_csv,
     "markdown": _generate_markdown,
 }
-"""Each format for programs: from rows, columns, and whether control characters are escaped, as for
-a terminal. The document is yielded row by row; an error before the first row yields nothing."""
+"""Each format for programs: from rows, columns, and whether it is written to a terminal, for which
+control characters are escaped. The document is yielded row by row; an error before the first row
+yields nothing."""
 
 _SUFFIXES: dict[str, Format] = {
     ".txt": "table",
@@ -164,12 +165,12 @@ def write_rows(
 
 
 def format_rows(
-    rows: Sequence[object], columns: Sequence[str], output_format: Format, is_escaped: bool
+    rows: Sequence[object], columns: Sequence[str], output_format: Format, is_terminal: bool
 ) -> bytes:
     """Return all rows as one document; a table is not fitted to a terminal."""
     if output_format == TABLE:
         return _format_table(rows, columns).encode()
-    return b"".join(FORMATS[output_format](rows, columns, is_escaped))
+    return b"".join(FORMATS[output_format](rows, columns, is_terminal))
 
 
 _TIME_HEADINGS = {

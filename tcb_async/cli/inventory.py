@@ -154,8 +154,8 @@ class InventoryJob:
         if night.began is not None:
             began = night.began.isoformat(" ", "minutes")
             self.screen.say(
-                f"not listed again: {plural(night.complete, 'account')} of {self.path}, listed "
-                f"since {began}; to list them again, name a new file"
+                f"not listed again: {plural(night.complete_count, 'account')} of {self.path}, "
+                f"listed since {began}; to list them again, name a new file"
             )
         self.night = night
         for account in night.unfinished:
@@ -187,15 +187,15 @@ class InventoryJob:
                 self.night.save(listing)
                 bar.update(
                     task,
-                    completed=inventory.counts.accounts + self.night.complete,
-                    total=len(self.night.unfinished) + self.night.complete,
+                    completed=inventory.counts.accounts + self.night.complete_count,
+                    total=len(self.night.unfinished) + self.night.complete_count,
                     facts=_describe_counts(inventory.counts),
                 )
 
     def _advise_to_resume(self, counts: AccountCounts) -> None:
         if self.night is not None:
-            complete = counts.complete + self.night.complete
-            total = len(self.night.unfinished) + self.night.complete
+            complete = counts.complete + self.night.complete_count
+            total = len(self.night.unfinished) + self.night.complete_count
             self.screen.say(
                 f"{complete:,} of {plural(total, 'account')} are complete: run the same command "
                 "again to resume"

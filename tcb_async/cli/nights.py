@@ -44,7 +44,7 @@ def name_missing_accounts(night: Night, screen: Screen) -> int:
     screen.say_each(
         (
             f"{env} of {account.appid} is not listed: WeChat reports that it is {status}"
-            for account in night.unavailable()
+            for account in night.accounts_with_unavailable_envs()
             for env, status in account.unavailable.items()
         ),
         "… and {:,} more in the table accounts",

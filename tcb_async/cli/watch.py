@@ -82,15 +82,15 @@ async def _show_changes(
             screen.write(line)
 
 
-def _format_change(change: FunctionChange, output_format: WatchFormat, is_escaped: bool) -> bytes:
+def _format_change(change: FunctionChange, output_format: WatchFormat, is_terminal: bool) -> bytes:
     now = datetime.now(CHINA_STANDARD_TIME).isoformat(timespec="seconds")
     if output_format == "ndjson":
         functions = {"before": change.before, "after": change.after}
         row = {"time": now, "change": change.kind, "name": change.name, **functions}
-        return format_rows([row], tuple(row), "ndjson", is_escaped)
+        return format_rows([row], tuple(row), "ndjson", is_terminal)
     # Without mod_time, which would make two lines of each change at 80 columns.
     fields = tuple(field for field in change.fields if field != "mod_time")
-    details = attrs.evolve(change, fields=fields).what
+    details = attrs.evolve(change, fields=fields).details
     line = f"{now} {change.kind} {change.name} {details}".rstrip()
     return f"{escape_unprintable(line)}\n".encode()
 

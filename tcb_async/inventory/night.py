@@ -143,7 +143,7 @@ class Night:
         query = f"{_ACCOUNTS} WHERE status <> 'complete' ORDER BY appid"
         return map(self._build, self._read(query))
 
-    def unavailable(self) -> Iterator[StoredAccount]:
+    def accounts_with_unavailable_envs(self) -> Iterator[StoredAccount]:
         """Read the accounts that have unavailable environments, by appid."""
         query = f"{_ACCOUNTS} WHERE unavailable <> '{{}}' ORDER BY appid"
         return map(self._build, self._read(query))

@@ -58,7 +58,7 @@ class NightWriter:
     Attributes:
         path: The file.
         unfinished: The accounts to list: those that are not complete.
-        complete: The number of the other accounts.
+        complete_count: The number of the other accounts.
         began: The time of the oldest of their listings; None if there are none.
 
     Raises:
@@ -79,7 +79,7 @@ class NightWriter:
             database.execute("COMMIT")
         self._database = database
         self.unfinished: list[Account] = [by_appid[appid] for appid in waiting]
-        self.complete: int = len(envs) - len(waiting)
+        self.complete_count: int = len(envs) - len(waiting)
         self.began: datetime | None = began
 
     def __enter__(self) -> Self:

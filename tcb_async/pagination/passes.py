@@ -32,7 +32,7 @@ class Pass(Generic[T]):
     rows: dict[str, T] = attrs.field(init=False, factory=dict[str, T])  # unless it is streamed
 
     @property
-    def sign(self) -> str:
+    def evidence(self) -> str:
         """What shows that the list has changed; empty if the pass is quiet."""
         if self.repeated and not self.change:
             return f"{min(self.repeated)!r:.80} appeared twice"
@@ -70,7 +70,7 @@ class Pass(Generic[T]):
 
 
 @attrs.define(eq=False)
-class Count(Generic[T]):
+class CountedRows(Generic[T]):
     """The rows of a list that is never quiet, counted until none can be missing."""
 
     total: int | None = None  # by the latest reply

@@ -74,7 +74,7 @@ from tcb_async.cursor import Cursor, split_digests
 from tcb_async.exceptions import DriftError, ResponseError, TcbError
 from tcb_async.pagination.identity import Identity, Reply
 from tcb_async.pagination.page import Page, Request, WalkStats
-from tcb_async.pagination.passes import Count, Pass
+from tcb_async.pagination.passes import CountedRows, Pass
 from tcb_async.pagination.yielded import YieldedNames
 
 T = TypeVar("T")
@@ -122,7 +122,7 @@ class Plan(Generic[T]):
         self._max_requests = SPARE_REQUESTS  # of this run; more after the first reply
         self._contradictions = 0  # consecutive replies that contradicted themselves
         self._pass: Pass[T] = Pass(identity, is_streamed=not start.drift)
-        self._count: Count[T] | None = None  # from the second pass on
+        self._count: CountedRows[T] | None = None  # from the second pass on
 
         self.stats.passes = 1
         if start.last:
@@ -320,13 +320,13 @@ class Plan(Generic[T]):
                 self._stop(None if ended.is_streamed else ended.rows)
                 return
         if self.stats.passes == MAX_PASSES:
-            self._fail(_make_drift_error(ended.sign, self.stats.passes))
+            self._fail(_make_drift_error(ended.evidence, self.stats.passes))
             return
         self.stats.passes += 1
         self.outstanding.clear()
         self._pass = Pass(self.identity)
         if self._count is None:
-            self._count = Count()
+            self._count = CountedRows()
         self._count.begin_pass()
 
     def _fail(self, failure: TcbError, row: int | None = None) -> None:
@@ -344,10 +344,10 @@ def _growing_pause(times: int) -> float:
     return min(_LONGEST_PAUSE, 0.1 * 2.0**times)
 
 
-def _make_drift_error(sign: str, passes: int = 1) -> DriftError:
+def _make_drift_error(evidence: str, passes: int = 1) -> DriftError:
     often = f", each of the {passes} times it was read" if passes > 1 else ""
     return DriftError(
-        f"the list changed while it was read, or its order is not stable{often}: {sign}. The "
+        f"the list changed while it was read, or its order is not stable{often}: {evidence}. The "
         "yielded items are correct, but some may be missing: resume from this error's cursor, walk "
         "again later, or, if equal sort keys hide rows, sort by a unique key or pass a larger page "
         "size"

@@ -20,7 +20,7 @@ _KIND_NAMES: dict[str, str] = {
 }
 
 
-def check_kind(provider: object, kinds: Sequence[TokenKind], path: str) -> None:
+def check_token_kind(provider: object, kinds: Sequence[TokenKind], path: str) -> None:
     """Refuse a provider's kind of token; one without the attribute ``kind`` may be of any kind."""
     kind: object = getattr(provider, "kind", None)
     if isinstance(kind, str) and kind in _KIND_NAMES and kind not in kinds:
@@ -31,7 +31,7 @@ def check_kind(provider: object, kinds: Sequence[TokenKind], path: str) -> None:
         )
 
 
-def choose_token_key(path: str, kind: object = None) -> str:
+def find_token_parameter(path: str, kind: object = None) -> str:
     """Return the name of the token's query parameter."""
     # Some endpoints of platforms are called for a merchant, with the merchant's token.
     is_component = path.startswith(COMPONENT_PREFIX) and kind not in ("access", "authorizer")

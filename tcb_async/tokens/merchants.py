@@ -22,7 +22,7 @@ from tcb_async._redact import Secret, describe
 from tcb_async.errcodes import BAD_REFRESH_TOKEN, STALE_TOKEN
 from tcb_async.exceptions import TokenError
 from tcb_async.tokens.guarded_store import call_user_code
-from tcb_async.tokens.kinds import TokenKind, choose_token_key
+from tcb_async.tokens.kinds import TokenKind, find_token_parameter
 from tcb_async.tokens.protocols import StoredToken, TokenApi
 from tcb_async.tokens.providers import ComponentToken, fetch_secret
 from tcb_async.tokens.refresh import (
@@ -140,7 +140,7 @@ class AuthorizerToken(ManagedToken):
     async def _send_request(
         self, api: TokenApi, refresh_token: Secret, token: Secret
     ) -> Mapping[str, object]:
-        query = {choose_token_key(_PATH): token}
+        query = {find_token_parameter(_PATH): token}
         body = {
             "component_appid": self._component.appid,
             "authorizer_appid": self.appid,

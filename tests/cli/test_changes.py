@@ -56,7 +56,7 @@ async def test_every_format_has_the_fields_of_a_change(path):
     ended = await changes(path, "-f", "csv")
     assert ended.code == 7
     assert ended.out == (
-        "appid,env,kind,name,what\n"
+        "appid,env,kind,name,details\n"
         'wx2,dev,updated,login,"status Active → UpdateFailed, runtime Nodejs16.13 → None, '
         'recreated"\n'
     )

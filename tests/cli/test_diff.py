@@ -79,10 +79,10 @@ REMOVED = {
     ("form", "out"),
     [
         ("json", f"[\n{json.dumps(REMOVED)}\n]\n"),
-        ("csv", "kind,name,what\nremoved,payNotify,\n"),
+        ("csv", "kind,name,details\nremoved,payNotify,\n"),
         (
             "markdown",
-            "| kind | name | what |\n| --- | --- | --- |\n| removed | payNotify |  |\n",
+            "| kind | name | details |\n| --- | --- | --- |\n| removed | payNotify |  |\n",
         ),
     ],
 )
@@ -182,7 +182,10 @@ async def test_a_store_that_may_only_be_read_is_compared(folder, store):
 
 async def test_differences_of_an_inventory_name_accounts(store):
     ended = await run("diff", "rc.json", store, "-f", "csv")
-    assert ended.out.splitlines()[:2] == ["appid,env,kind,name,what", "wx2,dev,removed,payNotify,"]
+    assert ended.out.splitlines()[:2] == [
+        "appid,env,kind,name,details",
+        "wx2,dev,removed,payNotify,",
+    ]
 
 
 @pytest.mark.parametrize(("found", "code"), [(WHOLE, 6), (listed("wx1", dev=["login"]), 7)])

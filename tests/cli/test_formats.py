@@ -72,7 +72,7 @@ functions = st.lists(st.builds(CloudFunction, texts, texts, st.none() | texts), 
 @pytest.mark.parametrize("form", DOCUMENTS)
 @given(functions=functions)
 def test_all_that_a_server_says_can_be_read_back(form, functions):
-    found = rows_in(format_rows(functions, FIELDS, form, is_escaped=False).decode(), form)
+    found = rows_in(format_rows(functions, FIELDS, form, is_terminal=False).decode(), form)
 
     said = [(one.name, one.status, one.runtime) for one in functions]
     if form == "csv":
@@ -82,10 +82,10 @@ def test_all_that_a_server_says_can_be_read_back(form, functions):
 
 def test_a_function_of_a_difference_is_written_as_in_a_list():
     function = CloudFunction("login", "Active", runtime="")
-    (row,) = json.loads(format_rows([function], FIELDS, "json", is_escaped=False))
+    (row,) = json.loads(format_rows([function], FIELDS, "json", is_terminal=False))
     columns = ("before", "after")
     difference = {"before": function, "after": None}
-    written = format_rows([difference], columns, "json", is_escaped=False)
+    written = format_rows([difference], columns, "json", is_terminal=False)
 
     assert json.loads(written) == [{"before": row, "after": None}]
 
@@ -101,14 +101,14 @@ def quoted(text):
 
 def test_table_shows_numbers():
     rows = [{"name": "a", "rows": 0}, {"name": "b", "rows": None}]
-    shown = formats.format_rows(rows, ["name", "rows"], formats.TABLE, is_escaped=False)
+    shown = formats.format_rows(rows, ["name", "rows"], formats.TABLE, is_terminal=False)
 
     assert shown.decode().split() == ["name", "rows", "a", "0", "b", "–"]
 
 
 def test_markdown_of_a_name_is_escaped():
     name = r"\a|b`c*d_e<f>[g](h)"
-    rows = format_rows([CloudFunction(name, "Active")], ["name"], "markdown", is_escaped=False)
+    rows = format_rows([CloudFunction(name, "Active")], ["name"], "markdown", is_terminal=False)
 
     assert rows.decode().splitlines()[-1] == r"| \\a\|b\`c\*d\_e\<f>\[g](h) |"
 

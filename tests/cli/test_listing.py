@@ -54,7 +54,7 @@ async def test_document_contains_the_documented_fields_only(documented, form):
         ("json", "[\n]\n"),
         ("ndjson", ""),
         ("csv", ",".join(FIELDS) + "\n"),
-        ("table", format_rows([], FIELDS, "table", is_escaped=False).decode()),
+        ("table", format_rows([], FIELDS, "table", is_terminal=False).decode()),
     ],
 )
 async def test_an_empty_environment_is_an_empty_document(emulator, form, out):

@@ -73,7 +73,7 @@ DAY = "2024-01-01 00:00:00"
 )
 def test_a_change_is_described_field_by_field(before, after, said):
     lists = ([CloudFunction("a", *fields)] if fields else [] for fields in (before, after))
-    assert ", ".join(change.what for change in changes(*lists)) == said
+    assert ", ".join(change.details for change in changes(*lists)) == said
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ class TestWhatIsContinued:
     def test_complete_accounts_are_not_listed_again(self, path):
         stored(path, listed("wx1", dev=["login"]), failed("wx2"), denied("wx3", 61003))
         with NightWriter(path, map(account, ["wx1", "wx2", "wx3", "wx4"])) as night:
-            assert night.complete == 1
+            assert night.complete_count == 1
             assert night.began is not None
             # A night that stops again and again reaches every account.
             assert appids_of(night.unfinished)[0] == "wx4"
@@ -71,7 +71,7 @@ class TestWhatIsContinued:
                 "UPDATE accounts SET listed_at = '2026-01-31T02:00:00+08:00' WHERE appid != 'wx2'"
             )
         with NightWriter(path, [account("wx2"), account("wx3", ["dev"])]) as writer:
-            assert writer.complete == 1
+            assert writer.complete_count == 1
         with Night(path) as night:
             assert night.read_began() == writer.began
 

@@ -36,7 +36,7 @@ from tcb_async.cursor import DIGEST, Cursor, digest
 from tcb_async.exceptions import DriftError, ResponseError
 from tcb_async.pagination.identity import Identity
 from tcb_async.pagination.page import Page, Request
-from tcb_async.pagination.passes import Count
+from tcb_async.pagination.passes import CountedRows
 from tcb_async.pagination.plan import MAX_PASSES, Plan
 
 BLURRED = st.sampled_from(["insert", "delete", "redeploy", "lift", "update", "touch"])
@@ -525,7 +525,7 @@ class TestListWithoutAStableOrder:
     def test_count_begins_anew_if_the_total_changes(self):
         """Three known rows and a total of 3 are no proof: the first one was deleted."""
         rows = [Row(name) for name in "abcd"]
-        counted = Count[Row]()
+        counted = CountedRows[Row]()
 
         def add(*shown, total):
             counted.add(IDENTITY.read(Request(0, 4), Page(shown, total)))
