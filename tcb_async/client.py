@@ -57,9 +57,9 @@ from tcb_async._transport import (
     Attempts,
     ClientSession,
     ClientTransport,
+    Place,
     SessionKeeper,
     Target,
-    keep_place,
     need_no_place,
 )
 from tcb_async._watch import wait_until_active, watch
@@ -294,7 +294,7 @@ class TcbClient:
             decode = partial(endpoint.reader.read, secrets=target.secrets)
             return Attempts(self._transport, request, decode).run()
 
-        async with keep_place(self._transport):
+        async with Place(self._transport):
             return await call_with_token(self._provider, self._transport, request_page)
 
     def _make_target(
@@ -361,7 +361,7 @@ class TcbClient:
             decode = partial(decode_reply, endpoint=path, secrets=target.secrets)
             return Attempts(self._transport, request, decode).run()
 
-        async with keep_place(self._transport):
+        async with Place(self._transport):
             return await call_with_token(self._provider, self._transport, send)
 
     async def get_token(self) -> str:

@@ -6,7 +6,7 @@ import random
 import attrs
 
 from tcb_async import ClientClosedError, RetryPolicy, TransportError
-from tcb_async._transport import ApiRequest, Attempts, SessionKeeper, Timing, Transport, keep_place
+from tcb_async._transport import ApiRequest, Attempts, Place, SessionKeeper, Timing, Transport
 
 
 class NoSession(SessionKeeper):
@@ -48,7 +48,7 @@ class VirtualPeer(Transport):
     async def call(self, number=None, path="/"):
         """Make a call; ``reply`` gets its number."""
         request = ApiRequest(self.target(path, {}), None, offset=number)
-        async with keep_place(self):
+        async with Place(self):
             return await Attempts(self, request, bytes).run()
 
 
