@@ -70,10 +70,7 @@ def _share(
     return tuple(Code(code, error, meaning, advice, is_platforms) for code in codes)
 
 
-_DOCUMENTED_TOKEN = (
-    "for cloud functions, WeChat documents a merchant's authorizer_access_token, not an app's own "
-    "token"
-)
+_DOCUMENTED_TOKEN = "for cloud functions, WeChat documents a merchant's authorizer_access_token"
 _BUSY = "try again later; if it lasts, contact WeChat's support with the rid"
 _SLOWER = "lower concurrency, or spread the calls out"
 _A_DAY = "wait until midnight in China, or clear the quota with WeChat's clear_quota"

@@ -20,9 +20,7 @@ _FRESH_COMPONENT = (
     "传入第三方平台的 AppID 和 AppSecret"
     "（ComponentToken，或 TCB_COMPONENT_APPID 和 TCB_COMPONENT_SECRET）"
 )
-_DOCUMENTED_TOKEN = (
-    "云函数接口的微信文档写的是商家的 authorizer_access_token，不是小程序自己的 access_token"
-)
+_DOCUMENTED_TOKEN = "云函数接口的微信文档写的是商家的 authorizer_access_token"
 _APPSECRET = "在小程序管理后台核对 AppSecret，它可能已经重置过"
 _TICKET = "传入微信最近一次推送的 ticket（每 10 分钟推送一次）"
 _TOMORROW = "等到北京时间零点，或者用微信的 clear_quota 接口清零"
