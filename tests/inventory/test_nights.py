@@ -205,15 +205,17 @@ class TestWhatIsRead:
 
 def test_nights_of_python_are_compared_by_account(tmp_path):
     paths = [
+        stored(tmp_path / "0", listed("wx1", dev=[]), listed("wx2", dev=["a"])),
         stored(tmp_path / "1", listed("wx1", dev=["a"]), listed("wx2", dev=["a", "b"])),
         stored(tmp_path / "2", listed("wx1", dev=["a", "b"]), failed("wx3")),
     ]
-    with Night(paths[0]) as before, Night(paths[1]) as after:
-        changed, left, missing = compare_nights([before, after])
+    with Night(paths[0]) as oldest, Night(paths[1]) as before, Night(paths[2]) as after:
+        changed, left, missing = compare_nights([oldest, before, after])
         assert [*compare_nights([after])] == [*compare_nights([])] == []
     ((change,),) = changed.changes.values()
     assert (changed.result, change.kind, change.name) == ("compared", "added", "b")
     assert (left.result, left.environments, left.functions) == ("left", 1, 2)
+    assert left.since == changed.since == before.path
     assert (missing.result, missing.since) == ("missing", None)
 
 
