@@ -92,10 +92,12 @@ class _ReplyReader(Generic[T]):
         self.decode = _make_decoder(endpoint, endpoint.item)
         self.decode_any_rows = _make_decoder(endpoint, dict[str, object])
         self.other_keys = [name.encode() for name in endpoint.other_names]
-        self.times = {name for name in hints if datetime in (hints[name], *get_args(hints[name]))}
+        self.time_fields = {
+            name for name in hints if datetime in (hints[name], *get_args(hints[name]))
+        }
         # Rows are frozen, so a time is set through its slot, before the row leaves this class.
-        self.slots = [
-            (attrgetter(time), getattr(endpoint.item, time).__set__) for time in self.times
+        self.time_accessors = [
+            (attrgetter(time), getattr(endpoint.item, time).__set__) for time in self.time_fields
         ]
 
     def read(self, body: bytes, *, secrets: Collection[Secret] = ()) -> Page[T]:
@@ -115,6 +117,7 @@ class _ReplyReader(Generic[T]):
         return Page(rows, total)
 
     def _decode(self, body: bytes, secrets: Collection[Secret]) -> _Decoded:
+        # Such a key is read row by row: in one step, its field would count as missing.
         if not any(key in body for key in self.other_keys):
             with suppress(*UNREADABLE):
                 reply = self.decode(body)
@@ -136,7 +139,7 @@ class _ReplyReader(Generic[T]):
         for other_name, name in self.endpoint.other_names.items():
             if row.get(name) is None:
                 row[name] = row.get(other_name)
-        for name in self.times & row.keys():
+        for name in self.time_fields & row.keys():
             row[name] = _read_time(row[name])
         present = {name: value for name, value in row.items() if value is not None}
         return msgspec.convert(present, self.endpoint.item, dec_hook=decode_secret)
@@ -150,7 +153,7 @@ class _ReplyReader(Generic[T]):
         return None
 
     def _set_zone(self, rows: list[T]) -> None:
-        for time_of, set_time in self.slots:
+        for time_of, set_time in self.time_accessors:
             for row, time in zip(rows, map(time_of, rows), strict=True):
                 if time is None:
                     continue

@@ -56,6 +56,7 @@ def make_core_schema(
             lambda value: {field.name: getattr(value, field.name) for field in fields},
             return_schema=make_dict_schema(all_required=True),
         ),
+        # In the form of pydantic's own refs, from which it makes the names in "$defs".
         ref=f"{cls.__module__}.{cls.__qualname__}:{id(cls)}"
         + "".join(f"[{getattr(each, '__name__', '')}:{id(each)}]" for each in arguments),
     )

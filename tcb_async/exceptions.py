@@ -186,8 +186,9 @@ class ResponseError(TcbError):
 
     Args:
         endpoint: The path that was called.
-        status: The HTTP status.
-        retryable: Whether the reply may only have been truncated.
+        status: The HTTP status; None if it is not known, or several replies are at fault.
+        retryable: Whether the reply was cut short, or contradicted itself: a further attempt or
+            walk may succeed.
     """
 
     def __init__(

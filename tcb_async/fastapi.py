@@ -158,8 +158,9 @@ def problem_of(error: TcbError | TimeoutError) -> dict[str, str | int]:
 
 
 def _classify(error: Exception) -> tuple[int, str]:
+    """Return the status, and the text for the caller; an empty one stands for the message."""
     if isinstance(error, TransportError) and error.status is None:
-        return 504, "WeChat did not reply in time"
+        return 504, "WeChat could not be reached, or did not reply"
     if isinstance(error, ConfigurationError) and error.argument:
         return 422, ""
     return next((status, detail) for kind, status, detail in _PROBLEMS if isinstance(error, kind))

@@ -186,7 +186,7 @@ class Telemetry:
 
 
 def _mark_failed(span: trace.Span, error: Exception, http_status: int | None = None) -> Attributes:
-    """Mark a span as failed, and return the name of the error for its metric."""
+    """Mark a span as failed; return the attribute that names the error, for span and metric."""
     # By the conventions, an HTTP error is named by its status, without a text. WeChat's errors
     # arrive with 200, they are named by their class.
     if http_status is not None and http_status >= _FIRST_ERROR_STATUS:

@@ -196,6 +196,14 @@ async def test_wechat_errors_become_the_right_statuses(emulator, fault, status, 
     assert problem.get("errcode") != 0
 
 
+async def test_a_server_that_is_down_did_not_reply_late(emulator):
+    async with service_of(emulator) as url:
+        await emulator.stop()
+        problem, _ = await ask_for_problem(f"{url}/count", 504)
+
+    assert problem["detail"] == "WeChat could not be reached, or did not reply"
+
+
 def test_other_errors_have_statuses_too():
     assert problem_of(tcb_async.DriftError("it changed"))["status"] == 503
     assert problem_of(tcb_async.ClientClosedError("it was closed"))["status"] == 503

@@ -31,7 +31,7 @@ class Response(aiohttp.ClientResponse):
     """A response that cannot be the reply to an earlier request."""
 
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
-        """Wait for the first bytes of the reply."""
+        """Read the head of the reply, unless the connection has data from before the request."""
         if connection.protocol is None or connection.protocol.should_close:
             # aiohttp stores data that a server sends over an idle connection, and takes it for the
             # reply to the next request there [aiohttp #13656].

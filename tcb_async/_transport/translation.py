@@ -228,7 +228,9 @@ def translate(error: Exception, request: ApiRequest, timeout: float) -> TcbError
 
 def _describe_unused_proxy(request: ApiRequest) -> str:
     url = request.target.bare_url
-    if url.scheme not in getproxies() or proxy_bypass(url.host or ""):
+    proxy = getproxies().get(url.scheme, "")
+    # aiohttp uses no proxy that is itself reached over TLS.
+    if not proxy or proxy.startswith(("https:", "wss:")) or proxy_bypass(url.host or ""):
         return ""
     return f"; the {url.scheme} proxy is not used: pass trust_env=True to use it"
 

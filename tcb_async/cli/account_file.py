@@ -69,6 +69,6 @@ def _parse_account(path: Path, number: int, line: bytes) -> tuple[Account, Secre
         is_text = line.decode(errors="ignore").encode() == line
         reason = "it is not one complete JSON object" if is_text else _NOT_UTF_8
     raise ConfigurationError(
-        f"{path}, line {number}: {reason}; a line is such as "
+        f"--accounts {path}, line {number}: {reason}; a line is such as "
         '{"appid": "wx0123456789abcdef", "access_token": "…"}'
     )

@@ -113,7 +113,7 @@ class _Report:
         try:
             observed = await attempt
         except TcbError as error:
-            error.env = None  # of the user's, and no news
+            error.env = None  # the report names nothing of the account
             self.errors[command] = error
             self.print_line(command, _name_kind(error), "FAIL", "bold red")
             if isinstance(error, TransportError):
@@ -238,7 +238,8 @@ async def _compare_with_list(
 ) -> None:
     page_size = min(DEFAULT_PAGE_SIZE, len(listed) // 2)
     if page_size > 1:
-        # Pages overlap by one row: so their offsets are no multiples of their length.
+        # Pages overlap by one row, so the second offset is not a multiple of the limit, which a
+        # server may handle wrongly.
         await report.check(f"list --page-size {page_size}", checks.list_again(listed, page_size))
     else:
         report.print_line("list --page-size N", "not tried: fewer than 4 functions")

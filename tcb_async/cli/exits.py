@@ -119,7 +119,7 @@ def handle_errors(screen: Screen) -> Generator[None]:
 def exit_with_result(screen: Screen, code: ExitCode, failure: OSError | None) -> NoReturn:
     """Exit with the code of a comparison. An error of stdout, except a closed pipe, makes 0 a 3."""
     if failure is not None and not isinstance(failure, BrokenPipeError):
-        screen.say(f"tcb-async: stdout: {failure.strerror}")
+        screen.say(f"tcb-async: stdout: {_describe_os_error(failure)}")
         code = code or ExitCode.CONFIGURATION
     sys.exit(code)
 

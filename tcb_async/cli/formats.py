@@ -35,7 +35,7 @@ FIELDS: tuple[Field, ...] = get_args(Field)
 Format = Literal["table", "json", "ndjson", "csv", "markdown"]
 TABLE: Format = "table"
 """The format for people: `write_rows` and `format_rows`; all others are in `FORMATS`."""
-NIGHT = ".sqlite"  # the suffix of the file of a night
+NIGHT_SUFFIX = ".sqlite"  # the suffix of the file of a night
 
 _FORMULA = re.compile("(?:^|(?<=[,;\t\r\n]))(?=[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
 _MARKUP = re.compile(r"([\\|`*_<\[])")

@@ -22,7 +22,7 @@ from tcb_async._credentials import check_appid
 from tcb_async.cli.account_sources import prepare_accounts
 from tcb_async.cli.exits import ExitCode, run_command
 from tcb_async.cli.files import check_writable
-from tcb_async.cli.formats import NIGHT
+from tcb_async.cli.formats import NIGHT_SUFFIX
 from tcb_async.cli.nights import name_missing_accounts
 from tcb_async.cli.options import ManyAccounts, Quiet, Requests
 from tcb_async.cli.progress import progress_bar
@@ -83,14 +83,14 @@ def list_inventory(
         if file is None and not access.demo:
             raise CycloptsError("FILE: name the file of this night, such as 2026-01-31.sqlite")
         if file is not None:
-            if file.suffix.lower() != NIGHT:
-                raise CycloptsError(f"FILE: {file} must end with {NIGHT}")
+            if file.suffix.lower() != NIGHT_SUFFIX:
+                raise CycloptsError(f"FILE: {file} must end with {NIGHT_SUFFIX}")
             check_writable("FILE", file)
         _check_merchants(access)
         service, known = prepare_accounts(access)
-        # --demo without a file: the night is deleted with its folder.
-        with tempfile.TemporaryDirectory() as folder:
-            path = file or Path(folder, "demo.sqlite")
+        with contextlib.ExitStack() as stack:
+            # --demo without a file: the night is deleted with its folder.
+            path = file or Path(stack.enter_context(tempfile.TemporaryDirectory()), "demo.sqlite")
             job = InventoryJob(path, screen, known, frozenset(access.merchant or ()), requests)
             began = time.monotonic()
             service.run(job.work, requests.concurrency)

@@ -1,8 +1,8 @@
 """Sides of a comparison: an environment, a JSON document, standard input, a night.
 
-Rule: how a side is written decides its type, and a side that cannot be read completely is an error,
-never a shorter list. The sides have roles: only a list that exists can be AFTER, and only one list
-can be BEFORE.
+Rule: how a side is written decides its type (an existing pipe is a document), and a side that
+cannot be read completely is an error, never a shorter list. The sides have roles: only a list that
+exists can be AFTER, and only one list can be BEFORE.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cyclopts import CycloptsError
 import tcb_async
 from tcb_async.cli.credentials import prepare_service
 from tcb_async.cli.files import read_input
-from tcb_async.cli.formats import NIGHT
+from tcb_async.cli.formats import NIGHT_SUFFIX
 from tcb_async.cli.nights import FunctionList, name_missing_accounts, read_lists
 from tcb_async.cli.options import Access, Requests
 from tcb_async.cli.progress import read_list
@@ -40,12 +40,12 @@ Kind = Literal["environment", "document", "night"]
 
 
 def choose_kind(side: str) -> Kind:
-    """Choose the type of a side by how it is written, without reading it."""
+    """Choose the type of a side by how it is written, unless it is a pipe; nothing is read."""
     path = Path(side)
     is_pipe = path.exists() and not path.is_file() and not path.is_dir()
     if side == "-" or path.suffix.lower() == ".json" or is_pipe:
         return "document"
-    if path.suffix.lower() == NIGHT:
+    if path.suffix.lower() == NIGHT_SUFFIX:
         return "night"
     if "." in side or "/" in side or os.sep in side:  # no environment's ID contains one of these
         raise ConfigurationError(
@@ -101,7 +101,7 @@ def read_sides(
             missing = name_missing_accounts(night, screen) + night.read_counts().unavailable
             side = Side(read_lists(night), has_accounts=True, not_compared=missing)
         # Environments are last, so that an invalid file costs no request.
-        envs = [side for side, kind in kinds.items() if kind == "environment"]
+        envs = [name for name, kind in kinds.items() if kind == "environment"]
         lists = _read_environments(envs, access, requests, screen) if envs else {}
         yield lists.get(before, functions), side or Side([(None, after, lists[after])])
 

@@ -302,7 +302,7 @@ class FaultyServer:
             return await fault.act(request, partial(self._make_reply, record))
         except Refused as refused:
             self._endpoints.invalidate(record.token, refused.errcode)
-            return respond(self._encode(record, self._describe(refused)))
+            return respond(self._encode(record, self._make_refusal(refused)))
 
     def _take_fault(self, record: RecordedRequest) -> Fault:
         """Take the next fault of the first script for a request."""
@@ -319,11 +319,11 @@ class FaultyServer:
         try:
             reply = self._endpoints.reply(record)
         except Refused as refused:
-            reply = self._describe(refused)
+            reply = self._make_refusal(refused)
         return self._encode(record, reply)
 
-    def _describe(self, refused: Refused) -> dict[str, Any]:
-        """Describe a refusal as WeChat does, with the id of the request."""
+    def _make_refusal(self, refused: Refused) -> dict[str, Any]:
+        """Make the reply of a refusal as WeChat does, with the id of the request."""
         errmsg = refused.errmsg
         if not _REQUEST_ID.search(errmsg[-200:]):
             seconds = int(self.clock())

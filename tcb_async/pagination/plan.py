@@ -154,7 +154,7 @@ class Plan(Generic[T]):
         return Cursor(scope, row, self._pass.total or 0, last, names)
 
     def settle(self, items: list[T]) -> list[T]:
-        """Return the rows of the complete pass, if `items` are all that were yielded.
+        """Return the rows of the complete pass; `items` must be all that were yielded.
 
         The cursor then counts the returned items only. If `max_items` stopped the walk, the list
         was not read to its end, and the yielded items are returned.
@@ -175,7 +175,8 @@ class Plan(Generic[T]):
         if self.outstanding:
             last = self.outstanding[-1]
             planned = last.offset + last.limit
-            if planned > (self.total or 0):  # it reaches the end, and will be shorter
+            # It reaches the end and will be shorter, or the first reply is awaited.
+            if planned > (self.total or 0):
                 return None
         overlap = 1 if planned else 0
         limit = self._choose_limit(planned, overlap)

@@ -271,13 +271,13 @@ class ManagedToken(ABC):
 
 def make_host_key(base_url: str) -> str:
     """Return host, port and path of a base URL: a token is sent only where it was issued."""
-    # With the port unless it is that of TLS, so that a token from TLS never travels over plain
-    # http, and with the path, because a gateway may have a different service under each path.
+    # With the scheme of plain http, so that a token from TLS never travels over it, and with the
+    # path, because a gateway may have a different service under each path.
     parts = urlsplit(base_url)
-    is_tls = parts.scheme == "https"
-    host = f"{parts.hostname}:{parts.port or (443 if is_tls else 80)}"
-    if is_tls:
-        host = host.removesuffix(":443")
+    if parts.scheme == "https":
+        host = f"{parts.hostname}:{parts.port or 443}".removesuffix(":443")
+    else:
+        host = f"http://{parts.hostname}:{parts.port or 80}"
     host = "api.weixin.qq.com" if host in _ALIASES else host
     return quote(f"{host}{parts.path}", safe="/:%")
 

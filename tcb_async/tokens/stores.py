@@ -18,6 +18,7 @@ from typing import Protocol
 import attrs
 import msgspec
 
+from tcb_async._codec import UNREADABLE
 from tcb_async._credentials import find_secret_problem
 from tcb_async._redact import decode_secret
 from tcb_async.exceptions import ConfigurationError
@@ -144,8 +145,10 @@ def _make_key(key: str, suffix: str = "") -> str:
 
 
 def _decode_value(stored: object) -> StoredToken | None:
-    try:
-        value = _decode_token(stored) if isinstance(stored, (bytes, str)) else None
-    except msgspec.MsgspecError:
+    if not isinstance(stored, (bytes, str)):
         return None
-    return None if value is None or find_secret_problem(value.token) is not None else value
+    try:
+        value = _decode_token(stored)
+    except UNREADABLE:
+        return None
+    return value if find_secret_problem(value.token) is None else None

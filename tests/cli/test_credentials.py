@@ -181,6 +181,8 @@ PROXY = "http://127.0.0.1:9"
         ({"HTTPS_PROXY": PROXY}, [], "the https proxy is not used: pass --trust-env"),
         ({"https_proxy": PROXY}, [], "the https proxy is not used: pass --trust-env"),
         ({"HTTP_PROXY": PROXY}, [], ""),
+        # aiohttp uses no proxy that is itself reached over TLS.
+        ({"HTTPS_PROXY": "https://127.0.0.1:9"}, ["--trust-env"], ""),
         ({"HTTPS_PROXY": PROXY, "NO_PROXY": "wechat.invalid"}, [], ""),
         ({"HTTPS_PROXY": PROXY}, ["--trust-env"], ""),
         ({}, [], ""),

@@ -81,6 +81,7 @@ class TestWholeAccounts:
             emulator.fail_next(-1)
             await client.get_token()  # before the inventory, so it is not counted
             before = sum(emulator.counts.values())
+            assert inventory.requests == 0
             requests = [inventory.requests async for _ in inventory]
             sent = sum(emulator.counts.values()) - before
             await list_account(client, platform.account(platform.appids[0]))

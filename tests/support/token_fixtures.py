@@ -69,7 +69,7 @@ def classic(emulator, store=None, *, appid=APPID):
 
 def stored_key(emulator, kind="classic", account=APPID):
     """The key of a token that came from an emulator."""
-    return f"{kind}:{emulator.url.removeprefix('http://')}:{account}"
+    return f"{kind}:{emulator.url}:{account}"
 
 
 def in_redis(emulator, kind="classic", account=APPID):

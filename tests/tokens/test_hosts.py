@@ -25,7 +25,7 @@ async def test_second_host_of_a_provider_is_refused(two_hosts, is_forced):
     provider = stable(here)
     async with open_api(here) as api, open_api(there) as elsewhere:
         token = await provider.get_token(api)
-        with pytest.raises(ConfigurationError, match="make a second provider for 127"):
+        with pytest.raises(ConfigurationError, match="make a second provider for http://127"):
             await (provider.force_refresh if is_forced else provider.get_token)(elsewhere)
 
         assert await provider.get_token(api) == token
@@ -75,14 +75,16 @@ async def test_rotated_refresh_token_stays_at_its_host(two_hosts):
         ("https://sh.api.weixin.qq.com", "api.weixin.qq.com"),
         ("https://sz.api.weixin.qq.com", "api.weixin.qq.com"),
         ("https://hk.api.weixin.qq.com", "api.weixin.qq.com"),
-        ("http://api.weixin.qq.com", "api.weixin.qq.com:80"),
-        ("http://sh.api.weixin.qq.com", "sh.api.weixin.qq.com:80"),
+        ("http://api.weixin.qq.com", "http://api.weixin.qq.com:80"),
+        ("http://sh.api.weixin.qq.com", "http://sh.api.weixin.qq.com:80"),
         ("https://sh.api.weixin.qq.com:8443", "sh.api.weixin.qq.com:8443"),
         ("https://evil.api.weixin.qq.com", "evil.api.weixin.qq.com"),
         ("https://api.weixin.qq.com.evil.example", "api.weixin.qq.com.evil.example"),
-        ("http://api.weixin.qq.com:443", "api.weixin.qq.com:443"),
-        ("http://127.0.0.1:8000", "127.0.0.1:8000"),
-        ("http://[::1]:8000", "::1:8000"),
+        ("http://api.weixin.qq.com:443", "http://api.weixin.qq.com:443"),
+        ("https://gateway.example:8443", "gateway.example:8443"),
+        ("http://gateway.example:8443", "http://gateway.example:8443"),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("http://[::1]:8000", "http://::1:8000"),
         ("https://gateway.example/wechat-a", "gateway.example/wechat-a"),
         ("https://gateway.example/{odd}", "gateway.example/%7Bodd%7D"),
     ],

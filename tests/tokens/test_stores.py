@@ -144,6 +144,9 @@ NONSENSE = {
     "no expiry": b'{"token": "left-by-others"}',
     "an expiry in milliseconds": value(expires_at=IN_AN_HOUR * 1000),
     "an expiry in 100 days": value(expires_at=IN_AN_HOUR + 100 * 86_400),
+    "a value too deep to read": value().replace(
+        b"{", b'{"more": ' + b"[" * 9999 + b"]" * 9999 + b", ", 1
+    ),
     "an infinite expiry": value().replace(b"1700003600.0", b"1e999"),
     "a token that never expires": value(expires_at=NEVER),
     "a token that has expired": value(expires_at=1_600_000_000.0),
