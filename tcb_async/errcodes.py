@@ -70,7 +70,9 @@ def _share(
     return tuple(Code(code, error, meaning, advice, is_platforms) for code in codes)
 
 
-_DOCUMENTED_TOKEN = "for cloud functions, WeChat documents a merchant's authorizer_access_token"
+_DOCUMENTED_TOKEN = (
+    "for cloud functions, WeChat documents only a merchant's authorizer_access_token"
+)
 _BUSY = "try again later; if it lasts, contact WeChat's support with the rid"
 _SLOWER = "lower concurrency, or spread the calls out"
 _A_DAY = "wait until midnight in China, or clear the quota with WeChat's clear_quota"
@@ -86,9 +88,9 @@ _ENV_CAUSES = (  # docs.cloudbase.net/error-code/basic, INVALID_ENV
     "check the id: `tcb-async environments` lists those of the account; if it is there, check that "
     "it is bound to the mini program, and not isolated for unpaid bills"
 )
-_ITS_ENV = "check the environment id, and that it belongs to the account of the token"
-_ACCESS = "check that the account of the token owns the environment, or may use it"
-_PERMISSIONS = "check the permissions of the account of the token"
+_ITS_ENV = "check the environment id, and that it belongs to the token's account"
+_ACCESS = "check that the token's account owns the environment, or may use it"
+_PERMISSIONS = "check the permissions of the token's account"
 _SUSPENDED = "check in the console whether it is suspended, for example for an unpaid bill"
 _NOT_READY = "the environment is not ready yet"
 _UNTIL_NORMAL = "wait until its status is NORMAL"
@@ -195,11 +197,11 @@ _SHARED = (
 )  # fmt: skip
 
 _FRESH_TOKEN = (
-    "pass a fresh access token, or the appid and the appsecret (StableToken, or TCB_APPID and "
+    "pass a fresh access token, or the appid and appsecret (StableToken, or TCB_APPID and "
     "TCB_SECRET without TCB_ACCESS_TOKEN)"
 )
 _FRESH_COMPONENT_TOKEN = (
-    "pass the appid and the appsecret of the platform (ComponentToken, or TCB_COMPONENT_APPID and "
+    "pass the appid and appsecret of the platform (ComponentToken, or TCB_COMPONENT_APPID and "
     "TCB_COMPONENT_SECRET)"
 )
 _SECRET = "check the appsecret in the account's administration; it may have been reset"
@@ -211,7 +213,7 @@ _CREDENTIALS = (
         TokenError,
         (40001, "the access token is invalid or was replaced", _FRESH_TOKEN),
         (40014, "the access token is not valid",
-         f"{_FRESH_TOKEN}; if it is refused, too: {_DOCUMENTED_TOKEN}"),
+         f"{_FRESH_TOKEN}; if WeChat refuses it too: {_DOCUMENTED_TOKEN}"),
         (41001, "the access token is missing", _FRESH_TOKEN),
         (42001, "the access token has expired", _FRESH_TOKEN),
         (50004, "the account may not fetch access tokens",
@@ -308,7 +310,7 @@ _CLOUD_CODES = (
     ),
     *_share(
         PermissionDeniedError,
-        "the mini program that is bound to the environment is in an abnormal state",
+        "the environment's mini program is in an abnormal state",
         "check the mini program and its binding in CloudBase's console",
         "INVALID_THIRDAPP_STATUS",
     ),

@@ -14,13 +14,14 @@ _CHECK_ARGUMENTS = "对照微信的接口文档检查参数；列表接口的参
 _OWN_REQUEST = "用 client.get_token() 返回的 access_token 自己发送请求"
 _CHECK_PROXY = "检查 base URL 和中间的代理"
 _FRESH = (
-    "传入有效的 access_token，或者 AppID 和 AppSecret（StableToken，或 TCB_APPID 和 TCB_SECRET）"
+    "传入有效的 access_token，或者 AppID 和 AppSecret"
+    "（StableToken，或 TCB_APPID 和 TCB_SECRET，不设 TCB_ACCESS_TOKEN）"
 )
 _FRESH_COMPONENT = (
     "传入第三方平台的 AppID 和 AppSecret"
     "（ComponentToken，或 TCB_COMPONENT_APPID 和 TCB_COMPONENT_SECRET）"
 )
-_DOCUMENTED_TOKEN = "云函数接口的微信文档写的是商家的 authorizer_access_token"
+_DOCUMENTED_TOKEN = "云函数接口的微信文档只写了商家的 authorizer_access_token"
 _APPSECRET = "在小程序管理后台核对 AppSecret，它可能已经重置过"
 _TICKET = "传入微信最近一次推送的 ticket（每 10 分钟推送一次）"
 _TOMORROW = "等到北京时间零点，或者用微信的 clear_quota 接口清零"
@@ -111,7 +112,7 @@ WORDS: dict[int | str, tuple[str, str]] = {
     40001: ("access_token 无效，或已被新的取代", _FRESH),
     40014: (
         "access_token 不合法",
-        f"{_FRESH}；如果也被拒绝：{_DOCUMENTED_TOKEN}",
+        f"{_FRESH}；仍被拒绝时：{_DOCUMENTED_TOKEN}",
     ),
     41001: ("缺少 access_token", _FRESH),
     42001: ("access_token 已过期", _FRESH),
