@@ -76,8 +76,8 @@ def check_base_url(
     except ValueError:
         url = URL()
         host = None
-    has_spaces = not base_url.isprintable() or " " in base_url
-    if url.scheme not in {"http", "https"} or not host or has_spaces:
+    has_unprintable = not base_url.isprintable() or " " in base_url
+    if url.scheme not in {"http", "https"} or not host or has_unprintable:
         raise ConfigurationError(f"{name} is not an http(s) URL: must be one, {example}")
     if url.user or url.password or "?" in base_url or "#" in base_url:
         raise ConfigurationError(

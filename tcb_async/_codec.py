@@ -30,7 +30,7 @@ UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 _CUT_SHORT = "Input data was truncated"  # msgspec's words
 _EXCERPT_BYTES = 2**13
 _MAX_REASON = 120
-_ERRMSG = 500
+_MAX_ERRMSG = 500
 _MAX_UNDERSTOOD = 2**12  # characters of an errmsg, without its end
 _MAX_REPAIRED = 2**16  # bytes: a reply with an errcode is short
 _LONGEST_RID = 96  # characters
@@ -39,8 +39,8 @@ _RID = re.compile(
     rf"|\bhints?:\s*+\[\s*+(?:req_id:\s*+)?(?P<hint>[^\]]{{0,{_LONGEST_RID}}})\])$",
     re.IGNORECASE,
 )
-_RID_ENDS = 2 * _LONGEST_RID  # characters at the end of an errmsg: the id and its label
-_END = 2 * _RID_ENDS  # the same, with a TcbCode before the id
+_RID_TAIL = 2 * _LONGEST_RID  # characters at the end of an errmsg: the id and its label
+_TAIL = 2 * _RID_TAIL  # the same, with a TcbCode before the id
 
 
 class _Status(msgspec.Struct, frozen=True, gc=False):
@@ -131,12 +131,12 @@ def _make_api_error(
         )
     errmsg = (status.errmsg or "").strip()
     # Without the middle of a long text: WeChat adds the TcbCode and the request id at its end.
-    errmsg = errmsg[:_MAX_UNDERSTOOD] + errmsg[_MAX_UNDERSTOOD:][-_END:]
+    errmsg = errmsg[:_MAX_UNDERSTOOD] + errmsg[_MAX_UNDERSTOOD:][-_TAIL:]
     row = look_up(code, endpoint, errmsg)
     tcb_code = find_tcb_code(errmsg)
     text, rid = _split_rid(errmsg)
     # The codes are read first: they are shown although the text around them may repeat a secret.
-    text = hide_secrets(text, secrets)[:_ERRMSG]
+    text = hide_secrets(text, secrets)[:_MAX_ERRMSG]
     rid = "" if repeats_secret(rid, secrets) else escape_unprintable(rid)
     if tcb_code is not None and repeats_secret(tcb_code, secrets):
         tcb_code = None
@@ -154,7 +154,7 @@ def _make_api_error(
 
 def _split_rid(errmsg: str) -> tuple[str, str]:
     """Split the request id off the end of WeChat's text."""
-    start = max(0, len(errmsg) - _RID_ENDS)
+    start = max(0, len(errmsg) - _RID_TAIL)
     match = _RID.search(errmsg[start:])
     if match is None:
         return errmsg, ""

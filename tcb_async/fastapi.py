@@ -143,7 +143,7 @@ def problem_of(error: TcbError | TimeoutError) -> dict[str, str | int]:
     | `SystemBusyError`, `QuotaError`, `DriftError`, `ClientClosedError` | 503 |
     | `TimeoutError`, `WaitTimeoutError`; `TransportError` without a reply | 504 |
     """
-    status, detail = _classify(error)
+    status, detail = _choose_status(error)
     cursor: Cursor | None = getattr(error, "cursor", None)
     fields: dict[str, str | int | None] = {
         "title": type(error).__name__,
@@ -157,7 +157,7 @@ def problem_of(error: TcbError | TimeoutError) -> dict[str, str | int]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _classify(error: Exception) -> tuple[int, str]:
+def _choose_status(error: Exception) -> tuple[int, str]:
     """Return the status, and the text for the caller; an empty one stands for the message."""
     if isinstance(error, TransportError) and error.status is None:
         return 504, "WeChat could not be reached, or did not reply"
@@ -179,7 +179,7 @@ async def error_handler(request: Request, error: Exception) -> JSONResponse:  # 
         raise error
     problem = problem_of(error)
     problem.pop("resume", None)
-    status, detail = _classify(error)
+    status, detail = _choose_status(error)
     if detail:
         message = error if isinstance(error, TcbError) else detail
         _log.warning("HTTP %d: %s: %s", status, type(error).__name__, message)

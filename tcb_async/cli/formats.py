@@ -130,7 +130,7 @@ def choose_format(path: Path) -> Format:
 
 
 def _get_values(row: object, columns: Sequence[str]) -> dict[str, object]:
-    return {column: _to_json_value(_get_value(row, column)) for column in columns}
+    return {column: _to_plain_value(_get_value(row, column)) for column in columns}
 
 
 def _get_value(row: object, column: str) -> object:
@@ -139,7 +139,7 @@ def _get_value(row: object, column: str) -> object:
     return getattr(row, column)
 
 
-def _to_json_value(value: object) -> object:
+def _to_plain_value(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, tcb_async.models.Value):

@@ -131,7 +131,7 @@ class InventoryJob:
         with contextlib.ExitStack() as stack:
             # The inventory reads the list of accounts too: its cost has all requests.
             inventory = tcb_async.Inventory(
-                client, self._open_night(client, stack), page_size=self.requests.page_size
+                client, self._list_unfinished(client, stack), page_size=self.requests.page_size
             )
             try:
                 async with inventory:
@@ -143,7 +143,7 @@ class InventoryJob:
                 raise
         self.request_count = inventory.requests
 
-    async def _open_night(
+    async def _list_unfinished(
         self, client: TcbClient, stack: contextlib.ExitStack
     ) -> AsyncGenerator[Account]:
         """Yield the accounts that the file of the night does not have yet."""

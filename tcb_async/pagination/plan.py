@@ -171,15 +171,15 @@ class Plan(Generic[T]):
         """Plan one more request; None if none is possible now. The walk fails if none is left."""
         if self.is_over:
             return None
-        planned = self._pass.end
+        next_row = self._pass.end
         if self.outstanding:
             last = self.outstanding[-1]
-            planned = last.offset + last.limit
+            next_row = last.offset + last.limit
             # It reaches the end and will be shorter, or the first reply is awaited.
-            if planned > (self.total or 0):
+            if next_row > (self.total or 0):
                 return None
-        overlap = 1 if planned else 0
-        limit = self._choose_limit(planned, overlap)
+        overlap = 1 if next_row else 0
+        limit = self._choose_limit(next_row, overlap)
         if limit <= 0:
             return None
         if self.stats.requests >= self._max_requests:
@@ -188,17 +188,17 @@ class Plan(Generic[T]):
                     _make_drift_error(f"{self.stats.requests} requests did not reach its end")
                 )
             return None
-        request = Request(planned - overlap, limit, self._choose_pause())
+        request = Request(next_row - overlap, limit, self._choose_pause())
         self.stats.requests += 1
         self.outstanding.append(request)
         return request
 
-    def _choose_limit(self, planned: int, overlap: int) -> int:
+    def _choose_limit(self, next_row: int, overlap: int) -> int:
         """Return the number of rows of the next request; 0 for no request."""
         if self.has_drifted:
-            left_out = 0.0 if planned else _GOLDEN_RATIO * (self.stats.passes - 1) % 1
+            left_out = 0.0 if next_row else _GOLDEN_RATIO * (self.stats.passes - 1) % 1
             return self.limit - int(self.limit * left_out)
-        needed = self.yielded.maximum - self.yielded.count - (planned - self._pass.end)
+        needed = self.yielded.maximum - self.yielded.count - (next_row - self._pass.end)
         return min(self.limit, needed + overlap) if needed > 0 else 0
 
     def _choose_pause(self) -> float:

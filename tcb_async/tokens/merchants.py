@@ -70,13 +70,13 @@ class AuthorizerToken(ManagedToken):
     ) -> None:
         check_instance("component", component, ComponentToken, "one for all its merchants")
         account = f"{component.appid}:{check_appid('authorizer_appid', authorizer_appid)}"
-        self._saved: Callable[[], Awaitable[Secret]] | Secret
+        self._refresh_token: Callable[[], Awaitable[Secret]] | Secret
         if isinstance(refresh_token, str | Secret) or not callable(refresh_token):
-            self._saved = check_secret("refresh_token", refresh_token)
+            self._refresh_token = check_secret("refresh_token", refresh_token)
         else:
             load = check_async("refresh_token", refresh_token)
             advice = "return the merchant's refresh token that on_rotate saved last"
-            self._saved = partial(fetch_secret, "refresh_token", load, _PATH, advice)
+            self._refresh_token = partial(fetch_secret, "refresh_token", load, _PATH, advice)
         self._on_rotate = check_async("on_rotate", on_rotate, "refresh_token")
         self._component = component
         # The refresh token for which `on_rotate` failed, by the saved one that it replaces.
@@ -89,7 +89,11 @@ class AuthorizerToken(ManagedToken):
 
     async def _request_and_save(self, api: TokenApi) -> TokenReply:
         """Request it with the saved refresh token, or else the stored one."""
-        saved = self._saved if isinstance(self._saved, Secret) else await self._saved()
+        saved = (
+            self._refresh_token
+            if isinstance(self._refresh_token, Secret)
+            else await self._refresh_token()
+        )
         # Not if the caller has saved a different one since, from a new authorisation.
         if (unsaved := self._unsaved.get(saved)) is not None:
             saved = unsaved
@@ -155,8 +159,8 @@ class AuthorizerToken(ManagedToken):
             problem = describe(error, latest)
         else:
             self._unsaved.clear()
-            if isinstance(self._saved, Secret):
-                self._saved = latest
+            if isinstance(self._refresh_token, Secret):
+                self._refresh_token = latest
             return
         raise TokenError(
             f"on_rotate failed ({problem}): the new refresh token of {self.appid} is passed to "

@@ -108,7 +108,7 @@ class StableToken(ManagedToken):
     async def force_refresh(self, api: TokenApi) -> None:
         """Replace the token: see `TcbClient.force_refresh_token`, which calls this method."""
         self._check_host(api)
-        if (running := self._get_running()) is not None:
+        if (running := self._get_running_refresh()) is not None:
             await asyncio.wait((running,))
         await self._replace(self._request_token(api, force_refresh=True))
 

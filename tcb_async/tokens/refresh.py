@@ -147,7 +147,7 @@ class ManagedToken(ABC):
         cached = self._cached
         if cached is None or self._clock() >= cached.expires_at:
             return (await self._wait_for_refresh(api)).token
-        if self._clock() >= self._refresh_at and self._get_running() is None:
+        if self._clock() >= self._refresh_at and self._get_running_refresh() is None:
             self._start_refresh(api)
         return cached.token
 
@@ -193,7 +193,7 @@ class ManagedToken(ABC):
     async def _wait_for_refresh(self, api: TokenApi) -> StoredToken:
         """Wait for the running refresh, or start one and wait for it."""
         while True:
-            running = self._get_running()
+            running = self._get_running_refresh()
             task = running or self._start_refresh(api)
             # Not `await shield(task)`: it cannot tell a cancelled refresh from a cancelled caller.
             await asyncio.wait((task,))
@@ -205,7 +205,7 @@ class ManagedToken(ABC):
                 # A copy, because Python adds the traceback of each caller to its error.
                 raise copy.copy(error)
 
-    def _get_running(self) -> asyncio.Task[StoredToken] | None:
+    def _get_running_refresh(self) -> asyncio.Task[StoredToken] | None:
         task = self._refresh
         # A task of a different loop cannot be awaited here: tests use a provider on one loop after
         # the other, and the first loop may have stopped with the task.
