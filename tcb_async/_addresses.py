@@ -63,7 +63,7 @@ def check_base_url(
     name: str = "base_url",
     permission: str = "allow_http=True",
 ) -> str:
-    """Return the base URL without its last slash if tokens may be sent there."""
+    """Return the base URL without slashes at its end if tokens may be sent there."""
     from yarl import URL  # noqa: PLC0415 - slow to import, and --help checks no URL
 
     example = f"such as {DEFAULT_BASE_URL!r}"

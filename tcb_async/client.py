@@ -343,7 +343,8 @@ class TcbClient:
             ConfigurationError: ``path`` is not a path, ``body`` not JSON, or ``query`` not text.
             ApiError: WeChat replied with an errcode other than 0.
             ResponseError: The reply is not a JSON object.
-            TransportError: No reply. If ``error.sent`` is False, WeChat did not receive the call.
+            TransportError: No whole reply, or HTTP 408 or 5xx. If ``error.sent`` is False, WeChat
+                did not receive the call.
         """
         check_flag("repeatable", repeatable)
         path = check_path(path)

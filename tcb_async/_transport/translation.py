@@ -140,7 +140,7 @@ def make_status_error(
     error = _make_retryable_error(target.path, target.path, status, headers)
     if error is not None:
         return error
-    # An errcode in the body says more than the status.
+    # Of any other status, an errcode in the body says more.
     try:
         raise_for_errcode(body, target.path, secrets=target.secrets)
     except TcbError as refused:
@@ -189,7 +189,7 @@ def _describe_status(status: int) -> str:
 def translate(error: Exception, request: ApiRequest, timeout: float) -> TcbError:
     """Turn any error of the network or of aiohttp into ours."""
     path = request.target.path
-    if isinstance(error, RuntimeError) and "closed" in str(error):
+    if isinstance(error, RuntimeError) and "the handler is closed" in str(error):
         error = ConnectionResetError()  # uvloop's error for a dropped connection
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return _make_proxy_error(error, request)

@@ -139,7 +139,7 @@ async def _run_server(
             content += f" and a platform with {plural(count, 'merchant')}"
         screen.say(
             f"The emulator has {content}. Paste these lines into the terminal of your program, "
-            f"then try `tcb-async list {envs[0]}`. Ctrl-C stops it."
+            f"then try `tcb-async list {shlex.quote(envs[0])}`. Ctrl-C stops it."
         )
         import asyncio  # noqa: PLC0415 - --help is faster
 

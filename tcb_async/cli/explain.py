@@ -86,7 +86,7 @@ def explain_text(*text: Annotated[str, Parameter("CODE|TEXT", allow_leading_hyph
 
 
 def _find_codes(text: str) -> tuple[list[int], list[int]]:
-    """Find the named codes of a text, and all its codes: its numbers, if it names none."""
+    """Return the codes that a text names, and those to look up: every number if it names none."""
     text = _OTHER_GENERAL.sub(" ", text)
     named = [_correct_sign(match[1] or match[2]) for match in _MARKED_CODE.finditer(text)]
     return named, named or [_correct_sign(number) for number in _NUMBER.findall(text)]

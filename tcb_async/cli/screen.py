@@ -43,7 +43,7 @@ class Screen:
 
     @classmethod
     def open(cls) -> Screen:
-        """Open both streams: width, colours and encoding are read now."""
+        """Make both consoles; stdout escapes what its encoding lacks."""
         reconfigure: Callable[..., None] | None = getattr(sys.stdout, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")

@@ -153,7 +153,7 @@ def is_fatal(error: TcbError) -> bool:
 async def iterate_accounts(
     accounts: Iterable[Account] | AsyncIterable[Account],
 ) -> AsyncGenerator[Account, None]:
-    """Iterate over accounts of either kind of iterable, and close a generator afterwards."""
+    """Iterate over either kind of iterable, and close an asynchronous generator afterwards."""
     iterator = aiter(accounts) if isinstance(accounts, AsyncIterable) else _make_async(accounts)
     try:
         number = 0

@@ -136,13 +136,13 @@ def _compare_account(appid: str, tonight: _Indexed, earlier: Sequence[_Indexed])
 def _find_known(
     appid: str, earlier: Sequence[_Indexed]
 ) -> tuple[_Indexed | None, StoredAccount | None, str]:
-    """Find the latest night that knows an account, and why the night before does not."""
+    """Find the latest night that knows an account; why the night before does not, or empty."""
     problems: list[str] = []
     for night in earlier:
         account, problem = night.read(appid)
-        if not problem:
-            return night, account, problems[0] if problems else ""
         problems.append(problem)
+        if not problem:
+            return night, account, problems[0]
     return None, None, problems[0]
 
 

@@ -133,11 +133,12 @@ class NightWriter:
 def _index(accounts: Iterable[Account]) -> dict[str, Account]:
     by_appid: dict[str, Account] = {}
     for account in accounts:
-        if by_appid.setdefault(account.appid, account) is not account:
+        if account.appid in by_appid:
             raise ConfigurationError(
                 f"{account.appid} is in the list of accounts twice: make one Account of both, with "
                 "the envs of both"
             )
+        by_appid[account.appid] = account
     if not by_appid:
         raise ConfigurationError(
             "there are no accounts to list: check the list (a platform has the merchants that "

@@ -108,9 +108,14 @@ class StableToken(ManagedToken):
     async def force_refresh(self, api: TokenApi) -> None:
         """Replace the token: see `TcbClient.force_refresh_token`, which calls this method."""
         self._check_host(api)
+        await self._replace(self._request_replacement(api))
+
+    async def _request_replacement(self, api: TokenApi) -> TokenReply:
+        reply = await self._request_token(api, force_refresh=True)
+        # A refresh that WeChat answered before may end later, and would bring the old token back.
         if (running := self._get_running_refresh()) is not None:
             await asyncio.wait((running,))
-        await self._replace(self._request_token(api, force_refresh=True))
+        return reply
 
     async def _request_token(self, api: TokenApi, *, force_refresh: bool = False) -> TokenReply:
         body = {

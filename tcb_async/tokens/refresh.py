@@ -1,7 +1,7 @@
 """Fetching, sharing, refreshing and replacing a token: the mechanism under every provider.
 
-Rule: a provider serves one account at one host. It has one refresh at a time, in a task of its own,
-so that a cancelled caller cancels no refresh.
+Rule: a provider serves one account at one host. It has one refresh at a time, besides a forced one,
+in a task of its own, so that a cancelled caller cancels no refresh.
 
 - A valid token is returned without I/O. From 60 to 200 s before its expiry (at random, so that
   processes do not refresh together) a call also starts a refresh in the background, at most every

@@ -244,15 +244,35 @@ class TestForced:
         asked = [seen.body for seen in emulator.requests if seen.path == STABLE]
         assert [body["force_refresh"] for body in asked if body] == [False, False]
 
-    async def test_forced_refresh_waits_for_a_running_refresh(self, emulator, api, provider):
-        emulator.script([Fault.delay(0.05)], path=STABLE)
-        ordinary = asyncio.create_task(provider.get_token(api))
+    @pytest.mark.parametrize("is_first", [True, False])
+    async def test_a_refresh_at_the_same_time_brings_no_old_token_back(self, provider, is_first):
+        ordinary_may_end = asyncio.Event()
+        order: list[bool] = []
+
+        class Api:
+            """WeChat receives the ordinary request first, and its reply arrives last."""
+
+            base_url = "https://api.weixin.qq.com"
+            spawn = staticmethod(asyncio.ensure_future)
+
+            async def call_token_endpoint(self, _path, *, body, **_options):
+                is_forced = body["force_refresh"]
+                if is_forced:
+                    await eventually(lambda: order)
+                order.append(is_forced)
+                if not is_forced:
+                    await ordinary_may_end.wait()
+                return {"access_token": "new" if is_forced else "old", "expires_in": 7200}
+
+        api = Api()
+        begin = [provider.get_token, provider.force_refresh]
+        tasks = [asyncio.create_task(each(api)) for each in begin[:: 1 if is_first else -1]]
+        await eventually(lambda: order == [False, True])
         await a_turn()
+        ordinary_may_end.set()
+        await asyncio.gather(*tasks)
 
-        await provider.force_refresh(api)
-
-        assert await provider.get_token(api) != await ordinary
-        assert emulator.counts[STABLE] == 2
+        assert (await provider.get_token(api)).reveal() == "new"
 
     async def test_forced_refresh_whose_reply_is_lost_is_not_repeated(
         self, emulator, api, provider
