@@ -102,12 +102,13 @@ class Fault:
 
         async def act(request: web.BaseRequest, make_reply: MakeReply) -> web.StreamResponse:
             body = make_reply()
-            _find_transport(request).write(_make_head(len(body)))
+            response = web.StreamResponse(headers={"Content-Type": JSON})
+            response.content_length = len(body)
+            await response.prepare(request)
             for byte in body:
-                _find_transport(request).write(bytes((byte,)))
+                await response.write(bytes((byte,)))
                 await asyncio.sleep(interval)
-            _find_transport(request).close()
-            return web.Response()
+            return response
 
         return cls("drip", act)
 

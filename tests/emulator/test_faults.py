@@ -148,6 +148,8 @@ class TestFaults:
     async def test_dripping_reply_is_complete(self, wechat):
         wechat.emulator.script([Fault.drip(interval=0.0)])
         assert len((await wechat.list())["functions"]) == 20
+        await eventually(lambda: wechat.emulator.in_flight == 0)
+        assert wechat.emulator.requests[-1].status == 200
 
     async def test_http_faults_carry_their_status_and_headers(self, wechat):
         wechat.emulator.script(
