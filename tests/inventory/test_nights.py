@@ -90,6 +90,10 @@ class TestWhatIsRefused:
         with pytest.raises(ConfigurationError, match=said):
             NightWriter(path, map(account, appids))
 
+    def test_the_same_account_twice(self, path):
+        with pytest.raises(ConfigurationError, match="wx1 is in the list of accounts twice"):
+            NightWriter(path, [account("wx1")] * 2)
+
     def test_a_part_of_the_list_would_remove_the_others(self, path):
         """As ``--merchant`` would, with the file of the whole platform."""
         stored(path, *(listed(f"wx{number}", dev=["login"]) for number in range(5)))
