@@ -161,9 +161,8 @@ class Plan(Generic[T]):
         """
         if self.rows is None or self.yielded.is_full:
             return items
-        names = set(self.identity.names(items))
-        self.yielded.keep(self.rows)
-        return [row for name, row in self.rows.items() if name in names]
+        kept = self.yielded.keep(self.rows)
+        return [row for name, row in self.rows.items() if name in kept]
 
     # Requests
 

@@ -53,11 +53,12 @@ class YieldedNames:
         self._names.update(new)
         return items[:room]
 
-    def keep(self, names: Container[str]) -> None:
-        """Forget all names but these: the items of the others were not returned."""
+    def keep(self, names: Container[str]) -> Container[str]:
+        """Forget all names but these, whose items are returned; return those that remain."""
         self._order = [name for name in self._order if name in names]
         self._names = {*self._order}
         self._digests.clear()
+        return self._names
 
     def digests(self, unread: int) -> bytes:
         """Return the digests of the names, without the last `unread` items."""

@@ -471,6 +471,27 @@ class TestCollect:
         assert await pager.collect() == server.listing.rows
         assert pager.cursor.count == 60
 
+    async def test_each_fetched_item_is_identified_once(self):
+        """Also if the list was read again: the caller's function may fail later."""
+        server = Server.of(60)
+        identified = []
+        pages = []
+
+        async def fetch(offset, limit):
+            page = await server.fetch(offset, limit)
+            pages.append(page)
+            return page
+
+        def identify(row):
+            identified.append(row)
+            return row.name
+
+        pager = Pager(fetch, identify=identify, page_size=20, concurrency=1)
+        pager._on_progress = lambda done, _: done == 20 and server.delete_five()
+
+        assert len(await pager.collect()) == 55
+        assert len(identified) == sum(len(page.items) for page in pages)
+
     @pytest.mark.parametrize("kind", ["update", "delete"])
     async def test_max_items_returns_the_items_that_an_iteration_yields(self, kind):
         """Never fewer than it may, although a change was noticed."""
