@@ -76,8 +76,8 @@ def check_base_url(
     except ValueError:
         url = URL()
         host = None
-    has_unprintable = not base_url.isprintable() or " " in base_url
-    if url.scheme not in {"http", "https"} or not host or has_unprintable:
+    is_one_word = base_url.isprintable() and " " not in base_url
+    if url.scheme not in {"http", "https"} or not host or not is_one_word:
         raise ConfigurationError(f"{name} is not an http(s) URL: must be one, {example}")
     if url.user or url.password or "?" in base_url or "#" in base_url:
         raise ConfigurationError(

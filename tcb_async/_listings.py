@@ -62,7 +62,7 @@ class ListEndpoint(Generic[T]):
     max_page_size: int | None = None
     # Alternative names of fields in replies, and the names of the fields.
     other_names: Mapping[str, str] = attrs.field(factory=dict[str, str])
-    # Those that the endpoint accepts.
+    # The endpoint accepts tokens of these kinds.
     token_kinds: tuple[TokenKind, ...] = ("access", "authorizer")
 
     @cached_property

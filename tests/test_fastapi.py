@@ -196,7 +196,7 @@ async def test_wechat_errors_become_the_right_statuses(emulator, fault, status, 
     assert problem.get("errcode") != 0
 
 
-async def test_a_server_that_is_down_did_not_reply_late(emulator):
+async def test_a_refused_connection_is_not_called_a_late_reply(emulator):
     async with service_of(emulator) as url:
         await emulator.stop()
         problem, _ = await ask_for_problem(f"{url}/count", 504)

@@ -192,7 +192,7 @@ def _get_error(state: RetryCallState) -> TcbError:
 
 @attrs.define(eq=False)
 class Place:
-    """The place of a call: its block waits for it, and gives it back at the end.
+    """The place of a call: entering the block waits for the place, leaving gives it back.
 
     The token is fetched in the block: one that was fetched before the wait may be refused after it.
     A class, because a generator takes a hundredth of a page longer.

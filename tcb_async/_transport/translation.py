@@ -140,7 +140,7 @@ def make_status_error(
     error = _make_retryable_error(target.path, target.path, status, headers)
     if error is not None:
         return error
-    # Of any other status, an errcode in the body says more.
+    # With any other status, an errcode in the body says more.
     try:
         raise_for_errcode(body, target.path, secrets=target.secrets)
     except TcbError as refused:

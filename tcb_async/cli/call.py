@@ -1,6 +1,6 @@
-"""``tcb-async call``: any POST endpoint that takes JSON, and its raw reply.
+"""``tcb-async call``: any POST endpoint that takes JSON, and its reply.
 
-Rule: the reply is printed as it was sent, with any token in it. Errors show no secret.
+Rule: the whole reply is printed, with any token in it. Errors show no secret.
 """
 
 from __future__ import annotations

@@ -46,7 +46,10 @@ class Comparison:
     _matched_names: set[str] = attrs.field(factory=set[str])
 
     def differences(self) -> Iterator[dict[str, object]]:
-        """Yield the differences as rows; if there are none, raise if nothing was compared."""
+        """Yield the differences as rows.
+
+        Without any, raise if a pattern matched nothing, or nothing was compared.
+        """
         before = self._select(self.before)
         names = {function.name for function in before}
         for appid, env, functions in self.after.lists:

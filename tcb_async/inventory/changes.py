@@ -136,7 +136,10 @@ def _compare_account(appid: str, tonight: _Indexed, earlier: Sequence[_Indexed])
 def _find_known(
     appid: str, earlier: Sequence[_Indexed]
 ) -> tuple[_Indexed | None, StoredAccount | None, str]:
-    """Find the latest night that knows an account; why the night before does not, or empty."""
+    """Find the latest night that knows an account.
+
+    The text is the reason why the night before does not know it; empty if it does.
+    """
     problems: list[str] = []
     for night in earlier:
         account, problem = night.read(appid)

@@ -112,7 +112,7 @@ class StableToken(ManagedToken):
 
     async def _request_replacement(self, api: TokenApi) -> TokenReply:
         reply = await self._request_token(api, force_refresh=True)
-        # A refresh that WeChat answered before may end later, and would bring the old token back.
+        # A refresh that WeChat answered first may end last, and would bring the old token back.
         if (running := self._get_running_refresh()) is not None:
             await asyncio.wait((running,))
         return reply

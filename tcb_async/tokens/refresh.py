@@ -270,7 +270,7 @@ class ManagedToken(ABC):
 
 
 def make_host_key(base_url: str) -> str:
-    """Return host, port and path of a base URL: a token is sent only where it was issued."""
+    """Return the service of a base URL, for a key: a token is sent only where it was issued."""
     # With the scheme of plain http, so that a token from TLS never travels over it, and with the
     # path, because a gateway may have a different service under each path.
     parts = urlsplit(base_url)

@@ -90,7 +90,7 @@ class TestWhatIsRefused:
         with pytest.raises(ConfigurationError, match=said):
             NightWriter(path, map(account, appids))
 
-    def test_the_same_account_twice(self, path):
+    def test_a_list_contains_an_account_once(self, path):
         with pytest.raises(ConfigurationError, match="wx1 is in the list of accounts twice"):
             NightWriter(path, [account("wx1")] * 2)
 
