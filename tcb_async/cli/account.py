@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cyclopts import App
 
 from tcb_async._defaults import CHINA_STANDARD_TIME
+from tcb_async._redact import escape_unprintable
 from tcb_async.cli.account_sources import prepare_platform
 from tcb_async.cli.credentials import prepare_service
 from tcb_async.cli.exits import run_command
@@ -100,7 +101,7 @@ def check_token(env: str | None = None, /, *, access: Access = Access()) -> None
     """
     with run_command(verbose=access.verbose) as screen:
         service = prepare_service(access, [env] if env else [])
-        screen.write(f"account   {service.account}\n".encode())
+        screen.write(f"account   {escape_unprintable(service.account)}\n".encode())
 
         async def work(client: TcbClient) -> None:
             accepted = await _describe_acceptance(client, env)
@@ -111,14 +112,14 @@ def check_token(env: str | None = None, /, *, access: Access = Access()) -> None
 
 
 async def _describe_acceptance(client: TcbClient, env: str | None) -> str:
-    """Request one row of the environment, or the list of environments."""
+    """List a row of the environment, or the environments; return what WeChat accepted."""
     try:
         if env is None:
             await client.list_environments()
         else:
             await client.function_page(env, limit=1)
     except ApiError as error:
-        # WeChat checks the token first, so it refused only what is listed.
+        # WeChat checks the token first, so it refused only the list.
         if env is None and is_token_accepted(error):
             return "yes"
         raise

@@ -128,6 +128,16 @@ async def test_a_wrong_ticket_exits_with_3_and_advice(wechat):
     assert "made-up" not in ended.err
 
 
+async def test_a_file_name_that_is_not_utf_8_is_escaped(wechat, tmp_path):
+    file = tmp_path / "token-\udcff"
+    file.write_text(wechat.token)
+
+    ended = await run("token", "--token-file", file, env=env_for(wechat))
+
+    assert ended.code == 0
+    assert f"the token in {tmp_path}/token-\\udcff, for" in ended.out
+
+
 async def test_merchant_in_two_rows_is_listed_once(wechat):
     env = platform(wechat)
     rows = [{"authorizer_appid": appid} for appid in ("wx1", "wx2", "wx1")]
