@@ -26,23 +26,24 @@ class _AccountLine(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def read_account_file(path: Path) -> list[Account]:
-    """Read a file of accounts, one JSON object a line; ``-`` is stdin."""
-    text = read_input(path)
+    """Read the accounts; refuse an appid or a token that two lines have. ``-`` is stdin."""
+    content = read_input(path)
     accounts: list[Account] = []
-    line_numbers: dict[str | Secret, int] = {}
+    lines_of_appids: dict[str, int] = {}
+    lines_of_tokens: dict[Secret, int] = {}
     # A file may begin with a byte order mark: Notepad and PowerShell write one.
-    lines = text.removeprefix(BOM_UTF8).split(b"\n")
+    lines = content.removeprefix(BOM_UTF8).split(b"\n")
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         account, token = _parse_account(path, number, line)
-        if (first := line_numbers.setdefault(account.appid, number)) != number:
+        if (first := lines_of_appids.setdefault(account.appid, number)) != number:
             raise CycloptsError(
                 f"--accounts {path}, line {number}: {account.appid} is in line {first} already: "
                 "write one line, with the envs of both"
             )
-        if (first := line_numbers.setdefault(token, number)) != number:
-            # One of the accounts would be listed with the functions of the other.
+        if (first := lines_of_tokens.setdefault(token, number)) != number:
+            # A token is of one account: the other would be listed with the wrong functions.
             raise ConfigurationError(
                 f"--accounts {path}: lines {first} and {number} have the same access_token: write "
                 "each account's own"

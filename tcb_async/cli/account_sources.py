@@ -44,7 +44,7 @@ _REDIS_URL = "TCB_REDIS_URL"
 
 
 def prepare_platform(access: Platform) -> Service:
-    """Prepare the service of a platform: read its credentials, which may prompt."""
+    """Prepare the demonstration, or a platform with its credentials, which may prompt."""
     if access.demo:
         return Service(demo.open_demo_merchants)
     if not access.component_appid:
@@ -59,9 +59,9 @@ def prepare_platform(access: Platform) -> Service:
 
 def prepare_accounts(access: ManyAccounts) -> tuple[Service, Sequence[Account] | None]:
     """Prepare the service; return the accounts too, or None if they are a platform's merchants."""
-    # The platform may come from a variable; the others are options, which take precedence.
-    names_others = access.accounts is not None or access.appid is not None
-    if access.demo or (access.component_appid and not names_others):
+    # A variable may name the platform; the other sources are options, which take precedence.
+    has_other_source = access.accounts is not None or access.appid is not None
+    if access.demo or (access.component_appid and not has_other_source):
         return prepare_platform(access), None
     check_url(access)
     if access.accounts is not None:
@@ -100,7 +100,7 @@ def _make_redis() -> Redis | None:
         ) from None
     try:
         return Redis.from_url(url.reveal())  # pyright: ignore[reportUnknownMemberType] - half typed
-    except ValueError:  # it shows the URL, which may contain a password
+    except ValueError:  # its message shows the URL, which may contain a password
         raise ConfigurationError(
             f"{_REDIS_URL} must be a URL such as redis://localhost:6379/0"
         ) from None
@@ -109,7 +109,7 @@ def _make_redis() -> Redis | None:
 def _make_component_token(path: Path | None, appid: str, redis: Redis | None) -> ComponentToken:
     check_appid("--component-appid or TCB_COMPONENT_APPID", appid)
     appsecret = read_appsecret(_COMPONENT_SECRET, appid)
-    _read_ticket(path)
+    _read_ticket(path)  # without a ticket, fail before the first request
 
     async def latest_ticket() -> Secret:
         return _read_ticket(path)
@@ -119,7 +119,10 @@ def _make_component_token(path: Path | None, appid: str, redis: Redis | None) ->
 
 
 def _read_ticket(path: Path | None) -> Secret:
-    """Read the latest ticket: WeChat pushes a new one every ten minutes."""
+    """Read the ticket in the file, or without a file, in the variable.
+
+    It is read before each use: WeChat pushes a new one every ten minutes.
+    """
     if path is None:
         where = _TICKET_VARIABLE
         ticket = read_variable(_TICKET_VARIABLE)

@@ -64,7 +64,7 @@ COMMANDS = {
 
 
 def _show_default(value: object) -> str | None:
-    """Show a default unless it is falsy; the help text explains those."""
+    """Return the text of a default, or None for a falsy one, which the help text explains."""
     if not value:
         return None
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -108,7 +108,7 @@ app.register_install_completion_command(  # pyright: ignore[reportUnknownMemberT
 
 
 def _explain_usage(error: CycloptsError, words: Sequence[str]) -> str:
-    """Return cyclopts' sentence, without the value of an unknown option: it may be a secret."""
+    """Return a sentence without the value of an unknown option, which may be a secret."""
     if isinstance(error, UnusedCliTokensError):
         return f"too many arguments: {shlex.join(error.unused_tokens or ())}"
     sentence = str(error)
@@ -121,8 +121,8 @@ def _explain_usage(error: CycloptsError, words: Sequence[str]) -> str:
 
 
 def run(words: Sequence[str]) -> NoReturn:
-    """Run a command, and exit with its exit code."""
-    screen = Screen.open()  # before help is written: stdout may not know its characters
+    """Run a command, or without words print the help; exit with the exit code."""
+    screen = Screen.open()  # before help is written: stdout's encoding may lack its characters
     code = ExitCode.DONE
     try:
         with handle_errors(screen):

@@ -95,6 +95,7 @@ class _Changes:
                 sentences.append(f"{env} of {account.appid} is not compared: {reason}")
 
     def _count_movement(self, account: ComparedAccount) -> dict[str, object]:
+        """Count an account that joined or left, and return its row."""
         self.accounts += 1
         self.movements[account.result] += 1
         functions = plural(account.functions, "function")
@@ -109,6 +110,7 @@ class _Changes:
         }
 
     def _count_changes(self, account: ComparedAccount) -> Iterator[dict[str, object]]:
+        """Count what was compared in an account, and yield the rows of its changes."""
         self.accounts += 1
         self.environments += account.environments
         self.functions += account.functions
@@ -152,7 +154,7 @@ def show_changes(
         opened = [stack.enter_context(tcb_async.inventory.Night(night)) for night in nights]
         changes = _Changes()
         failure = write_differences(screen, changes.read(opened), output_format, has_accounts=True)
-        # First the sentences that decide the exit code.
+        # The problems are first, because they decide the exit code.
         for sentences in (changes.problems, changes.notes):
             screen.say_each(sentences, "… and {:,} more")
         screen.say(changes.summarize(nights))
