@@ -232,7 +232,7 @@ def _describe_unused_proxy(request: ApiRequest) -> str:
     # aiohttp uses no proxy that is itself reached over TLS.
     if not proxy or proxy.startswith(("https:", "wss:")) or proxy_bypass(url.host or ""):
         return ""
-    return f"; the {url.scheme} proxy is not used: pass trust_env=True to use it"
+    return f"; the {url.scheme} proxy is not used: pass trust_env=True, or --trust-env"
 
 
 def _classify(error: Exception, request: ApiRequest) -> _ErrorKind:

@@ -22,7 +22,7 @@ from tcb_async.cli import demo
 from tcb_async.cli.credentials import (
     Service,
     check_url,
-    open_client,
+    make_client,
     read_appid,
     read_appsecret,
     read_secret_file,
@@ -69,21 +69,21 @@ def prepare_accounts(access: ManyAccounts) -> tuple[Service, Sequence[Account] |
 
         known = read_account_file(access.accounts)
         # These accounts have tokens of their own: the client never uses this token.
-        return Service(partial(open_client, access, Secret("unused"))), known
+        return Service(partial(make_client, access, Secret("unused"))), known
     appid = read_appid(access.appid)
     if not appid:
         raise CycloptsError(
             "no accounts are named: pass --component-appid, --accounts or --appid, or pass --demo"
         )
     own = tcb_async.StableToken(appid, read_appsecret(SECRET_VARIABLE, appid))
-    return Service(partial(open_client, access, own)), [tcb_async.Account(appid, own)]
+    return Service(partial(make_client, access, own)), [tcb_async.Account(appid, own)]
 
 
 @asynccontextmanager
 async def _open_client_and_redis(
     access: Platform, token: ComponentToken, redis: Redis | None, concurrency: int
 ) -> AsyncGenerator[TcbClient]:
-    async with redis or nullcontext(), open_client(access, token, concurrency) as client:
+    async with redis or nullcontext(), make_client(access, token, concurrency) as client:
         yield client
 
 

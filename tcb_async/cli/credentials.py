@@ -10,8 +10,8 @@ from __future__ import annotations
 import getpass
 import os
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ from tcb_async._redact import Secret
 from tcb_async.cli import demo, signals
 from tcb_async.cli.files import read_input
 from tcb_async.cli.options import Access, Connection
-from tcb_async.exceptions import ConfigurationError, TransportError
+from tcb_async.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient
@@ -51,7 +51,7 @@ class Service:
     """WeChat or the demonstration, ready to be called: opens a client for a command's work."""
 
     _open: Callable[[int], AbstractAsyncContextManager[TcbClient]]
-    account: str = ""  # of one account: the owner of the token, and the address
+    account: str = ""  # the owner of the token, and the address; empty for many accounts
 
     def run(
         self, work: Callable[[TcbClient], Awaitable[object]], concurrency: int = DEFAULT_CONCURRENCY
@@ -80,8 +80,8 @@ def prepare_service(
     """Prepare the demonstration, or WeChat with the credentials for it, which may prompt.
 
     Args:
-        envs: The environments that the demonstration has.
-        is_changing: Their functions change before each listing.
+        envs: The environments that the demonstration has, besides its own.
+        is_changing: The functions of these change before each listing.
     """
     if access.token_file is not None and access.appid is not None:
         raise CycloptsError("--token-file: name a token or an app, not both")
@@ -89,7 +89,7 @@ def prepare_service(
         return Service(partial(demo.open_demo, envs, is_changing=is_changing), demo.NAME)
     url = check_url(access)
     owner, token = _read_token(access)
-    return Service(partial(open_client, access, token), f"{owner}, for {url}")
+    return Service(partial(make_client, access, token), f"{owner}, for {url}")
 
 
 def check_url(access: Connection) -> str:
@@ -103,12 +103,8 @@ def check_url(access: Connection) -> str:
     )
 
 
-@asynccontextmanager
-async def open_client(
-    access: Connection, token: Secret | TokenProvider, concurrency: int
-) -> AsyncGenerator[TcbClient]:
-    """Open a client of the service."""
-    client = tcb_async.TcbClient(
+def make_client(access: Connection, token: Secret | TokenProvider, concurrency: int) -> TcbClient:
+    return tcb_async.TcbClient(
         token,
         base_url=access.base_url,
         allow_http=access.allow_http,
@@ -116,12 +112,6 @@ async def open_client(
         timeout=access.request_timeout,
         concurrency=concurrency,
     )
-    async with client:
-        try:
-            yield client
-        except TransportError as error:
-            error.message = error.message.replace("trust_env=True", "--trust-env")
-            raise
 
 
 def _read_token(access: Access) -> tuple[str, Secret | TokenProvider]:
@@ -140,8 +130,11 @@ def _read_token(access: Access) -> tuple[str, Secret | TokenProvider]:
 
 
 def read_appid(option: str | None) -> str | None:
-    appid = option or os.environ.get(APPID_VARIABLE)
-    return appid and check_appid("--appid" if option else APPID_VARIABLE, appid)
+    """Return the appid that the option names, or else the variable."""
+    if option:
+        return check_appid("--appid", option)
+    appid = os.environ.get(APPID_VARIABLE)
+    return check_appid(APPID_VARIABLE, appid) if appid else None
 
 
 def read_appsecret(variable: str, appid: str) -> Secret:
@@ -160,6 +153,7 @@ def read_variable(name: str) -> Secret | None:
 
 
 def _read_token_file(path: Path) -> Secret:
+    """Read the token from a file or from stdin; a terminal prompts for it."""
     if str(path) == "-" and _can_prompt():
         return _prompt_for_secret("Access token", _NO_TOKEN)
     return check_secret(f"--token-file {path}: the token", read_secret_file(path))
@@ -167,7 +161,7 @@ def _read_token_file(path: Path) -> Secret:
 
 def read_secret_file(path: Path) -> Secret:
     """Read a file with one secret, with or without a byte order mark and white space."""
-    # A decoding error would contain the bytes; a replaced character is refused without them.
+    # A decoding error would show the bytes. `check_secret` refuses a replaced character later.
     return Secret(read_input(path).decode("utf-8-sig", errors="replace").strip())
 
 
@@ -181,6 +175,6 @@ def _prompt_for_secret(name: str, error_message: str) -> Secret:
         raise ConfigurationError(error_message)
     try:
         typed = Secret(getpass.getpass(f"{name} (not shown): ", sys.stderr).strip())
-    except EOFError:
+    except EOFError:  # Ctrl-D
         raise KeyboardInterrupt from None
     return check_secret("the typed secret", typed)

@@ -178,8 +178,16 @@ PROXY = "http://127.0.0.1:9"
 @pytest.mark.parametrize(
     ("variables", "words", "hint"),
     [
-        ({"HTTPS_PROXY": PROXY}, [], "the https proxy is not used: pass --trust-env"),
-        ({"https_proxy": PROXY}, [], "the https proxy is not used: pass --trust-env"),
+        (
+            {"HTTPS_PROXY": PROXY},
+            [],
+            "the https proxy is not used: pass trust_env=True, or --trust-env",
+        ),
+        (
+            {"https_proxy": PROXY},
+            [],
+            "the https proxy is not used: pass trust_env=True, or --trust-env",
+        ),
         ({"HTTP_PROXY": PROXY}, [], ""),
         # aiohttp uses no proxy that is itself reached over TLS.
         ({"HTTPS_PROXY": "https://127.0.0.1:9"}, ["--trust-env"], ""),
@@ -195,7 +203,7 @@ async def test_an_unused_proxy_is_named(variables, words, hint):
 
     assert ended.code == 5
     assert is_one_sentence(ended.err)
-    assert ("pass --trust-env" in ended.err) == bool(hint)
+    assert ("--trust-env" in ended.err) == bool(hint)
     assert hint in ended.err
 
 
