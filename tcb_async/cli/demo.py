@@ -33,7 +33,7 @@ _DENIED = "denied-777bb9"
 async def open_demo(
     envs: Collection[str], concurrency: int, *, is_changing: bool
 ) -> AsyncGenerator[TcbClient]:
-    """Open the demonstration, with its functions in every environment that the user named."""
+    """Open the demonstration, with functions in every named environment, which may change them."""
     async with tcb_async.Emulator.demo() as emulator:
         for env in {*envs} - {tcb_async.emulator.DEMO_ENV}:
             emulator.add_demo_environment(env)
@@ -51,7 +51,7 @@ async def open_demo_merchants(concurrency: int) -> AsyncGenerator[TcbClient]:
     async with tcb_async.Emulator(latency=0.02) as emulator:
         ticket = emulator.add_component(appid, secret)
         emulator.add_demo_merchants(appid)
-        # The log shows that requests are repeated after these.
+        # These show retries in the log.
         emulator.fail_next(-1, times=2, path="/tcb/listfunctions")
 
         async def latest_ticket() -> str:
@@ -80,7 +80,8 @@ async def _open_client(
 
 def add_documented_environments(emulator: Emulator) -> list[str]:
     """Add the environments of the documentation's examples, and their faults; return their ids."""
-    # No fault is used up, so that an example can be repeated. The denied one needs no functions.
+    # No fault is used up, so that an example can be repeated. The denied environment is not added
+    # and not returned: no request reaches its functions.
     envs = [*_STEADY, *CHANGING_ENVS, _OVER_QUOTA]
     for env in envs:
         emulator.add_demo_environment(env)
@@ -96,7 +97,7 @@ def _is_for(env: str, request: RecordedRequest) -> bool:
 
 
 def _make_quota_condition() -> Callable[[RecordedRequest], bool]:
-    """Make the condition of a walk's first request after its first page."""
+    """Make a condition that is true for the request after each first page of the environment."""
     is_first_page = False
 
     def exceeds_quota(request: RecordedRequest) -> bool:
@@ -122,7 +123,10 @@ def change_before_each_listing(emulator: Emulator, envs: Iterable[str]) -> None:
 
 
 def change_functions(emulator: Emulator, env: str) -> Iterator[None]:
-    """Make one change per step: finish pending deployments, then deploy and delete indefinitely."""
+    """Make no change in the first step, and one in each further step, indefinitely.
+
+    Pending deployments are finished first; then a function is deployed, updated and deleted.
+    """
     yield
     for status in ("Creating", "Updating"):
         for function in emulator.functions(env):

@@ -36,19 +36,20 @@ class Comparison:
 
     before: Sequence[CloudFunction]
     after: Side
-    names: Sequence[str]
+    patterns: Sequence[str]  # of names; empty for all functions
     ignores_added: bool
     times: bool
     environments: int = 0
     functions: int = 0
     appids: set[str | None] = attrs.field(factory=set[str | None])
     kinds: Counter[str] = attrs.field(factory=Counter[str])
-    _matched_names: set[str] = attrs.field(factory=set[str])
+    _matched_patterns: set[str] = attrs.field(factory=set[str])
 
     def differences(self) -> Iterator[dict[str, object]]:
         """Yield the differences as rows.
 
-        Without any, raise if a pattern matched nothing, or nothing was compared.
+        At the end, raise an error in place of exit code 0 if a pattern matched nothing, or if
+        nothing was compared.
         """
         before = self._select(self.before)
         names = {function.name for function in before}
@@ -56,7 +57,8 @@ class Comparison:
             after = self._select(functions)
             if self.ignores_added:
                 after = [function for function in after if function.name in names]
-            self.environments += env is not None
+            if env is not None:
+                self.environments += 1
             self.functions += len(names.union(function.name for function in after))
             self.appids.add(appid)
             for change in tcb_async.changes(before, after, times=self.times):
@@ -66,21 +68,23 @@ class Comparison:
             self._check_compared()
 
     def _select(self, functions: Sequence[CloudFunction]) -> list[CloudFunction]:
-        """Return the functions that a pattern matches, or all without patterns."""
-        selected = [] if self.names else [*functions]
+        """Return the functions that a pattern matches, and note it; without patterns, all."""
+        if not self.patterns:
+            return [*functions]
+        selected: list[CloudFunction] = []
         for function in functions:
-            matches = [name for name in self.names if fnmatchcase(function.name, name)]
-            self._matched_names.update(matches)
+            matches = [each for each in self.patterns if fnmatchcase(function.name, each)]
+            self._matched_patterns.update(matches)
             if matches:
                 selected.append(function)
         return selected
 
     def _check_compared(self) -> None:
-        for name in self.names:
-            if name not in self._matched_names:
-                raise ConfigurationError(f"--name {name} matches no function of either side")
+        for pattern in self.patterns:
+            if pattern not in self._matched_patterns:
+                raise ConfigurationError(f"--name {pattern} matches no function of either side")
         if self.ignores_added and not self.functions:
-            raise ConfigurationError("nothing was compared: the list before is empty")
+            raise ConfigurationError("nothing was compared: BEFORE has none of the functions")
 
     def exit_code(self) -> ExitCode:
         if self.kinds.total():
@@ -92,16 +96,17 @@ class Comparison:
             f"{self.kinds[kind]:,} {kind}" for kind in ("removed", "added", "updated")
         )
         counts = [plural(self.functions, "function")]
-        counts += [plural(self.environments, "environment")] if self.environments else []
+        if self.environments:
+            counts.append(plural(self.environments, "environment"))
         if self.after.has_accounts:
             counts.append(plural(len(self.appids), "account"))
-        is_empty = self.exit_code() == ExitCode.DONE and not self.functions
-        return (
-            f"{facts}; {' of '.join(counts)} compared{'; both sides are empty' if is_empty else ''}"
-        )
+        sentence = f"{facts}; {' of '.join(counts)} compared"
+        if self.exit_code() == ExitCode.DONE and not self.functions:
+            sentence += "; both sides are empty"
+        return sentence
 
 
-def _read_side(_kind: object, tokens: Sequence[Token]) -> str:
+def _convert_side(_kind: object, tokens: Sequence[Token]) -> str:
     """Accept ``-`` as stdin, but refuse a misspelt option."""
     text = tokens[0].value
     if text.startswith("-") and text != "-":
@@ -109,7 +114,7 @@ def _read_side(_kind: object, tokens: Sequence[Token]) -> str:
     return text  # not a Path, which would make ./functions an environment's ID
 
 
-AnySide = Annotated[str | Path, Parameter(allow_leading_hyphen=True, converter=_read_side)]
+AnySide = Annotated[str | Path, Parameter(allow_leading_hyphen=True, converter=_convert_side)]
 
 diff_command: App = App(
     name="diff",
@@ -158,7 +163,7 @@ def compare_sides(
     with run_command(verbose=access.verbose) as screen:
         with read_sides(str(before), str(after), access, requests, screen) as (functions, side):
             comparison = Comparison(
-                functions, side, names=name or (), ignores_added=ignore_added, times=times
+                functions, side, patterns=name or (), ignores_added=ignore_added, times=times
             )
             failure = write_differences(
                 screen, comparison.differences(), output_format, has_accounts=side.has_accounts

@@ -37,7 +37,7 @@ def write_differences(
     *,
     has_accounts: bool,
 ) -> OSError | None:
-    """Write rows to stdout, and return the error of stdout.
+    """Write rows to stdout, and return the first error of stdout, if any.
 
     JSON shows the functions before and after, other formats show ``details``. The ``appid`` and the
     ``env`` are shown only if there are accounts.
@@ -50,7 +50,7 @@ def write_differences(
     else:
         parts = FORMATS[output_format](rows, columns, screen.out.is_terminal)
     failure = None
-    for part in parts:  # to the last one: they decide the exit code
+    for part in parts:  # all of them, also after an error: reading them counts the differences
         try:
             if failure is None:
                 screen.write(part)

@@ -173,21 +173,14 @@ async def test_an_appsecret_in_place_of_the_token_is_named(emulator, tmp_path, s
 
 
 PROXY = "http://127.0.0.1:9"
+UNUSED = "the https proxy is not used: pass trust_env=True, or --trust-env"
 
 
 @pytest.mark.parametrize(
     ("variables", "words", "hint"),
     [
-        (
-            {"HTTPS_PROXY": PROXY},
-            [],
-            "the https proxy is not used: pass trust_env=True, or --trust-env",
-        ),
-        (
-            {"https_proxy": PROXY},
-            [],
-            "the https proxy is not used: pass trust_env=True, or --trust-env",
-        ),
+        ({"HTTPS_PROXY": PROXY}, [], UNUSED),
+        ({"https_proxy": PROXY}, [], UNUSED),
         ({"HTTP_PROXY": PROXY}, [], ""),
         # aiohttp uses no proxy that is itself reached over TLS.
         ({"HTTPS_PROXY": "https://127.0.0.1:9"}, ["--trust-env"], ""),

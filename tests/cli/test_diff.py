@@ -254,10 +254,18 @@ class TestExitCode0:
         assert (ended.code, ended.out) == (3, "")
         assert "--name pya* matches no function of either side" in ended.err
 
+    async def test_a_pattern_that_matches_only_added_functions_is_an_error(self, emulator):
+        deploy_as_declared(emulator)
+        emulator.deploy(ENV, "extra")
+        words = ("--name", "extra", "--ignore-added")
+        ended = await run("diff", "rc.json", ENV, *words, env=env_for(emulator))
+        assert (ended.code, ended.out) == (3, "")
+        assert "nothing was compared: BEFORE has none of the functions" in ended.err
+
     @pytest.mark.parametrize(
         ("words", "code", "said"),
         [
-            ([ENV, "--ignore-added"], 3, "nothing was compared: the list before is empty"),
+            ([ENV, "--ignore-added"], 3, "nothing was compared: BEFORE has none of the functions"),
             (["empty"], 0, "0 functions of 1 environment compared; both sides are empty"),
         ],
     )
