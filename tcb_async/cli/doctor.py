@@ -105,7 +105,7 @@ class _Report:
     errors: dict[str, TcbError] = attrs.field(factory=dict[str, TcbError])
 
     async def check(self, command: str, attempt: Awaitable[str]) -> None:
-        """Try a command, and print what it observed, or the kind of its error.
+        """Try a command; print what it observed, or store its error and print the kind.
 
         Raises:
             TransportError: The server cannot be reached.
@@ -154,7 +154,7 @@ class _Checks:
 
     client: TcbClient
     env: str
-    functions: Sequence[CloudFunction] | None = None  # of `list`, if it did not fail
+    functions: Sequence[CloudFunction] | None = None  # None unless `list` succeeded
 
     async def list_functions(self) -> str:
         started = time.monotonic()
@@ -188,7 +188,7 @@ class _Checks:
         return f"the same: {plural(pager.stats.requests, 'request')}"
 
     async def count_functions(self, listed: Sequence[CloudFunction], *, times: int = 1) -> str:
-        """Count concurrently so often, which a gateway may refuse."""
+        """Count with so many concurrent requests, which a gateway may refuse."""
         import asyncio  # noqa: PLC0415 - --help is faster
 
         requests = [self.client.function_page(self.env, limit=1) for _ in range(times)]
@@ -263,12 +263,12 @@ def _name_kind(error: TcbError) -> str:
 
 
 async def _request_first_page(client: TcbClient, env: str) -> Reply:
-    """Request the first page; raise the error if no command can work."""
+    """Request the first page; return an empty reply if it is refused, but the token is not."""
     try:
         return await _request_page(client, env, DEFAULT_PAGE_SIZE)
     except ApiError as error:
         if is_token_accepted(error):
-            return {}  # the checks show the refusal
+            return {}  # the checks show the error
         raise
 
 
@@ -280,7 +280,10 @@ async def _request_page(client: TcbClient, env: str, limit: int, offset: int = 0
 async def _show_facts(
     client: TcbClient, env: str, report: _Report, page: Reply, functions: Sequence[CloudFunction]
 ) -> None:
-    """Print what replies contain: of the first page too, because the list may have failed."""
+    """Print what replies contain.
+
+    Statuses and runtimes are those of the listed functions, or else of the first page.
+    """
     report.print_heading("What the replies contain:")
     today = datetime.now(CHINA_STANDARD_TIME).date()
     python = sys.version.split()[0]
@@ -291,8 +294,7 @@ async def _show_facts(
         report.print_line("longer first page", await _try_longer_page(client, env))
         report.print_line("reply", _outline([page]))
         report.print_line("each function", _outline(rows))
-        # Of the whole list, because the first page may lack the rare ones; if the list failed, of
-        # the page.
+        # The first page may lack the rare statuses and runtimes.
         every = [function.to_dict() for function in functions] or rows
         report.print_line("statuses", _join(_show(row.get("status"), _WORD) for row in every))
         report.print_line("runtimes", _join(_show(row.get("runtime"), _WORD) for row in every))

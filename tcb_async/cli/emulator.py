@@ -82,7 +82,9 @@ def run_emulator(
         if docs:
             envs += demo.add_documented_environments(server)
             demo.change_before_each_listing(server, demo.CHANGING_ENVS)
-        for name in env or ([] if docs else [_DEFAULT_ENV]):
+        if not env and not docs:
+            env = [_DEFAULT_ENV]
+        for name in env or ():
             if check_env(name) not in envs:
                 server.deploy(name, count=count)
                 envs.append(name)
@@ -103,7 +105,7 @@ def add_app(server: Emulator) -> dict[str, str]:
 
 
 def add_platform(server: Emulator, merchants: int | None) -> dict[str, str]:
-    """Add the platform with N merchants, or those of the demo; return its clients' settings."""
+    """Add the platform with N or the demo's merchants; return the settings of its clients."""
     secret = secrets.token_hex(16)
     ticket = server.add_component(_PLATFORM, secret)
     if merchants is None:

@@ -131,13 +131,13 @@ def _describe_os_error(error: OSError) -> str:
     return f"{where}{error.strerror or type(error).__name__}"
 
 
-_POSITIONAL = {"env": "ENV", "name": "NAME", "path": "PATH", "body": "JSON"}
+_POSITIONAL_NAMES = {"env": "ENV", "name": "NAME", "path": "PATH", "body": "JSON"}
 
 
 def describe_error(error: TcbError) -> str:
-    """Return the sentence for an error, with the option in place of the library's argument."""
+    """Return the sentence for an error, with the command's name of the library's argument."""
     if not isinstance(error, ConfigurationError) or not error.argument:
         return str(error)
-    option = _POSITIONAL.get(error.argument) or f"--{error.argument.replace('_', '-')}"
+    name = _POSITIONAL_NAMES.get(error.argument) or f"--{error.argument.replace('_', '-')}"
     value = f"{error.value}: " if error.value else ""
-    return f"{option} {value}{error.problem}"
+    return f"{name} {value}{error.problem}"

@@ -17,7 +17,7 @@ from cyclopts import App
 import tcb_async
 from tcb_async.cli.exits import ExitCode, run_command
 from tcb_async.cli.formats import FIELDS, FORMATS
-from tcb_async.cli.nights import name_missing_accounts
+from tcb_async.cli.nights import report_missing
 from tcb_async.cli.options import FORMAT, Verbose
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def export_night(
         file: The file of the night.
     """
     with run_command(verbose=verbose) as screen, tcb_async.inventory.Night(file) as night:
-        missing = name_missing_accounts(night, screen)
+        missing = report_missing(night, screen)
         columns = ("appid", "env", *FIELDS)
         parts = FORMATS[output_format](_list_rows(night), columns, screen.out.is_terminal)
         for part in parts:

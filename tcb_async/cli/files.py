@@ -1,7 +1,7 @@
-"""Output files: written under a temporary name, and renamed when they are complete.
+"""Input files, and output files, which are renamed from a temporary name when complete.
 
-Rule: a file appears under its name only when it is complete; until then the old file is unchanged,
-even after ``kill -9``. Pipes and devices are written directly.
+Rule: an output file appears under its name only when it is complete; until then the old file is
+unchanged, even after ``kill -9``. Pipes and devices are written directly.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def replace_file(path: Path) -> Generator[IO[bytes]]:
 
 
 def output_path(named: Path | None) -> Path | None:
-    """Return the path that --output names, or None for stdout."""
+    """Return the path that --output names, after a check, or None for stdout."""
     if named is None or str(named) in _STDOUT:
         return None
     if named.exists() and not named.is_file() and not named.is_dir():
@@ -72,7 +72,7 @@ def output_path(named: Path | None) -> Path | None:
 
 
 def check_writable(option: str, named: Path) -> Path:
-    """Return the path of a regular file that can be written or created."""
+    """Return the resolved path; raise unless a regular file can be written or created there."""
     path = named.resolve()
     problem = ""
     advice = "name a different file"

@@ -34,7 +34,7 @@ Field = Literal["name", "status", "runtime", "add_time", "mod_time"]
 FIELDS: tuple[Field, ...] = get_args(Field)
 Format = Literal["table", "json", "ndjson", "csv", "markdown"]
 TABLE: Format = "table"
-"""The format for people: `write_rows` and `format_rows`; all others are in `FORMATS`."""
+"""The format for people, which needs all rows for its widths; all others are in `FORMATS`."""
 NIGHT_SUFFIX = ".sqlite"  # the suffix of the file of a night
 
 _FORMULA = re.compile("(?:^|(?<=[,;\t\r\n]))(?=[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
@@ -119,7 +119,7 @@ _SUFFIXES: dict[str, Format] = {
 
 
 def choose_format(path: Path) -> Format:
-    """Choose the format by the suffix of ``--output``."""
+    """Return the format for the suffix of ``--output``; refuse an unknown suffix."""
     output_format = _SUFFIXES.get(path.suffix.lower())
     if output_format is None:
         raise CycloptsError(
@@ -192,7 +192,7 @@ _NARROWEST_NAME = 8
 def _print_table(
     screen: Screen, rows: Sequence[object], columns: Sequence[str], optional: Sequence[str]
 ) -> None:
-    """Print a table that fits the terminal; as text in a pipe, which may not be UTF-8."""
+    """Print a table that fits the terminal, or write it to a pipe in the encoding of stdout."""
     console = screen.out
     if not console.is_terminal:
         console.file.write(_format_table(rows, columns))
@@ -257,7 +257,7 @@ def _find_excess(texts: Mapping[str, Sequence[str]], width: int) -> int:
 
 
 def _draw_table(texts: Mapping[str, Sequence[str]], width: int) -> Table:
-    """Draw the table with known widths: rich would measure every cell, which is slow."""
+    """Draw the table; the widths are given, because rich would measure every cell slowly."""
     padding = (0, _GAP - 1, 0, 0)
     table = Table(box=box.SIMPLE_HEAD, padding=padding, pad_edge=False, header_style="bold")
     widths = _measure(texts)
@@ -271,9 +271,9 @@ def _draw_table(texts: Mapping[str, Sequence[str]], width: int) -> Table:
     return table
 
 
-def _choose_style(field: str, status: str) -> str:
+def _choose_style(field: str, text: str) -> str:
     if field != "status":
         return ""
-    if status.endswith("Failed") or status == "HALTED":
+    if text.endswith("Failed") or text == "HALTED":
         return "red"
-    return "green" if status in {"Active", "NORMAL"} else "yellow"
+    return "green" if text in {"Active", "NORMAL"} else "yellow"

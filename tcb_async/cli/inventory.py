@@ -23,7 +23,7 @@ from tcb_async.cli.account_sources import prepare_accounts
 from tcb_async.cli.exits import ExitCode, run_command
 from tcb_async.cli.files import check_writable
 from tcb_async.cli.formats import NIGHT_SUFFIX
-from tcb_async.cli.nights import name_missing_accounts
+from tcb_async.cli.nights import report_missing
 from tcb_async.cli.options import ManyAccounts, Quiet, Requests
 from tcb_async.cli.progress import progress_bar
 from tcb_async.cli.screen import Screen, plural
@@ -96,7 +96,7 @@ def list_inventory(
             service.run(job.work, requests.concurrency)
             seconds = time.monotonic() - began
             with tcb_async.inventory.Night(job.path) as night:
-                missing = name_missing_accounts(night, screen)
+                missing = report_missing(night, screen)
                 counts = night.read_counts()
         if not quiet:
             screen.say(_summarize_counts(counts, job.request_count, seconds))
@@ -129,7 +129,7 @@ class InventoryJob:
         import asyncio  # noqa: PLC0415 - --help is faster
 
         with contextlib.ExitStack() as stack:
-            # The inventory reads the list of accounts too: its cost has all requests.
+            # The inventory reads the list of accounts too, so it counts all requests.
             inventory = tcb_async.Inventory(
                 client, self._list_unfinished(client, stack), page_size=self.requests.page_size
             )
@@ -146,7 +146,7 @@ class InventoryJob:
     async def _list_unfinished(
         self, client: TcbClient, stack: contextlib.ExitStack
     ) -> AsyncGenerator[Account]:
-        """Yield the accounts that the file of the night does not have yet."""
+        """Open the file of the night, and yield the accounts that it does not have yet."""
         accounts = self.accounts
         if accounts is None:
             accounts = await self._list_merchants(client)
@@ -179,7 +179,7 @@ class InventoryJob:
         )
 
     async def _list(self, inventory: Inventory) -> None:
-        """List the accounts, and store each as soon as it is finished."""
+        """List the accounts with a bar, and store each as soon as it is finished."""
         with progress_bar(self.screen) as bar:
             task = bar.add_task("accounts", total=None, facts="")
             async for listing in inventory:

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from tcb_async.models import CloudFunction
 
 FunctionList: TypeAlias = "tuple[str | None, str | None, Sequence[CloudFunction]]"
-"""A complete list of functions: of an account of a night, and of an environment, if any."""
+"""The appid and the environment, None if there is none, and the complete list of functions."""
 
 
 def read_lists(night: Night) -> Iterator[FunctionList]:
-    """Read the complete lists of a night."""
+    """Read the complete lists of a night; an account without environments has one empty list."""
     for account in night.accounts():
         if account.status != "complete":
             continue
@@ -29,10 +29,10 @@ def read_lists(night: Night) -> Iterator[FunctionList]:
             yield account.appid, env, functions
 
 
-def name_missing_accounts(night: Night, screen: Screen) -> int:
-    """Name the accounts of a night that are not complete, and return their number.
+def report_missing(night: Night, screen: Screen) -> int:
+    """Name the accounts of a night that are not complete on stderr, and return their number.
 
-    Name the environments of the others that WeChat refused to list, too.
+    The environments that WeChat refused to list are named too, but not counted.
     """
     missing = screen.say_each(
         (

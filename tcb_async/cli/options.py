@@ -25,7 +25,7 @@ _SOURCES = {"--accounts", "--component-appid", "--appid"}
 
 
 def _check_sources(arguments: ArgumentCollection) -> None:
-    """Refuse two sources of accounts; an option takes precedence over a variable."""
+    """Refuse two options that name accounts; an option takes precedence over a variable."""
     typed = (each for each in arguments if any(token.source == "cli" for token in each.tokens))
     named = sorted({each.name for each in typed} & _SOURCES)
     if len(named) > 1:
@@ -41,7 +41,7 @@ SERVICE = Group("Account and service", sort_key=6)
 
 
 def split_commas(kind: object, tokens: Sequence[Token]) -> object:
-    """Convert several choices, which may be in one word with commas."""
+    """Convert choices, several of which may be in one word, separated by commas."""
     words = [
         attrs.evolve(token, value=word.strip())
         for token in tokens

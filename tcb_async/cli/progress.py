@@ -56,5 +56,5 @@ async def read_list(
             bar.update(task, completed=done, total=total, facts=retries)
 
         walk = client.functions(env, page_size=page_size, max_items=max_items, on_progress=show)
-        # Not page by page: a page that was yielded may be outdated.
+        # `collect`, because a page that was yielded may be outdated later.
         return walk, await walk.collect()

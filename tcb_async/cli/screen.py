@@ -56,7 +56,7 @@ class Screen:
         sys.stdout.buffer.flush()
 
     def say(self, sentence: str) -> None:
-        """Write a sentence to stderr, as one line."""
+        """Write a sentence to stderr, as one line; if that fails, do nothing."""
         if sys.stderr is not None:
             with contextlib.suppress(OSError):  # its reader has exited, or its disk is full
                 # Not with `err.print`, which wraps and reads markup. While there is a progress bar,
@@ -85,6 +85,7 @@ class Screen:
 
     @contextlib.contextmanager
     def show_log(self, level: int) -> Generator[None]:
+        """Show the package's log on stderr during the block, from this level."""
         logger = logging.getLogger("tcb_async")
         handler = _LogOnScreen(self)
         previous_level = logger.level

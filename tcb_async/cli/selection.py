@@ -52,7 +52,7 @@ class Selection:
         selected = [function for function in functions if self._matches(function)]
         if self.sort:
             field = self.sort.removeprefix("-")
-            selected.sort(key=partial(_get_order, field=field), reverse=self.sort != field)
+            selected.sort(key=partial(_get_sort_key, field=field), reverse=self.sort != field)
         return selected[: self.max_items]
 
     def _matches(self, function: CloudFunction) -> bool:
@@ -63,8 +63,8 @@ class Selection:
         )
 
 
-def _get_order(function: CloudFunction, field: str) -> tuple[bool, object]:
-    """Return the position of a function's value in an order: without a value, it is first."""
+def _get_sort_key(function: CloudFunction, field: str) -> tuple[bool, object]:
+    """Return the key to sort a function by a field; one without a value is first."""
     value = getattr(function, field)
     return value is not None, value
 

@@ -20,7 +20,7 @@ import tcb_async
 from tcb_async.cli.credentials import prepare_service
 from tcb_async.cli.files import read_input
 from tcb_async.cli.formats import NIGHT_SUFFIX
-from tcb_async.cli.nights import FunctionList, name_missing_accounts, read_lists
+from tcb_async.cli.nights import FunctionList, read_lists, report_missing
 from tcb_async.cli.options import Access, Requests
 from tcb_async.cli.progress import read_list
 from tcb_async.cli.screen import Screen
@@ -70,6 +70,7 @@ def _choose_kinds(before: str, after: str) -> dict[str, Kind]:
 
 
 def _read_document(side: str) -> tuple[bytes, str]:
+    """Read a document, and return its name in errors too."""
     return read_input(side), "stdin" if side == "-" else side
 
 
@@ -98,7 +99,7 @@ def read_sides(
             side = Side([(None, None, rows)])
         elif kinds[after] == "night":
             night = stack.enter_context(tcb_async.inventory.Night(after))
-            missing = name_missing_accounts(night, screen) + night.read_counts().unavailable
+            missing = report_missing(night, screen) + night.read_counts().unavailable
             side = Side(read_lists(night), has_accounts=True, not_compared=missing)
         # Environments are last, so that an invalid file costs no request.
         envs = [name for name, kind in kinds.items() if kind == "environment"]

@@ -1,7 +1,8 @@
 """SIGTERM and Ctrl-C.
 
 Rule: in the event loop, a signal cancels the work, which stops at an ``await`` and leaves complete
-files; a second Ctrl-C raises `KeyboardInterrupt` at once. Outside it, a signal raises an exception.
+files; a second Ctrl-C raises `KeyboardInterrupt` immediately. Outside it, a signal raises an
+exception.
 
 `asyncio.run` does this for Ctrl-C. A signal that the parent process ignores stays ignored: a shell
 starts ``&`` jobs with SIGINT ignored.
@@ -37,7 +38,7 @@ class _Executor(ThreadPoolExecutor):
 
 
 def run_until_signal(work: Callable[[], Coroutine[object, object, None]]) -> None:
-    """Run a coroutine until it returns, or until a signal cancels it."""
+    """Run a coroutine until it returns; if a signal cancels it, raise the signal's exception."""
     import asyncio  # noqa: PLC0415 - --help does not need it
 
     is_terminated = False

@@ -77,7 +77,7 @@ async def _show_changes(
         f"{env}: {plural(len(functions), 'function')}; polling every {interval:g} s, until Ctrl-C"
     )
     async with aclosing(client.watch_functions(env, interval=interval, since=functions)) as changes:
-        while True:
+        while True:  # the changes never end
             line = _format_change(await anext(changes), output_format, screen.out.is_terminal)
             screen.write(line)
 
