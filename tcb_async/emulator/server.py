@@ -78,6 +78,8 @@ class FaultyServer:
 
     def __enter__(self) -> Self:
         self._check_stopped()
+        if self._loop is not None:
+            raise RuntimeError("the emulator is stopped in its block: await start(), or leave it")
         self._loop = asyncio.new_event_loop()
         # A daemon: a `with` block that is never left must not keep the interpreter from exiting.
         self._thread = threading.Thread(
