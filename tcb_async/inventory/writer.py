@@ -74,7 +74,7 @@ class NightWriter:
             appid: None if account.envs is None else _format_json(sorted(account.envs))
             for appid, account in by_appid.items()
         }
-        with open_database(self.path, "rwc") as database:
+        with open_database(self.path, to_write=True) as database:
             waiting, began = _plan(database, self.path, envs)
             database.execute("COMMIT")
         self._database = database
