@@ -43,7 +43,8 @@ class Emulator(FaultyServer):
 
     Args:
         port: The port; 0 for any free port.
-        clock: Its clock, which ``emulator.clock.advance(seconds)`` moves.
+        clock: Its clock, which ``emulator.clock.advance(seconds)`` moves; by default the machine's
+            time.
         latency: Seconds before each reply; an attribute too.
         max_page: Limit of the functions on a page; None for no limit; an attribute too.
 
@@ -106,8 +107,9 @@ class Emulator(FaultyServer):
         """Create an environment without functions, and return it.
 
         ``owner`` is the appid of an app, a merchant, or a platform (批量云开发); accounts without
-        an environment share those without an owner. Unless its ``status`` is ``NORMAL``, lists get
-        -501000. Times are texts such as ``2026-01-31 03:00:00`` at UTC+08:00.
+        an environment share those without an owner. Unless ``status`` is ``NORMAL``, requests for
+        its functions get -501000. Times are texts such as ``2026-01-31 03:00:00`` at UTC+08:00. By
+        default, ``create_time`` is now, and ``update_time`` is the same.
         """
         if env in self._world.environments:
             raise ValueError(f"env={env!r}: this environment exists already")
@@ -123,13 +125,13 @@ class Emulator(FaultyServer):
         environment.functions = tuple(demo.make_demo_functions())
 
     def update_environment(self, env: str, *, status: EnvironmentStatus) -> None:
-        """Change an environment's status now."""
+        """Update an environment's status and its ``update_time``."""
         environment = self._get_environment(env)
         environment.status = status
         environment.update_time = self._compute_update_time(environment.update_time)
 
     def environments(self, owner: str | None = None) -> tuple[DeployedEnvironment, ...]:
-        """Return the environments of an appid, oldest first; None: the shared ones."""
+        """Return the environments of an appid, as they were added; None: the shared ones."""
         return tuple(self._world.owned.get(owner, []))
 
     def deploy(
@@ -154,8 +156,8 @@ class Emulator(FaultyServer):
             runtime: Such as ``Python3.10``; None is sent as null.
             status: Such as ``CreateFailed``.
             index: The row to insert at, counted from 0; None for the end.
-            add_time: As for ``add_environment``; None for now.
-            mod_time: The same; None for ``add_time``.
+            add_time: A text such as ``2026-01-31 03:00:00``, at UTC+08:00; None for now.
+            mod_time: Such a text; None for ``add_time``.
             more: More fields of a row, such as ``{"memory_size": 256}``, or ``status_reason``.
         """
         if index is not None and index < 0:
@@ -175,7 +177,7 @@ class Emulator(FaultyServer):
         return added
 
     def delete(self, env: str, name: str) -> None:
-        """Delete a function."""
+        """Delete a function from an environment."""
         environment = self._get_environment(env)
         row = environment.find_index(name)
         environment.replace(row, row + 1, [])
@@ -197,7 +199,7 @@ class Emulator(FaultyServer):
         return new
 
     def functions(self, env: str) -> tuple[DeployedFunction, ...]:
-        """Return the functions that are deployed."""
+        """Return the functions of an environment, in the order of its list."""
         return self._get_environment(env).functions
 
     def _get_environment(self, env: str) -> DeployedEnvironment:
@@ -205,23 +207,23 @@ class Emulator(FaultyServer):
             raise ValueError(f"env={env!r}: this environment does not exist")
         return environment
 
-    def _choose_times(self, first: str | None, last: str | None) -> tuple[str, str]:
-        """Return both times, by default now and the first one; ValueError for an invalid time."""
-        first = format_time(self.clock()) if first is None else first
-        last = first if last is None else last
-        parse_time(first)
-        parse_time(last)
-        return first, last
+    def _choose_times(self, created: str | None, updated: str | None) -> tuple[str, str]:
+        """Return both times: now for None, or the first one; ValueError for an invalid time."""
+        created = format_time(self.clock()) if created is None else created
+        updated = created if updated is None else updated
+        parse_time(created)
+        parse_time(updated)
+        return created, updated
 
     def _compute_update_time(self, time: str) -> str:
-        """Return now, or a second after ``time``, so that a change shows in whole seconds."""
+        """Return now, but at least a second after ``time``, so that every change shows."""
         return format_time(max(self.clock(), parse_time(time) + 1))
 
     # Apps and tokens
 
     @property
     def token(self) -> str:
-        """An access token that is accepted now: a new one if the last one was refused."""
+        """A valid access token: a new one if the last one is no longer valid."""
         try:
             self._world.check(self._token)
         except Refused:
@@ -229,7 +231,7 @@ class Emulator(FaultyServer):
         return self._token
 
     def issue_token(self, *, life: float = math.inf) -> str:
-        """Issue a new access token, of ``life`` seconds, for the same account as ``token``."""
+        """Issue an access token for the account of ``token``, which expires in ``life`` seconds."""
         return self._world.issue(_OWN_APPID, life)
 
     def expire_tokens(self) -> None:
@@ -245,7 +247,7 @@ class Emulator(FaultyServer):
         return sum(issued.owner == appid for issued in self._world.tokens.values())
 
     def add_app(self, appid: str, secret: str) -> None:
-        """Add a mini program or official account that requests tokens of its own."""
+        """Add a mini program or official account that requests its own tokens, or replace it."""
         self._world.apps[appid] = state.App(appid, secret)
 
     # Platforms and merchants
@@ -261,7 +263,10 @@ class Emulator(FaultyServer):
     def add_authorizer(
         self, component_appid: str, authorizer_appid: str, refresh_token: str | None = None
     ) -> str:
-        """Authorise a platform for a merchant, or again; return its refresh token."""
+        """Add a merchant that authorises a platform, or authorises it again.
+
+        Return its refresh token, which is random unless it is given.
+        """
         refresh_token = refresh_token or state.make_secret("refreshtoken@@@")
         self._world.components[component_appid].merchants[authorizer_appid] = state.Merchant(
             authorizer_appid, refresh_token, int(self.clock())
@@ -277,7 +282,7 @@ class Emulator(FaultyServer):
         return tuple(self._world.components[component_appid].merchants)
 
     def rotate_refresh_token(self, component_appid: str, authorizer_appid: str) -> None:
-        """Rotate the refresh token together with the merchant's next token."""
+        """Have the merchant's refresh token replaced when its next access token is issued."""
         self._world.components[component_appid].merchants[authorizer_appid].is_rotating = True
 
     def refresh_token(self, component_appid: str, authorizer_appid: str) -> str:
@@ -287,9 +292,9 @@ class Emulator(FaultyServer):
     def add_merchants(
         self, component_appid: str, count: int, *, environments: int = 1, functions: int = 20
     ) -> tuple[str, ...]:
-        """Add merchants with environments to a platform; return their appids.
+        """Add ``count`` merchants to a platform; return their appids.
 
-        Each environment has ``functions`` functions, at most 400.
+        Each has ``environments`` environments of ``functions`` functions, at most 400.
         """
         if not 0 <= functions <= demo.MAX_GENERATED:
             raise ValueError(f"functions={functions!r}: must be from 0 to {demo.MAX_GENERATED}")
@@ -300,7 +305,7 @@ class Emulator(FaultyServer):
             self.add_authorizer(component_appid, appid)
             for index in range(environments):
                 environment = self.add_environment(f"shop{number}-{index + 1}", owner=appid)
-                # Different environments have different functions.
+                # A different start, so that neighbouring merchants do not have equal functions.
                 start = (number * 7 + index * functions) % demo.MAX_GENERATED
                 environment.functions = demo.make_pool()[start : start + functions]
         return tuple(appids)

@@ -23,9 +23,9 @@ from tcb_async.emulator.state import (
 LIST_FUNCTIONS = "/tcb/listfunctions"
 TOKEN_LIFE = 7200.0
 _MAX_AUTHORIZERS = 500
-_REPLACED = (40001, 40014)
-_EXPIRED = 42001
-_OVERLAP = 300.0  # seconds that a token still lives after it was replaced
+_REPLACED_ERRCODES = (40001, 40014)
+_EXPIRED_ERRCODE = 42001
+_OVERLAP = 300.0  # seconds that a token is still valid after it was replaced
 _NO_FUNCTION = "FunctionName parameter could not be found."
 _NOT_EMULATED = (
     "invalid url: the emulator does not have this endpoint, which WeChat may have; add its reply "
@@ -67,8 +67,8 @@ class Endpoints:
         if not isinstance(forced, bool):
             raise Refused(47001)
         app = self._authenticate_app(body)
-        # The same token until its last five minutes, so that processes which call at different
-        # times share it. Forced mode invalidates it immediately.
+        # Return the same token until its last five minutes, so that processes which call at
+        # different times share it. Forced mode invalidates it immediately.
         token = app.tokens.get(request.path)
         if forced:
             self._world.replace(token)
@@ -77,8 +77,8 @@ class Endpoints:
         return {"access_token": token, "expires_in": int(self._world.seconds_left(token))}
 
     def _issue_classic_token(self, request: RecordedRequest) -> Fields:
-        # Each call issues a new token, and the one before lives for five more minutes: processes
-        # that do not share a token invalidate each other's.
+        # Each call issues a new token, and the one before is valid for five more minutes:
+        # processes that do not share a token invalidate each other's.
         if request.method != "GET":
             raise Refused(43001)
         token = self._issue(self._authenticate_app(request.query), request)
@@ -116,7 +116,7 @@ class Endpoints:
         }
 
     def _issue(self, account: App, request: RecordedRequest, *, platform: str | None = None) -> str:
-        """Issue a token of an account, in place of the last one of this endpoint."""
+        """Issue a token; the account's last one of this endpoint is valid for 5 more minutes."""
         self._world.replace(account.tokens.get(request.path), _OVERLAP)
         token = self._world.issue(account.appid, TOKEN_LIFE, platform=platform)
         account.tokens[request.path] = token
@@ -127,7 +127,7 @@ class Endpoints:
     def _list_authorizers(self, request: RecordedRequest) -> Fields:
         component = self._authenticate_platform(request)
         body = _read_body(request)
-        # Not clamped like functions: WeChat refuses a page of merchants that is too long.
+        # WeChat refuses a page of merchants that is too long; it shortens one of functions.
         offset = _get_count(body, "offset")
         count = _get_count(body, "count")
         if count > _MAX_AUTHORIZERS:
@@ -201,16 +201,16 @@ class Endpoints:
 
     def _find_environment(self, env: str, owner: str | None) -> DeployedEnvironment:
         environment = self._world.environments.get(env)
-        # An environment of a different account is unknown: WeChat does not show that it exists.
-        # According to CloudBase's page, an isolated environment has the same code.
-        if environment is None or (environment.owner, environment.status) != (owner, "NORMAL"):
+        # WeChat does not show whether a different account has this environment. According to
+        # CloudBase's page, an isolated environment has the same code.
+        if environment is None or environment.owner != owner or environment.status != "NORMAL":
             raise Refused(-501000)
         return environment
 
     # Accounts
 
     def find_account(self, request: RecordedRequest) -> str | None:
-        """Return the appid that a request concerns, for scripts: its fields are not checked."""
+        """Return the appid in a request's fields, or else that of its token's owner, unchecked."""
         fields = {**request.query, **(request.body or {})}
         for key in ("authorizer_appid", "component_appid", "appid"):
             if isinstance(appid := fields.get(key), str):
@@ -219,12 +219,13 @@ class Endpoints:
         return None if issued is None else issued.owner
 
     def invalidate(self, token: str | None, errcode: int) -> None:
-        """Refuse a token from now on, if this errcode, which a fault sends, means that."""
-        if token in self._world.tokens:
-            if errcode in _REPLACED:
-                self._world.replace(token)
-            elif errcode == _EXPIRED:
-                self._world.expire([token])
+        """Refuse a token from now on, if the errcode of a fault says that it is invalid."""
+        if token is None or token not in self._world.tokens:
+            return
+        if errcode in _REPLACED_ERRCODES:
+            self._world.replace(token)
+        elif errcode == _EXPIRED_ERRCODE:
+            self._world.expire([token])
 
     def _authenticate_app(self, fields: Mapping[str, object]) -> App:
         if fields.get("grant_type") != "client_credential":
@@ -248,13 +249,13 @@ class Endpoints:
     def _authenticate_account(
         self, request: RecordedRequest, *, component: bool = False
     ) -> str | None:
-        """Return the owner of the environments that the caller sees."""
+        """Return the owner of the environments that the caller sees; None: the shared ones."""
         _require_post(request)
         issued = self._world.check(request.query.get("access_token"), component=component)
         platform = self._world.components.get(issued.platform or "")
         if platform is not None and issued.owner not in platform.merchants:
             raise Refused(61003)
-        # A platform sees only its own environments, an account without any sees the shared ones.
+        # A platform sees only its own environments; an account without any sees the shared ones.
         return issued.owner if component or issued.owner in self._world.owned else None
 
 
@@ -295,10 +296,10 @@ def _read_body(request: RecordedRequest) -> Mapping[str, object]:
     return request.body
 
 
-def _get_text(fields: Mapping[str, object], key: str, missing: int = 40101) -> str:
+def _get_text(fields: Mapping[str, object], key: str, missing_errcode: int = 40101) -> str:
     value = fields.get(key)
     if value is None or value == "":
-        raise Refused(missing)
+        raise Refused(missing_errcode)
     if not isinstance(value, str):
         raise Refused(47001)
     return value

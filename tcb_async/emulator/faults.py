@@ -1,4 +1,4 @@
-"""Faults: the treatment of one request in place of a correct reply."""
+"""Faults: what the emulator does with one request in place of a correct reply."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ Act = Callable[[web.BaseRequest, MakeReply], Awaitable[web.StreamResponse]]
 
 @attrs.frozen
 class Fault:
-    """The treatment of one request in place of a correct reply.
+    """What the emulator does with one request in place of a correct reply.
 
-    The class methods make one. For ``Fault(name, act)``, ``act`` is a coroutine function that takes
-    an aiohttp request and a function, which makes the correct body, and returns a response.
+    The class methods make faults. For a fault of your own, ``Fault(name, act)``, write a coroutine
+    function ``act(request, make_reply)``: it returns the aiohttp response to an aiohttp request.
+    ``make_reply()`` makes the body of the correct reply.
     """
 
     name: str
@@ -52,7 +53,8 @@ class Fault:
     def errcode(cls, errcode: int = -1, errmsg: str | None = None) -> Fault:
         """An errcode, as WeChat sends it.
 
-        ``errmsg`` is its text, to which a request id is added; None for WeChat's usual text.
+        ``errmsg`` is its text, to which a request id is added if it has none; None for WeChat's
+        usual text. 40001, 40014 and 42001 also invalidate the token of the request.
         """
         if not isinstance(errcode, int):
             raise TypeError(f"errcode={errcode!r}: must be an int, such as 45009")
@@ -68,7 +70,7 @@ class Fault:
     ) -> Fault:
         """An HTTP response that is not WeChat's, by default the HTML page of a gateway.
 
-        ``headers`` are such as ``{"Retry-After": "3"}``.
+        ``headers`` are added, such as ``{"Retry-After": "3"}``; they may replace ``Content-Type``.
         """
 
         async def act(_: web.BaseRequest, _make_reply: MakeReply) -> web.StreamResponse:
@@ -87,9 +89,9 @@ class Fault:
         """Half of the correct reply; its ``Content-Length`` announces the whole."""
 
         async def act(request: web.BaseRequest, make_reply: MakeReply) -> web.StreamResponse:
-            # Written by hand, below aiohttp: its server would not promise a length that it breaks.
+            # Write to the transport: aiohttp would not send a length that the body does not have.
             body = make_reply()
-            transport = _find_transport(request)
+            transport = _get_transport(request)
             transport.write(_make_head(len(body)) + body[: len(body) // 2])
             transport.close()
             return web.Response()
@@ -114,13 +116,13 @@ class Fault:
 
     @classmethod
     def endless(cls) -> Fault:
-        """A body that stops only when the client closes the connection."""
+        """An endless body, until the client closes the connection or the emulator is stopped."""
 
         async def act(request: web.BaseRequest, _: MakeReply) -> web.StreamResponse:
             response = web.StreamResponse(headers={"Content-Type": JSON})
             await response.prepare(request)
             while True:
-                # White space: no parser that reads along finds an error in it, and stops.
+                # White space may begin a JSON text: a parser that reads along does not stop.
                 await response.write(b" " * 65536)
                 await asyncio.sleep(0)
 
@@ -141,7 +143,7 @@ class Fault:
         """The connection is closed instead of a reply."""
 
         async def act(request: web.BaseRequest, _: MakeReply) -> web.StreamResponse:
-            _find_transport(request).close()
+            _get_transport(request).close()
             return web.Response()
 
         return cls("disconnect", act)
@@ -152,7 +154,7 @@ class Fault:
 
         async def act(request: web.BaseRequest, _: MakeReply) -> web.StreamResponse:
             # Without lingering, the system drops what is unsent and sends RST instead of FIN.
-            transport = _find_transport(request)
+            transport = _get_transport(request)
             connection: socket.socket = transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
             transport.abort()
@@ -171,7 +173,7 @@ def _make_head(length: int) -> bytes:
     return "\r\n".join([*lines, "Connection: close", "", ""]).encode()
 
 
-def _find_transport(request: web.BaseRequest) -> asyncio.Transport:
+def _get_transport(request: web.BaseRequest) -> asyncio.Transport:
     transport = request.transport
     if transport is None or transport.is_closing():
         raise ConnectionResetError("the client has closed the connection")

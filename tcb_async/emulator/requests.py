@@ -11,25 +11,27 @@ import attrs
 _SHOWN = ("env", "limit", "offset", "count", "searchkey")  # a different field may be a secret
 
 
-def _show(body: Mapping[str, object] | None) -> str:
-    return repr(body and {key: body[key] for key in _SHOWN if key in body})
+def _format_body(body: Mapping[str, object] | None) -> str:
+    if body is None:
+        return "None"
+    return repr({key: body[key] for key in _SHOWN if key in body})
 
 
 @attrs.define(eq=False)
 class RecordedRequest:
-    """One request and its reply. The last three attributes are set when it has been answered.
+    """One request and its outcome. The last three attributes are set while it is answered.
 
     Attributes:
         number: Counted from 1, in order of arrival.
         method: Such as ``POST``.
         path: Without the query.
         query: The arguments in the query, with the access token; not in the repr.
-        raw: The body's bytes.
-        headers: Its headers.
+        raw: The body's bytes; a note if the body was too long or could not be decoded.
+        headers: The headers; their names may be looked up in any case.
         body: The decoded JSON object; None if the body was not one.
-        account: The appid of the token's owner; None if unknown.
-        status: The HTTP status of the reply; None without a reply.
-        errcode: The errcode in the reply; None without one.
+        account: The appid in its fields, or else that of the token's owner; None if unknown.
+        status: The HTTP status of the reply; None without a reply, or if a callback failed.
+        errcode: The errcode in WeChat's reply, 0 if it has none; None if the reply is not WeChat's.
         fault: The name of its fault; None without one.
     """
 
@@ -39,7 +41,7 @@ class RecordedRequest:
     query: Mapping[str, str] = attrs.field(repr=False)
     raw: bytes = attrs.field(repr=False)
     headers: Mapping[str, str] = attrs.field(repr=False)
-    body: Mapping[str, object] | None = attrs.field(init=False, repr=_show)
+    body: Mapping[str, object] | None = attrs.field(init=False, repr=_format_body)
     account: str | None = None
     status: int | None = None
     errcode: int | None = None

@@ -28,7 +28,7 @@ When = Callable[[RecordedRequest], bool]
 
 _log = logging.getLogger("tcb_async.emulator")
 _log.addHandler(logging.NullHandler())
-# Not shown: for a request that is not HTTP, aiohttp logs its first line, and so a token.
+# Disabled: aiohttp logs the first line of a request that is not HTTP, which may contain a token.
 _aiohttp_log = logging.getLogger("tcb_async.emulator.http")
 _aiohttp_log.disabled = True
 _LOCALHOST = "127.0.0.1"
@@ -54,14 +54,14 @@ class FaultyServer:
         self._endpoints = endpoints
         self._port = port
         self._received = 0
-        # Faults, each with the test of the requests that they are for.
+        # Each script: its faults, and a function that tells whether a request is for it.
         self._scripts: list[tuple[Iterator[Fault], When]] = []
         self._on_request: list[OnRequest] = []
         self._on_reply: list[OnReply] = []
         self._requests: deque[RecordedRequest] = deque(maxlen=_MAX_RECORDS)
         self._counts: Counter[str] = Counter()
         self._runner: web.ServerRunner | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None  # of the thread
+        self._loop: asyncio.AbstractEventLoop | None = None  # the thread's; else None
         self._thread: threading.Thread | None = None
         self._random = random.Random(0)  # noqa: S311 - ids; no secrets
 
@@ -69,7 +69,7 @@ class FaultyServer:
 
     @property
     def url(self) -> str:
-        """Its address, such as ``http://127.0.0.1:40123``."""
+        """Its address, such as ``http://127.0.0.1:40123``; `RuntimeError` before it is started."""
         if self._port == 0:
             raise RuntimeError(
                 "the emulator has no url before it is started: use `with Emulator() as emulator:`"
@@ -78,6 +78,8 @@ class FaultyServer:
 
     def __enter__(self) -> Self:
         self._check_stopped()
+        if self._loop is not None:
+            raise RuntimeError("the emulator is stopped in its block: await start(), or leave it")
         self._loop = asyncio.new_event_loop()
         # A daemon: a `with` block that is never left must not keep the interpreter from exiting.
         self._thread = threading.Thread(
@@ -108,7 +110,7 @@ class FaultyServer:
         await self.stop()
 
     async def start(self) -> None:
-        """Listen, after a stop on the same port as before."""
+        """Listen; after a stop, on the same port as before. `RuntimeError` if it is running."""
         await self._run_on_own_loop(self._listen())
 
     async def stop(self) -> None:
@@ -127,7 +129,7 @@ class FaultyServer:
 
     async def _listen(self) -> None:
         self._check_stopped()
-        # Without routes: aiohttp's router would reply to unknown paths itself.
+        # A plain server: the router of an Application would reply to unknown paths itself.
         server = web.Server(
             self._handle, access_log=None, logger=_aiohttp_log, handler_cancellation=True
         )
@@ -144,8 +146,9 @@ class FaultyServer:
     async def _close(self) -> None:
         if (runner := self._runner) is not None:
             self._runner = None
-            # Aborted: a connection that is closed waits for a client that does not read.
-            for connection in () if runner.server is None else runner.server.connections:
+            assert runner.server is not None
+            # Abort connections: close() would wait for a client that does not read.
+            for connection in runner.server.connections:
                 if connection.transport is not None:
                     connection.transport.abort()
             await runner.cleanup()
@@ -165,14 +168,14 @@ class FaultyServer:
         Each request takes a fault of the first script that matches it and is not used up.
 
         Args:
-            faults: One fault per request; ``Fault.ok()`` is a correct reply. May be endless.
+            faults: One fault per request, perhaps endless; ``Fault.ok()`` is a correct reply.
             path: Only requests to this path.
             account: Only requests that concern this appid.
             when: Only requests for which ``when(request)`` is true.
         """
         if path is not None and not path.startswith("/"):
             raise ValueError(f"path={path!r}: must begin with /, as /tcb/listfunctions does")
-        # Other iterables may be endless.
+        # Only a sequence is checked: a different iterable may be endless.
         for fault in faults if isinstance(faults, Sequence) else ():
             if not isinstance(fault, Fault):
                 raise TypeError(
@@ -199,7 +202,8 @@ class FaultyServer:
     ) -> None:
         """Reply to the next ``times`` requests with an errcode; None: until ``clear_faults``.
 
-        40001, 40014 and 42001 also invalidate the token of the request. Otherwise as ``script``.
+        40001, 40014 and 42001 also invalidate the token of the request. ``errmsg`` is as for
+        ``Fault.errcode``, ``path`` and ``account`` are as for ``script``.
         """
         if times is not None and times < 1:
             raise ValueError(f"times={times!r}: must be 1 or more, or None for all requests")
@@ -224,7 +228,7 @@ class FaultyServer:
         return self._counts.copy()
 
     def forget_requests(self) -> None:
-        """Clear the record: requests, counts and the peak."""
+        """Clear ``requests`` and ``counts``, and start ``peak_in_flight`` again."""
         self._requests.clear()
         self._counts.clear()
         self.peak_in_flight = self.in_flight
@@ -232,15 +236,16 @@ class FaultyServer:
     def on_request(self, callback: OnRequest) -> OnRequest:
         """Call ``callback(request)`` for each request, before the reply.
 
-        Its changes show in the reply to this request. It may be used as a decorator.
+        What it changes shows in the reply. If it raises an exception, the reply is HTTP 500. This
+        method may be used as a decorator.
         """
         self._on_request.append(callback)
         return callback
 
     def on_reply(self, callback: OnReply) -> OnReply:
-        """Call ``callback(request, reply)`` for each JSON reply, and send the reply as it is then.
+        """Call ``callback(request, reply)`` for each JSON reply, before it is sent.
 
-        ``reply`` is the decoded object, which the callback changes. Otherwise as ``on_request``.
+        ``reply`` is a dict, which the callback may change. Otherwise this is like ``on_request``.
         """
         self._on_reply.append(callback)
         return callback
@@ -266,7 +271,7 @@ class FaultyServer:
             # A client that closed the connection got no reply, even if bytes were written.
             is_closed = request.transport is None or request.transport.is_closing()
             record.status = None if is_closed or response is None else response.status
-            # Quoted, so that a line break in the path begins no new line.
+            # Quote the path: a line break in it must not begin a new line.
             line = f"{record.method} {quote(record.path)} -> status {record.status}"
             _log.info("%s, errcode %s, fault %s", line, record.errcode, record.fault)
         return web.Response() if response is None else response
@@ -302,17 +307,18 @@ class FaultyServer:
             return await fault.act(request, partial(self._make_reply, record))
         except Refused as refused:
             self._endpoints.invalidate(record.token, refused.errcode)
-            return respond(self._encode(record, self._make_refusal(refused)))
+            return respond(self._finish_reply(record, self._make_refusal(refused)))
 
     def _take_fault(self, record: RecordedRequest) -> Fault:
-        """Take the next fault of the first script for a request."""
+        """Take a fault of the first script that is for this request, and remove used up scripts."""
         for script in tuple(self._scripts):
             faults, matches = script
-            if matches(record):
-                if (fault := next(faults, None)) is not None:
-                    return fault
-                if script in self._scripts:  # which its faults may have cleared
-                    self._scripts.remove(script)
+            if not matches(record):
+                continue
+            if (fault := next(faults, None)) is not None:
+                return fault
+            if script in self._scripts:  # its iterator may have called clear_faults()
+                self._scripts.remove(script)
         return Fault.ok()
 
     def _make_reply(self, record: RecordedRequest) -> bytes:
@@ -320,10 +326,10 @@ class FaultyServer:
             reply = self._endpoints.reply(record)
         except Refused as refused:
             reply = self._make_refusal(refused)
-        return self._encode(record, reply)
+        return self._finish_reply(record, reply)
 
     def _make_refusal(self, refused: Refused) -> dict[str, Any]:
-        """Make the reply of a refusal as WeChat does, with the id of the request."""
+        """Make the reply of a refusal; add a request id, as WeChat does, unless it has one."""
         errmsg = refused.errmsg
         if not _REQUEST_ID.search(errmsg[-200:]):
             seconds = int(self.clock())
@@ -331,8 +337,8 @@ class FaultyServer:
             errmsg += f" rid: {seconds:08x}-{random_part[:8]}-{random_part[8:]}"
         return {"errcode": int(refused.errcode), "errmsg": errmsg}
 
-    def _encode(self, record: RecordedRequest, reply: dict[str, Any]) -> bytes:
-        """Encode a reply, as the test's callbacks change it."""
+    def _finish_reply(self, record: RecordedRequest, reply: dict[str, Any]) -> bytes:
+        """Call the callbacks, which may change a reply; record its errcode, and encode it."""
         for callback in tuple(self._on_reply):
             callback(record, reply)
         record.errcode = reply.get("errcode", 0)

@@ -63,10 +63,11 @@ class Refused(Exception):  # noqa: N818 - a reply, not an error of the emulator
 
 
 class EmulatorClock:
-    """A clock that a test can advance: without a start time, the machine's clock.
+    """A clock that a test can advance.
 
     Args:
-        start: Seconds since 1970, at which the clock stands still until it is advanced.
+        start: Seconds since 1970, at which the clock stands still until it is advanced; None for a
+            clock that goes with the machine's.
     """
 
     def __init__(self, start: float | None = None) -> None:
@@ -74,13 +75,13 @@ class EmulatorClock:
         self._advanced = 0.0
 
     def __call__(self) -> float:
-        """Seconds since 1970, now."""
+        """Return the seconds since 1970."""
         return (time.time() if self._start is None else self._start) + self._advanced
 
     def advance(self, seconds: float) -> None:
-        """Advance the clock."""
+        """Advance the clock; ValueError unless ``seconds`` is finite and 0 or more."""
         if not (math.isfinite(seconds) and seconds >= 0):
-            raise ValueError(f"seconds={seconds!r}: must be 0 or more")
+            raise ValueError(f"seconds={seconds!r}: must be a finite number, 0 or more")
         self._advanced += seconds
 
 
@@ -90,7 +91,7 @@ def format_time(seconds: float) -> str:
 
 
 def parse_time(text: str) -> float:
-    """Parse ``YYYY-MM-DD HH:MM:SS`` at UTC+08:00; ValueError for anything else."""
+    """Parse ``YYYY-MM-DD HH:MM:SS`` at UTC+08:00; ValueError for any other text."""
     return datetime.strptime(text, _FORMAT).replace(tzinfo=_CHINA).timestamp()
 
 
@@ -116,33 +117,37 @@ class DeployedEnvironment:
     status: EnvironmentStatus
     owner: str | None
     functions: tuple[DeployedFunction, ...] = attrs.field(default=(), repr=False)
-    generated_names: int = attrs.field(default=0, repr=False)
+    generated_count: int = attrs.field(default=0, repr=False)
 
     def make_names(self, count: int) -> list[str]:
         """Make new names: never a name that is taken or was made before."""
         taken = {function.name for function in self.functions}
         names: list[str] = []
         while len(names) < count:
-            self.generated_names += 1
-            if (name := f"fn-{self.generated_names:04d}") not in taken:
+            self.generated_count += 1
+            name = f"fn-{self.generated_count:04d}"
+            if name not in taken:
                 names.append(name)
         return names
 
     def find_index(self, name: str) -> int:
-        """Return the index of a function in the list."""
+        """Return the index of a function in the list; ValueError for an unknown name."""
         for index, function in enumerate(self.functions):
             if function.name == name:
                 return index
         raise ValueError(f"name={name!r}: no such function is deployed here")
 
     def replace(self, start: int, end: int, functions: Iterable[DeployedFunction]) -> None:
-        """Put functions in the place of these rows."""
+        """Replace the rows from ``start`` up to, without, ``end``."""
         self.functions = (*self.functions[:start], *functions, *self.functions[end:])
 
 
 @attrs.define
 class IssuedToken:
-    """A token of ``owner``, issued to it or to a ``platform`` that calls for it."""
+    """A token of ``owner``, issued to it or to a ``platform`` that calls for it.
+
+    ``replaced_at`` is the time from which it is refused, because it was replaced.
+    """
 
     owner: str
     platform: str | None
@@ -152,9 +157,10 @@ class IssuedToken:
 
 @attrs.define
 class App:
-    """An app or a platform, which has an appsecret; a merchant, which has a refresh token.
+    """An app, and the base of a platform and of a merchant.
 
-    ``tokens`` are the last ones, by the endpoint that issued them.
+    ``secret`` is the appsecret, or the refresh token of a merchant. ``tokens`` are its latest
+    access tokens, by the path of the endpoint that issued them.
     """
 
     appid: str
@@ -164,7 +170,10 @@ class App:
 
 @attrs.define
 class Merchant(App):
-    """A merchant that authorised a platform. ``is_rotating``: it gets a new secret next time."""
+    """A merchant that authorised a platform.
+
+    ``is_rotating``: its refresh token is replaced when its next access token is issued.
+    """
 
     auth_time: int
     is_rotating: bool = False
@@ -180,7 +189,11 @@ class Component(App):
 
 @attrs.define
 class World:
-    """All that WeChat knows."""
+    """All that WeChat knows.
+
+    ``owned`` are the environments by owner; the owner of shared ones is None. ``max_page`` is the
+    limit of the functions on a page.
+    """
 
     clock: EmulatorClock
     max_page: int | None
@@ -201,9 +214,9 @@ class World:
         return token
 
     def check(self, token: str | None, *, component: bool = False) -> IssuedToken:
-        """Return a token that is valid; Refused with the errcode for its state.
+        """Return what is known of a valid token; Refused with the errcode for an invalid one.
 
-        A platform's own token, a ``component`` token, is for its endpoints only.
+        With ``component``, only a platform's own token is valid; without, only any other.
         """
         if not token:
             raise Refused(41001)
@@ -219,7 +232,7 @@ class World:
         return issued
 
     def seconds_left(self, token: str) -> float:
-        """Return the seconds that a token still lives."""
+        """Return the seconds until a token expires or is refused; 0 afterwards."""
         issued = self.tokens[token]
         return max(0.0, min(issued.expires_at, issued.replaced_at) - self.clock())
 

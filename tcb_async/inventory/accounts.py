@@ -40,7 +40,7 @@ from tcb_async.models import Authorizer, CloudFunction
 from tcb_async.tokens import AuthorizerToken, ComponentToken, TokenProvider
 from tcb_async.tokens.providers import COMPONENT_TOKEN, as_provider
 
-_HIDDEN = "wx-hidden-"  # begins the appid of a merchant that WeChat's list does not show
+_HIDDEN_PREFIX = "wx-hidden-"  # of the appid of a merchant that WeChat's list may hide
 ACCOUNT_EXAMPLE = "such as Account(appid, token)"
 CLIENT_EXAMPLE = "such as TcbClient(token)"
 
@@ -85,7 +85,7 @@ class AccountCounts:
         failed: Those that failed for any reason except a denial.
         denied: Those that the caller may not list.
         environments: Environments that were listed, of the complete accounts.
-        unavailable: Their other environments: see `AccountListing`.
+        unavailable: Environments that WeChat refused to list, of the complete accounts.
         functions: Functions of the complete accounts.
     """
 
@@ -153,7 +153,10 @@ def is_fatal(error: TcbError) -> bool:
 async def iterate_accounts(
     accounts: Iterable[Account] | AsyncIterable[Account],
 ) -> AsyncGenerator[Account, None]:
-    """Iterate over either kind of iterable, and close an asynchronous generator afterwards."""
+    """Iterate over either kind of iterable, and check each item.
+
+    An asynchronous generator is closed afterwards; a synchronous one is not, as in a ``for`` loop.
+    """
     iterator = aiter(accounts) if isinstance(accounts, AsyncIterable) else _make_async(accounts)
     try:
         number = 0
@@ -185,8 +188,8 @@ def platform_accounts(
 
     Yields:
         An account for each merchant, once. It fails if WeChat's list has no valid refresh token
-        for it. A row without a valid appid, or one that repeats a merchant and so may hide another,
-        is an account that fails, whose appid begins with ``wx-hidden-``.
+        for it. A row without a valid appid, or one that repeats a merchant and so may hide a
+        different one, is an account that fails, whose appid begins with ``wx-hidden-``.
 
     Raises:
         ConfigurationError: An argument is invalid; raised by the call itself.
@@ -210,7 +213,7 @@ def platform_accounts(
                     yield account
         for number in range(1, (pager.total or 0) - merchants + 1):
             yield _make_failing_account(
-                f"{_HIDDEN}{number}",
+                f"{_HIDDEN_PREFIX}{number}",
                 f"WeChat's list has {pager.total} rows, but {merchants} different valid appids, so "
                 "it may hide a merchant: run it again",
             )
@@ -249,5 +252,5 @@ def _make_failing_account(appid: str, reason: str) -> Account:
 
 
 def is_hidden(appid: str) -> bool:
-    """Whether it stands for a merchant that WeChat's list may hide."""
-    return appid.startswith(_HIDDEN)
+    """Whether an appid stands for a merchant that WeChat's list may hide."""
+    return appid.startswith(_HIDDEN_PREFIX)

@@ -31,7 +31,7 @@ class ComparedAccount:
     Attributes:
         appid: Its appid.
         result: ``"compared"``; ``"joined"`` or ``"left"`` if only one of the nights was to list it;
-            ``"missing"`` if only one of them knows it, or the last night is not finished;
+            ``"missing"`` if only one of them knows it, or the last night has not listed it yet;
             ``"unknown"`` if neither knows it.
         since: The file of the night that it is compared with; None if it is missing or unknown.
         problem: Why it is missing or unknown, or not compared with the night before; else empty.
@@ -59,21 +59,23 @@ def compare_nights(nights: Sequence[Night]) -> Iterator[ComparedAccount]:
     """Compare each account of the last two nights, by appid; nothing if there are fewer.
 
     Args:
-        nights: The nights, the earliest first. Nights before the last two are read only for
+        nights: The nights, the earliest first. Nights before the last two are used only for
             accounts that the night before the last does not know.
 
     Raises:
-        ConfigurationError: A file is damaged, or the nights are not in order.
+        ConfigurationError: An argument is invalid, a file is damaged, or the nights are repeated or
+            not in order; raised during the iteration.
     """
-    indexed = [*map(_Indexed, reversed(_check_order(check_items("nights", nights, Night))))]
-    if len(indexed) > 1:
-        tonight, *earlier = indexed
+    checked = check_items("nights", nights, Night)
+    _check_order(checked)
+    if len(checked) > 1:
+        tonight, *earlier = map(_IndexedNight, reversed(checked))
         for appid in _list_appids(tonight, earlier):
             yield _compare_account(appid, tonight, earlier)
 
 
-def _check_order(nights: Sequence[Night]) -> Sequence[Night]:
-    """Refuse nights in a wrong order: additions would look like removals."""
+def _check_order(nights: Sequence[Night]) -> None:
+    """Refuse repeated nights, and a wrong order: additions would look like removals."""
     paths = [night.path.resolve() for night in nights]
     for night, path in zip(nights, paths, strict=True):
         if paths.count(path) > 1:
@@ -84,10 +86,9 @@ def _check_order(nights: Sequence[Night]) -> Sequence[Night]:
             raise ConfigurationError(
                 f"{after.path} is not a later night than {before.path}: name the earlier one first"
             )
-    return nights
 
 
-class _Indexed:
+class _IndexedNight:
     """A night, and the accounts that it was to list."""
 
     def __init__(self, night: Night) -> None:
@@ -96,29 +97,35 @@ class _Indexed:
         self.is_incomplete = any(map(is_hidden, self.appids))
 
     def read(self, appid: str) -> tuple[StoredAccount | None, str]:
-        """Return an account, or None if the night was not to list it; and why it is not known."""
+        """Return an account, and why the night does not know it: empty if it does.
+
+        The account is None if the night was not to list it.
+        """
         account = self.night.account(appid) if appid in self.appids else None
         if account is not None:
             return account, account.message
         return None, "its list of merchants was incomplete" if self.is_incomplete else ""
 
 
-def _list_appids(tonight: _Indexed, earlier: Sequence[_Indexed]) -> list[str]:
-    """Return the accounts of the last two nights, by appid."""
+def _list_appids(tonight: _IndexedNight, earlier: Sequence[_IndexedNight]) -> list[str]:
+    """Return the appids of tonight, of the night before, and of earlier ones if it lacks some."""
     before: set[str] = set()
     for night in earlier:
         before |= night.appids
-        if not night.is_incomplete:  # otherwise its list may lack accounts of the night before it
+        # An incomplete list may lack accounts of the night before it.
+        if not night.is_incomplete:
             break
     return sorted(tonight.appids.union(appid for appid in before if not is_hidden(appid)))
 
 
-def _compare_account(appid: str, tonight: _Indexed, earlier: Sequence[_Indexed]) -> ComparedAccount:
+def _compare_account(
+    appid: str, tonight: _IndexedNight, earlier: Sequence[_IndexedNight]
+) -> ComparedAccount:
     """Compare an account with the latest night that knows it, which is mostly the night before."""
     after, problem = tonight.read(appid)
     since, last_known, problem_before = _find_known(appid, earlier)
     if problem:
-        # What both nights do not know is old news; a new gap is not, nor an unfinished night.
+        # An account that both nights do not know is old news, unless tonight is not finished.
         is_finished = after is None or after.status != "waiting"
         is_old_news = is_finished and problem_before != ""
         return ComparedAccount(appid, "unknown" if is_old_news else "missing", problem=problem)
@@ -134,8 +141,8 @@ def _compare_account(appid: str, tonight: _Indexed, earlier: Sequence[_Indexed])
 
 
 def _find_known(
-    appid: str, earlier: Sequence[_Indexed]
-) -> tuple[_Indexed | None, StoredAccount | None, str]:
+    appid: str, earlier: Sequence[_IndexedNight]
+) -> tuple[_IndexedNight | None, StoredAccount | None, str]:
     """Find the latest night that knows an account.
 
     The text is the reason why the night before does not know it; empty if it does.
@@ -150,7 +157,10 @@ def _find_known(
 
 
 def _describe_movement(
-    appid: str, result: Literal["joined", "left"], since: _Indexed, account: StoredAccount | None
+    appid: str,
+    result: Literal["joined", "left"],
+    since: _IndexedNight,
+    account: StoredAccount | None,
 ) -> ComparedAccount:
     movement = ComparedAccount(appid, result, since=since.night.path)
     if account is None:  # it left, and was never complete
@@ -177,7 +187,7 @@ def _compare_functions(before: StoredAccount, after: StoredAccount) -> ComparedA
             continue
         environments += 1
         rows = after.rows.get(env, NO_ROWS)
-        if before.rows.get(env, NO_ROWS) == rows:
+        if before.rows.get(env, NO_ROWS) == rows:  # nothing has changed: count the rows
             functions += len(msgspec.json.decode(rows, type=list[msgspec.Raw]))
             continue
         old = before.functions.get(env, ())

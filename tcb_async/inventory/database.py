@@ -11,7 +11,6 @@ import sqlite3
 import zlib
 from collections.abc import Generator
 from pathlib import Path
-from typing import Literal
 
 import attrs
 import msgspec
@@ -60,36 +59,37 @@ SELECT EXISTS (
 
 
 @contextlib.contextmanager
-def open_database(path: Path, mode: Literal["rw", "rwc"]) -> Generator[sqlite3.Connection]:
-    """Open the file of a night, to read (``rw``) or to write; close it if the block fails.
+def open_database(path: Path, *, to_write: bool) -> Generator[sqlite3.Connection]:
+    """Open the file of a night, in a transaction; close it if the block fails.
 
-    A reader completes what a crash interrupted, unless the file is read-only.
+    Only a writer creates a file. A reader completes what a crash interrupted, unless the file is
+    read-only.
     """
-    if mode == "rw":
+    if not to_write:
         path.stat()  # SQLite's error would not say that there is no file
     with explain_errors(path), contextlib.ExitStack() as cleanup:
-        uri = f"{path.resolve().as_uri()}?mode={mode}"
+        uri = f"{path.resolve().as_uri()}?mode={'rwc' if to_write else 'rw'}"
         # A service calls a night in threads.
         database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         cleanup.callback(database.close)
-        if mode == "rw":
+        if to_write:
+            _begin_to_write(database, path)
+        else:
             database.execute("BEGIN")  # from now on, the file does not change
             _check_version(database, path)
-        else:
-            _begin_to_write(database, path)
         _check_rows(database, path)
         yield database
         cleanup.pop_all()
 
 
 def _begin_to_write(database: sqlite3.Connection, path: Path) -> None:
-    """Lock the file until it is closed, and begin a transaction."""
+    """Lock the file until it is closed, and begin a transaction; create the tables if needed."""
     if _has_tables(database):
-        _check_version(database, path)
+        _check_version(database, path)  # first: the pragmas change the file
     for pragma in (
-        "journal_mode = DELETE",  # after a crash, what was saved is in a second file
+        "journal_mode = DELETE",  # merges the second file that a crash left
         "locking_mode = EXCLUSIVE",
-        "journal_mode = WAL",  # a transaction does not wait for the disk
+        "journal_mode = WAL",  # with it, a transaction does not wait for the disk,
         "synchronous = NORMAL",  # and survives kill -9
     ):
         database.execute(f"PRAGMA {pragma}").fetchall()
@@ -98,7 +98,7 @@ def _begin_to_write(database: sqlite3.Connection, path: Path) -> None:
         for statement in _TABLES.split(";"):
             database.execute(statement)
         database.execute(f"PRAGMA user_version = {_VERSION}")
-    _check_version(database, path)
+    _check_version(database, path)  # again: a different process may have created the tables
 
 
 def _has_tables(database: sqlite3.Connection) -> bool:
@@ -129,7 +129,7 @@ def _check_rows(database: sqlite3.Connection, path: Path) -> None:
 
 @contextlib.contextmanager
 def explain_errors(path: Path) -> Generator[None]:
-    """Turn errors of SQLite, and values that cannot be read, into errors with advice."""
+    """Raise errors of SQLite, and those of values that cannot be read, as errors with advice."""
     explained: Exception
     try:
         yield
@@ -151,13 +151,12 @@ def _explain_code(error: sqlite3.Error, path: Path) -> Exception:
             f"{path} is in use by a different process, such as a second inventory: wait until it "
             "has finished, or name a different file"
         )
-    # The statements are right, so an error of one of them is a value that it cannot read.
+    # SQLITE_ERROR is a value that a statement cannot read: the statements themselves are right.
     is_damage = code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
-    if is_damage or "decode" in str(error):
+    if is_damage or "decode" in str(error):  # Python's error for invalid UTF-8 has no code
         return _make_damage_error(path)
     return OSError(errno.EIO, str(error), str(path))
 
 
 def _make_damage_error(path: Path) -> ConfigurationError:
-    """Make the error of a damaged file."""
     return ConfigurationError(f"{path} is damaged, or is not a night of an inventory")

@@ -4,7 +4,7 @@ Rule: an account occupies a slot until the consumer has taken its listing. So me
 the client's limit: accounts are not taken ahead of time, and listings wait for a slow consumer.
 
 All requests wait in the client's one queue, first come, first served, and at most its limit is in
-flight. So a few accounts are as quick as many.
+flight. So a single account may use the whole limit.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ async def list_account(
     A queue on several machines can call it for each account, and repeat a call.
 
     Args:
-        client: Sends the requests; its own token is used only to fetch the account's token.
+        client: Sends the requests, with the account's token in place of its own.
         account: The account.
         page_size: As for `TcbClient.functions`.
 
@@ -73,7 +73,7 @@ async def list_account(
     failure: TcbError
     try:
         own = client.with_token(account.token)
-        return await _list_environments(own, account, page_size)
+        return await _list_functions(own, account, page_size)
     except TcbError as error:
         # Every other account would fail in the same way: ten thousand failures would use up the
         # quota, and hide the one cause.
@@ -90,15 +90,18 @@ async def list_account(
     return AccountListing(account, error=failure)
 
 
-async def _list_environments(
+async def _list_functions(
     client: TcbClient, account: Account, page_size: int | None
 ) -> AccountListing:
-    """List the environments of an account; raise the error of a required one."""
+    """List the functions of each environment; leave out those that are out of service.
+
+    The error of an environment that is in service, or that the account names, is raised.
+    """
     statuses: Mapping[str, str]
     if account.envs is None:
         statuses = await _fetch_statuses(client)
     else:
-        statuses = dict.fromkeys(account.envs, _NORMAL)
+        statuses = dict.fromkeys(account.envs, _NORMAL)  # so that an error of any is raised
     functions: dict[str, tuple[CloudFunction, ...]] = {}
     unavailable: dict[str, str] = {}
     for env, status in statuses.items():
@@ -145,7 +148,8 @@ class Inventory(IteratedOnce):
 
     Raises:
         ConfigurationError: An argument is invalid, or it was iterated before.
-        TcbError: While it is iterated: the platform itself is refused, as in `list_account`.
+        TcbError: While it is iterated: the platform itself is refused, or the inventory or its
+            client was closed. An exception of ``accounts`` is raised as it is.
     """
 
     def __init__(
@@ -177,7 +181,7 @@ class Inventory(IteratedOnce):
         self._used = 0
         self._all_started = False
         self._free = asyncio.Semaphore(self._slots)
-        # The results of the tasks: None when all accounts have started.
+        # The results of the tasks; None is that of the task that starts the accounts.
         self._outcomes: asyncio.Queue[AccountListing | BaseException | None] = asyncio.Queue()
         super().__init__()
 
@@ -196,7 +200,7 @@ class Inventory(IteratedOnce):
         return generator
 
     async def _iterate(self) -> AsyncGenerator[AccountListing, None]:
-        if self._state != "walking":
+        if self._state != "walking":  # it was closed before the first item was requested
             raise _make_closed_error()
         try:
             if self._transport.observer is None:
@@ -250,32 +254,29 @@ class Inventory(IteratedOnce):
 
     async def _start_accounts(self) -> None:
         async with aclosing(iterate_accounts(self._accounts)) as accounts:
-            # Acquired before the next account is taken: an account that waited here would keep its
-            # token in memory.
+            # Acquire a slot before the next account is taken: an account that waited here would
+            # keep its token in memory.
             await self._free.acquire()
             async for account in accounts:
                 self._used += 1
-                self._spawn(self._list_one(account))
+                self._spawn(self._list_account(account))
                 await self._free.acquire()
         self._all_started = True
 
-    async def _list_one(self, account: Account) -> AccountListing:
+    async def _list_account(self, account: Account) -> AccountListing:
         if self._transport.observer is None:
             return await list_account(self._client, account, page_size=self._page_size)
         observation = Observation(self._transport.observer, Work("account", account.appid))
-        error: BaseException | None = ClientClosedError("the inventory was closed")
-        status = "failed"
         try:
             work = list_account(self._client, account, page_size=self._page_size)
             listing = await observation.run(asyncio.create_task, work)
-            error = listing.error
-            status = listing.status
-        except Exception as raised:
-            error = raised
+        except BaseException as error:
+            is_cancelled = not isinstance(error, Exception)
+            observation.work.result["status"] = "failed"
+            observation.end(_make_closed_error() if is_cancelled else error)
             raise
-        finally:
-            observation.work.result["status"] = status
-            observation.end(error)
+        observation.work.result["status"] = listing.status
+        observation.end(listing.error)
         return listing
 
     def _spawn(self, work: Coroutine[object, object, AccountListing | None]) -> None:

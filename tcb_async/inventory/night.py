@@ -88,20 +88,20 @@ class StoredAccount:
 
 
 class Night:
-    """The file of a night, to read in a ``with`` block. Until it is closed, a writer waits.
+    """The file of a night, to read in a ``with`` block. Until it is closed, a writer is refused.
 
     Args:
         path: The file.
 
     Raises:
-        ConfigurationError: The file is being written, or is not a night. Also while it is read:
-            the file is damaged.
+        ConfigurationError: The file is being written, is damaged, is not a night, or was written by
+            a different version. Damage may also be found while it is read.
         OSError: The file cannot be read.
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path: Path = Path(check_file("path", path))
-        with open_database(self.path, "rw") as database:
+        with open_database(self.path, to_write=False) as database:
             self._database = database
 
     def __enter__(self) -> Self:
@@ -126,35 +126,35 @@ class Night:
         return AccountCounts(*self._read(_COUNTS)[0])
 
     def appids(self) -> list[str]:
-        """Return the appids of all accounts, in order."""
+        """Read the appids of all accounts, sorted."""
         return [appid for (appid,) in self._read("SELECT appid FROM accounts ORDER BY appid")]
 
     def account(self, appid: str) -> StoredAccount | None:
         """Read one account; None if the night was not to list it."""
         accounts = self._read(f"{_ACCOUNTS} WHERE appid = ?", appid)
-        return self._build(accounts[0]) if accounts else None
+        return self._make_account(accounts[0]) if accounts else None
 
     def accounts(self) -> Iterator[StoredAccount]:
         """Read all accounts, by appid, one at a time."""
-        return map(self._build, self._read(f"{_ACCOUNTS} ORDER BY appid"))
+        return map(self._make_account, self._read(f"{_ACCOUNTS} ORDER BY appid"))
 
     def missing_accounts(self) -> Iterator[StoredAccount]:
         """Read the accounts that are not complete, by appid."""
         query = f"{_ACCOUNTS} WHERE status <> 'complete' ORDER BY appid"
-        return map(self._build, self._read(query))
+        return map(self._make_account, self._read(query))
 
     def accounts_with_unavailable_envs(self) -> Iterator[StoredAccount]:
         """Read the accounts that have unavailable environments, by appid."""
         query = f"{_ACCOUNTS} WHERE unavailable <> '{{}}' ORDER BY appid"
-        return map(self._build, self._read(query))
+        return map(self._make_account, self._read(query))
 
-    def _build(self, row: tuple[Any, ...]) -> StoredAccount:
+    def _make_account(self, row: tuple[Any, ...]) -> StoredAccount:
         appid, status, envs, errcode, rid, message, environments, unavailable = row
         texts: dict[str, str] = dict(self._read(_FUNCTIONS, appid))
         with explain_errors(self.path):
             listed = msgspec.json.decode(environments, type=list[str])
             if not texts.keys() <= {*listed}:
-                raise LookupError("it has functions of an environment that was not listed")
+                raise LookupError("an unlisted environment")  # explain_errors reports damage
             return StoredAccount(
                 appid,
                 status,

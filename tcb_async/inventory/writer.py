@@ -46,7 +46,8 @@ class NightWriter:
     """Begins the file of a night, or continues it after it was interrupted, in a ``with`` block.
 
     Accounts that are not among ``accounts`` are removed from the file. A complete account is not
-    listed again, unless its ``envs`` have changed. A file is continued for 20 hours.
+    listed again, unless its ``envs`` have changed. A file is continued for 20 hours, counted from
+    the oldest listing of a complete account.
 
     Until it is closed, no other process can open the file. After a crash, the next writer or reader
     needs the file ``…-wal`` that SQLite leaves beside it.
@@ -63,19 +64,20 @@ class NightWriter:
 
     Raises:
         ConfigurationError: There are no accounts, two have the same appid, or more than half of
-            the file's would be removed; or the file is in use, too old, damaged, or not a night.
+            the file's would be removed and one is complete; or the file is in use, too old,
+            damaged, not a night, or was written by a different version.
         OSError: The file cannot be written.
     """
 
     def __init__(self, path: str | PathLike[str], accounts: Iterable[Account]) -> None:
         self.path: Path = Path(check_file("path", path))
-        by_appid = _index(check_items("accounts", accounts, Account))
+        by_appid = _index_by_appid(check_items("accounts", accounts, Account))
         envs = {
             appid: None if account.envs is None else _format_json(sorted(account.envs))
             for appid, account in by_appid.items()
         }
-        with open_database(self.path, "rwc") as database:
-            waiting, began = _plan(database, self.path, envs)
+        with open_database(self.path, to_write=True) as database:
+            waiting, began = _store_list(database, self.path, envs)
             database.execute("COMMIT")
         self._database = database
         self.unfinished: list[Account] = [by_appid[appid] for appid in waiting]
@@ -92,13 +94,15 @@ class NightWriter:
         """Save the listing of an account, as a whole. It writes to the disk.
 
         Raises:
-            ConfigurationError: The account is not in the list of the night.
+            ConfigurationError: The account is not in the list of the night, or the listing is not
+                an `AccountListing`.
             OSError: The file cannot be written.
         """
         check_instance("listing", listing, AccountListing, "as an inventory yields it")
         appid = listing.account.appid
         rows = [
-            # Three times as fast as isoformat() for the times, with the same result.
+            # Three times as fast as isoformat() for the times, with the same result. The hook is
+            # for subclasses of str.
             (appid, env, *msgspec.to_builtins(_get_fields(function), enc_hook=str.__str__))
             for env, functions in listing.functions.items()
             for function in functions
@@ -130,7 +134,8 @@ class NightWriter:
         self._database.close()
 
 
-def _index(accounts: Iterable[Account]) -> dict[str, Account]:
+def _index_by_appid(accounts: Iterable[Account]) -> dict[str, Account]:
+    """Index the accounts; refuse a repeated appid, and an empty list."""
     by_appid: dict[str, Account] = {}
     for account in accounts:
         if account.appid in by_appid:
@@ -147,16 +152,19 @@ def _index(accounts: Iterable[Account]) -> dict[str, Account]:
     return by_appid
 
 
-def _plan(
+def _store_list(
     database: sqlite3.Connection, path: Path, envs: Mapping[str, str | None]
 ) -> tuple[list[str], datetime | None]:
-    """Store the list of accounts; return those to list, and the oldest listing of the others."""
+    """Store the list of accounts; return those to list, and the time of the others' oldest listing.
+
+    Refuse a file that is too old, or whose accounts are mostly others.
+    """
     stored = database.execute("SELECT appid, envs, status = 'complete', listed_at FROM accounts")
     known = stored.fetchall()
     kept = {
         appid: datetime.fromisoformat(listed_at)
         for appid, its_envs, is_complete, listed_at in known
-        if is_complete and (appid, its_envs) in envs.items()
+        if is_complete and appid in envs and envs[appid] == its_envs
     }
     for time in kept.values():
         if abs(_now() - time) > _LONGEST_NIGHT:
@@ -165,7 +173,7 @@ def _plan(
             )
     removed = sorted(appid for appid, *_ in known if appid not in envs)
     has_complete = any(is_complete for _, _, is_complete, _ in known)
-    # A list of a different platform, a part of the list, or a list that was cut off.
+    # The list may be that of a different platform, or only a part of the night's.
     if has_complete and 2 * len(removed) > len(known):
         raise ConfigurationError(
             f"{len(removed)} of the {len(known)} accounts of {path} are not in this list: name a "

@@ -133,6 +133,7 @@ class TestEnvironments:
             (lambda e: e.update("other", "fn-0001"), "env='other'"),
             (lambda e: e.clock.advance(-1), "seconds=-1"),
             (lambda e: e.clock.advance(float("nan")), "seconds=nan"),
+            (lambda e: e.clock.advance(float("inf")), "seconds=inf: must be a finite number"),
             (lambda e: e.fail_next(-1, times=0), "times=0: must be 1 or more, or None"),
             (lambda e: e.fail_next(path="tcb/listfunctions"), "must begin with /"),
             (lambda e: e.add_environment(ENV), "this environment exists already"),

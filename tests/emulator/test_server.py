@@ -77,6 +77,9 @@ async def test_emulator_that_runs_cannot_be_started_again():
         with pytest.raises(RuntimeError, match="is running already"):
             async with emulator:
                 pass
+        await emulator.stop()
+        with pytest.raises(RuntimeError, match="is stopped in its block"), emulator:
+            pass
 
 
 async def test_callbacks_run_on_the_emulators_thread_or_loop():

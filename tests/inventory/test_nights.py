@@ -136,10 +136,10 @@ class TestWhatIsRefused:
         more = attrs.make_class("More", {"memory": attrs.field(default=None)}, (CloudFunction,))
         monkeypatch.setattr(models, "CloudFunction", more)
         later = runpy.run_path(database.__file__)
-        for mode in ("rw", "rwc"):
+        for to_write in (False, True):
             with (
                 pytest.raises(ConfigurationError, match="was written by a different version"),
-                later["open_database"](path, mode),
+                later["open_database"](path, to_write=to_write),
             ):
                 pass
 
