@@ -9,7 +9,6 @@ from codecs import BOM_UTF8
 from pathlib import Path
 
 import msgspec
-from cyclopts import CycloptsError
 
 from tcb_async._redact import Secret, decode_secret
 from tcb_async.cli.files import read_input
@@ -38,9 +37,9 @@ def read_account_file(path: Path) -> list[Account]:
             continue
         account, token = _parse_account(path, number, line)
         if (first := lines_of_appids.setdefault(account.appid, number)) != number:
-            raise CycloptsError(
+            raise ConfigurationError(
                 f"--accounts {path}, line {number}: {account.appid} is in line {first} already: "
-                "write one line, with the envs of both"
+                "write one line for it"
             )
         if (first := lines_of_tokens.setdefault(token, number)) != number:
             # A token is of one account: the other would be listed with the wrong functions.
