@@ -154,7 +154,7 @@ class Attempts(Generic[T]):
         policy = self.transport.retry
         if not self.request.repeatable and not proves_not_carried_out(error):
             reason = "it may have been carried out, so only a repeatable call is sent again"
-        elif self.number == policy.attempts:
+        elif policy.attempts is not None and self.number >= policy.attempts:
             reason = "the retry policy allows no more" if self.number > 1 else ""
         elif self._count_seconds_left() <= 0.0:
             reason = f"the deadline of {policy.deadline:g} s has passed"
