@@ -31,7 +31,7 @@ from typing import Generic, TypeVar
 import attrs
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, retry_if_exception_type
 
-from tcb_async._addresses import check_query
+from tcb_async._addresses import check_path, check_query
 from tcb_async._arguments import check_flag
 from tcb_async._codec import decode_reply, encode_body
 from tcb_async._redact import Secret, find_secrets
@@ -240,6 +240,7 @@ class ClientTransport(Transport):
         repeatable: bool = True,
     ) -> Mapping[str, object]:
         check_flag("repeatable", repeatable)
+        path = check_path(path)
         arguments = check_query(query)
         encoded = None if body is None else encode_body(body)
         target = self.target(path, arguments, find_secrets(body or {}))
