@@ -26,7 +26,13 @@ from aiohttp.http_exceptions import HttpProcessingError
 from tcb_async._codec import make_unreadable_error, raise_for_errcode
 from tcb_async._redact import describe
 from tcb_async._transport.request import ApiRequest
-from tcb_async.exceptions import RateLimitError, ResponseError, TcbError, TransportError
+from tcb_async.exceptions import (
+    ApiError,
+    RateLimitError,
+    ResponseError,
+    TcbError,
+    TransportError,
+)
 
 _log = logging.getLogger("tcb_async")
 _MAX_RETRY_AFTER = 2.0**31  # seconds, as in RFC 9111 (1.2.2): a header may repeat the number
@@ -143,8 +149,10 @@ def make_status_error(
     # With any other status, an errcode in the body says more.
     try:
         raise_for_errcode(body, target.path, secrets=target.secrets)
-    except TcbError as refused:
+    except ApiError as refused:
         return refused
+    except ResponseError:
+        pass  # the errcode is invalid, so the status says more
     return make_unreadable_error(
         body, _describe_status(status), target.path, target.secrets, status=status
     )
