@@ -124,7 +124,7 @@ def _make_api_error(
         code = int(status.errcode)
     if code is None or abs(code) > _LARGEST_ERRCODE:
         return ResponseError(
-            f"{endpoint} sent an errcode that is not a number: "
+            f"{endpoint} sent an invalid errcode, "
             f"{quote(str(status.errcode), secrets)!r}; check the base URL and any proxy in between",
             endpoint=endpoint,
             status=200,
