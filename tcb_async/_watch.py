@@ -16,7 +16,7 @@ from tcb_async.exceptions import (
     FunctionFailedError,
     TcbError,
     WaitTimeoutError,
-    name_error,
+    quote_error,
 )
 from tcb_async.models import CloudFunction
 from tcb_async.pagination.pager import Pager
@@ -72,7 +72,7 @@ async def wait_until_active(
                     functions = {function.name: function for function in await walk.collect()}
                 except TcbError as error:
                     _log_or_raise(error, interval)
-                    last_error = name_error(error)
+                    last_error = quote_error(error)
                 else:
                     is_listed = True
                     last_error = ""

@@ -37,7 +37,7 @@ from tcb_async._codec import decode_reply, encode_body
 from tcb_async._redact import Secret, find_secrets
 from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.transport import Transport
-from tcb_async.exceptions import ClientClosedError, TcbError, name_error
+from tcb_async.exceptions import ClientClosedError, TcbError, quote_error
 from tcb_async.observer import Attempt, Observer
 from tcb_async.retry import choose_wait, may_refuse_size, proves_not_carried_out
 
@@ -123,7 +123,7 @@ class Attempts(Generic[T]):
                 reply = await transport.send(request, observed=observed)
                 result = self.decode(reply)
         except TcbError as error:
-            _log.debug("%s attempt=%d: %s", request, self.number, name_error(error))
+            _log.debug("%s attempt=%d: %s", request, self.number, quote_error(error))
             raise
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s attempt=%d: errcode=0", request, self.number)
@@ -177,11 +177,11 @@ class Attempts(Generic[T]):
         _log.log(
             level,
             "%s attempt=%d failed (%s), trying again in %.2f s",
-            self.request, self.number, name_error(error), wait,
+            self.request, self.number, quote_error(error), wait,
         )  # fmt: skip
         if self.request.stats is not None:
             self.request.stats.retries += 1
-            self.request.stats.last_error = name_error(error)
+            self.request.stats.last_error = quote_error(error)
 
 
 def _get_error(state: RetryCallState) -> TcbError:
