@@ -46,12 +46,13 @@ def check_file(name: str, value: str | os.PathLike[str]) -> str:
 
 def check_count(name: str, value: object, *, minimum: int, maximum: int | None = None) -> int:
     highest = sys.maxsize if maximum is None else maximum
-    bounds = f", {minimum} or more" if maximum is None else f" from {minimum} to {highest}"
-    if isinstance(value, int) and not isinstance(value, bool):
-        if minimum <= value <= highest:
-            return value
-        if value > highest:
-            bounds = f" from {minimum} to {highest}"
+    if isinstance(value, int) and not isinstance(value, bool) and minimum <= value <= highest:
+        return value
+    is_too_large = isinstance(value, int) and value > highest
+    if maximum is not None or is_too_large:
+        bounds = f" from {minimum} to {highest}"
+    else:
+        bounds = f", {minimum} or more"
     raise make_argument_error(name, value, f"must be a whole number{bounds}")
 
 

@@ -1,4 +1,4 @@
-"""Bodies of requests, and replies without rows: values to bytes, and bytes to values or exceptions.
+"""JSON bodies and errcodes: values to bytes, and bytes to values or exceptions.
 
 Rule: no I/O, and any bytes become a value or a `TcbError`.
 """
