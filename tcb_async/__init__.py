@@ -1,8 +1,9 @@
 """List the cloud functions of WeChat Cloud Base (TCB) environments, completely and fast.
 
-Rule: a public name loads its own module at its first use, and no other: pytest imports this
-package on every run, only for its fixtures. Type checkers and bundlers, such as PyInstaller, find
-the names in imports that never run. A module that needs an extra is imported by its own name.
+Rule: importing this package imports no other module of it, because pytest imports it on every run,
+only for its fixtures. A public name loads its module at its first use. Type checkers and bundlers,
+such as PyInstaller, find the names in imports that never run. A module that needs an extra is
+imported by its own name.
 """
 
 from importlib import import_module

@@ -8,7 +8,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; exits by raising `SystemExit` with the exit code."""
+    """Run the command line, and exit with its exit code."""
     try:
         from tcb_async.cli.app import run  # noqa: PLC0415 - cyclopts and rich are an extra
     except ModuleNotFoundError as error:

@@ -1,7 +1,7 @@
 """Checks of addresses: the base URL of a client, and the path and query of a call.
 
-Rule: a token is never sent in the clear or to a host inside a path, and an address that is refused
-is not shown, since it may contain credentials.
+Rule: a token is sent in the clear only to loopback or with permission, and never to a host inside a
+path. A part of an address that may contain credentials is not shown.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from tcb_async._defaults import DEFAULT_BASE_URL
 from tcb_async._redact import Secret, to_plain
 from tcb_async.exceptions import ConfigurationError
 
-# It begins with a single /: after two, the rest would name a host. A part is neither . nor ..
+# It begins with a single /: after two, the rest would name a host. No part of it is "." or "..".
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[\w.~-]+)+/?", re.ASCII)
 _ENDPOINT = re.compile(r"/(?:tcb|componenttcb|cgi-bin)/[a-z_/]+$")
 
 
 def check_path(path: object) -> str:
-    """Return the path of an endpoint."""
+    """Return the path of an endpoint; refuse a query, a host or a fragment in it."""
     path = to_plain(path)
     if isinstance(path, str) and _PATH.fullmatch(path):
         return path
@@ -33,17 +33,22 @@ def check_path(path: object) -> str:
 
 
 def check_query(query: object) -> Mapping[str, str | Secret]:
-    """Return the arguments of a request's query; {} for None."""
+    """Return the arguments of a request's query, all of them texts; {} for None."""
     arguments = check_fields("query", query)
     for name, value in arguments.items():
+        shown = show_value(name)
         if not isinstance(value, str | Secret):
-            problem = f"of type {type(value).__name__}: must be a str"
-        # Not `try`: the exception would contain the text.
-        elif (text := name + Secret(value).reveal()) != text.encode(errors="ignore").decode():
-            problem = "with a text that cannot be encoded as UTF-8: replace its surrogates"
-        else:
-            continue
-        raise ConfigurationError(f"contains {show_value(name)} {problem}", argument="query")
+            raise ConfigurationError(
+                f"contains {shown} of type {type(value).__name__}: must be a str", argument="query"
+            )
+        text = name + Secret(value).reveal()
+        # Not with `try`: the exception would contain the text.
+        if text.encode(errors="ignore").decode() != text:
+            raise ConfigurationError(
+                f"contains {shown} with a text that cannot be encoded as UTF-8: replace its "
+                "surrogates",
+                argument="query",
+            )
     return arguments
 
 
@@ -63,7 +68,10 @@ def check_base_url(
     name: str = "base_url",
     permission: str = "allow_http=True",
 ) -> str:
-    """Return the base URL without slashes at its end if tokens may be sent there."""
+    """Return the base URL without slashes at its end; refuse it if no token may be sent there.
+
+    ``name`` and ``permission`` are the user's words for the base URL and for ``allow_http``.
+    """
     from yarl import URL  # noqa: PLC0415 - slow to import, and --help checks no URL
 
     example = f"such as {DEFAULT_BASE_URL!r}"
@@ -72,7 +80,7 @@ def check_base_url(
         raise ConfigurationError(f"{name}={show_value(base_url)}: must be a str, {example}")
     try:
         url = URL(base_url)
-        host = url.host  # it checks international names
+        host = url.host  # raises for an invalid international name
     except ValueError:
         url = URL()
         host = None

@@ -24,8 +24,8 @@ def check_env(env: object) -> str:
     env = to_plain(env)
     if isinstance(env, str) and env and env == env.strip() and env.isprintable():
         return env
-    around = isinstance(env, str) and env.strip() not in ("", env)
-    more = "; it has white space around it" if around else ""
+    is_padded = isinstance(env, str) and env.strip() not in ("", env)
+    more = "; it has white space around it" if is_padded else ""
     raise make_argument_error(
         "env", env, f"must be the id of an environment, such as 'test-777bb9'{more}"
     )
@@ -45,12 +45,14 @@ def check_file(name: str, value: str | os.PathLike[str]) -> str:
 
 
 def check_count(name: str, value: object, *, minimum: int, maximum: int | None = None) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        if minimum <= value <= (sys.maxsize if maximum is None else maximum):
-            return value
-        if value > sys.maxsize:
-            maximum = maximum or sys.maxsize
-    bounds = f", {minimum} or more" if maximum is None else f" from {minimum} to {maximum}"
+    highest = sys.maxsize if maximum is None else maximum
+    if isinstance(value, int) and not isinstance(value, bool) and minimum <= value <= highest:
+        return value
+    is_too_large = isinstance(value, int) and value > highest
+    if maximum is not None or is_too_large:
+        bounds = f" from {minimum} to {highest}"
+    else:
+        bounds = f", {minimum} or more"
     raise make_argument_error(name, value, f"must be a whole number{bounds}")
 
 
@@ -66,8 +68,8 @@ def is_number(value: object) -> TypeGuard[float]:
 
 
 def check_seconds(name: str, value: object, *, also: float | None = None) -> float:
-    """Check a number of seconds: above 0, or the value ``also``."""
-    # A larger int cannot be added to a clock.
+    """Return a number of seconds, which is above 0, or the value ``also``."""
+    # A larger int cannot be converted to a float.
     if is_number(value) and (0 < value <= sys.float_info.max or value == also):
         return float(value)
     alternative = "" if also is None else f", or {also:g}"
@@ -76,7 +78,7 @@ def check_seconds(name: str, value: object, *, also: float | None = None) -> flo
 
 def check_instance(name: str, value: object, kind: type, example: str) -> None:
     """Refuse a value of a different type."""
-    # A class has the methods of a protocol, too.
+    # If `kind` is a protocol, a class with its methods would pass, too.
     if isinstance(value, type) or not isinstance(value, kind):
         expected = f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}, {example}"
         raise ConfigurationError(f"{name} is of type {type(value).__name__}: must be {expected}")
@@ -116,6 +118,7 @@ def make_argument_error(name: str, value: object, expected: str) -> Configuratio
 
 
 def show_value(value: object) -> str:
+    """Return the repr of a value, cut to 80 characters; its type if the repr fails."""
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001 - the caller's own code, or a number of 5,000 digits
@@ -127,7 +130,10 @@ AsyncCallable = TypeVar("AsyncCallable", bound="Callable[..., Awaitable[object]]
 
 
 def check_async(name: str, value: AsyncCallable, *arguments: str) -> AsyncCallable:
-    """Refuse a callable that is visibly not async, or cannot be called with these arguments."""
+    """Refuse what is not callable, and a function that is not async or takes other arguments.
+
+    An object with a ``__call__`` of its own is not examined.
+    """
     function: object = value
     if not callable(function):
         kind = type(value).__name__

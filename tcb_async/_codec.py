@@ -1,4 +1,4 @@
-"""Errcodes and token replies: bytes to values or exceptions.
+"""JSON bodies and errcodes: values to bytes, and bytes to values or exceptions.
 
 Rule: no I/O, and any bytes become a value or a `TcbError`.
 """
@@ -18,20 +18,20 @@ from tcb_async._redact import (
     describe,
     escape_unprintable,
     hide_secrets,
-    quote,
+    make_excerpt,
     repeats_secret,
 )
 from tcb_async.errcodes import find_tcb_code, look_up
 from tcb_async.exceptions import ApiError, ConfigurationError, ResponseError
 
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
-"""The exceptions that msgspec raises for bytes that it cannot read."""
+"""The exceptions that msgspec and json raise for bytes that they cannot read."""
 
 _CUT_SHORT = "Input data was truncated"  # msgspec's words
 _EXCERPT_BYTES = 2**13
 _MAX_REASON = 120
 _MAX_ERRMSG = 500
-_MAX_UNDERSTOOD = 2**12  # characters of an errmsg, without its end
+_MAX_UNDERSTOOD = 2**12  # characters at the beginning of an errmsg
 _MAX_REPAIRED = 2**16  # bytes: a reply with an errcode is short
 _LONGEST_RID = 96  # characters
 _RID = re.compile(
@@ -78,7 +78,12 @@ def _reveal(value: object) -> str:
 
 
 def decode_reply(body: bytes, endpoint: str, *, secrets: Collection[Secret]) -> dict[str, Any]:
-    """Read any endpoint's reply; raise the exception for its errcode, or `ResponseError`."""
+    """Read the reply of any endpoint as a dict.
+
+    Raises:
+        ApiError: The reply has an errcode other than 0.
+        ResponseError: The reply is not a JSON object, or its errcode is invalid.
+    """
     raise_for_errcode(body, endpoint, secrets=secrets)
     try:
         reply = _decode_object(body)
@@ -92,16 +97,17 @@ def decode_reply(body: bytes, endpoint: str, *, secrets: Collection[Secret]) -> 
 
 
 def raise_for_errcode(body: bytes, endpoint: str, *, secrets: Collection[Secret]) -> None:
-    """Raise the exception for a reply's errcode, if it has one."""
+    """Raise the exception for a reply's errcode, if it has one that can be read and is not 0."""
     status = _read_status(body)
     if status is not None and status.errcode not in _SUCCESS:
-        raise _make_api_error(status, endpoint, secrets)
+        raise _make_errcode_error(status, endpoint, secrets)
 
 
 def _read_status(body: bytes) -> _Status | None:
-    """Read errcode and errmsg, also if the errmsg is neither UTF-8 nor escaped as JSON requires.
+    """Read errcode and errmsg; None if they cannot be read.
 
-    Such an errmsg was cut within a Chinese character, or is in GBK, or contains a line break.
+    They are read also if the errmsg is not UTF-8, or not escaped as JSON requires: it was cut
+    within a Chinese character, or is in GBK, or contains a line break.
     """
     with suppress(*UNREADABLE):
         return _decode_status(body)
@@ -111,26 +117,28 @@ def _read_status(body: bytes) -> _Status | None:
     for encoding in ("utf-8", "gb18030"):
         with suppress(*UNREADABLE):
             reply = json.loads(body.decode(encoding, "replace"), strict=False)
+            # Encoded again, so that half a surrogate pair is replaced too.
             text = json.dumps(reply, ensure_ascii=False)
             return _decode_status(text.encode("utf-8", "replace"))
     return None
 
 
-def _make_api_error(
+def _make_errcode_error(
     status: _Status, endpoint: str, secrets: Collection[Secret]
 ) -> ApiError | ResponseError:
     code = None
     with suppress(ValueError):
         code = int(status.errcode)
     if code is None or abs(code) > _LARGEST_ERRCODE:
+        excerpt = make_excerpt(str(status.errcode), secrets)
         return ResponseError(
-            f"{endpoint} sent an errcode that is not a number: "
-            f"{quote(str(status.errcode), secrets)!r}; check the base URL and any proxy in between",
+            f"{endpoint} sent an invalid errcode, {excerpt!r}; check the base URL and any proxy in "
+            "between",
             endpoint=endpoint,
             status=200,
         )
     errmsg = (status.errmsg or "").strip()
-    # Without the middle of a long text: WeChat adds the TcbCode and the request id at its end.
+    # Drop the middle of a long text: WeChat adds the TcbCode and the request id at its end.
     errmsg = errmsg[:_MAX_UNDERSTOOD] + errmsg[_MAX_UNDERSTOOD:][-_TAIL:]
     row = look_up(code, endpoint, errmsg)
     tcb_code = find_tcb_code(errmsg)
@@ -153,7 +161,7 @@ def _make_api_error(
 
 
 def _split_rid(errmsg: str) -> tuple[str, str]:
-    """Split the request id off the end of WeChat's text."""
+    """Split the request id off the end of WeChat's text; it is empty if there is none."""
     start = max(0, len(errmsg) - _RID_TAIL)
     match = _RID.search(errmsg[start:])
     if match is None:
@@ -165,9 +173,9 @@ def _split_rid(errmsg: str) -> tuple[str, str]:
 def make_unreadable_error(
     body: bytes, reason: str, endpoint: str, secrets: Collection[Secret], status: int = 200
 ) -> ResponseError:
-    """Build the exception for a reply that is not as documented."""
+    """Make the exception for a reply that is not as documented; ``status`` is that of HTTP."""
     text = body.strip()[:_EXCERPT_BYTES].decode("utf-8", "replace")
-    excerpt = quote(text, secrets)
+    excerpt = make_excerpt(text, secrets)
     kind = {"": "nothing", "<": "an HTML page"}.get(text[:1], "something else")
     return ResponseError(
         f"{endpoint} should return a JSON object as documented, but sent {kind} "

@@ -29,7 +29,7 @@ def find_secret_problem(value: object) -> str | None:
 
 
 def check_secret(name: str, value: str | Secret) -> Secret:
-    """Return a value that can be a secret."""
+    """Return a value as a `Secret`; refuse one that cannot be a secret."""
     if (problem := find_secret_problem(value)) is not None:
         raise ConfigurationError(f"{name} {problem}: must be a str as WeChat gave it")
     return Secret(value)
@@ -41,7 +41,7 @@ def is_like_an_appsecret(token: Secret) -> bool:
 
 
 def check_appid(name: str, value: object) -> str:
-    """Return a value that can be an appid; it is not shown, since it may be the appsecret."""
+    """Return an appid; refuse a value that cannot be one. It is not shown: it may be a secret."""
     value = to_plain(value)
     if not isinstance(value, str) or not _APPID.fullmatch(value):
         problem = find_secret_problem(value) or (

@@ -9,7 +9,7 @@ from datetime import timedelta, timezone
 
 DEFAULT_BASE_URL = "https://api.weixin.qq.com"
 DEFAULT_CONCURRENCY = 8
-DEFAULT_TIMEOUT = 30.0
+DEFAULT_TIMEOUT = 30.0  # seconds, as all times here
 DEFAULT_FIRST_PAGE_SIZE = 100  # of a walk, which continues with as many rows as it gets
 DEFAULT_PAGE_SIZE = 20  # of a single page, and after a larger page was refused
 DEFAULT_BACKOFF = 1.0

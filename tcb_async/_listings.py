@@ -34,7 +34,7 @@ from tcb_async.tokens.kinds import TokenKind
 _TOTALS = ("total", "total_count", "Total", "TotalCount")  # in a reply that should have none
 _encode = msgspec.json.Encoder().encode
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - WeChat writes times without a zone
-_CHINAS_EPOCH = _EPOCH.replace(tzinfo=CHINA_STANDARD_TIME)  # adding to it is faster than replace()
+_CHINA_EPOCH = _EPOCH.replace(tzinfo=CHINA_STANDARD_TIME)  # adding to it is faster than replace()
 
 _Decoded: TypeAlias = Any
 """A reply of an endpoint: a struct whose fields are known when the program runs."""
@@ -51,7 +51,7 @@ class ListEndpoint(Generic[T]):
     # `datetime` is read from text or Unix seconds, and is aware.
     item: type[T]
     identify: Callable[[T], str]  # an item's id, unique in the list
-    # Whether a list that contains an id twice is wrong. Otherwise it is one item in two rows.
+    # Whether a list that contains an id twice is wrong. Otherwise both rows are the same item.
     is_unique: bool = True
     # The keys for the rows and for the total, both at the top of the reply. Without a total, it is
     # the whole list, and limit and offset are not sent.
@@ -84,7 +84,7 @@ class ListEndpoint(Generic[T]):
 
 
 class _ReplyReader(Generic[T]):
-    """Reads the replies of one endpoint: in one step if they are as documented, else by row."""
+    """Reads the replies of one endpoint: in one step if they are as documented, else row by row."""
 
     def __init__(self, endpoint: ListEndpoint[T]) -> None:
         hints = get_type_hints(endpoint.item)
@@ -101,7 +101,12 @@ class _ReplyReader(Generic[T]):
         ]
 
     def read(self, body: bytes, *, secrets: Collection[Secret] = ()) -> Page[T]:
-        """Read one page; raise the exception for its errcode, or `ResponseError`."""
+        """Read one page.
+
+        Raises:
+            ApiError: The reply has an errcode other than 0.
+            ResponseError: The reply is not as documented.
+        """
         reply = self._decode(body, secrets)
         rows: list[T] = getattr(reply, self.endpoint.rows_key) or []
         if self.endpoint.total_key is None:
@@ -117,7 +122,7 @@ class _ReplyReader(Generic[T]):
         return Page(rows, total)
 
     def _decode(self, body: bytes, secrets: Collection[Secret]) -> _Decoded:
-        # Such a key is read row by row: in one step, its field would count as missing.
+        # A reply with such a key is read row by row: in one step, its field would count as missing.
         if not any(key in body for key in self.other_keys):
             with suppress(*UNREADABLE):
                 reply = self.decode(body)
@@ -153,21 +158,21 @@ class _ReplyReader(Generic[T]):
         return None
 
     def _set_zone(self, rows: list[T]) -> None:
-        for time_of, set_time in self.time_accessors:
-            for row, time in zip(rows, map(time_of, rows), strict=True):
+        for get_time, set_time in self.time_accessors:
+            for row, time in zip(rows, map(get_time, rows), strict=True):
                 if time is None:
                     continue
                 if time.tzinfo is None:
-                    set_time(row, _CHINAS_EPOCH + (time - _EPOCH))
+                    set_time(row, _CHINA_EPOCH + (time - _EPOCH))
                 else:
-                    set_time(row, _convert_time(time))
+                    set_time(row, _to_china_time(time))
 
     def _make_error(self, body: bytes, problem: str, secrets: Collection[Secret]) -> ResponseError:
         return make_unreadable_error(body, problem, self.endpoint.path, secrets)
 
 
 def _make_decoder(endpoint: ListEndpoint[Any], row: type) -> Callable[[bytes], Any]:
-    """Make a decoder for a whole reply: its errcode, its rows and its total."""
+    """Make a decoder for a whole reply: its rows, its errcode, and a total if it has one."""
     rows: object = list[row] | None  # type: ignore[valid-type]  # a class at run time
     fields: list[tuple[str, object] | tuple[str, object, object]]
     if endpoint.total_key is None:
@@ -194,7 +199,7 @@ def _read_time(value: object) -> datetime | None:
         return None
 
 
-def _convert_time(time: datetime) -> datetime | None:
+def _to_china_time(time: datetime) -> datetime | None:
     try:
         return time.astimezone(CHINA_STANDARD_TIME)
     except OverflowError:  # in the first and the last hours of the calendar
@@ -240,6 +245,6 @@ BATCH_ENVIRONMENTS = ListEndpoint(
     identify=attrgetter("env"),
     rows_key="info_list",
     total_key=None,
-    other_names={"update_ime": "update_time"},
+    other_names={"update_ime": "update_time"},  # as WeChat's page misspells it
     token_kinds=("component",),
 )

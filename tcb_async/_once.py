@@ -44,7 +44,7 @@ class IteratedOnce(ABC):
         try:
             await self.aclose()
         finally:
-            # If the generator is running, a different task is iterating it; `_cancel` has told it.
+            # A running generator is iterated by a different task, and stops after `_cancel`.
             if isinstance(generator, AsyncGeneratorType) and not generator.ag_running:
                 await generator.aclose()
 

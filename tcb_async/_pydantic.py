@@ -21,9 +21,10 @@ def make_core_schema(
     arguments: tuple[object, ...],
     handler: GetCoreSchemaHandler,
 ) -> CoreSchema:
-    """Describe a class as a dict of these fields; an object of the class is valid, too.
+    """Make the schema of a class: a dict of these fields, or an object of the class.
 
-    The arguments are those of a generic class, such as the type of the items of a page.
+    A dict becomes an object. The arguments are those of a generic class, such as the type of the
+    items of a page.
     """
     from pydantic_core import core_schema  # noqa: PLC0415 - pydantic is installed
 
@@ -56,7 +57,7 @@ def make_core_schema(
             lambda value: {field.name: getattr(value, field.name) for field in fields},
             return_schema=make_dict_schema(all_required=True),
         ),
-        # In the form of pydantic's own refs, from which it makes the names in "$defs".
+        # Formatted as pydantic's own refs, from which it makes the names in "$defs".
         ref=f"{cls.__module__}.{cls.__qualname__}:{id(cls)}"
         + "".join(f"[{getattr(each, '__name__', '')}:{id(each)}]" for each in arguments),
     )

@@ -20,9 +20,9 @@ MASK = "[hidden]"
 HIDDEN_TEXT = "[hidden: it may repeat a secret]"
 """Stands for a whole text."""
 
-_PIECE = 8
-_QUOTED = 120  # characters of a text that is not WeChat's
-_EXAMINED = 2**12
+_PIECE_LENGTH = 8
+_MAX_EXCERPT = 120  # characters
+_MAX_EXAMINED = 2**12  # characters, from which an excerpt is made
 
 _TELLING_KEY = re.compile("secret|token|ticket", re.IGNORECASE)
 # ASCII only: Chinese has no spaces, so any sentence would be a long word.
@@ -79,7 +79,7 @@ def to_plain(text: T) -> T:
 
 
 def decode_secret(kind: type, value: object) -> object:
-    """Decode a field of type `Secret`: a ``dec_hook`` for msgspec."""
+    """Decode a field of type `Secret`: a ``dec_hook`` for msgspec, which catches `TypeError`."""
     if kind is not Secret:
         return value
     if not isinstance(value, str):
@@ -116,7 +116,8 @@ def repeats_secret(text: str, secrets: Iterable[Secret]) -> bool:
 
 
 def _cut(text: str) -> Iterator[str]:
-    return (text[at : at + _PIECE] for at in range(len(text) - _PIECE + 1))
+    starts = range(len(text) - _PIECE_LENGTH + 1)
+    return (text[start : start + _PIECE_LENGTH] for start in starts)
 
 
 def hide_secrets(text: str, secrets: Iterable[Secret]) -> str:
@@ -124,23 +125,29 @@ def hide_secrets(text: str, secrets: Iterable[Secret]) -> str:
     return HIDDEN_TEXT if repeats_secret(text, secrets) else text
 
 
-def quote(text: str, secrets: Iterable[Secret]) -> str:
-    """Return the beginning of a text that is not WeChat's, without words that may be a secret."""
-    return _LONG_WORD.sub(MASK, hide_secrets(text[:_EXAMINED], secrets))[:_QUOTED]
+def make_excerpt(text: str, secrets: Iterable[Secret]) -> str:
+    """Return the beginning of a text that is not WeChat's, without words that may be a secret.
+
+    If it repeats a known secret, only `HIDDEN_TEXT` is returned.
+    """
+    return _LONG_WORD.sub(MASK, hide_secrets(text[:_MAX_EXAMINED], secrets))[:_MAX_EXCERPT]
 
 
 def describe(error: Exception, *secrets: Secret) -> str:
-    """Describe an error that the caller's code raised: its class, and what `quote` shows of it."""
+    """Describe an error that is not ours: its class, and an excerpt of its text."""
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 - the caller's own code
         text = ""
-    text = escape_unprintable(quote(text, secrets))
+    text = escape_unprintable(make_excerpt(text, secrets))
     return f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
 def escape_unprintable(text: str, escape: Callable[[str], str] = ascii) -> str:
-    """Escape control characters and line breaks, so that text from a server stays in its line."""
+    """Escape control characters and line breaks, so that text from a server stays in its line.
+
+    ``escape`` returns a character escaped and between quotes.
+    """
     if text.isprintable():
         return text
     return "".join(

@@ -1,7 +1,7 @@
 """Watching an environment, and waiting for a deployment.
 
-Rule: `watch` and `wait_until_active` know no client, only a function that lists. Both judge the
-rows of one complete listing.
+Rule: `watch` and `wait_until_active` know no client, only a function that lists or makes a walk.
+Both use complete listings only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tcb_async.exceptions import (
     FunctionFailedError,
     TcbError,
     WaitTimeoutError,
-    name_error,
+    quote_error,
 )
 from tcb_async.models import CloudFunction
 from tcb_async.pagination.pager import Pager
@@ -57,9 +57,9 @@ async def wait_until_active(
     interval: float,
 ) -> list[CloudFunction]:
     """Poll until all are ``Active``: see `TcbClient.wait_until_active`. New statuses are logged."""
-    # Without names, every function that a listing has shown is awaited.
+    # By name. Without `names`, every function that a listing has shown is added.
     statuses = dict.fromkeys(names, "never seen")
-    is_listed = False  # whether any listing was complete
+    is_listed = False  # whether a listing was complete
     last_error = ""  # since the last complete listing
     walk: Pager[CloudFunction] | None = None  # the one that runs
     # The listing may raise a `TimeoutError` too: only the scope knows whether its time is over.
@@ -72,14 +72,16 @@ async def wait_until_active(
                     functions = {function.name: function for function in await walk.collect()}
                 except TcbError as error:
                     _log_or_raise(error, interval)
-                    last_error = name_error(error)
+                    last_error = quote_error(error)
                 else:
                     is_listed = True
                     last_error = ""
                     if not names:
+                        # A new function starts as "Active", so that only another status is logged.
                         statuses = dict.fromkeys(functions, "Active") | statuses
                     _update_statuses(functions, statuses, env)
-                    if {*statuses.values()} == {"Active"}:  # no function is not a deployment
+                    # An environment without functions is not a deployment.
+                    if {*statuses.values()} == {"Active"}:
                         return [functions[name] for name in names or functions]
                 walk = None
                 await asyncio.sleep(interval)
@@ -106,7 +108,7 @@ def _update_statuses(
     if failed:
         name, status = next(iter(failed.items()))
         error = FunctionFailedError(
-            f"{_name_functions(failed, 'is', 'failed')}: check the deployment in the console, then "
+            f"{_list_statuses(failed, 'is', 'failed')}: check the deployment in the console, then "
             "deploy again",
             name=name,
             status=status,
@@ -115,7 +117,8 @@ def _update_statuses(
         raise error
 
 
-def _name_functions(statuses: Mapping[str, str], verb: str, rest: str) -> str:
+def _list_statuses(statuses: Mapping[str, str], verb: str, rest: str) -> str:
+    """Return the first functions with their statuses; ``rest`` says what the further ones are."""
     parts = [f"function {name!r} {verb} {status}" for name, status in statuses.items()]
     if len(parts) > _MAX_FUNCTIONS_SHOWN:
         parts[_MAX_FUNCTIONS_SHOWN:] = [f"{len(parts) - _MAX_FUNCTIONS_SHOWN} more {rest}"]
@@ -135,7 +138,7 @@ def _make_timeout_error(
         problem = f"no listing of {env} was complete"
         advice = "wait longer" if last_error else "check the token and the network, or wait longer"
     else:
-        problem = _name_functions(late, "was", "were not Active") or f"{env} had no functions"
+        problem = _list_statuses(late, "was", "were not Active") or f"{env} had no functions"
         advice = "check the deployment, or wait longer"
     text = f"{problem} after {timeout:g} s: {advice}"
     if last_error:
@@ -147,7 +150,7 @@ def _make_timeout_error(
 
 
 def _log_or_raise(error: TcbError, interval: float) -> None:
-    # A transient failure says nothing about the functions: the last complete listing stays valid.
+    # A transient error says nothing about the functions: the last complete listing stays valid.
     if not error.retryable:
         raise error
     _log.warning("%s; retrying in %g s", error, interval)

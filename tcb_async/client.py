@@ -138,7 +138,7 @@ class TcbClient:
             close it.
         concurrency: Calls at a time, 8 by default, including those that wait for their
             next attempt.
-        retry: The number of attempts per request, and the waits between them.
+        retry: When a failed attempt is retried, after which wait, and until when.
         timeout: Seconds for one attempt, to the last byte of the reply, 30 by default.
         allow_http: Allow plain http to any host: everyone on the network can then read the token.
         trust_env: Use the environment's proxy settings and ``.netrc``.
@@ -178,7 +178,7 @@ class TcbClient:
             keeper=SessionKeeper(trust_env, session),
         )
         self._owns_transport = True
-        # Of the latest page. The next one mostly has the same, which takes 0.01 ms to build.
+        # The target of the latest page. It takes 0.01 ms to make, and is mostly the same again.
         self._page_target: Target | None = None
 
     @classmethod
@@ -193,7 +193,7 @@ class TcbClient:
             options: Any other keyword argument of `TcbClient`, in place of its variable.
 
         Raises:
-            ConfigurationError: A variable is missing; the error names it.
+            ConfigurationError: A variable is missing or invalid; the error names it.
         """
         if token is None:
             token = _read_token_from_environment()
@@ -242,8 +242,8 @@ class TcbClient:
         page_size = endpoint.choose_page_size(options.get("page_size"))
         options["page_size"] = page_size
         stats = WalkStats()
-        may_be_shorter = page_size is None
-        fetch = partial(self._fetch, endpoint, fields, stats=stats, may_be_shorter=may_be_shorter)
+        may_shrink = page_size is None
+        fetch = partial(self._fetch, endpoint, fields, stats=stats, may_shrink=may_shrink)
         arguments = "&".join(f"{name}={value}" for name, value in fields.items())
         walk = ClientWalk(
             spawn=self._transport.spawn,
@@ -262,7 +262,7 @@ class TcbClient:
             **options,
         )
 
-    async def _request_one(
+    async def _request_page(
         self, endpoint: ListEndpoint[T], fields: Mapping[str, str], offset: int = 0, limit: int = 0
     ) -> Page[T]:
         check_token_kind(self._provider, endpoint.token_kinds, endpoint.path)
@@ -276,21 +276,26 @@ class TcbClient:
         limit: int,
         *,
         stats: WalkStats | None = None,
-        may_be_shorter: bool = False,
+        may_shrink: bool = False,
     ) -> Page[T]:
-        """Fetch one page: sends ``fields`` with offset and limit, counts retries in ``stats``."""
+        """Fetch one page.
+
+        Retries are counted in ``stats``. If the page ``may_shrink``, a refused one is requested
+        again with 20 rows.
+        """
         env = fields.get("env")
-        row = offset if endpoint.total_key is not None else None  # for errors
+        # A reply without a total is the whole list: its errors name no offset.
+        error_offset = offset if endpoint.total_key is not None else None
         body = endpoint.encode(fields, offset, limit)
         smaller_body = None
-        if may_be_shorter:
+        if may_shrink:
             smaller_body = endpoint.encode(fields, offset, min(limit, DEFAULT_PAGE_SIZE))
 
         def request_page(token: Secret) -> Awaitable[Page[T]]:
             target = self._page_target
             if target is None or target.path != endpoint.path or target.secrets != (token,):
                 target = self._page_target = self._make_target(endpoint.path, token)
-            request = ApiRequest(target, body, env, row, stats, smaller_body)
+            request = ApiRequest(target, body, env, error_offset, stats, smaller_body)
             decode = partial(endpoint.reader.read, secrets=target.secrets)
             return Attempts(self._transport, request, decode).run()
 
@@ -306,7 +311,7 @@ class TcbClient:
     ) -> Target:
         check_secret("the token that the provider returned", token)
         key = find_token_parameter(path, getattr(self._provider, "kind", None))
-        return self._transport.target(path, {key: token, **(query or {})}, secrets)
+        return self._transport.make_target(path, {key: token, **(query or {})}, secrets)
 
     async def call(
         self,
@@ -340,9 +345,10 @@ class TcbClient:
             The reply with all its fields.
 
         Raises:
-            ConfigurationError: ``path`` is not a path, ``body`` not JSON, or ``query`` not text.
-            ApiError: WeChat replied with an errcode other than 0.
-            ResponseError: The reply is not a JSON object.
+            ConfigurationError: ``path`` is not a path, ``body`` not JSON, or ``query`` not text or
+                with a token.
+            ApiError: WeChat replied with an errcode other than 0, or HTTP 429.
+            ResponseError: The reply is too large, not a JSON object, a redirect or a refusal.
             TransportError: No whole reply, or HTTP 408 or 5xx. If ``error.sent`` is False, WeChat
                 did not receive the call.
         """
@@ -353,8 +359,8 @@ class TcbClient:
         check_has_no_token(arguments)
         encoded = encode_body(fields)
         secrets = find_secrets(fields)
-        env = {**fields, **arguments}.get("env")
-        env = env if isinstance(env, str) else None
+        named = {**fields, **arguments}.get("env")
+        env = named if isinstance(named, str) else None
 
         def send(token: Secret) -> Awaitable[dict[str, Any]]:
             target = self._make_target(path, token, arguments, secrets)
@@ -399,7 +405,7 @@ class TcbClient:
         fields = {"env": check_env(env)}
         check_count("limit", limit, minimum=1)
         check_count("offset", offset, minimum=0)
-        return await self._request_one(FUNCTIONS, fields, offset, limit)
+        return await self._request_page(FUNCTIONS, fields, offset, limit)
 
     async def list_environments(self) -> list[Environment]:
         """List the environments of the account, halted ones too, with one request.
@@ -409,7 +415,7 @@ class TcbClient:
 
         Source: the WeChat page *getEnvInfo*, ``POST /tcb/getenvinfo``.
         """
-        return [*(await self._request_one(ENVIRONMENTS, {})).items]
+        return [*(await self._request_page(ENVIRONMENTS, {})).items]
 
     def authorizers(
         self, *, component_appid: str | None = None, **options: Unpack[WalkOptions]
@@ -460,7 +466,7 @@ class TcbClient:
 
         Source: the WeChat page *getTcbEnvList*, ``POST /componenttcb/describeenvs``.
         """
-        return [*(await self._request_one(BATCH_ENVIRONMENTS, {})).items]
+        return [*(await self._request_page(BATCH_ENVIRONMENTS, {})).items]
 
     def watch_functions(
         self,
@@ -564,7 +570,7 @@ class TcbClient:
 
     @property
     def closed(self) -> bool:
-        """Whether this client, or the client that it was copied from, was closed."""
+        """Whether this client, or the one that `with_token` copied, was closed."""
         return self._transport.keeper.is_closed
 
     async def __aenter__(self) -> Self:
@@ -576,7 +582,10 @@ class TcbClient:
     async def aclose(self) -> None:
         """Stop all walks and calls with `ClientClosedError`, then close the session.
 
-        A session that was passed in stays open. Closing twice does nothing.
+        A session that was passed in stays open. Closing twice, or a copy, does nothing.
+
+        Raises:
+            ClientClosedError: The client belongs to a different event loop, which is not closed.
         """
         if self._owns_transport:
             await self._transport.aclose()

@@ -79,7 +79,7 @@ class TcbError(Exception):
         return f"{type(self).__name__}({str(self)!r})"
 
 
-def name_error(error: TcbError) -> str:
+def quote_error(error: TcbError) -> str:
     """Return 'Class: message', for a message that quotes an error and has its own context."""
     return f"{type(error).__name__}: {error.message}"
 

@@ -71,7 +71,10 @@ _PROBLEMS: tuple[tuple[type[Exception], int, str], ...] = (
     (TransportError, 502, "WeChat did not handle the request"),
     (TcbError, 502, "WeChat returned an error"),
 )
-"""The first row of an error's class has its status, and the text for the caller of a 5xx."""
+"""The first row of an error's class has its status, and the text for the caller of a 5xx.
+
+`_choose_status` handles two exceptions to it.
+"""
 
 # FastAPI encodes values by this table in routes without a return annotation. In annotated routes,
 # ``-> list[CloudFunction]``, pydantic uses the method of the class.
@@ -81,11 +84,12 @@ encoders_by_class_tuples[Value.to_dict] = (Value,)
 def lifespan(
     make_client: Callable[[], AbstractAsyncContextManager[TcbClient]],
 ) -> Callable[[object], AbstractAsyncContextManager[Mapping[str, object]]]:
-    """Keep a client open while the application runs.
+    """Return a lifespan that keeps a client open while the application runs.
 
     Args:
         make_client: Called when the application starts. It returns the client, or an async context
-            manager that yields it and may open other things first, such as a Redis connection.
+            manager that yields it and may open other things first, such as a Redis connection. If
+            it returns anything else, the application stops with `ConfigurationError`.
     """
 
     @asynccontextmanager
@@ -104,7 +108,11 @@ def lifespan(
 
 
 async def client(connection: HTTPConnection) -> TcbClient:
-    """Return the application's client: a dependency of requests and web sockets."""
+    """Return the application's client: a dependency of requests and web sockets.
+
+    Raises:
+        ConfigurationError: The application was made without `lifespan`.
+    """
     app_client: TcbClient | None = getattr(connection.state, _STATE, None)
     if app_client is None:
         raise ConfigurationError(
@@ -128,7 +136,7 @@ In tests, ``app.dependency_overrides[tcb_async.fastapi.client]`` replaces it.
 def problem_of(error: TcbError | TimeoutError) -> dict[str, str | int]:
     """Describe an error to a caller of the service, as RFC 9457 does.
 
-    It has ``title`` (the error's class), ``status``, ``detail``, and if known ``errcode``,
+    The result has ``title`` (the error's class), ``status``, ``detail``, and if known ``errcode``,
     ``tcb_code``, ``rid`` and ``resume`` (the cursor of the walk), but no secret. A caller can act
     on a 4xx, so its ``detail`` is the message. That of a 5xx says only what failed: its message is
     for the operator.
@@ -158,7 +166,7 @@ def problem_of(error: TcbError | TimeoutError) -> dict[str, str | int]:
 
 
 def _choose_status(error: Exception) -> tuple[int, str]:
-    """Return the status, and the text for the caller; an empty one stands for the message."""
+    """Return the status, and the text for the caller; if it is empty, the message is shown."""
     if isinstance(error, TransportError) and error.status is None:
         return 504, "WeChat could not be reached, or did not reply"
     if isinstance(error, ConfigurationError) and error.argument:

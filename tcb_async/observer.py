@@ -48,7 +48,7 @@ class Work:
     """One walk, one inventory, or one account of an inventory.
 
     Attributes:
-        kind: Which of these.
+        kind: Which of these it is.
         name: The environment's id, or the scope of a different list; the account's appid; "" for an
             inventory.
         result: Filled when the work ends. Of a walk: ``requests``, ``retries``, ``passes`` and
@@ -77,9 +77,9 @@ class Observer(Protocol):
 
 
 class Observation:
-    """Work that spans several tasks, or a generator: so it has a context of its own.
+    """Observes work that spans several tasks, or a generator, in a context of its own.
 
-    The consumer of a generator keeps its context.
+    So what the observer sets in the context is not seen by the consumer of a generator.
     """
 
     def __init__(self, observer: Observer, work: Work) -> None:

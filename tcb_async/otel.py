@@ -35,7 +35,8 @@ _SCHEMA = "https://opentelemetry.io/schemas/1.29.0"
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 _WORK_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)  # up to an inventory
 _FIRST_ERROR_STATUS = 400
-_NAMES = {"walk": "tcb.walk.scope", "account": "tcb.appid"}  # attributes of spans, by kind of work
+# The attribute that names the work, by its kind.
+_NAME_ATTRIBUTES = {"walk": "tcb.walk.scope", "account": "tcb.appid"}
 
 
 class Telemetry:
@@ -157,9 +158,9 @@ class Telemetry:
 
     @contextmanager
     def _observe_work(self, work: Work) -> Generator[None, None, None]:
-        """Make a span current for what runs inside a walk, an account or an inventory."""
+        """Make a span current during a walk, an account or an inventory, and measure it."""
         kind = work.kind
-        attributes = {_NAMES[kind]: work.name} if kind in _NAMES else {}
+        attributes = {_NAME_ATTRIBUTES[kind]: work.name} if kind in _NAME_ATTRIBUTES else {}
         with self._tracer.start_as_current_span(
             f"tcb.{kind}",
             attributes=attributes,
@@ -174,7 +175,7 @@ class Telemetry:
                 outcome = _mark_failed(span, error)
                 raise
             finally:
-                # The metric has the texts of the result as attributes, the span also the numbers.
+                # The metric gets the texts of the result as attributes, the span all of it.
                 result = {f"tcb.{kind}.{name}": value for name, value in work.result.items()}
                 outcome |= {name: value for name, value in result.items() if isinstance(value, str)}
                 if kind == "walk":
@@ -186,9 +187,12 @@ class Telemetry:
 
 
 def _mark_failed(span: trace.Span, error: Exception, http_status: int | None = None) -> Attributes:
-    """Mark a span as failed; return the attribute that names the error, for span and metric."""
+    """Mark a span as failed, with the codes of the error.
+
+    Return the attribute that names the error, for the span and the metric.
+    """
     # By the conventions, an HTTP error is named by its status, without a text. WeChat's errors
-    # arrive with 200, they are named by their class.
+    # arrive with 200, so they are named by their class.
     if http_status is not None and http_status >= _FIRST_ERROR_STATUS:
         name = str(http_status)
         text = None

@@ -50,8 +50,8 @@ def may_refuse_size(error: TcbError) -> bool:
 class RetryPolicy:
     """When a failed attempt is retried, after which wait, and until when.
 
-    The wait after attempt *n* is random, the upper half of ``base * 2 ** (n - 1)`` seconds or of a
-    minute, whichever is less. The server's ``Retry-After`` is a minimum, and so are 20 s after
+    The wait after attempt *n* is random, in the upper half of ``base * 2 ** (n - 1)`` seconds or of
+    a minute, whichever is less. The server's ``Retry-After`` is a minimum, and so are 20 s after
     45011 (a quota per minute). A wait that would cross the deadline stops there, for a last
     attempt. If the connection of the first attempt is dropped before any reply, the first retry
     follows immediately.
@@ -100,5 +100,5 @@ def choose_wait(policy: RetryPolicy, attempt: int, error: TcbError, chance: floa
     minimum: float = getattr(error, "retry_after", None) or 0.0
     if policy.base and getattr(error, "errcode", None) == MINUTE_QUOTA:
         minimum = max(minimum, _QUOTA_WAIT)
-    # Not from 0 on: short waits would use up the attempts before a short outage has ended.
+    # At least half: short waits would use up the attempts before a short outage is over.
     return max((1.0 + chance) / 2.0 * maximum, minimum)

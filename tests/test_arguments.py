@@ -146,13 +146,20 @@ async def test_an_enumeration_of_texts_is_a_text(emulator, client):
         await client.list_functions(Name.ENV)
 
 
-async def test_a_providers_wrong_argument_is_named():
+@pytest.mark.parametrize(
+    ("path", "repeatable", "reason"),
+    [
+        ("/x", 1, r"^repeatable=1: must be True or False"),
+        (".example.com/x", True, r"^path='.example.com/x': must be a path such as"),
+    ],
+)
+async def test_a_providers_wrong_argument_is_named(path, repeatable, reason):
     class Provider:
         async def get_token(self, api):
-            await api.call_token_endpoint("/x", repeatable=1)
+            await api.call_token_endpoint(path, repeatable=repeatable)
 
         async def invalidate(self, token): ...
 
     async with TcbClient(Provider()) as client:
-        with pytest.raises(ConfigurationError, match=r"^repeatable=1: must be True or False"):
+        with pytest.raises(ConfigurationError, match=reason):
             await client.function_page("test-1")

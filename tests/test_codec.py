@@ -54,7 +54,7 @@ def test_the_string_zero_is_success():
 
 @pytest.mark.parametrize("errcode", ["busy", 2**63, -(2**63)])
 def test_invalid_errcode_is_a_response_error(errcode):
-    with pytest.raises(ResponseError, match="not a number") as caught:
+    with pytest.raises(ResponseError, match="sent an invalid errcode") as caught:
         decode({"errcode": errcode})
 
     assert caught.value.status == 200

@@ -20,7 +20,7 @@ from tcb_async._redact import (
     describe,
     find_secrets,
     hide_secrets,
-    quote,
+    make_excerpt,
     repeats_secret,
 )
 
@@ -103,16 +103,18 @@ class TestQuotedText:
     """A text that is not WeChat's."""
 
     def test_words_like_a_token_are_hidden(self):
-        assert quote(f"not {APPSECRET}-abc123 again", []) == f"not {MASK} again"
-        assert quote(f"not {APPSECRET[:23]} again", []) == f"not {APPSECRET[:23]} again"
-        assert MASK not in quote("环境不存在或者已经被删除了请检查环境是否正确并重试一次", [])
+        assert make_excerpt(f"not {APPSECRET}-abc123 again", []) == f"not {MASK} again"
+        assert make_excerpt(f"not {APPSECRET[:23]} again", []) == f"not {APPSECRET[:23]} again"
+        assert MASK not in make_excerpt(
+            "环境不存在或者已经被删除了请检查环境是否正确并重试一次", []
+        )
 
     @given(st.integers(0, 130), st.sampled_from(ENCODERS))
     def test_cut_leaves_no_part_of_a_secret(self, before, encode):
-        shown = quote("- " * before + encode(TICKET), [Secret(TICKET)])
+        shown = make_excerpt("- " * before + encode(TICKET), [Secret(TICKET)])
 
         assert shown == HIDDEN_TEXT
-        assert quote("- " * 4000, [Secret(TICKET)]) == "- " * 60
+        assert make_excerpt("- " * 4000, [Secret(TICKET)]) == "- " * 60
 
 
 class _UnprintableError(Exception):

@@ -1,14 +1,14 @@
 """The place of a call, and the attempts of its request.
 
-Rule: a call keeps its place until it ends.
+Rule: a call keeps its place until it returns or raises.
 
 - Calls get their places in the order in which they were made. A token request needs no place, and
   neither do the calls that a token callback makes: a call that waits for the token may have the
   last place.
 - A request that fails for a transient reason is attempted until the deadline: an attempt that
-  fails before it is followed by another, at the latest ``deadline`` seconds after the first. Each
-  has ``timeout`` seconds. The error of the last one is raised.
-- Closing the client ends its attempts, and its waits for the next ones.
+  fails before it is followed by the next, which begins at most ``deadline`` seconds after the
+  first. Each has ``timeout`` seconds. The error of the last one is raised.
+- Closing the client stops its attempts, and its waits for the next ones.
 - If the first attempt at more than 20 rows fails, and the number may be the reason, the later ones
   request 20: immediately after a definite error, else as a retry. No refusal is remembered.
 
@@ -31,13 +31,13 @@ from typing import Generic, TypeVar
 import attrs
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, retry_if_exception_type
 
-from tcb_async._addresses import check_query
+from tcb_async._addresses import check_path, check_query
 from tcb_async._arguments import check_flag
 from tcb_async._codec import decode_reply, encode_body
 from tcb_async._redact import Secret, find_secrets
 from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.transport import Transport
-from tcb_async.exceptions import ClientClosedError, TcbError, name_error
+from tcb_async.exceptions import ClientClosedError, TcbError, quote_error
 from tcb_async.observer import Attempt, Observer
 from tcb_async.retry import choose_wait, may_refuse_size, proves_not_carried_out
 
@@ -74,26 +74,28 @@ class Attempts(Generic[T]):
             error.env = self.request.env
             error.offset = self.request.offset
             error.attempts = self.number
-            # Without the frames of the attempts, which contain the reply: an error may be kept.
+            # Drop the frames of the attempts: they contain the reply, and an error may be stored.
             error.__traceback__ = None
             raise
 
     async def _attempt_repeatedly(self) -> T:
+        """Attempt until the policy says stop, with a smaller page if the first was refused."""
         # Nearly every request succeeds immediately, so the first attempt is made without tenacity,
         # which takes 0.03 ms: as much as a tenth of a page.
         try:
             return await self._attempt()
         except TcbError as error:
-            # Its traceback refers to this frame, which would refer to it.
+            # Without its traceback: that refers to this frame, which now refers to the error.
             first_error = error.with_traceback(None)
         smaller_body = self.request.smaller_body
-        if smaller_body not in {None, self.request.body} and may_refuse_size(first_error):
+        has_smaller = smaller_body is not None and smaller_body != self.request.body
+        if has_smaller and may_refuse_size(first_error):
             self.request = attrs.evolve(self.request, body=smaller_body, smaller_body=None)
             if not first_error.retryable:
                 return await self._attempt_repeatedly()
 
         async def attempt() -> T:
-            if retrying.statistics["attempt_number"] == 1:  # it was made without tenacity
+            if retrying.statistics["attempt_number"] == 1:  # it was made above
                 raise first_error
             return await self._attempt()
 
@@ -123,7 +125,7 @@ class Attempts(Generic[T]):
                 reply = await transport.send(request, observed=observed)
                 result = self.decode(reply)
         except TcbError as error:
-            _log.debug("%s attempt=%d: %s", request, self.number, name_error(error))
+            _log.debug("%s attempt=%d: %s", request, self.number, quote_error(error))
             raise
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s attempt=%d: errcode=0", request, self.number)
@@ -149,12 +151,12 @@ class Attempts(Generic[T]):
         return self.began + self.transport.retry.deadline - self.transport.timing.clock()
 
     def _must_stop(self, state: RetryCallState) -> bool:
-        """Whether to raise the error now, with the reason."""
+        """Whether to raise the error now; if so, the error gets the reason."""
         error = _get_error(state)
         policy = self.transport.retry
         if not self.request.repeatable and not proves_not_carried_out(error):
             reason = "it may have been carried out, so only a repeatable call is sent again"
-        elif self.number == policy.attempts:
+        elif policy.attempts is not None and self.number >= policy.attempts:
             reason = "the retry policy allows no more" if self.number > 1 else ""
         elif self._count_seconds_left() <= 0.0:
             reason = f"the deadline of {policy.deadline:g} s has passed"
@@ -166,8 +168,8 @@ class Attempts(Generic[T]):
     def _report_wait(self, state: RetryCallState) -> None:
         error = _get_error(state)
         wait = state.upcoming_sleep
-        # A user learns within seconds why nothing happens. A single failure is no news, and neither
-        # is each of the hundreds by which a batch meets an outage.
+        # A user learns within seconds why nothing happens, but not of a single failure, nor of each
+        # of the hundreds of calls that fail in one outage.
         now = self.transport.timing.clock()
         is_lasting = self.number > 1 or wait >= _LONG_WAIT
         is_news = is_lasting and now >= self.transport.warned_at + _SILENCE
@@ -177,11 +179,11 @@ class Attempts(Generic[T]):
         _log.log(
             level,
             "%s attempt=%d failed (%s), trying again in %.2f s",
-            self.request, self.number, name_error(error), wait,
+            self.request, self.number, quote_error(error), wait,
         )  # fmt: skip
         if self.request.stats is not None:
             self.request.stats.retries += 1
-            self.request.stats.last_error = name_error(error)
+            self.request.stats.last_error = quote_error(error)
 
 
 def _get_error(state: RetryCallState) -> TcbError:
@@ -195,10 +197,11 @@ class Place:
     """The place of a call: entering the block waits for the place, leaving gives it back.
 
     The token is fetched in the block: one that was fetched before the wait may be refused after it.
-    A class, because a generator takes a hundredth of a page longer.
+    It is a class, because a generator would make each page a hundredth slower.
     """
 
     transport: Transport
+    # Resets `_needs_no_place`; None if the call needs no place.
     _outer: ContextToken[bool] | None = attrs.field(init=False, default=None)
 
     async def __aenter__(self) -> None:
@@ -219,7 +222,7 @@ class Place:
 
 @contextmanager
 def need_no_place() -> Generator[None]:
-    """Calls in the block, and in the tasks that it starts, need no place."""
+    """Allow calls without a place in the block, and in the tasks that it starts."""
     outer = _needs_no_place.set(True)
     try:
         yield
@@ -240,9 +243,10 @@ class ClientTransport(Transport):
         repeatable: bool = True,
     ) -> Mapping[str, object]:
         check_flag("repeatable", repeatable)
+        path = check_path(path)
         arguments = check_query(query)
         encoded = None if body is None else encode_body(body)
-        target = self.target(path, arguments, find_secrets(body or {}))
+        target = self.make_target(path, arguments, find_secrets(body or {}))
         request = ApiRequest(target, encoded, repeatable=repeatable)
         decode = partial(decode_reply, endpoint=path, secrets=target.secrets)
         return await Attempts(self, request, decode).run()

@@ -30,13 +30,13 @@ class Target:
 
 @attrs.frozen
 class ApiRequest:
-    """One request, with all its retries."""
+    """A request of one or more attempts."""
 
     target: Target
     body: bytes | None = attrs.field(repr=False)
-    env: str | None = None
+    env: str | None = None  # for errors, logs and the observer, as is `offset`
     offset: int | None = None
-    stats: WalkStats | None = None
+    stats: WalkStats | None = None  # counts its retries
     smaller_body: bytes | None = attrs.field(default=None, repr=False)
     """Requests at most 20 of the rows. None if the caller chose their number."""
     repeatable: bool = True

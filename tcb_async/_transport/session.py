@@ -24,14 +24,13 @@ HEADERS: dict[str, str] = {
     "Content-Type": "application/json",
 }
 """The headers of every request. A session of the caller's keeps its own User-Agent."""
-_OTHER_LOOP = "belongs to another event loop: make one client per loop (one asyncio.run)"
 
 
 class Response(aiohttp.ClientResponse):
     """A response that cannot be the reply to an earlier request."""
 
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
-        """Read the head of the reply, unless the connection has data from before the request."""
+        """Read the head of the reply; refuse a connection that is closing or has older data."""
         if connection.protocol is None or connection.protocol.should_close:
             # aiohttp stores data that a server sends over an idle connection, and takes it for the
             # reply to the next request there [aiohttp #13656].
@@ -43,7 +42,7 @@ def add_query(url: URL) -> aiohttp.ClientMiddlewareType:
     """Return an aiohttp middleware that adds the query, below all hooks into the session.
 
     So the tools that record the requests of a session, such as Elastic's and Datadog's agents, see
-    no token, and neither do the texts of most of aiohttp's errors.
+    no token, and most of aiohttp's errors contain none.
     """
 
     def add(
@@ -63,7 +62,7 @@ class SessionKeeper:
     _session: aiohttp.ClientSession | None = attrs.field(default=None, repr=False, alias="session")
     is_callers_session: bool = attrs.field(init=False)
     is_closed: bool = attrs.field(init=False, default=False)
-    # Of all attempts in flight.
+    # The time limits of all attempts in flight.
     time_limits: set[asyncio.Timeout] = attrs.field(init=False, factory=set[asyncio.Timeout])
     _loop: asyncio.AbstractEventLoop | None = attrs.field(init=False, default=None)
 
@@ -74,7 +73,7 @@ class SessionKeeper:
             self._loop = getattr(self._session, "_loop", None)
 
     def get_session(self) -> aiohttp.ClientSession:
-        """Return the session, if it can be used on this loop."""
+        """Return the session; raise `ClientClosedError` if it is closed or of a different loop."""
         if self.is_closed:
             raise ClientClosedError
         if self._loop is None:
@@ -85,7 +84,11 @@ class SessionKeeper:
         return self._session
 
     def refuse_calls(self) -> None:
-        """Refuse further calls; raise while a different loop, which is open, has this client."""
+        """Refuse further calls.
+
+        Raises:
+            ClientClosedError: The session is of a different loop, which is not closed.
+        """
         if self._loop is not None and not self._loop.is_closed():
             self._check_loop(self._loop)
         self.is_closed = True
@@ -93,7 +96,10 @@ class SessionKeeper:
     def _check_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         # aiohttp's error on a second loop names neither cause nor cure.
         if loop is not asyncio.get_running_loop():
-            raise ClientClosedError(f"this client {_OTHER_LOOP}")
+            raise ClientClosedError(
+                "this client belongs to another event loop: make one client per loop (one "
+                "asyncio.run)"
+            )
 
     async def aclose(self) -> None:
         """Stop all attempts, and close a session that was made here, after `refuse_calls`."""
@@ -113,6 +119,7 @@ class SessionKeeper:
             response_class=Response,
             trust_env=self.trust_env,
         )
-        # Sentry and OpenTelemetry add their trace configs to every session, and would see each URL.
+        # Sentry and OpenTelemetry add their trace configs to every session: they would see the
+        # token in the URL of the request that is sent.
         session.trace_configs.clear()
         return session

@@ -1,7 +1,7 @@
 """Translation of HTTP statuses and aiohttp's errors into ours.
 
-Rule: a failure of the network has our text, with the words of the system or of OpenSSL. Any other
-error, such as one of a mock or a middleware, is described by `describe`.
+Rule: the text for a failure of the network is ours, with the words of the system or of OpenSSL. Any
+other error, such as one of a mock or a middleware, is described by `describe`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,20 @@ from aiohttp.http_exceptions import HttpProcessingError
 from tcb_async._codec import make_unreadable_error, raise_for_errcode
 from tcb_async._redact import describe
 from tcb_async._transport.request import ApiRequest
-from tcb_async.exceptions import RateLimitError, ResponseError, TcbError, TransportError
+from tcb_async.exceptions import (
+    ApiError,
+    RateLimitError,
+    ResponseError,
+    TcbError,
+    TransportError,
+)
 
 _log = logging.getLogger("tcb_async")
-_MAX_RETRY_AFTER = 2.0**31  # seconds, as in RFC 9111 (1.2.2): a header may repeat the number
+_MAX_RETRY_AFTER = 2.0**31  # seconds, as in RFC 9111 (1.2.2): a user may send it in a header
 
 
 def read_retry_after(value: str | None) -> float | None:
-    """Return the seconds of a Retry-After header, a number or a date; None if it is unreadable."""
+    """Return the seconds of a Retry-After header, a number or a date; None if it has neither."""
     if value is None:
         return None
     try:
@@ -43,7 +49,7 @@ def read_retry_after(value: str | None) -> float | None:
             when = parsedate_to_datetime(value)
         except (ValueError, TypeError, IndexError, OverflowError):
             return None
-        # A date without a zone is in UTC: the standard knows no other.
+        # A date without a zone is in UTC, as the standard requires.
         seconds = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
     return min(max(0.0, seconds), _MAX_RETRY_AFTER) if math.isfinite(seconds) else None
 
@@ -125,7 +131,8 @@ _UNEXPECTED_ERROR = _ERROR_KINDS[-1]
 # matter which of them failed. The meaning of errcodes is in `tcb_async.errcodes`.
 _TRANSIENT_STATUSES = (408, *range(500, 600))
 
-_REFUSALS = {
+# By the status, or by its first digit.
+_STATUS_MEANINGS = {
     3: "a redirect, which is not followed",
     4: "a refusal",
     407: "a proxy that requires a user and a password",
@@ -143,8 +150,10 @@ def make_status_error(
     # With any other status, an errcode in the body says more.
     try:
         raise_for_errcode(body, target.path, secrets=target.secrets)
-    except TcbError as refused:
+    except ApiError as refused:
         return refused
+    except ResponseError:
+        pass  # the errcode is invalid, so the status says more
     return make_unreadable_error(
         body, _describe_status(status), target.path, target.secrets, status=status
     )
@@ -182,12 +191,15 @@ def _make_retryable_error(
 
 
 def _describe_status(status: int) -> str:
-    kind = _REFUSALS.get(status) or _REFUSALS.get(status // 100, "not 200")
-    return f"HTTP {status}: {kind}"
+    by_class = _STATUS_MEANINGS.get(status // 100, "not 200")
+    return f"HTTP {status}: {_STATUS_MEANINGS.get(status, by_class)}"
 
 
 def translate(error: Exception, request: ApiRequest, timeout: float) -> TcbError:
-    """Turn any error of the network or of aiohttp into ours."""
+    """Turn any error in an attempt, such as one of the network or of aiohttp, into ours.
+
+    ``timeout`` is the seconds that the attempt had.
+    """
     path = request.target.path
     if isinstance(error, RuntimeError) and "the handler is closed" in str(error):
         error = ConnectionResetError()  # uvloop's error for a dropped connection
@@ -208,10 +220,10 @@ def translate(error: Exception, request: ApiRequest, timeout: float) -> TcbError
     if kind is _UNEXPECTED_ERROR:
         frames = "".join(traceback.format_tb(error.__traceback__))
         _log.debug("%s failed unexpectedly (%s):\n%s", request, type(error).__name__, frames)
-    proxies = [name for name in os.environ if name.lower() in _PROXY_VARIABLES]
+    proxy_variables = [name for name in os.environ if name.lower() in _PROXY_VARIABLES]
     text = kind.text.format(
         host=request.target.bare_url.host,
-        proxy=" and ".join(proxies) or "the proxy of the session",
+        proxy=" and ".join(proxy_variables) or "the proxy of the session",
         error=describe(error, *request.target.secrets),
         reason=_explain(error),
         unused_proxy=_describe_unused_proxy(request),
@@ -227,6 +239,7 @@ def translate(error: Exception, request: ApiRequest, timeout: float) -> TcbError
 
 
 def _describe_unused_proxy(request: ApiRequest) -> str:
+    """Return the advice to use the proxy of the environment; "" if there is none for the host."""
     url = request.target.bare_url
     proxy = getproxies().get(url.scheme, "")
     # aiohttp uses no proxy that is itself reached over TLS.
@@ -246,7 +259,7 @@ def _classify(error: Exception, request: ApiRequest) -> _ErrorKind:
 
 
 def _explain(error: Exception) -> str:
-    """Return the words of the system or OpenSSL."""
+    """Return the reason of an error, in the words of the system or of OpenSSL."""
     cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return getattr(cause, "verify_message", "").rstrip(".")
@@ -261,7 +274,7 @@ def _explain(error: Exception) -> str:
 
 
 def _explain_system_error(error: OSError) -> str:
-    """Return the words of the system: asyncio's text names the address in place of the reason."""
+    """Return the reason, in the system's words: asyncio's text may name only the address."""
     if isinstance(error, socket.gaierror):
         return "its name could not be resolved"
     if isinstance(error.errno, int):

@@ -44,8 +44,8 @@ _LARGE = 2**20  # bytes: aiohttp warns about a larger body that it cannot send i
 class Timing:
     """The clock of a client's calls, their waits and their chance.
 
-    A call uses no other, so that a test moves time by hand. The time limit of an attempt alone is
-    the event loop's.
+    A call uses no other clock, so that a test can move time by hand. Only the time limit of an
+    attempt uses the event loop's.
     """
 
     clock: Callable[[], float] = time.monotonic  # seconds
@@ -66,9 +66,10 @@ class Transport:
     keeper: SessionKeeper = attrs.field(factory=SessionKeeper, repr=False)
     places: asyncio.Semaphore = attrs.field(init=False, repr=False)
     request_count: int = attrs.field(init=False, default=0)  # sent requests, retries included
-    # When a retry was last a warning, by the clock.
+    # When a retry was last logged as a warning, by the clock.
     warned_at: float = attrs.field(init=False, default=-math.inf)
-    live: set[asyncio.Task[object]] = attrs.field(
+    # In the background, until the client is closed.
+    tasks: set[asyncio.Task[object]] = attrs.field(
         init=False, factory=set["asyncio.Task[object]"], repr=False
     )
 
@@ -76,18 +77,18 @@ class Transport:
         self.places = asyncio.Semaphore(self.concurrency)
         self.timeout = min(self.timeout, self.retry.deadline)
 
-    def target(
+    def make_target(
         self, path: str, query: Mapping[str, str | Secret], secrets: Iterable[Secret] = ()
     ) -> Target:
-        """Build the target of a request; ``secrets`` are those of its body."""
+        """Make the target of a request; ``secrets`` are those of its body."""
         url = URL(self.base_url + path)
         full = url.with_query({key: Secret(value).reveal() for key, value in query.items()})
         return Target(path, url, full, (*find_secrets(query), *secrets))
 
     async def pause(self, seconds: float) -> None:
-        """Wait before the next attempt; closing the client ends the wait."""
-        # In the background: closing cancels it, also below a merchant's token request, which is
-        # completed.
+        """Wait before the next attempt; if the client is closed, raise `ClientClosedError`."""
+        # The wait is a task, which closing cancels. A merchant's token request is not cancelled, so
+        # its waits would go on.
         waiting = self.spawn(self.timing.sleep(seconds))
         try:
             await asyncio.wait((waiting,))
@@ -101,25 +102,32 @@ class Transport:
         task = asyncio.ensure_future(work)
         if self.keeper.is_closed:
             task.cancel()  # which does not warn, unlike a coroutine that is never awaited
-        self.live.add(task)
-        task.add_done_callback(self.live.discard)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
         return task
 
     async def aclose(self) -> None:
+        """Refuse further calls, cancel the tasks and await them, and close the session."""
         self.keeper.refuse_calls()  # first, so that no task that is cancelled starts a new call
         current = asyncio.current_task()
         try:
             # Repeated, because a cancelled task may have started a new one. The current task is
             # left out: it would wait for itself.
-            while tasks := [task for task in self.live if task is not current and not task.done()]:
-                for task in tasks:
+            while running := [it for it in self.tasks if it is not current and not it.done()]:
+                for task in running:
                     task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await asyncio.gather(*running, return_exceptions=True)
         finally:
             await self.keeper.aclose()
 
     async def send(self, request: ApiRequest, *, observed: Attempt | None = None) -> bytes:
-        """Send a request once, and return the body of the reply, if that is HTTP 200."""
+        """Send a request once, and return the body of a reply with HTTP 200.
+
+        ``observed`` gets the status of any reply.
+
+        Raises:
+            TcbError: In any other case.
+        """
         session = self.keeper.get_session()
         self.request_count += 1
         response: aiohttp.ClientResponse | None = None
@@ -173,8 +181,8 @@ class Transport:
         )
 
     async def _read(self, response: aiohttp.ClientResponse, request: ApiRequest) -> bytes:
-        """Read a body; its size is limited after decompression."""
-        # In chunks: `read` would inflate a whole bomb before its size can be checked.
+        """Return a body that is not too large; raise the error for a status other than 200."""
+        # Read it in chunks: `read` would inflate a whole bomb before its size can be checked.
         content = response.content
         chunks: list[bytes] = []
         bytes_left = MAX_REPLY_BYTES

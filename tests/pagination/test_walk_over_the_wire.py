@@ -207,6 +207,13 @@ class TestServerThatRefusesLargePages:
         self.refuse(emulator, TRANSIENT[0])
         assert await self.fail(emulator, client, SystemBusyError) == [100]
 
+    async def test_smaller_page_is_not_retried_beyond_the_attempts(self, emulator, client_of):
+        timing = HandClock().timing
+        client = await client_of(emulator, retry=RetryPolicy(attempts=1), timing=timing)
+        emulator.script([DEFINITE[0], *[TRANSIENT[0]] * 4])
+
+        assert await self.fail(emulator, client, SystemBusyError) == [100, 20]
+
     async def test_error_of_an_own_fetch_is_raised(self):
         limits = []
 

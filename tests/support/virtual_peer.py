@@ -47,7 +47,7 @@ class VirtualPeer(Transport):
 
     async def call(self, number=None, path="/"):
         """Make a call; ``reply`` gets its number."""
-        request = ApiRequest(self.target(path, {}), None, offset=number)
+        request = ApiRequest(self.make_target(path, {}), None, offset=number)
         async with Place(self):
             return await Attempts(self, request, bytes).run()
 

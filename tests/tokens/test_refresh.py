@@ -63,7 +63,7 @@ class TestOneRefresh:
         caller = asyncio.create_task(stable(emulator, secret="wrong").get_token(api))
         await a_turn()
         caller.cancel()
-        await eventually(lambda: emulator.counts[STABLE] == 1 and not api.live)
+        await eventually(lambda: emulator.counts[STABLE] == 1 and not api.tasks)
         gc.collect()
 
         assert [line for line in caplog.records if line.name == "asyncio"] == []
@@ -75,12 +75,12 @@ class TestAheadOfTime:
 
         emulator.clock.advance(LIFE - 201)
         assert await provider.get_token(api) == old
-        assert not api.live
+        assert not api.tasks
         emulator.clock.advance(141)
         assert await provider.get_token(api) == old
         assert await provider.get_token(api) == old
-        assert len(api.live) == 1
-        await eventually(lambda: not api.live)
+        assert len(api.tasks) == 1
+        await eventually(lambda: not api.tasks)
 
         assert await provider.get_token(api) != old
         assert emulator.counts[STABLE] == 2
@@ -94,7 +94,7 @@ class TestAheadOfTime:
                 await provider.get_token(api)
                 emulator.clock.advance(LIFE - seconds)
                 await provider.get_token(api)
-                return bool(api.live)
+                return bool(api.tasks)
 
         allowed = {seconds < 200, seconds <= 60}  # at random in between
         assert asyncio.run(refreshes()) in allowed
@@ -106,7 +106,7 @@ class TestAheadOfTime:
 
         for provider in providers:
             await provider.get_token(api)
-        await asyncio.gather(*api.live)
+        await asyncio.gather(*api.tasks)
 
         assert 20 < emulator.counts[STABLE] < 40
 
@@ -119,7 +119,7 @@ class TestAheadOfTime:
 
         for _ in range(3):
             assert await provider.get_token(api) == old
-            await eventually(lambda: not api.live)
+            await eventually(lambda: not api.tasks)
 
         (warning,) = caplog.records
         assert (warning.name, warning.levelno) == ("tcb_async", logging.WARNING)
@@ -129,10 +129,10 @@ class TestAheadOfTime:
         emulator.clear_faults()
         emulator.clock.advance(9.9)
         await provider.get_token(api)
-        assert not api.live
+        assert not api.tasks
         emulator.clock.advance(0.1)
         await provider.get_token(api)
-        await eventually(lambda: not api.live)
+        await eventually(lambda: not api.tasks)
         assert await provider.get_token(api) != old
 
     async def test_failure_is_raised_without_a_valid_token(self, emulator, api, provider, caplog):
@@ -151,7 +151,7 @@ class TestAheadOfTime:
 
         for _ in range(19):
             await provider.get_token(api)
-            await eventually(lambda: not api.live)
+            await eventually(lambda: not api.tasks)
             emulator.clock.advance(1)
 
         assert emulator.counts[STABLE] == 2
@@ -165,7 +165,7 @@ class TestAheadOfTime:
             await eventually(lambda: emulator.counts[STABLE] == 2)
 
         assert await provider.get_token(api) == old
-        await eventually(lambda: not api.live)
+        await eventually(lambda: not api.tasks)
 
         assert await provider.get_token(api) != old
 

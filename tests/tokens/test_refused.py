@@ -48,7 +48,7 @@ class TestRefused:
         else:
             emulator.clock.advance(LIFE - 60)
             await provider.get_token(api)
-            await eventually(lambda: not api.live)
+            await eventually(lambda: not api.tasks)
         new = await provider.get_token(api)
 
         await provider.invalidate(old)

@@ -43,7 +43,7 @@ class TestAnyStore:
         emulator.clock.advance(LIFE - 60)
         for provider in (one, other):
             await provider.get_token(api)
-            await asyncio.gather(*api.live)
+            await asyncio.gather(*api.tasks)
 
         assert await one.get_token(api) == await other.get_token(api) != old
         assert emulator.counts[CLASSIC] == 2

@@ -190,7 +190,7 @@ class Story:
             timing=self.clock.timing,
             story=self,
         )
-        target = transport.target("/tcb/listfunctions", {})
+        target = transport.make_target("/tcb/listfunctions", {})
 
         request = ApiRequest(target, None, stats=self.count)
         return await Attempts(transport, request, lambda reply: reply).run()

@@ -37,7 +37,7 @@ async def test_cancelled_attempt_is_the_last(emulator, client_of, ask, fault):
         await asyncio.wait((task,))
     assert task.cancelled()
 
-    await eventually(lambda: emulator.in_flight == 0 and not client._transport.live)
+    await eventually(lambda: emulator.in_flight == 0 and not client._transport.tasks)
     assert (await client.function_page(ENV)).total == 5
     assert len(emulator.requests) == 2
 
@@ -71,4 +71,4 @@ async def test_callers_timeout_may_expire_together_with_ours(emulator, client_of
         with pytest.raises((TimeoutError, TransportError)):
             async with asyncio.timeout(seconds):
                 await ask(client)
-        await eventually(lambda: emulator.in_flight == 0 and not client._transport.live)
+        await eventually(lambda: emulator.in_flight == 0 and not client._transport.tasks)

@@ -201,3 +201,12 @@ async def test_errcode_counts_with_every_status():
             await calling.function_page(ENV)
 
     assert_clean(caught.value, PermissionDeniedError)
+
+
+async def test_status_counts_if_the_errcode_is_invalid():
+    body = {"errcode": "forbidden"}
+    async with RawServer(http_reply(body, 403)) as server, client(server.url, ONCE) as calling:
+        with pytest.raises(ResponseError, match="HTTP 403: a refusal") as caught:
+            await calling.function_page(ENV)
+
+    assert caught.value.status == 403

@@ -261,14 +261,14 @@ async def test_closing_cancels_tasks_started_by_cancelled_tasks():
     def begin(times):
         """As an inventory does."""
         task = asyncio.ensure_future(begin_another(times))
-        transport.live.add(task)
-        task.add_done_callback(transport.live.discard)
+        transport.tasks.add(task)
+        task.add_done_callback(transport.tasks.discard)
 
     begin(3)
     await asyncio.sleep(0)
     await client.aclose()
 
-    assert not transport.live
+    assert not transport.tasks
 
 
 async def test_client_may_be_closed_by_its_own_task():
