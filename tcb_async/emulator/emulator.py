@@ -208,7 +208,7 @@ class Emulator(FaultyServer):
         return environment
 
     def _choose_times(self, created: str | None, updated: str | None) -> tuple[str, str]:
-        """Return both times: now for None, or the first one; ValueError for an invalid time."""
+        """Return both times, by default now, and ``created``; ValueError for an invalid one."""
         created = format_time(self.clock()) if created is None else created
         updated = created if updated is None else updated
         parse_time(created)

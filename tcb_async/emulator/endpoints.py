@@ -116,7 +116,7 @@ class Endpoints:
         }
 
     def _issue(self, account: App, request: RecordedRequest, *, platform: str | None = None) -> str:
-        """Issue a token; the account's last one of this endpoint is valid for 5 more minutes."""
+        """Issue a token; the one that it replaces is valid for at most five more minutes."""
         self._world.replace(account.tokens.get(request.path), _OVERLAP)
         token = self._world.issue(account.appid, TOKEN_LIFE, platform=platform)
         account.tokens[request.path] = token

@@ -138,7 +138,7 @@ class DeployedEnvironment:
         raise ValueError(f"name={name!r}: no such function is deployed here")
 
     def replace(self, start: int, end: int, functions: Iterable[DeployedFunction]) -> None:
-        """Replace the rows from ``start`` up to, without, ``end``."""
+        """Replace the rows ``[start:end]`` of the list."""
         self.functions = (*self.functions[:start], *functions, *self.functions[end:])
 
 

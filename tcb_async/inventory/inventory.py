@@ -178,9 +178,9 @@ class Inventory(IteratedOnce):
         self._observation: Observation | None = None  # while it is iterated, with an observer
         self._tasks: set[asyncio.Task[AccountListing | None]] = set()
         # Slots in use: by an account being listed, or by a listing until it is consumed.
-        self._used = 0
-        self._all_started = False
-        self._free = asyncio.Semaphore(self._slots)
+        self._used_slots = 0
+        self._has_started_all = False
+        self._free_slots = asyncio.Semaphore(self._slots)
         # The results of the tasks; None is that of the task that starts the accounts.
         self._outcomes: asyncio.Queue[AccountListing | BaseException | None] = asyncio.Queue()
         super().__init__()
@@ -190,7 +190,7 @@ class Inventory(IteratedOnce):
         missing = self.counts.failed + self.counts.denied
         counts = f"{self.counts.accounts} accounts, {missing} without a listing"
         if state == "walking":
-            state = f"{self._used} of {self._slots} slots in use"
+            state = f"{self._used_slots} of {self._slots} slots in use"
         return f"<Inventory: {counts}, {state}>"
 
     def __aiter__(self) -> AsyncGenerator[AccountListing, None]:
@@ -208,15 +208,15 @@ class Inventory(IteratedOnce):
             else:
                 self._observation = Observation(self._transport.observer, Work("inventory", ""))
                 self._observation.run(self._spawn, self._start_accounts())
-            while not (self._all_started and self._used == 0):
+            while not (self._has_started_all and self._used_slots == 0):
                 outcome = await self._outcomes.get()
                 if isinstance(outcome, BaseException):
                     raise outcome
                 if outcome is not None:
                     self._count(outcome)
                     yield outcome
-                    self._used -= 1
-                    self._free.release()
+                    self._used_slots -= 1
+                    self._free_slots.release()
             self._state = "done"
         finally:
             await self._leave(sys.exception())
@@ -256,12 +256,12 @@ class Inventory(IteratedOnce):
         async with aclosing(iterate_accounts(self._accounts)) as accounts:
             # Acquire a slot before the next account is taken: an account that waited here would
             # keep its token in memory.
-            await self._free.acquire()
+            await self._free_slots.acquire()
             async for account in accounts:
-                self._used += 1
+                self._used_slots += 1
                 self._spawn(self._list_account(account))
-                await self._free.acquire()
-        self._all_started = True
+                await self._free_slots.acquire()
+        self._has_started_all = True
 
     async def _list_account(self, account: Account) -> AccountListing:
         if self._transport.observer is None:
