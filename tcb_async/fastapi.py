@@ -76,6 +76,8 @@ _PROBLEMS: tuple[tuple[type[Exception], int, str], ...] = (
 `_choose_status` handles two exceptions to it.
 """
 
+_TIMED_OUT = "the time limit passed: WeChat may be slow, or many calls may wait for a place"
+
 # FastAPI encodes values by this table in routes without a return annotation. In annotated routes,
 # ``-> list[CloudFunction]``, pydantic uses the method of the class.
 encoders_by_class_tuples[Value.to_dict] = (Value,)
@@ -174,7 +176,7 @@ def _choose_status(error: Exception) -> tuple[int, str]:
     return next((status, detail) for kind, status, detail in _PROBLEMS if isinstance(error, kind))
 
 
-async def error_handler(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - the signature is Starlette's
+async def error_handler(request: Request, error: Exception) -> JSONResponse:
     """Reply to an error with `problem_of`, and with ``Retry-After`` if WeChat sent one.
 
     Add it for `TcbError`, and for `TimeoutError`, which ``asyncio.timeout`` raises. The message of
@@ -189,8 +191,10 @@ async def error_handler(request: Request, error: Exception) -> JSONResponse:  # 
     problem.pop("resume", None)
     status, detail = _choose_status(error)
     if detail:
-        message = error if isinstance(error, TcbError) else detail
-        _log.warning("HTTP %d: %s: %s", status, type(error).__name__, message)
+        message = error if isinstance(error, TcbError) else _TIMED_OUT
+        # %r, because a line break in the path must not begin a new line.
+        text = "HTTP %d for %r: %s: %s"
+        _log.warning(text, status, request.scope["path"], type(error).__name__, message)
     retry_after: float | None = getattr(error, "retry_after", None)
     headers = {} if retry_after is None else {"Retry-After": str(math.ceil(retry_after))}
     return JSONResponse(problem, status, headers, media_type="application/problem+json")

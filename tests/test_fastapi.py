@@ -138,13 +138,29 @@ async def test_callers_are_told_what_failed_and_operators_what_to_do(emulator, c
         problem, _ = await ask_for_problem(f"{url}/count", 502)
         assert problem["errcode"] == 40125
         assert problem["detail"] == "WeChat refused the credentials of the service"
-        assert "HTTP 502: TokenError: " in caplog.text
+        assert "HTTP 502 for '/count': TokenError: " in caplog.text
         assert "appsecret" in caplog.text
 
         caplog.clear()
         problem, _ = await ask_for_problem(f"{url}/count?env=%20", 422)
         assert "env" in problem["detail"]
         assert caplog.text == ""
+
+
+async def test_a_time_limit_that_passed_names_the_route(emulator, caplog):
+    app = counting(lifespan(lambda: client_of(emulator)))
+    app.add_exception_handler(TimeoutError, error_handler)
+
+    @app.get("/slow")
+    async def slow(client: ClientDep) -> int:
+        async with asyncio.timeout(0.1):
+            return (await client.function_page(ENV, limit=1)).total
+
+    emulator.script([Fault.hang()])
+    async with serving(app) as url:
+        problem, _ = await ask_for_problem(f"{url}/slow", 504)
+    assert problem["detail"] == "the request took too long"
+    assert "HTTP 504 for '/slow': TimeoutError: the time limit passed: WeChat may" in caplog.text
 
 
 def test_web_sockets_and_restarts_get_a_client():

@@ -99,7 +99,7 @@ class Transport:
 
     def spawn(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
         """Run a coroutine in the background, at most until the client is closed."""
-        task = asyncio.ensure_future(work)
+        task = asyncio.create_task(work)
         if self.keeper.is_closed:
             task.cancel()  # which does not warn, unlike a coroutine that is never awaited
         self.tasks.add(task)
