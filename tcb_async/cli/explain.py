@@ -73,7 +73,7 @@ def explain_text(*text: Annotated[str, Parameter("CODE|TEXT", allow_leading_hyph
                 f"advice   {row.advice}",
                 f"error    {row.error.__name__}",
                 f"retried  {_describe_retries(row)}",
-                f"see      {errcodes.find_page(row.code)}",
+                f"see      {errcodes.find_table_url(row.code)}",
             ]
             if len(rows) == 1:
                 del lines[1]
