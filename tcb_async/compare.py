@@ -1,6 +1,6 @@
 """Two complete lists of functions: what changed, and what differs from a declaration.
 
-Rule: of a declaration, only what it names is compared.
+Rule: of a declaration, only the status and the runtimes that it names are compared.
 """
 
 from __future__ import annotations

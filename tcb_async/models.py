@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Value:
-    """Base of the classes below: conversion to JSON, also for FastAPI."""
+    """Base of items, pages and changes: conversion to JSON, also for FastAPI."""
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields as JSON values, with times as ISO 8601 text and without secrets.

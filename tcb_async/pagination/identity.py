@@ -48,7 +48,8 @@ class Identity(Generic[T]):
         """Return the digest of a value, for a cursor; bytes are a digest already."""
         if isinstance(value, bytes):
             return value
-        return digest(value if isinstance(value, str) else self.texts((value,))[0])
+        text = value if isinstance(value, str) else self.texts((value,))[0]
+        return digest(text)
 
     def is_same(self, stored: T | str | bytes, value: T | str) -> bool:
         """Whether a value is the stored one, or the one of the stored digest."""

@@ -233,6 +233,7 @@ class Plan(Generic[T]):
                 self._stop()
             elif reply.end >= reply.page.total and is_shorter:
                 self._end_pass()
+        # A pass that is not streamed has yielded nothing yet.
         if self.is_over and not self._pass.is_streamed:
             rows = self._pass.rows if self.rows is None else self.rows
             known = self.yielded.find_known(rows)

@@ -5,7 +5,7 @@ Rule: a name is added before the consumer receives its item, and is never yielde
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Collection, Container, Sequence
 from itertools import islice
 from typing import TypeVar
 
@@ -38,7 +38,7 @@ class YieldedNames:
         """Whether this run has yielded all items that it may yield."""
         return self.count == self.maximum
 
-    def find_known(self, names: Iterable[str]) -> set[str]:
+    def find_known(self, names: Collection[str]) -> set[str]:
         """Return those of the names that were yielded, in this run or an earlier one."""
         known = self._names.intersection(names)
         if self.earlier:
