@@ -1,6 +1,6 @@
 """Two complete lists of functions: what changed, and what differs from a declaration.
 
-Rule: of a declaration, only what it names is compared.
+Rule: of a declaration, only the status and the runtimes that it names are compared.
 """
 
 from __future__ import annotations
@@ -57,21 +57,22 @@ class FunctionChange(Value):
     def details(self) -> str:
         """The fields that differ, such as ``status Active → UpdateFailed``.
 
-        Of an added or removed function, its status, unless it is declared, and its runtime.
+        After a new runtime, it says ``recreated``. Of an added or removed function, it has the
+        status, unless the function is declared, and the runtime.
         """
-        if self.before is None or self.after is None:
-            function = self.before or self.after
-            # What is declared, and not there, has no status.
-            fields = (
-                ("runtime",) if isinstance(function, DeclaredFunction) else ("status", "runtime")
+        if self.before is not None and self.after is not None:
+            # CloudBase fixes the runtime when it creates a function.
+            return ", ".join(
+                f"{field} {_get_value(self.before, field)} → {_get_value(self.after, field)}"
+                + (", recreated" if field == "runtime" else "")
+                for field in self.fields
             )
-            return " ".join(getattr(function, field, None) or "" for field in fields).strip()
-        # CloudBase fixes the runtime when it creates a function.
-        return ", ".join(
-            f"{field} {_get_value(self.before, field)} → {_get_value(self.after, field)}"
-            + (", recreated" if field == "runtime" else "")
-            for field in self.fields
-        )
+        function = self.before or self.after
+        if function is None:
+            return ""
+        # A declared function that does not exist has no status.
+        status = "" if isinstance(function, DeclaredFunction) else function.status
+        return f"{status} {function.runtime or ''}".strip()
 
 
 def changes(
@@ -90,7 +91,7 @@ def changes(
         order of ``after``; at most one change per function. A different order is not a change.
 
     Raises:
-        ConfigurationError: A function appears twice in one list.
+        ConfigurationError: An argument is invalid, or a function appears twice in one list.
     """
     ignored = () if check_flag("times", times) else _TIMES
     before_by_name = index_by_name("before", before)
@@ -109,7 +110,7 @@ def changes(
 
 
 def _list_differing(before: CloudFunction, after: CloudFunction) -> list[str]:
-    """Return the fields that differ, of those that both have; a declaration has no empty ones."""
+    """Return the fields that differ, if both have them, and no declaration leaves them empty."""
     shared = [field.name for field in attrs.fields(type(after)) if hasattr(before, field.name)]
     for declared in (before, after):
         if isinstance(declared, DeclaredFunction):

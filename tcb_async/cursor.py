@@ -13,20 +13,20 @@ from hashlib import blake2b
 
 import attrs
 
-DIGEST = 8
+DIGEST_SIZE = 8
 """Bytes of a digest. Of 40 million cursors with a million names each, one has a collision."""
 
 _CURSOR_VERSION = "1"
 
 
 def digest(text: str) -> bytes:
-    """Return `DIGEST` bytes for a text, the same in every process."""
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST).digest()
+    """Return `DIGEST_SIZE` bytes for a text, the same in every process."""
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST_SIZE).digest()
 
 
 def split_digests(packed: bytes) -> Iterable[bytes]:
     """Split joined digests."""
-    return (packed[start : start + DIGEST] for start in range(0, len(packed), DIGEST))
+    return (packed[start : start + DIGEST_SIZE] for start in range(0, len(packed), DIGEST_SIZE))
 
 
 @attrs.frozen
@@ -48,7 +48,7 @@ class Cursor:
     @property
     def count(self) -> int:
         """The number of items yielded, in this run and earlier runs."""
-        return len(self.names) // DIGEST
+        return len(self.names) // DIGEST_SIZE
 
     def __str__(self) -> str:
         import msgspec  # noqa: PLC0415 - slow, and `--help` loads this module

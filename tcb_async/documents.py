@@ -38,13 +38,13 @@ class _DeclaredRow(msgspec.Struct):
 
 
 class _Declaration(msgspec.Struct):
-    """The parts of ``cloudbaserc.json`` that are read, and the one by which a reply is known."""
+    """The part of ``cloudbaserc.json`` that is read, and the key that shows a reply of WeChat."""
 
     functions: list[_DeclaredRow]
     total_count: int | None = None
 
 
-# A row of an export has each field of a function, or null; times are texts.
+# A row of an export has every field of a function, its value may be null, and times are texts.
 _COLUMNS = {
     name: (str if datetime in get_args(hint) else hint) | None
     for name, hint in get_type_hints(CloudFunction).items()
@@ -73,7 +73,7 @@ def read_functions(path: str | os.PathLike[str]) -> list[CloudFunction]:
 
 
 def parse_functions(data: bytes, name: str) -> list[CloudFunction]:
-    """Parse an export or a declaration; the error names it."""
+    """Parse an export or a declaration; an error begins with the name."""
     if data.removeprefix(BOM_UTF8).lstrip().startswith(b"["):
         return parse_export(data, name)
     with _explain_errors(name, "cloudbaserc.json, or an export of tcb-async list -f json"):
@@ -89,7 +89,7 @@ def parse_functions(data: bytes, name: str) -> list[CloudFunction]:
 
 
 def parse_export(data: bytes, name: str) -> list[CloudFunction]:
-    """Parse an export of ``tcb-async list -f json``; the error names it."""
+    """Parse an export of ``tcb-async list -f json``; an error begins with the name."""
     with _explain_errors(name, "an export of tcb-async list -f json, with all columns"):
         rows = msgspec.json.decode(data.removeprefix(BOM_UTF8), type=list[_ExportedRow])
         fields = [msgspec.structs.asdict(row) for row in rows]
@@ -100,7 +100,7 @@ def parse_export(data: bytes, name: str) -> list[CloudFunction]:
 
 @contextlib.contextmanager
 def _explain_errors(name: str, expected: str) -> Generator[None]:
-    """Raise the errors of a document as one that names it, and says what it has to be."""
+    """Raise an error of a document as a `ConfigurationError` that names the document."""
     try:
         yield
     except msgspec.ValidationError as error:
@@ -110,9 +110,7 @@ def _explain_errors(name: str, expected: str) -> Generator[None]:
             "it is damaged, or is not JSON in UTF-8 (remove comments and trailing commas): it must "
             f"be {expected}"
         )
-    except ConfigurationError as error:
-        reason = error.message
-    except ValueError as error:
+    except ValueError as error:  # a ConfigurationError, too
         reason = str(error)
     else:
         return

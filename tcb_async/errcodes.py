@@ -37,7 +37,7 @@ class Code:
     """One code of WeChat.
 
     Attributes:
-        code: An errcode, or a TcbCode: with it, all that begin with the same words.
+        code: An errcode, or a TcbCode, whose row is also that of each TcbCode that begins with it.
         error: The exception that a reply with this code raises.
         meaning: What the code says.
         advice: What to do.
@@ -53,7 +53,7 @@ class Code:
 
 
 CLOUD = range(-699_999, -500_999)  # the errcodes that wrap a reply of the cloud backend
-_CLOUD_PAGE = range(-699_999, -399_999)  # and those of the SDKs, which are on the same page
+_ON_CLOUD_PAGE = range(-699_999, -399_999)  # and those of the SDKs, which are on the same page
 
 
 def _make_rows(
@@ -63,10 +63,10 @@ def _make_rows(
     return tuple(Code(code, error, meaning, advice, is_platforms) for code, meaning, advice in rows)
 
 
-def _share(
+def _make_equal_rows(
     error: type[ApiError], meaning: str, advice: str, *codes: int | str, is_platforms: bool = False
 ) -> tuple[Code, ...]:
-    """Make the rows of codes that differ in nothing else."""
+    """Make rows that differ only in their codes."""
     return tuple(Code(code, error, meaning, advice, is_platforms) for code in codes)
 
 
@@ -178,7 +178,7 @@ _SHARED = (
          "add the endpoint to permissions.openapi in the function's config.json, and deploy it"),
         (-604104, "the source of the call is not allowed", _PERMISSIONS),
     ),
-    *_share(
+    *_make_equal_rows(
         PermissionDeniedError, "the environment's cloudbase_auth function denied the access",
         "check the function cloudbase_auth in the account that shares the environment",
         -601015, -601017,
@@ -250,7 +250,7 @@ _CREDENTIALS = (
          "make the client with a ComponentToken"),
         is_platforms=True,
     ),
-    *_share(
+    *_make_equal_rows(
         TokenError, "WeChat blocks the call until it is confirmed", _FROZEN,
         *range(89501, 89508), is_platforms=True,
     ),
@@ -266,65 +266,65 @@ _WHERE_TOKENS_ARE_ISSUED = _make_rows(
 )  # fmt: skip
 
 _CLOUD_CODES = (
-    *_share(
+    *_make_equal_rows(
         RateLimitError, "too many requests to the environment", _SLOWER,
         "RequestLimitExceeded", "LimitExceeded.Concurrent", "EXCEED_CONCURRENT_REQUEST_LIMIT",
         "EXCEED_RATELIMIT",
     ),
-    *_share(
+    *_make_equal_rows(
         SystemBusyError, "the cloud backend failed", _BUSY,
         "InternalError", "FailedOperation.NetworkError", "FailedOperation.OperationTimeout",
         "FailedOperation.PlatformError", "FailedOperation.Timeout", "SERVER_TIMEOUT", "SYS_ERR",
     ),
-    *_share(
+    *_make_equal_rows(
         ParameterError, _BAD_ENV, _ENV_CAUSES,
         "INVALID_ENV", "InvalidParameter.EnvId",
     ),
-    *_share(
+    *_make_equal_rows(
         ParameterError, "the resource does not exist", _ITS_ENV,
         "ResourceNotFound", "RESOURCE_NOT_FOUND",
     ),
-    *_share(
+    *_make_equal_rows(
         ParameterError, "an argument is not valid", _ARGUMENTS,
         "InvalidParameter", "MissingParameter", "UnknownParameter", "INVALID_COMMON_PARAM",
         "INVALID_PARAM",
     ),
     # Not a QuotaError: a smaller page may be within the limit, and a walk tries one.
-    *_share(
+    *_make_equal_rows(
         ParameterError, "a limit was exceeded",
         "request fewer rows per page, or raise the limit in the console",
         "LimitExceeded", "EXCEED_MAX_RESPONSE_SIZE",
     ),
-    *_share(
+    *_make_equal_rows(
         QuotaError, "the environment's quota is used up", _RAISE_QUOTA,
         "LimitExceeded.Request", "LimitExceeded.OutOfReadRequestQuota", "EXCEED_REQUEST_LIMIT",
     ),
-    *_share(
+    *_make_equal_rows(
         PermissionDeniedError, "the account has no access to the environment", _ACCESS,
         "AuthFailure", "OperationDenied", "UnauthorizedOperation", "ACTION_FORBIDDEN",
         "EXCEED_AUTHORITY", "INVALID_ENV_SOURCE", "PERMISSION_DENIED", "REQUEST_FORBIDDEN",
     ),
-    *_share(
+    *_make_equal_rows(
         PermissionDeniedError, "the environment is not available", _SUSPENDED,
         "ResourceUnavailable", "ENV_ABNORMAL", "INVALID_ENV_STATUS",
     ),
-    *_share(
+    *_make_equal_rows(
         PermissionDeniedError,
         "the environment's mini program is in an abnormal state",
         "check the mini program and its binding in CloudBase's console",
         "INVALID_THIRDAPP_STATUS",
     ),
-    *_share(
+    *_make_equal_rows(
         PermissionDeniedError, _NOT_READY, _UNTIL_NORMAL,
         "ENV_NOT_READY", "RESOURCE_NOT_INITIAL",
     ),
-    *_share(
+    *_make_equal_rows(
         PermissionDeniedError, "a bill is unpaid", _UNPAID,
         "FailedOperation.AccountInsufficient", "FailedOperation.InsufficientBalance",
         "ResourceUnavailable.BalanceNotEnough", "ResourceUnavailable.InsufficientBalance",
         "ResourceUnavailable.ResourceOverdue", "SERVICE_CHARGE_OVERDUE",
     ),
-    *_share(
+    *_make_equal_rows(
         ApiError, "the package is sold out", "choose a different package",
         "ResourcesSoldOut",
     ),
@@ -378,15 +378,15 @@ def look_up(errcode: int, endpoint: str = "", errmsg: str = "") -> Code:
     special = TOKEN_ENDPOINT_ERRCODES.get(errcode) if issues_tokens else None
     return special or ERRCODES.get(errcode) or Code(
         errcode, ApiError, "an errcode that this library does not know",
-        f"look it up in WeChat's table: {find_page(errcode)}",
+        f"look it up in WeChat's table: {find_table_url(errcode)}",
     )  # fmt: skip
 
 
-def find_page(code: int | str) -> str:
-    """Return the page of WeChat or Tencent that lists codes of this kind."""
+def find_table_url(code: int | str) -> str:
+    """Return the URL of WeChat's or Tencent's page that lists codes of this kind."""
     if isinstance(code, str):
         return "https://docs.cloudbase.net/error-code/basic"
-    if code in _CLOUD_PAGE:
+    if code in _ON_CLOUD_PAGE:
         return "https://developers.weixin.qq.com/miniprogram/dev/wxcloud/reference/errcode.html"
     return "https://developers.weixin.qq.com/doc/oplatform/developers/errCode/errCode.html"
 
@@ -410,26 +410,27 @@ def find_cause(errmsg: str) -> Code | None:
 
 
 def is_token_accepted(error: ApiError) -> bool:
-    """Whether WeChat refused something other than the token."""
+    """Whether an error shows that WeChat accepted the token, because it refused something else."""
     return not isinstance(error, (TokenError, QuotaError, SystemBusyError))
 
 
 def is_environment_missing(error: ApiError) -> bool:
     """Whether WeChat says that the environment does not exist, or cannot be used."""
+    # The errmsg of an error may be cut or hidden, so its TcbCode is added again.
     text = f"TcbCode: [{error.tcb_code}] {error.errmsg}"
     return look_up(error.errcode or 0, errmsg=text).meaning == _BAD_ENV
 
 
-def is_environments_fault(error: TcbError) -> bool:
+def is_environment_refused(error: TcbError) -> bool:
     """Whether WeChat refused one environment, and would refuse it again."""
     return error.errcode in CLOUD and not isinstance(error, (RateLimitError, SystemBusyError))
 
 
-def is_platforms_fault(errcode: int, endpoint: str) -> bool:
-    """Whether every merchant of the platform would get the same error."""
+def is_platform_refused(errcode: int, endpoint: str) -> bool:
+    """Whether WeChat refused the platform, so that each of its merchants gets the same error."""
     if not endpoint.startswith(COMPONENT_PREFIX):
         return False
     if errcode == _BAD_APPID and endpoint.endswith("authorizer_token"):
-        return False  # the merchant's appid: with a wrong one the platform would have no token
+        return False  # the merchant's appid: a platform with a wrong one gets no token
     row = TOKEN_ENDPOINT_ERRCODES.get(errcode) or look_up(errcode)
     return row.is_platforms

@@ -17,8 +17,8 @@ No message or attribute repeats a secret of the request, or contains a URL with 
     ├── DriftError                  the list changed throughout the walk
     ├── FunctionFailedError         a function that the caller awaits has failed
     ├── WaitTimeoutError            it was not Active in time; also a TimeoutError
-    ├── ClientClosedError           the client was closed
-    └── ConfigurationError          also a ValueError: a wrong argument
+    ├── ClientClosedError           the client or the walk was closed
+    └── ConfigurationError          also a ValueError: a wrong argument, variable or file
 """
 
 from __future__ import annotations
@@ -214,14 +214,16 @@ class DriftError(TcbError):
     retryable = True
 
 
-class _OfFunctionError(TcbError):
+class _FunctionError(TcbError):
+    """Base of the two errors that name a function."""
+
     def __init__(self, message: str, *, name: str = "", status: str = "") -> None:
         super().__init__(message)
         self.name = name
         self.status = status
 
 
-class FunctionFailedError(_OfFunctionError):
+class FunctionFailedError(_FunctionError):
     """A function that the caller waits for is in a failed state.
 
     Args:
@@ -230,7 +232,7 @@ class FunctionFailedError(_OfFunctionError):
     """
 
 
-class WaitTimeoutError(_OfFunctionError, TimeoutError):
+class WaitTimeoutError(_FunctionError, TimeoutError):
     """A function that the caller waits for was not ``Active`` in time.
 
     Args:
@@ -240,19 +242,21 @@ class WaitTimeoutError(_OfFunctionError, TimeoutError):
 
 
 class ClientClosedError(TcbError):
-    """The client was closed, or cannot be used here (on a different loop)."""
+    """The client, walk or inventory was closed, or the client is used on a second event loop."""
 
     def __init__(self, message: str = "this client was closed: make a new one") -> None:
         super().__init__(message)
 
 
 class ConfigurationError(TcbError, ValueError):
-    """A wrong argument, refused before any I/O; the message names an accepted value.
+    """A wrong argument, environment variable, file or result of a callable of yours.
+
+    Arguments and variables are refused before any I/O.
 
     Args:
-        problem: What is wrong, and an accepted value.
-        argument: The argument of a call that is out of range, such as ``env``; empty if the
-            client, its token or an environment variable is wrong.
+        problem: What is wrong, and an accepted value or the next step.
+        argument: The argument of a call that is invalid, such as ``env``; empty if the client, its
+            token or anything else is wrong.
         value: The text of its value; empty if the problem does not depend on it.
     """
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Value:
-    """Base of the classes below: conversion to JSON, also for FastAPI."""
+    """Base of items, pages and changes: conversion to JSON, also for FastAPI."""
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields as JSON values, with times as ISO 8601 text and without secrets.
@@ -51,7 +51,8 @@ def _to_json(value: object) -> object:
         return [_to_json(each) for each in cast("Sequence[object]", value)]
     if isinstance(value, Value):
         return value.to_dict()
-    return msgspec.to_builtins(value, enc_hook=str.__str__)  # it knows no subclass of str
+    # The hook converts subclasses of str, which msgspec refuses, and raises TypeError for the rest.
+    return msgspec.to_builtins(value, enc_hook=str.__str__)
 
 
 def _make_aware(time: datetime | str | None) -> datetime | None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from model import IDENTITY, ChangingList, Outcome, Row, carry_out
 
 from tcb_async import ConfigurationError
-from tcb_async.cursor import DIGEST, Cursor, digest
+from tcb_async.cursor import DIGEST_SIZE, Cursor, digest
 from tcb_async.pagination.identity import Identity
 from tcb_async.pagination.options import read_start
 from tcb_async.pagination.page import Page
@@ -24,13 +24,13 @@ from tcb_async.pagination.plan import Plan
 
 texts = st.text(max_size=60)
 rows = st.integers(0, 2**63 - 1)
-packed = st.lists(st.binary(min_size=DIGEST, max_size=DIGEST), max_size=40).map(b"".join)
+packed = st.lists(st.binary(min_size=DIGEST_SIZE, max_size=DIGEST_SIZE), max_size=40).map(b"".join)
 cursors = st.builds(
     Cursor,
     scope=texts,
     offset=rows,
     total=rows,
-    last=st.one_of(st.just(b""), st.binary(min_size=DIGEST, max_size=DIGEST)),
+    last=st.one_of(st.just(b""), st.binary(min_size=DIGEST_SIZE, max_size=DIGEST_SIZE)),
     names=packed,
     drift=st.booleans(),
 )
@@ -111,8 +111,8 @@ def test_a_digest_is_the_same_in_every_process():
 
 
 def test_its_length_is_11_characters_an_item():
-    few = Cursor("test-777bb9", 39, 57, bytes(DIGEST), bytes(40 * DIGEST))
-    many = Cursor("test-777bb9", 39, 57, bytes(DIGEST), bytes(100_040 * DIGEST))
+    few = Cursor("test-777bb9", 39, 57, bytes(DIGEST_SIZE), bytes(40 * DIGEST_SIZE))
+    many = Cursor("test-777bb9", 39, 57, bytes(DIGEST_SIZE), bytes(100_040 * DIGEST_SIZE))
 
     assert len(str(few)) < 110 + 11 * 40
     assert len(str(many)) - len(str(few)) < 11 * 100_000

@@ -9,7 +9,7 @@ from tcb_async.errcodes import (
     TCB_CODES,
     TOKEN_ENDPOINT_ERRCODES,
     is_environment_missing,
-    is_platforms_fault,
+    is_platform_refused,
     is_token_accepted,
     look_up,
     look_up_tcb_code,
@@ -33,16 +33,16 @@ def test_four_codes_differ_at_token_endpoints():
 
 
 def test_only_platform_errors_affect_every_merchant():
-    met = {code for code in ERRCODES if is_platforms_fault(code, AUTHORIZER_TOKEN)}
+    met = {code for code in ERRCODES if is_platform_refused(code, AUTHORIZER_TOKEN)}
 
     assert met == {
         *(40001, 40002, 40014, 40125, 40164, 40234, 40235, 40243, 41001, 41002, 41004, 42001),
         *(41018, 45009, 61004, 61005, 61006, 61014),
         *range(89501, 89508),
     }
-    assert not any(is_platforms_fault(code, FUNCTIONS.path) for code in ERRCODES)
+    assert not any(is_platform_refused(code, FUNCTIONS.path) for code in ERRCODES)
     # The appid in question is the platform's only where the platform's token is requested.
-    assert is_platforms_fault(40013, "/cgi-bin/component/api_component_token")
+    assert is_platform_refused(40013, "/cgi-bin/component/api_component_token")
 
 
 def test_token_is_accepted_if_something_else_was_refused():

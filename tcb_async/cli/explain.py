@@ -114,5 +114,5 @@ def _describe(row: errcodes.Code, moment: str) -> list[str]:
         f"advice   {row.advice}",
         f"error    {row.error.__name__}",
         f"retried  {retried}",
-        f"see      {errcodes.find_page(row.code)}",
+        f"see      {errcodes.find_table_url(row.code)}",
     ]

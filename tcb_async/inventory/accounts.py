@@ -28,7 +28,7 @@ from tcb_async._arguments import (
 )
 from tcb_async._credentials import check_appid, find_secret_problem
 from tcb_async.client import TcbClient
-from tcb_async.errcodes import DENIED, is_platforms_fault
+from tcb_async.errcodes import DENIED, is_platform_refused
 from tcb_async.exceptions import (
     ApiError,
     ClientClosedError,
@@ -147,7 +147,7 @@ def is_fatal(error: TcbError) -> bool:
         return False
     if error.endpoint == COMPONENT_TOKEN and isinstance(error, TokenError):
         return True  # this covers an unreadable ticket
-    return error.errcode is not None and is_platforms_fault(error.errcode, error.endpoint)
+    return error.errcode is not None and is_platform_refused(error.errcode, error.endpoint)
 
 
 async def iterate_accounts(

@@ -21,7 +21,7 @@ from tcb_async._listings import ENVIRONMENTS
 from tcb_async._once import IteratedOnce
 from tcb_async._redact import describe
 from tcb_async.client import TcbClient
-from tcb_async.errcodes import NO_CLOUD_DEVELOPMENT, is_environments_fault
+from tcb_async.errcodes import NO_CLOUD_DEVELOPMENT, is_environment_refused
 from tcb_async.exceptions import (
     ApiError,
     ClientClosedError,
@@ -109,7 +109,7 @@ async def _list_functions(
             functions[env] = tuple(await client.list_functions(env, page_size=page_size))
         except ApiError as error:
             # WeChat refuses a halted environment every night: it must not hide the others.
-            if status in {_NORMAL, ""} or not is_environments_fault(error):
+            if status in {_NORMAL, ""} or not is_environment_refused(error):
                 raise
             unavailable[env] = status
     return AccountListing(account, functions, unavailable=unavailable)

@@ -35,12 +35,8 @@ class Identity(Generic[T]):
     # Whether a list that contains a name twice is wrong. Otherwise it is one item in two rows.
     is_unique: bool = True
 
-    def names(self, items: Sequence[T]) -> list[str]:
-        """Return the names of items."""
-        return _compute_keys("identify", self.name, items)
-
     def texts(self, items: Sequence[T]) -> list[str]:
-        """Return the texts of items."""
+        """Return the texts of items; refuse a repr that is an address."""
         if items and self.text is repr and type(items[0]).__repr__ is object.__repr__:
             raise ConfigurationError(
                 f"value=repr: the repr of a {type(items[0]).__name__} is its address, and does not "
@@ -48,15 +44,12 @@ class Identity(Generic[T]):
             )
         return _compute_keys("value", self.text, items)
 
-    def values(self, items: Sequence[T]) -> Sequence[T | str]:
-        """Return the values of items, which do not change: frozen items, or texts."""
-        return items if self.frozen else self.texts(items)
-
     def digest(self, value: T | str | bytes) -> bytes:
-        """Return the digest of a value, for a cursor; bytes are the digest of one."""
+        """Return the digest of a value, for a cursor; bytes are a digest already."""
         if isinstance(value, bytes):
             return value
-        return digest(value if isinstance(value, str) else self.texts((value,))[0])
+        text = value if isinstance(value, str) else self.texts((value,))[0]
+        return digest(text)
 
     def is_same(self, stored: T | str | bytes, value: T | str) -> bool:
         """Whether a value is the stored one, or the one of the stored digest."""
@@ -64,10 +57,10 @@ class Identity(Generic[T]):
             return stored == self.digest(value)
         return stored == value
 
-    def read(self, request: Request, page: Page[T]) -> Reply[T]:
-        """Return a page with the keys of its items."""
-        names = self.names(page.items)
-        values = self.values(page.items)
+    def make_reply(self, request: Request, page: Page[T]) -> Reply[T]:
+        """Compute the keys of a page's items. A value never changes: a frozen item, or a text."""
+        names = _compute_keys("identify", self.name, page.items)
+        values = page.items if self.frozen else self.texts(page.items)
         repeated: set[str] = set()
         if len(set(names)) < len(names):
             repeated = {name for name, times in Counter(names).items() if times > 1}

@@ -27,8 +27,9 @@ class WalkOptions(TypedDict, total=False):
     """The cursor of an earlier walk over the same list, or its string."""
 
     on_progress: Callable[[int, int], None] | None
-    """Called after each page with the number of items that this run has yielded, and the latest
-    total, or ``max_items`` if that is less."""
+    """Called after each page with the number of items that this run has yielded, and the number
+    that is expected: the latest total, or ``max_items`` if that is less, but not less than the
+    first number."""
 
 
 def check_page_size(value: object, *, maximum: int | None = None) -> int:

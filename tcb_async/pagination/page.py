@@ -1,6 +1,6 @@
 """Requests and pages: what a walk sends, what it receives, and how many of them.
 
-Rule: a page contains a tuple, although a `fetch` may return any sequence.
+Rule: a page contains a tuple, although it may be made from any sequence.
 """
 
 from __future__ import annotations

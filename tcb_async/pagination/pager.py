@@ -77,6 +77,8 @@ class Pager(IteratedOnce, Generic[T]):
     Raises:
         ConfigurationError: An argument is invalid, or the result of a callable; or the pager was
             iterated or closed before.
+        TcbError: The list could not be read completely: see its subclasses. An exception of
+            ``fetch`` is raised as it is.
     """
 
     def __init__(
@@ -175,7 +177,7 @@ class Pager(IteratedOnce, Generic[T]):
             self._returns_at_end = True
             async for page in pages:
                 items.extend(page.items)
-        rows = self._plan.settle(items)
+        rows = self._plan.replace_yielded(items)
         self._returns_at_end = False
         return rows
 
@@ -185,6 +187,7 @@ class Pager(IteratedOnce, Generic[T]):
                 for item in self._unread:
                     yield item
                 self._report_progress()
+            self._complete()
         finally:
             await self._finish()
 
@@ -196,6 +199,7 @@ class Pager(IteratedOnce, Generic[T]):
                 self._unread = iter(())  # not before: a page that cannot be made is not received
                 yield page
                 self._report_progress()
+            self._complete()
         finally:
             await self._finish()
 
@@ -206,7 +210,7 @@ class Pager(IteratedOnce, Generic[T]):
             self._on_progress(yielded.count, max(yielded.count, expected))
 
     async def _receive_next(self) -> Received[T] | None:
-        """Get the next items to yield; None at the end."""
+        """Get the next items to yield; None if the walk is over."""
         plan = self._plan
         fetches = self._fetches
         self._refill()
@@ -228,14 +232,18 @@ class Pager(IteratedOnce, Generic[T]):
                 self._refill()
             if received is not None:
                 return received
-        if plan.failure is not None:
-            raise self._fail(plan.failure, plan.failure.offset)
+        return None
+
+    def _complete(self) -> None:
+        """Mark the walk as done, or raise the error that stopped it."""
+        plan = self._plan
         if not plan.done:
-            closed = ClientClosedError(
+            error = plan.failure or ClientClosedError(
                 "this walk was closed, or its client was: make a new one, with resume=… set to "
                 "this error's cursor to continue from there"
             )
-            raise self._fail(closed, None)
+            self._mark_failed(error)
+            raise error
         self._state = "done"
         if plan.repeated:
             _log.warning(
@@ -243,7 +251,6 @@ class Pager(IteratedOnce, Generic[T]):
                 min(plan.repeated),
                 plan.start.scope,
             )
-        return None
 
     def _refill(self) -> None:
         fetches = self._fetches
@@ -278,15 +285,15 @@ class Pager(IteratedOnce, Generic[T]):
             check_instance("the result of fetch", page, Page, "such as Page(rows, total)")
             items = plan.receive(request, page)
         except BaseException as error:
-            self._fail(error, request.offset)
+            self._mark_failed(error, request.offset)
             raise
         if not items:
             return None
         self._unread = iter(items)
         return page, items
 
-    def _fail(self, error: BaseException, offset: int | None) -> BaseException:
-        """Mark the walk as failed; return the error. A `TcbError` gets cursor, env and offset."""
+    def _mark_failed(self, error: BaseException, offset: int | None = None) -> None:
+        """Mark the walk as failed. A `TcbError` gets the cursor, env and offset."""
         if self._state == "walking":
             self._state = "failed"
         if isinstance(error, TcbError):
@@ -295,16 +302,15 @@ class Pager(IteratedOnce, Generic[T]):
                 error.env = self._walk.env
             if error.offset is None:
                 error.offset = offset
-        return error
 
     async def _finish(self) -> None:
-        """Stop the walk. A second cancellation shortens the wait; the observer is still called."""
+        """Close the walk if it is not over, cancel its fetches, and end its observation."""
         error = None if self._state == "done" else sys.exception()
         if self._state == "walking":
             self._state = "closed"
         try:
             await self._cancel()
-        finally:
+        finally:  # a second cancellation shortens the wait
             self._fetches.clear()
             if (observation := self._observation) is not None:
                 stats = self.stats

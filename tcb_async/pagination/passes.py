@@ -28,8 +28,9 @@ class Pass(Generic[T]):
     total: int | None = attrs.field(init=False, default=None)
     tail: Sequence[T | str | bytes] = attrs.field(init=False, default=())
     change: str = attrs.field(init=False, default="")  # the first one that a reply shows
-    repeated: set[str] = attrs.field(init=False, factory=set[str])  # names read twice before that
-    rows: dict[str, T] = attrs.field(init=False, factory=dict[str, T])  # unless it is streamed
+    # The names that were read twice before the first change.
+    repeated: set[str] = attrs.field(init=False, factory=set[str])
+    rows: dict[str, T] = attrs.field(init=False, factory=dict[str, T])  # empty if it is streamed
 
     @property
     def evidence(self) -> str:
@@ -39,15 +40,15 @@ class Pass(Generic[T]):
         return self.change
 
     def start_below(self, cursor: Cursor) -> None:
-        """Set the position to that of a cursor."""
+        """Set the position to below the row of a cursor."""
         self.end = cursor.offset + 1
         self.total = cursor.total
         self.tail = (cursor.last,)
 
     def move_below(self, reply: Reply[T]) -> int:
-        """Set the position to below a page; return how many of its rows were above it before.
+        """Move to below a page, and note a change that it shows; return how many rows to skip.
 
-        That is 0 once a change was noticed, because then no row says what is above it.
+        These were read before. Once a change was noticed, none is skipped: it may be a new row.
         """
         index = self.end - 1 - reply.request.offset
         if not self.change and self.tail:
@@ -55,7 +56,7 @@ class Pass(Generic[T]):
             if self.total != reply.page.total:
                 self.change = f"it had {self.total} rows and now has {reply.page.total}"
             elif not is_in_page or not self.identity.is_same(self.tail[-1], reply.values[index]):
-                self.change = f"row {reply.request.offset} is not the row that was there"
+                self.change = f"row {self.end - 1} is not the row that was there"
         read = 0 if self.change else index + 1
         self.end = reply.end
         self.total = reply.page.total
@@ -91,7 +92,7 @@ class CountedRows(Generic[T]):
         return self.rows is not None and len(self.rows) == self.total
 
     def add(self, reply: Reply[T]) -> None:
-        """Add a page."""
+        """Add a page; a new value or a new total discards the rows."""
         seen = dict(zip(reply.names, reply.values, strict=True))
         is_known = all(self.values.get(name) == value for name, value in seen.items())
         self.values.update(seen)

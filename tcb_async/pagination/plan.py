@@ -19,7 +19,7 @@ with a failure.
 #    before it in the same row, and no name appears twice. A quiet pass completes the walk, and its
 #    rows are the list.
 # 2. Any other pass goes on by row numbers, and a new pass follows. The first pass yields its rows
-#    as they are read; the last one, when it is complete, those that were not yielded before.
+#    as they are read; the last one, when the walk is over, those that were not yielded before.
 #    The pauses between passes grow to 2 s: a list that never rests fails after 21 s, and the time
 #    of its requests.
 # 3. A list without a stable order may never be quiet. So from the second pass on, rows are counted:
@@ -91,7 +91,8 @@ class Plan(Generic[T]):
     """Walk a list by offset and limit without losing an item that stays.
 
     Call `next_request` until it returns None, carry the requests out in any order, and give the
-    replies to `receive` in the order of the requests. Once nothing is outstanding and there is no
+    replies to `receive` in the order of the requests. A reply may empty `outstanding`: then the
+    replies that are not received yet are discarded. Once nothing is outstanding and there is no
     next request, the walk is `done` or there is a `failure`. The arguments are those of `Pager`.
     """
 
@@ -153,11 +154,11 @@ class Plan(Generic[T]):
         last = self.identity.digest(tail[-1 - unread])
         return Cursor(scope, row, self._pass.total or 0, last, names)
 
-    def settle(self, items: list[T]) -> list[T]:
-        """Return the rows of the complete pass; `items` must be all that were yielded.
+    def replace_yielded(self, items: list[T]) -> list[T]:
+        """Replace the yielded items by their rows in the complete pass; return these rows.
 
-        The cursor then counts the returned items only. If `max_items` stopped the walk, the list
-        was not read to its end, and the yielded items are returned.
+        `items` must be all that were yielded. The cursor then counts the returned rows only. If the
+        list was read once, or `max_items` stopped the walk, the items are returned.
         """
         if self.rows is None or self.yielded.is_full:
             return items
@@ -167,14 +168,14 @@ class Plan(Generic[T]):
     # Requests
 
     def next_request(self) -> Request | None:
-        """Plan one more request; None if none is possible now. The walk fails if none is left."""
+        """Plan one more request; None if none is possible now. The walk fails after too many."""
         if self.is_over:
             return None
         next_row = self._pass.end
         if self.outstanding:
             last = self.outstanding[-1]
             next_row = last.offset + last.limit
-            # It reaches the end and will be shorter, or the first reply is awaited.
+            # The last request reaches beyond the end, or the first reply is awaited.
             if next_row > (self.total or 0):
                 return None
         overlap = 1 if next_row else 0
@@ -194,8 +195,11 @@ class Plan(Generic[T]):
 
     def _choose_limit(self, next_row: int, overlap: int) -> int:
         """Return the number of rows of the next request; 0 for no request."""
+        if self.has_drifted and next_row:
+            return self.limit
         if self.has_drifted:
-            left_out = 0.0 if next_row else _GOLDEN_RATIO * (self.stats.passes - 1) % 1
+            # Equal requests may hide the same rows: the first pages of the passes differ in length.
+            left_out = _GOLDEN_RATIO * (self.stats.passes - 1) % 1
             return self.limit - int(self.limit * left_out)
         needed = self.yielded.maximum - self.yielded.count - (next_row - self._pass.end)
         return min(self.limit, needed + overlap) if needed > 0 else 0
@@ -217,7 +221,7 @@ class Plan(Generic[T]):
             raise ValueError(f"{request} is not the oldest outstanding request")
         self.outstanding.popleft()
         # The caller's code runs before anything is noted as yielded, because it may fail.
-        reply = self.identity.read(request, page)
+        reply = self.identity.make_reply(request, page)
         new: Sequence[T] = ()
         if self._contradicts_itself(reply):
             self._request_again(reply)
@@ -229,6 +233,7 @@ class Plan(Generic[T]):
                 self._stop()
             elif reply.end >= reply.page.total and is_shorter:
                 self._end_pass()
+        # A pass that is not streamed has yielded nothing yet.
         if self.is_over and not self._pass.is_streamed:
             rows = self._pass.rows if self.rows is None else self.rows
             known = self.yielded.find_known(rows)
@@ -237,7 +242,7 @@ class Plan(Generic[T]):
         return new
 
     def _contradicts_itself(self, reply: Reply[T]) -> bool:
-        """Whether a reply contradicts its total, has a name twice, or cannot overlap the next."""
+        """Whether a reply contradicts itself, or says that a list with rows is empty."""
         rows = len(reply.names)
         is_beyond_total = reply.end > reply.page.total and rows > 0
         is_too_short = reply.end < reply.page.total and rows < min(2, reply.request.limit)
@@ -250,7 +255,7 @@ class Plan(Generic[T]):
         return is_suddenly_empty and self._contradictions < MAX_CONTRADICTIONS
 
     def _request_again(self, reply: Reply[T]) -> None:
-        """Repeat a request after a contradiction, but not too often."""
+        """Have the rows requested again, fewer at a time; fail if that was done too often."""
         if self._contradictions == MAX_CONTRADICTIONS:
             self._fail(_make_contradiction_error(reply), reply.request.offset)
             return
@@ -259,7 +264,7 @@ class Plan(Generic[T]):
         self._contradictions += 1
 
     def _accept(self, reply: Reply[T]) -> None:
-        """Note the list's total, and the length of its pages."""
+        """Note the list's total and the length of its pages; the first reply limits requests."""
         self._contradictions = 0
         is_first = self.total is None
         self.total = reply.page.total
@@ -307,7 +312,7 @@ class Plan(Generic[T]):
             self._stop(self._count.rows)
             return
         if not ended.change:
-            is_quiet = ended.repeated in (set(), self.repeated)
+            is_quiet = not ended.repeated or ended.repeated == self.repeated
             self.repeated = ended.repeated
             if is_quiet and ended.repeated and self.identity.is_unique:
                 self._fail(
@@ -337,7 +342,7 @@ class Plan(Generic[T]):
     def _stop(self, rows: dict[str, T] | None = None) -> None:
         self.is_over = True
         self.rows = rows
-        self.outstanding.clear()  # the caller forgets their replies
+        self.outstanding.clear()
 
 
 def _growing_pause(times: int) -> float:

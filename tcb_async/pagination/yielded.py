@@ -5,13 +5,13 @@ Rule: a name is added before the consumer receives its item, and is never yielde
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Collection, Container, Sequence
 from itertools import islice
 from typing import TypeVar
 
 import attrs
 
-from tcb_async.cursor import DIGEST, digest
+from tcb_async.cursor import DIGEST_SIZE, digest
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ class YieldedNames:
 
     earlier: frozenset[bytes]  # the digests of the names yielded by earlier runs
     maximum: int  # items to yield in this run
-    # All names of this run, in the order of yielding, and for finding one.
+    # All names of this run: in the order of yielding, and as a set.
     _order: list[str] = attrs.field(init=False, factory=list[str])
     _names: set[str] = attrs.field(init=False, factory=set[str])
     # Their digests, computed as far as the last cursor needed them.
@@ -38,7 +38,7 @@ class YieldedNames:
         """Whether this run has yielded all items that it may yield."""
         return self.count == self.maximum
 
-    def find_known(self, names: Iterable[str]) -> set[str]:
+    def find_known(self, names: Collection[str]) -> set[str]:
         """Return those of the names that were yielded, in this run or an earlier one."""
         known = self._names.intersection(names)
         if self.earlier:
@@ -54,14 +54,14 @@ class YieldedNames:
         return items[:room]
 
     def keep(self, names: Container[str]) -> Container[str]:
-        """Forget all names but these, whose items are returned; return those that remain."""
+        """Forget the names of this run, except these; return the names that remain."""
         self._order = [name for name in self._order if name in names]
         self._names = {*self._order}
         self._digests.clear()
         return self._names
 
     def digests(self, unread: int) -> bytes:
-        """Return the digests of the names, without the last `unread` items."""
-        for name in islice(self._order, len(self._digests) // DIGEST, None):
+        """Return the joined digests of this run's names, without the last `unread` names."""
+        for name in islice(self._order, len(self._digests) // DIGEST_SIZE, None):
             self._digests += digest(name)
-        return bytes(self._digests[: len(self._digests) - DIGEST * unread])
+        return bytes(self._digests[: len(self._digests) - DIGEST_SIZE * unread])

@@ -33,7 +33,7 @@ _log = logging.getLogger("tcb_async")
 
 @attrs.define(eq=False)
 class GuardedStore:
-    """A store behind a guard, which related providers share; without a store, nothing is shared."""
+    """A store whose failures are logged and not raised; without a store, nothing is shared."""
 
     _store: TokenStore | None
     _paused_until: float = attrs.field(init=False, default=-math.inf)  # by `loop.time()`
@@ -64,14 +64,14 @@ class GuardedStore:
     async def _take_lock(self, key: str) -> bool:
         now = asyncio.get_running_loop().time
         give_up_at = now() + _LOCK_SECONDS
-        while now() < give_up_at and self._usable is not None:
+        while now() < give_up_at and self._available_store is not None:
             if await self._call(lambda store: store.lock(key, ttl=_LOCK_SECONDS)):
                 return True
             await asyncio.sleep(_POLL_SECONDS)
         return False
 
     @property
-    def _usable(self) -> TokenStore | None:
+    def _available_store(self) -> TokenStore | None:
         """The store; None without one, or while it is paused after a failure."""
         is_paused = asyncio.get_running_loop().time() < self._paused_until
         return None if is_paused else self._store
@@ -79,7 +79,8 @@ class GuardedStore:
     async def _call(
         self, operation: Callable[[TokenStore], Awaitable[T]], *secrets: Secret
     ) -> T | None:
-        store = self._usable
+        """Call the store, once more after a failure; None without it, or if it fails again."""
+        store = self._available_store
         if store is None:
             return None
         reason = ""
@@ -89,7 +90,7 @@ class GuardedStore:
                     return await call_user_code(lambda: operation(store))
             except Exception as error:  # noqa: BLE001 - the user's own store may raise anything
                 reason = describe(error, *secrets)
-        if self._usable is not None:  # of concurrent failures, only the first is logged
+        if self._available_store is not None:  # of concurrent failures, only the first is logged
             self._paused_until = asyncio.get_running_loop().time() + _PAUSE
             _log.warning(
                 "the token store failed (%s): for %g s, tokens are requested without it",
@@ -100,7 +101,10 @@ class GuardedStore:
 
 
 async def call_user_code(call: Callable[[], Awaitable[T]]) -> T:
-    """Await user code: a `CancelledError` that is not this task's own is a failure of the code."""
+    """Await user code; raise `CancelledError` if, and only if, this task was cancelled.
+
+    Any other `CancelledError` of the code becomes a `RuntimeError`.
+    """
     task = asyncio.current_task()
     assert task is not None
     before = task.cancelling()
@@ -111,7 +115,7 @@ async def call_user_code(call: Callable[[], Awaitable[T]]) -> T:
             raise
         raise RuntimeError("a task that it awaited was cancelled") from None
     except Exception:
-        if task.cancelling() > before:  # the code raised an error of its own in its place
+        if task.cancelling() > before:  # the code replaced the cancellation by its own error
             raise asyncio.CancelledError from None
         raise
     # redis-py waits with `asyncio.wait_for`, which swallows some cancellations in Python 3.11.

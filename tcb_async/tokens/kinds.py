@@ -21,11 +21,11 @@ _KIND_NAMES: dict[str, str] = {
 
 
 def check_token_kind(provider: object, kinds: Sequence[TokenKind], path: str) -> None:
-    """Refuse a provider's kind of token; one without the attribute ``kind`` may be of any kind."""
+    """Refuse a provider of a different kind; one without a known ``kind`` is accepted."""
     kind: object = getattr(provider, "kind", None)
     if isinstance(kind, str) and kind in _KIND_NAMES and kind not in kinds:
         raise ConfigurationError(
-            f"{path} takes {' or '.join(_KIND_NAMES[kind] for kind in kinds)}, but "
+            f"{path} takes {' or '.join(_KIND_NAMES[each] for each in kinds)}, but "
             f"{type(provider).__name__} provides {_KIND_NAMES[kind]}: use client.with_token(token) "
             "with such a token"
         )

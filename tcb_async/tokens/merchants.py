@@ -88,13 +88,13 @@ class AuthorizerToken(ManagedToken):
         return await _complete(self._request_and_save(api))
 
     async def _request_and_save(self, api: TokenApi) -> TokenReply:
-        """Request it with the saved refresh token, or else the stored one."""
+        """Request it with the saved refresh token, or else the stored one; save a new one."""
         saved = (
             self._refresh_token
             if isinstance(self._refresh_token, Secret)
             else await self._refresh_token()
         )
-        # Not if the caller has saved a different one since, from a new authorisation.
+        # If the caller has saved a different one since, from a new authorisation, that one is used.
         if (unsaved := self._unsaved.get(saved)) is not None:
             saved = unsaved
             await self._save(saved)

@@ -98,8 +98,8 @@ class TokenStore(Protocol):
 
     A key is such as ``stable:api.weixin.qq.com:wx0123456789abcdef``, without a secret.
 
-    If a method raises, or takes a second, twice, a warning is logged, and the process requests its
-    own tokens for 5 seconds.
+    A method fails if it raises, or takes longer than a second. If it fails twice, a warning is
+    logged, and the store is not used for 5 seconds.
     """
 
     async def get(self, key: str) -> StoredToken | None:
@@ -111,7 +111,7 @@ class TokenStore(Protocol):
         ...
 
     async def lock(self, key: str, *, ttl: float) -> bool:
-        """Take the lock of a key, and return True; return False at once if it is taken.
+        """Take the lock of a key, and return True; return False if it is taken, without waiting.
 
         It must become free by itself after ``ttl`` seconds. It only saves requests: two owners at a
         time do no harm.

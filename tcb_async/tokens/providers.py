@@ -56,7 +56,7 @@ def as_provider(token: Token) -> TokenProvider:
     """Make a provider from a value that `TcbClient` accepts; return a provider unchanged.
 
     Raises:
-        ConfigurationError: The value has a different type, or cannot be a token.
+        ConfigurationError: The value has a different type, is not async, or cannot be a token.
     """
     if isinstance(token, str | Secret):
         return GivenToken(check_secret("token", token))
@@ -112,7 +112,7 @@ class StableToken(ManagedToken):
 
     async def _request_replacement(self, api: TokenApi) -> TokenReply:
         reply = await self._request_token(api, force_refresh=True)
-        # A refresh that WeChat answered first may end last, and would bring the old token back.
+        # A running refresh may have the old token, and would cache it last.
         if (running := self._get_running_refresh()) is not None:
             await asyncio.wait((running,))
         return reply
@@ -199,7 +199,7 @@ class ComponentToken(ManagedToken):
         self._secret = check_secret("secret", secret)
         self._ticket = check_async("ticket", ticket)
         appid = check_appid("component_appid", component_appid)
-        # Providers of one merchant, made for one call each, share its token.
+        # Providers of one merchant, made for one call each, share its token in this store.
         shared = GuardedStore(MemoryStore() if store is None else store)
         super().__init__("component", appid, shared, clock)
 
@@ -222,13 +222,13 @@ class ComponentToken(ManagedToken):
 async def fetch_secret(
     name: str, call: Callable[[], Awaitable[str | Secret]], endpoint: str, advice: str
 ) -> Secret:
-    """Call a callback of the caller's that returns a secret."""
+    """Call a callback that returns a secret; raise `TokenError` if it fails or returns none."""
     try:
         secret = Secret(await call_user_code(call))
     except Exception as error:  # noqa: BLE001 - the caller's own code
         problem = f"{name}() failed ({describe(error)})"
     else:
-        # Checked here, where the error can name the callback: WeChat would only say 61006.
+        # Checked here, where the error can name the callback: WeChat's error would not.
         if (reason := find_secret_problem(secret)) is None:
             return secret
         problem = f"the result of {name}() {reason}"

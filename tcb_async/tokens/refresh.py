@@ -57,7 +57,7 @@ _REPLAYS = 2
 _MAX_MARGIN = 200.0
 _MIN_MARGIN = 60.0
 _RETRY_SECONDS = 10.0  # between two early refreshes: each call would start one while WeChat fails
-_LASTING_SECONDS = 30.0
+_LASTING_SECONDS = 30.0  # that a refused token is used, after new tokens did not help
 _MAX_LIFE = 30 * 86_400.0  # seconds; a longer life is a mistake, such as milliseconds
 
 _log = logging.getLogger("tcb_async")
@@ -81,7 +81,7 @@ async def call_with_token(
                 error.message += "; the token looks like an appsecret"
             if replays == _REPLAYS:
                 if isinstance(provider, ManagedToken):
-                    provider.note_lasting_refusal(token)
+                    provider.pause_invalidation(token)
                 raise
             await provider.invalidate(token.reveal())
             newer = Secret(await provider.get_token(api))
@@ -109,7 +109,7 @@ class ManagedToken(ABC):
         self._cached: StoredToken | None = None
         # The time from which on it is refreshed in the background.
         self._refresh_at = math.inf
-        self._refused: Secret | None = None  # the last one
+        self._refused: Secret | None = None  # the last token that WeChat refused
         # The time at which a new token turned out not to help.
         self._lasting_since = -math.inf
         self._refresh: asyncio.Task[StoredToken] | None = None
@@ -140,7 +140,8 @@ class ManagedToken(ABC):
 
         Raises:
             ConfigurationError: The client has a different host than the first one.
-            TokenError: WeChat refused the credentials, or sent an invalid token.
+            TokenError: WeChat refused the credentials, or a callback of the provider failed.
+            ResponseError: WeChat sent an invalid token.
             TcbError: WeChat could not be reached.
         """
         self._check_host(api)
@@ -165,8 +166,8 @@ class ManagedToken(ABC):
         self._refused = token
         self._cached = None
 
-    def note_lasting_refusal(self, token: Secret) -> None:
-        """Use a token for 30 s: WeChat refused it, and those before it, in one call."""
+    def pause_invalidation(self, token: Secret) -> None:
+        """Keep a token for 30 s: WeChat refused it, and those before it, in one call."""
         if self._is_current(token):
             self._lasting_since = self._clock()
 
@@ -238,7 +239,7 @@ class ManagedToken(ABC):
             raise
 
     async def _adopt(self) -> StoredToken | None:
-        """Use the stored token from now on; None if there is none, or no good one."""
+        """Use the stored token from now on, and return it; None without a good one."""
         stored = await self._store.get(self._make_key(self._name))
         if stored is None or stored.token == self._refused:
             return None
@@ -271,8 +272,8 @@ class ManagedToken(ABC):
 
 def make_host_key(base_url: str) -> str:
     """Return the service of a base URL, for a key: a token is sent only where it was issued."""
-    # With the scheme of plain http, so that a token from TLS never travels over it, and with the
-    # path, because a gateway may have a different service under each path.
+    # The key contains plain http, so that a token from TLS never travels over it, and the path,
+    # because a gateway may have a different service under each path.
     parts = urlsplit(base_url)
     if parts.scheme == "https":
         host = f"{parts.hostname}:{parts.port or 443}".removesuffix(":443")

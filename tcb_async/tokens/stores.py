@@ -33,7 +33,7 @@ class MemoryStore:
     """
 
     _values: dict[str, StoredToken] = attrs.field(init=False, factory=dict[str, StoredToken])
-    # In the time of the loop.
+    # By `loop.time()`.
     _locked_until: dict[str, float] = attrs.field(init=False, factory=dict[str, float])
 
     def __repr__(self) -> str:
@@ -119,7 +119,7 @@ class RedisStore:
         """Store a token."""
         fields = {"token": value.token.reveal(), "expires_at": value.expires_at}
         data = json.dumps(fields).encode()  # ASCII: a client may decode replies with any encoding
-        px = None if ttl is None else _make_px(ttl)
+        px = None if ttl is None else _to_milliseconds(ttl)
         async with self._free:
             await self._redis.set(_make_key(key), data, px=px)
 
@@ -127,7 +127,7 @@ class RedisStore:
         """Take the lock of a key; return False if it is taken."""
         async with self._free:
             name = _make_key(key, ":lock")
-            return bool(await self._redis.set(name, b"1", px=_make_px(ttl), nx=True))
+            return bool(await self._redis.set(name, b"1", px=_to_milliseconds(ttl), nx=True))
 
     async def unlock(self, key: str) -> None:
         """Free the lock of a key."""
@@ -135,7 +135,7 @@ class RedisStore:
             await self._redis.delete(_make_key(key, ":lock"))
 
 
-def _make_px(seconds: float) -> int:
+def _to_milliseconds(seconds: float) -> int:
     return max(1, int(seconds * 1000))
 
 

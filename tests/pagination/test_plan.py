@@ -32,11 +32,11 @@ from model import (
 )
 from strategies import Ties, changes, few_rows, kinds, servers
 
-from tcb_async.cursor import DIGEST, Cursor, digest
+from tcb_async.cursor import DIGEST_SIZE, Cursor, digest
 from tcb_async.exceptions import DriftError, ResponseError
 from tcb_async.pagination.identity import Identity
 from tcb_async.pagination.page import Page, Request
-from tcb_async.pagination.passes import CountedRows
+from tcb_async.pagination.passes import CountedRows, Pass
 from tcb_async.pagination.plan import MAX_PASSES, Plan
 
 BLURRED = st.sampled_from(["insert", "delete", "redeploy", "lift", "update", "touch"])
@@ -384,6 +384,15 @@ class TestPasses:
         assert requests == [(int(offset), int(limit)) for offset, limit in shown]
         assert outcome.yielded == outcome.at_start
 
+    def test_evidence_names_the_changed_row_of_a_long_reply(self):
+        """A server that returns more rows than requested moves the row that is compared."""
+        current = Pass(IDENTITY)
+        for offset, names in ((0, "abcd"), (2, "cxyz")):
+            page = Page([Row(name) for name in names], 6)
+            current.move_below(IDENTITY.make_reply(Request(offset, 3), page))
+
+        assert current.evidence == "row 3 is not the row that was there"
+
     @pytest.mark.parametrize(
         "change",
         [
@@ -528,7 +537,7 @@ class TestListWithoutAStableOrder:
         counted = CountedRows[Row]()
 
         def add(*shown, total):
-            counted.add(IDENTITY.read(Request(0, 4), Page(shown, total)))
+            counted.add(IDENTITY.make_reply(Request(0, 4), Page(shown, total)))
             return counted.is_complete
 
         assert not add(*rows, total=4)
@@ -955,7 +964,7 @@ class TestResume:
         assert often.cursor() == once.cursor()
 
     def test_forged_cursor_costs_no_more_than_a_second_pass(self):
-        forged = Cursor("", 2**62, 2**62, bytes(DIGEST), bytes(10_000 * DIGEST))
+        forged = Cursor("", 2**62, 2**62, bytes(DIGEST_SIZE), bytes(10_000 * DIGEST_SIZE))
 
         outcome = walk(plan(start=forged), ChangingList.of(57), concurrency=8)
 

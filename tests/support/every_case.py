@@ -220,7 +220,7 @@ def _find_collected_fault(server, yielded, before, plan, tally):
     """The law of `collect`: its list is one that the server had, unless changes cancelled out."""
     earlier = {row.name for row in yielded[:before]}
     items = yielded[before:]
-    rows = plan.settle(items)
+    rows = plan.replace_yielded(items)
     lost = {row.name for row in items} - server.listing.gone - {row.name for row in rows}
     if lost:
         return f"lost {sorted(lost)} of the yielded rows"

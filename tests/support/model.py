@@ -151,7 +151,7 @@ class Outcome:
 
     def collect(self):
         """Return the rows that `Pager.collect` returns; only once."""
-        return self.plan.settle(self.items)
+        return self.plan.replace_yielded(self.items)
 
     def note_what_became_of(self, listing):
         self.stayed = set(self.at_start) - listing.gone

@@ -95,7 +95,7 @@ class TestRefused:
         emulator.expire_tokens()
         new = await provider.get_token(api)
 
-        provider.note_lasting_refusal(old)
+        provider.pause_invalidation(old)
         await provider.invalidate(new)
 
         assert provider.expires_at is None
