@@ -75,7 +75,7 @@ _NAMES = {
     "tokens": "StableToken",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
-_SUBJECTS = frozenset({
+_PUBLIC_MODULES = frozenset({
     "compare", "documents", "emulator", "errcodes", "exceptions", "inventory", "models", "observer",
     "pagination", "tokens",
 })  # fmt: skip
@@ -87,7 +87,7 @@ def __getattr__(name: str) -> object:
     value: object
     if name in _MODULES:
         value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    elif name in _SUBJECTS:
+    elif name in _PUBLIC_MODULES:
         value = import_module(f"{__name__}.{name}")
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -96,4 +96,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *_SUBJECTS, "__version__"])
+    return sorted([*__all__, *_PUBLIC_MODULES, "__version__"])

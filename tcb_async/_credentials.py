@@ -25,6 +25,8 @@ def find_secret_problem(value: object) -> str | None:
         return "is the mask of a Secret, not its text: pass the result of its reveal()"
     if value.split() != [value]:
         return "contains white space (a line break from a file, perhaps)"
+    if "\ufffd" in value:  # in place of bytes that could not be decoded
+        return "contains bytes that are not UTF-8"
     return None if value.isprintable() else "contains a control character"
 
 

@@ -90,7 +90,7 @@ def decode_secret(kind: type, value: object) -> object:
 def find_secrets(fields: Mapping[str, object]) -> list[Secret]:
     """Find the secrets in the query or the body of a request.
 
-    They are each `Secret`, and each text below a key that contains secret, token or ticket.
+    Those are every `Secret`, and every text below a key that contains secret, token or ticket.
     """
     secrets: list[Secret] = []
     remaining: list[tuple[object, bool]] = [(fields, False)]

@@ -60,7 +60,7 @@ from tcb_async._transport import (
     Place,
     SessionKeeper,
     Target,
-    need_no_place,
+    allow_without_place,
 )
 from tcb_async._watch import wait_until_active, watch
 from tcb_async.compare import FunctionChange, index_by_name
@@ -382,7 +382,7 @@ class TcbClient:
         """
         if self.closed:
             raise ClientClosedError
-        with need_no_place():
+        with allow_without_place():
             token = await self._provider.get_token(self._transport)
         return check_secret("the token that the provider returned", token).reveal()
 

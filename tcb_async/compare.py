@@ -68,11 +68,9 @@ class FunctionChange(Value):
                 for field in self.fields
             )
         function = self.before or self.after
-        if function is None:
-            return ""
-        # A declared function that does not exist has no status.
-        status = "" if isinstance(function, DeclaredFunction) else function.status
-        return f"{status} {function.runtime or ''}".strip()
+        if isinstance(function, DeclaredFunction):
+            return function.runtime or ""  # it does not exist, so it has no status
+        return f"{function.status} {function.runtime or ''}".strip() if function else ""
 
 
 def changes(

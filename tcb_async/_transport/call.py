@@ -221,7 +221,7 @@ class Place:
 
 
 @contextmanager
-def need_no_place() -> Generator[None]:
+def allow_without_place() -> Generator[None]:
     """Allow calls without a place in the block, and in the tasks that it starts."""
     outer = _needs_no_place.set(True)
     try:

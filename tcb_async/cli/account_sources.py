@@ -22,10 +22,10 @@ from tcb_async.cli import demo
 from tcb_async.cli.credentials import (
     Service,
     check_url,
+    decode_secret_file,
     make_client,
     read_appid,
     read_appsecret,
-    read_secret_file,
     read_variable,
 )
 from tcb_async.cli.options import ManyAccounts, Platform
@@ -128,7 +128,7 @@ def _read_ticket(path: Path | None) -> Secret:
         ticket = read_variable(_TICKET_VARIABLE)
     else:
         where = f"--ticket-file {path}"
-        ticket = read_secret_file(path)
+        ticket = decode_secret_file(path.read_bytes())  # not stdin, which is read only once
     if ticket is None or not ticket.reveal():
         raise ConfigurationError(
             f"{where}: there is no component_verify_ticket; write WeChat's latest ticket into a "

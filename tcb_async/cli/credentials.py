@@ -156,13 +156,13 @@ def _read_token_file(path: Path) -> Secret:
     """Read the token from a file or from stdin; a terminal prompts for it."""
     if str(path) == "-" and _can_prompt():
         return _prompt_for_secret("Access token", _NO_TOKEN)
-    return check_secret(f"--token-file {path}: the token", read_secret_file(path))
+    return check_secret(f"--token-file {path}: the token", decode_secret_file(read_input(path)))
 
 
-def read_secret_file(path: Path) -> Secret:
-    """Read a file with one secret, with or without a byte order mark and white space."""
+def decode_secret_file(content: bytes) -> Secret:
+    """Decode a file with one secret, with or without a byte order mark and white space."""
     # A decoding error would show the bytes. `check_secret` refuses a replaced character later.
-    return Secret(read_input(path).decode("utf-8-sig", errors="replace").strip())
+    return Secret(content.decode("utf-8-sig", errors="replace").strip())
 
 
 def _can_prompt() -> bool:

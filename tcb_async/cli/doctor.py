@@ -256,7 +256,7 @@ def _name_kind(error: TcbError) -> str:
     if error.errcode is not None:
         facts.append(f"errcode {error.errcode}")
     if (tcb_code := getattr(error, "tcb_code", None)) is not None:
-        facts.append(f"TcbCode {_show(tcb_code, _WORD)}")
+        facts.append(f"TcbCode {_hide_unless(_WORD, tcb_code)}")
     if (status := getattr(error, "status", None)) is not None:
         facts.append(f"HTTP {status}")
     return ", ".join(facts)
@@ -296,8 +296,12 @@ async def _show_facts(
         report.print_line("each function", _outline(rows))
         # The first page may lack the rare statuses and runtimes.
         every = [function.to_dict() for function in functions] or rows
-        report.print_line("statuses", _join(_show(row.get("status"), _WORD) for row in every))
-        report.print_line("runtimes", _join(_show(row.get("runtime"), _WORD) for row in every))
+        report.print_line(
+            "statuses", _join(_hide_unless(_WORD, row.get("status")) for row in every)
+        )
+        report.print_line(
+            "runtimes", _join(_hide_unless(_WORD, row.get("runtime")) for row in every)
+        )
         report.print_line("times", _describe_times(rows, functions))
     report.print_line("each environment", await _outline_environments(client))
 
@@ -340,7 +344,7 @@ def _outline(objects: Sequence[Reply]) -> str:
         if any(name not in fields for fields in objects):
             found.add("missing")
     return _join(
-        f"{_show(name, _FIELD)} ({'/'.join(sorted(found))})" for name, found in types.items()
+        f"{_hide_unless(_FIELD, name)} ({'/'.join(sorted(found))})" for name, found in types.items()
     )
 
 
@@ -348,8 +352,11 @@ def _name_type(value: object) -> str:
     return "null" if value is None else _JSON_TYPES.get(type(value), "object")
 
 
-def _show(value: object, allowed: re.Pattern[str]) -> str:
-    """Return a text that cannot be a name of the account; of any other value, its type."""
+def _hide_unless(allowed: re.Pattern[str], value: object) -> str:
+    """Return a text of the allowed form; hide another, which may be a name of the account.
+
+    Of a value that is not a text, return its type.
+    """
     if not isinstance(value, str):
         return f"({_name_type(value)})"
     return value if allowed.fullmatch(value) else "(hidden)"
@@ -361,7 +368,7 @@ def _join(words: Iterable[str]) -> str:
 
 def _describe_times(rows: Iterable[Reply], functions: Sequence[CloudFunction]) -> str:
     """Return the formats of times, with # for a digit, and how many of the list were read."""
-    shown = [_show(row.get(key), _TIME) for row in rows for key in ("add_time", "mod_time")]
+    shown = [_hide_unless(_TIME, row.get(key)) for row in rows for key in ("add_time", "mod_time")]
     formats = _join(re.sub("[0-9]", "#", time) for time in shown)
     if not functions:  # the list is empty, or could not be read
         return formats

@@ -40,18 +40,20 @@ def check_page_size(value: object, *, maximum: int | None = None) -> int:
 def check_walk_options(options: Mapping[str, object]) -> None:
     """Refuse keyword arguments that no walk takes, and show the call that was probably meant."""
     allowed = WalkOptions.__annotations__
-    for name in [each for each in options if each not in allowed]:
-        if name in {"limit", "offset"}:
-            advice = (
-                "all pages are read: pass page_size to set the rows per request, or max_items to "
-                "limit the rows in all; one page alone is function_page(env, limit=…, offset=…)"
-            )
-        else:
-            advice = (
-                f"not an argument of a walk, which takes {', '.join(allowed)}; to select "
-                "functions, filter the result: [f for f in functions if f.status == 'Active']"
-            )
-        raise ConfigurationError(advice, argument=name, value="…")
+    name = next((each for each in options if each not in allowed), None)
+    if name is None:
+        return
+    if name in {"limit", "offset"}:
+        problem = (
+            "all pages are read: pass page_size to set the rows per request, or max_items to limit "
+            "the rows in all; one page of functions is function_page(env, limit=…, offset=…)"
+        )
+    else:
+        problem = (
+            f"not an argument of a walk, which takes {', '.join(allowed)}; to select functions, "
+            "filter the result: [f for f in functions if f.status == 'Active']"
+        )
+    raise ConfigurationError(problem, argument=name, value="…")
 
 
 def read_start(scope: str, resume: object) -> Cursor:

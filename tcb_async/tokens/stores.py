@@ -105,14 +105,14 @@ class RedisStore:
                 "such as redis.asyncio.Redis.from_url(url)"
             )
         self._redis = redis
-        self._free = asyncio.Semaphore(_MAX_COMMANDS)
+        self._command_slots = asyncio.Semaphore(_MAX_COMMANDS)
 
     def __repr__(self) -> str:
         return "<RedisStore>"
 
     async def get(self, key: str) -> StoredToken | None:
         """Return the stored token; None without one, or if the value is not a token."""
-        async with self._free:
+        async with self._command_slots:
             return _decode_value(await self._redis.get(_make_key(key)))
 
     async def set(self, key: str, value: StoredToken, *, ttl: float | None) -> None:
@@ -120,18 +120,18 @@ class RedisStore:
         fields = {"token": value.token.reveal(), "expires_at": value.expires_at}
         data = json.dumps(fields).encode()  # ASCII: a client may decode replies with any encoding
         px = None if ttl is None else _to_milliseconds(ttl)
-        async with self._free:
+        async with self._command_slots:
             await self._redis.set(_make_key(key), data, px=px)
 
     async def lock(self, key: str, *, ttl: float) -> bool:
         """Take the lock of a key; return False if it is taken."""
-        async with self._free:
+        async with self._command_slots:
             name = _make_key(key, ":lock")
             return bool(await self._redis.set(name, b"1", px=_to_milliseconds(ttl), nx=True))
 
     async def unlock(self, key: str) -> None:
         """Free the lock of a key."""
-        async with self._free:
+        async with self._command_slots:
             await self._redis.delete(_make_key(key, ":lock"))
 
 

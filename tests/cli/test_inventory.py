@@ -289,7 +289,11 @@ class TestThePlatformIsRefused:
         ("option", "text", "why"),
         [
             ("--ticket-file", b"\n", "there is no component_verify_ticket"),
-            ("--ticket-file", "ticket".encode("utf-16"), "the ticket contains a control character"),
+            (
+                "--ticket-file",
+                "ticket".encode("utf-16"),
+                "the ticket contains bytes that are not UTF-8",
+            ),
         ],
     )
     async def test_a_file_without_a_secret_is_named(self, shop, option, text, why):
@@ -311,6 +315,7 @@ class TestBadInput:
         [
             (["--accounts", "-"], 3, "--accounts -: the file contains no accounts"),
             (["--ticket-file", "/nowhere"], 3, "there is no file /nowhere: check its name"),
+            (["--ticket-file=-"], 3, "there is no file -: check its name"),
             (["--accounts", "/nowhere"], 3, "there is no file /nowhere: check its name"),
             (["--accounts", "a", "--component-appid", "wx1"], 2, "name one source of accounts"),
             (["--appid", "wx1", "--merchant", "wx2"], 2, "it chooses from the merchants of"),

@@ -14,7 +14,7 @@ from typing import get_type_hints
 import pytest
 
 import tcb_async
-from tcb_async import _MODULES, _SUBJECTS, TcbClient
+from tcb_async import _MODULES, _PUBLIC_MODULES, TcbClient
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,7 +71,7 @@ def test_public_names_are_importable_listed_and_pickle():
     assert {*tcb_async.__all__} <= {*vars(tcb_async)}  # a later access imports nothing
     for name in tcb_async.__all__:
         assert pickle.loads(pickle.dumps(names[name])) is names[name]  # noqa: S301
-    assert {*dir(tcb_async)} == {*tcb_async.__all__, *_SUBJECTS, "__version__"}
+    assert {*dir(tcb_async)} == {*tcb_async.__all__, *_PUBLIC_MODULES, "__version__"}
     with pytest.raises(AttributeError, match="no attribute 'TcbClent'"):
         tcb_async.TcbClent  # noqa: B018
 
@@ -100,7 +100,7 @@ def test_each_subject_is_an_attribute(pytester):
     code = f"""
 import importlib, sys
 
-for subject in {sorted(_SUBJECTS)}:
+for subject in {sorted(_PUBLIC_MODULES)}:
     for name in [name for name in sys.modules if name.startswith("tcb_async")]:
         del sys.modules[name]
     package = importlib.import_module("tcb_async")
@@ -124,7 +124,7 @@ def test_type_checkers_see_the_same_names():
     exported = {alias.asname: f"{node.module}" for node in imports for alias in node.names}
 
     names = {name: f"tcb_async.{_MODULES[name]}" for name in tcb_async.__all__}
-    assert exported == names | dict.fromkeys(_SUBJECTS, "tcb_async")
+    assert exported == names | dict.fromkeys(_PUBLIC_MODULES, "tcb_async")
 
 
 def test_types_of_public_names_can_be_read():

@@ -57,6 +57,7 @@ async def test_error_of_a_callable_is_raised(emulator):
         ("a token", "contains white space"),
         ("planted-token\n", "contains white space"),
         ("planted-token\x00", "contains a control character"),
+        ("planted-token\ufffd", "contains bytes that are not UTF-8"),
         (b"planted-token", "is of type bytes"),
         (
             str(Secret("planted-token")),
