@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping
 from copy import copy
 from functools import partial
 from typing import Any, Self, TypedDict, TypeVar, Unpack
+from urllib.parse import urlencode
 
 from tcb_async._addresses import (
     check_base_url,
@@ -74,7 +75,7 @@ from tcb_async.models import (
 )
 from tcb_async.observer import Observer
 from tcb_async.pagination.identity import Identity
-from tcb_async.pagination.options import WalkOptions
+from tcb_async.pagination.options import WalkOptions, check_walk_options
 from tcb_async.pagination.page import Page, WalkStats
 from tcb_async.pagination.pager import ClientWalk, Pager
 from tcb_async.retry import RetryPolicy
@@ -216,7 +217,7 @@ class TcbClient:
             A pager that makes its first request when it is iterated.
         """
         fields = {"env": check_env(env)}
-        return self._walk(FUNCTIONS, fields, options)
+        return self._make_pager(FUNCTIONS, fields, options)
 
     def iter_functions(
         self, env: str, **options: Unpack[WalkOptions]
@@ -232,19 +233,19 @@ class TcbClient:
         """
         return aiter(self.functions(env, **options))
 
-    def _walk(
+    def _make_pager(
         self,
         endpoint: ListEndpoint[T],
         fields: Mapping[str, str],
         options: WalkOptions,
     ) -> Pager[T]:
+        check_walk_options(options)
         check_token_kind(self._provider, endpoint.token_kinds, endpoint.path)
         page_size = endpoint.choose_page_size(options.get("page_size"))
         options["page_size"] = page_size
         stats = WalkStats()
         may_shrink = page_size is None
         fetch = partial(self._fetch, endpoint, fields, stats=stats, may_shrink=may_shrink)
-        arguments = "&".join(f"{name}={value}" for name, value in fields.items())
         walk = ClientWalk(
             spawn=self._transport.spawn,
             sleep=self._transport.timing.sleep,
@@ -255,7 +256,7 @@ class TcbClient:
         return Pager(
             fetch,
             identify=endpoint.identify,
-            scope=f"{endpoint.path}?{arguments}",
+            scope=f"{endpoint.path}?{urlencode(fields)}",
             observer=self._transport.observer,
             concurrency=self._transport.concurrency,
             _walk=walk,
@@ -442,7 +443,7 @@ class TcbClient:
                 "with a ComponentToken"
             )
         fields = {"component_appid": appid}
-        return self._walk(AUTHORIZERS, fields, options)
+        return self._make_pager(AUTHORIZERS, fields, options)
 
     def batch_functions(
         self, env: str, *, searchkey: str | None = None, **options: Unpack[WalkOptions]
@@ -459,7 +460,7 @@ class TcbClient:
         fields = {"env": check_env(env)}
         if searchkey is not None:
             fields["searchkey"] = check_text("searchkey", searchkey)
-        return self._walk(BATCH_FUNCTIONS, fields, options)
+        return self._make_pager(BATCH_FUNCTIONS, fields, options)
 
     async def list_batch_environments(self) -> list[BatchEnvironment]:
         """List a platform's own environments (批量云开发), in the server's order.

@@ -48,7 +48,12 @@ async def test_walk_refuses_a_bad_argument_by_name_and_value(argument, value):
 
 
 @pytest.mark.parametrize(
-    ("argument", "advice"), [("limit", r"function_page\(env, limit=…"), ("status", r"if f\.")]
+    ("argument", "advice"),
+    [
+        ("limit", r"function_page\(env, limit=…"),
+        ("status", r"if f\."),
+        *((name, "not an argument of a walk") for name in ("value", "scope", "concurrency")),
+    ],
 )
 def test_unknown_argument_of_a_walk_gives_advice(argument, advice):
     with pytest.raises(ConfigurationError, match=f"^{argument}=…: .*{advice}"):

@@ -33,7 +33,10 @@ _DENIED = "denied-777bb9"
 async def open_demo(
     envs: Collection[str], concurrency: int, *, is_changing: bool
 ) -> AsyncGenerator[TcbClient]:
-    """Open the demonstration, with functions in every named environment, which may change them."""
+    """Open the demonstration, with functions in every named environment.
+
+    If ``is_changing``, a function of each changes before every listing but the first.
+    """
     async with tcb_async.Emulator.demo() as emulator:
         for env in {*envs} - {tcb_async.emulator.DEMO_ENV}:
             emulator.add_demo_environment(env)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from contextlib import aclosing, nullcontext
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import attrs
 from cyclopts import App, Parameter
@@ -71,15 +71,14 @@ def watch_functions(
 
 async def _show_changes(
     client: TcbClient, screen: Screen, env: str, interval: float, output_format: WatchFormat
-) -> NoReturn:
+) -> None:
     functions = await client.list_functions(env)
     screen.say(
         f"{env}: {plural(len(functions), 'function')}; polling every {interval:g} s, until Ctrl-C"
     )
     async with aclosing(client.watch_functions(env, interval=interval, since=functions)) as changes:
-        while True:  # the changes never end
-            line = _format_change(await anext(changes), output_format, screen.out.is_terminal)
-            screen.write(line)
+        async for change in changes:  # pragma: no branch - the changes never end
+            screen.write(_format_change(change, output_format, screen.out.is_terminal))
 
 
 def _format_change(change: FunctionChange, output_format: WatchFormat, is_terminal: bool) -> bytes:

@@ -261,16 +261,16 @@ class FaultyServer:
             for callback in tuple(self._on_request):
                 callback(record)
             response = await self._answer(request, record)
-        except ConnectionError:
-            pass  # the client has closed the connection: the record shows no status
-        except Exception:
-            _log.exception("a callback or a script raised an exception")
-            raise  # aiohttp sends HTTP 500
+        except Exception as error:
+            # A write fails after the client has closed the connection.
+            if not (isinstance(error, ConnectionError) and _is_closed(request)):
+                _log.exception("a callback or a script raised an exception")
+                raise  # aiohttp sends HTTP 500
         finally:
             self.in_flight -= 1
             # A client that closed the connection got no reply, even if bytes were written.
-            is_closed = request.transport is None or request.transport.is_closing()
-            record.status = None if is_closed or response is None else response.status
+            if response is not None and not _is_closed(request):
+                record.status = response.status
             # Quote the path: a line break in it must not begin a new line.
             line = f"{record.method} {quote(record.path)} -> status {record.status}"
             _log.info("%s, errcode %s, fault %s", line, record.errcode, record.fault)
@@ -343,3 +343,7 @@ class FaultyServer:
             callback(record, reply)
         record.errcode = reply.get("errcode", 0)
         return json.dumps(reply, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _is_closed(request: web.BaseRequest) -> bool:
+    return request.transport is None or request.transport.is_closing()

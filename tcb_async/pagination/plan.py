@@ -312,16 +312,13 @@ class Plan(Generic[T]):
             self._stop(self._count.rows)
             return
         if not ended.change:
-            is_quiet = not ended.repeated or ended.repeated == self.repeated
+            is_settled = not ended.repeated or ended.repeated == self.repeated
             self.repeated = ended.repeated
-            if is_quiet and ended.repeated and self.identity.is_unique:
-                self._fail(
-                    _make_repeated_error(
-                        min(ended.repeated), "each time the list was read, it contradicted itself"
-                    )
-                )
+            if is_settled and ended.repeated and self.identity.is_unique:
+                problem = "each time the list was read, it contradicted itself"
+                self._fail(_make_repeated_error(min(ended.repeated), problem))
                 return
-            if is_quiet:
+            if is_settled:
                 self._stop(None if ended.is_streamed else ended.rows)
                 return
         if self.stats.passes == MAX_PASSES:

@@ -237,9 +237,13 @@ class TestBatch:
             names = [function.name for function in await pager.collect()]
             assert pager.total == 10
         assert names == [f"fn-00{number}" for number in range(10, 20)]
-        for other in (None, "fn-002"):
+        for env, other in (
+            (OWN_ENV, None),
+            (OWN_ENV, "fn-002"),
+            (f"{OWN_ENV}&searchkey=fn-001", None),
+        ):
             with pytest.raises(ConfigurationError, match="resume"):
-                client.batch_functions(OWN_ENV, searchkey=other, resume=pager.cursor)
+                client.batch_functions(env, searchkey=other, resume=pager.cursor)
         with pytest.raises(ConfigurationError, match="searchkey=''"):
             client.batch_functions(OWN_ENV, searchkey="")
 

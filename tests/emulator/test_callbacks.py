@@ -2,6 +2,7 @@
 
 import logging
 
+import pytest
 from constants import APPSECRET, CLASSIC, LIST, STABLE
 from emulator_client import REFRESH, TICKET, send_raw
 
@@ -49,10 +50,11 @@ async def test_each_json_reply_may_be_changed(wechat):
     assert [asked.errcode for asked in wechat.emulator.requests] == [-1, 0, 45009, 40066]
 
 
-async def test_error_in_a_callback_is_logged(wechat, caplog):
+@pytest.mark.parametrize("error", [LookupError, BrokenPipeError])
+async def test_error_in_a_callback_is_logged(wechat, caplog, error):
     @wechat.emulator.on_request
     def mistaken(_):
-        raise LookupError("a test's own mistake")
+        raise error("a test's own mistake")
 
     assert (await wechat.send("POST", LIST))[0] == 500
     assert "a test's own mistake" in caplog.text
