@@ -44,7 +44,7 @@ class IteratedOnce(ABC):
         try:
             await self.aclose()
         finally:
-            # A running generator is iterated by a different task, and stops after `_cancel`.
+            # A running generator is iterated by a different task, and stops after `_cancel_tasks`.
             if isinstance(generator, AsyncGeneratorType) and not generator.ag_running:
                 await generator.aclose()
 
@@ -55,8 +55,8 @@ class IteratedOnce(ABC):
         """
         if self._state in {"new", "walking"}:
             self._state = "closed"
-        await self._cancel()
+        await self._cancel_tasks()
 
     @abstractmethod
-    async def _cancel(self) -> None:
+    async def _cancel_tasks(self) -> None:
         """Cancel the tasks of the iteration and await them."""

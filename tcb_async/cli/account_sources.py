@@ -67,9 +67,9 @@ def prepare_accounts(access: ManyAccounts) -> tuple[Service, Sequence[Account] |
     if access.accounts is not None:
         from tcb_async.cli.account_file import read_account_file  # noqa: PLC0415 - it loads msgspec
 
-        known = read_account_file(access.accounts)
+        accounts = read_account_file(access.accounts)
         # These accounts have tokens of their own: the client never uses this token.
-        return Service(partial(make_client, access, Secret("unused"))), known
+        return Service(partial(make_client, access, Secret("unused"))), accounts
     appid = read_appid(access.appid)
     if not appid:
         raise CycloptsError(

@@ -295,12 +295,12 @@ async def _show_facts(
         report.print_line("reply", _outline([page]))
         report.print_line("each function", _outline(rows))
         # The first page may lack the rare statuses and runtimes.
-        every = [function.to_dict() for function in functions] or rows
+        function_rows = [function.to_dict() for function in functions] or rows
         report.print_line(
-            "statuses", _join(_hide_unless(_WORD, row.get("status")) for row in every)
+            "statuses", _join(_hide_unless(_WORD, row.get("status")) for row in function_rows)
         )
         report.print_line(
-            "runtimes", _join(_hide_unless(_WORD, row.get("runtime")) for row in every)
+            "runtimes", _join(_hide_unless(_WORD, row.get("runtime")) for row in function_rows)
         )
         report.print_line("times", _describe_times(rows, functions))
     report.print_line("each environment", await _outline_environments(client))

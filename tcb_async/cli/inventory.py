@@ -87,11 +87,12 @@ def list_inventory(
                 raise CycloptsError(f"FILE: {file} must end with {NIGHT_SUFFIX}")
             check_writable("FILE", file)
         _check_merchants(access)
-        service, known = prepare_accounts(access)
+        service, accounts = prepare_accounts(access)
         with contextlib.ExitStack() as stack:
             # --demo without a file: the night is deleted with its folder.
             path = file or Path(stack.enter_context(tempfile.TemporaryDirectory()), "demo.sqlite")
-            job = InventoryJob(path, screen, known, frozenset(access.merchant or ()), requests)
+            merchants = frozenset(access.merchant or ())
+            job = InventoryJob(path, file is not None, screen, accounts, merchants, requests)
             began = time.monotonic()
             service.run(job.work, requests.concurrency)
             seconds = time.monotonic() - began
@@ -118,6 +119,7 @@ class InventoryJob:
     """One inventory at the terminal, from the list of accounts to the last of them."""
 
     path: Path
+    is_kept: bool  # a night that is deleted cannot be resumed
     screen: Screen
     accounts: Sequence[Account] | None  # None for the merchants of the platform
     merchants: frozenset[str]  # those of the platform that are chosen; empty for all
@@ -193,7 +195,7 @@ class InventoryJob:
                 )
 
     def _advise_to_resume(self, counts: AccountCounts) -> None:
-        if self.night is not None:
+        if self.night is not None and self.is_kept:
             complete = counts.complete + self.night.complete_count
             total = len(self.night.unfinished) + self.night.complete_count
             self.screen.say(

@@ -42,8 +42,8 @@ Kind = Literal["environment", "document", "night"]
 def choose_kind(side: str) -> Kind:
     """Choose the type of a side by how it is written, unless it is a pipe; nothing is read."""
     path = Path(side)
-    is_pipe = path.exists() and not path.is_file() and not path.is_dir()
-    if side == "-" or path.suffix.lower() == ".json" or is_pipe:
+    is_stream = path.exists() and not path.is_file() and not path.is_dir()
+    if side == "-" or path.suffix.lower() == ".json" or is_stream:
         return "document"
     if path.suffix.lower() == NIGHT_SUFFIX:
         return "night"
@@ -70,7 +70,7 @@ def _choose_kinds(before: str, after: str) -> dict[str, Kind]:
 
 
 def _read_document(side: str) -> tuple[bytes, str]:
-    """Read a document, and return its name in errors too."""
+    """Read a document; return its content, and the name by which errors call it."""
     return read_input(side), "stdin" if side == "-" else side
 
 

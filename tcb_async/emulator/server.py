@@ -69,7 +69,10 @@ class FaultyServer:
 
     @property
     def url(self) -> str:
-        """Its address, such as ``http://127.0.0.1:40123``; `RuntimeError` before it is started."""
+        """Its address, such as ``http://127.0.0.1:40123``.
+
+        Before the first start, it is known only if a port was given: else it is a `RuntimeError`.
+        """
         if self._port == 0:
             raise RuntimeError(
                 "the emulator has no url before it is started: use `with Emulator() as emulator:`"

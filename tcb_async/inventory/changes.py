@@ -99,9 +99,9 @@ class _IndexedNight:
     def read(self, appid: str) -> tuple[StoredAccount | None, str]:
         """Return an account, and why the night does not know it: empty if it does.
 
-        The account is None if the night was not to list it.
+        The account is None if the night was not to list it, as far as its list of merchants shows.
         """
-        account = self.night.account(appid) if appid in self.appids else None
+        account = self.night.account(appid)
         if account is not None:
             return account, account.message
         return None, "its list of merchants was incomplete" if self.is_incomplete else ""

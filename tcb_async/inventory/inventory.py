@@ -238,7 +238,7 @@ class Inventory(IteratedOnce):
         if self._state == "walking":
             self._state = "closed" if failure is None else "failed"
         try:
-            await self._cancel()
+            await self._cancel_tasks()
         finally:
             self.requests = self._transport.request_count - self._requests_before
             if self._observation is not None:
@@ -246,7 +246,7 @@ class Inventory(IteratedOnce):
                 self._observation.work.result.update(result)
                 self._observation.end(failure)
 
-    async def _cancel(self) -> None:
+    async def _cancel_tasks(self) -> None:
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()

@@ -28,8 +28,8 @@ class WalkOptions(TypedDict, total=False):
 
     on_progress: Callable[[int, int], None] | None
     """Called after each page with the number of items that this run has yielded, and the number
-    that is expected: the latest total, or ``max_items`` if that is less, but not less than the
-    first number."""
+    that it is expected to yield: the latest total without the items of earlier runs, or
+    ``max_items`` if that is less, but not less than the first number."""
 
 
 def check_page_size(value: object, *, maximum: int | None = None) -> int:

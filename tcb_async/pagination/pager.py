@@ -206,7 +206,8 @@ class Pager(IteratedOnce, Generic[T]):
     def _report_progress(self) -> None:
         if self._on_progress is not None:
             yielded = self._plan.yielded
-            expected = min(self._plan.total or 0, yielded.maximum)
+            total = (self._plan.total or 0) - self._plan.start.count
+            expected = min(total, yielded.maximum)
             self._on_progress(yielded.count, max(yielded.count, expected))
 
     async def _receive_next(self) -> Received[T] | None:
@@ -225,7 +226,7 @@ class Pager(IteratedOnce, Generic[T]):
             passes = plan.stats.passes
             received = self._receive(request, head)
             if not plan.outstanding:  # the plan may have discarded what is in flight
-                await self._cancel()
+                await self._cancel_tasks()
                 fetches.clear()
             is_between_passes = plan.stats.passes > passes
             if received is None or not is_between_passes:  # the next pass waits for the consumer
@@ -309,7 +310,7 @@ class Pager(IteratedOnce, Generic[T]):
         if self._state == "walking":
             self._state = "closed"
         try:
-            await self._cancel()
+            await self._cancel_tasks()
         finally:  # a second cancellation shortens the wait
             self._fetches.clear()
             if (observation := self._observation) is not None:
@@ -322,7 +323,7 @@ class Pager(IteratedOnce, Generic[T]):
                 )
                 observation.end(error if isinstance(error, Exception) else None)
 
-    async def _cancel(self) -> None:
+    async def _cancel_tasks(self) -> None:
         """Cancel the fetches in flight and await them, so that they give back their places."""
         tasks = [task for _, task in self._fetches]
         if not tasks:  # as at the end of a walk: gathering nothing takes time, too

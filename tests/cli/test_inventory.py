@@ -20,7 +20,7 @@ from terminal import CompletedCommand, Screen, run, start
 
 from tcb_async._redact import Secret
 from tcb_async.emulator import Fault
-from tcb_async.exceptions import ConfigurationError
+from tcb_async.exceptions import ConfigurationError, TcbError
 from tcb_async.inventory import NightWriter
 from tcb_async.models import CHINA_STANDARD_TIME
 
@@ -161,6 +161,18 @@ class TestWhatIsListed:
 
         assert result.code == 3
         assert result.err == "tcb-async: the store is locked: stop the second program\n"
+
+    @pytest.mark.parametrize(("files", "hints"), [([], 0), (["demo.sqlite"], 1)])
+    async def test_only_a_night_that_is_kept_can_be_resumed(
+        self, tmp_path, monkeypatch, files, hints
+    ):
+        def save(_run, _found):
+            raise TcbError("a fault")
+
+        monkeypatch.setattr(NightWriter, "save", save)
+        monkeypatch.chdir(tmp_path)
+        result = await run("inventory", "--demo", *files)
+        assert (result.code, result.err.count("again to resume")) == (5, hints)
 
     @pytest.mark.slow
     async def test_the_demo_misses_two_and_can_be_resumed(self, tmp_path, monkeypatch):

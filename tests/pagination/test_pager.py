@@ -741,6 +741,19 @@ class TestUse:
 
         assert reported == [(20, 57), (39, 57), (57, 57), (20, 30), (30, 30)]
 
+    async def test_progress_of_a_resumed_walk_is_that_of_its_run(self):
+        server = Server.of(57)
+        reported: list[tuple[int, int]] = []
+        first = server.pager(max_items=20)
+        await first.collect()
+
+        def on_progress(*progress):
+            reported.append(progress)
+
+        await server.pager(resume=first.cursor, on_progress=on_progress).collect()
+
+        assert reported == [(19, 37), (37, 37)]
+
     async def test_progress_is_between_the_yielded_items_and_the_total(self):
         reported: list[tuple[int, int]] = []
         server = Server.of(57)
