@@ -162,11 +162,10 @@ def _make_errcode_error(
 
 def _split_rid(errmsg: str) -> tuple[str, str]:
     """Split the request id off the end of WeChat's text; it is empty if there is none."""
-    start = max(0, len(errmsg) - _RID_TAIL)
-    match = _RID.search(errmsg[start:])
+    match = _RID.search(errmsg, max(0, len(errmsg) - _RID_TAIL))
     if match is None:
         return errmsg, ""
-    text = errmsg[: start + match.start()].rstrip(" ,")
+    text = errmsg[: match.start()].rstrip(" ,")
     return text, match["rid"] or match["hint"].rstrip()
 
 

@@ -118,7 +118,7 @@ class _ReplyReader(Generic[T]):
             problem = None if is_valid else f"it has no valid {self.endpoint.total_key}"
         if problem is not None:
             raise self._make_error(body, problem, secrets)
-        self._set_zone(rows)
+        self._move_to_china_time(rows)
         return Page(rows, total)
 
     def _decode(self, body: bytes, secrets: Collection[Secret]) -> _Decoded:
@@ -157,9 +157,11 @@ class _ReplyReader(Generic[T]):
             return f"its total is above the number of rows in {self.endpoint.rows_key}"
         return None
 
-    def _set_zone(self, rows: list[T]) -> None:
+    def _move_to_china_time(self, rows: list[T]) -> None:
+        """Make each time aware, at UTC+08:00. A time without a zone is in China already."""
         for get_time, set_time in self.time_accessors:
-            for row, time in zip(rows, map(get_time, rows), strict=True):
+            for row in rows:
+                time = get_time(row)
                 if time is None:
                     continue
                 if time.tzinfo is None:

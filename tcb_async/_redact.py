@@ -73,7 +73,7 @@ class Secret:
 def to_plain(text: T) -> T:
     """Return a str in place of a subclass, such as those of numpy and of enumerations.
 
-    msgspec encodes no subclass. Any other value is returned as it is, for the checks to refuse.
+    msgspec refuses most subclasses. Any other value is returned as it is, for the checks to refuse.
     """
     return cast("T", str.__str__(text)) if isinstance(text, str) else text
 

@@ -360,8 +360,8 @@ class TcbClient:
         check_has_no_token(arguments)
         encoded = encode_body(fields)
         secrets = find_secrets(fields)
-        named = {**fields, **arguments}.get("env")
-        env = named if isinstance(named, str) else None
+        env = arguments.get("env", fields.get("env"))
+        env = env if isinstance(env, str) else None
 
         def send(token: Secret) -> Awaitable[dict[str, Any]]:
             target = self._make_target(path, token, arguments, secrets)

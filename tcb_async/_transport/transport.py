@@ -81,9 +81,9 @@ class Transport:
         self, path: str, query: Mapping[str, str | Secret], secrets: Iterable[Secret] = ()
     ) -> Target:
         """Make the target of a request; ``secrets`` are those of its body."""
-        url = URL(self.base_url + path)
-        full = url.with_query({key: Secret(value).reveal() for key, value in query.items()})
-        return Target(path, url, full, (*find_secrets(query), *secrets))
+        bare_url = URL(self.base_url + path)
+        url = bare_url.with_query({key: Secret(value).reveal() for key, value in query.items()})
+        return Target(path, bare_url, url, (*find_secrets(query), *secrets))
 
     async def pause(self, seconds: float) -> None:
         """Wait before the next attempt; if the client is closed, raise `ClientClosedError`."""

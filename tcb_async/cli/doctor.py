@@ -88,7 +88,7 @@ def run_doctor(env: Env = None, /, *, access: Access = Access()) -> None:
 
         async def work(client: TcbClient) -> None:
             page = await _request_first_page(client, env)
-            # Each further check would take a minute to fail.
+            # Its error is in the report; each further check would take a minute to fail.
             with contextlib.suppress(TransportError):
                 functions = await _run_checks(_Checks(client, env), report)
                 await _show_facts(client, env, report, page, functions)

@@ -12,6 +12,7 @@ If `on_rotate` fails, the call fails, and the next one calls it again before any
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import ClassVar, TypeVar
@@ -36,8 +37,10 @@ _PATH = "/cgi-bin/component/api_authorizer_token"
 # Seconds that a closing client waits for `on_rotate`. A lost refresh token costs a merchant's
 # authorisation; but a callback that hangs must not keep the process alive.
 _SAVING_SECONDS = 10.0
-T = TypeVar("T")
 _NEVER = 253_402_300_799.0  # in the year 9999: JSON has no infinity
+
+_log = logging.getLogger("tcb_async")
+T = TypeVar("T")
 
 
 class AuthorizerToken(ManagedToken):
@@ -84,11 +87,14 @@ class AuthorizerToken(ManagedToken):
         super().__init__("authorizer", account, component._store, component._clock)  # noqa: SLF001 - of one family
 
     async def _request_token(self, api: TokenApi) -> TokenReply:
-        """Request a merchant's token; once begun, this is completed."""
-        return await _complete(self._request_and_save(api))
+        """Request a merchant's token; it has 10 s more if the caller is cancelled."""
+        return await _shield(self._request_and_save(api))
 
     async def _request_and_save(self, api: TokenApi) -> TokenReply:
-        """Request it with the saved refresh token, or else the stored one; save a new one."""
+        """Request a token with the saved refresh token, or else with the stored one.
+
+        Save the new refresh token, if the reply has one.
+        """
         saved = (
             self._refresh_token
             if isinstance(self._refresh_token, Secret)
@@ -169,15 +175,22 @@ class AuthorizerToken(ManagedToken):
         )
 
 
-async def _complete(work: Coroutine[object, object, T]) -> T:
+async def _shield(work: Coroutine[object, object, T]) -> T:
     """Await in a task of its own: if the caller is cancelled, it has 10 s more."""
     # A cancellation must not reach the request, the store and the callback. WeChat refuses the old
     # refresh token: half a rotation would cost the merchant's authorisation.
-    task = asyncio.ensure_future(work)
+    task = asyncio.create_task(work)
     try:
         await asyncio.wait((task,))
     except asyncio.CancelledError:
         await asyncio.wait((task,), timeout=_SAVING_SECONDS)
-        task.cancel()
+        if not task.done():
+            task.cancel()
+            _log.error(
+                "a merchant's token request was stopped after %g s, because its client was closed: "
+                "its new refresh token may not be saved", _SAVING_SECONDS,
+            )  # fmt: skip
+        elif isinstance(error := task.exception(), TokenError):
+            _log.error("a merchant's token request failed after its client was closed: %s", error)
         raise
     return task.result()

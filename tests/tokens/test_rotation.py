@@ -162,8 +162,29 @@ class TestRotation:
 
         assert emulator.counts[AUTHORIZER] == 1
 
+    async def test_failed_save_is_logged_if_its_client_was_closed(self, emulator, merchant, caplog):
+        may_end, started = asyncio.Event(), asyncio.Event()
+
+        async def fail(_):
+            started.set()
+            await may_end.wait()
+            raise OSError("no disk")
+
+        merchant.rotate()
+        client = TcbClient(merchant.token(on_rotate=fail), base_url=emulator.url)
+        caller = asyncio.create_task(client.function_page(ENV))
+        await started.wait()
+        closing = asyncio.create_task(client.aclose())
+        await a_turn()
+        may_end.set()
+        await closing
+        with pytest.raises(ClientClosedError):
+            await caller
+
+        assert "on_rotate failed (OSError: no disk)" in caplog.text
+
     @pytest.mark.looptime
-    async def test_hanging_save_delays_closing_by_10_s(self):
+    async def test_hanging_save_delays_closing_by_10_s(self, caplog):
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
         async def hang(_):
@@ -184,6 +205,7 @@ class TestRotation:
         await ended.wait()
 
         assert loop.time() == 1 + 10
+        assert "was stopped after 10 s" in caplog.text
 
     @pytest.mark.parametrize("nonsense", [None, "", 7, "two words", "a line break\n"])
     async def test_invalid_refresh_token_is_neither_saved_nor_used(
