@@ -17,19 +17,23 @@ from tcb_async.exceptions import ConfigurationError
 
 # It begins with a single /: after two, the rest would name a host. No part of it is "." or "..".
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[\w.~-]+)+/?", re.ASCII)
+_NO_PATH = re.compile(r"[^\w/.~-].*", re.ASCII | re.DOTALL)
 _ENDPOINT = re.compile(r"/(?:tcb|componenttcb|cgi-bin)/[a-z_/]+$")
 
 
 def check_path(path: object) -> str:
-    """Return the path of an endpoint; refuse a query, a host or a fragment in it."""
+    """Return the path of an endpoint; refuse a query, a host, a fragment, "." and ".." in it."""
     path = to_plain(path)
     if isinstance(path, str) and _PATH.fullmatch(path):
         return path
     expected = "must be a path such as '/tcb/listfunctions', without host and fragment"
-    if isinstance(path, str) and "?" in path:
-        path = f"{path.partition('?')[0]}?…"  # the rest may contain a token
-        expected = "pass the query as query={'env': env}; the token is added"
-    raise make_argument_error("path", path, expected)
+    shown = path
+    if isinstance(path, str):
+        if "?" in path:
+            expected = "pass the query as query={'env': env}; the token is added"
+        # What follows the path may contain a token or a password.
+        shown = _NO_PATH.sub("…", path)
+    raise make_argument_error("path", shown, expected)
 
 
 def check_query(query: object) -> Mapping[str, str | Secret]:

@@ -43,12 +43,12 @@ _RID_TAIL = 2 * _LONGEST_RID  # characters at the end of an errmsg: the id and i
 _TAIL = 2 * _RID_TAIL  # the same, with a TcbCode before the id
 
 
-class _Status(msgspec.Struct, frozen=True, gc=False):
+class _ErrorFields(msgspec.Struct, frozen=True, gc=False):
     errcode: int | str = 0
     errmsg: str | None = ""
 
 
-_decode_status = msgspec.json.Decoder(_Status).decode
+_decode_error_fields = msgspec.json.Decoder(_ErrorFields).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _SUCCESS = (0, "0")
 _LARGEST_ERRCODE = 2**63 - 1  # WeChat's have some seven digits; SQLite stores no larger number
@@ -98,19 +98,19 @@ def decode_reply(body: bytes, endpoint: str, *, secrets: Collection[Secret]) -> 
 
 def raise_for_errcode(body: bytes, endpoint: str, *, secrets: Collection[Secret]) -> None:
     """Raise the exception for a reply's errcode, if it has one that can be read and is not 0."""
-    status = _read_status(body)
-    if status is not None and status.errcode not in _SUCCESS:
-        raise _make_errcode_error(status, endpoint, secrets)
+    fields = _read_error_fields(body)
+    if fields is not None and fields.errcode not in _SUCCESS:
+        raise _make_errcode_error(fields, endpoint, secrets)
 
 
-def _read_status(body: bytes) -> _Status | None:
+def _read_error_fields(body: bytes) -> _ErrorFields | None:
     """Read errcode and errmsg; None if they cannot be read.
 
     They are read also if the errmsg is not UTF-8, or not escaped as JSON requires: it was cut
     within a Chinese character, or is in GBK, or contains a line break.
     """
     with suppress(*UNREADABLE):
-        return _decode_status(body)
+        return _decode_error_fields(body)
     if len(body) > _MAX_REPAIRED:
         return None
     # A character of GBK may end with the byte of a backslash, which is not JSON if read as UTF-8.
@@ -119,25 +119,25 @@ def _read_status(body: bytes) -> _Status | None:
             reply = json.loads(body.decode(encoding, "replace"), strict=False)
             # Encoded again, so that half a surrogate pair is replaced too.
             text = json.dumps(reply, ensure_ascii=False)
-            return _decode_status(text.encode("utf-8", "replace"))
+            return _decode_error_fields(text.encode("utf-8", "replace"))
     return None
 
 
 def _make_errcode_error(
-    status: _Status, endpoint: str, secrets: Collection[Secret]
+    fields: _ErrorFields, endpoint: str, secrets: Collection[Secret]
 ) -> ApiError | ResponseError:
     code = None
     with suppress(ValueError):
-        code = int(status.errcode)
+        code = int(fields.errcode)
     if code is None or abs(code) > _LARGEST_ERRCODE:
-        excerpt = make_excerpt(str(status.errcode), secrets)
+        excerpt = make_excerpt(str(fields.errcode), secrets)
         return ResponseError(
             f"{endpoint} sent an invalid errcode, {excerpt!r}; check the base URL and any proxy in "
             "between",
             endpoint=endpoint,
             status=200,
         )
-    errmsg = (status.errmsg or "").strip()
+    errmsg = (fields.errmsg or "").strip()
     # Drop the middle of a long text: WeChat adds the TcbCode and the request id at its end.
     errmsg = errmsg[:_MAX_UNDERSTOOD] + errmsg[_MAX_UNDERSTOOD:][-_TAIL:]
     row = look_up(code, endpoint, errmsg)

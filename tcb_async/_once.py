@@ -1,14 +1,15 @@
 """Iteration that happens once, and stops with its ``async with`` block.
 
-Rule: inside the block the object refers to the generator of its iteration, and closes it on exit.
-Outside it does not refer to the generator, so that the event loop can close it.
+Rule: inside the block the object refers to the generator of its iteration, and closes it on exit,
+unless a different task iterates. Outside it does not refer to the generator, so that the event loop
+can close it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
-from types import AsyncGeneratorType
 from typing import Literal, Self, TypeVar
 
 from tcb_async.exceptions import ConfigurationError
@@ -24,6 +25,7 @@ class IteratedOnce(ABC):
         self._state: State = "new"
         self._is_entered = False
         self._generator: AsyncGenerator[object, None] | None = None
+        self._consumer: asyncio.Task[object] | None = None  # the task that iterates in the block
 
     def _start(self, generator: AsyncGenerator[T, None], advice: str) -> AsyncGenerator[T, None]:
         """Start the iteration; ``advice`` says how to make a new object."""
@@ -32,6 +34,7 @@ class IteratedOnce(ABC):
         self._state = "walking"
         if self._is_entered:
             self._generator = generator
+            self._consumer = asyncio.current_task()
         return generator
 
     async def __aenter__(self) -> Self:
@@ -44,8 +47,8 @@ class IteratedOnce(ABC):
         try:
             await self.aclose()
         finally:
-            # A running generator is iterated by a different task, and stops after `_cancel_tasks`.
-            if isinstance(generator, AsyncGeneratorType) and not generator.ag_running:
+            # A different task gets `ClientClosedError` from its generator, not an early end.
+            if generator is not None and self._consumer is asyncio.current_task():
                 await generator.aclose()
 
     async def aclose(self) -> None:

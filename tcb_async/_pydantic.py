@@ -11,27 +11,27 @@ from typing import TYPE_CHECKING, get_type_hints
 import attrs
 
 if TYPE_CHECKING:
-    from pydantic import GetCoreSchemaHandler
+    from pydantic import GetCoreSchemaHandler, ValidatorFunctionWrapHandler
     from pydantic_core import CoreSchema
 
 
 def make_core_schema(
     cls: type,
     fields: Sequence[attrs.Attribute[object]],
-    arguments: tuple[object, ...],
+    type_arguments: tuple[object, ...],
     handler: GetCoreSchemaHandler,
 ) -> CoreSchema:
     """Make the schema of a class: a dict of these fields, or an object of the class.
 
-    A dict becomes an object. The arguments are those of a generic class, such as the type of the
-    items of a page.
+    A dict becomes an object. The type arguments are those of a generic class, such as
+    the type of the items of a page.
     """
     from pydantic_core import core_schema  # noqa: PLC0415 - pydantic is installed
 
     hints = get_type_hints(cls)
-    if arguments:
+    if type_arguments:
         hints |= {
-            name: hint[arguments]
+            name: hint[type_arguments]
             for name, hint in hints.items()
             if getattr(hint, "__parameters__", ())
         }
@@ -50,8 +50,12 @@ def make_core_schema(
             metadata={"pydantic_js_updates": {"title": cls.__name__, "description": description}},
         )
 
+    def validate(value: object, check: ValidatorFunctionWrapHandler) -> object:
+        return value if isinstance(value, cls) else cls(**check(value))
+
+    validate.__name__ = cls.__name__  # pydantic names it in its errors
     return core_schema.no_info_wrap_validator_function(
-        lambda value, check: value if isinstance(value, cls) else cls(**check(value)),
+        validate,
         make_dict_schema(all_required=False),
         serialization=core_schema.plain_serializer_function_ser_schema(
             lambda value: {field.name: getattr(value, field.name) for field in fields},
@@ -59,5 +63,5 @@ def make_core_schema(
         ),
         # Formatted as pydantic's own refs, from which it makes the names in "$defs".
         ref=f"{cls.__module__}.{cls.__qualname__}:{id(cls)}"
-        + "".join(f"[{getattr(each, '__name__', '')}:{id(each)}]" for each in arguments),
+        + "".join(f"[{getattr(each, '__name__', '')}:{id(each)}]" for each in type_arguments),
     )

@@ -92,8 +92,10 @@ def parse_export(data: bytes, name: str) -> list[CloudFunction]:
     """Parse an export of ``tcb-async list -f json``; an error begins with the name."""
     with _explain_errors(name, "an export of tcb-async list -f json, with all columns"):
         rows = msgspec.json.decode(data.removeprefix(BOM_UTF8), type=list[_ExportedRow])
-        fields = [msgspec.structs.asdict(row) for row in rows]
-        functions = [CloudFunction(**{**row, "status": row["status"] or ""}) for row in fields]
+        fields: list[dict[str, Any]] = [
+            {**msgspec.structs.asdict(row), "status": row.status or ""} for row in rows
+        ]
+        functions = [CloudFunction(**row) for row in fields]
         index_by_name("it", functions)
     return functions
 

@@ -360,6 +360,7 @@ _NAMES_MISSING_ENV = re.compile("environment not found|env not exists|环境不�
 _MISSING_ENV = TCB_CODES["INVALID_ENV"]
 
 _BAD_APPID = 40013
+_NO_ENDPOINT = 40066
 COMPONENT_PREFIX = "/cgi-bin/component/"  # the start of the paths that a platform calls for itself
 
 
@@ -410,8 +411,10 @@ def find_cause(errmsg: str) -> Code | None:
 
 
 def is_token_accepted(error: ApiError) -> bool:
-    """Whether an error shows that WeChat accepted the token, because it refused something else."""
-    return not isinstance(error, (TokenError, QuotaError, SystemBusyError))
+    """Whether an error shows that WeChat accepted the token: it refused what it checks later."""
+    is_known = error.errcode in ERRCODES or error.errcode in CLOUD
+    is_earlier = isinstance(error, (TokenError, QuotaError, SystemBusyError))
+    return is_known and not is_earlier and error.errcode != _NO_ENDPOINT
 
 
 def is_environment_missing(error: ApiError) -> bool:

@@ -157,7 +157,7 @@ class BatchFunction(CloudFunction):
     Source: the WeChat page *getCloudFunctionList*, ``functions[]``.
     """
 
-    status_reason: tuple[StatusReason, ...] = ()
+    status_reason: tuple[StatusReason, ...] = attrs.field(default=(), converter=tuple)
 
 
 @attrs.frozen

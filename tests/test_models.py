@@ -9,7 +9,7 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from tcb_async.models import BatchFunction, CloudFunction, StatusReason
 
@@ -103,3 +103,10 @@ def test_nested_values_serialise():
     assert json.loads(adapter.dump_json(failed)) == shown
     assert adapter.validate_python(shown) == failed
     assert adapter.validate_python(failed) is failed
+    with pytest.raises(ValidationError, match=r"function-wrap\[BatchFunction\(\)\]"):
+        TypeAdapter(BatchFunction | int).validate_python({})
+
+
+def test_an_empty_tuple_survives_json():
+    function = BatchFunction("a", "Active")
+    assert BatchFunction(**function.to_dict()) == function  # type: ignore[arg-type]

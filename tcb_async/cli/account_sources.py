@@ -26,7 +26,7 @@ from tcb_async.cli.credentials import (
     make_client,
     read_appid,
     read_appsecret,
-    read_variable,
+    read_secret_variable,
 )
 from tcb_async.cli.options import ManyAccounts, Platform
 from tcb_async.exceptions import ConfigurationError
@@ -89,7 +89,7 @@ async def _open_client_and_redis(
 
 def _make_redis() -> Redis | None:
     """Make the client of the Redis that shares the platform's tokens, if the user named one."""
-    url = read_variable(_REDIS_URL)
+    url = read_secret_variable(_REDIS_URL)
     if url is None:
         return None
     try:
@@ -125,7 +125,7 @@ def _read_ticket(path: Path | None) -> Secret:
     """
     if path is None:
         where = _TICKET_VARIABLE
-        ticket = read_variable(_TICKET_VARIABLE)
+        ticket = read_secret_variable(_TICKET_VARIABLE)
     else:
         where = f"--ticket-file {path}"
         ticket = decode_secret_file(path.read_bytes())  # not stdin, which is read only once

@@ -121,12 +121,13 @@ def _read_token(access: Access) -> tuple[str, Secret | TokenProvider]:
     """
     if (path := access.token_file) is not None:
         return f"the token in {path}", _read_token_file(path)
-    token = read_variable(TOKEN_VARIABLE)
+    token = read_secret_variable(TOKEN_VARIABLE)
     if not access.appid and token is not None:
         return f"the token in {TOKEN_VARIABLE}", check_secret(TOKEN_VARIABLE, token)
     if appid := read_appid(access.appid):
         return f"app {appid}", tcb_async.StableToken(appid, read_appsecret(SECRET_VARIABLE, appid))
-    raise ConfigurationError(_NO_TOKEN if read_variable(SECRET_VARIABLE) is None else _NO_APPID)
+    has_appsecret = read_secret_variable(SECRET_VARIABLE) is not None
+    raise ConfigurationError(_NO_APPID if has_appsecret else _NO_TOKEN)
 
 
 def read_appid(option: str | None) -> str | None:
@@ -139,15 +140,15 @@ def read_appid(option: str | None) -> str | None:
 
 def read_appsecret(variable: str, appid: str) -> Secret:
     """Read the appsecret from its variable, or from a prompt."""
-    appsecret = read_variable(variable)
+    appsecret = read_secret_variable(variable)
     if appsecret is None:
         error_message = f"{variable} is not set: set it to the appsecret of {appid}"
         return _prompt_for_secret(f"Appsecret of {appid}", error_message)
     return check_secret(variable, appsecret)
 
 
-def read_variable(name: str) -> Secret | None:
-    """Read a variable; an empty one counts as not set."""
+def read_secret_variable(name: str) -> Secret | None:
+    """Read a secret from a variable; None if it is not set, or empty."""
     text = os.environ.get(name)
     return Secret(text) if text else None
 

@@ -64,3 +64,5 @@ def run_until_signal(work: Callable[[], Coroutine[object, object, None]]) -> Non
         asyncio.run(main())
     except asyncio.CancelledError:
         raise (Terminated if is_terminated else KeyboardInterrupt) from None
+    finally:
+        raise_at_sigterm()  # the loop has reset the signal

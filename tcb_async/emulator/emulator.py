@@ -240,7 +240,7 @@ class Emulator(FaultyServer):
 
     def revoke(self, token: str) -> None:
         """Refuse a token from now on (40001), as WeChat does after it was replaced."""
-        self._world.replace(token)
+        self._world.revoke(token)
 
     def tokens_issued(self, appid: str) -> int:
         """Return the number of access tokens issued so far for an app, platform or merchant."""

@@ -71,7 +71,7 @@ class Endpoints:
         # different times share it. Forced mode invalidates it immediately.
         token = app.tokens.get(request.path)
         if forced:
-            self._world.replace(token)
+            self._world.revoke(token)
         if token is None or self._world.seconds_left(token) <= _OVERLAP:
             token = app.tokens[request.path] = self._world.issue(app.appid, TOKEN_LIFE)
         return {"access_token": token, "expires_in": int(self._world.seconds_left(token))}
@@ -117,7 +117,7 @@ class Endpoints:
 
     def _issue(self, account: App, request: RecordedRequest, *, platform: str | None = None) -> str:
         """Issue a token; the one that it replaces is valid for at most five more minutes."""
-        self._world.replace(account.tokens.get(request.path), _OVERLAP)
+        self._world.revoke(account.tokens.get(request.path), _OVERLAP)
         token = self._world.issue(account.appid, TOKEN_LIFE, platform=platform)
         account.tokens[request.path] = token
         return token
@@ -223,7 +223,7 @@ class Endpoints:
         if token is None or token not in self._world.tokens:
             return
         if errcode in _REPLACED_ERRCODES:
-            self._world.replace(token)
+            self._world.revoke(token)
         elif errcode == _EXPIRED_ERRCODE:
             self._world.expire([token])
 

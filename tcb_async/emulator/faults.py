@@ -13,7 +13,7 @@ from aiohttp import web
 from tcb_async.emulator.state import Refused
 
 JSON = "application/json; encoding=utf-8"
-_NO_LINGER = struct.pack("ii", 1, 0)
+_LINGER_FOR_0_S = struct.pack("ii", 1, 0)
 _HTML = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
 
 
@@ -153,10 +153,10 @@ class Fault:
         """The connection is reset (RST) instead of a reply."""
 
         async def act(request: web.BaseRequest, _: MakeReply) -> web.StreamResponse:
-            # Without lingering, the system drops what is unsent and sends RST instead of FIN.
+            # After a time of 0, the system drops what is unsent and sends RST instead of FIN.
             transport = _get_transport(request)
             connection: socket.socket = transport.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_FOR_0_S)
             transport.abort()
             return web.Response()
 

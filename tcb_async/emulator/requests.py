@@ -61,6 +61,6 @@ class RecordedRequest:
 
     @property
     def offset(self) -> int | None:
-        """The ``offset`` in the body, or None without one."""
+        """The ``offset`` in the body; None unless it is a whole number."""
         offset = None if self.body is None else self.body.get("offset")
-        return offset if isinstance(offset, int) else None
+        return offset if type(offset) is int else None

@@ -334,11 +334,12 @@ class FaultyServer:
     def _make_refusal(self, refused: Refused) -> dict[str, Any]:
         """Make the reply of a refusal; add a request id, as WeChat does, unless it has one."""
         errmsg = refused.errmsg
-        if not _REQUEST_ID.search(errmsg[-200:]):
+        if not _REQUEST_ID.search(errmsg):
             seconds = int(self.clock())
             random_part = f"{self._random.getrandbits(64):016x}"
             errmsg += f" rid: {seconds:08x}-{random_part[:8]}-{random_part[8:]}"
-        return {"errcode": int(refused.errcode), "errmsg": errmsg}
+        errcode = int(refused.errcode)  # a plain number, if it is one of an enumeration
+        return {"errcode": errcode, "errmsg": errmsg}
 
     def _finish_reply(self, record: RecordedRequest, reply: dict[str, Any]) -> bytes:
         """Call the callbacks, which may change a reply; record its errcode, and encode it."""

@@ -236,7 +236,7 @@ class World:
         issued = self.tokens[token]
         return max(0.0, min(issued.expires_at, issued.replaced_at) - self.clock())
 
-    def replace(self, token: str | None, grace: float = 0.0) -> None:
+    def revoke(self, token: str | None, grace: float = 0.0) -> None:
         """Refuse a token after ``grace`` seconds, as WeChat does after it was replaced."""
         if token is not None:
             issued = self.tokens[token]

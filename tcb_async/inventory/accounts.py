@@ -204,17 +204,17 @@ def platform_accounts(
     check_async("on_rotate", on_rotate, "appid", "refresh_token")
 
     async def iterate() -> AsyncGenerator[Account, None]:
-        merchants = 0
+        yielded = 0
         async with client.authorizers() as pager:
             async for authorizer in pager:
                 account = _make_account(component, authorizer, on_rotate)
                 if account is not None:
-                    merchants += 1
+                    yielded += 1
                     yield account
-        for number in range(1, (pager.total or 0) - merchants + 1):
+        for number in range(1, (pager.total or 0) - yielded + 1):
             yield _make_failing_account(
                 f"{_HIDDEN_PREFIX}{number}",
-                f"WeChat's list has {pager.total} rows, but {merchants} different valid appids, so "
+                f"WeChat's list has {pager.total} rows, but {yielded} different valid appids, so "
                 "it may hide a merchant: run it again",
             )
 

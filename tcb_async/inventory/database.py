@@ -151,6 +151,9 @@ def _explain_code(error: sqlite3.Error, path: Path) -> Exception:
             f"{path} is in use by a different process, such as a second inventory: wait until it "
             "has finished, or name a different file"
         )
+    # A mistake of the caller: the file is closed, or a row is there twice.
+    if isinstance(error, sqlite3.ProgrammingError | sqlite3.IntegrityError):
+        return ConfigurationError(f"{path} cannot be used so: {error}")
     # SQLITE_ERROR is a value that a statement cannot read: the statements themselves are right.
     is_damage = code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
     if is_damage or "decode" in str(error):  # Python's error for invalid UTF-8 has no code

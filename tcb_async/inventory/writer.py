@@ -101,8 +101,8 @@ class NightWriter:
         check_instance("listing", listing, AccountListing, "as an inventory yields it")
         appid = listing.account.appid
         rows = [
-            # Three times as fast as isoformat() for the times, with the same result. The hook is
-            # for subclasses of str.
+            # Three times as fast as isoformat() for the times, and UTC is Z. The hook is for
+            # subclasses of str.
             (appid, env, *msgspec.to_builtins(_get_fields(function), enc_hook=str.__str__))
             for env, functions in listing.functions.items()
             for function in functions

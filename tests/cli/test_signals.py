@@ -182,6 +182,21 @@ async def test_a_signal_at_a_prompt_leaves_the_terminal_as_it_was(number, code, 
         assert screen.is_echoing
 
 
+def test_sigterm_after_the_work_raises_too():
+    async def work():
+        await asyncio.sleep(0)
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        signals.raise_at_sigterm()
+        signals.run_until_signal(work)
+        assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL, "it would kill this process"
+        with pytest.raises(signals.Terminated):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_an_ignored_sigterm_stays_ignored(monkeypatch):
     """As under nohup-like parents, which ignore it for their children."""
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)

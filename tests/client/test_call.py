@@ -206,11 +206,21 @@ class TestRefusedBeforeAnyRequest:
         assert caught.value.argument == "query"
         assert emulator.requests == ()
 
-    async def test_path_with_a_query_is_shown_without_it(self, client):
+    @pytest.mark.parametrize(
+        ("path", "shown"),
+        [
+            (f"{INVOKE}?access_token=abc&env={ENV}", f"{INVOKE}…': pass the query as query="),
+            (f"{INVOKE}&access_token=abc", f"{INVOKE}…': must be a path such as"),
+            (f"{INVOKE}#access_token=abc", f"{INVOKE}…': must be a path such as"),
+            ("https://user:abc@host/tcb", "https…': must be a path such as"),
+            ("tcb/listfunctions", "tcb/listfunctions': must be a path such as"),
+        ],
+    )
+    async def test_an_impossible_path_is_shown_as_far_as_it_is_no_secret(self, client, path, shown):
         with pytest.raises(ConfigurationError) as caught:
-            await client.call(f"{INVOKE}?access_token=abc&env={ENV}")
+            await client.call(path)
 
-        assert str(caught.value).startswith(f"path='{INVOKE}?…': pass the query as query=")
+        assert str(caught.value).startswith(f"path='{shown}")
 
 
 async def test_errcode_raises_its_class_with_the_path(emulator, client):

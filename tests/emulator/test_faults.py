@@ -92,7 +92,7 @@ class TestScripts:
         assert not (await wechat.list())["errmsg"].startswith("error ")
 
     @pytest.mark.parametrize(
-        "request_id", ["rid: 1f-2e-3d", "hint: [a.b!]", "hints: [ req_id: a ]"]
+        "request_id", ["rid: 1f-2e-3d", "hint: [a.b!]", f"hints: [ req_id: {'a' * 300} ]"]
     )
     async def test_errmsg_may_end_in_a_request_id_of_its_own(self, wechat, request_id):
         wechat.emulator.fail_next(-501000, 2, errmsg=f"no TcbCode: [INVALID_ENV] {request_id}")

@@ -109,6 +109,15 @@ class TestWhatIsRefused:
         ):
             night.save(listed("wx2", dev=["login"]))
 
+    def test_a_mistake_of_the_caller_is_not_one_of_the_disk(self, path):
+        with (
+            NightWriter(path, [account("wx1")]) as night,
+            pytest.raises(ConfigurationError, match="UNIQUE"),
+        ):
+            night.save(listed("wx1", dev=["login", "login"]))
+        with pytest.raises(ConfigurationError, match="closed"):
+            night.save(listed("wx1", dev=["login"]))
+
     def test_a_file_that_is_being_written(self, path, monkeypatch):
         monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, timeout=0))
         with NightWriter(path, [account("wx1")]):

@@ -319,6 +319,18 @@ class TestLeavingEarly:
             await consumer
         assert repr(pager) == "<Pager 'env': closed 20 of 300>"
 
+    async def test_leaving_the_block_raises_in_a_task_that_is_between_items(self, server):
+        names: list[str] = []
+        may_go_on = asyncio.Event()
+        async with server.pager() as pager:
+            consumer = asyncio.create_task(note(pager, names, {"f005": may_go_on.wait}))
+            await asyncio.sleep(1.5)
+        may_go_on.set()
+
+        with pytest.raises(ClientClosedError):
+            await consumer
+        assert names == server.names[:20]
+
     async def test_pager_closed_between_items_raises(self, server):
         pager = server.pager()
         names: list[str] = []
