@@ -38,10 +38,10 @@ def check_text(name: str, value: object) -> str:
 
 
 def check_file(name: str, value: str | os.PathLike[str]) -> str:
-    """Return the path of a file as text."""
+    """Return the path of a file as a str."""
     if not isinstance(value, str | os.PathLike) or not os.fspath(value):
         raise make_argument_error(name, value, "must be the path of a file, as a str or a Path")
-    return os.fspath(value)
+    return os.fsdecode(value)
 
 
 def check_count(name: str, value: object, *, minimum: int, maximum: int | None = None) -> int:
@@ -72,8 +72,8 @@ def check_seconds(name: str, value: object, *, also: float | None = None) -> flo
     # A larger int cannot be converted to a float.
     if is_number(value) and (0 < value <= sys.float_info.max or value == also):
         return float(value)
-    alternative = "" if also is None else f", or {also:g}"
-    raise make_argument_error(name, value, f"must be a number of seconds above 0{alternative}")
+    expected = "must be a finite number of seconds above 0"
+    raise make_argument_error(name, value, expected if also is None else f"{expected}, or {also:g}")
 
 
 def check_instance(name: str, value: object, kind: type, example: str) -> None:
@@ -132,7 +132,7 @@ AsyncCallable = TypeVar("AsyncCallable", bound="Callable[..., Awaitable[object]]
 def check_async(name: str, value: AsyncCallable, *arguments: str) -> AsyncCallable:
     """Refuse what is not callable, and a function that is not async or takes other arguments.
 
-    An object with a ``__call__`` of its own is not examined.
+    Only functions and methods are examined.
     """
     function: object = value
     if not callable(function):
@@ -140,7 +140,8 @@ def check_async(name: str, value: AsyncCallable, *arguments: str) -> AsyncCallab
         raise ConfigurationError(f"{name} is of type {kind}: must be an async callable")
     if not inspect.isroutine(function):
         return value
-    if not inspect.iscoroutinefunction(inspect.unwrap(function)):
+    # A wrapper that is async may wrap a function that is not, as one that calls it in a thread.
+    if not inspect.iscoroutinefunction(inspect.unwrap(function, stop=inspect.iscoroutinefunction)):
         raise ConfigurationError(f"{name} is not async: write it with async def")
     with suppress(TypeError):
         inspect.signature(function, follow_wrapped=False).bind(*arguments)

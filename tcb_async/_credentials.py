@@ -11,6 +11,7 @@ from tcb_async._redact import MASK, Secret, to_plain
 from tcb_async.exceptions import ConfigurationError
 
 _APPID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_UNDECODED = re.compile("[\ufffd\ud800-\udfff]")  # what Python reads in place of such bytes
 _APPSECRET = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
 
 
@@ -25,9 +26,9 @@ def find_secret_problem(value: object) -> str | None:
         return "is the mask of a Secret, not its text: pass the result of its reveal()"
     if value.split() != [value]:
         return "contains white space (a line break from a file, perhaps)"
-    if "\ufffd" in value:  # in place of bytes that could not be decoded
+    if _UNDECODED.search(value):
         return "contains bytes that are not UTF-8"
-    return None if value.isprintable() else "contains a control character"
+    return None if value.isprintable() else "contains an invisible character"
 
 
 def check_secret(name: str, value: str | Secret) -> Secret:
@@ -45,7 +46,9 @@ def is_like_an_appsecret(token: Secret) -> bool:
 def check_appid(name: str, value: object) -> str:
     """Return an appid; refuse a value that cannot be one. It is not shown: it may be a secret."""
     value = to_plain(value)
-    if not isinstance(value, str) or not _APPID.fullmatch(value):
+    if not isinstance(value, str):
+        problem = f"is of type {type(value).__name__}, not str"
+    elif not _APPID.fullmatch(value):
         problem = find_secret_problem(value) or (
             "contains a character that appids do not have, or is too long"
         )

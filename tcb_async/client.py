@@ -80,6 +80,7 @@ from tcb_async.pagination.page import Page, WalkStats
 from tcb_async.pagination.pager import ClientWalk, Pager
 from tcb_async.retry import RetryPolicy
 from tcb_async.tokens import ComponentToken, StableToken, TokenProvider
+from tcb_async.tokens.guarded_store import call_user_code
 from tcb_async.tokens.kinds import check_token_kind, find_token_parameter
 from tcb_async.tokens.providers import Token, as_provider, describe_provider
 from tcb_async.tokens.refresh import call_with_token
@@ -384,7 +385,7 @@ class TcbClient:
         if self.closed:
             raise ClientClosedError
         with allow_without_place():
-            token = await self._provider.get_token(self._transport)
+            token = await call_user_code(partial(self._provider.get_token, self._transport))
         return check_secret("the token that the provider returned", token).reveal()
 
     async def list_functions(self, env: str, **options: Unpack[WalkOptions]) -> list[CloudFunction]:

@@ -375,7 +375,8 @@ def look_up(errcode: int, endpoint: str = "", errmsg: str = "") -> Code:
     """
     if errcode in CLOUD and (cause := find_cause(errmsg)) is not None:
         return cause
-    issues_tokens = endpoint.endswith("token")  # …/stable_token, …
+    # …/stable_token, …; /tcb/getqcloudtoken takes a token.
+    issues_tokens = endpoint.startswith("/cgi-bin/") and endpoint.endswith("token")
     special = TOKEN_ENDPOINT_ERRCODES.get(errcode) if issues_tokens else None
     return special or ERRCODES.get(errcode) or Code(
         errcode, ApiError, "an errcode that this library does not know",

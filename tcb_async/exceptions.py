@@ -11,7 +11,7 @@ No message or attribute repeats a secret of the request, or contains a URL with 
     │   ├── PermissionDeniedError   the account may not do this
     │   └── QuotaError
     │       ├── DailyQuotaError     45009: never retried
-    │       └── RateLimitError      45011, HTTP 429: retried
+    │       └── RateLimitError      45011, similar cloud codes, HTTP 429: retried
     ├── TransportError              no valid reply: connect, reset, timeout, 5xx
     ├── ResponseError               a reply that is not as documented
     ├── DriftError                  the list changed throughout the walk
@@ -34,12 +34,13 @@ class TcbError(Exception):
         message: The problem and the next step, in one line: text of the server in it is escaped.
 
     Attributes:
-        env: The environment of the call; None outside a listing.
-        offset: The first row requested, counted from 0; None outside a listing.
+        env: The environment of the call; None if it names none.
+        offset: The first row requested, counted from 0; None outside a listing in pages.
         cursor: The point where a walk stopped: pass it as ``resume=`` to continue there. None
             outside a walk.
-        attempts: The number of requests made.
-        stop_reason: Why no further attempt was made after a retryable error; else empty.
+        attempts: The number of attempts of the last request.
+        stop_reason: Why fewer attempts were made than the policy allows, after a retryable error;
+            else empty.
         errcode: WeChat's code; None if no reply contained one.
         rid: WeChat's request id, for its support; None without one.
         sent: Whether the request may have reached the server.
@@ -144,7 +145,7 @@ class DailyQuotaError(QuotaError):
 
 
 class RateLimitError(QuotaError):
-    """Too many calls a minute (45011, HTTP 429), on every attempt."""
+    """Too many calls in a short time (45011, similar cloud codes, HTTP 429), on every attempt."""
 
     retryable = True
 

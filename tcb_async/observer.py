@@ -29,7 +29,7 @@ class Attempt:
         base_url: The server's address, such as ``https://api.weixin.qq.com``.
         path: The endpoint, such as ``/tcb/listfunctions``; without the query.
         number: The number of the attempt, counted from 1.
-        env: The environment; None outside a listing.
+        env: The environment; None if the call names none.
         offset: The first row requested, counted from 0; None outside a listing.
         status: The HTTP status; None before the reply.
     """

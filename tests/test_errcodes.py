@@ -30,6 +30,7 @@ def test_four_codes_differ_at_token_endpoints():
         assert same == (code not in {40001, 40014, 41001, 42001})
     assert "appsecret" in look_up(40001, AUTHORIZER_TOKEN).meaning
     assert "access token" in look_up(40001).meaning
+    assert look_up(40001, "/tcb/getqcloudtoken") == look_up(40001)
 
 
 def test_only_platform_errors_affect_every_merchant():

@@ -15,6 +15,7 @@ from typing import TypeVar
 import attrs
 
 from tcb_async._arguments import check_instance
+from tcb_async._credentials import find_secret_problem
 from tcb_async._redact import Secret, describe
 from tcb_async.tokens.protocols import StoredToken, TokenStore
 
@@ -44,8 +45,11 @@ class GuardedStore:
             check_instance("store", self._store, TokenStore, example)
 
     async def get(self, key: str) -> StoredToken | None:
-        """Return the stored token; None without one, or if the store fails."""
-        return await self._call(lambda store: store.get(key))
+        """Return the stored token; None without a valid one, or if the store fails."""
+        stored: object = await self._call(lambda store: store.get(key))
+        if isinstance(stored, StoredToken) and find_secret_problem(stored.token) is None:
+            return stored
+        return None
 
     async def set(self, key: str, value: StoredToken, *, ttl: float | None) -> None:
         """Store a token; it may be deleted after ``ttl`` seconds."""
@@ -53,7 +57,7 @@ class GuardedStore:
 
     @asynccontextmanager
     async def lock(self, key: str) -> AsyncGenerator[None]:
-        """Hold the lock of a key; go on without it after 3 s, or if the store fails."""
+        """Hold the lock of a key; go on without it if it is taken for 3 s, or the store fails."""
         is_owner = await self._take_lock(key)
         try:
             yield

@@ -6,7 +6,7 @@ merchant has to authorise the platform again.
 
 Each request uses the refresh token that the caller saved. Only if WeChat refuses it, the one in the
 store is used: a process may have died between the reply with a new refresh token and `on_rotate`.
-If `on_rotate` fails, the call fails, and the next one calls it again before anything else.
+If `on_rotate` fails, the refresh fails, and the next one calls it again before anything else.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class AuthorizerToken(ManagedToken):
             called before each request of a token. Or the refresh token itself, for a single
             process.
         on_rotate: Async callable that saves a new refresh token. If it fails, the call fails that
-            caused the rotation, and the next call calls it again: so it must be idempotent.
+            waits for the token (an early refresh in the background is only logged), and the next
+            refresh calls it again: so it must be idempotent.
 
     Raises:
         ConfigurationError: An argument is invalid.
@@ -88,7 +89,17 @@ class AuthorizerToken(ManagedToken):
 
     async def _request_token(self, api: TokenApi) -> TokenReply:
         """Request a merchant's token; it has 10 s more if the caller is cancelled."""
-        return await _shield(self._request_and_save(api))
+        return await _shield(self._request_or_log(api))
+
+    async def _request_or_log(self, api: TokenApi) -> TokenReply:
+        try:
+            return await self._request_and_save(api)
+        except asyncio.CancelledError:
+            _log.error(
+                "the token request of %s was stopped: its new refresh token may not be saved",
+                self.appid,
+            )
+            raise
 
     async def _request_and_save(self, api: TokenApi) -> TokenReply:
         """Request a token with the saved refresh token, or else with the stored one.
@@ -170,7 +181,7 @@ class AuthorizerToken(ManagedToken):
             return
         raise TokenError(
             f"on_rotate failed ({problem}): the new refresh token of {self.appid} is passed to "
-            "on_rotate again by the next call; save it, or the merchant has to authorise again",
+            "on_rotate again by the next refresh; save it, or the merchant has to authorise again",
             endpoint=_PATH,
         )
 
@@ -186,11 +197,7 @@ async def _shield(work: Coroutine[object, object, T]) -> T:
         await asyncio.wait((task,), timeout=_SAVING_SECONDS)
         if not task.done():
             task.cancel()
-            _log.error(
-                "a merchant's token request was stopped after %g s, because its client was closed: "
-                "its new refresh token may not be saved", _SAVING_SECONDS,
-            )  # fmt: skip
-        elif isinstance(error := task.exception(), TokenError):
+        elif not task.cancelled() and isinstance(error := task.exception(), TokenError):
             _log.error("a merchant's token request failed after its client was closed: %s", error)
         raise
     return task.result()

@@ -19,8 +19,8 @@ T = TypeVar("T")
 class TokenApi(Protocol):
     """The client's transport, as a provider sees it.
 
-    Its time-outs, retries and limits apply to token requests too, and so does what `TcbClient.call`
-    says about secrets.
+    Its time-outs, retries and limit of the reply's size apply to token requests too, and so does
+    what `TcbClient.call` says about secrets.
     """
 
     @property

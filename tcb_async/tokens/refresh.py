@@ -27,6 +27,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import ClassVar, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -43,7 +44,7 @@ from tcb_async.exceptions import (
     TcbError,
     TokenError,
 )
-from tcb_async.tokens.guarded_store import GuardedStore
+from tcb_async.tokens.guarded_store import GuardedStore, call_user_code
 from tcb_async.tokens.kinds import TokenKind
 from tcb_async.tokens.protocols import StoredToken, TokenApi, TokenProvider
 
@@ -69,7 +70,7 @@ async def call_with_token(
     provider: TokenProvider, api: TokenApi, call: Callable[[Secret], Awaitable[T]]
 ) -> T:
     """Call with the token of a provider, and again with its next token if WeChat refuses it."""
-    token = Secret(await provider.get_token(api))
+    token = Secret(await call_user_code(partial(provider.get_token, api)))
     replays = 0
     while True:
         try:
@@ -83,8 +84,8 @@ async def call_with_token(
                 if isinstance(provider, ManagedToken):
                     provider.pause_invalidation(token)
                 raise
-            await provider.invalidate(token.reveal())
-            newer = Secret(await provider.get_token(api))
+            await call_user_code(partial(provider.invalidate, token.reveal()))
+            newer = Secret(await call_user_code(partial(provider.get_token, api)))
             if newer == token:
                 raise
         token = newer
@@ -204,7 +205,7 @@ class ManagedToken(ABC):
             # Closing the client that started a refresh stops it: then this client starts its own.
             if running is None or not isinstance(error, ClientClosedError):
                 # A copy, because Python adds the traceback of each caller to its error.
-                raise copy.copy(error)
+                raise copy.copy(error) if isinstance(error, TcbError) else error
 
     def _get_running_refresh(self) -> asyncio.Task[StoredToken] | None:
         task = self._refresh

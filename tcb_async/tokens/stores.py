@@ -13,13 +13,13 @@ import asyncio
 import inspect
 import json
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Protocol
 
 import attrs
 import msgspec
 
 from tcb_async._codec import UNREADABLE
-from tcb_async._credentials import find_secret_problem
 from tcb_async._redact import decode_secret
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.tokens.protocols import StoredToken
@@ -147,8 +147,6 @@ def _make_key(key: str, suffix: str = "") -> str:
 def _decode_value(stored: object) -> StoredToken | None:
     if not isinstance(stored, (bytes, str)):
         return None
-    try:
-        value = _decode_token(stored)
-    except UNREADABLE:
-        return None
-    return value if find_secret_problem(value.token) is None else None
+    with suppress(*UNREADABLE):
+        return _decode_token(stored)
+    return None

@@ -1,5 +1,6 @@
 """Given tokens, arguments refused before any request, and WeChat's replies."""
 
+import asyncio
 import functools
 import json
 
@@ -56,8 +57,9 @@ async def test_error_of_a_callable_is_raised(emulator):
         ("", "is empty"),
         ("a token", "contains white space"),
         ("planted-token\n", "contains white space"),
-        ("planted-token\x00", "contains a control character"),
+        ("planted-token\x00", "contains an invisible character"),
         ("planted-token\ufffd", "contains bytes that are not UTF-8"),
+        ("\udcff-planted-token", "contains bytes that are not UTF-8"),
         (b"planted-token", "is of type bytes"),
         (
             str(Secret("planted-token")),
@@ -115,15 +117,38 @@ async def test_partials_and_methods_are_async_callables():
     def wrapped():
         return of("c")
 
+    def in_a_thread(function):
+        @functools.wraps(function)
+        async def call():
+            return await asyncio.to_thread(function)
+
+        return call
+
+    @in_a_thread
+    def read_file():
+        return "token-of-d"
+
     class Vault:
         async def read(self):
             return await of("b")
 
-    asked = [functools.partial(of, "a"), Vault().read, wrapped]
+    asked = [functools.partial(of, "a"), Vault().read, wrapped, read_file]
 
     tokens = [await as_provider(ask).get_token(NOT_ASKED) for ask in asked]
 
-    assert tokens == ["token-of-a", "token-of-b", "token-of-c"]
+    assert tokens == [f"token-of-{each}" for each in "abcd"]
+
+
+async def test_cancellation_inside_the_callers_code_is_an_error():
+    async def read():
+        task = asyncio.create_task(asyncio.sleep(9))
+        task.cancel()
+        await task
+
+    async with TcbClient(read) as client:
+        for use in (client.get_token, lambda: client.function_page(ENV)):
+            with pytest.raises(RuntimeError, match="a task that it awaited was cancelled"):
+                await use()
 
 
 class OddlyShown:
@@ -236,6 +261,7 @@ class TestCredentials:
             ("planted@appsecret", APPID, "^appid contains a character that appids do not have"),
             (APPSECRET, APPID, r"^appid does not begin with wx \(are appid and secret swapped\?\)"),
             (7, APPSECRET, "^appid is of type int"),
+            (Secret(APPSECRET), APPID, "^appid is of type Secret, not str"),
             (APPID, "", "^secret is empty"),
             (APPID, "planted\n", "^secret contains white space"),
             (APPID, None, "^secret is of type NoneType"),

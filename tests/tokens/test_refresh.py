@@ -59,6 +59,18 @@ class TestOneRefresh:
         assert {error.errcode for error in errors if isinstance(error, TokenError)} == {40125}
         assert emulator.counts[STABLE] == 1
 
+    async def test_an_error_that_cannot_be_copied_is_raised_too(self):
+        class OwnError(Exception):
+            def __init__(self, part, other):
+                super().__init__(f"{part} {other}")
+
+        class Failing(PacedApi):
+            async def call_token_endpoint(self, *_arguments, **_options):
+                raise OwnError("an observer", "failed")
+
+        with pytest.raises(OwnError, match="an observer failed"):
+            await StableToken(APPID, APPSECRET).get_token(Failing())
+
     async def test_error_without_a_waiter_is_not_logged(self, emulator, api, caplog):
         caller = asyncio.create_task(stable(emulator, secret="wrong").get_token(api))
         await a_turn()

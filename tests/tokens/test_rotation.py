@@ -205,7 +205,7 @@ class TestRotation:
         await ended.wait()
 
         assert loop.time() == 1 + 10
-        assert "was stopped after 10 s" in caplog.text
+        assert "was stopped: its new refresh token" in caplog.text
 
     @pytest.mark.parametrize("nonsense", [None, "", 7, "two words", "a line break\n"])
     async def test_invalid_refresh_token_is_neither_saved_nor_used(

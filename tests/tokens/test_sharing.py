@@ -291,6 +291,14 @@ class TestOutage:
         (warning,) = warnings(caplog)
         assert "a task that it awaited was cancelled" in warning
 
+    @pytest.mark.parametrize("wrong", ["token", {}, StoredToken(b"token", 2**31)])
+    async def test_invalid_value_of_a_store_counts_as_missing(self, wrong):
+        class Wrong(MemoryStore):
+            async def get(self, key):  # noqa: ARG002
+                return wrong
+
+        assert await provider_on(Wrong()).get_token(PacedApi()) == "token-1"
+
     async def test_without_a_store_nothing_is_shared(self):
         api = PacedApi()
 
