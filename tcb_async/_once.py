@@ -25,7 +25,7 @@ class IteratedOnce(ABC):
         self._state: State = "new"
         self._is_entered = False
         self._generator: AsyncGenerator[object, None] | None = None
-        self._consumer: asyncio.Task[object] | None = None  # the task that iterates in the block
+        self._consumer: asyncio.Task[object] | None = None  # the task that iterates
 
     def _start(self, generator: AsyncGenerator[T, None], advice: str) -> AsyncGenerator[T, None]:
         """Start the iteration; ``advice`` says how to make a new object."""
@@ -34,8 +34,11 @@ class IteratedOnce(ABC):
         self._state = "walking"
         if self._is_entered:
             self._generator = generator
-            self._consumer = asyncio.current_task()
         return generator
+
+    def _note_consumer(self) -> None:
+        """Note the task that iterates; the generator calls this first."""
+        self._consumer = asyncio.current_task()
 
     async def __aenter__(self) -> Self:
         self._is_entered = True

@@ -171,6 +171,8 @@ class TcbClient:
                 "trust_env does not apply to a session of your own: set it on the session"
             )
         check_instance("retry", retry, RetryPolicy, "such as RetryPolicy(attempts=3)")
+        if observer is not None:
+            check_instance("observer", observer, Observer, "such as Telemetry()")
         self._transport = ClientTransport(
             base_url=check_base_url(base_url, allow_http=check_flag("allow_http", allow_http)),
             concurrency=check_count("concurrency", concurrency, minimum=1),

@@ -126,8 +126,8 @@ def index_by_name(argument: str, functions: Iterable[CloudFunction]) -> dict[str
     for function in check_items(argument, functions, CloudFunction):
         if function.name in index:
             raise ConfigurationError(
-                f"{argument} has the function {function.name!r} twice: compare each environment "
-                "separately"
+                f"{argument} has the function {function.name!r} twice: remove one, or compare each "
+                "environment separately"
             )
         index[function.name] = function
     return index

@@ -238,7 +238,8 @@ class WaitTimeoutError(_FunctionError, TimeoutError):
 
     Args:
         name: The function's name; the first, if several are not ``Active``.
-        status: Its last status; ``never seen`` if no listing succeeded.
+        status: Its last status; ``missing`` if the last complete listing lacks it, ``never seen``
+            if no listing was complete.
     """
 
 

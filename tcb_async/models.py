@@ -28,7 +28,8 @@ class Value:
     def to_dict(self) -> dict[str, object]:
         """Return the fields as JSON values, with times as ISO 8601 text and without secrets.
 
-        ``type(value)(**value.to_dict()) == value``, unless a field is a secret or a nested value.
+        ``type(value)(**value.to_dict()) == value``, unless a field is a secret, or contains values
+        that are not JSON.
         """
         fields = _list_json_fields(type(self))
         return {field.name: _to_json(getattr(self, field.name)) for field in fields}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from contextvars import copy_context
-from typing import Literal, ParamSpec, Protocol, TypeVar
+from typing import Literal, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import attrs
 
@@ -63,6 +63,7 @@ class Work:
     )
 
 
+@runtime_checkable
 class Observer(Protocol):
     """Observes a client: ``TcbClient(..., observer=...)``."""
 

@@ -65,6 +65,7 @@ def test_unknown_argument_of_a_walk_gives_advice(argument, advice):
     [
         ("retry", 3, "RetryPolicy(attempts=3)"),
         ("retry", RetryPolicy, "RetryPolicy"),
+        ("observer", "telemetry", "an Observer, such as Telemetry()"),
         ("session", aiohttp.ClientSession, "ClientSession"),
         ("concurrency", 0, "concurrency=0: must be a whole number, 1 or more"),
         ("concurrency", 10**400, "from 1 to"),

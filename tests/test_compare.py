@@ -108,7 +108,7 @@ def test_no_runtime_equals_an_empty_one():
 
 def test_a_name_that_appears_twice_is_refused():
     twice = [CloudFunction("login", "UpdateFailed"), CloudFunction("login", "Active")]
-    advice = "has the function 'login' twice: compare each environment separately"
+    advice = "has the function 'login' twice: remove one, or compare each environment separately"
     with pytest.raises(ConfigurationError, match=f"^after {advice}"):
         changes([LOGIN], twice, times=False)
     with pytest.raises(ConfigurationError, match=f"^before {advice}"):

@@ -200,6 +200,7 @@ class Inventory(IteratedOnce):
         return generator
 
     async def _iterate(self) -> AsyncGenerator[AccountListing, None]:
+        self._note_consumer()
         if self._state != "walking":  # it was closed before the first item was requested
             raise _make_closed_error()
         try:

@@ -30,8 +30,9 @@ class Identity(Generic[T]):
     """The two keys of an item."""
 
     name: Callable[[T], str]  # is never yielded twice
-    text: Callable[[T], str] = repr  # differs where items differ, and is the same in every process
-    frozen: bool = False  # items cannot be changed, and are equal where their texts are
+    # Differs where items differ, except in a secret, and is the same in every process.
+    text: Callable[[T], str] = repr
+    frozen: bool = False  # items cannot be changed, so each is its own value
     # Whether a list that contains a name twice is wrong. Otherwise it is one item in two rows.
     is_unique: bool = True
 

@@ -55,8 +55,8 @@ class WalkStats:
     Attributes:
         requests: Pages requested, without retries.
         retries: Retries of these requests; a `Pager` of your own does not count them.
-        passes: Times that the list was read from row 0 (or the cursor); 1 while nothing changes.
-        drift: Whether any change of the list was noticed.
+        passes: Times that the list was read from row 0 (or the cursor); 1 without drift.
+        drift: Whether a change, or a name that appears twice, was noticed.
         last_error: The class and the text of the error before the last retry; empty without one.
     """
 

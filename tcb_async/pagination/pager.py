@@ -10,6 +10,7 @@ import logging
 import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import aclosing
 from operator import length_hint
 from typing import Any, Generic, TypeAlias, TypeVar, Unpack
 
@@ -18,6 +19,7 @@ import attrs
 from tcb_async._arguments import check_callback, check_count, check_instance
 from tcb_async._defaults import DEFAULT_CONCURRENCY, DEFAULT_FIRST_PAGE_SIZE
 from tcb_async._once import IteratedOnce
+from tcb_async._redact import to_plain
 from tcb_async.cursor import Cursor
 from tcb_async.exceptions import ClientClosedError, TcbError
 from tcb_async.observer import Observation, Observer, Work
@@ -94,12 +96,17 @@ class Pager(IteratedOnce, Generic[T]):
         **options: Unpack[WalkOptions],
     ) -> None:
         check_walk_options(options)
+        check_callback("identify", identify)
+        check_callback("value", value)
+        check_instance("scope", scope, str, "such as 'orders'")
+        if observer is not None:
+            check_instance("observer", observer, Observer, "such as Telemetry()")
         page_size = options.get("page_size")
         max_items = options.get("max_items")
         self._walk = _walk or ClientWalk()
         self._plan: Plan[T] = Plan(
             self._walk.identity or Identity(identify, value),
-            start=read_start(scope, options.get("resume")),
+            start=read_start(to_plain(scope), options.get("resume")),
             limit=DEFAULT_FIRST_PAGE_SIZE if page_size is None else check_page_size(page_size),
             max_items=check_count(
                 "max_items", sys.maxsize if max_items is None else max_items, minimum=0
@@ -172,8 +179,8 @@ class Pager(IteratedOnce, Generic[T]):
         returns only items that no earlier run yielded.
         """
         items: list[T] = []
-        async with self:
-            pages = self.by_page()  # fails if the pager has walked, and then changes no cursor
+        # If the pager has walked, `by_page` fails, and changes nothing.
+        async with aclosing(self.by_page()) as pages:
             self._returns_at_end = True
             async for page in pages:
                 items.extend(page.items)
@@ -182,6 +189,7 @@ class Pager(IteratedOnce, Generic[T]):
         return rows
 
     async def _items(self) -> AsyncGenerator[T, None]:
+        self._note_consumer()
         try:
             while await self._receive_next() is not None:
                 for item in self._unread:
@@ -192,6 +200,7 @@ class Pager(IteratedOnce, Generic[T]):
             await self._finish()
 
     async def _pages(self) -> AsyncGenerator[Page[T], None]:
+        self._note_consumer()
         try:
             while (received := await self._receive_next()) is not None:
                 whole, items = received
@@ -221,7 +230,7 @@ class Pager(IteratedOnce, Generic[T]):
                 # Not `await head`: its cancellation is not the consumer's.
                 await asyncio.wait((head,))
             fetches.popleft()
-            if head.cancelled():  # by the client, or by `aclose`
+            if head.cancelled():  # by the client, by `aclose`, or by code of fetch
                 break
             passes = plan.stats.passes
             received = self._receive(request, head)
@@ -240,8 +249,8 @@ class Pager(IteratedOnce, Generic[T]):
         plan = self._plan
         if not plan.done:
             error = plan.failure or ClientClosedError(
-                "this walk was closed, or its client was: make a new one, with resume=… set to "
-                "this error's cursor to continue from there"
+                "this walk or its client was closed, or a request was cancelled: make a new walk, "
+                "with resume=… set to this error's cursor to continue from there"
             )
             self._mark_failed(error)
             raise error

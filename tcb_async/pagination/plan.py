@@ -251,7 +251,8 @@ class Plan(Generic[T]):
         if self.identity.is_unique and reply.repeated:
             return True
         # The list may be empty by now: the seventh such reply is believed.
-        is_suddenly_empty = not reply.page.total and bool(self.total)
+        rows_seen = self.start.count if self.total is None else self.total
+        is_suddenly_empty = not reply.page.total and rows_seen > 0
         return is_suddenly_empty and self._contradictions < MAX_CONTRADICTIONS
 
     def _request_again(self, reply: Reply[T]) -> None:
@@ -349,18 +350,18 @@ def _growing_pause(times: int) -> float:
 def _make_drift_error(evidence: str, passes: int = 1) -> DriftError:
     often = f", each of the {passes} times it was read" if passes > 1 else ""
     return DriftError(
-        f"the list changed while it was read, or its order is not stable{often}: {evidence}. The "
-        "yielded items are correct, but some may be missing: resume from this error's cursor, walk "
-        "again later, or, if equal sort keys hide rows, sort by a unique key or pass a larger page "
-        "size"
+        f"the list changed while it was read, or its order is not stable{often}: {evidence}. "
+        "Items that were yielded are correct, but some may be missing: resume from this error's "
+        "cursor, walk again later, or, if equal sort keys hide rows, sort by a unique key or pass a "
+        "larger page size"
     )
 
 
 def _make_contradiction_error(reply: Reply[T]) -> ResponseError:
     request = reply.request
     problem = (
-        f"{request.limit} rows from row {request.offset} on were requested "
-        f"{MAX_CONTRADICTIONS + 1} times, and each reply contradicted itself"
+        f"the rows from row {request.offset} on were requested {MAX_CONTRADICTIONS + 1} times, the "
+        f"last time {request.limit} of them, and each reply contradicted itself"
     )
     if reply.end > reply.page.total:
         reason = (

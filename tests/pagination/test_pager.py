@@ -319,17 +319,28 @@ class TestLeavingEarly:
             await consumer
         assert repr(pager) == "<Pager 'env': closed 20 of 300>"
 
-    async def test_leaving_the_block_raises_in_a_task_that_is_between_items(self, server):
+    @pytest.mark.parametrize("start", [lambda pager: pager, aiter])
+    async def test_leaving_the_block_raises_in_a_task_that_is_between_items(self, server, start):
         names: list[str] = []
         may_go_on = asyncio.Event()
         async with server.pager() as pager:
-            consumer = asyncio.create_task(note(pager, names, {"f005": may_go_on.wait}))
+            consumer = asyncio.create_task(note(start(pager), names, {"f005": may_go_on.wait}))
             await asyncio.sleep(1.5)
         may_go_on.set()
 
         with pytest.raises(ClientClosedError):
             await consumer
         assert names == server.names[:20]
+
+    async def test_a_second_walk_is_refused_and_leaves_the_first(self, server):
+        pager = server.pager()
+        async with pager:
+            rows, refusal = await asyncio.gather(
+                pager.collect(), pager.collect(), return_exceptions=True
+            )
+
+        assert [row.name for row in rows] == server.names
+        assert isinstance(refusal, ConfigurationError)
 
     async def test_pager_closed_between_items_raises(self, server):
         pager = server.pager()
@@ -753,6 +764,20 @@ class TestUse:
 
         assert reported == [(20, 57), (39, 57), (57, 57), (20, 30), (30, 30)]
 
+    @pytest.mark.parametrize("drift", [False, True])
+    async def test_an_accidental_empty_reply_ends_no_resumed_walk(self, server, drift):
+        first = server.pager(max_items=20)
+        await first.collect()
+        empty = iter([True] * 3)
+
+        async def fetch(offset, limit):
+            return Page([], 0) if next(empty, False) else await server.fetch(offset, limit)
+
+        start = attrs.evolve(first.cursor, drift=drift)
+        rest = await Pager(fetch, identify=NAME, scope="env", resume=start).collect()
+
+        assert [row.name for row in rest] == server.names[20:]
+
     async def test_progress_of_a_resumed_walk_is_that_of_its_run(self):
         server = Server.of(57)
         reported: list[tuple[int, int]] = []
@@ -802,6 +827,9 @@ class TestUse:
             ({"max_items": -1}, "max_items=-1: must be a whole number, 0 or more"),
             ({"page_size": True}, "page_size=True: must be"),
             ({"on_progress": 7}, "on_progress=7: must be a function that is not async"),
+            ({"identify": None}, "identify=None: must be a function that is not async"),
+            ({"scope": 5}, "scope is of type int: must be a str"),
+            ({"observer": Watching}, "observer is of type type: must be an Observer"),
             ({"resume": 7}, "resume=7: must be a Cursor, or the string of one"),
             ({"resume": "nonsense"}, "resume=…: not a cursor"),
             ({"resume": Cursor("other", 1, 2)}, "a cursor of 'other', not of 'env'"),

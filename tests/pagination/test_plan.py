@@ -701,7 +701,7 @@ class TestContradictions:
             ),
             pytest.param(
                 lambda listing, request: Page((), 57) if request.offset else listing.page(request),
-                "20 rows from row 19 on were requested 7 times",
+                "the rows from row 19 on were requested 7 times, the last time 20 of them",
                 20,
                 id="no rows before the end",
             ),
