@@ -23,7 +23,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Annotated
 
 try:
-    from fastapi import Depends, Request
+    from fastapi import Depends
     from fastapi.encoders import encoders_by_class_tuples
     from fastapi.requests import HTTPConnection
     from fastapi.responses import JSONResponse
@@ -176,13 +176,14 @@ def _choose_status(error: Exception) -> tuple[int, str]:
     return next((status, detail) for kind, status, detail in _PROBLEMS if isinstance(error, kind))
 
 
-async def error_handler(request: Request, error: Exception) -> JSONResponse:
+async def error_handler(request: HTTPConnection, error: Exception) -> JSONResponse:
     """Reply to an error with `problem_of`, and with ``Retry-After`` if WeChat sent one.
 
     Add it for `TcbError`, and for `TimeoutError`, which ``asyncio.timeout`` raises. The message of
     a 5xx, which tells the operator what to do, is logged.
 
-    It cannot change a response that has begun: a stream must report an interruption itself. The
+    It cannot change a response that has begun, nor reply in a web socket that was accepted: a
+    stream, or the web socket, must report an interruption itself. The
     reply has no ``resume``, because its reader has received no function.
     """
     if not isinstance(error, TcbError | TimeoutError):
@@ -191,7 +192,7 @@ async def error_handler(request: Request, error: Exception) -> JSONResponse:
     problem.pop("resume", None)
     status, detail = _choose_status(error)
     if detail:
-        message = error if isinstance(error, TcbError) else _TIMED_OUT
+        message = str(error) or _TIMED_OUT  # the error of `asyncio.timeout` has no text
         # %r, because a line break in the path must not begin a new line.
         text = "HTTP %d for %r: %s: %s"
         _log.warning(text, status, request.scope["path"], type(error).__name__, message)

@@ -52,8 +52,9 @@ class Work:
         name: The environment's id, or the scope of a different list; the account's appid; "" for an
             inventory.
         result: Filled when the work ends. Of a walk: ``requests``, ``retries``, ``passes`` and
-            ``drift``, as in `tcb_async.WalkStats`. Of an account: ``status``. Of an inventory: its
-            counts, and ``requests``.
+            ``drift``, as in `tcb_async.WalkStats`. Of an account: ``status``, which is
+            ``cancelled`` if the inventory ended first. Of an inventory: its counts, and
+            ``requests``.
     """
 
     kind: Literal["walk", "account", "inventory"]

@@ -49,8 +49,8 @@ class Telemetry:
     | ``tcb.walk`` | walk: ``tcb.walk.scope``, ``requests``, ``retries``, ``passes``, ``drift`` |
     | ``POST /tcb/listfunctions``, … | attempt: as HTTP client spans, ``tcb.env``, ``tcb.offset`` |
 
-    After an errcode, a span has ``tcb.errcode``, ``tcb.tcb_code`` and ``tcb.rid``, and its
-    ``error.type`` names the exception.
+    After an errcode, a span has ``tcb.errcode``, ``tcb.tcb_code`` and ``tcb.rid``. The
+    ``error.type`` names the exception, or of an attempt the HTTP status from 400 on.
 
     | metric | meaning |
     | --- | --- |
@@ -59,7 +59,7 @@ class Telemetry:
     | ``tcb.client.retries`` | attempts of requests beyond the first |
     | ``tcb.walk.duration`` | seconds of each walk, its consumer's time included |
     | ``tcb.walk.passes`` | times that lists were read; more than one a walk if a list changes |
-    | ``tcb.inventory.accounts`` | accounts visited, by ``tcb.account.status`` |
+    | ``tcb.inventory.accounts`` | accounts visited, by ``tcb.account.status`` and ``error.type`` |
     | ``tcb.account.duration``, ``tcb.inventory.duration`` | seconds of each |
 
     The parent is the span that is current where the walk or inventory is consumed. Instrumentations
@@ -192,7 +192,7 @@ def _mark_failed(span: trace.Span, error: Exception, http_status: int | None = N
     Return the attribute that names the error, for the span and the metric.
     """
     # By the conventions, an HTTP error is named by its status, without a text. WeChat's errors
-    # arrive with 200, so they are named by their class.
+    # usually arrive with 200, so they are named by their class.
     if http_status is not None and http_status >= _FIRST_ERROR_STATUS:
         name = str(http_status)
         text = None

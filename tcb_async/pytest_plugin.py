@@ -37,7 +37,7 @@ def tcb_emulator() -> Generator[Emulator, None, None]:
 
 @pytest.fixture
 def tcb_client(tcb_emulator: Emulator) -> TcbClient:
-    """A `TcbClient` of `tcb_emulator`, which retries without waiting.
+    """A `TcbClient` of `tcb_emulator`, which retries without waiting, unless a reply says when.
 
     The test enters it, so it runs on the event loop of the test, whichever plugin made that loop:
 
@@ -47,7 +47,7 @@ def tcb_client(tcb_emulator: Emulator) -> TcbClient:
     """
 
     async def token() -> str:
-        return tcb_emulator.token  # a new one if the last one was refused
+        return tcb_emulator.token  # a new one if the last one is no longer valid
 
     retry = tcb_async.RetryPolicy(attempts=8, base=0.0)
     return tcb_async.TcbClient(token, base_url=tcb_emulator.url, retry=retry)

@@ -163,6 +163,19 @@ async def test_a_time_limit_that_passed_names_the_route(emulator, caplog):
     assert "HTTP 504 for '/slow': TimeoutError: the time limit passed: WeChat may" in caplog.text
 
 
+async def test_a_time_out_of_another_service_keeps_its_text(emulator, caplog):
+    app = counting(lifespan(lambda: client_of(emulator)))
+    app.add_exception_handler(TimeoutError, error_handler)
+
+    @app.get("/slow")
+    async def slow() -> int:
+        raise TimeoutError(110, "postgres timed out")
+
+    async with serving(app) as url:
+        await ask_for_problem(f"{url}/slow", 504)
+    assert "HTTP 504 for '/slow': TimeoutError: [Errno 110] postgres timed out" in caplog.text
+
+
 def test_web_sockets_and_restarts_get_a_client():
     app = FastAPI(lifespan=lifespan(lambda: TcbClient("t")))
 

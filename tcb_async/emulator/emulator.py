@@ -62,7 +62,8 @@ class Emulator(FaultyServer):
         max_page: int | None = None,
     ) -> None:
         clock = clock or EmulatorClock()
-        self._world = state.World(clock, max_page)
+        self._world = state.World(clock)
+        self.max_page = max_page
         super().__init__(Endpoints(self._world), clock, port, latency)
         self._merchant_numbers = itertools.count(1)
         self._token = self.issue_token()
@@ -81,6 +82,8 @@ class Emulator(FaultyServer):
 
     @max_page.setter
     def max_page(self, rows: int | None) -> None:
+        if rows is not None and rows < 1:
+            raise ValueError(f"max_page={rows!r}: must be 1 or more, or None")
         self._world.max_page = rows
 
     @classmethod

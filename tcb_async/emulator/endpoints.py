@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Any
 
 from tcb_async.emulator import state
@@ -266,7 +267,7 @@ def _make_row(function: DeployedFunction) -> Fields:
         "runtime": function.runtime,
         "name": function.name,
         "status": function.status,
-        **function.more,
+        **deepcopy(function.more),  # a callback may change the reply
     }
 
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import attrs
 from aiohttp import web
+from multidict import CIMultiDict
 
 from tcb_async.emulator.state import Refused
 
@@ -74,7 +75,8 @@ class Fault:
         """
 
         async def act(_: web.BaseRequest, _make_reply: MakeReply) -> web.StreamResponse:
-            sent = {"Content-Type": "text/html", **(headers or {})}
+            sent = CIMultiDict({"Content-Type": "text/html"})
+            sent.update(headers or {})
             return web.Response(status=status, body=body, headers=sent)
 
         return cls(f"status {status}", act)

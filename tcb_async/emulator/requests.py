@@ -30,7 +30,7 @@ class RecordedRequest:
         headers: The headers; their names may be looked up in any case.
         body: The decoded JSON object; None if the body was not one.
         account: The appid in its fields, or else that of the token's owner; None if unknown.
-        status: The HTTP status of the reply; None without a reply, or if a callback failed.
+        status: The HTTP status of a reply that was sent whole; else None.
         errcode: The errcode in WeChat's reply, 0 if it has none; None if the reply is not WeChat's.
         fault: The name of its fault; None without one.
     """

@@ -264,14 +264,16 @@ class FaultyServer:
             for callback in tuple(self._on_request):
                 callback(record)
             response = await self._answer(request, record)
-        except Exception as error:
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001 - such as `pytest.fail` in a callback
             # A write fails after the client has closed the connection.
             if not (isinstance(error, ConnectionError) and _is_closed(request)):
-                _log.exception("a callback or a script raised an exception")
-                raise  # aiohttp sends HTTP 500
+                _log.exception("a request could not be answered")
+                response = web.Response(status=500)
         finally:
             self.in_flight -= 1
-            # A client that closed the connection got no reply, even if bytes were written.
+            # A reply that was cut off, by the client or by a fault, counts as none.
             if response is not None and not _is_closed(request):
                 record.status = response.status
             # Quote the path: a line break in it must not begin a new line.
@@ -346,7 +348,8 @@ class FaultyServer:
         for callback in tuple(self._on_reply):
             callback(record, reply)
         record.errcode = reply.get("errcode", 0)
-        return json.dumps(reply, ensure_ascii=False, separators=(",", ":")).encode()
+        text = json.dumps(reply, ensure_ascii=False, separators=(",", ":"))
+        return text.encode(errors="replace")  # an invoked function returns its input
 
 
 def _is_closed(request: web.BaseRequest) -> bool:

@@ -92,7 +92,10 @@ def format_time(seconds: float) -> str:
 
 def parse_time(text: str) -> float:
     """Parse ``YYYY-MM-DD HH:MM:SS`` at UTC+08:00; ValueError for any other text."""
-    return datetime.strptime(text, _FORMAT).replace(tzinfo=_CHINA).timestamp()
+    seconds = datetime.strptime(text, _FORMAT).replace(tzinfo=_CHINA).timestamp()
+    if format_time(seconds) != text:
+        raise ValueError(f"{text!r}: must be a time such as '2026-01-31 03:00:00'")
+    return seconds
 
 
 @attrs.frozen
@@ -196,7 +199,7 @@ class World:
     """
 
     clock: EmulatorClock
-    max_page: int | None
+    max_page: int | None = attrs.field(init=False, default=None)
     environments: dict[str, DeployedEnvironment] = attrs.field(
         factory=dict[str, DeployedEnvironment]
     )

@@ -273,8 +273,8 @@ class Inventory(IteratedOnce):
             listing = await observation.run(asyncio.create_task, work)
         except BaseException as error:
             is_cancelled = not isinstance(error, Exception)
-            observation.work.result["status"] = "failed"
-            observation.end(_make_closed_error() if is_cancelled else error)
+            observation.work.result["status"] = "cancelled" if is_cancelled else "failed"
+            observation.end(None if is_cancelled else error)
             raise
         observation.work.result["status"] = listing.status
         observation.end(listing.error)

@@ -352,8 +352,8 @@ def _make_drift_error(evidence: str, passes: int = 1) -> DriftError:
     return DriftError(
         f"the list changed while it was read, or its order is not stable{often}: {evidence}. "
         "Items that were yielded are correct, but some may be missing: resume from this error's "
-        "cursor, walk again later, or, if equal sort keys hide rows, sort by a unique key or pass a "
-        "larger page size"
+        "cursor, walk again later, or, if equal sort keys hide rows, sort by a unique key or pass "
+        "a larger page size"
     )
 
 

@@ -50,7 +50,7 @@ async def test_each_json_reply_may_be_changed(wechat):
     assert [asked.errcode for asked in wechat.emulator.requests] == [-1, 0, 45009, 40066]
 
 
-@pytest.mark.parametrize("error", [LookupError, BrokenPipeError])
+@pytest.mark.parametrize("error", [LookupError, BrokenPipeError, pytest.fail.Exception, SystemExit])
 async def test_error_in_a_callback_is_logged(wechat, caplog, error):
     @wechat.emulator.on_request
     def mistaken(_):
@@ -59,6 +59,18 @@ async def test_error_in_a_callback_is_logged(wechat, caplog, error):
     assert (await wechat.send("POST", LIST))[0] == 500
     assert "a test's own mistake" in caplog.text
     assert wechat.emulator.in_flight == 0
+
+
+async def test_a_changed_reply_changes_no_function(wechat):
+    wechat.emulator.deploy("test-1", "login", more={"status_reason": []})
+
+    @wechat.emulator.on_reply
+    def change(_, reply):
+        reply["functions"][0]["status_reason"].append("changed")
+
+    for _ in range(2):
+        reply = await wechat.list(env="test-1")
+        assert reply["functions"][0]["status_reason"] == ["changed"]
 
 
 async def test_errcodes_of_a_record_are_plain_numbers(wechat):

@@ -128,6 +128,8 @@ class TestEnvironments:
             (lambda e: e.deploy(ENV, count=-1), "count=-1"),
             (lambda e: e.deploy(ENV, index=-1), "index=-1: must be 0 or more, or None"),
             (lambda e: e.deploy(ENV, add_time="yesterday", mod_time=DAY), "yesterday"),
+            (lambda e: e.deploy(ENV, add_time="2026-1-1 3:0:0"), "2026-1-1 3:0:0"),
+            (lambda e: setattr(e, "max_page", -1), "max_page=-1: must be 1 or more, or None"),
             (lambda e: e.deploy(ENV, add_time=DAY, mod_time="tomorrow"), "tomorrow"),
             (lambda e: e.delete(ENV, "gone"), "name='gone'"),
             (lambda e: e.update("other", "fn-0001"), "env='other'"),
