@@ -1,6 +1,6 @@
 """A file of accounts: one JSON object a line.
 
-Rule: an error names the line, and shows nothing of it.
+Rule: an error names the line, and shows no token.
 """
 
 from __future__ import annotations
@@ -62,10 +62,12 @@ def _parse_account(path: Path, number: int, line: bytes) -> tuple[Account, Secre
             return Account(row.appid, row.access_token, row.envs), row.access_token
         reason = "envs is empty: name environments, or leave envs out to list all of them"
     except ConfigurationError as error:
-        reason = error.message
+        reason = f"{error.argument} {error.problem}".strip()
     except msgspec.ValidationError as error:  # it names types and fields, no values
         reason = str(error)
-    except (msgspec.DecodeError, ValueError):
+        if "unknown field" in reason:  # its name may be a token
+            reason = "it has a field other than appid, access_token and envs"
+    except (msgspec.DecodeError, RecursionError, ValueError):
         is_text = line.decode(errors="ignore").encode() == line
         reason = "it is not one complete JSON object" if is_text else _NOT_UTF_8
     raise ConfigurationError(

@@ -61,7 +61,8 @@ def prepare_accounts(access: ManyAccounts) -> tuple[Service, Sequence[Account] |
     """Prepare the service; return the accounts too, or None if they are a platform's merchants."""
     # A variable may name the platform; the other sources are options, which take precedence.
     has_other_source = access.accounts is not None or access.appid is not None
-    if access.demo or (access.component_appid and not has_other_source):
+    names_platform = access.component_appid is not None and not has_other_source
+    if access.demo or names_platform:
         return prepare_platform(access), None
     check_url(access)
     if access.accounts is not None:

@@ -65,12 +65,13 @@ def _format_lines(rows: Iterable[dict[str, object]], has_accounts: bool) -> Iter
     heading = ""
     for row in rows:
         details = escape_unprintable(str(row["details"]))
-        if not row["name"]:  # the row is about the whole account
+        if row["kind"] in {"joined", "left"}:  # the row is about the whole account
             yield f"{row['appid']} has {row['kind']}: {details}\n".encode()
             continue
-        place = escape_unprintable(f"{row['appid']} {row['env'] or '(no environment)'}")
-        if has_accounts and place != heading:
-            yield place.encode() + b"\n"
-            heading = place
+        if has_accounts:
+            place = escape_unprintable(f"{row['appid']} {row['env'] or '(no environment)'}")
+            if place != heading:
+                yield place.encode() + b"\n"
+                heading = place
         name = escape_unprintable(str(row["name"]))
         yield f"{indent}{row['kind']:8}  {name:24}  {details}".rstrip().encode() + b"\n"

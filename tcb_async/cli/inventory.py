@@ -205,7 +205,10 @@ class InventoryJob:
 
 
 async def _refuse_absent() -> NoReturn:
-    raise ConfigurationError("it is not a merchant of this platform, or has withdrawn")
+    raise ConfigurationError(
+        "it is not in WeChat's list of the platform's merchants: it may have withdrawn, or the "
+        "list hides it (then run it again)"
+    )
 
 
 def _describe_counts(counts: AccountCounts) -> str:

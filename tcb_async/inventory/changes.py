@@ -103,7 +103,8 @@ class _IndexedNight:
         """
         account = self.night.account(appid)
         if account is not None:
-            return account, account.message
+            is_known = account.status == "complete"
+            return account, "" if is_known else account.message or account.status
         return None, "its list of merchants was incomplete" if self.is_incomplete else ""
 
 
@@ -136,7 +137,8 @@ def _compare_account(
     if since is None:
         return ComparedAccount(appid, "missing", problem=problem)
     if last_known is None:
-        return _describe_movement(appid, "joined", since, after)
+        joined = _describe_movement(appid, "joined", since, after)
+        return attrs.evolve(joined, problem=problem)
     return attrs.evolve(_compare_functions(last_known, after), problem=problem)
 
 

@@ -148,8 +148,8 @@ def _explain_code(error: sqlite3.Error, path: Path) -> Exception:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the other bits add details
     if code == sqlite3.SQLITE_BUSY:
         return ConfigurationError(
-            f"{path} is in use by a different process, such as a second inventory: wait until it "
-            "has finished, or name a different file"
+            f"{path} is in use, such as by a second inventory: wait until it has finished, or name "
+            "a different file"
         )
     # A mistake of the caller: the file is closed, or a row is there twice.
     if isinstance(error, sqlite3.ProgrammingError | sqlite3.IntegrityError):

@@ -149,7 +149,7 @@ class Inventory(IteratedOnce):
     Raises:
         ConfigurationError: An argument is invalid, or it was iterated before.
         TcbError: While it is iterated: the platform itself is refused, or the inventory or its
-            client was closed. An exception of ``accounts`` is raised as it is.
+            client was closed. An exception of ``accounts`` or of the observer is raised as it is.
     """
 
     def __init__(

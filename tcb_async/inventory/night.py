@@ -5,6 +5,7 @@ Rule: the functions of one account at a time are in memory.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
@@ -103,6 +104,7 @@ class Night:
         self.path: Path = Path(check_file("path", path))
         with open_database(self.path, to_write=False) as database:
             self._database = database
+        self._lock = threading.Lock()  # a service reads and closes in threads
 
     def __enter__(self) -> Self:
         return self
@@ -112,7 +114,8 @@ class Night:
 
     def close(self) -> None:
         """Close the file. A second call does nothing."""
-        self._database.close()
+        with self._lock:
+            self._database.close()
 
     def read_began(self) -> datetime | None:
         """Read the time of the oldest listing of a complete account; None without any."""
@@ -161,12 +164,12 @@ class Night:
                 None if envs is None else msgspec.json.decode(envs, type=tuple[str, ...]),
                 errcode,
                 rid,
-                "it is not listed yet" if status == "waiting" else message or "",
+                "it waits to be listed" if status == "waiting" else message or "",
                 msgspec.json.decode(unavailable, type=dict[str, str]),
                 self.path,
                 {env: texts.get(env, NO_ROWS) for env in listed},
             )
 
     def _read(self, query: str, *values: object) -> list[Any]:
-        with explain_errors(self.path):
+        with self._lock, explain_errors(self.path):
             return self._database.execute(query, values).fetchall()

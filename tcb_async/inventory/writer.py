@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
+import threading
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from operator import attrgetter
@@ -47,7 +48,7 @@ class NightWriter:
 
     Accounts that are not among ``accounts`` are removed from the file. A complete account is not
     listed again, unless its ``envs`` have changed. A file is continued for 20 hours, counted from
-    the oldest listing of a complete account.
+    the oldest listing of those that are not listed again.
 
     Until it is closed, no other process can open the file. After a crash, the next writer or reader
     needs the file ``…-wal`` that SQLite leaves beside it.
@@ -80,6 +81,7 @@ class NightWriter:
             waiting, began = _store_list(database, self.path, envs)
             database.execute("COMMIT")
         self._database = database
+        self._lock = threading.Lock()  # a service saves and closes in threads
         self.unfinished: list[Account] = [by_appid[appid] for appid in waiting]
         self.complete_count: int = len(envs) - len(waiting)
         self.began: datetime | None = began
@@ -120,7 +122,7 @@ class NightWriter:
             appid,
         )
         # The connection commits after its block, or rolls back.
-        with explain_errors(self.path), self._database:
+        with self._lock, explain_errors(self.path), self._database:
             self._database.execute("BEGIN")
             if not self._database.execute(_UPDATE, account).rowcount:
                 raise ConfigurationError(f"{appid} is not an account of {self.path}")
@@ -129,9 +131,10 @@ class NightWriter:
 
     def close(self) -> None:
         """Close the file, which is then one plain file. A second call does nothing."""
-        with contextlib.suppress(sqlite3.Error):  # after a full disk, -wal has what was saved
-            self._database.execute("PRAGMA journal_mode = DELETE")
-        self._database.close()
+        with self._lock:
+            with contextlib.suppress(sqlite3.Error):  # after a full disk, -wal has what was saved
+                self._database.execute("PRAGMA journal_mode = DELETE")
+            self._database.close()
 
 
 def _index_by_appid(accounts: Iterable[Account]) -> dict[str, Account]:

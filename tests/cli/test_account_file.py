@@ -11,7 +11,9 @@ BAD_LINES = {
     '{"appid": "wxa", "access_token": "t", "envs": []}': "envs is empty: name environments",
     '{"appid": "wxa"}': "missing required field `access_token`",
     '{"appid": "wxa", "access_token": ""}': "token is empty",
-    '{"appid": "wxa", "access_token": "t", "env": "x"}': "unknown field `env`",
+    '{"appid": "wxa", "access_token": "t", "planted-token": "x"}': "a field other than",
+    '{"appid": "wxa", "access_token": "t", "envs": [" planted-token"]}': "env must be the id of",
+    f'{{"appid": "wxa", "access_token": {"[" * 100_000}': "it is not one complete JSON object",
     '{"appid": "wxgood", "access_token": "t"}': "wxgood is in line 1 already",
 }
 

@@ -10,7 +10,7 @@ import pytest
 from nights import active, denied, failed, listed, stored, suspended
 from terminal import run, without_a_reader
 
-from tcb_async import Account, AccountListing, CloudFunction
+from tcb_async import Account, AccountListing, CloudFunction, TcbError
 
 ALL_DAYS = [f"2026-11-{day}" for day in range(24, 30)]
 DAYS = ALL_DAYS[:3]
@@ -128,7 +128,7 @@ async def test_a_run_that_is_not_finished_is_named(path):
     at(path, DAYS[1], planned=["wx1", "wx2"])
     ended = await changes(path)
     assert ended.code == 6
-    assert "wx1 is not compared: it is not listed yet\n" in ended.err
+    assert "wx1 is not compared: it waits to be listed\n" in ended.err
 
 
 async def test_a_change_wins_over_a_missing_account(path):
@@ -258,6 +258,14 @@ async def test_the_exit_codes_of_nights(tmp_path, nights, right):
         changed = night.out.count("\nwx2,dev,")
         ended.append(" ".join([str(night.code), *moved, *([str(changed)] if changed else [])]))
     assert ended == ["6", *right]
+
+
+async def test_an_account_that_failed_without_a_text_has_lost_nothing(tmp_path):
+    stored(tmp_path / "1.sqlite", listed("wx1", dev=["login"]))
+    error = AccountListing(Account("wx1", "a-token"), error=TcbError(""))
+    stored(tmp_path / "2.sqlite", error)
+    ended = await run("changes", str(tmp_path / "1.sqlite"), str(tmp_path / "2.sqlite"))
+    assert (ended.code, ended.out) == (6, "")
 
 
 async def test_an_account_that_is_denied_again_is_named(tmp_path):

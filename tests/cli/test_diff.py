@@ -233,7 +233,7 @@ class TestExitCode0:
         ended = await run("diff", "rc.json", "i.sqlite")
         assert (ended.code, ended.out) == (6, "")
         assert ended.err == (
-            "wx2 is missing (waiting): it is not listed yet\n"
+            "wx2 is missing (waiting): it waits to be listed\n"
             "0 removed, 0 added, 0 updated; 2 functions of 1 environment of 1 "
             "account compared\n"
         )

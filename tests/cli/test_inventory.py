@@ -137,7 +137,7 @@ class TestWhatIsListed:
         words = [word for appid in chosen for word in ("--merchant", appid)]
         result = await shop.run(str(shop.store), *words)
         assert (result.code, result.err.count("\n")) == (6, 1)
-        assert f"{chosen[0]} is missing (failed): it is not a merchant of this pl" in result.err
+        assert f"{chosen[0]} is missing (failed): it is not in WeChat's list" in result.err
         assert shop.listed() == {appid: shop.deployed()[appid] for appid in chosen[1:]}
 
     @pytest.mark.parametrize(
@@ -327,6 +327,7 @@ class TestBadInput:
         [
             (["--accounts", "-"], 3, "--accounts -: the file contains no accounts"),
             (["--ticket-file", "/nowhere"], 3, "there is no file /nowhere: check its name"),
+            (["--component-appid", ""], 2, "--component-appid: name the platform"),
             (["--ticket-file=-"], 3, "there is no file -: check its name"),
             (["--accounts", "/nowhere"], 3, "there is no file /nowhere: check its name"),
             (["--accounts", "a", "--component-appid", "wx1"], 2, "name one source of accounts"),

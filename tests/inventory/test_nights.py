@@ -4,6 +4,7 @@ import logging
 import re
 import runpy
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -109,6 +110,14 @@ class TestWhatIsRefused:
         ):
             night.save(listed("wx2", dev=["login"]))
 
+    def test_threads_may_save_and_close(self, path):
+        appids = [f"wx{number}" for number in range(20)]
+        names = [f"fn-{number}" for number in range(500)]
+        with NightWriter(path, map(account, appids)) as night, ThreadPoolExecutor(8) as threads:
+            list(threads.map(night.save, [listed(appid, dev=names) for appid in appids]))
+        with Night(path) as night:
+            assert night.read_counts().complete == 20
+
     def test_a_mistake_of_the_caller_is_not_one_of_the_disk(self, path):
         with (
             NightWriter(path, [account("wx1")]) as night,
@@ -122,7 +131,7 @@ class TestWhatIsRefused:
         monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, timeout=0))
         with NightWriter(path, [account("wx1")]):
             for use in (Night, lambda path: NightWriter(path, [account("wx1")])):
-                with pytest.raises(ConfigurationError, match="is in use by a different process"):
+                with pytest.raises(ConfigurationError, match="is in use, such as by a second"):
                     use(path)
 
     @pytest.mark.parametrize(
