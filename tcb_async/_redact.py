@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NoReturn, TypeVar, cast
+from unicodedata import category
 from urllib.parse import unquote_plus
 
 MASK = "[hidden]"
@@ -151,5 +152,7 @@ def escape_unprintable(text: str, escape: Callable[[str], str] = ascii) -> str:
     if text.isprintable():
         return text
     return "".join(
-        character if character.isprintable() else escape(character)[1:-1] for character in text
+        # Also a space that is no control character, such as the wide one of Chinese.
+        each if each.isprintable() or category(each) == "Zs" else escape(each)[1:-1]
+        for each in text
     )

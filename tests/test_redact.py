@@ -18,6 +18,7 @@ from tcb_async._redact import (
     MASK,
     Secret,
     describe,
+    escape_unprintable,
     find_secrets,
     hide_secrets,
     make_excerpt,
@@ -142,3 +143,10 @@ def test_texts_below_a_telling_key_are_secrets():
     }  # fmt: skip
 
     assert sorted(secret.reveal() for secret in find_secrets(fields)) == ["a", "b", "c", "d", "e"]
+
+
+def test_a_wide_space_is_no_control_character():
+    assert (
+        escape_unprintable("测试\u3000环境\u00a0A\u2028\u200b")
+        == "测试\u3000环境\u00a0A\\u2028\\u200b"
+    )

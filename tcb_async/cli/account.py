@@ -85,7 +85,7 @@ token_command: App = App(
 [bold]Exit codes[/bold]
     0  accepted
     3  refused, or no token is set
-    4  accepted, but not for this environment
+    4  the service refused: no access, over quota, …
     5  the service or the network failed
   130  interrupted (Ctrl-C)
   143  terminated (SIGTERM)""",

@@ -6,7 +6,6 @@ client when a request is about to be made.
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -110,7 +109,7 @@ app.register_install_completion_command(  # pyright: ignore[reportUnknownMemberT
 def _explain_usage(error: CycloptsError, words: Sequence[str]) -> str:
     """Return a sentence without the value of an unknown option, which may be a secret."""
     if isinstance(error, UnusedCliTokensError):
-        return f"too many arguments: {shlex.join(error.unused_tokens or ())}"
+        return f"too many arguments: {len(error.unused_tokens or ())} more than the command takes"
     sentence = str(error)
     if isinstance(error, UnknownOptionError | UnknownCommandError):
         for word in words:

@@ -40,7 +40,7 @@ def call_any_endpoint(
     body: Annotated[str | None, Parameter(name="JSON", allow_leading_hyphen=True)] = None,
     /,
     *,
-    query: Annotated[list[str] | None, Parameter(negative="", metavar="NAME=VALUE")] = None,
+    query: Annotated[list[str] | None, Parameter(metavar="NAME=VALUE")] = None,
     repeatable: bool = False,
     access: Access = Access(),
 ) -> None:

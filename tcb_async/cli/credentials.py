@@ -122,7 +122,7 @@ def _read_token(access: Access) -> tuple[str, Secret | TokenProvider]:
     if (path := access.token_file) is not None:
         return f"the token in {path}", _read_token_file(path)
     token = read_secret_variable(TOKEN_VARIABLE)
-    if not access.appid and token is not None:
+    if access.appid is None and token is not None:
         return f"the token in {TOKEN_VARIABLE}", check_secret(TOKEN_VARIABLE, token)
     if appid := read_appid(access.appid):
         return f"app {appid}", tcb_async.StableToken(appid, read_appsecret(SECRET_VARIABLE, appid))
@@ -132,7 +132,7 @@ def _read_token(access: Access) -> tuple[str, Secret | TokenProvider]:
 
 def read_appid(option: str | None) -> str | None:
     """Return the appid that the option names, or else the variable."""
-    if option:
+    if option is not None:
         return check_appid("--appid", option)
     appid = os.environ.get(APPID_VARIABLE)
     return check_appid(APPID_VARIABLE, appid) if appid else None
@@ -142,8 +142,9 @@ def read_appsecret(variable: str, appid: str) -> Secret:
     """Read the appsecret from its variable, or from a prompt."""
     appsecret = read_secret_variable(variable)
     if appsecret is None:
-        error_message = f"{variable} is not set: set it to the appsecret of {appid}"
-        return _prompt_for_secret(f"Appsecret of {appid}", error_message)
+        if not _can_prompt():
+            raise ConfigurationError(f"{variable} is not set: set it to the appsecret of {appid}")
+        return _prompt_for_secret(f"Appsecret of {appid}")
     return check_secret(variable, appsecret)
 
 
@@ -156,7 +157,7 @@ def read_secret_variable(name: str) -> Secret | None:
 def _read_token_file(path: Path) -> Secret:
     """Read the token from a file or from stdin; a terminal prompts for it."""
     if str(path) == "-" and _can_prompt():
-        return _prompt_for_secret("Access token", _NO_TOKEN)
+        return _prompt_for_secret("Access token")
     return check_secret(f"--token-file {path}: the token", decode_secret_file(read_input(path)))
 
 
@@ -170,12 +171,12 @@ def _can_prompt() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def _prompt_for_secret(name: str, error_message: str) -> Secret:
-    """Prompt without echo; without a terminal, raise an error with this message."""
-    if not _can_prompt():
-        raise ConfigurationError(error_message)
+def _prompt_for_secret(name: str) -> Secret:
+    """Prompt without echo."""
     try:
         typed = Secret(getpass.getpass(f"{name} (not shown): ", sys.stderr).strip())
     except EOFError:  # Ctrl-D
         raise KeyboardInterrupt from None
+    except UnicodeDecodeError:  # it would show a byte
+        raise ConfigurationError("the typed secret contains bytes that are not UTF-8") from None
     return check_secret("the typed secret", typed)

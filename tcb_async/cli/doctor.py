@@ -31,7 +31,7 @@ from tcb_async.cli.exits import choose_exit_code, run_command
 from tcb_async.cli.options import Access, Env
 from tcb_async.cli.screen import Screen, plural
 from tcb_async.errcodes import is_token_accepted
-from tcb_async.exceptions import ApiError, TcbError, TransportError
+from tcb_async.exceptions import ApiError, ParameterError, TcbError, TransportError
 
 if TYPE_CHECKING:
     from tcb_async.client import TcbClient
@@ -160,6 +160,7 @@ class _Checks:
         started = time.monotonic()
         pager = self.client.functions(self.env)
         functions = await pager.collect()
+        seconds = time.monotonic() - started
         # Nothing in the walk would show a total that is too small.
         if await self._has_more({each.name for each in functions}):
             number = plural(len(functions), "function")
@@ -169,14 +170,14 @@ class _Checks:
             plural(pager.stats.requests, "request"),
             plural(pager.stats.retries, "retry", "retries"),
             plural(pager.stats.passes, "pass", "passes"),
-            f"{time.monotonic() - started:.1f} s",
+            f"{seconds:.1f} s",
         ]
         return f"{plural(len(functions), 'function')}: {', '.join(facts)}"
 
     async def _has_more(self, names: set[str]) -> bool:
         try:
             page = await _request_page(self.client, self.env, DEFAULT_PAGE_SIZE, len(names))
-        except TcbError:
+        except ParameterError:
             return False  # WeChat may refuse an offset beyond the last row
         return any(row.get("name") not in names for row in _get_rows(page, "functions"))
 

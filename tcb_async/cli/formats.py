@@ -1,7 +1,8 @@
 """Rows as bytes for programs: JSON, NDJSON, CSV, Markdown; and as tables for people.
 
-Rule: output is UTF-8. A format is one function in `FORMATS`. A file contains the server's text
-unchanged; on a terminal, control characters are escaped. A table never cuts a name: on a narrow
+Rule: output is UTF-8, but a table on stdout has the encoding of stdout. A format is one function in
+`FORMATS`. A file in JSON, NDJSON or CSV contains the server's text unchanged; on a terminal, and in
+tables and Markdown, control characters are escaped. A table never cuts a name: on a narrow
 terminal, it shortens times first, then leaves out the columns that are least important, and wraps
 names only if that is not enough.
 

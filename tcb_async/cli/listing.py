@@ -87,9 +87,10 @@ def list_functions(
     """
     with run_command(verbose=access.verbose) as screen:
         env = choose_env(env, access)
-        service = prepare_service(access, [env])
         path = output_path(output)
         chosen = output_format or (path and choose_format(path)) or TABLE
+        columns = columns and list(dict.fromkeys(columns))
+        service = prepare_service(access, [env])
 
         # Filters and the order are applied here: with them, the first rows are not enough.
         needs_all = bool(selection.filters or selection.sort)

@@ -1,10 +1,12 @@
 """Options that several commands share.
 
-Rule: an option is declared once, with its help text below it. No option takes a secret.
+Rule: an option is declared once, with its help text beside it; only --appid means a second thing to
+an inventory. No option takes a secret.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -57,7 +59,7 @@ INPUT = Parameter(allow_repeating=False)
 AppId = Annotated[str | None, INPUT, Parameter(metavar="APPID", group=SERVICE)]
 File = Annotated[Path | None, Parameter(metavar="FILE")]
 FileOrStream = Annotated[File, Parameter(allow_leading_hyphen=True)]  # - is stdin or stdout
-Seconds = Annotated[float, Parameter(metavar="SECONDS", validator=Number(gte=0.1))]
+Seconds = Annotated[float, Parameter(metavar="SECONDS", validator=Number(gte=0.1, lt=math.inf))]
 Patterns = Annotated[list[str] | None, Parameter(metavar="PATTERN")]
 NamePatterns = Annotated[
     Patterns,

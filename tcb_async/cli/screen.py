@@ -129,7 +129,7 @@ def fill(line: str, width: int, indent: str) -> str:
     """Break a line between words, for a terminal of this width."""
     return textwrap.fill(
         line,
-        width - 1,
+        max(1, width - 1),
         subsequent_indent=indent,
         break_long_words=False,
         break_on_hyphens=False,

@@ -148,6 +148,26 @@ async def test_a_secret_may_be_typed(emulator, own_app):
 
 
 @pytest.mark.usefixtures("prompt")
+async def test_a_typed_secret_with_other_bytes_is_not_shown(emulator, monkeypatch):
+    def read(*_):
+        return b"\xce\xd2planted".decode("utf-8")
+
+    monkeypatch.setattr(credentials.getpass, "getpass", read)
+    ended = await run("count", ENV, "--appid", APPID, env={"TCB_BASE_URL": emulator.url})
+
+    assert ended.code == 3
+    assert "the typed secret contains bytes that are not UTF-8" in ended.err
+    assert "planted" not in ended.err
+
+
+async def test_an_empty_option_is_not_a_missing_one(emulator):
+    ended = await run("count", ENV, "--appid", "", env=env_for(emulator))
+
+    assert ended.code == 3
+    assert "--appid is empty" in ended.err
+
+
+@pytest.mark.usefixtures("prompt")
 async def test_an_abandoned_prompt_exits_with_130(emulator):
     env = {"TCB_BASE_URL": emulator.url}
     ended = await run("count", ENV, "--appid", APPID, env=env, stdin="")

@@ -147,6 +147,12 @@ def accept_any_env(_emulator, request, reply):
         reply.update(errcode=0, errmsg="ok", total_count=0, functions=[])
 
 
+def deny_the_end(_emulator, request, reply):
+    if is_list(request) and request.offset >= reply["total_count"]:
+        reply.clear()
+        reply.update(errcode=48001, errmsg="denied")
+
+
 PAGES = CHECKS[1]
 DEVIATIONS = {
     "offsets ignored": (from_offset(lambda _offset, _limit: 0), [PAGES], 5),
@@ -158,6 +164,7 @@ DEVIATIONS = {
         ["list"],
         5,
     ),
+    "the end denied": (deny_the_end, ["list"], 4),
     "a list that goes on": (in_lists(end_at_the_total), ["list"], 5),
     "other rows in pages": (in_lists(rename_a_row_of_short_pages), [PAGES], 5),
     "a wrong count": (in_lists(change_the_count), ["count", "count, 8 at a time"], 5),

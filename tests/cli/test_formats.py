@@ -24,7 +24,7 @@ COMMAND = ("list", ENV, "--columns", "name,status,runtime,add_time,mod_time")
 async def test_columns_are_printed_as_requested_and_in_that_order(emulator, form):
     emulator.deploy(ENV, "login", mod_time="2024-01-01 00:00:00")
 
-    words = ("--columns", "mod_time, name", "-f", form)
+    words = ("--columns", "mod_time, name, name", "-f", form)
     ended = await run("list", ENV, *words, env=env_for(emulator))
 
     assert ended.code == 0
