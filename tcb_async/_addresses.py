@@ -37,8 +37,8 @@ def check_path(path: object) -> str:
 
 
 def check_query(query: object) -> Mapping[str, str | Secret]:
-    """Return the arguments of a request's query, all of them texts; {} for None."""
-    arguments = check_fields("query", query)
+    """Return a copy of the arguments of a request's query, all of them texts; {} for None."""
+    arguments = dict(check_fields("query", query))  # the caller may change them before the request
     for name, value in arguments.items():
         shown = show_value(name)
         if not isinstance(value, str | Secret):

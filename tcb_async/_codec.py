@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -64,16 +64,22 @@ def encode_body(fields: Mapping[str, Any]) -> bytes:
     # the repr of a `UnicodeEncodeError` contains the body.
     try:
         return json.dumps(
-            fields, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_reveal
+            fields,
+            ensure_ascii=False,
+            allow_nan=False,
+            separators=(",", ":"),
+            default=_to_json_value,
         ).encode()
     except (TypeError, ValueError, RecursionError) as error:
         reason = describe(error)
     raise ConfigurationError(f"cannot be encoded as JSON ({reason})", argument="body")
 
 
-def _reveal(value: object) -> str:
+def _to_json_value(value: object) -> object:
     if isinstance(value, Secret):
         return value.reveal()
+    if isinstance(value, Mapping):
+        return dict(cast("Mapping[str, object]", value))
     raise TypeError(f"a {type(value).__name__} is not a JSON value")
 
 

@@ -129,21 +129,22 @@ class TcbClient:
             async for function in client.iter_functions("test-777bb9"):
                 print(function.name)
 
-    It works only on the event loop of its first call. Every method refuses a bad argument, or a
-    token of the wrong kind, with `ConfigurationError` before any I/O, and raises `TcbError` if a
-    request fails.
+    It works only on the event loop of its first call. Every method refuses a bad argument, and
+    every listing a token of the wrong kind, with `ConfigurationError` before any I/O. They raise
+    `TcbError` if a request fails.
 
     Args:
         token: An access token, an async callable that returns one, or a `TokenProvider`.
         base_url: WeChat's address. Plain http is refused unless the host is loopback.
-        session: An aiohttp session, used as it is, such as one with a TLS context of your own. You
-            close it.
+        session: An aiohttp session, such as one with a TLS context of your own; its ``timeout`` is
+            not used. You close it.
         concurrency: Calls at a time, 8 by default, including those that wait for their
             next attempt.
         retry: When a failed attempt is retried, after which wait, and until when.
         timeout: Seconds for one attempt, to the last byte of the reply, 30 by default.
         allow_http: Allow plain http to any host: everyone on the network can then read the token.
-        trust_env: Use the environment's proxy settings and ``.netrc``.
+        trust_env: Use the environment's proxy settings and ``.netrc``; over plain http, the proxy
+            can read the token.
         observer: Observes each attempt, walk, account and inventory, such as
             ``tcb_async.otel.Telemetry()``.
 
@@ -586,6 +587,7 @@ class TcbClient:
     async def aclose(self) -> None:
         """Stop all walks and calls with `ClientClosedError`, then close the session.
 
+        A call that waits for a token callback of yours stops when the callback returns.
         A session that was passed in stays open. Closing twice, or a copy, does nothing.
 
         Raises:

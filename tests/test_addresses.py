@@ -3,6 +3,7 @@
 import pytest
 
 from tcb_async import TcbClient
+from tcb_async._addresses import check_query
 from tcb_async.exceptions import ConfigurationError
 
 
@@ -67,3 +68,10 @@ def test_plain_http_is_refused_unless_loopback_or_allowed():
     for url in ("http://127.0.0.1:8", "http://localhost:8", "http://[::1]:8"):
         assert url in repr(TcbClient("T", base_url=url))
     assert "http://x" in repr(TcbClient("T", base_url="http://x/", allow_http=True))
+
+
+def test_a_query_that_is_changed_later_is_sent_as_it_was():
+    query = {"name": "before"}
+    checked = check_query(query)
+    query["name"] = "after"
+    assert checked == {"name": "before"}

@@ -1,14 +1,14 @@
 """Reports to an observer, as a user might write one."""
 
 import asyncio
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 
 import attrs
 import pytest
 from leaks import eventually
 
-from tcb_async import ClientClosedError, RetryPolicy, TcbError
+from tcb_async import ClientClosedError, ConfigurationError, RetryPolicy, TcbError
 from tcb_async.emulator import Fault
 from tcb_async.inventory import Account, Inventory
 from tcb_async.observer import Attempt
@@ -139,6 +139,19 @@ async def test_work_inside_inherits_the_context_and_the_consumer_does_not(emulat
 
     kinds = ("inventory", "account", "walk", "attempt")
     assert seen == [kinds[:depth] for depth in range(1, 5)]
+
+
+async def test_observer_that_suppresses_an_error_is_named(emulator, client_of):
+    class Suppressing:
+        @contextmanager
+        def observe(self, _work):
+            with suppress(TcbError):
+                yield
+
+    emulator.fail_next(48001)
+    client = await client_of(emulator, observer=Suppressing())
+    with pytest.raises(ConfigurationError, match="observer suppressed the error of an attempt"):
+        await client.function_page(ENV)
 
 
 async def test_exception_of_the_observer_stops_the_work(emulator, client_of):

@@ -12,9 +12,9 @@ Rule: a call keeps its place until it returns or raises.
 - If the first attempt at more than 20 rows fails, and the number may be the reason, the later ones
   request 20: immediately after a definite error, else as a retry. No refusal is remembered.
 
-So an outage that is shorter than the deadline fails no call; if the server hangs, one shorter than
-``deadline - timeout``. A request that fails for good takes up to ``deadline + timeout``: calls that
-wait for their place wait for it too.
+So an outage that is shorter than the deadline fails no repeatable call, unless the policy limits
+the attempts; if the server hangs, one shorter than ``deadline - timeout``. A request that fails for
+good takes up to ``deadline + timeout``: calls that wait for their place wait for it too.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from tcb_async._codec import decode_reply, encode_body
 from tcb_async._redact import Secret, find_secrets
 from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.transport import Transport
-from tcb_async.exceptions import ClientClosedError, TcbError, quote_error
+from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError, quote_error
 from tcb_async.observer import Attempt, Observer
 from tcb_async.retry import choose_wait, may_refuse_size, proves_not_carried_out
 
@@ -124,12 +124,15 @@ class Attempts(Generic[T]):
             with observing:
                 reply = await transport.send(request, observed=observed)
                 result = self.decode(reply)
+                if _log.isEnabledFor(logging.DEBUG):
+                    _log.debug("%s attempt=%d: errcode=0", request, self.number)
+                return result
         except TcbError as error:
             _log.debug("%s attempt=%d: %s", request, self.number, quote_error(error))
             raise
-        if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("%s attempt=%d: errcode=0", request, self.number)
-        return result
+        raise ConfigurationError(
+            "the observer suppressed the error of an attempt: its context manager must let it pass"
+        )
 
     def _observe(self, observer: Observer) -> tuple[Attempt, AbstractContextManager[object]]:
         observed = Attempt(

@@ -10,7 +10,7 @@ from typing import Literal
 import attrs
 from yarl import URL
 
-from tcb_async._redact import Secret
+from tcb_async._redact import Secret, escape_unprintable
 from tcb_async.pagination.page import WalkStats
 
 
@@ -38,7 +38,7 @@ class ApiRequest:
     offset: int | None = None
     stats: WalkStats | None = None  # counts its retries
     smaller_body: bytes | None = attrs.field(default=None, repr=False)
-    """Requests at most 20 of the rows. None if the caller chose their number."""
+    """Requests at most 20 of the rows. None if their number is fixed."""
     repeatable: bool = True
     """Whether it may be sent again although the server may have carried it out."""
 
@@ -49,4 +49,4 @@ class ApiRequest:
     def __str__(self) -> str:
         context = {"env": self.env, "offset": self.offset}
         known = [f" {name}={value}" for name, value in context.items() if value is not None]
-        return f"{self.method} {self.target.path}{''.join(known)}"
+        return escape_unprintable(f"{self.method} {self.target.path}{''.join(known)}")

@@ -89,7 +89,7 @@ _ERROR_KINDS = (
     _INVALID_PROXY,
     _ErrorKind(
         (TimeoutError,),
-        "{host} sent no complete reply in {timeout:.3g} s; raise timeout, "
+        "{host} sent no complete reply in {timeout:g} s; raise timeout, "
         "or lower concurrency if a proxy on the way accepts few connections",
     ),
     _ErrorKind(

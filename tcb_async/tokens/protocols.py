@@ -42,7 +42,7 @@ class TokenApi(Protocol):
             path: Such as ``/cgi-bin/stable_token``.
             query: Sent in the URL.
             body: Sent as a JSON object; None for a GET request.
-            repeatable: As for `TcbClient.call`.
+            repeatable: As for `TcbClient.call`; aiohttp repeats a GET whose connection was idle.
 
         Raises:
             TcbError: The endpoint refused, or its reply was invalid.

@@ -4,6 +4,7 @@ import logging
 import warnings
 from contextlib import nullcontext
 from operator import itemgetter
+from types import MappingProxyType
 from urllib.parse import parse_qs
 
 import pytest
@@ -70,6 +71,13 @@ async def test_query_is_sent_as_utf_8_after_the_token(serve):
     target = server.requests[0].target
     assert target.startswith(f"{NEW}?access_token=TOKEN&env=%E7%8E%AF%26%E5%A2%83%3D&name=")
     assert parse_qs(target)["name"] == ["a b/%2F"]
+
+
+async def test_body_may_be_any_mapping(serve):
+    server, client = await serve(OK)
+    await client.call(NEW, MappingProxyType({"a": MappingProxyType({"b": 1})}))
+
+    assert server.requests[0].body == b'{"a":{"b":1}}'
 
 
 async def test_function_is_invoked_with_its_input(emulator, client):
