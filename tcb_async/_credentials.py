@@ -11,7 +11,7 @@ from tcb_async._redact import MASK, Secret, to_plain
 from tcb_async.exceptions import ConfigurationError
 
 _APPID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_UNDECODED = re.compile("[\ufffd\ud800-\udfff]")  # what Python reads in place of such bytes
+_UNDECODED = re.compile("[\ufffd\ud800-\udfff]")  # read by Python where bytes are not UTF-8
 _APPSECRET = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
 
 

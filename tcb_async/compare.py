@@ -1,6 +1,6 @@
 """Two complete lists of functions: what changed, and what differs from a declaration.
 
-Rule: of a declaration, only the status and the runtimes that it names are compared.
+Rule: of a declaration, only what it names is compared, and the status.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def changes(
     """Compare two complete lists.
 
     Args:
-        before: A listing, or the result of `read_functions`. Of a `DeclaredFunction`, only the
-            status is compared, and the runtime if it has one.
+        before: A listing, or the result of `read_functions`. The empty fields of a
+            `DeclaredFunction` are not compared.
         after: The same, later.
         times: Compare ``add_time`` and ``mod_time`` too.
 

@@ -436,5 +436,6 @@ def is_platform_refused(errcode: int, endpoint: str) -> bool:
         return False
     if errcode == _BAD_APPID and endpoint.endswith("authorizer_token"):
         return False  # the merchant's appid: a platform with a wrong one gets no token
+    # Not `look_up(errcode, endpoint)`: the list of merchants takes the platform's own token too.
     row = TOKEN_ENDPOINT_ERRCODES.get(errcode) or look_up(errcode)
     return row.is_platforms

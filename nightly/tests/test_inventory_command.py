@@ -93,7 +93,7 @@ async def test_the_second_of_two_exits_with_a_sentence(emulator, store):
     await first.communicate()
 
     assert (first.returncode, second.returncode) == (0, 3)
-    assert b"is in use by a different process" in err
+    assert b"is in use, such as by a second" in err
     assert listed(store) == deployed(platform)
     assert emulator.counts[AUTHORIZER] == 40
 

@@ -190,6 +190,8 @@ class Transport:
             chunk = await content.readany()
             bytes_left -= len(chunk)
             if bytes_left < 0:
+                if response.status != HTTPStatus.OK:
+                    break  # the status says more
                 path = request.target.path
                 raise ResponseError(
                     f"{path} sent more than {MAX_REPLY_BYTES} bytes; request fewer rows",

@@ -221,7 +221,7 @@ class _Checks:
                 raise
             rid = "with a request id" if error.rid else "without a request id"
             return f"refused: {_name_kind(error)}, {rid}"
-        raise TcbError("it was accepted: `list` of a mistyped ENV prints nothing")
+        raise TcbError("it was accepted: `list` does not report a mistyped ENV")
 
 
 async def _run_checks(checks: _Checks, report: _Report) -> Sequence[CloudFunction]:

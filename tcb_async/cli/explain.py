@@ -69,7 +69,7 @@ def explain_text(*text: Annotated[str, Parameter("CODE|TEXT", allow_leading_hyph
         for row, moment in rows.items():
             lines = _describe(row, moment if len(rows) > 1 else "")
             if screen.out.is_terminal:
-                lines = [fill(line, screen.out.width, indent=" " * 9) for line in lines]
+                lines = [fill(line, screen.out.width, subsequent_indent=" " * 9) for line in lines]
             screen.write("".join(f"{line}\n" for line in lines).encode())
         if not rows:
             screen.say(f"tcb-async: {_describe_unknown(pasted, named)}")

@@ -35,7 +35,7 @@ from tcb_async.cli.options import (
     Requests,
     split_commas,
 )
-from tcb_async.cli.progress import read_list
+from tcb_async.cli.progress import list_with_bar
 from tcb_async.cli.screen import Screen, plural
 from tcb_async.cli.selection import Selection
 
@@ -98,7 +98,7 @@ def list_functions(
 
         async def work(client: TcbClient) -> None:
             started = time.monotonic()
-            walk, listed = await read_list(
+            walk, listed = await list_with_bar(
                 client, env, screen, page_size=requests.page_size, max_items=max_items
             )
             seconds = time.monotonic() - started

@@ -39,7 +39,7 @@ def progress_bar(screen: Screen) -> Progress:
     )
 
 
-async def read_list(
+async def list_with_bar(
     client: TcbClient,
     env: str,
     screen: Screen,

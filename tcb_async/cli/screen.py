@@ -70,7 +70,7 @@ class Screen:
             self.say(sentence)
             return
         for clause in _CLAUSE_ENDS.sub("\n  ", sentence).split("\n"):
-            for line in fill(clause, self.err.width, indent="  ").split("\n"):
+            for line in fill(clause, self.err.width, subsequent_indent="  ").split("\n"):
                 self.say(line)
 
     def say_each(self, sentences: Iterable[str], rest: str) -> int:
@@ -125,12 +125,12 @@ def flush() -> None:
                 os.close(devnull)
 
 
-def fill(line: str, width: int, indent: str) -> str:
+def fill(line: str, width: int, subsequent_indent: str) -> str:
     """Break a line between words, for a terminal of this width."""
     return textwrap.fill(
         line,
         max(1, width - 1),
-        subsequent_indent=indent,
+        subsequent_indent=subsequent_indent,
         break_long_words=False,
         break_on_hyphens=False,
     )

@@ -22,7 +22,7 @@ from tcb_async.cli.files import read_input
 from tcb_async.cli.formats import NIGHT_SUFFIX
 from tcb_async.cli.nights import FunctionList, read_lists, report_missing
 from tcb_async.cli.options import Access, Requests
-from tcb_async.cli.progress import read_list
+from tcb_async.cli.progress import list_with_bar
 from tcb_async.cli.screen import Screen
 from tcb_async.exceptions import ConfigurationError
 
@@ -114,7 +114,7 @@ def _read_environments(
 
     async def work(client: TcbClient) -> None:
         for env in envs:
-            _, rows = await read_list(client, env, screen, page_size=requests.page_size)
+            _, rows = await list_with_bar(client, env, screen, page_size=requests.page_size)
             lists[env] = rows
 
     service = prepare_service(access, envs)

@@ -286,7 +286,7 @@ class Emulator(FaultyServer):
 
     def rotate_refresh_token(self, component_appid: str, authorizer_appid: str) -> None:
         """Have the merchant's refresh token replaced when its next access token is issued."""
-        self._world.components[component_appid].merchants[authorizer_appid].is_rotating = True
+        self._world.components[component_appid].merchants[authorizer_appid].rotates_next = True
 
     def refresh_token(self, component_appid: str, authorizer_appid: str) -> str:
         """Return the merchant's current refresh token."""

@@ -107,9 +107,9 @@ class Endpoints:
             raise Refused(61003)
         if body.get("authorizer_refresh_token") != merchant.secret:
             raise Refused(61023)
-        if merchant.is_rotating:
+        if merchant.rotates_next:
             merchant.secret = state.make_secret("refreshtoken@@@")
-            merchant.is_rotating = False
+            merchant.rotates_next = False
         return {
             "authorizer_access_token": self._issue(merchant, request, platform=component.appid),
             "expires_in": int(TOKEN_LIFE),

@@ -53,7 +53,7 @@ class FaultyServer:
         self.peak_in_flight: int = 0
         self._endpoints = endpoints
         self._port = port
-        self._received = 0
+        self._received_count = 0
         # Each script: its faults, and a function that tells whether a request is for it.
         self._scripts: list[tuple[Iterator[Fault], When]] = []
         self._on_request: list[OnRequest] = []
@@ -286,9 +286,9 @@ class FaultyServer:
             raw = await request.read()
         except (web.HTTPRequestEntityTooLarge, web.RequestPayloadError):
             raw = _UNREADABLE
-        self._received += 1
+        self._received_count += 1
         record = RecordedRequest(
-            self._received,
+            self._received_count,
             request.method,
             request.path,
             request.query,

@@ -175,11 +175,11 @@ class App:
 class Merchant(App):
     """A merchant that authorised a platform.
 
-    ``is_rotating``: its refresh token is replaced when its next access token is issued.
+    ``rotates_next``: its refresh token is replaced when its next access token is issued.
     """
 
     auth_time: int
-    is_rotating: bool = False
+    rotates_next: bool = False
 
 
 @attrs.define

@@ -48,7 +48,7 @@ CREATE TABLE functions (
 PRAGMA application_id = {_APPLICATION};
 """
 _VERSION = zlib.crc32(_TABLES.encode()) >> 1  # of the tables; SQLite stores 31 bits
-_IS_DAMAGED = """
+_COUNTS_DIFFER = """
 SELECT EXISTS (
     SELECT 1 FROM accounts
     WHERE functions <> (
@@ -77,7 +77,7 @@ def open_database(path: Path, *, to_write: bool) -> Generator[sqlite3.Connection
         else:
             database.execute("BEGIN")  # from now on, the file does not change
             _check_version(database, path)
-        _check_rows(database, path)
+        _check_damage(database, path)
         yield database
         cleanup.pop_all()
 
@@ -119,11 +119,11 @@ def _check_version(database: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _check_rows(database: sqlite3.Connection, path: Path) -> None:
+def _check_damage(database: sqlite3.Connection, path: Path) -> None:
     """Refuse a damaged file: an export of it would lack rows."""
     (problem,) = database.execute("PRAGMA quick_check(1)").fetchone()
-    (is_damaged,) = database.execute(_IS_DAMAGED).fetchone()
-    if problem != "ok" or is_damaged:
+    (counts_differ,) = database.execute(_COUNTS_DIFFER).fetchone()
+    if problem != "ok" or counts_differ:
         raise _make_damage_error(path)
 
 

@@ -93,9 +93,10 @@ async def list_account(
 async def _list_functions(
     client: TcbClient, account: Account, page_size: int | None
 ) -> AccountListing:
-    """List the functions of each environment; leave out those that are out of service.
+    """List the functions of each environment.
 
-    The error of an environment that is in service, or that the account names, is raised.
+    One that is out of service may be refused: then it is unavailable. Every other error is raised,
+    and so is a refusal of an environment that the account names.
     """
     statuses: Mapping[str, str]
     if account.envs is None:
@@ -180,7 +181,7 @@ class Inventory(IteratedOnce):
         # Slots in use: by an account being listed, or by a listing until it is consumed.
         self._used_slots = 0
         self._has_started_all = False
-        self._free_slots = asyncio.Semaphore(self._slots)
+        self._slot_semaphore = asyncio.Semaphore(self._slots)
         # The results of the tasks; None is that of the task that starts the accounts.
         self._outcomes: asyncio.Queue[AccountListing | BaseException | None] = asyncio.Queue()
         super().__init__()
@@ -217,7 +218,7 @@ class Inventory(IteratedOnce):
                     self._count(outcome)
                     yield outcome
                     self._used_slots -= 1
-                    self._free_slots.release()
+                    self._slot_semaphore.release()
             self._state = "done"
         finally:
             await self._leave(sys.exception())
@@ -257,11 +258,11 @@ class Inventory(IteratedOnce):
         async with aclosing(iterate_accounts(self._accounts)) as accounts:
             # Acquire a slot before the next account is taken: an account that waited here would
             # keep its token in memory.
-            await self._free_slots.acquire()
+            await self._slot_semaphore.acquire()
             async for account in accounts:
                 self._used_slots += 1
                 self._spawn(self._list_account(account))
-                await self._free_slots.acquire()
+                await self._slot_semaphore.acquire()
         self._has_started_all = True
 
     async def _list_account(self, account: Account) -> AccountListing:

@@ -103,7 +103,7 @@ class Night:
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path: Path = Path(check_file("path", path))
         with open_database(self.path, to_write=False) as database:
-            self._database = database
+            self._database = database  # it stays open after the block
         self._lock = threading.Lock()  # a service reads and closes in threads
 
     def __enter__(self) -> Self:

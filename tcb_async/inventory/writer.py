@@ -80,7 +80,7 @@ class NightWriter:
         with open_database(self.path, to_write=True) as database:
             waiting, began = _store_list(database, self.path, envs)
             database.execute("COMMIT")
-        self._database = database
+        self._database = database  # it stays open after the block
         self._lock = threading.Lock()  # a service saves and closes in threads
         self.unfinished: list[Account] = [by_appid[appid] for appid in waiting]
         self.complete_count: int = len(envs) - len(waiting)

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import attrs
 
-from tcb_async._arguments import check_instance
+from tcb_async._arguments import check_instance, is_number
 from tcb_async._credentials import find_secret_problem
 from tcb_async._redact import Secret, describe
 from tcb_async.tokens.protocols import StoredToken, TokenStore
@@ -47,7 +47,11 @@ class GuardedStore:
     async def get(self, key: str) -> StoredToken | None:
         """Return the stored token; None without a valid one, or if the store fails."""
         stored: object = await self._call(lambda store: store.get(key))
-        if isinstance(stored, StoredToken) and find_secret_problem(stored.token) is None:
+        if (
+            isinstance(stored, StoredToken)
+            and find_secret_problem(stored.token) is None
+            and is_number(stored.expires_at)
+        ):
             return stored
         return None
 

@@ -159,9 +159,9 @@ class AuthorizerToken(ManagedToken):
             raise
 
     async def _send_request(
-        self, api: TokenApi, refresh_token: Secret, token: Secret
+        self, api: TokenApi, refresh_token: Secret, component_token: Secret
     ) -> Mapping[str, object]:
-        query = {find_token_parameter(_PATH): token}
+        query = {find_token_parameter(_PATH): component_token}
         body = {
             "component_appid": self._component.appid,
             "authorizer_appid": self.appid,

@@ -58,7 +58,7 @@ _REPLAYS = 2
 _MAX_MARGIN = 200.0
 _MIN_MARGIN = 60.0
 _RETRY_SECONDS = 10.0  # between two early refreshes: each call would start one while WeChat fails
-_LASTING_SECONDS = 30.0  # that a refused token is used, after new tokens did not help
+_REFUSAL_SECONDS = 30.0  # that a refused token is used, after new tokens did not help
 _MAX_LIFE = 30 * 86_400.0  # seconds; a longer life is a mistake, such as milliseconds
 
 _log = logging.getLogger("tcb_async")
@@ -112,7 +112,7 @@ class ManagedToken(ABC):
         self._refresh_at = math.inf
         self._refused: Secret | None = None  # the last token that WeChat refused
         # The time at which a new token turned out not to help.
-        self._lasting_since = -math.inf
+        self._refusal_lasts_since = -math.inf
         self._refresh: asyncio.Task[StoredToken] | None = None
 
     @property
@@ -162,7 +162,7 @@ class ManagedToken(ABC):
         token = Secret(token)
         if not self._is_current(token):
             return
-        if 0 <= self._clock() - self._lasting_since < _LASTING_SECONDS:
+        if 0 <= self._clock() - self._refusal_lasts_since < _REFUSAL_SECONDS:
             return
         self._refused = token
         self._cached = None
@@ -170,7 +170,7 @@ class ManagedToken(ABC):
     def pause_invalidation(self, token: Secret) -> None:
         """Keep a token for 30 s: WeChat refused it, and those before it, in one call."""
         if self._is_current(token):
-            self._lasting_since = self._clock()
+            self._refusal_lasts_since = self._clock()
 
     def _is_current(self, token: Secret) -> bool:
         return self._cached is not None and token == self._cached.token
@@ -258,7 +258,7 @@ class ManagedToken(ABC):
         reply = await request
         new = StoredToken(reply.token, requested_at + reply.expires_in)
         if new.token == refused:
-            self._lasting_since = self._clock()
+            self._refusal_lasts_since = self._clock()
         self._cache(new)
         await self._store.set(self._make_key(self._name), new, ttl=reply.expires_in)
         return new

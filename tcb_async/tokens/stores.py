@@ -99,7 +99,8 @@ class RedisStore:
 
     def __init__(self, redis: AsyncRedis) -> None:
         # The synchronous client has the same methods, and would block the event loop.
-        if not inspect.iscoroutinefunction(getattr(redis, "execute_command", None)):
+        command = getattr(redis, "execute_command", None)
+        if inspect.isclass(redis) or not inspect.iscoroutinefunction(command):
             raise ConfigurationError(
                 f"redis is of type {type(redis).__name__}: must be a client of redis.asyncio, "
                 "such as redis.asyncio.Redis.from_url(url)"

@@ -291,7 +291,9 @@ class TestOutage:
         (warning,) = warnings(caplog)
         assert "a task that it awaited was cancelled" in warning
 
-    @pytest.mark.parametrize("wrong", ["token", {}, StoredToken(b"token", 2**31)])
+    @pytest.mark.parametrize(
+        "wrong", ["token", {}, StoredToken(b"token", 2**31), StoredToken("t", "soon")]
+    )
     async def test_invalid_value_of_a_store_counts_as_missing(self, wrong):
         class Wrong(MemoryStore):
             async def get(self, key):  # noqa: ARG002

@@ -103,6 +103,7 @@ async def test_connection_pool_is_never_exhausted(server):
     [
         (sync_redis.Redis(), "redis is of type Redis: must be a client of redis.asyncio"),
         ("redis://localhost", "redis is of type str"),
+        (Redis, "redis is of type .*: must be a client of redis.asyncio"),
     ],
 )
 def test_arguments_are_checked(redis, why):

@@ -92,6 +92,13 @@ async def test_reply_of_exactly_the_limit_is_read(serve, monkeypatch):
             await client.function_page(ENV)
 
 
+async def test_a_large_page_of_a_gateway_is_known_by_its_status(serve, monkeypatch):
+    _, client = await serve(http_reply(b"<html>" * 1000, 502))
+    monkeypatch.setattr(transport, "MAX_REPLY_BYTES", 100)
+    with pytest.raises(NoAnswer, match="HTTP 502"):
+        await client.function_page(ENV)
+
+
 # Where it goes
 
 
