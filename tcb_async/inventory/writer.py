@@ -184,7 +184,7 @@ def _store_list(
         )
     if removed:
         _log.warning(
-            "not in this list, so removed from %s: %s (%d accounts in all)",
+            "not in this list, so removed from %s: %s (%d in all)",
             path, ", ".join(removed[:_MAX_ACCOUNTS_SHOWN]), len(removed),
         )  # fmt: skip
     outdated = [(appid,) for appid, *_ in known if appid not in kept]

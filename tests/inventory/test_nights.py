@@ -59,7 +59,7 @@ class TestWhatIsContinued:
         stored(path, listed("wx1", dev=["login"]), listed("wx2", dev=["login"]))
         with caplog.at_level(logging.WARNING):
             NightWriter(path, [account("wx1")]).close()
-        assert "wx2 (1 accounts in all)" in caplog.text
+        assert "wx2 (1 in all)" in caplog.text
         with Night(path) as night:
             assert night.appids() == ["wx1"]
             assert night.account("wx2") is None
