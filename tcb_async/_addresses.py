@@ -31,7 +31,7 @@ def check_path(path: object) -> str:
     if isinstance(path, str):
         if "?" in path:
             expected = "pass the query as query={'env': env}; the token is added"
-        # What follows the path may contain a token or a password.
+        # The text after the path may contain a token or a password.
         shown = _NO_PATH.sub("…", path)
     raise make_argument_error("path", shown, expected)
 

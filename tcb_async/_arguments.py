@@ -140,7 +140,7 @@ def check_async(name: str, value: AsyncCallable, *arguments: str) -> AsyncCallab
         raise ConfigurationError(f"{name} is of type {kind}: must be an async callable")
     if not inspect.isroutine(function):
         return value
-    # A wrapper that is async may wrap a function that is not, as one that calls it in a thread.
+    # An async wrapper may call a function in a thread, which is not async.
     if not inspect.iscoroutinefunction(inspect.unwrap(function, stop=inspect.iscoroutinefunction)):
         raise ConfigurationError(f"{name} is not async: write it with async def")
     with suppress(TypeError):

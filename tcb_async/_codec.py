@@ -103,7 +103,7 @@ def decode_reply(body: bytes, endpoint: str, *, secrets: Collection[Secret]) -> 
 
 
 def raise_for_errcode(body: bytes, endpoint: str, *, secrets: Collection[Secret]) -> None:
-    """Raise the exception for a reply's errcode, if it has one that can be read and is not 0."""
+    """Raise the exception for a reply's errcode, if it can be read and is not 0."""
     fields = _read_error_fields(body)
     if fields is not None and fields.errcode not in _SUCCESS:
         raise _make_errcode_error(fields, endpoint, secrets)
@@ -167,7 +167,7 @@ def _make_errcode_error(
 
 
 def _split_rid(errmsg: str) -> tuple[str, str]:
-    """Split the request id off the end of WeChat's text; it is empty if there is none."""
+    """Split the request id off the end of WeChat's text; without an id, it is empty."""
     match = _RID.search(errmsg, max(0, len(errmsg) - _RID_TAIL))
     if match is None:
         return errmsg, ""

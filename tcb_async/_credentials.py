@@ -11,7 +11,7 @@ from tcb_async._redact import MASK, Secret, to_plain
 from tcb_async.exceptions import ConfigurationError
 
 _APPID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_UNDECODED = re.compile("[\ufffd\ud800-\udfff]")  # read by Python where bytes are not UTF-8
+_UNDECODED = re.compile("[\ufffd\ud800-\udfff]")  # they stand for bytes that are not UTF-8
 _APPSECRET = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
 
 
@@ -32,7 +32,7 @@ def find_secret_problem(value: object) -> str | None:
 
 
 def check_secret(name: str, value: str | Secret) -> Secret:
-    """Return a value as a `Secret`; refuse one that cannot be a secret."""
+    """Return a value as a `Secret`; refuse a value that cannot be a secret."""
     if (problem := find_secret_problem(value)) is not None:
         raise ConfigurationError(f"{name} {problem}: must be a str as WeChat gave it")
     return Secret(value)

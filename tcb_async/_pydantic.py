@@ -23,8 +23,8 @@ def make_core_schema(
 ) -> CoreSchema:
     """Make the schema of a class: a dict of these fields, or an object of the class.
 
-    A dict becomes an object. The type arguments are those of a generic class, such as
-    the type of the items of a page.
+    A dict becomes an object. A generic class has type arguments, such as the type of a page's
+    items.
     """
     from pydantic_core import core_schema  # noqa: PLC0415 - pydantic is installed
 

@@ -3,10 +3,10 @@
 Rule: a token, an appsecret, a refresh token or a ticket is a `Secret` until the request is built,
 and a text from outside that repeats eight consecutive characters of a known secret is not shown.
 
-Known are the secrets of the request: those that `find_secrets` finds in its query and body. They
-are found as they are and encoded for a URL, but not in a different encoding, and not if they have
-fewer than eight characters. A text that is not WeChat's may contain a secret that is not known yet,
-so there, words of 24 or more characters are hidden too.
+The known secrets are found by `find_secrets` in the query and the body of the request. A text is
+searched for them as they are and encoded for a URL, but not in a different encoding, and not if
+they have fewer than eight characters. A text that is not WeChat's may contain an unknown secret:
+there, words of 24 or more characters are hidden too.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Secret:
 
 
 def to_plain(text: T) -> T:
-    """Return a str in place of a subclass, such as those of numpy and of enumerations.
+    """Return a str in place of a subclass, such as a str of numpy or of an enumeration.
 
     msgspec refuses most subclasses. Any other value is returned as it is, for the checks to refuse.
     """
@@ -91,7 +91,7 @@ def decode_secret(kind: type, value: object) -> object:
 def find_secrets(fields: Mapping[str, object]) -> list[Secret]:
     """Find the secrets in the query or the body of a request.
 
-    Those are every `Secret`, and every text below a key that contains secret, token or ticket.
+    Every `Secret` is one, and every text below a key that contains secret, token or ticket.
     """
     secrets: list[Secret] = []
     remaining: list[tuple[object, bool]] = [(fields, False)]
@@ -147,12 +147,12 @@ def describe(error: Exception, *secrets: Secret) -> str:
 def escape_unprintable(text: str, escape: Callable[[str], str] = ascii) -> str:
     """Escape control characters and line breaks, so that text from a server stays in its line.
 
+    The wide space of Chinese, and other spaces of a line, are shown.
     ``escape`` returns a character escaped and between quotes.
     """
     if text.isprintable():
         return text
     return "".join(
-        # Also a space that is no control character, such as the wide one of Chinese.
         each if each.isprintable() or category(each) == "Zs" else escape(each)[1:-1]
         for each in text
     )

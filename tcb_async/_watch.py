@@ -61,7 +61,7 @@ async def wait_until_active(
     statuses = dict.fromkeys(names, "never seen")
     is_listed = False  # whether a listing was complete
     last_error = ""  # since the last complete listing
-    walk: Pager[CloudFunction] | None = None  # the one that runs
+    walk: Pager[CloudFunction] | None = None  # the running walk
     # The listing may raise a `TimeoutError` too: only the scope knows whether its time is over.
     scope = asyncio.timeout(timeout)
     try:

@@ -243,7 +243,7 @@ class TcbClient:
         fields: Mapping[str, str],
         options: WalkOptions,
     ) -> Pager[T]:
-        check_walk_options(options)
+        check_walk_options(options)  # first: `value`, for example, is an argument of Pager only
         check_token_kind(self._provider, endpoint.token_kinds, endpoint.path)
         page_size = endpoint.choose_page_size(options.get("page_size"))
         options["page_size"] = page_size
@@ -285,8 +285,8 @@ class TcbClient:
     ) -> Page[T]:
         """Fetch one page.
 
-        Retries are counted in ``stats``. If the page ``may_shrink``, a refused one is requested
-        again with 20 rows.
+        Retries are counted in ``stats``. If the page ``may_shrink``, it is requested again with 20
+        rows after a refusal.
         """
         env = fields.get("env")
         # A reply without a total is the whole list: its errors name no offset.
@@ -575,7 +575,7 @@ class TcbClient:
 
     @property
     def closed(self) -> bool:
-        """Whether this client, or the one that `with_token` copied, was closed."""
+        """Whether this client, or the client that `with_token` copied, was closed."""
         return self._transport.keeper.is_closed
 
     async def __aenter__(self) -> Self:

@@ -57,7 +57,7 @@ class FunctionChange(Value):
     def details(self) -> str:
         """The fields that differ, such as ``status Active → UpdateFailed``.
 
-        After a new runtime, it says ``recreated``. Of an added or removed function, it has the
+        After a new runtime, it says ``recreated``. For an added or removed function, it has the
         status, unless the function is declared, and the runtime.
         """
         if self.before is not None and self.after is not None:

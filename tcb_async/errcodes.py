@@ -37,10 +37,10 @@ class Code:
     """One code of WeChat.
 
     Attributes:
-        code: An errcode, or a TcbCode, whose row is also that of each TcbCode that begins with it.
+        code: An errcode; or a TcbCode, which stands for each TcbCode that begins with it.
         error: The exception that a reply with this code raises.
-        meaning: What the code says.
-        advice: What to do.
+        meaning: The meaning of the code.
+        advice: The next step.
         is_platforms: Whether every merchant of a third-party platform would get the same error:
             the platform's own credentials, address or quota were refused.
     """
@@ -53,7 +53,7 @@ class Code:
 
 
 CLOUD = range(-699_999, -500_999)  # the errcodes that wrap a reply of the cloud backend
-_ON_CLOUD_PAGE = range(-699_999, -399_999)  # and those of the SDKs, which are on the same page
+_ON_CLOUD_PAGE = range(-699_999, -399_999)  # and the codes of the SDKs, which are on the same page
 
 
 def _make_rows(
@@ -406,13 +406,13 @@ def look_up_tcb_code(name: str) -> Code | None:
 
 
 def find_cause(errmsg: str) -> Code | None:
-    """Return the row that explains a text: its TcbCode's, or that of a missing environment."""
+    """Return the row that explains a text: for its TcbCode, or for a missing environment."""
     row = look_up_tcb_code(find_tcb_code(errmsg) or "")
     return row or (_MISSING_ENV if _NAMES_MISSING_ENV.search(errmsg) else None)
 
 
 def is_token_accepted(error: ApiError) -> bool:
-    """Whether an error shows that WeChat accepted the token: it refused what it checks later."""
+    """Whether an error shows that WeChat accepted the token, since it checks the token first."""
     is_known = error.errcode in ERRCODES or error.errcode in CLOUD
     is_earlier = isinstance(error, (TokenError, QuotaError, SystemBusyError))
     return is_known and not is_earlier and error.errcode != _NO_ENDPOINT

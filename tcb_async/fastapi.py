@@ -140,8 +140,8 @@ def problem_of(error: TcbError | TimeoutError) -> dict[str, str | int]:
 
     The result has ``title`` (the error's class), ``status``, ``detail``, and if known ``errcode``,
     ``tcb_code``, ``rid`` and ``resume`` (the cursor of the walk), but no secret. A caller can act
-    on a 4xx, so its ``detail`` is the message. That of a 5xx says only what failed: its message is
-    for the operator.
+    on a 4xx, so its ``detail`` is the message. The ``detail`` of a 5xx says only what failed: its
+    message is for the operator.
 
     | error | status |
     | --- | --- |

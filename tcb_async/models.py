@@ -114,8 +114,8 @@ class Environment(Value):
         env: Its id.
         alias: Its name.
         status: ``NORMAL``, ``HALTED`` (停服), ``UNAVAILABLE`` (not set up yet), …: an open set.
-        create_time: The time of its creation, as that of a `CloudFunction`; None if it is missing
-            or unreadable.
+        create_time: The time of its creation, like ``add_time`` of a `CloudFunction`; None if it is
+            missing or unreadable.
         update_time: The time of its last change, in the same form; None if it is missing or
             unreadable.
         package_id: Its plan (套餐), such as ``basic``.
@@ -135,7 +135,7 @@ class Environment(Value):
 
 @attrs.frozen
 class BatchEnvironment(Environment):
-    """One of a platform's own environments (批量云开发): an `Environment` with two more ids.
+    """An environment of a platform itself (批量云开发): an `Environment` with two more ids.
 
     Attributes:
         dbinstance_id: The id of its database.

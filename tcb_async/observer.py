@@ -51,9 +51,9 @@ class Work:
         kind: Which of these it is.
         name: The environment's id, or the scope of a different list; the account's appid; "" for an
             inventory.
-        result: Filled when the work ends. Of a walk: ``requests``, ``retries``, ``passes`` and
-            ``drift``, as in `tcb_async.WalkStats`. Of an account: ``status``, which is
-            ``cancelled`` if the inventory ended first. Of an inventory: its counts, and
+        result: Filled when the work ends. A walk has ``requests``, ``retries``, ``passes`` and
+            ``drift``, as in `tcb_async.WalkStats`. An account has ``status``, which is
+            ``cancelled`` if the inventory ended first. An inventory has its counts, and
             ``requests``.
     """
 

@@ -47,7 +47,7 @@ def tcb_client(tcb_emulator: Emulator) -> TcbClient:
     """
 
     async def token() -> str:
-        return tcb_emulator.token  # a new one if the last one is no longer valid
+        return tcb_emulator.token  # a new one if the last token has become invalid
 
     retry = tcb_async.RetryPolicy(attempts=8, base=0.0)
     return tcb_async.TcbClient(token, base_url=tcb_emulator.url, retry=retry)

@@ -145,7 +145,7 @@ def test_texts_below_a_telling_key_are_secrets():
     assert sorted(secret.reveal() for secret in find_secrets(fields)) == ["a", "b", "c", "d", "e"]
 
 
-def test_a_wide_space_is_no_control_character():
+def test_wide_spaces_are_shown():
     assert (
         escape_unprintable("测试\u3000环境\u00a0A\u2028\u200b")
         == "测试\u3000环境\u00a0A\\u2028\\u200b"

@@ -7,7 +7,7 @@ Rule: a call keeps its place until it returns or raises.
   last place.
 - A request that fails for a transient reason is attempted until the deadline: an attempt that
   fails before it is followed by the next, which begins at most ``deadline`` seconds after the
-  first. Each has ``timeout`` seconds. The error of the last one is raised.
+  first. Each has ``timeout`` seconds. The error of the last attempt is raised.
 - Closing the client stops its attempts, and its waits for the next ones.
 - If the first attempt at more than 20 rows fails, and the number may be the reason, the later ones
   request 20: immediately after a definite error, else as a retry. No refusal is remembered.
@@ -199,7 +199,7 @@ def _get_error(state: RetryCallState) -> TcbError:
 class Place:
     """The place of a call: entering the block waits for the place, leaving gives it back.
 
-    The token is fetched in the block: one that was fetched before the wait may be refused after it.
+    The token is fetched in the block: a token from before the wait may be refused after it.
     It is a class, because a generator would make each page a hundredth slower.
     """
 

@@ -1,7 +1,7 @@
 """Translation of HTTP statuses and aiohttp's errors into ours.
 
 Rule: the text for a failure of the network is ours, with the words of the system or of OpenSSL. Any
-other error, such as one of a mock or a middleware, is described by `describe`.
+other error, such as an error of a mock or a middleware, is described by `describe`.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def _describe_status(status: int) -> str:
 
 
 def translate(error: Exception, request: ApiRequest, timeout: float) -> TcbError:
-    """Turn any error in an attempt, such as one of the network or of aiohttp, into ours.
+    """Turn any error in an attempt, such as an error of the network or of aiohttp, into ours.
 
     ``timeout`` is the seconds that the attempt had.
     """

@@ -80,7 +80,7 @@ class Transport:
     def make_target(
         self, path: str, query: Mapping[str, str | Secret], secrets: Iterable[Secret] = ()
     ) -> Target:
-        """Make the target of a request; ``secrets`` are those of its body."""
+        """Make the target of a request with these ``secrets`` in its body."""
         bare_url = URL(self.base_url + path)
         url = bare_url.with_query({key: Secret(value).reveal() for key, value in query.items()})
         return Target(path, bare_url, url, (*find_secrets(query), *secrets))

@@ -1,7 +1,7 @@
 """``tcb-async changes``: what changed between nights.
 
-Rule: exit code 0 means that nothing changed in what both nights know. What only one of them knows
-is an exit code of its own, unless something else has changed.
+Rule: exit code 7 means that something has changed; 6, that nothing has changed, but a single night
+knows an account or an environment; 0, neither.
 """
 
 from __future__ import annotations

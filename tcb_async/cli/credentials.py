@@ -66,7 +66,7 @@ class Service:
 
 
 def choose_env(env: str | None, access: Access) -> str:
-    """Return the environment that the user named, or that of the demonstration."""
+    """Return the environment that the user named, or the demonstration's."""
     if env is not None:
         return env
     if not access.demo:

@@ -126,7 +126,7 @@ def change_before_each_listing(emulator: Emulator, envs: Iterable[str]) -> None:
 
 
 def change_functions(emulator: Emulator, env: str) -> Iterator[None]:
-    """Make no change in the first step, and one in each further step, indefinitely.
+    """Make no change in the first step, and a change in each further step, indefinitely.
 
     Pending deployments are finished first; then a function is deployed, updated and deleted.
     """

@@ -1,7 +1,8 @@
 """The differences of two lists on stdout, as ``diff`` and ``changes`` write them.
 
-Rule: they are written one by one, since those of thousands of accounts may not fit into memory; and
-all of them are read, also after the reader of stdout has left, because they decide the exit code.
+Rule: they are written one by one, because the differences of thousands of accounts may not fit into
+memory; and all of them are read, also after the reader of stdout has left, because they decide the
+exit code.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ _JSON_TYPES: dict[type, str] = {
     float: "number",
     list: "array",
 }
-# What may be shown: a name of a function or an environment may be in any field.
+# Only texts of these forms are shown: any field may contain the name of a function.
 _WORD = re.compile(r"[A-Z][A-Za-z_.]{1,79}[0-9.]{0,9}")  # such as Active, Nodejs16.13
 _TIME = re.compile(r"[0-9/:.TZ +-]{1,40}")
 _FIELD = re.compile(r"[A-Za-z_]\w{0,39}", re.ASCII)
@@ -185,7 +185,7 @@ class _Checks:
         pager = self.client.functions(self.env, page_size=page_size)
         functions = await pager.collect()
         if {each.name for each in functions} != {each.name for each in listed}:
-            raise TcbError(f"{plural(len(functions), 'function')}, which are not those of `list`")
+            raise TcbError(f"{plural(len(functions), 'function')}, not the same as `list`")
         return f"the same: {plural(pager.stats.requests, 'request')}"
 
     async def count_functions(self, listed: Sequence[CloudFunction], *, times: int = 1) -> str:
@@ -283,7 +283,7 @@ async def _show_facts(
 ) -> None:
     """Print what replies contain.
 
-    Statuses and runtimes are those of the listed functions, or else of the first page.
+    Statuses and runtimes are taken from the listed functions, or else from the first page.
     """
     report.print_heading("What the replies contain:")
     today = datetime.now(CHINA_STANDARD_TIME).date()
@@ -356,7 +356,7 @@ def _name_type(value: object) -> str:
 def _hide_unless(allowed: re.Pattern[str], value: object) -> str:
     """Return a text of the allowed form; hide another, which may be a name of the account.
 
-    Of a value that is not a text, return its type.
+    If the value is not a text, return its type.
     """
     if not isinstance(value, str):
         return f"({_name_type(value)})"

@@ -1,7 +1,7 @@
 """``tcb-async export``: the functions of a night, for a spreadsheet or a database.
 
 Rule: an export has the complete accounts. Unless its reader stops early, exit code 0 means that all
-of them are complete. What it lacks is named on stderr.
+of them are complete. The missing accounts are named on stderr.
 There is no JSON: `diff` reads a JSON array as one complete list.
 """
 

@@ -122,7 +122,7 @@ class InventoryJob:
     is_kept: bool  # a night that is deleted cannot be resumed
     screen: Screen
     accounts: Sequence[Account] | None  # None for the merchants of the platform
-    merchants: frozenset[str]  # those of the platform that are chosen; empty for all
+    merchants: frozenset[str]  # the chosen merchants of the platform; empty for all
     requests: Requests
     request_count: int = attrs.field(init=False, default=0)
     night: NightWriter | None = attrs.field(init=False, default=None)
@@ -207,7 +207,7 @@ class InventoryJob:
 async def _refuse_absent() -> NoReturn:
     raise ConfigurationError(
         "it is not in WeChat's list of the platform's merchants: it may have withdrawn, or the "
-        "list hides it (then run it again)"
+        "list hides it (then run the command again)"
     )
 
 

@@ -1,7 +1,7 @@
 """Options that several commands share.
 
-Rule: an option is declared once, with its help text beside it; only --appid means a second thing to
-an inventory. No option takes a secret.
+Rule: an option is declared once, with its help text beside it; --appid has a second meaning for an
+inventory. No option takes a secret.
 """
 
 from __future__ import annotations

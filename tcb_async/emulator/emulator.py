@@ -226,7 +226,7 @@ class Emulator(FaultyServer):
 
     @property
     def token(self) -> str:
-        """A valid access token: a new one if the last one is no longer valid."""
+        """A valid access token: a new one if the last token has become invalid."""
         try:
             self._world.check(self._token)
         except Refused:

@@ -117,7 +117,7 @@ class Endpoints:
         }
 
     def _issue(self, account: App, request: RecordedRequest, *, platform: str | None = None) -> str:
-        """Issue a token; the one that it replaces is valid for at most five more minutes."""
+        """Issue a token; the token before it is valid for at most five more minutes."""
         self._world.revoke(account.tokens.get(request.path), _OVERLAP)
         token = self._world.issue(account.appid, TOKEN_LIFE, platform=platform)
         account.tokens[request.path] = token
@@ -128,7 +128,7 @@ class Endpoints:
     def _list_authorizers(self, request: RecordedRequest) -> Fields:
         component = self._authenticate_platform(request)
         body = _read_body(request)
-        # WeChat refuses a page of merchants that is too long; it shortens one of functions.
+        # WeChat refuses a page of merchants that is too long; it shortens a page of functions.
         offset = _get_count(body, "offset")
         count = _get_count(body, "count")
         if count > _MAX_AUTHORIZERS:
@@ -211,7 +211,7 @@ class Endpoints:
     # Accounts
 
     def find_account(self, request: RecordedRequest) -> str | None:
-        """Return the appid in a request's fields, or else that of its token's owner, unchecked."""
+        """Return the appid in a request's fields, or else of its token's owner, unchecked."""
         fields = {**request.query, **(request.body or {})}
         for key in ("authorizer_appid", "component_appid", "appid"):
             if isinstance(appid := fields.get(key), str):

@@ -25,7 +25,7 @@ Act = Callable[[web.BaseRequest, MakeReply], Awaitable[web.StreamResponse]]
 
 @attrs.frozen
 class Fault:
-    """What the emulator does with one request in place of a correct reply.
+    """The emulator's treatment of one request, in place of a correct reply.
 
     The class methods make faults. For a fault of your own, ``Fault(name, act)``, write a coroutine
     function ``act(request, make_reply)``: it returns the aiohttp response to an aiohttp request.
@@ -155,7 +155,7 @@ class Fault:
         """The connection is reset (RST) instead of a reply."""
 
         async def act(request: web.BaseRequest, _: MakeReply) -> web.StreamResponse:
-            # After a time of 0, the system drops what is unsent and sends RST instead of FIN.
+            # With a linger time of 0, the system drops unsent bytes, and sends RST instead of FIN.
             transport = _get_transport(request)
             connection: socket.socket = transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_FOR_0_S)

@@ -29,8 +29,8 @@ class RecordedRequest:
         raw: The body's bytes; a note if the body was too long or could not be decoded.
         headers: The headers; their names may be looked up in any case.
         body: The decoded JSON object; None if the body was not one.
-        account: The appid in its fields, or else that of the token's owner; None if unknown.
-        status: The HTTP status of a reply that was sent whole; else None.
+        account: The appid in its fields, or else the appid of the token's owner; None if unknown.
+        status: The HTTP status of the reply, if it was sent whole; else None.
         errcode: The errcode in WeChat's reply, 0 if it has none; None if the reply is not WeChat's.
         fault: The name of its fault; None without one.
     """

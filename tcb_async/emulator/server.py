@@ -71,7 +71,7 @@ class FaultyServer:
     def url(self) -> str:
         """Its address, such as ``http://127.0.0.1:40123``.
 
-        Before the first start, it is known only if a port was given: else it is a `RuntimeError`.
+        Before the first start, it raises `RuntimeError`, unless a port was given.
         """
         if self._port == 0:
             raise RuntimeError(
@@ -239,7 +239,7 @@ class FaultyServer:
     def on_request(self, callback: OnRequest) -> OnRequest:
         """Call ``callback(request)`` for each request, before the reply.
 
-        What it changes shows in the reply. If it raises an exception, the reply is HTTP 500. This
+        Its changes show in the reply. If it raises an exception, the reply is HTTP 500. This
         method may be used as a decorator.
         """
         self._on_request.append(callback)
@@ -340,8 +340,8 @@ class FaultyServer:
             seconds = int(self.clock())
             random_part = f"{self._random.getrandbits(64):016x}"
             errmsg += f" rid: {seconds:08x}-{random_part[:8]}-{random_part[8:]}"
-        errcode = int(refused.errcode)  # a plain number, if it is one of an enumeration
-        return {"errcode": errcode, "errmsg": errmsg}
+        # A member of an enumeration becomes a plain number.
+        return {"errcode": int(refused.errcode), "errmsg": errmsg}
 
     def _finish_reply(self, record: RecordedRequest, reply: dict[str, Any]) -> bytes:
         """Call the callbacks, which may change a reply; record its errcode, and encode it."""

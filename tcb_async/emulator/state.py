@@ -253,5 +253,5 @@ class World:
 
 
 def make_secret(prefix: str) -> str:
-    """Make a secret like those of WeChat."""
+    """Make a secret that looks like WeChat's."""
     return f"{prefix}{secrets.token_urlsafe(32)}"

@@ -81,9 +81,9 @@ class AccountCounts:
 
     Attributes:
         accounts: All accounts: of an inventory, those visited so far.
-        complete: Those that were listed completely.
-        failed: Those that failed for any reason except a denial.
-        denied: Those that the caller may not list.
+        complete: Accounts that were listed completely.
+        failed: Accounts that failed for any reason except a denial.
+        denied: Accounts that the caller may not list.
         environments: Environments that were listed, of the complete accounts.
         unavailable: Environments that WeChat refused to list, of the complete accounts.
         functions: Functions of the complete accounts.
@@ -184,12 +184,12 @@ def platform_accounts(
     Args:
         client: A client made with a `ComponentToken`.
         on_rotate: Async callable that saves a new refresh token, called with the merchant's appid
-            and the token, as that of an `AuthorizerToken`.
+            and the token, like ``on_rotate`` of an `AuthorizerToken`.
 
     Yields:
         An account for each merchant, once. It fails if WeChat's list has no valid refresh token
-        for it. A row without a valid appid, or one that repeats a merchant and so may hide a
-        different one, is an account that fails, whose appid begins with ``wx-hidden-``.
+        for it. A row without a valid appid, or with the appid of an earlier row, may hide a
+        merchant: it is an account that fails, with an appid that begins with ``wx-hidden-``.
 
     Raises:
         ConfigurationError: An argument is invalid; raised by the call itself.

@@ -1,4 +1,4 @@
-"""What changed between nights, account by account.
+"""The changes between nights, account by account.
 
 Rule: each account of the last night is compared with the latest earlier night that knows it. A
 night knows an account if it listed it completely, or if it was not to list it. An account, or one
@@ -33,12 +33,12 @@ class ComparedAccount:
         result: ``"compared"``; ``"joined"`` or ``"left"`` if only one of the nights was to list it;
             ``"missing"`` if only one of them knows it, or the last night has not listed it yet;
             ``"unknown"`` if neither knows it.
-        since: The file of the night that it is compared with; None if it is missing or unknown.
+        since: The file of the night with which it is compared; None if it is missing or unknown.
         problem: Why it is missing or unknown, or not compared with the night before; else empty.
         environments: The number of environments that are compared, or have joined or left.
-        functions: The number of functions in them, those of either night.
+        functions: The number of functions in them, in either night.
         changes: The changes by environment, in the order of the functions' names.
-        missing_envs: The environments that only one of the nights knows, and why.
+        missing_envs: The environments that a single night knows, and why.
         unknown_envs: The environments that neither of them knows, and why.
     """
 
@@ -99,7 +99,7 @@ class _IndexedNight:
     def read(self, appid: str) -> tuple[StoredAccount | None, str]:
         """Return an account, and why the night does not know it: empty if it does.
 
-        The account is None if the night was not to list it, as far as its list of merchants shows.
+        The account is None if it was not in the night's list of accounts.
         """
         account = self.night.account(appid)
         if account is not None:

@@ -23,9 +23,9 @@ FUNCTION_FIELDS: tuple[str, ...] = tuple(field.name for field in attrs.fields(Cl
 
 _APPLICATION = 0x74636269  # "tcbi": identifies the file
 
-# envs are the environments to list, as a JSON array; null for all. environments are those that were
-# listed, as a JSON array, and unavailable those that WeChat refused to list, as a JSON object with
-# their status. functions is the number of the account's rows in the table functions.
+# envs are the environments to list, as a JSON array; null for all. environments is a JSON array of
+# the listed environments; unavailable is a JSON object with the status of each environment that
+# WeChat refused to list. functions is the number of the account's rows in the table functions.
 _TABLES = f"""
 CREATE TABLE accounts (
     appid TEXT PRIMARY KEY,
@@ -129,7 +129,7 @@ def _check_damage(database: sqlite3.Connection, path: Path) -> None:
 
 @contextlib.contextmanager
 def explain_errors(path: Path) -> Generator[None]:
-    """Raise errors of SQLite, and those of values that cannot be read, as errors with advice."""
+    """Raise errors of SQLite, and of values that cannot be read, as errors with advice."""
     explained: Exception
     try:
         yield
@@ -151,9 +151,8 @@ def _explain_code(error: sqlite3.Error, path: Path) -> Exception:
             f"{path} is in use, such as by a second inventory: wait until it has finished, or name "
             "a different file"
         )
-    # A mistake of the caller: the file is closed, or a row is there twice.
     if isinstance(error, sqlite3.ProgrammingError | sqlite3.IntegrityError):
-        return ConfigurationError(f"{path} cannot be used so: {error}")
+        return ConfigurationError(f"{path} was closed, or a listing has a function twice: {error}")
     # SQLITE_ERROR is a value that a statement cannot read: the statements themselves are right.
     is_damage = code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
     if is_damage or "decode" in str(error):  # Python's error for invalid UTF-8 has no code

@@ -95,8 +95,8 @@ async def _list_functions(
 ) -> AccountListing:
     """List the functions of each environment.
 
-    One that is out of service may be refused: then it is unavailable. Every other error is raised,
-    and so is a refusal of an environment that the account names.
+    WeChat may refuse an environment that is out of service: then it is unavailable. Every other
+    error is raised, and so is a refusal of an environment that the account names.
     """
     statuses: Mapping[str, str]
     if account.envs is None:
@@ -182,7 +182,7 @@ class Inventory(IteratedOnce):
         self._used_slots = 0
         self._has_started_all = False
         self._slot_semaphore = asyncio.Semaphore(self._slots)
-        # The results of the tasks; None is that of the task that starts the accounts.
+        # The results of the tasks; the task that starts the accounts returns None.
         self._outcomes: asyncio.Queue[AccountListing | BaseException | None] = asyncio.Queue()
         super().__init__()
 

@@ -48,7 +48,7 @@ class NightWriter:
 
     Accounts that are not among ``accounts`` are removed from the file. A complete account is not
     listed again, unless its ``envs`` have changed. A file is continued for 20 hours, counted from
-    the oldest listing of those that are not listed again.
+    the oldest listing that is not repeated.
 
     Until it is closed, no other process can open the file. After a crash, the next writer or reader
     needs the file ``…-wal`` that SQLite leaves beside it.
@@ -59,9 +59,9 @@ class NightWriter:
 
     Attributes:
         path: The file.
-        unfinished: The accounts to list: those that are not complete.
+        unfinished: The accounts to list: all that are not complete.
         complete_count: The number of the other accounts.
-        began: The time of the oldest of their listings; None if there are none.
+        began: The time of their oldest listing; None without any.
 
     Raises:
         ConfigurationError: There are no accounts, two have the same appid, or more than half of
@@ -176,7 +176,7 @@ def _store_list(
             )
     removed = sorted(appid for appid, *_ in known if appid not in envs)
     has_complete = any(is_complete for _, _, is_complete, _ in known)
-    # The list may be that of a different platform, or only a part of the night's.
+    # The list may belong to a different platform, or be only a part of the night's.
     if has_complete and 2 * len(removed) > len(known):
         raise ConfigurationError(
             f"{len(removed)} of the {len(known)} accounts of {path} are not in this list: name a "

@@ -53,7 +53,7 @@ class Identity(Generic[T]):
         return digest(text)
 
     def is_same(self, stored: T | str | bytes, value: T | str) -> bool:
-        """Whether a value is the stored one, or the one of the stored digest."""
+        """Whether a value is equal to the stored value, or has the stored digest."""
         if isinstance(stored, bytes):
             return stored == self.digest(value)
         return stored == value

@@ -45,7 +45,7 @@ _NEW_PAGER = (
 
 @attrs.frozen(eq=False)
 class ClientWalk:
-    """What a client adds to a walk of its own."""
+    """The additions of a client to its own walks."""
 
     spawn: Callable[[Coroutine[object, object, Any]], asyncio.Task[Any]] = asyncio.create_task
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep

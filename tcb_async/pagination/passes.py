@@ -27,14 +27,14 @@ class Pass(Generic[T]):
     end: int = attrs.field(init=False, default=0)
     total: int | None = attrs.field(init=False, default=None)
     tail: Sequence[T | str | bytes] = attrs.field(init=False, default=())
-    change: str = attrs.field(init=False, default="")  # the first one that a reply shows
+    change: str = attrs.field(init=False, default="")  # the first change that a reply shows
     # The names that were read twice before the first change.
     repeated: set[str] = attrs.field(init=False, factory=set[str])
     rows: dict[str, T] = attrs.field(init=False, factory=dict[str, T])  # empty if it is streamed
 
     @property
     def evidence(self) -> str:
-        """What shows that the list has changed; empty if the pass is quiet."""
+        """A text that proves a change of the list; empty if the pass is quiet."""
         if self.repeated and not self.change:
             return f"{min(self.repeated)!r:.80} appeared twice"
         return self.change

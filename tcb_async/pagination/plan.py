@@ -19,7 +19,7 @@ with a failure.
 #    before it in the same row, and no name appears twice. A quiet pass completes the walk, and its
 #    rows are the list.
 # 2. Any other pass goes on by row numbers, and a new pass follows. The first pass yields its rows
-#    as they are read; the last one, when the walk is over, those that were not yielded before.
+#    as they are read; the last pass, when the walk is over, the rows that were not yielded before.
 #    The pauses between passes grow to 2 s: a list that never rests fails after 21 s, and the time
 #    of its requests.
 # 3. A list without a stable order may never be quiet. So from the second pass on, rows are counted:
@@ -30,9 +30,9 @@ with a failure.
 #    `ResponseError`, since a different row may be missing.
 # 5. A reply that contradicts itself is requested again, six times in 5 s, then it is a
 #    `ResponseError`, which is transient: rows beyond its total, fewer than two rows before it, a
-#    name twice, or no rows and a total of 0 after rows were seen (which is believed the seventh
-#    time). Each time the pages get half as long, but not shorter than 20 rows: a large reply may
-#    have been cut.
+#    name twice, or no rows and a total of 0 after rows were seen, in this run or before it (the
+#    seventh such reply is believed). Each time the pages get half as long, but not shorter than 20
+#    rows: a large reply may have been cut.
 # 6. The first reply sets the length of the pages. A shorter page later at most halves it.
 #
 #   pass   request     reply                decision              yields
@@ -93,7 +93,7 @@ class Plan(Generic[T]):
     Call `next_request` until it returns None, carry the requests out in any order, and give the
     replies to `receive` in the order of the requests. A reply may empty `outstanding`: then the
     replies that are not received yet are discarded. Once nothing is outstanding and there is no
-    next request, the walk is `done` or there is a `failure`. The arguments are those of `Pager`.
+    next request, the walk is `done` or there is a `failure`. `Pager` describes the arguments.
     """
 
     def __init__(

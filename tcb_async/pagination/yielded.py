@@ -39,7 +39,7 @@ class YieldedNames:
         return self.count == self.maximum
 
     def find_known(self, names: Collection[str]) -> set[str]:
-        """Return those of the names that were yielded, in this run or an earlier one."""
+        """Return the names that were yielded already, in this run or an earlier run."""
         known = self._names.intersection(names)
         if self.earlier:
             known |= {name for name in names if digest(name) in self.earlier}

@@ -83,7 +83,7 @@ class AuthorizerToken(ManagedToken):
             self._refresh_token = partial(fetch_secret, "refresh_token", load, _PATH, advice)
         self._on_rotate = check_async("on_rotate", on_rotate, "refresh_token")
         self._component = component
-        # The refresh token for which `on_rotate` failed, by the saved one that it replaces.
+        # The refresh token for which `on_rotate` failed, by the saved token that it replaces.
         self._unsaved: dict[Secret, Secret] = {}
         super().__init__("authorizer", account, component._store, component._clock)  # noqa: SLF001 - of one family
 
@@ -92,6 +92,7 @@ class AuthorizerToken(ManagedToken):
         return await _shield(self._request_or_log(api))
 
     async def _request_or_log(self, api: TokenApi) -> TokenReply:
+        """Request a token, and log a cancellation: it may lose a new refresh token."""
         try:
             return await self._request_and_save(api)
         except asyncio.CancelledError:

@@ -11,7 +11,7 @@ in a task of its own, so that a cancelled caller cancels no refresh.
   from WeChat and stores it. It waits for the lock for 3 s at most.
 - A call whose token is refused is sent again with the next token, at most twice: the first of them
   may come from the store, where it may be old. If WeChat refuses the second of them too, or returns
-  the refused token again, it is used for 30 s: a lasting refusal is no storm of token requests.
+  the refused token again, it is used for 30 s: a lasting refusal causes no storm of token requests.
 
 The last writer wins in the store: an owner that takes longer than its lock lasts may store an older
 token than its successor. The older token is refused some time, and the replay replaces it.

@@ -260,7 +260,7 @@ async def test_the_exit_codes_of_nights(tmp_path, nights, right):
     assert ended == ["6", *right]
 
 
-async def test_an_account_that_failed_without_a_text_has_lost_nothing(tmp_path):
+async def test_an_account_that_failed_without_a_text_is_missing(tmp_path):
     stored(tmp_path / "1.sqlite", listed("wx1", dev=["login"]))
     error = AccountListing(Account("wx1", "a-token"), error=TcbError(""))
     stored(tmp_path / "2.sqlite", error)

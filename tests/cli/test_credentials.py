@@ -160,7 +160,7 @@ async def test_a_typed_secret_with_other_bytes_is_not_shown(emulator, monkeypatc
     assert "planted" not in ended.err
 
 
-async def test_an_empty_option_is_not_a_missing_one(emulator):
+async def test_an_empty_appid_is_refused(emulator):
     ended = await run("count", ENV, "--appid", "", env=env_for(emulator))
 
     assert ended.code == 3

@@ -9,7 +9,7 @@ from terminal import ENV, env_for, run, start
 
 from tcb_async.__main__ import main
 from tcb_async.cli.formats import FIELDS
-from tcb_async.cli.screen import Screen
+from tcb_async.cli.screen import Screen, fill
 
 
 async def test_text_from_a_server_cannot_control_the_terminal(emulator):
@@ -145,3 +145,7 @@ async def test_only_a_stdout_that_cannot_be_written_is_an_error(emulator, line, 
         ended = await command.end()
 
     assert (ended.code, ended.out, ended.err.strip()) == (code, out, err)
+
+
+def test_a_terminal_of_one_column_shows_a_word_a_line():
+    assert fill("a b", 1, subsequent_indent="") == "a\nb"

@@ -224,7 +224,7 @@ class TestRefusedBeforeAnyRequest:
             ("tcb/listfunctions", "tcb/listfunctions': must be a path such as"),
         ],
     )
-    async def test_an_impossible_path_is_shown_as_far_as_it_is_no_secret(self, client, path, shown):
+    async def test_a_refused_path_is_shown_without_its_secrets(self, client, path, shown):
         with pytest.raises(ConfigurationError) as caught:
             await client.call(path)
 

@@ -73,8 +73,9 @@ async def test_a_changed_reply_changes_no_function(wechat):
         assert reply["functions"][0]["status_reason"] == ["changed"]
 
 
-async def test_errcodes_of_a_record_are_plain_numbers(wechat):
-    await wechat.ask("/tcb/nothing", {})
+async def test_numbers_of_a_record_are_plain_numbers(wechat):
+    await wechat.ask("/tcb/nothing", {"offset": True})
 
     (record,) = wechat.emulator.requests
     assert repr(record.errcode) == "40066"
+    assert record.offset is None

@@ -105,6 +105,15 @@ class TestListing:
         assert wechat.emulator.requests[-1].errcode == 0
 
 
+async def test_input_with_half_an_emoji_is_returned(wechat):
+    wechat.emulator.deploy("test-1", "echo")
+    query = {"access_token": wechat.emulator.token, "env": "test-1", "name": "echo"}
+
+    reply = await wechat.ask("/tcb/invokecloudfunction", {"a": "\ud83d"}, **query)
+
+    assert reply["resp_data"] == '{"a": "?"}'
+
+
 class TestEnvironments:
     def test_update_always_changes_mod_time(self):
         emulator = Emulator(clock=EmulatorClock(1_551_252_899.0))

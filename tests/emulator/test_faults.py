@@ -156,6 +156,7 @@ class TestFaults:
             [
                 Fault.status(429, headers={"Retry-After": "3"}),
                 Fault.status(307, b"", {"Location": "http://127.0.0.1:9/elsewhere"}),
+                Fault.status(500, headers={"content-type": "text/plain"}),
             ]
         )
         async with wechat.session.post(wechat.emulator.url + LIST) as reply:
@@ -166,6 +167,8 @@ class TestFaults:
                 307,
                 "http://127.0.0.1:9/elsewhere",
             )
+        async with wechat.session.post(wechat.emulator.url + LIST) as reply:
+            assert reply.headers.getall("Content-Type") == ["text/plain"]
 
     @pytest.mark.parametrize("fault", [Fault.drip(), Fault.endless(), Fault.truncated()])
     async def test_client_that_leaves_early_causes_no_warning(self, wechat, fault, caplog):

@@ -118,7 +118,7 @@ class TestWhatIsRefused:
         with Night(path) as night:
             assert night.read_counts().complete == 20
 
-    def test_a_mistake_of_the_caller_is_not_one_of_the_disk(self, path):
+    def test_misuse_is_not_reported_as_a_fault_of_the_disk(self, path):
         with (
             NightWriter(path, [account("wx1")]) as night,
             pytest.raises(ConfigurationError, match="UNIQUE"),

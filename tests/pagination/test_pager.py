@@ -765,7 +765,7 @@ class TestUse:
         assert reported == [(20, 57), (39, 57), (57, 57), (20, 30), (30, 30)]
 
     @pytest.mark.parametrize("drift", [False, True])
-    async def test_an_accidental_empty_reply_ends_no_resumed_walk(self, server, drift):
+    async def test_an_empty_reply_does_not_stop_a_resumed_walk(self, server, drift):
         first = server.pager(max_items=20)
         await first.collect()
         empty = iter([True] * 3)
