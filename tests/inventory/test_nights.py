@@ -4,6 +4,8 @@ import logging
 import re
 import runpy
 import sqlite3
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -15,6 +17,29 @@ from nights import active, denied, failed, listed, stored
 
 from tcb_async import Account, AccountListing, CloudFunction, ConfigurationError, models
 from tcb_async.inventory import AccountCounts, Night, NightWriter, compare_nights, database
+
+READ_AND_CLOSE = """
+import os, sys, threading, time
+from tcb_async import ConfigurationError
+from tcb_async.inventory import Night
+
+threading.excepthook = lambda _: os._exit(1)
+
+def read(night):
+    try:
+        for account in night.accounts():
+            account.functions
+    except ConfigurationError as error:
+        assert "was closed" in str(error)
+
+for pause in range(20):
+    night = Night(sys.argv[1])
+    reader = threading.Thread(target=read, args=(night,))
+    reader.start()
+    time.sleep(0.005 * pause)
+    night.close()
+    reader.join()
+"""
 
 
 @pytest.fixture
@@ -117,6 +142,14 @@ class TestWhatIsRefused:
             list(threads.map(night.save, [listed(appid, dev=names) for appid in appids]))
         with Night(path) as night:
             assert night.read_counts().complete == 20
+
+    @pytest.mark.slow
+    def test_a_night_may_be_closed_while_a_thread_reads_it(self, path):
+        names = [f"fn-{number}" for number in range(2000)]
+        stored(path, *(listed(f"wx{number}", dev=names) for number in range(10)))
+
+        command = [sys.executable, "-c", READ_AND_CLOSE, path]  # it may crash the process
+        assert subprocess.run(command, check=False).returncode == 0  # noqa: S603
 
     def test_misuse_is_not_reported_as_a_fault_of_the_disk(self, path):
         with (
