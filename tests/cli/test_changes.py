@@ -313,6 +313,15 @@ class TestAMerchantThatTheListHides:
             codes.append(str((await changes(tmp_path)).code))
         assert codes == ["6", *right]
 
+    async def test_a_merchant_that_joined_names_the_earlier_night(self, tmp_path):
+        wx1, wx2 = (listed(appid, dev=["login"]) for appid in ("wx1", "wx2"))
+        for day, found in zip(ALL_DAYS, ([wx1], [wx1, self.HIDDEN], [wx1, wx2]), strict=False):
+            at(tmp_path, day, *found)
+        ended = await changes(tmp_path)
+        assert "wx2 has joined" in ended.out
+        reason = f"wx2 is compared with .*{ALL_DAYS[0]}.sqlite: .* merchants was incomplete"
+        assert re.search(reason, ended.err)
+
 
 class TestTheOrderOfNights:
     @pytest.fixture
