@@ -67,6 +67,14 @@ async def test_differences_exit_with_7(emulator):
     assert ended.err == ("1 removed, 1 added, 1 updated; 3 functions of 1 environment compared\n")
 
 
+async def test_an_empty_name_is_a_function_too(emulator, tmp_path):
+    declared = tmp_path / "empty.json"
+    declared.write_text('{"functions": [{"name": ""}]}')
+    emulator.add_environment(ENV)
+    ended = await run("diff", str(declared), ENV, env=env_for(emulator))
+    assert (ended.code, ended.out) == (7, "removed\n")
+
+
 REMOVED = {
     "kind": "removed",
     "name": "payNotify",

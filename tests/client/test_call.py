@@ -73,6 +73,16 @@ async def test_query_is_sent_as_utf_8_after_the_token(serve):
     assert parse_qs(target)["name"] == ["a b/%2F"]
 
 
+async def test_an_env_stays_in_its_line_of_the_log(serve, caplog):
+    caplog.set_level(logging.DEBUG, logger="tcb_async")
+    _, client = await serve(OK)
+    await client.call(NEW, {"env": "test-1\nforged"})
+
+    messages = [record.getMessage() for record in caplog.records]
+    assert any("test-1\\nforged" in message for message in messages)
+    assert not any("\n" in message for message in messages)
+
+
 async def test_body_may_be_any_mapping(serve):
     server, client = await serve(OK)
     await client.call(NEW, MappingProxyType({"a": MappingProxyType({"b": 1})}))
