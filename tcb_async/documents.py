@@ -79,7 +79,7 @@ def parse_functions(data: bytes, name: str) -> list[CloudFunction]:
     with _explain_errors(name, "cloudbaserc.json, or an export of tcb-async list -f json"):
         document = msgspec.json.decode(data.removeprefix(BOM_UTF8), type=_Declaration)
         if document.total_count is not None:
-            raise ValueError(f"it is a reply of WeChat, perhaps one page of many: {_EXPORT}")
+            raise ConfigurationError(f"it is a reply of WeChat, perhaps one page: {_EXPORT}")
         functions: list[CloudFunction] = [
             DeclaredFunction(row.name, row.runtime or row.config.runtime)
             for row in document.functions
@@ -105,6 +105,8 @@ def _explain_errors(name: str, expected: str) -> Generator[None]:
     """Raise an error of a document as a `ConfigurationError` that names the document."""
     try:
         yield
+    except ConfigurationError as error:
+        reason = str(error)
     except msgspec.ValidationError as error:
         reason = f"{error}: it must be {expected}"
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -112,8 +114,8 @@ def _explain_errors(name: str, expected: str) -> Generator[None]:
             "it is damaged, or is not JSON in UTF-8 (remove comments and trailing commas): it must "
             f"be {expected}"
         )
-    except ValueError as error:  # a ConfigurationError, too
-        reason = str(error)
+    except ValueError as error:  # a text that is not a time
+        reason = f"{error}: it must be {expected}"
     else:
         return
     raise ConfigurationError(f"{name}: {reason}")

@@ -83,7 +83,7 @@ class _Changes:
             self.problems.append(f"{account.appid} is not compared: {account.problem}")
         elif account.result == "unknown":
             self.notes.append(f"{account.appid} is not compared: {account.problem}")
-        elif account.problem:
+        elif account.problem and account.since is not None:
             self.notes.append(
                 f"{account.appid} is compared with {account.since}: {account.problem}"
             )
@@ -99,12 +99,15 @@ class _Changes:
         self.accounts += 1
         self.movements[account.result] += 1
         functions = plural(account.functions, "function")
+        details = f"{functions} in {plural(account.environments, 'environment')}"
+        if account.since is None:
+            details = f"its functions are unknown: {account.problem}"
         return {
             "appid": account.appid,
             "env": None,
             "kind": account.result,
             "name": "",
-            "details": f"{functions} in {plural(account.environments, 'environment')}",
+            "details": details,
             "before": None,
             "after": None,
         }

@@ -33,7 +33,8 @@ class ComparedAccount:
         result: ``"compared"``; ``"joined"`` or ``"left"`` if only one of the nights was to list it;
             ``"missing"`` if only one of them knows it, or the last night has not listed it yet;
             ``"unknown"`` if neither knows it.
-        since: The file of the night with which it is compared; None if it is missing or unknown.
+        since: The file of the night with which it is compared; None if it is missing or unknown,
+            or has left and no earlier night knows its functions.
         problem: Why it is missing or unknown, or not compared with the night before; else empty.
         environments: The number of environments that are compared, or have joined or left.
         functions: The number of functions in them, in either night.
@@ -130,16 +131,17 @@ def _compare_account(
         is_finished = after is None or after.status != "waiting"
         is_old_news = is_finished and problem_before != ""
         return ComparedAccount(appid, "unknown" if is_old_news else "missing", problem=problem)
-    if after is None:
-        return _describe_movement(appid, "left", earlier[0], last_known)
     if problem_before:
         problem = f"{earlier[0].night.path} could not list it: {problem_before}"
-    if since is None:
-        return ComparedAccount(appid, "missing", problem=problem)
-    if last_known is None:
-        joined = _describe_movement(appid, "joined", since, after)
-        return attrs.evolve(joined, problem=problem)
-    return attrs.evolve(_compare_functions(last_known, after), problem=problem)
+    if after is None:
+        compared = _describe_movement(appid, "left", since, last_known)
+    elif since is None:
+        compared = ComparedAccount(appid, "missing")
+    elif last_known is None:
+        compared = _describe_movement(appid, "joined", since, after)
+    else:
+        compared = _compare_functions(last_known, after)
+    return attrs.evolve(compared, problem=problem)
 
 
 def _find_known(
@@ -161,14 +163,18 @@ def _find_known(
 def _describe_movement(
     appid: str,
     result: Literal["joined", "left"],
-    since: _IndexedNight,
+    since: _IndexedNight | None,
     account: StoredAccount | None,
 ) -> ComparedAccount:
-    movement = ComparedAccount(appid, result, since=since.night.path)
-    if account is None:  # it left, and was never complete
-        return movement
-    functions = sum(map(len, account.functions.values()))
-    return attrs.evolve(movement, environments=len(account.functions), functions=functions)
+    if since is None or account is None:  # it left, and its functions are unknown
+        return ComparedAccount(appid, result)
+    return ComparedAccount(
+        appid,
+        result,
+        since=since.night.path,
+        environments=len(account.functions),
+        functions=sum(map(len, account.functions.values())),
+    )
 
 
 def _compare_functions(before: StoredAccount, after: StoredAccount) -> ComparedAccount:

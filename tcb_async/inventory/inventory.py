@@ -10,9 +10,11 @@ flight. So a single account may use the whole limit.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
+from traceback import format_tb
 
 import attrs
 
@@ -42,6 +44,7 @@ from tcb_async.models import CloudFunction
 from tcb_async.observer import Observation, Work
 from tcb_async.pagination.options import check_page_size
 
+_log = logging.getLogger("tcb_async.inventory")
 _NORMAL = "NORMAL"  # the status of an environment in service; "" if WeChat reports none
 
 
@@ -82,9 +85,10 @@ async def list_account(
         failure = error
     except Exception as error:  # noqa: BLE001 - the caller's own code
         failure = TokenError(
-            f"your code failed while {account.appid} was listed ({describe(error)}): see the code "
-            "that fetches its token, and the observer"
+            f"{account.appid} was not listed ({describe(error)}): check the code that fetches its "
+            "token, and the observer, or report a bug; the log has the traceback, at level DEBUG"
         )
+        _log.debug("%s\n%s", failure, "".join(format_tb(error.__traceback__)))
     # A listing may be stored for long, and the frames of a traceback contain whole pages.
     failure.__traceback__ = failure.__context__ = failure.__cause__ = None
     return AccountListing(account, error=failure)

@@ -290,6 +290,23 @@ async def test_accounts_that_join_and_leave_are_one_line_each(tmp_path):
     assert "0 changes, 1 account joined, 1 account left from " in ended.err
 
 
+@pytest.mark.parametrize(
+    ("first", "left", "note"),
+    [
+        (BEFORE[1], "1 function in 1 environment", f"wx2 is compared with {DAYS[0]}.sqlite: "),
+        (listed("wx1"), f"its functions are unknown: {DAYS[1]}.sqlite could not list it: ", ""),
+    ],
+)
+async def test_an_account_that_failed_before_it_left(tmp_path, first, left, note):
+    for day, found in zip(DAYS, ([first], [*ALONE, failed("wx2")], ALONE), strict=True):
+        at(tmp_path, day, *found)
+    ended = await changes(tmp_path)
+    assert ended.code == 7
+    assert f"wx2 has left: {left}" in ended.out.replace(f"{tmp_path}/", "")
+    assert ended.err.count("is compared with") == bool(note)
+    assert note in ended.err
+
+
 class TestAMerchantThatTheListHides:
     """It may be there: `changes` does not say that it has left."""
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import pickle
+import re
 
 import pytest
 from constants import APPSECRET, AUTHORIZER, COMPONENT, ENVIRONMENTS, LIST, PLATFORM
@@ -227,7 +228,9 @@ class TestOneBrokenAccount:
         assert (error.__traceback__, error.__context__, error.__cause__) == (None, None, None)
         assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301 - our own
 
-    async def test_a_token_callable_that_raises_fails_its_account(self, emulator):
+    async def test_a_token_callable_that_raises_fails_its_account(self, emulator, caplog):
+        caplog.set_level("DEBUG", "tcb_async.inventory")
+
         async def broken():
             raise LookupError(f"no row for {emulator.token}")
 
@@ -241,7 +244,8 @@ class TestOneBrokenAccount:
         assert isinstance(error, TokenError)
         assert "wxbad" in str(error)
         assert "LookupError" in str(error)
-        assert emulator.token not in str(error)
+        assert re.search(r"test_inventory\.py.*in broken", caplog.text)
+        assert emulator.token not in str(error) + caplog.text
 
     @pytest.mark.parametrize("kind", ["walk", "account", "inventory"])
     async def test_an_observer_that_raises_stops_that_work(self, emulator, kind):
@@ -256,7 +260,7 @@ class TestOneBrokenAccount:
             if kind == "walk":
                 found = await found_in(client, accounts)
                 assert found["wxgood"].status == "complete"
-                assert "(LookupError: test-1): see the code that" in str(found["wxbad"].error)
+                assert "(LookupError: test-1): check the code that" in str(found["wxbad"].error)
             else:
                 with pytest.raises(LookupError):
                     await found_in(client, accounts)
