@@ -20,6 +20,7 @@ import logging
 import math
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from http import HTTPStatus
 from typing import Annotated
 
 try:
@@ -179,8 +180,8 @@ def _choose_status(error: Exception) -> tuple[int, str]:
 async def error_handler(request: HTTPConnection, error: Exception) -> JSONResponse:
     """Reply to an error with `problem_of`, and with ``Retry-After`` if WeChat sent one.
 
-    Add it for `TcbError`, and for `TimeoutError`, which ``asyncio.timeout`` raises. The message of
-    a 5xx, which tells the operator what to do, is logged.
+    Add it for `TcbError`, and for `TimeoutError`, which ``asyncio.timeout`` raises. The message,
+    which tells the operator what to do, is logged, unless the status is 422: a wrong argument.
 
     It cannot change a response that has begun, nor reply in a web socket that was accepted: a
     stream, or the web socket, must report an interruption itself. The
@@ -190,8 +191,8 @@ async def error_handler(request: HTTPConnection, error: Exception) -> JSONRespon
         raise error
     problem = problem_of(error)
     problem.pop("resume", None)
-    status, detail = _choose_status(error)
-    if detail:
+    status, _ = _choose_status(error)
+    if status != HTTPStatus.UNPROCESSABLE_ENTITY:
         message = str(error) or _TIMED_OUT  # the error of `asyncio.timeout` has no text
         # %r, because a line break in the path must not begin a new line.
         text = "HTTP %d for %r: %s: %s"

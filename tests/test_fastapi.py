@@ -141,6 +141,10 @@ async def test_callers_are_told_what_failed_and_operators_what_to_do(emulator, c
         assert "HTTP 502 for '/count': TokenError: " in caplog.text
         assert "appsecret" in caplog.text
 
+        emulator.fail_next(48001)
+        await ask_for_problem(f"{url}/count", 403)
+        assert "HTTP 403 for '/count': PermissionDeniedError: " in caplog.text
+
         caplog.clear()
         problem, _ = await ask_for_problem(f"{url}/count?env=%20", 422)
         assert "env" in problem["detail"]

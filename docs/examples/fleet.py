@@ -10,12 +10,12 @@
 Postgres stores the queue, your merchants and the result. Redis shares the platform's token between
 the machines, and stores the ticket that WeChat pushes (see ``ticket_callback.py``). The settings
 are environment variables: ``PGHOST``, ``PGUSER`` …, ``TCB_REDIS_URL``, ``TCB_COMPONENT_APPID``,
-``TCB_COMPONENT_SECRET``.
+``TCB_COMPONENT_SECRET``. Install pgqueuer, asyncpg, and this package with the extra ``redis``.
 
 To try it without an account, paste the lines that ``tcb-async emulator --merchants 100`` prints,
 and store the ticket before the first command:
 
-    redis-cli set tickets:$TCB_COMPONENT_APPID $TCB_COMPONENT_TICKET
+    redis-cli set tcb-async:tickets:$TCB_COMPONENT_APPID $TCB_COMPONENT_TICKET
 """
 
 import asyncio
@@ -47,7 +47,8 @@ from tcb_async.tokens import AuthorizerToken, ComponentToken, RedisStore, Secret
 CONCURRENT_ACCOUNTS = 8  # on all machines together; each has one request in flight
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS merchants (
-    appid text PRIMARY KEY, refresh_token text, auth_time timestamptz);
+    appid text PRIMARY KEY CHECK (appid ~ '^[[:alnum:]_]+$'),  -- the inventory refuses others
+    refresh_token text, auth_time timestamptz);
 CREATE TABLE IF NOT EXISTS accounts (
     run date, appid text, status text NOT NULL, errcode int, rid text, message text,
     PRIMARY KEY (run, appid));
@@ -62,11 +63,16 @@ CREATE TABLE IF NOT EXISTS functions (
 
 
 def platform_of(redis: Redis) -> ComponentToken:
+    appid = os.environ["TCB_COMPONENT_APPID"]
+
     async def ticket() -> str:
-        return (await redis.get(f"tickets:{os.environ['TCB_COMPONENT_APPID']}")).decode()
+        saved = await redis.get(f"tcb-async:tickets:{appid}")
+        if saved is None:
+            raise LookupError("no ticket is stored: WeChat pushes one every ten minutes")
+        return saved.decode()
 
     return ComponentToken(
-        os.environ["TCB_COMPONENT_APPID"],
+        appid,
         os.environ["TCB_COMPONENT_SECRET"],
         ticket=ticket,
         store=RedisStore(redis),

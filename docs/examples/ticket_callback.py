@@ -35,13 +35,13 @@ class Tickets:
         self._redis = redis
 
     async def save(self, component_appid: str, ticket: str) -> None:
-        await self._redis.set(f"tickets:{component_appid}", ticket, ex=TICKET_TTL)
+        await self._redis.set(f"tcb-async:tickets:{component_appid}", ticket, ex=TICKET_TTL)
 
     def of(self, component_appid: str) -> Callable[[], Awaitable[str]]:
         """Return the callable for ``ComponentToken(…, ticket=…)``."""
 
         async def latest() -> str:
-            ticket = await self._redis.get(f"tickets:{component_appid}")
+            ticket = await self._redis.get(f"tcb-async:tickets:{component_appid}")
             if ticket is None:
                 raise LookupError("WeChat has pushed no ticket yet")
             return ticket if isinstance(ticket, str) else ticket.decode()

@@ -81,7 +81,7 @@ async def running_fleet(emulator, platform):
             Redis.from_url(redis_server.url) as redis,
             queue_in(postgres) as pool,
         ):
-            await redis.set(f"tickets:{PLATFORM}", platform.ticket)
+            await redis.set(f"tcb-async:tickets:{PLATFORM}", platform.ticket)
             fleet = Fleet(emulator, pool, environment)
             assert f"{len(platform.appids)} merchants" in (await fleet.run("merchants")).out
             yield fleet

@@ -20,7 +20,7 @@ import tcb_async
 from tcb_async._arguments import check_env
 from tcb_async.cli import demo, signals
 from tcb_async.cli.exits import run_command
-from tcb_async.cli.options import NUMBER, Verbose
+from tcb_async.cli.options import Verbose
 from tcb_async.cli.screen import Screen, plural
 from tcb_async.exceptions import ConfigurationError
 
@@ -58,7 +58,7 @@ def run_emulator(
     env: Annotated[list[str] | None, Parameter(metavar="ENV")] = None,
     count: Annotated[int, Parameter(metavar="N", validator=Number(gte=0))] = 57,
     docs: bool = False,
-    merchants: Annotated[int | None, NUMBER] = None,
+    merchants: Annotated[int, Parameter(metavar="N", validator=Number(gte=0))] = 0,
     busy: bool = False,
     port: Annotated[int, Parameter(metavar="PORT", validator=Number(gte=0, lte=_MAX_PORT))] = 0,
     verbose: Verbose = False,
@@ -69,15 +69,15 @@ def run_emulator(
         env: An environment to add. May be repeated. Default: test-777bb9, unless --docs.
         count: The number of functions of each --env.
         docs: Add everything that the examples of the documentation use.
-        merchants: Add a third-party platform (第三方平台) with N merchants.
+        merchants: Add a third-party platform (第三方平台) with N merchants, or N more than --docs.
         busy: Reply to a fifth of the requests with -1, system busy, so that clients retry.
         port: The port; 0 for any free port.
     """
     with run_command(verbose=verbose, level=logging.INFO) as screen:
         server = tcb_async.Emulator(port=port)
         settings = add_app(server)
-        if docs or merchants is not None:
-            settings |= add_platform(server, merchants)
+        if docs or merchants:
+            settings |= add_platform(server, merchants, docs=docs)
         envs: list[str] = []
         if docs:
             envs += demo.add_documented_environments(server)
@@ -104,20 +104,18 @@ def add_app(server: Emulator) -> dict[str, str]:
     return {"TCB_APPID": _APP, "TCB_SECRET": secret}
 
 
-def add_platform(server: Emulator, merchants: int | None) -> dict[str, str]:
-    """Add the platform with N or the demo's merchants; return the settings of its clients."""
+def add_platform(server: Emulator, merchants: int, *, docs: bool) -> dict[str, str]:
+    """Add the platform with the demo's merchants and N more; return the settings of its clients."""
     secret = secrets.token_hex(16)
     ticket = server.add_component(_PLATFORM, secret)
-    if merchants is None:
-        merchant = server.add_demo_merchants(_PLATFORM)[0]
-    else:
-        merchant = server.add_merchants(_PLATFORM, merchants)[0]
+    appids = server.add_demo_merchants(_PLATFORM) if docs else ()
+    appids += server.add_merchants(_PLATFORM, merchants)
     return {
         "TCB_COMPONENT_APPID": _PLATFORM,
         "TCB_COMPONENT_SECRET": secret,
         "TCB_COMPONENT_TICKET": ticket,
-        "TCB_AUTHORIZER_APPID": merchant,
-        "TCB_AUTHORIZER_REFRESH_TOKEN": server.refresh_token(_PLATFORM, merchant),
+        "TCB_AUTHORIZER_APPID": appids[0],
+        "TCB_AUTHORIZER_REFRESH_TOKEN": server.refresh_token(_PLATFORM, appids[0]),
     }
 
 

@@ -50,11 +50,12 @@ with a failure.
 # x is on the same side of y in both: it was read above y, or is read below it. An updated row is
 # lost only if all signs of its move cancel out within one pass.
 #
-# Why the counted rows are the list. One assumption besides the first: a value that was replaced
-# does not return. Then a row that is unchanged before and after a moment is in the list at this
-# moment, here that of the earliest reply since the pass began, which states T rows (a double
-# collect: Afek et al., Atomic Snapshots of Shared Memory, 1993). Equal requests may hide the same
-# rows each time, so the first pages of the passes differ in length, spread by the golden ratio.
+# Why the counted rows are the list. Two assumptions besides the first: a value that was replaced
+# does not return, and no reply shows an earlier moment than a reply before its request. Then a row
+# that is unchanged before and after a moment is in the list at this moment, here that of the
+# earliest reply since the pass began, which states T rows (a double collect: Afek et al., Atomic
+# Snapshots of Shared Memory, 1993). Equal requests may hide the same rows each time, so the first
+# pages of the passes differ in length, spread by the golden ratio.
 #
 # Bounds: for all replies of a server, a run makes no more requests than 64 and twice those of
 # `MAX_PASSES` passes over the list that the first reply describes, by its total and length. So it

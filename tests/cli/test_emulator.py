@@ -93,7 +93,7 @@ class TestDocs:
 
     @pytest.mark.slow
     async def test_its_accounts_see_only_their_own_environments(self):
-        async with serving("--docs") as (command, settings):
+        async with serving("--docs", "--merchants", "3") as (command, settings):
             by_token = await run("environments", "-f", "csv", env=settings)
             by_app = await run("environments", "-f", "csv", env=settings | {"TCB_ACCESS_TOKEN": ""})
             merchants = await run("merchants", "-f", "ndjson", env=settings)
@@ -103,8 +103,8 @@ class TestDocs:
         assert [line.split(",")[0] for line in by_app.out.splitlines()[1:]] == [
             *("test-777bb9", "prod-1a2b3c", "live-777bb9", "nights-777bb9", "quota-777bb9")
         ]
-        assert len(merchants.out.splitlines()) == 60
-        assert "quota-777bb9 and a platform with 60 merchants. " in ended.err
+        assert len(merchants.out.splitlines()) == 63
+        assert "quota-777bb9 and a platform with 63 merchants. " in ended.err
 
     @pytest.mark.slow
     async def test_each_listing_shows_the_next_change(self):

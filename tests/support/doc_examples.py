@@ -82,7 +82,7 @@ class Document:
         self.environment |= settings
         server = self.server = self._stack.enter_context(Emulator())
         settings |= {"TCB_BASE_URL": server.url, "TCB_ACCESS_TOKEN": server.token}
-        settings |= add_app(server) | add_platform(server, None)
+        settings |= add_app(server) | add_platform(server, 0, docs=True)
         demo.add_documented_environments(server)
         demo.change_before_each_listing(server, demo.CHANGING_ENVS)
         self.environment |= settings
