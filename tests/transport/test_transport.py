@@ -93,7 +93,7 @@ async def test_reply_of_exactly_the_limit_is_read(serve, monkeypatch):
 
 
 async def test_a_large_page_of_a_gateway_is_known_by_its_status(serve, monkeypatch):
-    _, client = await serve(http_reply(b"<html>" * 1000, 502))
+    _, client = await serve(http_reply(b"<html>" * 1000, 502), retry=RetryPolicy(attempts=1))
     monkeypatch.setattr(transport, "MAX_REPLY_BYTES", 100)
     with pytest.raises(NoAnswer, match="HTTP 502"):
         await client.function_page(ENV)
