@@ -69,7 +69,7 @@ def run_emulator(
         env: An environment to add. May be repeated. Default: test-777bb9, unless --docs.
         count: The number of functions of each --env.
         docs: Add everything that the examples of the documentation use.
-        merchants: Add a third-party platform (第三方平台) with N merchants, or N more than --docs.
+        merchants: Add a third-party platform (第三方平台) with N merchants; with --docs, N more.
         busy: Reply to a fifth of the requests with -1, system busy, so that clients retry.
         port: The port; 0 for any free port.
     """

@@ -5,7 +5,8 @@ in a task of its own, so that a cancelled caller cancels no refresh.
 
 - A valid token is returned without I/O. From 60 to 200 s before its expiry (at random, so that
   processes do not refresh together) a call also starts a refresh in the background, at most every
-  10 s. Without a valid token, callers wait for the refresh.
+  10 s. Without a valid token, callers wait for the refresh and receive its error: one that comes
+  late has only the rest of its deadline.
 - A refresh adopts the token in the store if it lives for more than 200 s and is not the one that
   WeChat refused last. Otherwise it takes the store's lock, reads the store again, requests a token
   from WeChat and stores it. It waits for the lock for 3 s at most.
