@@ -32,6 +32,7 @@ async def test_request_in_flight_is_recorded(wechat):
     assert wechat.emulator.requests[0].status is None
     wechat.emulator.forget_requests()
     assert wechat.emulator.requests == ()
+    assert wechat.emulator.peak_in_flight == 0
 
 
 async def test_every_request_is_counted(wechat):
