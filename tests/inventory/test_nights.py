@@ -135,6 +135,13 @@ class TestWhatIsRefused:
         ):
             night.save(listed("wx2", dev=["login"]))
 
+    def test_an_account_that_is_saved_again(self, path):
+        """As a job queue does, which repeats a job that it does not know to be done."""
+        with NightWriter(path, [account("wx1")]) as night:
+            night.save(listed("wx1", dev=["login", "old"]))
+            night.save(listed("wx1", dev=["login"]))
+        assert [function.name for function in read_all(path)[0]["dev"]] == ["login"]
+
     def test_threads_may_save_and_close(self, path):
         appids = [f"wx{number}" for number in range(20)]
         names = [f"fn-{number}" for number in range(500)]
@@ -178,9 +185,11 @@ class TestWhatIsRefused:
         stored(path, listed("wx1", dev=["login"]))
         with closing(sqlite3.connect(path)) as database:
             database.execute(f"PRAGMA {pragma} = 3")
+        before = path.read_bytes()
         for open_night in (lambda: Night(path), lambda: NightWriter(path, [account("wx1")])):
             with pytest.raises(ConfigurationError, match=said):
                 open_night()
+        assert path.read_bytes() == before
 
     def test_a_night_from_before_a_field_was_added(self, path, monkeypatch):
         stored(path, listed("wx1", dev=["login"]))
