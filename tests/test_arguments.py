@@ -90,6 +90,7 @@ def test_client_refuses_wrong_types_and_values_out_of_range(argument, value, rig
     [
         (lambda: TcbClient("T").call("/x", repeatable=1), "repeatable=1: must be True or False"),
         (lambda: Account("wx1", "T", envs=10**5000), "envs=<int>: must be a list"),
+        (lambda: Inventory("T", []), "client is of type str: must be a TcbClient, such as"),
         (lambda: Inventory(TcbClient("T"), 7), "accounts is of type int: must be an iterable"),
         (lambda: Inventory(TcbClient("T"), [], page_size=1), "page_size=1: "),
         (lambda: list_account(TcbClient("T"), Account("wx1", "T"), page_size=1), "page_size=1: "),

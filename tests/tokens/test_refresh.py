@@ -76,6 +76,7 @@ class TestOneRefresh:
         await a_turn()
         caller.cancel()
         await eventually(lambda: emulator.counts[STABLE] == 1 and not api.tasks)
+        del caller  # with it, the refresh would live until after the test
         gc.collect()
 
         assert [line for line in caplog.records if line.name == "asyncio"] == []
