@@ -135,13 +135,6 @@ class TestWhatIsRefused:
         ):
             night.save(listed("wx2", dev=["login"]))
 
-    def test_an_account_that_is_saved_again(self, path):
-        """As a job queue does, which repeats a job that it does not know to be done."""
-        with NightWriter(path, [account("wx1")]) as night:
-            night.save(listed("wx1", dev=["login", "old"]))
-            night.save(listed("wx1", dev=["login"]))
-        assert [function.name for function in read_all(path)[0]["dev"]] == ["login"]
-
     def test_threads_may_save_and_close(self, path):
         appids = [f"wx{number}" for number in range(20)]
         names = [f"fn-{number}" for number in range(500)]
@@ -181,7 +174,7 @@ class TestWhatIsRefused:
             ("user_version", "by a different version"),
         ],
     )
-    def test_a_file_of_a_different_program_or_version(self, path, pragma, said):
+    def test_a_file_of_a_different_program_or_version_is_not_changed(self, path, pragma, said):
         stored(path, listed("wx1", dev=["login"]))
         with closing(sqlite3.connect(path)) as database:
             database.execute(f"PRAGMA {pragma} = 3")
@@ -249,6 +242,15 @@ class TestWhatIsRefused:
 
 
 class TestWhatIsRead:
+    def test_an_account_that_is_saved_again_is_replaced(self, path):
+        """A job queue repeats a job if the end of the job was not recorded."""
+        with NightWriter(path, [account("wx1")]) as night:
+            night.save(listed("wx1", dev=["login", "old"]))
+            night.save(listed("wx1", dev=["login"]))
+
+        (functions,) = read_all(path)
+        assert [function.name for function in functions["dev"]] == ["login"]
+
     def test_each_account_is_as_it_was_saved(self, path):
         halted = AccountListing(
             account("wx1"), {"dev": (), "old": (active("a"),)}, None, {"x": "H"}

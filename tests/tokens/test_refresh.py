@@ -76,7 +76,7 @@ class TestOneRefresh:
         await a_turn()
         caller.cancel()
         await eventually(lambda: emulator.counts[STABLE] == 1 and not api.tasks)
-        del caller  # with it, the refresh would live until after the test
+        del caller  # it refers to the refresh; asyncio logs an error when its task is freed
         gc.collect()
 
         assert [line for line in caplog.records if line.name == "asyncio"] == []
