@@ -65,7 +65,7 @@ from tcb_async._transport import (
 )
 from tcb_async._watch import wait_until_active, watch
 from tcb_async.compare import FunctionChange, index_by_name
-from tcb_async.exceptions import ClientClosedError, ConfigurationError
+from tcb_async.exceptions import ConfigurationError
 from tcb_async.models import (
     Authorizer,
     BatchEnvironment,
@@ -271,7 +271,8 @@ class TcbClient:
         self, endpoint: ListEndpoint[T], fields: Mapping[str, str], offset: int = 0, limit: int = 0
     ) -> Page[T]:
         check_token_kind(self._provider, endpoint.token_kinds, endpoint.path)
-        return await self._fetch(endpoint, fields, offset, limit)
+        fetch = partial(self._fetch, endpoint, fields, offset, limit)
+        return await self._transport.until_closed(fetch)
 
     async def _fetch(
         self,
@@ -373,8 +374,11 @@ class TcbClient:
             decode = partial(decode_reply, endpoint=path, secrets=target.secrets)
             return Attempts(self._transport, request, decode).run()
 
-        async with Place(self._transport):
-            return await call_with_token(self._provider, self._transport, send)
+        async def call_in_place() -> dict[str, Any]:
+            async with Place(self._transport):
+                return await call_with_token(self._provider, self._transport, send)
+
+        return await self._transport.until_closed(call_in_place)
 
     async def get_token(self) -> str:
         """Return a valid access token, for requests that this client cannot make.
@@ -385,10 +389,9 @@ class TcbClient:
         Raises:
             TcbError: No token could be obtained.
         """
-        if self.closed:
-            raise ClientClosedError
+        fetch = partial(self._provider.get_token, self._transport)
         with allow_without_place():
-            token = await call_user_code(partial(self._provider.get_token, self._transport))
+            token = await self._transport.until_closed(partial(call_user_code, fetch))
         return check_secret("the token that the provider returned", token).reveal()
 
     async def list_functions(self, env: str, **options: Unpack[WalkOptions]) -> list[CloudFunction]:
@@ -558,7 +561,8 @@ class TcbClient:
                 f"token is of type {type(self._provider).__name__}: only a StableToken can be "
                 "refreshed by force; replace this token where it is issued"
             )
-        await self._provider.force_refresh(self._transport)
+        refresh = partial(self._provider.force_refresh, self._transport)
+        await self._transport.until_closed(refresh)
 
     @property
     def provider(self) -> TokenProvider:
@@ -567,8 +571,7 @@ class TcbClient:
 
     def __repr__(self) -> str:
         transport = self._transport
-        requests = len(transport.keeper.time_limits)
-        state = "closed" if self.closed else f"{requests} in flight"
+        state = "closed" if self.closed else f"{transport.request_count} requests"
         token = describe_provider(self._provider)
         settings = f"token {token}, concurrency {transport.concurrency}"
         return f"<TcbClient {transport.base_url}, {settings}, {state}>"
@@ -587,7 +590,8 @@ class TcbClient:
     async def aclose(self) -> None:
         """Stop all walks and calls with `ClientClosedError`, then close the session.
 
-        A call that waits for a token callback of yours stops when the callback returns.
+        Each stops immediately, whatever it waits for. Only a merchant's token request, once begun,
+        is completed, with `on_rotate`, for at most 10 s: it may have a new refresh token.
         A session that was passed in stays open. Closing twice, or a copy, does nothing.
 
         Raises:

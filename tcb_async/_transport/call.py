@@ -8,7 +8,8 @@ Rule: a call keeps its place until it returns or raises.
 - A request that fails for a transient reason is attempted until the deadline: an attempt that
   fails before it is followed by the next, which begins at most ``deadline`` seconds after the
   first. Each has ``timeout`` seconds. The error of the last attempt is raised.
-- Closing the client stops its attempts, and its waits for the next ones.
+- Closing the client stops its calls, wherever they wait, with `ClientClosedError`: those of walks
+  are tasks of the client, and `Transport.until_closed` stops those in the caller's task.
 - If the first attempt at more than 20 rows fails, and the number may be the reason, the later ones
   request 20: immediately after a definite error, else as a retry. No refusal is remembered.
 
@@ -37,7 +38,7 @@ from tcb_async._codec import decode_reply, encode_body
 from tcb_async._redact import Secret, find_secrets
 from tcb_async._transport.request import ApiRequest
 from tcb_async._transport.transport import Transport
-from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError, quote_error
+from tcb_async.exceptions import ConfigurationError, TcbError, quote_error
 from tcb_async.observer import Attempt, Observer
 from tcb_async.retry import choose_wait, may_refuse_size, proves_not_carried_out
 
@@ -212,9 +213,6 @@ class Place:
         if _needs_no_place.get():
             return
         await self.transport.places.acquire()
-        if self.transport.keeper.is_closed:  # it was closed during the wait
-            self.transport.places.release()
-            raise ClientClosedError
         self._outer = _needs_no_place.set(True)
 
     async def __aexit__(self, *_: object) -> None:

@@ -34,8 +34,8 @@ T = TypeVar("T")
 MAX_REPLY_BYTES = 8 * 2**20
 """The largest reply that is read, counted after decompression."""
 
-# An attempt has one timer, ours, which closing the client can bring forward. aiohttp's would be a
-# second one, and rounds a limit above 5 s up to a whole second.
+# An attempt has one timer, ours. aiohttp's would be a second one, and rounds a limit above 5 s up to
+# a whole second.
 _NO_LIMIT = aiohttp.ClientTimeout()
 _LARGE = 2**20  # bytes: aiohttp warns about a larger body that it cannot send in parts
 
@@ -68,6 +68,10 @@ class Transport:
     request_count: int = attrs.field(init=False, default=0)  # sent requests, retries included
     # When a retry was last logged as a warning, by the clock.
     warned_at: float = attrs.field(init=False, default=-math.inf)
+    # The direct calls, each with a limit that only closing the client moves.
+    calls: set[asyncio.Timeout] = attrs.field(
+        init=False, factory=set[asyncio.Timeout], repr=False
+    )
     # In the background, until the client is closed.
     tasks: set[asyncio.Task[object]] = attrs.field(
         init=False, factory=set["asyncio.Task[object]"], repr=False
@@ -97,6 +101,27 @@ class Transport:
         if waiting.cancelled():
             raise ClientClosedError
 
+    async def until_closed(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Await a call in the caller's task; closing the client stops it, wherever it waits.
+
+        Raises:
+            ClientClosedError: The client was closed before or during the call.
+        """
+        if self.keeper.is_closed:
+            raise ClientClosedError
+        limit = asyncio.timeout(None)
+        self.calls.add(limit)
+        try:
+            async with limit:
+                return await call()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        finally:
+            self.calls.discard(limit)
+        # After the block: there, its context would be the cancellation, with the call's frames.
+        raise ClientClosedError
+
     def spawn(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
         """Run a coroutine in the background, at most until the client is closed."""
         task = asyncio.create_task(work)
@@ -107,8 +132,11 @@ class Transport:
         return task
 
     async def aclose(self) -> None:
-        """Refuse further calls, cancel the tasks and await them, and close the session."""
+        """Refuse further calls, stop the others and the tasks, and close the session."""
         self.keeper.refuse_calls()  # first, so that no task that is cancelled starts a new call
+        for call in self.calls:
+            if not call.expired():
+                call.reschedule(0.0)
         current = asyncio.current_task()
         try:
             # Repeated, because a cancelled task may have started a new one. The current task is
@@ -131,10 +159,8 @@ class Transport:
         session = self.keeper.get_session()
         self.request_count += 1
         response: aiohttp.ClientResponse | None = None
-        limit = asyncio.timeout(self.timeout)
-        self.keeper.time_limits.add(limit)
         try:
-            async with limit:
+            async with asyncio.timeout(self.timeout):
                 response = await self._request(session, request)
                 if observed is not None:
                     observed.status = response.status
@@ -152,7 +178,6 @@ class Transport:
             else:
                 failure = translate(error, request, self.timeout)
         finally:
-            self.keeper.time_limits.discard(limit)
             if response is not None:
                 response.close()  # and its connection, if there is more to read
         # After the block: there, its context would be aiohttp's error.
