@@ -34,8 +34,8 @@ T = TypeVar("T")
 MAX_REPLY_BYTES = 8 * 2**20
 """The largest reply that is read, counted after decompression."""
 
-# An attempt has one timer, ours. aiohttp's would be a second one, and rounds a limit above 5 s up to
-# a whole second.
+# An attempt has one timer, ours. aiohttp's would be a second one, and rounds a limit above 5 s up
+# to a whole second.
 _NO_LIMIT = aiohttp.ClientTimeout()
 _LARGE = 2**20  # bytes: aiohttp warns about a larger body that it cannot send in parts
 
@@ -69,9 +69,7 @@ class Transport:
     # When a retry was last logged as a warning, by the clock.
     warned_at: float = attrs.field(init=False, default=-math.inf)
     # The direct calls, each with a limit that only closing the client moves.
-    calls: set[asyncio.Timeout] = attrs.field(
-        init=False, factory=set[asyncio.Timeout], repr=False
-    )
+    calls: set[asyncio.Timeout] = attrs.field(init=False, factory=set[asyncio.Timeout], repr=False)
     # In the background, until the client is closed.
     tasks: set[asyncio.Task[object]] = attrs.field(
         init=False, factory=set["asyncio.Task[object]"], repr=False
@@ -176,7 +174,8 @@ class Transport:
                 text = "the session of this client was closed: make a new client"
                 failure = ClientClosedError(text)
             else:
-                failure = translate(error, request, self.timeout)
+                may_use_proxy = self.keeper.trust_env or self.keeper.is_callers_session
+                failure = translate(error, request, self.timeout, may_use_proxy=may_use_proxy)
         finally:
             if response is not None:
                 response.close()  # and its connection, if there is more to read

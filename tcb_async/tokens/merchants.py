@@ -129,12 +129,12 @@ class AuthorizerToken(ManagedToken):
 
     def _log_loss(self, task: asyncio.Task[TokenReply]) -> None:
         """Log the failure of a request whose caller was cancelled: nothing raises it."""
-        error = None if task.cancelled() else task.exception()
-        if task.cancelled() or error is not None:
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is not None:
             _log.error(
                 "the token request of %s failed (%s): its new refresh token may not be saved",
                 self.appid,
-                "cancelled" if error is None else describe(error),
+                describe(error),
             )
 
     async def _request_and_save(self, api: TokenApi) -> TokenReply:

@@ -212,7 +212,7 @@ class TestRotation:
         await ended.wait()
 
         assert loop.time() == 1 + 10
-        assert "failed (cancelled): its new refresh token may not" in caplog.text
+        assert "failed (CancelledError): its new refresh token may not" in caplog.text
 
     @pytest.mark.looptime
     async def test_second_cancellation_leaves_no_task_and_is_logged(self, caplog):
@@ -228,7 +228,7 @@ class TestRotation:
             await caller
 
         assert asyncio.all_tasks() == {asyncio.current_task()}
-        assert "failed (cancelled): its new refresh token may not" in caplog.text
+        assert "failed (CancelledError): its new refresh token may not" in caplog.text
         assert asyncio.get_running_loop().time() == 1
 
     @pytest.mark.looptime
