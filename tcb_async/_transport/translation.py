@@ -65,7 +65,7 @@ class _ErrorKind:
 
 _ERRNO = re.compile(r"\[Errno (\d{1,5})\]")
 
-_NO_PROXY_IS_USED = (
+_USES_NO_PROXY = (
     "; this client uses no proxy: trust_env=True, or --trust-env, uses that of the environment"
 )
 
@@ -76,7 +76,7 @@ _INVALID_PROXY = _ErrorKind(
     retryable=False,
     sent=False,
 )
-_NO_PROXY = _ErrorKind(
+_UNREACHABLE_PROXY = _ErrorKind(
     (aiohttp.ClientProxyConnectionError,),
     "could not connect to the proxy on the way to {host} ({reason}); check its address",
     sent=False,
@@ -113,7 +113,7 @@ _ERROR_KINDS = (
         "the host name {host} could not be resolved; check the base URL and the network{no_proxy}",
         sent=False,
     ),
-    _NO_PROXY,
+    _UNREACHABLE_PROXY,
     _ErrorKind(
         (aiohttp.ClientConnectorError,),
         "could not connect to {host} ({reason}); check the base URL and the network{no_proxy}",
@@ -227,7 +227,7 @@ def translate(
         host=request.target.bare_url.host,
         error=describe(error, *request.target.secrets),
         reason=_explain(error),
-        no_proxy="" if may_use_proxy else _NO_PROXY_IS_USED,
+        no_proxy="" if may_use_proxy else _USES_NO_PROXY,
         timeout=timeout,
     )
     return TransportError(
@@ -245,7 +245,7 @@ def _classify(error: Exception, request: ApiRequest) -> _ErrorKind:
         return _INVALID_PROXY  # the URL of the request was checked before
     host = request.target.bare_url.raw_host
     if isinstance(error, aiohttp.ClientConnectorError) and error.host != host:
-        return _NO_PROXY  # such as a proxy's host name that could not be resolved
+        return _UNREACHABLE_PROXY  # such as a proxy's host name that could not be resolved
     return next(kind for kind in _ERROR_KINDS if isinstance(error, kind.errors))
 
 
