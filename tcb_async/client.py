@@ -57,10 +57,10 @@ from tcb_async._transport import (
     ApiRequest,
     Attempts,
     ClientSession,
-    ClientTransport,
     Place,
     SessionKeeper,
     Target,
+    Transport,
     allow_without_place,
 )
 from tcb_async._watch import wait_until_active, watch
@@ -174,7 +174,7 @@ class TcbClient:
         check_instance("retry", retry, RetryPolicy, "such as RetryPolicy(attempts=3)")
         if observer is not None:
             check_instance("observer", observer, Observer, "such as Telemetry()")
-        self._transport = ClientTransport(
+        self._transport = Transport(
             base_url=check_base_url(base_url, allow_http=check_flag("allow_http", allow_http)),
             concurrency=check_count("concurrency", concurrency, minimum=1),
             retry=retry,

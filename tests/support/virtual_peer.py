@@ -25,7 +25,7 @@ class VirtualPeer(Transport):
     attempts: list = attrs.Factory(list)
     """The time of each."""
 
-    async def send(self, request, **_facts):
+    async def send(self, request, _observed):
         self.keeper.get_session()
         self.attempts.append(asyncio.get_running_loop().time())
         try:

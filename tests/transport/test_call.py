@@ -18,8 +18,7 @@ from raw_server import http_reply
 from server_faults import FAULTS, once
 from virtual_peer import make_peer
 
-from tcb_async._transport import ApiRequest, Attempts, Transport
-from tcb_async._transport.transport import Timing
+from tcb_async._transport import ApiRequest, Attempts, Timing, Transport
 from tcb_async.emulator import Fault
 from tcb_async.exceptions import (
     ClientClosedError,
@@ -202,7 +201,7 @@ class ScriptedTransport(Transport):
 
     story: Story = attrs.field(kw_only=True)
 
-    async def send(self, _request, **_facts):
+    async def send(self, _request, _observed):
         return await self.story.reply()
 
 
