@@ -14,8 +14,8 @@ import attrs
 from aiohttp.connector import Connection
 from yarl import URL
 
-from tcb_async import __version__
 from tcb_async._arguments import check_instance
+from tcb_async._version import __version__
 from tcb_async.exceptions import ClientClosedError
 
 HEADERS: dict[str, str] = {

@@ -20,7 +20,7 @@ from cyclopts import (
     UnusedCliTokensError,
 )
 
-from tcb_async import __version__
+from tcb_async._version import __version__
 from tcb_async.cli.exits import EXIT_CODES, ExitCode, handle_errors
 from tcb_async.cli.options import GENERAL
 from tcb_async.cli.screen import Screen, flush
