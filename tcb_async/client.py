@@ -74,7 +74,6 @@ from tcb_async.models import (
     Environment,
 )
 from tcb_async.observer import Observer
-from tcb_async.pagination.identity import Identity
 from tcb_async.pagination.options import WalkOptions, check_walk_options
 from tcb_async.pagination.page import Page, WalkStats
 from tcb_async.pagination.pager import ClientWalk, Pager
@@ -243,7 +242,7 @@ class TcbClient:
         fields: Mapping[str, str],
         options: WalkOptions,
     ) -> Pager[T]:
-        check_walk_options(options)  # first: `value`, for example, is an argument of Pager only
+        check_walk_options(options)
         check_token_kind(self._provider, endpoint.token_kinds, endpoint.path)
         page_size = endpoint.choose_page_size(options.get("page_size"))
         options["page_size"] = page_size
@@ -255,7 +254,7 @@ class TcbClient:
             sleep=self._transport.timing.sleep,
             env=fields.get("env"),
             stats=stats,
-            identity=Identity(endpoint.identify, frozen=True, is_unique=endpoint.is_unique),
+            is_unique=endpoint.is_unique,
         )
         return Pager(
             fetch,
@@ -509,6 +508,8 @@ class TcbClient:
         interval: float = DEFAULT_WAIT_INTERVAL,
     ) -> list[CloudFunction]:
         """Wait until functions are ``Active``, as after a deployment. They need not exist yet.
+
+        A transient error of a listing, of the first one too, is logged, and the list read again.
 
         Args:
             env: The environment's id.

@@ -211,6 +211,7 @@ class Attempts(Generic[T]):
             error.env = self.request.env
             error.offset = self.request.offset
             error.attempts = self.number
+            error.stop_reason = self._find_stop_reason(error) or ""
             # Drop the frames of the attempts: they contain the reply, and an error may be stored.
             error.__traceback__ = None
             raise
@@ -291,19 +292,20 @@ class Attempts(Generic[T]):
         return self.began + self.transport.retry.deadline - self.transport.timing.clock()
 
     def _must_stop(self, state: RetryCallState) -> bool:
-        """Whether to raise the error now; if so, the error gets the reason."""
-        error = _get_error(state)
+        return self._find_stop_reason(_get_error(state)) is not None
+
+    def _find_stop_reason(self, error: TcbError) -> str | None:
+        """Return why a retryable error is raised now; None if the request is attempted again."""
         policy = self.transport.retry
+        if not error.retryable:
+            return None
         if not self.request.repeatable and not proves_not_carried_out(error):
-            reason = "it may have been carried out, so only a repeatable call is sent again"
-        elif policy.attempts is not None and self.number >= policy.attempts:
-            reason = "the retry policy allows no more" if self.number > 1 else ""
-        elif self._count_seconds_left() <= 0.0:
-            reason = f"the deadline of {policy.deadline:g} s has passed"
-        else:
-            return False
-        error.stop_reason = reason
-        return True
+            return "it may have been carried out, so only a repeatable call is sent again"
+        if policy.attempts is not None and self.number >= policy.attempts:
+            return "the retry policy allows no more" if self.number > 1 else ""
+        if self._count_seconds_left() <= 0.0:
+            return f"the deadline of {policy.deadline:g} s has passed"
+        return None
 
     def _report_wait(self, state: RetryCallState) -> None:
         error = _get_error(state)

@@ -173,7 +173,7 @@ class Emulator(FaultyServer):
             raise ValueError(f"name={name!r}: this function is deployed to {env!r} already")
         names = environment.make_names(count) if name is None else [name]
         added = tuple(
-            DeployedFunction(name, runtime, status, *times, dict(more or {})) for name in names
+            DeployedFunction(each, runtime, status, *times, dict(more or {})) for each in names
         )
         row = len(environment.functions) if index is None else index
         environment.replace(row, row, added)

@@ -51,7 +51,7 @@ class ClientWalk:
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     env: str | None = None  # for errors and the observer
     stats: WalkStats = attrs.field(factory=WalkStats)  # in which `fetch` counts its retries
-    identity: Identity[Any] | None = None  # of the items; None to make it from the arguments
+    is_unique: bool = True  # as for `Identity`; the items of a client are frozen
 
 
 class Pager(IteratedOnce, Generic[T]):
@@ -95,7 +95,10 @@ class Pager(IteratedOnce, Generic[T]):
         _walk: ClientWalk | None = None,
         **options: Unpack[WalkOptions],
     ) -> None:
-        check_walk_options(options)
+        if (
+            _walk is None
+        ):  # a client has checked them: its walks take neither `identify` nor `value`
+            check_walk_options(options)
         check_callback("identify", identify)
         check_callback("value", value)
         check_instance("scope", scope, str, "such as 'orders'")
@@ -105,7 +108,7 @@ class Pager(IteratedOnce, Generic[T]):
         max_items = options.get("max_items")
         self._walk = _walk or ClientWalk()
         self._plan: Plan[T] = Plan(
-            self._walk.identity or Identity(identify, value),
+            Identity(identify, value, _walk is not None, self._walk.is_unique),
             start=read_start(to_plain(scope), options.get("resume")),
             limit=DEFAULT_FIRST_PAGE_SIZE if page_size is None else check_page_size(page_size),
             max_items=check_count(

@@ -26,7 +26,6 @@ from tcb_async.exceptions import (
     SystemBusyError,
     TransportError,
 )
-from tcb_async.pagination.identity import Identity
 from tcb_async.pagination.page import Page, Request
 from tcb_async.pagination.pager import ClientWalk, Pager
 
@@ -463,7 +462,7 @@ class TestListThatChanges:
     async def test_merchant_in_two_rows_is_named_in_one_warning(self, caplog):
         server = Server.of(57)
         server.listing.rows[50] = Row("f007", version=1)
-        walk = ClientWalk(identity=Identity(NAME, is_unique=False))
+        walk = ClientWalk(is_unique=False)
 
         items = await server.pager(_walk=walk).collect()
 
