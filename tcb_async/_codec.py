@@ -28,7 +28,7 @@ from tcb_async.exceptions import ApiError, ConfigurationError, ResponseError
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 """The exceptions that msgspec and json raise for bytes that they cannot read."""
 
-_JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)  # or its beginning
 _EXCERPT_BYTES = 2**13
 _MAX_REASON = 120
 _MAX_ERRMSG = 500
