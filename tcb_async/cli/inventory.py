@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import attrs
 from cyclopts import App, CycloptsError
@@ -38,6 +38,11 @@ if TYPE_CHECKING:
         NightWriter,
     )
 
+_ABSENT = (
+    "it is not in WeChat's list of the platform's merchants: it may have withdrawn, or the list "
+    "hides it (then run the command again)"
+)
+
 inventory_command: App = App(
     name="inventory",
     usage="tcb-async inventory [OPTIONS] [FILE]",
@@ -58,7 +63,8 @@ of the platform with other processes.
 
 A line of --accounts is
 {"appid": "wx…", "access_token": "…"}, and may have
-"envs": ["…"] to list only these environments.
+"envs": ["…"] to list only these environments. Without an
+access_token, the account fails alone.
 
 Exit code 6: finished, but accounts are missing; stderr
 names them. The others are in tcb-async --help.""",
@@ -168,9 +174,13 @@ class InventoryJob:
         accounts = [merchant async for merchant in merchants]
         if not self.merchants:
             return accounts
+        from tcb_async.inventory.accounts import (  # noqa: PLC0415 - --help is faster
+            make_failing_account,
+        )
+
         by_appid = {account.appid: account for account in accounts}
         return [
-            by_appid.get(appid) or tcb_async.Account(appid, _refuse_absent)
+            by_appid.get(appid) or make_failing_account(appid, _ABSENT)
             for appid in sorted(self.merchants)
         ]
 
@@ -202,13 +212,6 @@ class InventoryJob:
                 f"{complete:,} of {plural(total, 'account')} are complete: run the same command "
                 "again to resume"
             )
-
-
-async def _refuse_absent() -> NoReturn:
-    raise ConfigurationError(
-        "it is not in WeChat's list of the platform's merchants: it may have withdrawn, or the "
-        "list hides it (then run the command again)"
-    )
 
 
 def _describe_counts(counts: AccountCounts) -> str:
