@@ -36,15 +36,16 @@ def begin(token: StableToken) -> NightWriter:
     """Begin the night of today, or resume it, as its only writer."""
     NIGHTS.mkdir(exist_ok=True)
     today = datetime.now(CHINA_STANDARD_TIME).date()
-    return NightWriter(NIGHTS / f"{today}.unfinished", [Account(token.appid, token)])
+    return NightWriter(NIGHTS / f"{today}.unfinished")
 
 
 async def make_inventory(night: NightWriter, token: StableToken) -> None:
     """List every account that is not complete; a failure is logged."""
     try:
+        accounts = await asyncio.to_thread(night.begin, [Account(token.appid, token)])
         async with (
             TcbClient.from_env(token=token) as client,
-            Inventory(client, night.unfinished) as inventory,
+            Inventory(client, accounts) as inventory,
         ):
             async for listing in inventory:
                 await asyncio.to_thread(night.save, listing)

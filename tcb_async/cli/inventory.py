@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import attrs
 from cyclopts import App, CycloptsError
@@ -38,6 +38,11 @@ if TYPE_CHECKING:
         NightWriter,
     )
 
+_ABSENT = (
+    "it is not in WeChat's list of the platform's merchants: it may have withdrawn, or the list "
+    "hides it (then run the command again)"
+)
+
 inventory_command: App = App(
     name="inventory",
     usage="tcb-async inventory [OPTIONS] [FILE]",
@@ -58,7 +63,8 @@ of the platform with other processes.
 
 A line of --accounts is
 {"appid": "wx…", "access_token": "…"}, and may have
-"envs": ["…"] to list only these environments.
+"envs": ["…"] to list only these environments. Without an
+access_token, the account fails alone.
 
 Exit code 6: finished, but accounts are missing; stderr
 names them. The others are in tcb-async --help.""",
@@ -92,11 +98,13 @@ def list_inventory(
             # --demo without a file: the night is deleted with its folder.
             path = file or Path(stack.enter_context(tempfile.TemporaryDirectory()), "demo.sqlite")
             merchants = frozenset(access.merchant or ())
-            job = InventoryJob(path, file is not None, screen, accounts, merchants, requests)
             began = time.monotonic()
-            service.run(job.work, requests.concurrency)
+            # It is opened first: a refused night must not cost the platform its token.
+            with tcb_async.inventory.NightWriter(path) as writer:
+                job = InventoryJob(writer, file is not None, screen, accounts, merchants, requests)
+                service.run(job.work, requests.concurrency)
             seconds = time.monotonic() - began
-            with tcb_async.inventory.Night(job.path) as night:
+            with tcb_async.inventory.Night(path) as night:
                 missing = report_missing(night, screen)
                 counts = night.read_counts()
         if not quiet:
@@ -118,49 +126,48 @@ def _check_merchants(access: ManyAccounts) -> None:
 class InventoryJob:
     """One inventory at the terminal, from the list of accounts to the last of them."""
 
-    path: Path
+    night: NightWriter
     is_kept: bool  # a night that is deleted cannot be resumed
     screen: Screen
     accounts: Sequence[Account] | None  # None for the merchants of the platform
     merchants: frozenset[str]  # the chosen merchants of the platform; empty for all
     requests: Requests
     request_count: int = attrs.field(init=False, default=0)
-    night: NightWriter | None = attrs.field(init=False, default=None)
+    total: int = attrs.field(init=False, default=0)  # accounts; 0 until their list is known
+    complete_before: int = attrs.field(init=False, default=0)  # of them, not listed again
 
     async def work(self, client: TcbClient) -> None:
         import asyncio  # noqa: PLC0415 - --help is faster
 
-        with contextlib.ExitStack() as stack:
-            # The inventory reads the list of accounts too, so it counts all requests.
-            inventory = tcb_async.Inventory(
-                client, self._list_unfinished(client, stack), page_size=self.requests.page_size
-            )
-            try:
-                async with inventory:
-                    await self._list(inventory)
-            except ConfigurationError:  # its message names a change that is necessary first
-                raise
-            except (TcbError, asyncio.CancelledError):
-                self._advise_to_resume(inventory.counts)
-                raise
+        # The inventory reads the list of accounts too, so it counts all requests.
+        inventory = tcb_async.Inventory(
+            client, self._list_unfinished(client), page_size=self.requests.page_size
+        )
+        try:
+            async with inventory:
+                await self._list(inventory)
+        except ConfigurationError:  # its message names a change that is necessary first
+            raise
+        except (TcbError, asyncio.CancelledError):
+            self._advise_to_resume(inventory.counts)
+            raise
         self.request_count = inventory.requests
 
-    async def _list_unfinished(
-        self, client: TcbClient, stack: contextlib.ExitStack
-    ) -> AsyncGenerator[Account]:
-        """Open the file of the night, and yield the accounts that it does not have yet."""
+    async def _list_unfinished(self, client: TcbClient) -> AsyncGenerator[Account]:
+        """Store the list of accounts, and yield those that the night does not have yet."""
         accounts = self.accounts
         if accounts is None:
             accounts = await self._list_merchants(client)
-        night = stack.enter_context(tcb_async.inventory.NightWriter(self.path, accounts))
-        if night.began is not None:
-            began = night.began.isoformat(" ", "minutes")
+        unfinished = self.night.begin(accounts)
+        self.total = len(accounts)
+        self.complete_before = self.total - len(unfinished)
+        if self.complete_before and self.night.began is not None:
+            began = self.night.began.isoformat(" ", "minutes")
             self.screen.say(
-                f"not listed again: {plural(night.complete_count, 'account')} of {self.path}, "
-                f"listed since {began}; to list them again, name a new file"
+                f"not listed again: {plural(self.complete_before, 'account')} of "
+                f"{self.night.path}, listed since {began}; to list them again, name a new file"
             )
-        self.night = night
-        for account in night.unfinished:
+        for account in unfinished:
             yield account
 
     async def _list_merchants(self, client: TcbClient) -> list[Account]:
@@ -168,9 +175,13 @@ class InventoryJob:
         accounts = [merchant async for merchant in merchants]
         if not self.merchants:
             return accounts
+        from tcb_async.inventory.accounts import (  # noqa: PLC0415 - --help is faster
+            make_failing_account,
+        )
+
         by_appid = {account.appid: account for account in accounts}
         return [
-            by_appid.get(appid) or tcb_async.Account(appid, _refuse_absent)
+            by_appid.get(appid) or make_failing_account(appid, _ABSENT)
             for appid in sorted(self.merchants)
         ]
 
@@ -185,30 +196,21 @@ class InventoryJob:
         with progress_bar(self.screen) as bar:
             task = bar.add_task("accounts", total=None, facts="")
             async for listing in inventory:
-                assert self.night is not None
                 self.night.save(listing)
                 bar.update(
                     task,
-                    completed=inventory.counts.accounts + self.night.complete_count,
-                    total=len(self.night.unfinished) + self.night.complete_count,
+                    completed=inventory.counts.accounts + self.complete_before,
+                    total=self.total,
                     facts=_describe_counts(inventory.counts),
                 )
 
     def _advise_to_resume(self, counts: AccountCounts) -> None:
-        if self.night is not None and self.is_kept:
-            complete = counts.complete + self.night.complete_count
-            total = len(self.night.unfinished) + self.night.complete_count
+        if self.total and self.is_kept:
+            complete = counts.complete + self.complete_before
             self.screen.say(
-                f"{complete:,} of {plural(total, 'account')} are complete: run the same command "
-                "again to resume"
+                f"{complete:,} of {plural(self.total, 'account')} are complete: run the same "
+                "command again to resume"
             )
-
-
-async def _refuse_absent() -> NoReturn:
-    raise ConfigurationError(
-        "it is not in WeChat's list of the platform's merchants: it may have withdrawn, or the "
-        "list hides it (then run the command again)"
-    )
 
 
 def _describe_counts(counts: AccountCounts) -> str:

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self
 
 import attrs
 import msgspec
@@ -22,6 +22,7 @@ from tcb_async.inventory.database import (
     FUNCTION_FIELDS,
     explain_errors,
     open_database,
+    read_began,
 )
 from tcb_async.models import CloudFunction
 
@@ -29,7 +30,6 @@ _ACCOUNTS = (
     "SELECT appid, status, envs, errcode, rid, message, environments, unavailable FROM accounts"
 )
 NO_ROWS = "[]"
-_Began: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)] | None
 # SQLite makes one text of an environment in a third of the time in which Python makes its rows.
 _FUNCTIONS = f"""
 SELECT env, json_group_array(json_array({", ".join(FUNCTION_FIELDS)}))
@@ -119,10 +119,8 @@ class Night:
 
     def read_began(self) -> datetime | None:
         """Read the time of the oldest listing of a complete account; None without any."""
-        ((text,),) = self._read("SELECT min(listed_at) FROM accounts WHERE status = 'complete'")
-        with explain_errors(self.path):
-            began: datetime | None = msgspec.convert(text, _Began)
-            return began
+        with self._lock, explain_errors(self.path):
+            return read_began(self._database)
 
     def read_counts(self) -> AccountCounts:
         """Read the numbers of accounts, their environments and functions."""
