@@ -23,7 +23,10 @@ async def main(path: str) -> int:
     app = StableToken(os.environ["TCB_APPID"], os.environ["TCB_SECRET"])
     with NightWriter(path) as night:
         accounts = night.begin([Account(app.appid, app)])
-        async with TcbClient.from_env(token=app) as client, Inventory(client, accounts) as inventory:
+        async with (
+            TcbClient.from_env(token=app) as client,
+            Inventory(client, accounts) as inventory,
+        ):
             async for listing in inventory:
                 night.save(listing)
     with Night(path) as stored:

@@ -32,8 +32,8 @@ NIGHTS = Path(os.environ.get("NIGHTS", "nights"))
 log = logging.getLogger("inventory_service")
 
 
-def begin(token: StableToken) -> NightWriter:
-    """Begin the night of today, or resume it, as its only writer."""
+def open_tonight() -> NightWriter:
+    """Open the night of today, as its only writer."""
     NIGHTS.mkdir(exist_ok=True)
     today = datetime.now(CHINA_STANDARD_TIME).date()
     return NightWriter(NIGHTS / f"{today}.unfinished")
@@ -76,7 +76,7 @@ async def start() -> dict[str, str]:
     if task is not None and not task.done():
         return {"state": "in progress"}
     try:
-        night = await asyncio.to_thread(begin, app.state.token)
+        night = await asyncio.to_thread(open_tonight)
     except ConfigurationError as error:  # such as a different process that writes it
         raise HTTPException(409, error.message) from error
     app.state.task = asyncio.create_task(make_inventory(night, app.state.token))
