@@ -45,10 +45,13 @@ COMMANDS = {
     "environments": ("account", "List the environments of an account."),
     "merchants": ("account", "List the merchants of a third-party platform (第三方平台)."),
     "inventory": ("inventory", "List every function of many accounts, into an SQLite file."),
-    "changes": ("changes", "Show what changed between the last two nights."),
+    "changes": (
+        "changes",
+        "Show what changed between the last two nights; of one night, show its accounts.",
+    ),
     "export": (
         "export",
-        "Write the functions of a night to stdout, by account, environment and name.",
+        "Write the functions of a night, by account, environment and name.",
     ),
     "token": (
         "account",

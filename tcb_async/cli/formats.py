@@ -119,8 +119,10 @@ _SUFFIXES: dict[str, Format] = {
 }
 
 
-def choose_format(path: Path) -> Format:
-    """Return the format for the suffix of ``--output``; refuse an unknown suffix."""
+def choose_format(named: Format | None, path: Path | None, default: Format = TABLE) -> Format:
+    """Return the format that ``--format`` names, else that for the suffix of ``--output``."""
+    if named is not None or path is None:
+        return named or default
     output_format = _SUFFIXES.get(path.suffix.lower())
     if output_format is None:
         raise CycloptsError(
@@ -180,6 +182,7 @@ _TIME_HEADINGS = {
     "create_time": "created",
     "update_time": "updated",
     "auth_time": "authorised",
+    "listed_at": "listed",
 }
 _SECONDS = "%Y-%m-%d %H:%M:%S"
 _MINUTES = "%Y-%m-%d %H:%M"

@@ -20,11 +20,11 @@ from cyclopts import App, CycloptsError
 import tcb_async
 from tcb_async._credentials import check_appid
 from tcb_async.cli.account_sources import prepare_accounts
-from tcb_async.cli.exits import ExitCode, run_command
+from tcb_async.cli.exits import judge_night, run_command
 from tcb_async.cli.files import check_writable
 from tcb_async.cli.formats import NIGHT_SUFFIX
 from tcb_async.cli.nights import report_missing
-from tcb_async.cli.options import ManyAccounts, Quiet, Requests
+from tcb_async.cli.options import PLATFORM_PRICE, ManyAccounts, Quiet, Requests
 from tcb_async.cli.progress import progress_bar
 from tcb_async.cli.screen import Screen, plural
 from tcb_async.exceptions import ConfigurationError, TcbError
@@ -46,7 +46,7 @@ _ABSENT = (
 inventory_command: App = App(
     name="inventory",
     usage="tcb-async inventory [OPTIONS] [FILE]",
-    help_epilogue=r"""[bold]Examples[/bold]
+    help_epilogue=rf"""[bold]Examples[/bold]
   tcb-async inventory --demo
   tcb-async inventory nights/2026-01-31.sqlite \
     --component-appid wx00112233445566aa \
@@ -58,16 +58,20 @@ A file is a night. The same command resumes where it
 stopped, and retries failed accounts, for 20 hours; later
 the file is refused: name a new one every night.
 
-TCB_REDIS_URL, such as redis://localhost, shares the tokens
-of the platform with other processes.
-
 A line of --accounts is
-{"appid": "wx…", "access_token": "…"}, and may have
+{{"appid": "wx…", "access_token": "…"}}, and may have
 "envs": ["…"] to list only these environments. Without an
 access_token, the account fails alone.
 
-Exit code 6: finished, but accounts are missing; stderr
-names them. The others are in tcb-async --help.""",
+{PLATFORM_PRICE}
+
+[bold]Exit codes[/bold]
+    0  every account is complete
+    5  none is complete, or the service or the network
+       failed
+    6  some accounts are missing
+  stderr names the missing accounts.
+  All others are in tcb-async --help.""",
 )
 
 
@@ -85,7 +89,7 @@ def list_inventory(
     Args:
         file: The file of this night, such as nights/2026-01-31.sqlite.
     """
-    with run_command(verbose=access.verbose) as screen:
+    with run_command(verbose=access.verbose, quiet=quiet) as screen:
         if file is None and not access.demo:
             raise CycloptsError("FILE: name the file of this night, such as 2026-01-31.sqlite")
         if file is not None:
@@ -93,7 +97,7 @@ def list_inventory(
                 raise CycloptsError(f"FILE: {file} must end with {NIGHT_SUFFIX}")
             check_writable("FILE", file)
         _check_merchants(access)
-        service, accounts = prepare_accounts(access)
+        service, accounts = prepare_accounts(access, screen)
         with contextlib.ExitStack() as stack:
             # --demo without a file: the night is deleted with its folder.
             path = file or Path(stack.enter_context(tempfile.TemporaryDirectory()), "demo.sqlite")
@@ -107,10 +111,9 @@ def list_inventory(
             with tcb_async.inventory.Night(path) as night:
                 missing = report_missing(night, screen)
                 counts = night.read_counts()
-        if not quiet:
-            screen.say(_summarize_counts(counts, job.request_count, seconds))
+        screen.note(_summarize_counts(counts, job.request_count, seconds))
     if missing:
-        sys.exit(ExitCode.MISSING)
+        sys.exit(judge_night(counts.complete))
 
 
 def _check_merchants(access: ManyAccounts) -> None:
@@ -163,7 +166,7 @@ class InventoryJob:
         self.complete_before = self.total - len(unfinished)
         if self.complete_before and self.night.began is not None:
             began = self.night.began.isoformat(" ", "minutes")
-            self.screen.say(
+            self.screen.note(
                 f"not listed again: {plural(self.complete_before, 'account')} of "
                 f"{self.night.path}, listed since {began}; to list them again, name a new file"
             )

@@ -59,6 +59,14 @@ INPUT = Parameter(allow_repeating=False)
 AppId = Annotated[str | None, INPUT, Parameter(metavar="APPID", group=SERVICE)]
 File = Annotated[Path | None, Parameter(metavar="FILE")]
 FileOrStream = Annotated[File, Parameter(allow_leading_hyphen=True)]  # - is stdin or stdout
+Output = Annotated[
+    FileOrStream,
+    Parameter(
+        ("--output", "-o"),
+        group=OUTPUT,
+        help="Write a file, which appears when it is complete. - is stdout.",
+    ),
+]
 Seconds = Annotated[float, Parameter(metavar="SECONDS", validator=Number(gte=0.1, lt=math.inf))]
 Patterns = Annotated[list[str] | None, Parameter(metavar="PATTERN")]
 NamePatterns = Annotated[
@@ -71,7 +79,8 @@ NamePatterns = Annotated[
 FORMAT = Parameter(("--format", "-f"), metavar="FORMAT", show_choices=True)
 OutputFormat = Annotated[Format, FORMAT]
 Quiet = Annotated[
-    bool, Parameter(("--quiet", "-q"), group=OUTPUT, help="Do not print the summary.")
+    bool,
+    Parameter(("--quiet", "-q"), group=OUTPUT, help="Print only errors and warnings to stderr."),
 ]
 Verbose = Annotated[
     bool, Parameter(("--verbose", "-v"), group=GENERAL, help="Show the log on stderr.")
@@ -116,6 +125,13 @@ class Access(Connection):
     r"""Read the access token from a file; - is stdin. \[env var for the token: TCB_ACCESS_TOKEN]"""
     appid: AppId = None
     r"""Fetch this app's token with the appsecret in TCB_SECRET or typed. \[env var: TCB_APPID]"""
+
+
+PLATFORM_PRICE = """\
+[bold]The price of a platform[/bold]
+  Its new token makes an earlier one invalid five minutes
+  later. TCB_REDIS_URL shares the tokens with its service;
+  --accounts, of an inventory, requests none."""
 
 
 @Parameter(name="*", group=SERVICE)
