@@ -91,7 +91,7 @@ OTHER = "it must be cloudbaserc.json, or an export of tcb-async list -f json"
         ),
         (
             '{"functions": [{"name": "a", "runtime": "{{ R }}"}]}',
-            "line 1 has the template '{{ R }}'",
+            "line 1 has the template '{{ R }}', which has no value here",
         ),
         ('{"name": "shop", "version": "1.0.0"}', OTHER),
         ("5", OTHER),
