@@ -148,7 +148,7 @@ class TestCrontab:
         assert failed.returncode == 4
         assert "'pay' is UpdateFailed" in self.mailed(failed)
 
-    def test_a_night_is_listed_compared_and_exported(self, cron, home, tcb_emulator):
+    def test_night_is_listed_compared_and_exported(self, cron, home, tcb_emulator):
         assert self.mailed(cron("inventory")) == ""
         (tonight,) = (home / "nights").iterdir()
         tonight.rename(home / "nights" / "2026-01-31.sqlite")
