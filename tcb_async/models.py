@@ -13,12 +13,12 @@ import attrs
 import msgspec
 
 from tcb_async._defaults import CHINA_STANDARD_TIME as CHINA_STANDARD_TIME  # noqa: PLC0414 - public
-from tcb_async._pydantic import make_core_schema
+from tcb_async._pydantic import make_core_schema, make_serializer
 from tcb_async._redact import Secret
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
-    from pydantic_core import CoreSchema
+    from pydantic_core import CoreSchema, SchemaSerializer
 
 
 @attrs.frozen
@@ -39,7 +39,13 @@ class Value:
         cls, source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         """Describe the fields; pydantic calls this for a class that appears in a model."""
-        return make_core_schema(cls, _list_json_fields(cls), get_args(source), handler)
+        return make_core_schema(cls, _list_json_fields, get_args(source), handler)
+
+    @property
+    def __pydantic_serializer__(self) -> SchemaSerializer:
+        """Serialize where no class is declared; pydantic reads this of an object in an `Any`."""
+        cls: type = type(self)  # mypy finds no hash in the class of an attrs class
+        return make_serializer(cls)
 
 
 def _list_json_fields(cls: type[Value]) -> list[attrs.Attribute[object]]:

@@ -1,6 +1,7 @@
 """The promises to a FastAPI service, over a real uvicorn."""
 
 import asyncio
+import functools
 import importlib
 import itertools
 import json
@@ -29,7 +30,14 @@ from tcb_async import (
     TcbError,
 )
 from tcb_async.emulator import Fault
-from tcb_async.fastapi import ClientDep, client, error_handler, lifespan, problem_of
+from tcb_async.fastapi import (
+    PROBLEM_RESPONSES,
+    ClientDep,
+    client,
+    error_handler,
+    lifespan,
+    problem_of,
+)
 from tcb_async.pagination import Page
 
 ENV = "test-777bb9"
@@ -60,7 +68,7 @@ def client_of(emulator):
 
 def counting(lifespan):
     """The smallest service there is."""
-    app = FastAPI(lifespan=lifespan)
+    app = FastAPI(lifespan=lifespan, responses=PROBLEM_RESPONSES)
     app.add_exception_handler(TcbError, error_handler)
 
     @app.get("/count")
@@ -81,12 +89,36 @@ async def ask(url, status=200):
 
 
 async def ask_for_problem(url, status):
-    """The problem and the header fields of an error reply."""
+    """The problem and the header fields of an error reply, which is as described."""
     async with aiohttp.request("GET", url) as response:
         assert response.content_type == "application/problem+json"
         problem = await response.json(content_type=None)
         assert response.status == problem["status"] == status
+        assert is_described(problem, schema_of(status, response.content_type))
         return problem, response.headers
+
+
+@functools.cache
+def schema_of(status, content_type):
+    """The schema of a reply in the OpenAPI document of a service."""
+    described = counting(None).openapi()["paths"]["/count"]["get"]["responses"]
+    return described[str(status)]["content"][content_type]["schema"]
+
+
+KINDS = {"array": list, "integer": int, "object": dict, "string": str}
+
+
+def is_described(value, schema):
+    """Whether a value is as a schema says, and has no other fields."""
+    if not isinstance(value, KINDS.get(schema.get("type"), object)):
+        return False
+    if isinstance(value, list):
+        return all(is_described(each, schema.get("items", {})) for each in value)
+    if isinstance(value, dict) and (fields := schema.get("properties")):
+        return {*schema.get("required", ())} <= value.keys() <= fields.keys() and all(
+            is_described(each, fields[name]) for name, each in value.items()
+        )
+    return True
 
 
 async def test_one_client_lives_as_long_as_the_application(emulator):
@@ -263,6 +295,20 @@ async def test_bad_argument_of_the_caller_is_a_422(emulator, query):
 
     assert problem["title"] == "ConfigurationError"
     assert emulator.requests == ()
+
+
+async def test_invalid_request_gets_the_described_reply_of_fastapi(emulator):
+    app = counting(lifespan(lambda: client_of(emulator)))
+
+    @app.get("/rows")
+    async def rows(size: int) -> int:
+        return size
+
+    async with serving(app) as url:
+        reply = await ask(f"{url}/rows?size=x", 422)
+
+    assert is_described(reply, schema_of(422, "application/json"))
+    assert reply["detail"][0]["loc"] == ["query", "size"]
 
 
 async def test_reply_without_a_function_has_no_position_to_resume_from(emulator):

@@ -4,14 +4,18 @@ import copy
 import json
 import pickle
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, Generic, TypeVar
 
 import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
+from tcb_async import Authorizer, BatchEnvironment, Environment, FunctionChange
 from tcb_async.models import BatchFunction, CloudFunction, StatusReason
+from tcb_async.pagination import Page
 
 LOGIN = CloudFunction(
     "login", "Active", "Nodejs8.9", add_time="2019-02-27 15:34:59", mod_time="2019-06-21 15:23:54"
@@ -103,10 +107,67 @@ def test_nested_values_serialise():
     assert json.loads(adapter.dump_json(failed)) == shown
     assert adapter.validate_python(shown) == failed
     assert adapter.validate_python(failed) is failed
-    with pytest.raises(ValidationError, match=r"function-wrap\[BatchFunction\(\)\]"):
+    with pytest.raises(ValidationError, match=r"\[BatchFunction\(\)\]"):
         TypeAdapter(BatchFunction | int).validate_python({})
 
 
 def test_an_empty_tuple_survives_json():
     function = BatchFunction("a", "Active")
     assert BatchFunction(**function.to_dict()) == function  # type: ignore[arg-type]
+
+
+T = TypeVar("T")
+FAILED = BatchFunction("a", "CreateFailed", status_reason=(StatusReason("NotFound", "no file"),))
+TIME = "2019-02-27 15:34:59"
+
+
+class Report(BaseModel, Generic[T]):
+    content: T
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (StatusReason, FAILED.status_reason[0]),
+        (CloudFunction, LOGIN),
+        (BatchFunction, FAILED),
+        (Environment, Environment("test-777bb9", create_time=TIME)),
+        (BatchEnvironment, BatchEnvironment("test-777bb9", update_time=TIME, bucket_id="b")),
+        (Authorizer, Authorizer("wx0123456789abcdef", auth_time=TIME)),
+        (FunctionChange, FunctionChange("updated", LOGIN, LOGIN, ("status",))),
+        (Page[BatchFunction], Page([FAILED], 7)),
+        (CloudFunction | BatchFunction, FAILED),
+        (Report[Page[CloudFunction]], Report[Page[CloudFunction]](content=Page([LOGIN], 7))),
+    ],
+)
+def test_strict_pydantic_reads_the_json_that_it_writes(kind, value):
+    adapter = TypeAdapter(kind)
+    assert adapter.validate_json(adapter.dump_json(value), strict=True) == value
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda kind: (list[kind], [FAILED]),
+        lambda kind: (dict[str, kind], {"a": FAILED}),
+        lambda kind: (Page[kind], Page([FAILED], 1)),
+        lambda kind: (Report[kind], Report[kind](content=FAILED)),
+        lambda kind: (list[kind] | dict[str, kind], {"a": FAILED}),
+    ],
+)
+@pytest.mark.parametrize("kind", [CloudFunction, CloudFunction | BatchFunction, Any])
+def test_pydantic_writes_all_fields_of_an_object(kind, wrap):
+    declared, value = wrap(kind)
+    shown = TypeAdapter(declared).dump_python(value, mode="json")
+    assert json.dumps(FAILED.to_dict()) in json.dumps(shown)
+
+
+def test_pydantic_writes_no_secret_where_no_class_is_declared():
+    merchant = Authorizer("wx0123456789abcdef", refresh_token="planted-refresh-token")
+    assert b"planted" not in TypeAdapter(Any).dump_json([merchant])
+
+
+def test_pydantic_refuses_to_write_an_object_of_a_different_class():
+    said = "StatusReason in place of CloudFunction"
+    with pytest.raises(PydanticSerializationError, match=said):
+        TypeAdapter(Page[CloudFunction]).dump_json(Page(FAILED.status_reason, 1))
