@@ -192,7 +192,6 @@ class Pager(IteratedOnce, Generic[T]):
         return rows
 
     async def _items(self) -> AsyncGenerator[T, None]:
-        self._note_consumer()
         try:
             while await self._receive_next() is not None:
                 for item in self._unread:
@@ -200,10 +199,9 @@ class Pager(IteratedOnce, Generic[T]):
                 self._report_progress()
             self._complete()
         finally:
-            await self._finish()
+            await self._finish(sys.exception())
 
     async def _pages(self) -> AsyncGenerator[Page[T], None]:
-        self._note_consumer()
         try:
             while (received := await self._receive_next()) is not None:
                 whole, items = received
@@ -213,7 +211,7 @@ class Pager(IteratedOnce, Generic[T]):
                 self._report_progress()
             self._complete()
         finally:
-            await self._finish()
+            await self._finish(sys.exception())
 
     def _report_progress(self) -> None:
         if self._on_progress is not None:
@@ -316,9 +314,7 @@ class Pager(IteratedOnce, Generic[T]):
             if error.offset is None:
                 error.offset = offset
 
-    async def _finish(self) -> None:
-        """Close the walk if it is not over, cancel its fetches, and end its observation."""
-        error = None if self._state == "done" else sys.exception()
+    async def _finish(self, error: BaseException | None) -> None:
         if self._state == "walking":
             self._state = "closed"
         try:
@@ -326,6 +322,7 @@ class Pager(IteratedOnce, Generic[T]):
         finally:  # a second cancellation shortens the wait
             self._fetches.clear()
             if (observation := self._observation) is not None:
+                self._observation = None
                 stats = self.stats
                 observation.work.result.update(
                     requests=stats.requests,
@@ -333,7 +330,8 @@ class Pager(IteratedOnce, Generic[T]):
                     passes=stats.passes,
                     drift=stats.drift,
                 )
-                observation.end(error if isinstance(error, Exception) else None)
+                has_failed = isinstance(error, Exception) and self._state != "done"
+                observation.end(error if has_failed else None)
 
     async def _cancel_tasks(self) -> None:
         """Cancel the fetches in flight and await them, so that they give back their places."""

@@ -331,6 +331,31 @@ class TestLeavingEarly:
             await consumer
         assert names == server.names[:20]
 
+    @pytest.mark.parametrize("pause", [0.0, 0.5])  # the other task reads a page, or waits for one
+    async def test_block_keeps_its_own_error_after_a_handover(self, server, pause):
+        async def read_on():
+            return [row async for row in rows]
+
+        pager = server.pager()
+        rows = aiter(await pager.__aenter__())
+        await anext(rows)
+        consumer = asyncio.create_task(read_on())
+        await asyncio.sleep(pause)
+        # An error that this raised would replace the block's own.
+        await pager.__aexit__(LookupError, LookupError("of the block"), None)
+
+        with pytest.raises(ClientClosedError):
+            await consumer
+        assert server.flying == 0
+
+    async def test_generator_that_is_read_after_its_block_raises(self, server):
+        async with server.pager() as pager:
+            rows = aiter(pager)
+            await anext(rows)
+
+        with pytest.raises(ClientClosedError):
+            assert [row async for row in rows]
+
     async def test_a_second_walk_is_refused_and_leaves_the_first(self, server):
         pager = server.pager()
         async with pager:
