@@ -14,6 +14,8 @@ from functools import partial
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import urlencode
 
+import attrs
+
 from tcb_async._addresses import (
     check_base_url,
     check_has_no_token,
@@ -362,14 +364,16 @@ class TcbClient:
         fields = check_fields("body", body)
         arguments = check_query(query)
         check_has_no_token(arguments)
-        encoded = encode_body(fields)
-        secrets = find_secrets(fields)
         env = arguments.get("env", fields.get("env"))
         env = env if isinstance(env, str) else None
+        # No variable has the encoded body: tools that record the variables of frames would show it.
+        without_token = self._transport.make_target(path, {})
+        unsent = ApiRequest(without_token, encode_body(fields), env, repeatable=repeatable)
+        secrets = find_secrets(fields)
 
         def send(token: Secret) -> Awaitable[dict[str, Any]]:
             target = self._make_target(path, token, arguments, secrets)
-            request = ApiRequest(target, encoded, env, repeatable=repeatable)
+            request = attrs.evolve(unsent, target=target)
             decode = partial(decode_reply, endpoint=path, secrets=target.secrets)
             return Attempts(self._transport, request, decode).run()
 

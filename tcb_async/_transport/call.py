@@ -184,9 +184,14 @@ class Transport:
         check_flag("repeatable", repeatable)
         path = check_path(path)
         arguments = check_query(query)
-        encoded = None if body is None else encode_body(body)
+        # No variable has the encoded body: tools that record the variables of frames would show it.
+        request = ApiRequest(
+            self.make_target(path, arguments),
+            None if body is None else encode_body(body),
+            repeatable=repeatable,
+        )
         target = self.make_target(path, arguments, find_secrets(body or {}))
-        request = ApiRequest(target, encoded, repeatable=repeatable)
+        request = attrs.evolve(request, target=target)
         decode = partial(decode_reply, endpoint=path, secrets=target.secrets)
         return await Attempts(self, request, decode).run()
 
