@@ -65,6 +65,7 @@ from tcb_async._transport import (
     Transport,
     allow_without_place,
 )
+from tcb_async._user_code import call_user_code
 from tcb_async._watch import wait_until_active, watch
 from tcb_async.compare import FunctionChange, index_by_name
 from tcb_async.exceptions import ConfigurationError
@@ -81,7 +82,6 @@ from tcb_async.pagination.page import Page, WalkStats
 from tcb_async.pagination.pager import ClientWalk, Pager
 from tcb_async.retry import RetryPolicy
 from tcb_async.tokens import ComponentToken, StableToken, TokenProvider
-from tcb_async.tokens.guarded_store import call_user_code
 from tcb_async.tokens.kinds import check_token_kind, find_token_parameter
 from tcb_async.tokens.providers import Token, as_provider, describe_provider
 from tcb_async.tokens.refresh import call_with_token
@@ -184,8 +184,6 @@ class TcbClient:
             keeper=SessionKeeper(trust_env, session),
         )
         self._owns_transport = True
-        # The target of the latest page. It takes 0.01 ms to make, and is mostly the same again.
-        self._page_target: Target | None = None
 
     @classmethod
     def from_env(cls, *, token: Token | None = None, **options: Unpack[ClientOptions]) -> Self:
@@ -299,9 +297,7 @@ class TcbClient:
             smaller_body = endpoint.encode(fields, offset, min(limit, DEFAULT_PAGE_SIZE))
 
         def request_page(token: Secret) -> Awaitable[Page[T]]:
-            target = self._page_target
-            if target is None or target.path != endpoint.path or target.secrets != (token,):
-                target = self._page_target = self._make_target(endpoint.path, token)
+            target = self._make_target(endpoint.path, token)
             request = ApiRequest(target, body, env, error_offset, stats, smaller_body)
             decode = partial(endpoint.reader.read, secrets=target.secrets)
             return Attempts(self._transport, request, decode).run()

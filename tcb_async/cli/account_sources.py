@@ -62,10 +62,7 @@ def prepare_accounts(
     access: ManyAccounts, screen: Screen
 ) -> tuple[Service, Sequence[Account] | None]:
     """Prepare the service; return the accounts too, or None if they are a platform's merchants."""
-    # A variable may name the platform; the other sources are options, which take precedence.
-    has_other_source = access.accounts is not None or access.appid is not None
-    names_platform = access.component_appid is not None and not has_other_source
-    if access.demo or names_platform:
+    if access.source == "platform":
         return prepare_platform(access, screen), None
     check_url(access)
     if access.accounts is not None:

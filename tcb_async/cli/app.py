@@ -101,9 +101,8 @@ app: App = App(
 )
 app["--help"].group = app["--version"].group = GENERAL
 for _number, (_name, (_module, _line)) in enumerate(COMMANDS.items()):
-    app.command(
-        f"tcb_async.cli.{_module}:{_name}_command", name=_name, help=_line, sort_key=_number
-    )
+    _path = f"tcb_async.cli.commands.{_module}:{_name}_command"
+    app.command(_path, name=_name, help=_line, sort_key=_number)
 app.register_install_completion_command(  # pyright: ignore[reportUnknownMemberType] - half typed
     group=GENERAL, help="Install completion for the current shell.", help_epilogue=""
 )

@@ -157,7 +157,7 @@ def write_rows(
     output_format: Format,
     optional: Sequence[str],
 ) -> None:
-    """Write all rows to stdout, a table as wide as the terminal.
+    """Write all rows to stdout, a table at most as wide as the terminal.
 
     A table leaves out ``optional`` columns, the first of them first, if the terminal is too narrow.
     """
@@ -210,7 +210,7 @@ def _print_table(
 def _choose_layout(
     rows: Sequence[object], columns: Sequence[str], optional: Sequence[str], width: int
 ) -> dict[str, list[str]]:
-    """Return the texts of each column: with shorter times, or fewer columns, until they fit."""
+    """Return the texts of the columns that fit the width, with the longest times that fit."""
     layout: dict[str, list[str]] = {}
     for time_format in (_SECONDS, _MINUTES, _DAYS):
         layout = _format_columns(rows, columns, time_format)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import attrs
 from cyclopts import ArgumentCollection, Group, Parameter, Token, convert
@@ -158,3 +158,12 @@ class ManyAccounts(Platform):
     """Only this merchant of the platform. May be repeated."""
     appid: Annotated[AppId, Parameter(group=ACCOUNTS)] = None
     r"""Your own app, with the appsecret in TCB_SECRET or typed. \[env var: TCB_APPID]"""
+
+    @property
+    def source(self) -> Literal["platform", "accounts", "app"]:
+        """What names the accounts; an option takes precedence over a variable."""
+        if self.demo:
+            return "platform"
+        if self.accounts is not None:
+            return "accounts"
+        return "app" if self.appid is not None or self.component_appid is None else "platform"

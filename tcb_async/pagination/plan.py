@@ -279,6 +279,7 @@ class Plan(Generic[T]):
             self.limit = rows if is_first else max(rows, self.limit // 2)
             self.outstanding.clear()  # they were planned for longer pages
         if is_first:
+            # Pages overlap by a row, so each after the first has `limit - 1` new ones.
             pages = 1 + max(0, reply.page.total - 1) // (self.limit - 1)
             self._max_requests += 2 * MAX_PASSES * pages
 

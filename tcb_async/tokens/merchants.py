@@ -22,9 +22,9 @@ from typing import ClassVar
 from tcb_async._arguments import check_async, check_instance
 from tcb_async._credentials import check_appid, check_secret, find_secret_problem
 from tcb_async._redact import Secret, describe
+from tcb_async._user_code import call_user_code
 from tcb_async.errcodes import BAD_REFRESH_TOKEN, STALE_TOKEN
 from tcb_async.exceptions import TokenError
-from tcb_async.tokens.guarded_store import call_user_code
 from tcb_async.tokens.kinds import TokenKind, find_token_parameter
 from tcb_async.tokens.protocols import StoredToken, TokenApi
 from tcb_async.tokens.providers import ComponentToken, fetch_secret

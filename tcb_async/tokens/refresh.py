@@ -38,6 +38,7 @@ import attrs
 from tcb_async._arguments import check_callback, is_number
 from tcb_async._credentials import find_secret_problem, is_like_an_appsecret
 from tcb_async._redact import Secret
+from tcb_async._user_code import call_user_code
 from tcb_async.errcodes import STALE_TOKEN
 from tcb_async.exceptions import (
     ClientClosedError,
@@ -46,7 +47,7 @@ from tcb_async.exceptions import (
     TcbError,
     TokenError,
 )
-from tcb_async.tokens.guarded_store import GuardedStore, call_user_code
+from tcb_async.tokens.guarded_store import GuardedStore
 from tcb_async.tokens.kinds import TokenKind
 from tcb_async.tokens.protocols import StoredToken, TokenApi, TokenProvider
 

@@ -31,7 +31,7 @@ from sybil.parsers.myst import CodeBlockParser
 from terminal import run_here
 
 from tcb_async.cli import demo
-from tcb_async.cli.emulator import add_app, add_platform
+from tcb_async.cli.commands.emulator import add_app, add_platform
 from tcb_async.emulator import Emulator
 
 ROOT = Path(__file__).parents[2]

@@ -117,9 +117,7 @@ def list_inventory(
 
 
 def _check_merchants(access: ManyAccounts) -> None:
-    has_platform = access.demo or access.component_appid is not None
-    has_other_source = access.accounts is not None or access.appid is not None
-    if access.merchant and (has_other_source or not has_platform):
+    if access.merchant and access.source != "platform":
         raise CycloptsError("--merchant: it chooses from the merchants of --component-appid")
     for appid in access.merchant or ():
         check_appid("--merchant", appid)
