@@ -314,7 +314,7 @@ class TcbClient:
     ) -> Target:
         check_secret("the token that the provider returned", token)
         key = find_token_parameter(path, getattr(self._provider, "kind", None))
-        return self._transport.make_target(path, {key: token, **(query or {})}, secrets)
+        return self._transport.make_target(path, {key: token, **(query or {})}, (token, *secrets))
 
     async def call(
         self,
@@ -365,7 +365,7 @@ class TcbClient:
         # No variable has the encoded body: tools that record the variables of frames would show it.
         without_token = self._transport.make_target(path, {})
         unsent = ApiRequest(without_token, encode_body(fields), env, repeatable=repeatable)
-        secrets = find_secrets(fields)
+        secrets = find_secrets({"query": arguments, "body": fields})
 
         def send(token: Secret) -> Awaitable[dict[str, Any]]:
             target = self._make_target(path, token, arguments, secrets)

@@ -104,10 +104,10 @@ class Transport:
     def make_target(
         self, path: str, query: Mapping[str, str | Secret], secrets: Iterable[Secret] = ()
     ) -> Target:
-        """Make the target of a request with these ``secrets`` in its body."""
+        """Make the target of a request with these ``secrets`` in its query and its body."""
         bare_url = URL(self.base_url + path)
         url = bare_url.with_query({key: Secret(value).reveal() for key, value in query.items()})
-        return Target(path, bare_url, url, (*find_secrets(query), *secrets))
+        return Target(path, bare_url, url, tuple(secrets))
 
     async def pause(self, seconds: float) -> None:
         """Wait before the next attempt; if the client is closed, raise `ClientClosedError`."""
@@ -190,7 +190,7 @@ class Transport:
             None if body is None else encode_body(body),
             repeatable=repeatable,
         )
-        target = self.make_target(path, arguments, find_secrets(body or {}))
+        target = self.make_target(path, arguments, find_secrets({"query": arguments, "body": body}))
         request = attrs.evolve(request, target=target)
         decode = partial(decode_reply, endpoint=path, secrets=target.secrets)
         return await Attempts(self, request, decode).run()
