@@ -3,7 +3,8 @@
 Rule: the lifespan opens and closes the client, a dependency provides it, and the status of an error
 says which side has to act.
 
-    app = FastAPI(lifespan=lifespan(lambda: TcbClient(StableToken(appid, secret))))
+    make_client = lambda: TcbClient(StableToken(appid, secret))
+    app = FastAPI(lifespan=lifespan(make_client), responses=PROBLEM_RESPONSES)
     app.add_exception_handler(TcbError, error_handler)
     app.add_exception_handler(TimeoutError, error_handler)
 
@@ -21,11 +22,15 @@ import math
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 try:
     from fastapi import Depends
     from fastapi.encoders import encoders_by_class_tuples
+    from fastapi.openapi.utils import (
+        validation_error_definition,
+        validation_error_response_definition,
+    )
     from fastapi.requests import HTTPConnection
     from fastapi.responses import JSONResponse
 except ModuleNotFoundError as _error:
@@ -52,7 +57,14 @@ from tcb_async.exceptions import (
 )
 from tcb_async.models import Value
 
-__all__ = ["ClientDep", "client", "error_handler", "lifespan", "problem_of"]
+__all__ = [
+    "PROBLEM_RESPONSES",
+    "ClientDep",
+    "client",
+    "error_handler",
+    "lifespan",
+    "problem_of",
+]
 
 _log = logging.getLogger("tcb_async")
 _STATE = "tcb_async_client"
@@ -76,6 +88,36 @@ _PROBLEMS: tuple[tuple[type[Exception], int, str], ...] = (
 
 `_choose_status` handles two exceptions to it.
 """
+
+_PROBLEM_TYPE = "application/problem+json"
+_PROBLEM_SCHEMA = {
+    "title": "Problem",
+    "type": "object",
+    "properties": {
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "errcode": {"type": "integer"},
+        "tcb_code": {"type": "string"},
+        "rid": {"type": "string"},
+    },
+    "required": ["title", "status", "detail"],
+}
+
+PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"content": {_PROBLEM_TYPE: {"schema": _PROBLEM_SCHEMA}}}
+    for status in sorted({status for _, status, _ in _PROBLEMS})
+}
+"""The replies of `error_handler`, for the OpenAPI schema: ``FastAPI(responses=PROBLEM_RESPONSES)``.
+
+Its 422 has FastAPI's own reply to an invalid request too.
+"""
+# FastAPI describes its own 422 only if no other is described. In full, because the components that
+# FastAPI's description refers to are left out with it.
+PROBLEM_RESPONSES[422]["content"]["application/json"] = {
+    "schema": validation_error_response_definition
+    | {"properties": {"detail": {"type": "array", "items": validation_error_definition}}}
+}
 
 _TIMED_OUT = "the time limit passed: WeChat may be slow, or many calls may wait for a place"
 
@@ -199,4 +241,4 @@ async def error_handler(request: HTTPConnection, error: Exception) -> JSONRespon
         _log.warning(text, status, request.scope["path"], type(error).__name__, message)
     retry_after: float | None = getattr(error, "retry_after", None)
     headers = {} if retry_after is None else {"Retry-After": str(math.ceil(retry_after))}
-    return JSONResponse(problem, status, headers, media_type="application/problem+json")
+    return JSONResponse(problem, status, headers, media_type=_PROBLEM_TYPE)

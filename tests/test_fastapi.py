@@ -1,11 +1,13 @@
 """The promises to a FastAPI service, over a real uvicorn."""
 
 import asyncio
+import functools
 import importlib
 import itertools
 import json
 import socket
 import sys
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +23,7 @@ from leaks import eventually, no_leaks
 
 import tcb_async
 from tcb_async import (
+    BatchFunction,
     CloudFunction,
     ConfigurationError,
     FunctionChange,
@@ -29,7 +32,14 @@ from tcb_async import (
     TcbError,
 )
 from tcb_async.emulator import Fault
-from tcb_async.fastapi import ClientDep, client, error_handler, lifespan, problem_of
+from tcb_async.fastapi import (
+    PROBLEM_RESPONSES,
+    ClientDep,
+    client,
+    error_handler,
+    lifespan,
+    problem_of,
+)
 from tcb_async.pagination import Page
 
 ENV = "test-777bb9"
@@ -60,7 +70,7 @@ def client_of(emulator):
 
 def counting(lifespan):
     """The smallest service there is."""
-    app = FastAPI(lifespan=lifespan)
+    app = FastAPI(lifespan=lifespan, responses=PROBLEM_RESPONSES)
     app.add_exception_handler(TcbError, error_handler)
 
     @app.get("/count")
@@ -81,12 +91,36 @@ async def ask(url, status=200):
 
 
 async def ask_for_problem(url, status):
-    """The problem and the header fields of an error reply."""
+    """The problem and the header fields of an error reply, which is as described."""
     async with aiohttp.request("GET", url) as response:
         assert response.content_type == "application/problem+json"
         problem = await response.json(content_type=None)
         assert response.status == problem["status"] == status
+        assert is_described(problem, schema_of(status, response.content_type))
         return problem, response.headers
+
+
+@functools.cache
+def schema_of(status, content_type):
+    """The schema of a reply in the OpenAPI document of a service."""
+    described = counting(None).openapi()["paths"]["/count"]["get"]["responses"]
+    return described[str(status)]["content"][content_type]["schema"]
+
+
+KINDS = {"array": list, "integer": int, "object": dict, "string": str}
+
+
+def is_described(value, schema):
+    """Whether a value is as a schema says, and has no other fields."""
+    if not isinstance(value, KINDS.get(schema.get("type"), object)):
+        return False
+    if isinstance(value, list):
+        return all(is_described(each, schema.get("items", {})) for each in value)
+    if isinstance(value, dict) and (fields := schema.get("properties")):
+        return {*schema.get("required", ())} <= value.keys() <= fields.keys() and all(
+            is_described(each, fields[name]) for name, each in value.items()
+        )
+    return True
 
 
 async def test_one_client_lives_as_long_as_the_application(emulator):
@@ -265,6 +299,20 @@ async def test_bad_argument_of_the_caller_is_a_422(emulator, query):
     assert emulator.requests == ()
 
 
+async def test_invalid_request_gets_the_described_reply_of_fastapi(emulator):
+    app = counting(lifespan(lambda: client_of(emulator)))
+
+    @app.get("/rows")
+    async def rows(size: int) -> int:
+        return size
+
+    async with serving(app) as url:
+        reply = await ask(f"{url}/rows?size=x", 422)
+
+    assert is_described(reply, schema_of(422, "application/json"))
+    assert reply["detail"][0]["loc"] == ["query", "size"]
+
+
 async def test_reply_without_a_function_has_no_position_to_resume_from(emulator):
     emulator.deploy(ENV, count=60)
     emulator.script(itertools.repeat(Fault.errcode(48001)), when=lambda asked: asked.offset > 20)
@@ -302,6 +350,7 @@ LOGIN = {field.name: None for field in attrs.fields(CloudFunction)} | {
 
 
 FUNCTION = CloudFunction(**LOGIN)  # type: ignore[arg-type]
+BATCH_FUNCTION = BatchFunction(**LOGIN)  # type: ignore[arg-type]
 REFERENCE = {"$ref": "#/components/schemas/CloudFunction"}
 
 
@@ -355,6 +404,37 @@ def test_route_may_return_a_page(annotated):
         schemas = app.openapi()["components"]["schemas"]
         assert schemas["Page_CloudFunction_"]["properties"]["items"]["items"] == REFERENCE
         assert {"Page_Environment_", "Page_str_"} < schemas.keys()
+
+
+@pytest.mark.parametrize(
+    ("declared", "value", "shown"),
+    [
+        (list, [FUNCTION], [LOGIN]),
+        (dict[str, Any], {"first": FUNCTION}, {"first": LOGIN}),
+        (Page, Page([FUNCTION], 7), {"items": [LOGIN], "total": 7}),
+        (CloudFunction | BatchFunction, BATCH_FUNCTION, LOGIN | {"status_reason": []}),
+    ],
+)
+def test_route_may_declare_less_than_it_returns(declared, value, shown):
+    app = FastAPI()
+    app.add_api_route("/value", lambda: value, response_model=declared)
+    with TestClient(app) as service:
+        assert service.get("/value").json() == shown
+
+
+def test_route_may_yield_functions():
+    app = FastAPI()
+
+    @app.get("/functions")
+    async def functions() -> AsyncIterator[CloudFunction]:
+        yield FUNCTION
+        yield BATCH_FUNCTION
+
+    with TestClient(app) as service:
+        lines = service.get("/functions").text.splitlines()
+    assert [json.loads(line) for line in lines] == [LOGIN, LOGIN | {"status_reason": []}]
+    reply = app.openapi()["paths"]["/functions"]["get"]["responses"]["200"]
+    assert reply["content"]["application/jsonl"]["itemSchema"] == REFERENCE
 
 
 def test_route_may_take_a_function_and_refuses_other_values():
