@@ -7,6 +7,7 @@ import itertools
 import json
 import socket
 import sys
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +23,7 @@ from leaks import eventually, no_leaks
 
 import tcb_async
 from tcb_async import (
+    BatchFunction,
     CloudFunction,
     ConfigurationError,
     FunctionChange,
@@ -348,6 +350,7 @@ LOGIN = {field.name: None for field in attrs.fields(CloudFunction)} | {
 
 
 FUNCTION = CloudFunction(**LOGIN)  # type: ignore[arg-type]
+BATCH_FUNCTION = BatchFunction(**LOGIN)  # type: ignore[arg-type]
 REFERENCE = {"$ref": "#/components/schemas/CloudFunction"}
 
 
@@ -401,6 +404,37 @@ def test_route_may_return_a_page(annotated):
         schemas = app.openapi()["components"]["schemas"]
         assert schemas["Page_CloudFunction_"]["properties"]["items"]["items"] == REFERENCE
         assert {"Page_Environment_", "Page_str_"} < schemas.keys()
+
+
+@pytest.mark.parametrize(
+    ("declared", "value", "shown"),
+    [
+        (list, [FUNCTION], [LOGIN]),
+        (dict[str, Any], {"first": FUNCTION}, {"first": LOGIN}),
+        (Page, Page([FUNCTION], 7), {"items": [LOGIN], "total": 7}),
+        (CloudFunction | BatchFunction, BATCH_FUNCTION, LOGIN | {"status_reason": []}),
+    ],
+)
+def test_route_may_declare_less_than_it_returns(declared, value, shown):
+    app = FastAPI()
+    app.add_api_route("/value", lambda: value, response_model=declared)
+    with TestClient(app) as service:
+        assert service.get("/value").json() == shown
+
+
+def test_route_may_yield_functions():
+    app = FastAPI()
+
+    @app.get("/functions")
+    async def functions() -> AsyncIterator[CloudFunction]:
+        yield FUNCTION
+        yield BATCH_FUNCTION
+
+    with TestClient(app) as service:
+        lines = service.get("/functions").text.splitlines()
+    assert [json.loads(line) for line in lines] == [LOGIN, LOGIN | {"status_reason": []}]
+    reply = app.openapi()["paths"]["/functions"]["get"]["responses"]["200"]
+    assert reply["content"]["application/jsonl"]["itemSchema"] == REFERENCE
 
 
 def test_route_may_take_a_function_and_refuses_other_values():

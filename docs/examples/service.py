@@ -23,13 +23,23 @@ from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import StreamingResponse
 
 from tcb_async import CloudFunction, TcbClient, TcbError
-from tcb_async.fastapi import ClientDep, error_handler, lifespan, problem_of
+from tcb_async.fastapi import (
+    PROBLEM_RESPONSES,
+    ClientDep,
+    error_handler,
+    lifespan,
+    problem_of,
+)
 from tcb_async.pagination import Pager
 
 log = logging.getLogger("service")
 TIMEOUT = 10.0  # seconds until the first page has to arrive
 
-app = FastAPI(title="Cloud functions", lifespan=lifespan(TcbClient.from_env))
+app = FastAPI(
+    title="Cloud functions",
+    lifespan=lifespan(TcbClient.from_env),
+    responses=PROBLEM_RESPONSES,
+)
 app.add_exception_handler(TcbError, error_handler)
 app.add_exception_handler(TimeoutError, error_handler)
 

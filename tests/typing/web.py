@@ -8,6 +8,7 @@ from fastapi import Depends, FastAPI
 
 from tcb_async import TcbClient, TcbError
 from tcb_async.fastapi import (
+    PROBLEM_RESPONSES,
     ClientDep,
     client,
     error_handler,
@@ -26,7 +27,7 @@ async def make_client_with_care() -> AsyncGenerator[TcbClient, None]:
         yield made
 
 
-app = FastAPI(lifespan=lifespan(make_client))
+app = FastAPI(lifespan=lifespan(make_client), responses=PROBLEM_RESPONSES)
 app.add_exception_handler(TcbError, error_handler)
 app.add_exception_handler(TimeoutError, error_handler)
 app.dependency_overrides[client] = make_client
