@@ -19,7 +19,6 @@ from tcb_async.exceptions import (
     quote_error,
 )
 from tcb_async.models import CloudFunction
-from tcb_async.pagination.page import WalkStats
 from tcb_async.pagination.pager import Pager
 
 _log = logging.getLogger("tcb_async")
@@ -73,7 +72,9 @@ async def wait_until_active(
                     _log_or_raise(error, interval)
                     last_error = quote_error(error)
                 except asyncio.CancelledError:  # the walk is cut off, so it raised no error
-                    last_error = _find_error(walk.stats) or last_error
+                    last_error = walk.stats.last_error or last_error
+                    if walk.stats.drift:
+                        last_error = "DriftError: the list changed while it was read"
                     raise
                 else:
                     last_error = ""
@@ -88,11 +89,6 @@ async def wait_until_active(
             raise
     is_listed = functions is not None
     raise _make_timeout_error(statuses, env, timeout, last_error, is_listed=is_listed)
-
-
-def _find_error(stats: WalkStats) -> str:
-    """Return what delays an unfinished walk; empty if it had no error and noticed no change."""
-    return "DriftError: the list changed while it was read" if stats.drift else stats.last_error
 
 
 def _read_statuses(

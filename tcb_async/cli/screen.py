@@ -14,7 +14,6 @@ import sys
 import textwrap
 from collections.abc import Callable, Generator, Iterable
 from datetime import datetime
-from typing import IO
 
 import attrs
 from rich.console import Console
@@ -55,9 +54,12 @@ class Screen:
         columns = os.environ.get("COLUMNS", "")
         if not _COLUMNS.fullmatch(columns):
             os.environ.pop("COLUMNS", None)  # no terminal has it; rich would draw that wide
+        # Given to rich, which otherwise asks FORCE_COLOR and TTY_COMPATIBLE too: a pipe is a pipe.
+        is_out = bool(sys.stdout and sys.stdout.isatty())
+        is_err = bool(sys.stderr and sys.stderr.isatty())
         return cls(
-            _Console(highlight=False, markup=False, force_terminal=_is_terminal(sys.stdout)),
-            _Console(stderr=True, highlight=False, force_terminal=_is_terminal(sys.stderr)),
+            _Console(highlight=False, markup=False, force_terminal=is_out),
+            _Console(stderr=True, highlight=False, force_terminal=is_err),
             is_quiet,
         )
 
@@ -118,11 +120,6 @@ class Screen:
         finally:
             logger.removeHandler(handler)
             logger.setLevel(previous_level)
-
-
-def _is_terminal(stream: IO[str] | None) -> bool:
-    # Given to rich, which otherwise asks FORCE_COLOR and TTY_COMPATIBLE too: a pipe is a pipe.
-    return stream is not None and stream.isatty()
 
 
 class _LogOnScreen(logging.Handler):
