@@ -92,7 +92,7 @@ def full(session: nox.Session) -> None:
     install_wheel(session)
     session.run(*PYTEST_EVERYTHING, "--cov", *session.posargs)
     # A change by day must not break a night: all its tests can at least be imported.
-    session.run("pytest", "--collect-only", "-q", "nightly/tests", silent=True)
+    session.run("pytest", "--collect-only", "-q", "tests/nightly", silent=True)
 
 
 @nox.session(python=OLDEST)
@@ -126,11 +126,11 @@ def build(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def nightly(session: nox.Session) -> None:
-    """`nightly/tests`, and the laws of the walk with 20,000 examples each."""
+    """`tests/nightly`, and the laws of the walk with 20,000 examples each."""
     install(session)
     session.install(*QUEUE)
     tests = session.posargs or [
-        "nightly/tests",
+        "tests/nightly",
         "tests/pagination/test_plan.py",
     ]
     env = {"HYPOTHESIS_PROFILE": "nightly"}
@@ -141,7 +141,7 @@ def nightly(session: nox.Session) -> None:
 def mutants(session: nox.Session) -> None:
     """Break 300 places of the package; too many that no test notices are an error."""
     install(session)
-    session.run("python", "nightly/mutants.py", *session.posargs)
+    session.run("python", "tests/nightly/mutants.py", *session.posargs)
 
 
 @nox.session(python=OLDEST)
@@ -149,7 +149,7 @@ def bench(session: nox.Session) -> None:
     """Compare the client with other solutions in one run; see docs/how-it-works.md."""
     install(session)
     session.install(*COMPARED)
-    session.run("python", "nightly/benchmarks/run.py", *session.posargs)
+    session.run("python", "tests/nightly/benchmarks/run.py", *session.posargs)
 
 
 @nox.session

@@ -1,6 +1,6 @@
-"""Draw ``_static/demo.svg``: ten functions of ``tcb-async list --demo`` on a terminal.
+"""Draw the commands of ``PICTURES`` on a terminal, into ``_static/``: `python docs/capture.py`.
 
-Run it again whenever the table changes: ``python docs/capture.py``.
+A test fails while a picture shows what its command no longer prints.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
-WORDS = ("list", "--demo", "--max-items", "10")
+STATIC = Path(__file__).parent / "_static"
+PICTURES = {
+    "demo.svg": ("list", "--demo", "--max-items", "10"),
+    "doctor.svg": ("doctor", "--demo"),
+}
 COLUMNS = 84
-PICTURE = Path(__file__).parent / "_static" / "demo.svg"
 
 
 def shown_on_a_terminal(*words: str) -> str:
@@ -48,15 +51,17 @@ def shown_on_a_terminal(*words: str) -> str:
     return shown.decode().replace("\r\n", "\n")
 
 
-def draw(shown: str) -> str:
-    """Draw it as an SVG that loads nothing from elsewhere."""
+def draw(*words: str) -> str:
+    """Draw the command and its output as an SVG that loads nothing from elsewhere."""
+    shown = shown_on_a_terminal(*words)
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
-    console.print(Text.assemble(("$ ", "dim"), ("tcb-async " + " ".join(WORDS), "bold")))
+    console.print(Text.assemble(("$ ", "dim"), ("tcb-async " + " ".join(words), "bold")))
     console.print(Text.from_ansi(shown.rstrip("\n")))
     svg = console.export_svg(title="tcb-async", theme=MONOKAI, unique_id="tcb-async")
     return re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)
 
 
 if __name__ == "__main__":
-    PICTURE.write_text(draw(shown_on_a_terminal(*WORDS)) + "\n", encoding="utf-8")
-    print(PICTURE)
+    for name, words in PICTURES.items():
+        (STATIC / name).write_text(draw(*words) + "\n", encoding="utf-8")
+        print(STATIC / name)

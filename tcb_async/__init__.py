@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tcb_async import observer as observer
     from tcb_async import pagination as pagination
     from tcb_async import tokens as tokens
+    from tcb_async._version import __version__ as __version__
     from tcb_async.client import TcbClient as TcbClient
     from tcb_async.client import WalkOptions as WalkOptions
     from tcb_async.compare import FunctionChange as FunctionChange
@@ -57,8 +58,6 @@ if TYPE_CHECKING:
     from tcb_async.retry import RetryPolicy as RetryPolicy
     from tcb_async.tokens import StableToken as StableToken
 
-__version__ = "0.1.0.dev0"
-
 _NAMES = {
     "client": "TcbClient WalkOptions",
     "compare": "FunctionChange changes",
@@ -81,6 +80,7 @@ _PUBLIC_MODULES = frozenset({
 })  # fmt: skip
 
 __all__ = list(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll] - it reads the imports
+_MODULES["__version__"] = "_version"
 
 
 def __getattr__(name: str) -> object:

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any, cast
 
 import msgspec
@@ -27,7 +28,7 @@ from tcb_async.exceptions import ApiError, ConfigurationError, ResponseError
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 """The exceptions that msgspec and json raise for bytes that they cannot read."""
 
-_CUT_SHORT = "Input data was truncated"  # msgspec's words
+_JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)  # or its beginning
 _EXCERPT_BYTES = 2**13
 _MAX_REASON = 120
 _MAX_ERRMSG = 500
@@ -187,5 +188,14 @@ def make_unreadable_error(
         f"({reason[:_MAX_REASON]}): {excerpt!r}; check the base URL and any proxy in between",
         endpoint=endpoint,
         status=status,
-        retryable=reason == _CUT_SHORT,
+        retryable=status == HTTPStatus.OK and _is_cut_short(body),
     )
+
+
+def _is_cut_short(body: bytes) -> bool:
+    """Whether a body is empty, or the beginning of a JSON object."""
+    if not body.strip().startswith(b"{"):
+        return not body.strip()
+    rest = _JSON_STRING.sub(b"", body)
+    opened = rest.count(b"{") + rest.count(b"[")
+    return opened > rest.count(b"}") + rest.count(b"]")

@@ -1,16 +1,16 @@
 """Iteration that happens once, and stops with its ``async with`` block.
 
-Rule: inside the block the object refers to the generator of its iteration, and closes it on exit,
-unless a different task iterates. Outside it does not refer to the generator, so that the event loop
-can close it.
+Rule: the block's exit stops the iteration, and never its generator: a task that reads on gets an
+error, not an early end. Only inside the block the object refers to the generator, so that the event
+loop can close one that nobody reads any more.
 """
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
-from typing import Literal, Self, TypeVar
+from types import AsyncGeneratorType
+from typing import Literal, Self, TypeVar, cast
 
 from tcb_async.exceptions import ConfigurationError
 
@@ -24,8 +24,7 @@ class IteratedOnce(ABC):
     def __init__(self) -> None:
         self._state: State = "new"
         self._is_entered = False
-        self._generator: AsyncGenerator[object, None] | None = None
-        self._consumer: asyncio.Task[object] | None = None  # the task that iterates
+        self._generator: AsyncGeneratorType[object, None] | None = None
 
     def _start(self, generator: AsyncGenerator[T, None], advice: str) -> AsyncGenerator[T, None]:
         """Start the iteration; ``advice`` says how to make a new object."""
@@ -33,12 +32,8 @@ class IteratedOnce(ABC):
             raise ConfigurationError(f"{self!r} was iterated or closed before: {advice}")
         self._state = "walking"
         if self._is_entered:
-            self._generator = generator
+            self._generator = cast("AsyncGeneratorType[object, None]", generator)
         return generator
-
-    def _note_consumer(self) -> None:
-        """Note the task that iterates; the generator calls this first."""
-        self._consumer = asyncio.current_task()
 
     async def __aenter__(self) -> Self:
         self._is_entered = True
@@ -47,12 +42,10 @@ class IteratedOnce(ABC):
     async def __aexit__(self, *_: object) -> None:
         generator = self._generator
         self._generator = None
-        try:
-            await self.aclose()
-        finally:
-            # A different task gets `ClientClosedError` from its generator, not an early end.
-            if generator is not None and self._consumer is asyncio.current_task():
-                await generator.aclose()
+        await self.aclose()
+        # While a different task waits in the generator, it finishes there, with the error.
+        if generator is not None and generator.ag_frame is not None and not generator.ag_running:
+            await self._finish(None)
 
     async def aclose(self) -> None:
         """Stop the iteration, and await its requests in flight.
@@ -66,3 +59,7 @@ class IteratedOnce(ABC):
     @abstractmethod
     async def _cancel_tasks(self) -> None:
         """Cancel the tasks of the iteration and await them."""
+
+    @abstractmethod
+    async def _finish(self, error: BaseException | None) -> None:
+        """Cancel the tasks of the iteration, and end its observation with the error."""

@@ -134,7 +134,7 @@ def make_excerpt(text: str, secrets: Iterable[Secret]) -> str:
     return _LONG_WORD.sub(MASK, hide_secrets(text[:_MAX_EXAMINED], secrets))[:_MAX_EXCERPT]
 
 
-def describe(error: Exception, *secrets: Secret) -> str:
+def describe(error: BaseException, *secrets: Secret) -> str:
     """Describe an error that is not ours: its class, and an excerpt of its text."""
     try:
         text = str(error)

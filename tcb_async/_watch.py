@@ -19,6 +19,7 @@ from tcb_async.exceptions import (
     quote_error,
 )
 from tcb_async.models import CloudFunction
+from tcb_async.pagination.page import WalkStats
 from tcb_async.pagination.pager import Pager
 
 _log = logging.getLogger("tcb_async")
@@ -57,11 +58,9 @@ async def wait_until_active(
     interval: float,
 ) -> list[CloudFunction]:
     """Poll until all are ``Active``: see `TcbClient.wait_until_active`. New statuses are logged."""
-    # By name. Without `names`, every function that a listing has shown is added.
-    statuses = dict.fromkeys(names, "never seen")
-    is_listed = False  # whether a listing was complete
-    last_error = ""  # since the last complete listing
-    walk: Pager[CloudFunction] | None = None  # the running walk
+    statuses = dict.fromkeys(names, "never seen")  # by name
+    functions: dict[str, CloudFunction] | None = None  # of the last complete listing
+    last_error = ""  # since that listing
     # The listing may raise a `TimeoutError` too: only the scope knows whether its time is over.
     scope = asyncio.timeout(timeout)
     try:
@@ -73,48 +72,56 @@ async def wait_until_active(
                 except TcbError as error:
                     _log_or_raise(error, interval)
                     last_error = quote_error(error)
+                except asyncio.CancelledError:  # the walk is cut off, so it raised no error
+                    last_error = _find_error(walk.stats) or last_error
+                    raise
                 else:
-                    is_listed = True
                     last_error = ""
-                    if not names:
-                        # A new function starts as "Active", so that only another status is logged.
-                        statuses = dict.fromkeys(functions, "Active") | statuses
-                    _update_statuses(functions, statuses, env)
+                    statuses = _read_statuses(functions, statuses, names)
+                    _raise_if_failed(statuses, env)
                     # An environment without functions is not a deployment.
                     if {*statuses.values()} == {"Active"}:
                         return [functions[name] for name in names or functions]
-                walk = None
                 await asyncio.sleep(interval)
     except TimeoutError:
         if not scope.expired():
             raise
-    if walk is not None:  # it was cut off, so it raised no error
-        last_error = walk.stats.last_error or last_error
-        if walk.stats.drift:
-            last_error = "DriftError: the list changed while it was read"
+    is_listed = functions is not None
     raise _make_timeout_error(statuses, env, timeout, last_error, is_listed=is_listed)
 
 
-def _update_statuses(
-    functions: Mapping[str, CloudFunction], statuses: dict[str, str], env: str
-) -> None:
-    """Update the statuses, and log each change; raise if functions failed."""
-    for name, before in statuses.items():
-        status = functions[name].status if name in functions else "missing"
-        statuses[name] = status
-        if status != before:
+def _find_error(stats: WalkStats) -> str:
+    """Return what delays an unfinished walk; empty if it had no error and noticed no change."""
+    return "DriftError: the list changed while it was read" if stats.drift else stats.last_error
+
+
+def _read_statuses(
+    functions: Mapping[str, CloudFunction], before: Mapping[str, str], names: Sequence[str]
+) -> dict[str, str]:
+    """Return the statuses of the named functions, or of all that were seen; log each change."""
+    if not names:
+        # A new function starts as "Active", so that only another status is logged.
+        before = dict.fromkeys(functions, "Active") | dict(before)
+    statuses = {name: functions[name].status if name in functions else "missing" for name in before}
+    for name, status in statuses.items():
+        if status != before[name]:
             _log.info("%s is %s", escape_unprintable(name), escape_unprintable(status))
+    return statuses
+
+
+def _raise_if_failed(statuses: Mapping[str, str], env: str) -> None:
     failed = {name: status for name, status in statuses.items() if status.endswith("Failed")}
-    if failed:
-        name, status = next(iter(failed.items()))
-        error = FunctionFailedError(
-            f"{_list_statuses(failed, 'is', 'failed')}: check the deployment in the console, then "
-            "deploy again",
-            name=name,
-            status=status,
-        )
-        error.env = env
-        raise error
+    if not failed:
+        return
+    name, status = next(iter(failed.items()))
+    error = FunctionFailedError(
+        f"{_list_statuses(failed, 'is', 'failed')}: check the deployment in the console, then "
+        "deploy again",
+        name=name,
+        status=status,
+    )
+    error.env = env
+    raise error
 
 
 def _list_statuses(statuses: Mapping[str, str], verb: str, rest: str) -> str:

@@ -14,6 +14,8 @@ from functools import partial
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import urlencode
 
+import attrs
+
 from tcb_async._addresses import (
     check_base_url,
     check_has_no_token,
@@ -57,15 +59,16 @@ from tcb_async._transport import (
     ApiRequest,
     Attempts,
     ClientSession,
-    ClientTransport,
     Place,
     SessionKeeper,
     Target,
+    Transport,
     allow_without_place,
 )
+from tcb_async._user_code import call_user_code
 from tcb_async._watch import wait_until_active, watch
 from tcb_async.compare import FunctionChange, index_by_name
-from tcb_async.exceptions import ClientClosedError, ConfigurationError
+from tcb_async.exceptions import ConfigurationError
 from tcb_async.models import (
     Authorizer,
     BatchEnvironment,
@@ -74,13 +77,11 @@ from tcb_async.models import (
     Environment,
 )
 from tcb_async.observer import Observer
-from tcb_async.pagination.identity import Identity
 from tcb_async.pagination.options import WalkOptions, check_walk_options
 from tcb_async.pagination.page import Page, WalkStats
 from tcb_async.pagination.pager import ClientWalk, Pager
 from tcb_async.retry import RetryPolicy
 from tcb_async.tokens import ComponentToken, StableToken, TokenProvider
-from tcb_async.tokens.guarded_store import call_user_code
 from tcb_async.tokens.kinds import check_token_kind, find_token_parameter
 from tcb_async.tokens.providers import Token, as_provider, describe_provider
 from tcb_async.tokens.refresh import call_with_token
@@ -174,7 +175,7 @@ class TcbClient:
         check_instance("retry", retry, RetryPolicy, "such as RetryPolicy(attempts=3)")
         if observer is not None:
             check_instance("observer", observer, Observer, "such as Telemetry()")
-        self._transport = ClientTransport(
+        self._transport = Transport(
             base_url=check_base_url(base_url, allow_http=check_flag("allow_http", allow_http)),
             concurrency=check_count("concurrency", concurrency, minimum=1),
             retry=retry,
@@ -183,8 +184,6 @@ class TcbClient:
             keeper=SessionKeeper(trust_env, session),
         )
         self._owns_transport = True
-        # The target of the latest page. It takes 0.01 ms to make, and is mostly the same again.
-        self._page_target: Target | None = None
 
     @classmethod
     def from_env(cls, *, token: Token | None = None, **options: Unpack[ClientOptions]) -> Self:
@@ -243,7 +242,7 @@ class TcbClient:
         fields: Mapping[str, str],
         options: WalkOptions,
     ) -> Pager[T]:
-        check_walk_options(options)  # first: `value`, for example, is an argument of Pager only
+        check_walk_options(options)
         check_token_kind(self._provider, endpoint.token_kinds, endpoint.path)
         page_size = endpoint.choose_page_size(options.get("page_size"))
         options["page_size"] = page_size
@@ -255,7 +254,7 @@ class TcbClient:
             sleep=self._transport.timing.sleep,
             env=fields.get("env"),
             stats=stats,
-            identity=Identity(endpoint.identify, frozen=True, is_unique=endpoint.is_unique),
+            is_unique=endpoint.is_unique,
         )
         return Pager(
             fetch,
@@ -271,7 +270,8 @@ class TcbClient:
         self, endpoint: ListEndpoint[T], fields: Mapping[str, str], offset: int = 0, limit: int = 0
     ) -> Page[T]:
         check_token_kind(self._provider, endpoint.token_kinds, endpoint.path)
-        return await self._fetch(endpoint, fields, offset, limit)
+        fetch = partial(self._fetch, endpoint, fields, offset, limit)
+        return await self._transport.until_closed(fetch)
 
     async def _fetch(
         self,
@@ -297,9 +297,7 @@ class TcbClient:
             smaller_body = endpoint.encode(fields, offset, min(limit, DEFAULT_PAGE_SIZE))
 
         def request_page(token: Secret) -> Awaitable[Page[T]]:
-            target = self._page_target
-            if target is None or target.path != endpoint.path or target.secrets != (token,):
-                target = self._page_target = self._make_target(endpoint.path, token)
+            target = self._make_target(endpoint.path, token)
             request = ApiRequest(target, body, env, error_offset, stats, smaller_body)
             decode = partial(endpoint.reader.read, secrets=target.secrets)
             return Attempts(self._transport, request, decode).run()
@@ -316,7 +314,7 @@ class TcbClient:
     ) -> Target:
         check_secret("the token that the provider returned", token)
         key = find_token_parameter(path, getattr(self._provider, "kind", None))
-        return self._transport.make_target(path, {key: token, **(query or {})}, secrets)
+        return self._transport.make_target(path, {key: token, **(query or {})}, (token, *secrets))
 
     async def call(
         self,
@@ -362,19 +360,24 @@ class TcbClient:
         fields = check_fields("body", body)
         arguments = check_query(query)
         check_has_no_token(arguments)
-        encoded = encode_body(fields)
-        secrets = find_secrets(fields)
         env = arguments.get("env", fields.get("env"))
         env = env if isinstance(env, str) else None
+        # No variable has the encoded body: tools that record the variables of frames would show it.
+        without_token = self._transport.make_target(path, {})
+        unsent = ApiRequest(without_token, encode_body(fields), env, repeatable=repeatable)
+        secrets = find_secrets({"query": arguments, "body": fields})
 
         def send(token: Secret) -> Awaitable[dict[str, Any]]:
             target = self._make_target(path, token, arguments, secrets)
-            request = ApiRequest(target, encoded, env, repeatable=repeatable)
+            request = attrs.evolve(unsent, target=target)
             decode = partial(decode_reply, endpoint=path, secrets=target.secrets)
             return Attempts(self._transport, request, decode).run()
 
-        async with Place(self._transport):
-            return await call_with_token(self._provider, self._transport, send)
+        async def call_in_place() -> dict[str, Any]:
+            async with Place(self._transport):
+                return await call_with_token(self._provider, self._transport, send)
+
+        return await self._transport.until_closed(call_in_place)
 
     async def get_token(self) -> str:
         """Return a valid access token, for requests that this client cannot make.
@@ -385,10 +388,9 @@ class TcbClient:
         Raises:
             TcbError: No token could be obtained.
         """
-        if self.closed:
-            raise ClientClosedError
+        fetch = partial(self._provider.get_token, self._transport)
         with allow_without_place():
-            token = await call_user_code(partial(self._provider.get_token, self._transport))
+            token = await self._transport.until_closed(partial(call_user_code, fetch))
         return check_secret("the token that the provider returned", token).reveal()
 
     async def list_functions(self, env: str, **options: Unpack[WalkOptions]) -> list[CloudFunction]:
@@ -507,6 +509,8 @@ class TcbClient:
     ) -> list[CloudFunction]:
         """Wait until functions are ``Active``, as after a deployment. They need not exist yet.
 
+        A transient error of a listing, of the first one too, is logged, and the list read again.
+
         Args:
             env: The environment's id.
             names: The functions' names. Without names, it waits until one complete listing shows
@@ -558,7 +562,8 @@ class TcbClient:
                 f"token is of type {type(self._provider).__name__}: only a StableToken can be "
                 "refreshed by force; replace this token where it is issued"
             )
-        await self._provider.force_refresh(self._transport)
+        refresh = partial(self._provider.force_refresh, self._transport)
+        await self._transport.until_closed(refresh)
 
     @property
     def provider(self) -> TokenProvider:
@@ -567,8 +572,7 @@ class TcbClient:
 
     def __repr__(self) -> str:
         transport = self._transport
-        requests = len(transport.keeper.time_limits)
-        state = "closed" if self.closed else f"{requests} in flight"
+        state = "closed" if self.closed else f"{transport.request_count} requests"
         token = describe_provider(self._provider)
         settings = f"token {token}, concurrency {transport.concurrency}"
         return f"<TcbClient {transport.base_url}, {settings}, {state}>"
@@ -587,7 +591,8 @@ class TcbClient:
     async def aclose(self) -> None:
         """Stop all walks and calls with `ClientClosedError`, then close the session.
 
-        A call that waits for a token callback of yours stops when the callback returns.
+        Each stops immediately, whatever it waits for. Only a merchant's token request, once begun,
+        is completed, with `on_rotate`, for at most 10 s: it may have a new refresh token.
         A session that was passed in stays open. Closing twice, or a copy, does nothing.
 
         Raises:

@@ -84,8 +84,21 @@ def parse_functions(data: bytes, name: str) -> list[CloudFunction]:
             DeclaredFunction(row.name, row.runtime or row.config.runtime)
             for row in document.functions
         ]
+        _refuse_templates(functions, data)
         index_by_name("it", functions)
     return functions
+
+
+def _refuse_templates(functions: list[CloudFunction], data: bytes) -> None:
+    """Refuse a text such as ``{{env.NAME}}``: only CloudBase's command replaces it."""
+    for function in functions:
+        for text in (function.name, function.runtime or ""):
+            if "{{" in text:
+                line = data.partition(text.encode())[0].count(b"\n") + 1
+                raise ConfigurationError(
+                    f"line {line} has the template {text!r}, which has no value here: write its "
+                    "value, in a copy of the file"
+                )
 
 
 def parse_export(data: bytes, name: str) -> list[CloudFunction]:

@@ -351,6 +351,8 @@ STALE_TOKEN = frozenset({40001, 40014, 42001})
 BAD_REFRESH_TOKEN = 61023  # a different refresh token of the merchant may help
 DENIED = frozenset({48001, 61003, 61007})
 """The merchant, or WeChat, does not allow the caller to list the account."""
+_NO_ENVIRONMENT = frozenset({-501005, -601027, "INVALID_ENV", "InvalidParameter.EnvId"})
+"""The environment does not exist, or cannot be used."""
 NO_CLOUD_DEVELOPMENT = 85088  # the account has no environments
 MINUTE_QUOTA = 45011  # too many calls, until the next minute begins
 
@@ -422,7 +424,7 @@ def is_environment_missing(error: ApiError) -> bool:
     """Whether WeChat says that the environment does not exist, or cannot be used."""
     # The errmsg of an error may be cut or hidden, so its TcbCode is added again.
     text = f"TcbCode: [{error.tcb_code}] {error.errmsg}"
-    return look_up(error.errcode or 0, errmsg=text).meaning == _BAD_ENV
+    return look_up(error.errcode or 0, errmsg=text).code in _NO_ENVIRONMENT
 
 
 def is_environment_refused(error: TcbError) -> bool:

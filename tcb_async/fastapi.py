@@ -3,8 +3,7 @@
 Rule: the lifespan opens and closes the client, a dependency provides it, and the status of an error
 says which side has to act.
 
-    make_client = lambda: TcbClient(StableToken(appid, secret))
-    app = FastAPI(lifespan=lifespan(make_client), responses=PROBLEM_RESPONSES)
+    app = FastAPI(lifespan=lifespan(TcbClient.from_env), responses=PROBLEM_RESPONSES)
     app.add_exception_handler(TcbError, error_handler)
     app.add_exception_handler(TimeoutError, error_handler)
 

@@ -23,7 +23,7 @@ except ModuleNotFoundError as _error:
         f"tcb_async.otel needs {_error.name}: pip install 'tcb-async[otel]'", name=_error.name
     ) from _error
 
-from tcb_async import __version__
+from tcb_async._version import __version__
 from tcb_async.exceptions import ApiError, TcbError
 from tcb_async.observer import Attempt, Work
 

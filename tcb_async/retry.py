@@ -90,7 +90,7 @@ def choose_wait(policy: RetryPolicy, attempt: int, error: TcbError, chance: floa
     Args:
         policy: The policy of the client.
         attempt: The number of the attempt, counted from 1.
-        error: Its error.
+        error: The error of this attempt.
         chance: A random number from 0 to 1.
     """
     if attempt == 1 and isinstance(error, TransportError) and error.dropped:

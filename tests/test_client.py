@@ -229,7 +229,7 @@ def test_repr_tells_the_state_and_no_token():
 
     assert "s3cr3t" not in repr(client)
     assert repr(client) == (
-        "<TcbClient https://api.weixin.qq.com, token GivenToken(), concurrency 8, 0 in flight>"
+        "<TcbClient https://api.weixin.qq.com, token GivenToken(), concurrency 8, 0 requests>"
     )
 
 

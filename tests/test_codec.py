@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
-from constants import STABLE
+from constants import LIST, STABLE
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -387,3 +387,16 @@ def assert_page_equals_json(page, reply):
     ]
     times = [time for function in page.items for time in (function.add_time, function.mod_time)]
     assert all(time is None or time.tzinfo is not None for time in times)
+
+
+def test_each_beginning_of_a_reply_is_retryable():
+    reply = rb'{"list": [{"a": "x\"}"}, [1.5, true]], "n": null}'
+    for length in range(len(reply)):
+        with pytest.raises(ResponseError) as caught:
+            decode_reply(reply[:length], LIST, secrets=())
+        assert caught.value.retryable
+
+    assert decode_reply(reply, LIST, secrets=())["n"] is None
+    with pytest.raises(ResponseError) as caught:
+        decode_reply(reply + b"}", LIST, secrets=())
+    assert not caught.value.retryable

@@ -21,7 +21,7 @@ from secret_leaks import logged, shown_by
 from terminal import run
 
 from tcb_async import ClientClosedError, StableToken, TcbClient, TcbError
-from tcb_async._transport import Timing, transport
+from tcb_async._transport import Timing, sending
 from tcb_async.emulator import Emulator, Fault
 from tcb_async.tokens import ComponentToken
 
@@ -87,7 +87,7 @@ async def world(tmp_path, monkeypatch):
         client._transport.timing = clock.timing
 
     monkeypatch.setattr(TcbClient, "__init__", make_client_with_this_clock)
-    monkeypatch.setattr(transport, "MAX_REPLY_BYTES", MAX_REPLY_BYTES)
+    monkeypatch.setattr(sending, "MAX_REPLY_BYTES", MAX_REPLY_BYTES)
     async with Emulator(max_page=PAGE) as emulator:
         emulator.deploy(ENV, count=FUNCTIONS)
         emulator.add_app(APPID, APPSECRET)

@@ -226,8 +226,8 @@ async def store(pool: asyncpg.Pool, path: str) -> None:
         run = await connection.fetchval("SELECT max(run) FROM accounts")
         rows = await connection.fetch("SELECT * FROM accounts WHERE run = $1 ORDER BY appid", run)
         saved = {row["appid"]: row for row in rows}
-        with NightWriter(path, [Account(appid, no_token) for appid in saved]) as night:
-            for account in night.unfinished:
+        with NightWriter(path) as night:
+            for account in night.begin([Account(appid, no_token) for appid in saved]):
                 if saved[account.appid]["status"] != "waiting":  # it stays missing
                     night.save(await read(connection, account, saved[account.appid]))
     with Night(path) as night:

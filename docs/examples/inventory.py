@@ -21,10 +21,11 @@ from tcb_async.tokens import StableToken
 
 async def main(path: str) -> int:
     app = StableToken(os.environ["TCB_APPID"], os.environ["TCB_SECRET"])
-    with NightWriter(path, [Account(app.appid, app)]) as night:
+    with NightWriter(path) as night:
+        accounts = night.begin([Account(app.appid, app)])
         async with (
             TcbClient.from_env(token=app) as client,
-            Inventory(client, night.unfinished) as inventory,
+            Inventory(client, accounts) as inventory,
         ):
             async for listing in inventory:
                 night.save(listing)

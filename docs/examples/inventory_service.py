@@ -32,19 +32,20 @@ NIGHTS = Path(os.environ.get("NIGHTS", "nights"))
 log = logging.getLogger("inventory_service")
 
 
-def begin(token: StableToken) -> NightWriter:
-    """Begin the night of today, or resume it, as its only writer."""
+def open_tonight() -> NightWriter:
+    """Open the night of today, as its only writer."""
     NIGHTS.mkdir(exist_ok=True)
     today = datetime.now(CHINA_STANDARD_TIME).date()
-    return NightWriter(NIGHTS / f"{today}.unfinished", [Account(token.appid, token)])
+    return NightWriter(NIGHTS / f"{today}.unfinished")
 
 
 async def make_inventory(night: NightWriter, token: StableToken) -> None:
     """List every account that is not complete; a failure is logged."""
     try:
+        accounts = await asyncio.to_thread(night.begin, [Account(token.appid, token)])
         async with (
             TcbClient.from_env(token=token) as client,
-            Inventory(client, night.unfinished) as inventory,
+            Inventory(client, accounts) as inventory,
         ):
             async for listing in inventory:
                 await asyncio.to_thread(night.save, listing)
@@ -75,7 +76,7 @@ async def start() -> dict[str, str]:
     if task is not None and not task.done():
         return {"state": "in progress"}
     try:
-        night = await asyncio.to_thread(begin, app.state.token)
+        night = await asyncio.to_thread(open_tonight)
     except ConfigurationError as error:  # such as a different process that writes it
         raise HTTPException(409, error.message) from error
     app.state.task = asyncio.create_task(make_inventory(night, app.state.token))

@@ -6,12 +6,17 @@ session that a caller may pass.
 
 from aiohttp import ClientSession
 
-from tcb_async._transport.call import Attempts, ClientTransport, Place, allow_without_place
+from tcb_async._transport.call import (
+    Attempts,
+    Place,
+    Timing,
+    Transport,
+    allow_without_place,
+)
 from tcb_async._transport.request import ApiRequest, Target
 from tcb_async._transport.session import SessionKeeper
-from tcb_async._transport.transport import Timing, Transport
 
 __all__ = [
-    "ApiRequest", "Attempts", "ClientSession", "ClientTransport", "Place", "SessionKeeper",
+    "ApiRequest", "Attempts", "ClientSession", "Place", "SessionKeeper",
     "Target", "Timing", "Transport", "allow_without_place",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The place of a call, and the attempts of its request.
+"""The calls of a client: their places, their attempts, and what they share.
 
 Rule: a call keeps its place until it returns or raises.
 
@@ -8,7 +8,8 @@ Rule: a call keeps its place until it returns or raises.
 - A request that fails for a transient reason is attempted until the deadline: an attempt that
   fails before it is followed by the next, which begins at most ``deadline`` seconds after the
   first. Each has ``timeout`` seconds. The error of the last attempt is raised.
-- Closing the client stops its attempts, and its waits for the next ones.
+- Closing the client stops its calls, wherever they wait, with `ClientClosedError`: those of walks
+  are tasks of the client, and `Transport.until_closed` stops those in the caller's task.
 - If the first attempt at more than 20 rows fails, and the number may be the reason, the later ones
   request 20: immediately after a definite error, else as a retry. No refusal is remembered.
 
@@ -19,8 +20,12 @@ good takes up to ``deadline + timeout``: calls that wait for their place wait fo
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Generator, Mapping
+import math
+import random
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from contextvars import Token as ContextToken
@@ -30,16 +35,19 @@ from typing import Generic, TypeVar
 
 import attrs
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, retry_if_exception_type
+from yarl import URL
 
 from tcb_async._addresses import check_path, check_query
 from tcb_async._arguments import check_flag
 from tcb_async._codec import decode_reply, encode_body
+from tcb_async._defaults import DEFAULT_TIMEOUT
 from tcb_async._redact import Secret, find_secrets
-from tcb_async._transport.request import ApiRequest
-from tcb_async._transport.transport import Transport
+from tcb_async._transport.request import ApiRequest, Target
+from tcb_async._transport.sending import send
+from tcb_async._transport.session import SessionKeeper
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError, quote_error
 from tcb_async.observer import Attempt, Observer
-from tcb_async.retry import choose_wait, may_refuse_size, proves_not_carried_out
+from tcb_async.retry import RetryPolicy, choose_wait, may_refuse_size, proves_not_carried_out
 
 T = TypeVar("T")
 
@@ -52,6 +60,140 @@ _UNOBSERVED = None, nullcontext()
 _needs_no_place: ContextVar[bool] = ContextVar("_needs_no_place", default=False)
 _LONG_WAIT = 10.0  # seconds
 _SILENCE = 10.0  # seconds between two warnings of a client
+
+
+@attrs.frozen
+class Timing:
+    """The clock of a client's calls, their waits and their chance.
+
+    A call uses no other clock, so that a test can move time by hand. Only the time limit of an
+    attempt uses the event loop's.
+    """
+
+    clock: Callable[[], float] = time.monotonic  # seconds
+    sleep: Callable[[float], Coroutine[object, object, None]] = asyncio.sleep
+    random: Callable[[], float] = random.random  # from 0 to 1
+
+
+@attrs.define(eq=False)
+class Transport:
+    """Session, limits and background tasks of a client: also the `TokenApi` of its provider."""
+
+    base_url: str
+    concurrency: int  # calls with a place at a time; the others wait, first come, first served
+    retry: RetryPolicy
+    timeout: float = DEFAULT_TIMEOUT
+    observer: Observer | None = None
+    timing: Timing = attrs.field(factory=Timing)
+    keeper: SessionKeeper = attrs.field(factory=SessionKeeper, repr=False)
+    places: asyncio.Semaphore = attrs.field(init=False, repr=False)
+    request_count: int = attrs.field(init=False, default=0)  # sent requests, retries included
+    # When a retry was last logged as a warning, by the clock.
+    warned_at: float = attrs.field(init=False, default=-math.inf)
+    # The direct calls, each with a limit that only closing the client moves.
+    calls: set[asyncio.Timeout] = attrs.field(init=False, factory=set[asyncio.Timeout], repr=False)
+    # In the background, until the client is closed.
+    tasks: set[asyncio.Task[object]] = attrs.field(
+        init=False, factory=set["asyncio.Task[object]"], repr=False
+    )
+
+    def __attrs_post_init__(self) -> None:
+        self.places = asyncio.Semaphore(self.concurrency)
+        self.timeout = min(self.timeout, self.retry.deadline)
+
+    def make_target(
+        self, path: str, query: Mapping[str, str | Secret], secrets: Iterable[Secret] = ()
+    ) -> Target:
+        """Make the target of a request with these ``secrets`` in its query and its body."""
+        bare_url = URL(self.base_url + path)
+        url = bare_url.with_query({key: Secret(value).reveal() for key, value in query.items()})
+        return Target(path, bare_url, url, tuple(secrets))
+
+    async def pause(self, seconds: float) -> None:
+        """Wait before the next attempt; if the client is closed, raise `ClientClosedError`."""
+        # The wait is a task, which closing cancels. A merchant's token request is not cancelled, so
+        # its waits would go on.
+        waiting = self.spawn(self.timing.sleep(seconds))
+        try:
+            await asyncio.wait((waiting,))
+        finally:
+            waiting.cancel()
+        if waiting.cancelled():
+            raise ClientClosedError
+
+    async def until_closed(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Await a call in the caller's task; closing the client stops it, wherever it waits.
+
+        Raises:
+            ClientClosedError: The client was closed before or during the call.
+        """
+        if self.keeper.is_closed:
+            raise ClientClosedError
+        limit = asyncio.timeout(None)
+        self.calls.add(limit)
+        try:
+            async with limit:
+                return await call()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        finally:
+            self.calls.discard(limit)
+        # After the block: there, its context would be the cancellation, with the call's frames.
+        raise ClientClosedError
+
+    def spawn(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
+        """Run a coroutine in the background, at most until the client is closed."""
+        task = asyncio.create_task(work)
+        if self.keeper.is_closed:
+            task.cancel()  # which does not warn, unlike a coroutine that is never awaited
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    async def aclose(self) -> None:
+        """Refuse further calls, stop the others and the tasks, and close the session."""
+        self.keeper.refuse_calls()  # first, so that no task that is cancelled starts a new call
+        for call in self.calls:
+            if not call.expired():
+                call.reschedule(0.0)
+        current = asyncio.current_task()
+        try:
+            # Repeated, because a cancelled task may have started a new one. The current task is
+            # left out: it would wait for itself.
+            while running := [it for it in self.tasks if it is not current and not it.done()]:
+                for task in running:
+                    task.cancel()
+                await asyncio.gather(*running, return_exceptions=True)
+        finally:
+            await self.keeper.aclose()
+
+    def send(self, request: ApiRequest, observed: Attempt | None) -> Awaitable[bytes]:
+        """Send a request once: see `tcb_async._transport.sending`."""
+        self.request_count += 1
+        return send(self.keeper, request, self.timeout, observed)
+
+    async def call_token_endpoint(
+        self,
+        path: str,
+        *,
+        query: Mapping[str, str | Secret] | None = None,
+        body: Mapping[str, object] | None = None,
+        repeatable: bool = True,
+    ) -> Mapping[str, object]:
+        check_flag("repeatable", repeatable)
+        path = check_path(path)
+        arguments = check_query(query)
+        # No variable has the encoded body: tools that record the variables of frames would show it.
+        request = ApiRequest(
+            self.make_target(path, arguments),
+            None if body is None else encode_body(body),
+            repeatable=repeatable,
+        )
+        target = self.make_target(path, arguments, find_secrets({"query": arguments, "body": body}))
+        request = attrs.evolve(request, target=target)
+        decode = partial(decode_reply, endpoint=path, secrets=target.secrets)
+        return await Attempts(self, request, decode).run()
 
 
 @attrs.define(repr=False)
@@ -74,6 +216,7 @@ class Attempts(Generic[T]):
             error.env = self.request.env
             error.offset = self.request.offset
             error.attempts = self.number
+            error.stop_reason = self._find_stop_reason(error) or ""
             # Drop the frames of the attempts: they contain the reply, and an error may be stored.
             error.__traceback__ = None
             raise
@@ -122,7 +265,7 @@ class Attempts(Generic[T]):
             observer = transport.observer
             observed, observing = _UNOBSERVED if observer is None else self._observe(observer)
             with observing:
-                reply = await transport.send(request, observed=observed)
+                reply = await transport.send(request, observed)
                 result = self.decode(reply)
                 if _log.isEnabledFor(logging.DEBUG):
                     _log.debug("%s attempt=%d: errcode=0", request, self.number)
@@ -154,19 +297,20 @@ class Attempts(Generic[T]):
         return self.began + self.transport.retry.deadline - self.transport.timing.clock()
 
     def _must_stop(self, state: RetryCallState) -> bool:
-        """Whether to raise the error now; if so, the error gets the reason."""
-        error = _get_error(state)
+        return self._find_stop_reason(_get_error(state)) is not None
+
+    def _find_stop_reason(self, error: TcbError) -> str | None:
+        """Return why a retryable error is raised now; None if the request is attempted again."""
         policy = self.transport.retry
+        if not error.retryable:
+            return None
         if not self.request.repeatable and not proves_not_carried_out(error):
-            reason = "it may have been carried out, so only a repeatable call is sent again"
-        elif policy.attempts is not None and self.number >= policy.attempts:
-            reason = "the retry policy allows no more" if self.number > 1 else ""
-        elif self._count_seconds_left() <= 0.0:
-            reason = f"the deadline of {policy.deadline:g} s has passed"
-        else:
-            return False
-        error.stop_reason = reason
-        return True
+            return "it may have been carried out, so only a repeatable call is sent again"
+        if policy.attempts is not None and self.number >= policy.attempts:
+            return "the retry policy allows no more" if self.number > 1 else ""
+        if self._count_seconds_left() <= 0.0:
+            return f"the deadline of {policy.deadline:g} s has passed"
+        return None
 
     def _report_wait(self, state: RetryCallState) -> None:
         error = _get_error(state)
@@ -212,9 +356,6 @@ class Place:
         if _needs_no_place.get():
             return
         await self.transport.places.acquire()
-        if self.transport.keeper.is_closed:  # it was closed during the wait
-            self.transport.places.release()
-            raise ClientClosedError
         self._outer = _needs_no_place.set(True)
 
     async def __aexit__(self, *_: object) -> None:
@@ -231,25 +372,3 @@ def allow_without_place() -> Generator[None]:
         yield
     finally:
         _needs_no_place.reset(outer)
-
-
-@attrs.define(eq=False)
-class ClientTransport(Transport):
-    """The transport of a client: also the `TokenApi` of its token provider."""
-
-    async def call_token_endpoint(
-        self,
-        path: str,
-        *,
-        query: Mapping[str, str | Secret] | None = None,
-        body: Mapping[str, object] | None = None,
-        repeatable: bool = True,
-    ) -> Mapping[str, object]:
-        check_flag("repeatable", repeatable)
-        path = check_path(path)
-        arguments = check_query(query)
-        encoded = None if body is None else encode_body(body)
-        target = self.make_target(path, arguments, find_secrets(body or {}))
-        request = ApiRequest(target, encoded, repeatable=repeatable)
-        decode = partial(decode_reply, endpoint=path, secrets=target.secrets)
-        return await Attempts(self, request, decode).run()

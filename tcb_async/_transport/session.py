@@ -14,8 +14,8 @@ import attrs
 from aiohttp.connector import Connection
 from yarl import URL
 
-from tcb_async import __version__
 from tcb_async._arguments import check_instance
+from tcb_async._version import __version__
 from tcb_async.exceptions import ClientClosedError
 
 HEADERS: dict[str, str] = {
@@ -62,8 +62,6 @@ class SessionKeeper:
     _session: aiohttp.ClientSession | None = attrs.field(default=None, repr=False, alias="session")
     is_callers_session: bool = attrs.field(init=False)
     is_closed: bool = attrs.field(init=False, default=False)
-    # The time limits of all attempts in flight.
-    time_limits: set[asyncio.Timeout] = attrs.field(init=False, factory=set[asyncio.Timeout])
     _loop: asyncio.AbstractEventLoop | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
@@ -102,11 +100,7 @@ class SessionKeeper:
             )
 
     async def aclose(self) -> None:
-        """Stop all attempts, and close a session that was made here, after `refuse_calls`."""
-        # Closing a session does not abort a pending connection attempt: its request would wait.
-        for limit in self.time_limits:
-            if not limit.expired():
-                limit.reschedule(0.0)
+        """Close a session that was made here, after `refuse_calls`."""
         if self._session is not None and not self.is_callers_session:
             await self._session.close()
 

@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import attrs
@@ -65,18 +64,21 @@ class _ErrorKind:
 
 
 _ERRNO = re.compile(r"\[Errno (\d{1,5})\]")
-_PROXY_VARIABLES = ("http_proxy", "https_proxy", "ws_proxy", "wss_proxy")
+
+_USES_NO_PROXY = (
+    "; this client uses no proxy: trust_env=True, or --trust-env, uses that of the environment"
+)
 
 _INVALID_PROXY = _ErrorKind(
     (aiohttp.InvalidURL,),
-    "the address of the proxy on the way to {host} is not valid; set {proxy} to one like "
+    "the address of the proxy on the way to {host} is not valid; it must be like "
     "http://user:password@host:3128",
     retryable=False,
     sent=False,
 )
-_NO_PROXY = _ErrorKind(
+_UNREACHABLE_PROXY = _ErrorKind(
     (aiohttp.ClientProxyConnectionError,),
-    "could not connect to the proxy on the way to {host} ({reason}); check {proxy}",
+    "could not connect to the proxy on the way to {host} ({reason}); check its address",
     sent=False,
 )
 _DROPPED_CONNECTION = _ErrorKind(
@@ -108,14 +110,13 @@ _ERROR_KINDS = (
     ),
     _ErrorKind(
         (aiohttp.ClientConnectorDNSError,),
-        "the host name {host} could not be resolved; check the base URL and the network"
-        "{unused_proxy}",
+        "the host name {host} could not be resolved; check the base URL and the network{no_proxy}",
         sent=False,
     ),
-    _NO_PROXY,
+    _UNREACHABLE_PROXY,
     _ErrorKind(
         (aiohttp.ClientConnectorError,),
-        "could not connect to {host} ({reason}); check the base URL and the network{unused_proxy}",
+        "could not connect to {host} ({reason}); check the base URL and the network{no_proxy}",
         sent=False,
     ),
     _ErrorKind(
@@ -195,7 +196,9 @@ def _describe_status(status: int) -> str:
     return f"HTTP {status}: {_STATUS_MEANINGS.get(status, by_class)}"
 
 
-def translate(error: Exception, request: ApiRequest, timeout: float) -> TcbError:
+def translate(
+    error: Exception, request: ApiRequest, timeout: float, *, may_use_proxy: bool
+) -> TcbError:
     """Turn any error in an attempt, such as an error of the network or of aiohttp, into ours.
 
     ``timeout`` is the seconds that the attempt had.
@@ -220,13 +223,11 @@ def translate(error: Exception, request: ApiRequest, timeout: float) -> TcbError
     if kind is _UNEXPECTED_ERROR:
         frames = "".join(traceback.format_tb(error.__traceback__))
         _log.debug("%s failed unexpectedly (%s):\n%s", request, type(error).__name__, frames)
-    proxy_variables = [name for name in os.environ if name.lower() in _PROXY_VARIABLES]
     text = kind.text.format(
         host=request.target.bare_url.host,
-        proxy=" and ".join(proxy_variables) or "the proxy of the session",
         error=describe(error, *request.target.secrets),
         reason=_explain(error),
-        unused_proxy=_describe_unused_proxy(request),
+        no_proxy="" if may_use_proxy else _USES_NO_PROXY,
         timeout=timeout,
     )
     return TransportError(
@@ -238,23 +239,13 @@ def translate(error: Exception, request: ApiRequest, timeout: float) -> TcbError
     )
 
 
-def _describe_unused_proxy(request: ApiRequest) -> str:
-    """Return the advice to use the proxy of the environment; "" if there is none for the host."""
-    url = request.target.bare_url
-    proxy = getproxies().get(url.scheme, "")
-    # aiohttp uses no proxy that is itself reached over TLS.
-    if not proxy or proxy.startswith(("https:", "wss:")) or proxy_bypass(url.host or ""):
-        return ""
-    return f"; the {url.scheme} proxy is not used: pass trust_env=True, or --trust-env"
-
-
 def _classify(error: Exception, request: ApiRequest) -> _ErrorKind:
     frames = traceback.walk_tb(error.__traceback__)
     if any(frame.f_globals.get("__name__", "").startswith("yarl.") for frame, _ in frames):
         return _INVALID_PROXY  # the URL of the request was checked before
     host = request.target.bare_url.raw_host
     if isinstance(error, aiohttp.ClientConnectorError) and error.host != host:
-        return _NO_PROXY  # such as a proxy's host name that could not be resolved
+        return _UNREACHABLE_PROXY  # such as a proxy's host name that could not be resolved
     return next(kind for kind in _ERROR_KINDS if isinstance(error, kind.errors))
 
 

@@ -1,6 +1,7 @@
 """A file of accounts: one JSON object a line.
 
-Rule: an error names the line, and shows no token.
+Rule: an error names the line, and shows no token. A line without a token is an account that fails
+alone: `changes` would say of an account that is left out that it has left.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ from tcb_async._redact import Secret, decode_secret
 from tcb_async.cli.files import read_input
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory import Account
+from tcb_async.inventory.accounts import make_failing_account
 
+_NO_TOKEN = (
+    "nobody gave a token for it: write an access_token into its line, and run the command again"
+)
 _NOT_UTF_8 = "it is not in UTF-8: save the file as UTF-8, not as Unicode (UTF-16) or ANSI (GBK)"
 
 
 class _AccountLine(msgspec.Struct, forbid_unknown_fields=True):
     appid: str
-    access_token: Secret
+    access_token: Secret | None = None
     envs: list[str] | None = None
 
 
@@ -41,7 +46,7 @@ def read_account_file(path: Path) -> list[Account]:
                 f"--accounts {path}, line {number}: {account.appid} is in line {first} already: "
                 "write one line for it"
             )
-        if (first := lines_of_tokens.setdefault(token, number)) != number:
+        if token is not None and (first := lines_of_tokens.setdefault(token, number)) != number:
             # A token is of one account: the other would be listed with the wrong functions.
             raise ConfigurationError(
                 f"--accounts {path}: lines {first} and {number} have the same access_token: write "
@@ -55,10 +60,12 @@ def read_account_file(path: Path) -> list[Account]:
     return accounts
 
 
-def _parse_account(path: Path, number: int, line: bytes) -> tuple[Account, Secret]:
+def _parse_account(path: Path, number: int, line: bytes) -> tuple[Account, Secret | None]:
     try:
         row = msgspec.json.decode(line, type=_AccountLine, dec_hook=decode_secret)
         if row.envs != []:
+            if row.access_token is None:
+                return make_failing_account(row.appid, _NO_TOKEN, row.envs), None
             return Account(row.appid, row.access_token, row.envs), row.access_token
         reason = "envs is empty: name environments, or leave envs out to list all of them"
     except ConfigurationError as error:

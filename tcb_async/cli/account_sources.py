@@ -29,6 +29,7 @@ from tcb_async.cli.credentials import (
     read_secret_variable,
 )
 from tcb_async.cli.options import ManyAccounts, Platform
+from tcb_async.cli.screen import Screen
 from tcb_async.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ _TICKET_VARIABLE = "TCB_COMPONENT_TICKET"
 _REDIS_URL = "TCB_REDIS_URL"
 
 
-def prepare_platform(access: Platform) -> Service:
+def prepare_platform(access: Platform, screen: Screen) -> Service:
     """Prepare the demonstration, or a platform with its credentials, which may prompt."""
     if access.demo:
         return Service(demo.open_demo_merchants)
@@ -53,17 +54,16 @@ def prepare_platform(access: Platform) -> Service:
         )
     check_url(access)
     redis = _make_redis()
-    token = _make_component_token(access.ticket_file, access.component_appid, redis)
+    token = _make_component_token(access.ticket_file, access.component_appid, redis, screen)
     return Service(partial(_open_client_and_redis, access, token, redis))
 
 
-def prepare_accounts(access: ManyAccounts) -> tuple[Service, Sequence[Account] | None]:
+def prepare_accounts(
+    access: ManyAccounts, screen: Screen
+) -> tuple[Service, Sequence[Account] | None]:
     """Prepare the service; return the accounts too, or None if they are a platform's merchants."""
-    # A variable may name the platform; the other sources are options, which take precedence.
-    has_other_source = access.accounts is not None or access.appid is not None
-    names_platform = access.component_appid is not None and not has_other_source
-    if access.demo or names_platform:
-        return prepare_platform(access), None
+    if access.source == "platform":
+        return prepare_platform(access, screen), None
     check_url(access)
     if access.accounts is not None:
         from tcb_async.cli.account_file import read_account_file  # noqa: PLC0415 - it loads msgspec
@@ -107,12 +107,19 @@ def _make_redis() -> Redis | None:
         ) from None
 
 
-def _make_component_token(path: Path | None, appid: str, redis: Redis | None) -> ComponentToken:
+def _make_component_token(
+    path: Path | None, appid: str, redis: Redis | None, screen: Screen
+) -> ComponentToken:
     check_appid("--component-appid or TCB_COMPONENT_APPID", appid)
     appsecret = read_appsecret(_COMPONENT_SECRET, appid)
     _read_ticket(path)  # without a ticket, fail before the first request
 
     async def latest_ticket() -> Secret:
+        # The ticket is read only to request a token.
+        screen.note(
+            f"requesting a new token of platform {appid}: an earlier one is valid for five more "
+            "minutes"
+        )
         return _read_ticket(path)
 
     store = None if redis is None else tcb_async.tokens.RedisStore(redis)

@@ -20,7 +20,7 @@ from cyclopts import (
     UnusedCliTokensError,
 )
 
-from tcb_async import __version__
+from tcb_async._version import __version__
 from tcb_async.cli.exits import EXIT_CODES, ExitCode, handle_errors
 from tcb_async.cli.options import GENERAL
 from tcb_async.cli.screen import Screen, flush
@@ -45,10 +45,13 @@ COMMANDS = {
     "environments": ("account", "List the environments of an account."),
     "merchants": ("account", "List the merchants of a third-party platform (第三方平台)."),
     "inventory": ("inventory", "List every function of many accounts, into an SQLite file."),
-    "changes": ("changes", "Show what changed between the last two nights."),
+    "changes": (
+        "changes",
+        "Show what changed between the last two nights; of one night, show its accounts.",
+    ),
     "export": (
         "export",
-        "Write the functions of a night to stdout, by account, environment and name.",
+        "Write the functions of a night, by account, environment and name.",
     ),
     "token": (
         "account",
@@ -98,9 +101,8 @@ app: App = App(
 )
 app["--help"].group = app["--version"].group = GENERAL
 for _number, (_name, (_module, _line)) in enumerate(COMMANDS.items()):
-    app.command(
-        f"tcb_async.cli.{_module}:{_name}_command", name=_name, help=_line, sort_key=_number
-    )
+    _path = f"tcb_async.cli.commands.{_module}:{_name}_command"
+    app.command(_path, name=_name, help=_line, sort_key=_number)
 app.register_install_completion_command(  # pyright: ignore[reportUnknownMemberType] - half typed
     group=GENERAL, help="Install completion for the current shell.", help_epilogue=""
 )

@@ -7,12 +7,11 @@ exit code.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from tcb_async._redact import escape_unprintable
 from tcb_async.cli.formats import FORMATS, TABLE, Format
-from tcb_async.cli.screen import Screen
 
 if TYPE_CHECKING:
     from tcb_async.compare import FunctionChange
@@ -32,13 +31,14 @@ def make_row(appid: str | None, env: str | None, change: FunctionChange) -> dict
 
 
 def write_differences(
-    screen: Screen,
+    write: Callable[[bytes], object],
     rows: Iterable[dict[str, object]],
     output_format: Format,
     *,
     has_accounts: bool,
+    is_terminal: bool,
 ) -> OSError | None:
-    """Write rows to stdout, and return the first error of stdout, if any.
+    """Write rows, and return the first error of writing, if any.
 
     JSON shows the functions before and after, other formats show ``details``. The ``appid`` and the
     ``env`` are shown only if there are accounts.
@@ -49,12 +49,12 @@ def write_differences(
     if output_format == TABLE:
         parts = _format_lines(rows, has_accounts)
     else:
-        parts = FORMATS[output_format](rows, columns, screen.out.is_terminal)
+        parts = FORMATS[output_format](rows, columns, is_terminal)
     failure = None
     for part in parts:  # all of them, also after an error: reading them counts the differences
         try:
             if failure is None:
-                screen.write(part)
+                write(part)
         except OSError as error:
             failure = error
     return failure

@@ -54,8 +54,8 @@ EXIT_CODES = """\
        permission, over quota; or a deployment failed
     5  the service or the network failed, after retries,
        or the list changed each time it was read; or
-       wait timed out
-    6  an account is missing, or was not compared
+       wait timed out; or no account could be listed
+    6  some accounts are missing, or were not compared
     7  the compared sides differ
   130  interrupted (Ctrl-C)
   143  terminated (SIGTERM)"""
@@ -73,9 +73,11 @@ def choose_exit_code(error: TcbError) -> ExitCode:
 
 
 @contextlib.contextmanager
-def run_command(*, verbose: bool, level: int = logging.WARNING) -> Generator[Screen]:
+def run_command(
+    *, verbose: bool, quiet: bool = False, level: int = logging.WARNING
+) -> Generator[Screen]:
     """Open the streams, show the log, and turn errors into an exit code."""
-    screen = Screen.open()
+    screen = Screen.open(is_quiet=quiet)
     with screen.show_log(logging.DEBUG if verbose else level), handle_errors(screen):
         if sys.stdout is None:
             raise ConfigurationError("stdout is closed: leave it open, or redirect it to a file")
@@ -122,6 +124,11 @@ def exit_with_result(screen: Screen, code: ExitCode, failure: OSError | None) ->
         screen.say(f"tcb-async: stdout: {_describe_os_error(failure)}")
         code = code or ExitCode.CONFIGURATION
     sys.exit(code)
+
+
+def judge_night(complete: int) -> ExitCode:
+    """Return the exit code of a night that lacks accounts, from the number that it has."""
+    return ExitCode.MISSING if complete else ExitCode.FAILED
 
 
 def _describe_os_error(error: OSError) -> str:

@@ -11,10 +11,11 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import IO
 
+from tcb_async.cli.screen import Screen
 from tcb_async.exceptions import ConfigurationError
 
 _STDOUT = {"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
@@ -60,6 +61,16 @@ def replace_file(path: Path) -> Generator[IO[bytes]]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def open_sink(path: Path | None, screen: Screen) -> Generator[Callable[[bytes], object]]:
+    """Open stdout, or the result of `output_path`; return the function that writes to it."""
+    if path is None:
+        yield screen.write
+        return
+    with open_output(path) as file:
+        yield file.write
 
 
 def output_path(named: Path | None) -> Path | None:

@@ -119,8 +119,10 @@ _SUFFIXES: dict[str, Format] = {
 }
 
 
-def choose_format(path: Path) -> Format:
-    """Return the format for the suffix of ``--output``; refuse an unknown suffix."""
+def choose_format(named: Format | None, path: Path | None, default: Format = TABLE) -> Format:
+    """Return the format that ``--format`` names, else that for the suffix of ``--output``."""
+    if named is not None or path is None:
+        return named or default
     output_format = _SUFFIXES.get(path.suffix.lower())
     if output_format is None:
         raise CycloptsError(
@@ -155,7 +157,7 @@ def write_rows(
     output_format: Format,
     optional: Sequence[str],
 ) -> None:
-    """Write all rows to stdout, a table as wide as the terminal.
+    """Write all rows to stdout, a table at most as wide as the terminal.
 
     A table leaves out ``optional`` columns, the first of them first, if the terminal is too narrow.
     """
@@ -180,6 +182,7 @@ _TIME_HEADINGS = {
     "create_time": "created",
     "update_time": "updated",
     "auth_time": "authorised",
+    "listed_at": "listed",
 }
 _SECONDS = "%Y-%m-%d %H:%M:%S"
 _MINUTES = "%Y-%m-%d %H:%M"
@@ -207,7 +210,7 @@ def _print_table(
 def _choose_layout(
     rows: Sequence[object], columns: Sequence[str], optional: Sequence[str], width: int
 ) -> dict[str, list[str]]:
-    """Return the texts of each column: with shorter times, or fewer columns, until they fit."""
+    """Return the texts of the columns that fit the width, with the longest times that fit."""
     layout: dict[str, list[str]] = {}
     for time_format in (_SECONDS, _MINUTES, _DAYS):
         layout = _format_columns(rows, columns, time_format)

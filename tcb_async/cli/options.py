@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import attrs
 from cyclopts import ArgumentCollection, Group, Parameter, Token, convert
@@ -59,6 +59,14 @@ INPUT = Parameter(allow_repeating=False)
 AppId = Annotated[str | None, INPUT, Parameter(metavar="APPID", group=SERVICE)]
 File = Annotated[Path | None, Parameter(metavar="FILE")]
 FileOrStream = Annotated[File, Parameter(allow_leading_hyphen=True)]  # - is stdin or stdout
+Output = Annotated[
+    FileOrStream,
+    Parameter(
+        ("--output", "-o"),
+        group=OUTPUT,
+        help="Write a file, which appears when it is complete. - is stdout.",
+    ),
+]
 Seconds = Annotated[float, Parameter(metavar="SECONDS", validator=Number(gte=0.1, lt=math.inf))]
 Patterns = Annotated[list[str] | None, Parameter(metavar="PATTERN")]
 NamePatterns = Annotated[
@@ -71,7 +79,8 @@ NamePatterns = Annotated[
 FORMAT = Parameter(("--format", "-f"), metavar="FORMAT", show_choices=True)
 OutputFormat = Annotated[Format, FORMAT]
 Quiet = Annotated[
-    bool, Parameter(("--quiet", "-q"), group=OUTPUT, help="Do not print the summary.")
+    bool,
+    Parameter(("--quiet", "-q"), group=OUTPUT, help="Print only errors and warnings to stderr."),
 ]
 Verbose = Annotated[
     bool, Parameter(("--verbose", "-v"), group=GENERAL, help="Show the log on stderr.")
@@ -118,6 +127,13 @@ class Access(Connection):
     r"""Fetch this app's token with the appsecret in TCB_SECRET or typed. \[env var: TCB_APPID]"""
 
 
+PLATFORM_PRICE = """\
+[bold]The price of a platform[/bold]
+  Its new token makes an earlier one invalid five minutes
+  later. TCB_REDIS_URL shares the tokens with its service;
+  --accounts, of an inventory, requests none."""
+
+
 @Parameter(name="*", group=SERVICE)
 @attrs.frozen(kw_only=True)
 class Platform(Connection):
@@ -142,3 +158,12 @@ class ManyAccounts(Platform):
     """Only this merchant of the platform. May be repeated."""
     appid: Annotated[AppId, Parameter(group=ACCOUNTS)] = None
     r"""Your own app, with the appsecret in TCB_SECRET or typed. \[env var: TCB_APPID]"""
+
+    @property
+    def source(self) -> Literal["platform", "accounts", "app"]:
+        """What names the accounts; an option takes precedence over a variable."""
+        if self.demo:
+            return "platform"
+        if self.accounts is not None:
+            return "accounts"
+        return "app" if self.appid is not None or self.component_appid is None else "platform"

@@ -34,7 +34,7 @@ def progress_bar(screen: Screen) -> Progress:
         console=screen.err,
         transient=True,
         redirect_stdout=False,  # stdout has the data, byte for byte
-        disable=not screen.err.is_terminal,
+        disable=not screen.shows_progress,
         expand=True,
     )
 

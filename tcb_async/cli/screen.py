@@ -14,6 +14,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Generator, Iterable
 from datetime import datetime
+from typing import IO
 
 import attrs
 from rich.console import Console
@@ -25,6 +26,9 @@ _MAX_SENTENCES = 20
 _CLAUSE_ENDS = re.compile(
     r"(?<=[:;])(?<!rid:)(?<!tcb-async:) (?=[a-z`])"
 )  # the remedy is such a clause
+
+
+_COLUMNS = re.compile("[1-9][0-9]{1,2}")  # from 10 to 999
 
 
 class _Console(Console):
@@ -40,14 +44,27 @@ class Screen:
 
     out: Console
     err: Console
+    is_quiet: bool = False  # whether stderr has errors and warnings only
 
     @classmethod
-    def open(cls) -> Screen:
+    def open(cls, *, is_quiet: bool = False) -> Screen:
         """Make both consoles; stdout escapes what its encoding lacks."""
         reconfigure: Callable[..., None] | None = getattr(sys.stdout, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
-        return cls(_Console(highlight=False, markup=False), _Console(stderr=True, highlight=False))
+        columns = os.environ.get("COLUMNS", "")
+        if not _COLUMNS.fullmatch(columns):
+            os.environ.pop("COLUMNS", None)  # no terminal has it; rich would draw that wide
+        return cls(
+            _Console(highlight=False, markup=False, force_terminal=_is_terminal(sys.stdout)),
+            _Console(stderr=True, highlight=False, force_terminal=_is_terminal(sys.stderr)),
+            is_quiet,
+        )
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether somebody watches stderr, and wants to."""
+        return self.err.is_terminal and not self.is_quiet
 
     def write(self, data: bytes) -> None:
         """Write bytes to stdout, after any text that was printed there."""
@@ -63,6 +80,11 @@ class Screen:
                 # this is shown above it.
                 sys.stderr.write(escape_unprintable(sentence) + "\n")
                 sys.stderr.flush()
+
+    def note(self, sentence: str) -> None:
+        """Say what is neither an error nor a warning, unless the user wants quiet."""
+        if not self.is_quiet:
+            self.say(sentence)
 
     def say_error(self, sentence: str) -> None:
         """Say why a command failed: on a terminal that is too narrow, one line for each clause."""
@@ -96,6 +118,11 @@ class Screen:
         finally:
             logger.removeHandler(handler)
             logger.setLevel(previous_level)
+
+
+def _is_terminal(stream: IO[str] | None) -> bool:
+    # Given to rich, which otherwise asks FORCE_COLOR and TTY_COMPATIBLE too: a pipe is a pipe.
+    return stream is not None and stream.isatty()
 
 
 class _LogOnScreen(logging.Handler):

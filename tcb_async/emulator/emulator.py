@@ -173,7 +173,7 @@ class Emulator(FaultyServer):
             raise ValueError(f"name={name!r}: this function is deployed to {env!r} already")
         names = environment.make_names(count) if name is None else [name]
         added = tuple(
-            DeployedFunction(name, runtime, status, *times, dict(more or {})) for name in names
+            DeployedFunction(each, runtime, status, *times, dict(more or {})) for each in names
         )
         row = len(environment.functions) if index is None else index
         environment.replace(row, row, added)
@@ -211,7 +211,11 @@ class Emulator(FaultyServer):
         return environment
 
     def _choose_times(self, created: str | None, updated: str | None) -> tuple[str, str]:
-        """Return both times, by default now, and ``created``; ValueError for an invalid one."""
+        """Return the times of creation, by default now, and of the update, by default the same.
+
+        Raises:
+            ValueError: A text is not a time.
+        """
         created = format_time(self.clock()) if created is None else created
         updated = created if updated is None else updated
         parse_time(created)
@@ -297,7 +301,8 @@ class Emulator(FaultyServer):
     ) -> tuple[str, ...]:
         """Add ``count`` merchants to a platform; return their appids.
 
-        Each has ``environments`` environments of ``functions`` functions, at most 400.
+        Each has ``environments`` environments, each of ``functions`` functions, from 0 to 400: so
+        many have different names.
         """
         if not 0 <= functions <= demo.MAX_GENERATED:
             raise ValueError(f"functions={functions!r}: must be from 0 to {demo.MAX_GENERATED}")

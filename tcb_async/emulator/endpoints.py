@@ -297,12 +297,19 @@ def _read_body(request: RecordedRequest) -> Mapping[str, object]:
     return request.body
 
 
-def _get_text(fields: Mapping[str, object], key: str, missing_errcode: int = 40101) -> str:
+_MISSING_PARAMETER = 40101
+_WRONG_TYPE = 47001
+_OUT_OF_RANGE = 40097
+
+
+def _get_text(
+    fields: Mapping[str, object], key: str, missing_errcode: int = _MISSING_PARAMETER
+) -> str:
     value = fields.get(key)
     if value is None or value == "":
         raise Refused(missing_errcode)
     if not isinstance(value, str):
-        raise Refused(47001)
+        raise Refused(_WRONG_TYPE)
     return value
 
 
@@ -310,10 +317,10 @@ def _get_count(fields: Mapping[str, object], key: str, default: int | None = Non
     value = fields.get(key)
     value = default if value is None else value
     if value is None:
-        raise Refused(40101)
+        raise Refused(_MISSING_PARAMETER)
     # In Python True is an int; on the wire it is not a number.
     if not isinstance(value, int) or isinstance(value, bool):
-        raise Refused(47001)
+        raise Refused(_WRONG_TYPE)
     if value < 0:
-        raise Refused(40097)
+        raise Refused(_OUT_OF_RANGE)
     return value

@@ -212,7 +212,7 @@ def platform_accounts(
                     yielded += 1
                     yield account
         for number in range(1, (pager.total or 0) - yielded + 1):
-            yield _make_failing_account(
+            yield make_failing_account(
                 f"{_HIDDEN_PREFIX}{number}",
                 f"WeChat's list has {pager.total} rows, but {yielded} different valid appids, so "
                 "it may hide a merchant: run it again",
@@ -233,7 +233,7 @@ def _make_account(
         return None
     refresh_token = authorizer.refresh_token
     if refresh_token is None or find_secret_problem(refresh_token) is not None:
-        return _make_failing_account(
+        return make_failing_account(
             appid,
             f"WeChat shows no valid refresh token for {appid}: use your saved refresh token, or "
             "have the merchant authorise the platform again, and exchange the code",
@@ -242,13 +242,13 @@ def _make_account(
     return Account(appid, AuthorizerToken(component, appid, refresh_token, on_rotate=save))
 
 
-def _make_failing_account(appid: str, reason: str) -> Account:
+def make_failing_account(appid: str, reason: str, envs: Iterable[str] | None = None) -> Account:
     """Make an account that fails with this reason, without a request."""
 
     async def fail() -> NoReturn:
         raise ConfigurationError(reason)
 
-    return Account(appid, fail)
+    return Account(appid, fail, envs)
 
 
 def is_hidden(appid: str) -> bool:

@@ -10,7 +10,9 @@ import errno
 import sqlite3
 import zlib
 from collections.abc import Generator
+from datetime import datetime
 from pathlib import Path
+from typing import Annotated, TypeAlias
 
 import attrs
 import msgspec
@@ -21,6 +23,7 @@ from tcb_async.models import CloudFunction
 FUNCTION_FIELDS: tuple[str, ...] = tuple(field.name for field in attrs.fields(CloudFunction))
 """The fields of a function, which are columns of the table ``functions``."""
 
+_Began: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)] | None
 _APPLICATION = 0x74636269  # "tcbi": identifies the file
 
 # envs are the environments to list, as a JSON array; null for all. environments is a JSON array of
@@ -60,10 +63,10 @@ SELECT EXISTS (
 
 @contextlib.contextmanager
 def open_database(path: Path, *, to_write: bool) -> Generator[sqlite3.Connection]:
-    """Open the file of a night, in a transaction; close it if the block fails.
+    """Open the file of a night; close it if the block fails.
 
-    Only a writer creates a file. A reader completes what a crash interrupted, unless the file is
-    read-only.
+    A writer locks it, and creates an empty file if there is none. A reader begins a transaction,
+    and completes what a crash interrupted, unless the file is read-only.
     """
     if not to_write:
         path.stat()  # SQLite's error would not say that there is no file
@@ -73,18 +76,19 @@ def open_database(path: Path, *, to_write: bool) -> Generator[sqlite3.Connection
         database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         cleanup.callback(database.close)
         if to_write:
-            _begin_to_write(database, path)
+            _lock(database, path)
         else:
             database.execute("BEGIN")  # from now on, the file does not change
+        if not to_write or has_tables(database):
             _check_version(database, path)
-        _check_damage(database, path)
+            _check_damage(database, path)
         yield database
         cleanup.pop_all()
 
 
-def _begin_to_write(database: sqlite3.Connection, path: Path) -> None:
-    """Lock the file until it is closed, and begin a transaction; create the tables if needed."""
-    if _has_tables(database):
+def _lock(database: sqlite3.Connection, path: Path) -> None:
+    """Lock the file for writing, until it is closed."""
+    if has_tables(database):
         _check_version(database, path)  # first: the pragmas change the file
     for pragma in (
         "journal_mode = DELETE",  # merges the second file that a crash left
@@ -93,16 +97,28 @@ def _begin_to_write(database: sqlite3.Connection, path: Path) -> None:
         "synchronous = NORMAL",  # and survives kill -9
     ):
         database.execute(f"PRAGMA {pragma}").fetchall()
-    database.execute("BEGIN IMMEDIATE")
-    if not _has_tables(database):
-        for statement in _TABLES.split(";"):
-            database.execute(statement)
-        database.execute(f"PRAGMA user_version = {_VERSION}")
-    _check_version(database, path)  # again: a different process may have created the tables
+    database.execute("BEGIN IMMEDIATE")  # locks it
+    database.execute("COMMIT")
 
 
-def _has_tables(database: sqlite3.Connection) -> bool:
+def has_tables(database: sqlite3.Connection) -> bool:
+    """Whether it is a night: a writer creates the tables with the list of accounts."""
     return database.execute("SELECT 1 FROM sqlite_master").fetchone() is not None
+
+
+def create_tables(database: sqlite3.Connection) -> None:
+    """Create the tables of a night, in the transaction of the caller."""
+    for statement in _TABLES.split(";"):
+        database.execute(statement)
+    database.execute(f"PRAGMA user_version = {_VERSION}")
+
+
+def read_began(database: sqlite3.Connection) -> datetime | None:
+    """Read the time of the oldest listing of a complete account; None without any."""
+    query = "SELECT min(listed_at) FROM accounts WHERE status = 'complete'"
+    ((text,),) = database.execute(query)
+    began: datetime | None = msgspec.convert(text, _Began)
+    return began
 
 
 def _check_version(database: sqlite3.Connection, path: Path) -> None:

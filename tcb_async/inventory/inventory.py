@@ -205,7 +205,6 @@ class Inventory(IteratedOnce):
         return generator
 
     async def _iterate(self) -> AsyncGenerator[AccountListing, None]:
-        self._note_consumer()
         if self._state != "walking":  # it was closed before the first item was requested
             raise _make_closed_error()
         try:
@@ -225,7 +224,7 @@ class Inventory(IteratedOnce):
                     self._slot_semaphore.release()
             self._state = "done"
         finally:
-            await self._leave(sys.exception())
+            await self._finish(sys.exception())
 
     def _count(self, listing: AccountListing) -> None:
         """Count one more account."""
@@ -239,7 +238,7 @@ class Inventory(IteratedOnce):
         counts.functions += sum(map(len, listing.functions.values()))
         self.requests = self._transport.request_count - self._requests_before
 
-    async def _leave(self, error: BaseException | None) -> None:
+    async def _finish(self, error: BaseException | None) -> None:
         failure = error if isinstance(error, Exception) else None
         if self._state == "walking":
             self._state = "closed" if failure is None else "failed"
@@ -247,10 +246,11 @@ class Inventory(IteratedOnce):
             await self._cancel_tasks()
         finally:
             self.requests = self._transport.request_count - self._requests_before
-            if self._observation is not None:
+            if (observation := self._observation) is not None:
+                self._observation = None
                 result = {**attrs.asdict(self.counts), "requests": self.requests}
-                self._observation.work.result.update(result)
-                self._observation.end(failure)
+                observation.work.result.update(result)
+                observation.end(failure)
 
     async def _cancel_tasks(self) -> None:
         tasks = tuple(self._tasks)

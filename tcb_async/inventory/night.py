@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self
 
 import attrs
 import msgspec
@@ -22,14 +22,15 @@ from tcb_async.inventory.database import (
     FUNCTION_FIELDS,
     explain_errors,
     open_database,
+    read_began,
 )
 from tcb_async.models import CloudFunction
 
 _ACCOUNTS = (
-    "SELECT appid, status, envs, errcode, rid, message, environments, unavailable FROM accounts"
+    "SELECT appid, status, envs, errcode, rid, message, environments, unavailable, listed_at "
+    "FROM accounts"
 )
 NO_ROWS = "[]"
-_Began: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)] | None
 # SQLite makes one text of an environment in a third of the time in which Python makes its rows.
 _FUNCTIONS = f"""
 SELECT env, json_group_array(json_array({", ".join(FUNCTION_FIELDS)}))
@@ -61,6 +62,7 @@ class StoredAccount:
         rid: WeChat's request id; None without one.
         message: The problem and the next step; empty if it is complete.
         unavailable: As in `AccountListing`.
+        listed_at: The time of its latest listing, failed or not; None without one.
         path: The file of the night.
         rows: The functions by environment, as the text of a JSON array; equal texts are equal
             functions.
@@ -73,6 +75,7 @@ class StoredAccount:
     rid: str | None
     message: str
     unavailable: Mapping[str, str]
+    listed_at: datetime | None
     path: Path = attrs.field(eq=False)
     rows: Mapping[str, str] = attrs.field(repr=False)
 
@@ -119,10 +122,8 @@ class Night:
 
     def read_began(self) -> datetime | None:
         """Read the time of the oldest listing of a complete account; None without any."""
-        ((text,),) = self._read("SELECT min(listed_at) FROM accounts WHERE status = 'complete'")
-        with explain_errors(self.path):
-            began: datetime | None = msgspec.convert(text, _Began)
-            return began
+        with self._lock, explain_errors(self.path):
+            return read_began(self._database)
 
     def read_counts(self) -> AccountCounts:
         """Read the numbers of accounts, their environments and functions."""
@@ -152,7 +153,7 @@ class Night:
         return map(self._make_account, self._read(query))
 
     def _make_account(self, row: tuple[Any, ...]) -> StoredAccount:
-        appid, status, envs, errcode, rid, message, environments, unavailable = row
+        appid, status, envs, errcode, rid, message, environments, unavailable, listed_at = row
         texts: dict[str, str] = dict(self._read(_FUNCTIONS, appid))
         with explain_errors(self.path):
             listed = msgspec.json.decode(environments, type=list[str])
@@ -166,6 +167,7 @@ class Night:
                 rid,
                 "it waits to be listed" if status == "waiting" else message or "",
                 msgspec.json.decode(unavailable, type=dict[str, str]),
+                msgspec.convert(listed_at, datetime | None),
                 self.path,
                 {env: texts.get(env, NO_ROWS) for env in listed},
             )

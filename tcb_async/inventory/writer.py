@@ -1,7 +1,8 @@
 """A night while it is written: its list of accounts, and then one account after the other.
 
-Rule: the list is stored before the first account is listed, and each account in one transaction.
-So after a crash, an account is in the file as a whole, or it is waiting.
+Rule: the file is locked and checked before the list of accounts is known, so that a refused night
+costs no request. The list is stored before the first account is listed, and each account in one
+transaction. So after a crash, an account is in the file as a whole, or it is waiting.
 """
 
 from __future__ import annotations
@@ -22,7 +23,14 @@ import msgspec
 from tcb_async._arguments import check_file, check_instance, check_items
 from tcb_async.exceptions import ConfigurationError
 from tcb_async.inventory.accounts import Account, AccountListing
-from tcb_async.inventory.database import FUNCTION_FIELDS, explain_errors, open_database
+from tcb_async.inventory.database import (
+    FUNCTION_FIELDS,
+    create_tables,
+    explain_errors,
+    has_tables,
+    open_database,
+    read_began,
+)
 from tcb_async.models import CHINA_STANDARD_TIME
 
 _log = logging.getLogger("tcb_async.inventory")
@@ -44,53 +52,73 @@ _get_fields = attrgetter(*FUNCTION_FIELDS)
 
 
 class NightWriter:
-    """Begins the file of a night, or continues it after it was interrupted, in a ``with`` block.
+    """The file of a night, to write in a ``with`` block: a new one, or one that was interrupted.
 
-    Accounts that are not among ``accounts`` are removed from the file. A complete account is not
-    listed again, unless its ``envs`` have changed. A file is continued for 20 hours, counted from
-    the oldest listing that is not repeated.
+    Open it before the first request: platform tokens that are requested for a night that is then
+    refused would invalidate others. Call `begin` when the accounts are known.
 
-    Until it is closed, no other process can open the file. After a crash, the next writer or reader
-    needs the file ``…-wal`` that SQLite leaves beside it.
+    A file is continued for 20 hours, counted from its oldest complete listing. Until it is closed,
+    no other process can open it. After a crash, the next writer or reader needs the file ``…-wal``
+    that SQLite leaves beside it. If it is closed before `begin`, no new file is left.
 
     Args:
         path: The file.
-        accounts: All accounts of the night.
 
     Attributes:
         path: The file.
-        unfinished: The accounts to list: all that are not complete.
-        complete_count: The number of the other accounts.
-        began: The time of their oldest listing; None without any.
+        began: The time of the oldest complete listing when it was opened; None without any.
 
     Raises:
-        ConfigurationError: There are no accounts, two have the same appid, or more than half of
-            the file's would be removed and one is complete; or the file is in use, too old,
-            damaged, not a night, or was written by a different version.
+        ConfigurationError: The file is in use, too old, damaged, not a night, or was written by a
+            different version.
         OSError: The file cannot be written.
     """
 
-    def __init__(self, path: str | PathLike[str], accounts: Iterable[Account]) -> None:
+    def __init__(self, path: str | PathLike[str]) -> None:
         self.path: Path = Path(check_file("path", path))
-        by_appid = _index_by_appid(check_items("accounts", accounts, Account))
-        envs = {
-            appid: None if account.envs is None else _format_json(sorted(account.envs))
-            for appid, account in by_appid.items()
-        }
         with open_database(self.path, to_write=True) as database:
-            waiting, began = _store_list(database, self.path, envs)
-            database.execute("COMMIT")
+            self.began: datetime | None = read_began(database) if has_tables(database) else None
+            if self.began is not None and abs(_now() - self.began) > _LONGEST_NIGHT:
+                raise ConfigurationError(
+                    f"{self.path} is the night of {self.began}: name a new file, or delete this one"
+                )
         self._database = database  # it stays open after the block
         self._lock = threading.Lock()  # a service saves and closes in threads
-        self.unfinished: list[Account] = [by_appid[appid] for appid in waiting]
-        self.complete_count: int = len(envs) - len(waiting)
-        self.began: datetime | None = began
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def begin(self, accounts: Iterable[Account]) -> list[Account]:
+        """Store the list of the night's accounts, before the first of them is listed.
+
+        Accounts of the file that are not in the list are removed from it.
+
+        Args:
+            accounts: All accounts of the night.
+
+        Returns:
+            The accounts to list: all but those that the file has completely, with the same
+            ``envs``. Those that have never been listed are first.
+
+        Raises:
+            ConfigurationError: There are no accounts, two have the same appid, or more than half of
+                the file's would be removed and one is complete.
+            OSError: The file cannot be written.
+        """
+        by_appid = _index_by_appid(check_items("accounts", accounts, Account))
+        envs = {
+            appid: None if account.envs is None else _format_json(sorted(account.envs))
+            for appid, account in by_appid.items()
+        }
+        # The connection commits after its block, or rolls back.
+        with self._lock, explain_errors(self.path), self._database:
+            self._database.execute("BEGIN")
+            if not has_tables(self._database):
+                create_tables(self._database)
+            return [by_appid[appid] for appid in _store_list(self._database, self.path, envs)]
 
     def save(self, listing: AccountListing) -> None:
         """Save the listing of an account, as a whole. It writes to the disk.
@@ -121,7 +149,6 @@ class NightWriter:
             _now().isoformat(),
             appid,
         )
-        # The connection commits after its block, or rolls back.
         with self._lock, explain_errors(self.path), self._database:
             self._database.execute("BEGIN")
             if not self._database.execute(_UPDATE, account).rowcount:
@@ -132,8 +159,12 @@ class NightWriter:
     def close(self) -> None:
         """Close the file, which is then one plain file. A second call does nothing."""
         with self._lock:
-            with contextlib.suppress(sqlite3.Error):  # after a full disk, -wal has what was saved
+            # After a full disk, -wal has what was saved.
+            with contextlib.suppress(sqlite3.Error, OSError):
                 self._database.execute("PRAGMA journal_mode = DELETE")
+                if not has_tables(self._database):
+                    # While it is locked: a writer that waits for the lock fails, and loses nothing.
+                    self.path.resolve().unlink()
             self._database.close()
 
 
@@ -157,23 +188,15 @@ def _index_by_appid(accounts: Iterable[Account]) -> dict[str, Account]:
 
 def _store_list(
     database: sqlite3.Connection, path: Path, envs: Mapping[str, str | None]
-) -> tuple[list[str], datetime | None]:
-    """Store the list of accounts; return those to list, and the time of the others' oldest listing.
-
-    Refuse a file that is too old, or whose accounts are mostly others.
-    """
+) -> list[str]:
+    """Store the list of accounts; return those to list. Refuse a file of mostly other accounts."""
     stored = database.execute("SELECT appid, envs, status = 'complete', listed_at FROM accounts")
     known = stored.fetchall()
     kept = {
-        appid: datetime.fromisoformat(listed_at)
-        for appid, its_envs, is_complete, listed_at in known
+        appid
+        for appid, its_envs, is_complete, _ in known
         if is_complete and appid in envs and envs[appid] == its_envs
     }
-    for time in kept.values():
-        if abs(_now() - time) > _LONGEST_NIGHT:
-            raise ConfigurationError(
-                f"{path} is the night of {time}: name a new file, or delete this one"
-            )
     removed = sorted(appid for appid, *_ in known if appid not in envs)
     has_complete = any(is_complete for _, _, is_complete, _ in known)
     # The list may belong to a different platform, or be only a part of the night's.
@@ -199,7 +222,7 @@ def _store_list(
         "INSERT INTO accounts (appid, envs, listed_at) VALUES (?, ?, ?)",
         ((appid, envs[appid], tried_at.get(appid)) for appid in waiting),
     )
-    return waiting, min(kept.values(), default=None)
+    return waiting
 
 
 def _now() -> datetime:

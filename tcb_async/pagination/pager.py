@@ -51,7 +51,7 @@ class ClientWalk:
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     env: str | None = None  # for errors and the observer
     stats: WalkStats = attrs.field(factory=WalkStats)  # in which `fetch` counts its retries
-    identity: Identity[Any] | None = None  # of the items; None to make it from the arguments
+    is_unique: bool = True  # as for `Identity`; the items of a client are frozen
 
 
 class Pager(IteratedOnce, Generic[T]):
@@ -95,7 +95,10 @@ class Pager(IteratedOnce, Generic[T]):
         _walk: ClientWalk | None = None,
         **options: Unpack[WalkOptions],
     ) -> None:
-        check_walk_options(options)
+        if (
+            _walk is None
+        ):  # a client has checked them: its walks take neither `identify` nor `value`
+            check_walk_options(options)
         check_callback("identify", identify)
         check_callback("value", value)
         check_instance("scope", scope, str, "such as 'orders'")
@@ -105,7 +108,7 @@ class Pager(IteratedOnce, Generic[T]):
         max_items = options.get("max_items")
         self._walk = _walk or ClientWalk()
         self._plan: Plan[T] = Plan(
-            self._walk.identity or Identity(identify, value),
+            Identity(identify, value, _walk is not None, self._walk.is_unique),
             start=read_start(to_plain(scope), options.get("resume")),
             limit=DEFAULT_FIRST_PAGE_SIZE if page_size is None else check_page_size(page_size),
             max_items=check_count(
@@ -189,7 +192,6 @@ class Pager(IteratedOnce, Generic[T]):
         return rows
 
     async def _items(self) -> AsyncGenerator[T, None]:
-        self._note_consumer()
         try:
             while await self._receive_next() is not None:
                 for item in self._unread:
@@ -197,10 +199,9 @@ class Pager(IteratedOnce, Generic[T]):
                 self._report_progress()
             self._complete()
         finally:
-            await self._finish()
+            await self._finish(sys.exception())
 
     async def _pages(self) -> AsyncGenerator[Page[T], None]:
-        self._note_consumer()
         try:
             while (received := await self._receive_next()) is not None:
                 whole, items = received
@@ -210,7 +211,7 @@ class Pager(IteratedOnce, Generic[T]):
                 self._report_progress()
             self._complete()
         finally:
-            await self._finish()
+            await self._finish(sys.exception())
 
     def _report_progress(self) -> None:
         if self._on_progress is not None:
@@ -313,9 +314,7 @@ class Pager(IteratedOnce, Generic[T]):
             if error.offset is None:
                 error.offset = offset
 
-    async def _finish(self) -> None:
-        """Close the walk if it is not over, cancel its fetches, and end its observation."""
-        error = None if self._state == "done" else sys.exception()
+    async def _finish(self, error: BaseException | None) -> None:
         if self._state == "walking":
             self._state = "closed"
         try:
@@ -323,6 +322,7 @@ class Pager(IteratedOnce, Generic[T]):
         finally:  # a second cancellation shortens the wait
             self._fetches.clear()
             if (observation := self._observation) is not None:
+                self._observation = None
                 stats = self.stats
                 observation.work.result.update(
                     requests=stats.requests,
@@ -330,7 +330,8 @@ class Pager(IteratedOnce, Generic[T]):
                     passes=stats.passes,
                     drift=stats.drift,
                 )
-                observation.end(error if isinstance(error, Exception) else None)
+                has_failed = isinstance(error, Exception) and self._state != "done"
+                observation.end(error if has_failed else None)
 
     async def _cancel_tasks(self) -> None:
         """Cancel the fetches in flight and await them, so that they give back their places."""

@@ -257,7 +257,10 @@ class Plan(Generic[T]):
         return is_suddenly_empty and self._contradictions < MAX_CONTRADICTIONS
 
     def _request_again(self, reply: Reply[T]) -> None:
-        """Have the rows requested again, fewer at a time; fail if that was done too often."""
+        """Request the rows again; fail if that was done too often.
+
+        More than 20 rows are requested in halves, since the number may be the reason.
+        """
         if self._contradictions == MAX_CONTRADICTIONS:
             self._fail(_make_contradiction_error(reply), reply.request.offset)
             return
@@ -276,6 +279,7 @@ class Plan(Generic[T]):
             self.limit = rows if is_first else max(rows, self.limit // 2)
             self.outstanding.clear()  # they were planned for longer pages
         if is_first:
+            # Pages overlap by a row, so each after the first has `limit - 1` new ones.
             pages = 1 + max(0, reply.page.total - 1) // (self.limit - 1)
             self._max_requests += 2 * MAX_PASSES * pages
 

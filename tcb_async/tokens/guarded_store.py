@@ -17,6 +17,7 @@ import attrs
 from tcb_async._arguments import check_instance, is_number
 from tcb_async._credentials import find_secret_problem
 from tcb_async._redact import Secret, describe
+from tcb_async._user_code import call_user_code
 from tcb_async.tokens.protocols import StoredToken, TokenStore
 
 T = TypeVar("T")
@@ -106,27 +107,3 @@ class GuardedStore:
                 _PAUSE,
             )
         return None
-
-
-async def call_user_code(call: Callable[[], Awaitable[T]]) -> T:
-    """Await user code; raise `CancelledError` if, and only if, this task was cancelled.
-
-    Any other `CancelledError` of the code becomes a `RuntimeError`.
-    """
-    task = asyncio.current_task()
-    assert task is not None
-    before = task.cancelling()
-    try:
-        result = await call()
-    except asyncio.CancelledError:
-        if task.cancelling() > before:
-            raise
-        raise RuntimeError("a task that it awaited was cancelled") from None
-    except Exception:
-        if task.cancelling() > before:  # the code replaced the cancellation by its own error
-            raise asyncio.CancelledError from None
-        raise
-    # redis-py waits with `asyncio.wait_for`, which swallows some cancellations in Python 3.11.
-    if task.cancelling() > before:
-        raise asyncio.CancelledError
-    return result

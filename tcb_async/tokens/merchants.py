@@ -6,6 +6,8 @@ merchant has to authorise the platform again.
 
 Each request uses the refresh token that the caller saved. Only if WeChat refuses it, the one in the
 store is used: a process may have died between the reply with a new refresh token and `on_rotate`.
+If WeChat refuses that too, a second owner may have been faster: its access token is looked for in
+the store for 2 s. An owner whose request and `on_rotate` take longer than that is not waited for.
 If `on_rotate` fails, the refresh fails, and the next one calls it again before anything else.
 """
 
@@ -13,16 +15,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 from tcb_async._arguments import check_async, check_instance
 from tcb_async._credentials import check_appid, check_secret, find_secret_problem
 from tcb_async._redact import Secret, describe
+from tcb_async._user_code import call_user_code
 from tcb_async.errcodes import BAD_REFRESH_TOKEN, STALE_TOKEN
 from tcb_async.exceptions import TokenError
-from tcb_async.tokens.guarded_store import call_user_code
 from tcb_async.tokens.kinds import TokenKind, find_token_parameter
 from tcb_async.tokens.protocols import StoredToken, TokenApi
 from tcb_async.tokens.providers import ComponentToken, fetch_secret
@@ -37,10 +39,11 @@ _PATH = "/cgi-bin/component/api_authorizer_token"
 # Seconds that a closing client waits for `on_rotate`. A lost refresh token costs a merchant's
 # authorisation; but a callback that hangs must not keep the process alive.
 _SAVING_SECONDS = 10.0
+_SEARCHES = 20  # for the tokens of a second owner
+_SEARCH_PAUSE = 0.1  # seconds before each
 _NEVER = 253_402_300_799.0  # in the year 9999: JSON has no infinity
 
 _log = logging.getLogger("tcb_async")
-T = TypeVar("T")
 
 
 class AuthorizerToken(ManagedToken):
@@ -88,19 +91,51 @@ class AuthorizerToken(ManagedToken):
         super().__init__("authorizer", account, component._store, component._clock)  # noqa: SLF001 - of one family
 
     async def _request_token(self, api: TokenApi) -> TokenReply:
-        """Request a merchant's token; it has 10 s more if the caller is cancelled."""
-        return await _shield(self._request_or_log(api))
-
-    async def _request_or_log(self, api: TokenApi) -> TokenReply:
-        """Request a token, and log a cancellation: it may lose a new refresh token."""
+        """Request a merchant's token; adopt that of a second owner which was faster."""
         try:
-            return await self._request_and_save(api)
-        except asyncio.CancelledError:
-            _log.error(
-                "the token request of %s was stopped: its new refresh token may not be saved",
-                self.appid,
+            return await self._complete_request(api)
+        except TokenError as error:
+            if not _is_refused_refresh_token(error):
+                raise
+            # The lock lasts for 3 s, and a request may last longer: then a second owner may have
+            # used the same refresh token first, and stores the new tokens in a moment.
+            for _ in range(_SEARCHES):
+                await asyncio.sleep(_SEARCH_PAUSE)
+                if (stored := await self._adopt()) is not None:
+                    return TokenReply(stored.token, stored.expires_at - self._clock())
+            error.message = _describe_refusal(
+                error,
+                f"the refresh token of {self.appid}, and no new token was stored within 2 s: the "
+                "merchant's grant is lost; take its refresh_token from client.authorizers(), or "
+                "have the merchant authorise again",
             )
             raise
+
+    async def _complete_request(self, api: TokenApi) -> TokenReply:
+        """Request and save in a task of its own, which has 10 s more if this task is cancelled."""
+        # A cancellation must not reach the request, the store and the callback. WeChat refuses the
+        # old refresh token: half a rotation would cost the merchant's authorisation.
+        task = asyncio.create_task(self._request_and_save(api))
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError:
+            task.add_done_callback(self._log_loss)
+            try:
+                await asyncio.wait((task,), timeout=_SAVING_SECONDS)
+            finally:  # also after a second cancellation, as by a shutdown with a time limit
+                task.cancel()
+            raise
+        return task.result()
+
+    def _log_loss(self, task: asyncio.Task[TokenReply]) -> None:
+        """Log the failure of a request whose caller was cancelled: nothing raises it."""
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is not None:
+            _log.error(
+                "the token request of %s failed (%s): its new refresh token may not be saved",
+                self.appid,
+                describe(error),
+            )
 
     async def _request_and_save(self, api: TokenApi) -> TokenReply:
         """Request a token with the saved refresh token, or else with the stored one.
@@ -117,15 +152,14 @@ class AuthorizerToken(ManagedToken):
             saved = unsaved
             await self._save(saved)
         used = saved
-        reply = await self._request_with(api, used)
-        if isinstance(reply, TokenError):
+        try:
+            reply = await self._request_with(api, used)
+        except TokenError as error:
             stored = await self._store.get(self._make_key("refresh"))
-            if stored is None or stored.token == saved:
-                raise reply
+            if not _is_refused_refresh_token(error) or stored is None or stored.token == saved:
+                raise
             used = stored.token
             reply = await self._request_with(api, used)
-        if isinstance(reply, TokenError):
-            raise reply
         token = read_token_reply(reply, _PATH, prefix="authorizer_")
         new = reply.get("authorizer_refresh_token")
         # A bad refresh token is ignored: it must not cost a good access token.
@@ -137,25 +171,17 @@ class AuthorizerToken(ManagedToken):
             await self._save(latest)
         return token
 
-    async def _request_with(
-        self, api: TokenApi, refresh_token: Secret
-    ) -> Mapping[str, object] | TokenError:
-        """Request a token; return the error if a different refresh token may help."""
-        request = partial(self._send_request, api, refresh_token)
-        # One error class reports two tokens: the platform's own, and the merchant's refresh token.
-        # Endpoint and errcode tell which was refused.
+    async def _request_with(self, api: TokenApi, refresh_token: Secret) -> Mapping[str, object]:
         try:
+            request = partial(self._send_request, api, refresh_token)
             return await call_with_token(self._component, api, request)
         except TokenError as error:
-            if error.endpoint == _PATH and error.errcode == BAD_REFRESH_TOKEN:
-                return error
             if error.endpoint == _PATH and error.errcode in STALE_TOKEN:
-                request_id = f" [rid {error.rid}]" if error.rid else ""
-                error.message = (
-                    f"{_PATH} returned errcode {error.errcode} for the component access "
-                    f"token, and a fresh token did not help ({error.errmsg}): check whether a "
-                    "second system requests tokens of this platform, and share one store between "
-                    f"both{request_id}"
+                error.message = _describe_refusal(
+                    error,
+                    f"the component access token, and a fresh token did not help ({error.errmsg}): "
+                    "check whether a second system requests tokens of this platform, and share "
+                    "one store between both",
                 )
             raise
 
@@ -187,18 +213,12 @@ class AuthorizerToken(ManagedToken):
         )
 
 
-async def _shield(work: Coroutine[object, object, T]) -> T:
-    """Await in a task of its own: if the caller is cancelled, it has 10 s more."""
-    # A cancellation must not reach the request, the store and the callback. WeChat refuses the old
-    # refresh token: half a rotation would cost the merchant's authorisation.
-    task = asyncio.create_task(work)
-    try:
-        await asyncio.wait((task,))
-    except asyncio.CancelledError:
-        await asyncio.wait((task,), timeout=_SAVING_SECONDS)
-        if not task.done():
-            task.cancel()
-        elif not task.cancelled() and isinstance(error := task.exception(), TokenError):
-            _log.error("a merchant's token request failed after its client was closed: %s", error)
-        raise
-    return task.result()
+# One error class reports two tokens: the platform's own, and the merchant's refresh token. Endpoint
+# and errcode tell which was refused.
+def _is_refused_refresh_token(error: TokenError) -> bool:
+    return error.endpoint == _PATH and error.errcode == BAD_REFRESH_TOKEN
+
+
+def _describe_refusal(error: TokenError, refused: str) -> str:
+    request_id = f" [rid {error.rid}]" if error.rid else ""
+    return f"{_PATH} returned errcode {error.errcode} for {refused}{request_id}"

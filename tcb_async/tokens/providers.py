@@ -17,8 +17,9 @@ import attrs
 from tcb_async._arguments import check_async
 from tcb_async._credentials import check_appid, check_secret, find_secret_problem
 from tcb_async._redact import Secret, describe
+from tcb_async._user_code import call_user_code
 from tcb_async.exceptions import ConfigurationError, TokenError
-from tcb_async.tokens.guarded_store import GuardedStore, call_user_code
+from tcb_async.tokens.guarded_store import GuardedStore
 from tcb_async.tokens.kinds import TokenKind
 from tcb_async.tokens.protocols import TokenApi, TokenProvider, TokenStore
 from tcb_async.tokens.refresh import ManagedToken, TokenReply, read_token_reply

@@ -6,7 +6,8 @@ in a task of its own, so that a cancelled caller cancels no refresh.
 - A valid token is returned without I/O. From 60 to 200 s before its expiry (at random, so that
   processes do not refresh together) a call also starts a refresh in the background, at most every
   10 s. Without a valid token, callers wait for the refresh and receive its error: one that comes
-  late has only the rest of its deadline.
+  late has only the rest of its deadline. After a transient error of a refresh that a second client
+  started, or its end by the closing of that client, a caller's own client starts the next refresh.
 - A refresh adopts the token in the store if it lives for more than 200 s and is not the one that
   WeChat refused last. Otherwise it takes the store's lock, reads the store again, requests a token
   from WeChat and stores it. It waits for the lock for 3 s at most.
@@ -37,6 +38,7 @@ import attrs
 from tcb_async._arguments import check_callback, is_number
 from tcb_async._credentials import find_secret_problem, is_like_an_appsecret
 from tcb_async._redact import Secret
+from tcb_async._user_code import call_user_code
 from tcb_async.errcodes import STALE_TOKEN
 from tcb_async.exceptions import (
     ClientClosedError,
@@ -45,7 +47,7 @@ from tcb_async.exceptions import (
     TcbError,
     TokenError,
 )
-from tcb_async.tokens.guarded_store import GuardedStore, call_user_code
+from tcb_async.tokens.guarded_store import GuardedStore
 from tcb_async.tokens.kinds import TokenKind
 from tcb_async.tokens.protocols import StoredToken, TokenApi, TokenProvider
 
@@ -115,6 +117,7 @@ class ManagedToken(ABC):
         # The time at which a new token turned out not to help.
         self._refusal_lasts_since = -math.inf
         self._refresh: asyncio.Task[StoredToken] | None = None
+        self._refresh_api: TokenApi | None = None  # of the client that started it
 
     @property
     def appid(self) -> str:
@@ -196,15 +199,16 @@ class ManagedToken(ABC):
     async def _wait_for_refresh(self, api: TokenApi) -> StoredToken:
         """Wait for the running refresh, or start one and wait for it."""
         while True:
-            running = self._get_running_refresh()
-            task = running or self._start_refresh(api)
+            task = self._get_running_refresh() or self._start_refresh(api)
+            is_own = self._refresh_api is api
             # Not `await shield(task)`: it cannot tell a cancelled refresh from a cancelled caller.
             await asyncio.wait((task,))
             error = ClientClosedError() if task.cancelled() else task.exception()
             if error is None:
                 return task.result()
-            # Closing the client that started a refresh stops it: then this client starts its own.
-            if running is None or not isinstance(error, ClientClosedError):
+            # A second client may have less patience than this one, and may be closed.
+            is_transient = isinstance(error, TcbError) and error.retryable
+            if is_own or not (is_transient or isinstance(error, ClientClosedError)):
                 # A copy, because Python adds the traceback of each caller to its error.
                 raise copy.copy(error) if isinstance(error, TcbError) else error
 
@@ -218,6 +222,7 @@ class ManagedToken(ABC):
 
     def _start_refresh(self, api: TokenApi) -> asyncio.Task[StoredToken]:
         self._refresh = task = api.spawn(self._adopt_or_request(api))
+        self._refresh_api = api
         task.add_done_callback(_retrieve_error)
         return task
 

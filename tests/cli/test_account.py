@@ -57,9 +57,9 @@ async def test_environments_are_a_table(wechat):
 )
 async def test_a_narrow_terminal_breaks_no_environment_id(wechat, columns, shown):
     wechat.add_environment("demo-3f6b2a-17c0")
-    terminal = {"TERM": "xterm", "FORCE_COLOR": "1", "NO_COLOR": "1", "COLUMNS": str(columns)}
+    terminal = {"TERM": "xterm", "NO_COLOR": "1", "COLUMNS": str(columns)}
 
-    ended = await run("environments", env=env_for(wechat, **terminal))
+    ended = await run("environments", env=env_for(wechat, **terminal), is_terminal=True)
 
     heading, _, row = [line.strip() for line in plain(ended.out).splitlines() if line.strip()]
     assert re.split("  +", heading) == shown

@@ -9,7 +9,7 @@ from terminal import env_for, run
 BAD_LINES = {
     "{": "it is not one complete JSON object",
     '{"appid": "wxa", "access_token": "t", "envs": []}': "envs is empty: name environments",
-    '{"appid": "wxa"}': "missing required field `access_token`",
+    '{"access_token": "t"}': "missing required field `appid`",
     '{"appid": "wxa", "access_token": ""}': "token is empty",
     '{"appid": "wxa", "access_token": "t", "planted-token": "x"}': "a field other than",
     '{"appid": "wxa", "access_token": "t", "envs": [" planted-token"]}': "env must be the id of",
@@ -58,3 +58,18 @@ async def test_one_token_for_two_accounts_is_refused(tmp_path):
 
     assert result.code == 3
     assert "lines 1 and 2 have the same access_token" in result.err
+
+
+async def test_account_without_a_token_fails_alone_without_a_request(emulator, tmp_path):
+    emulator.deploy("test-1", count=3)
+    good = {"appid": "wxown", "access_token": emulator.token, "envs": ["test-1"]}
+    lines = [good, {"appid": "wxa"}, {"appid": "wxb", "access_token": None, "envs": ["b-1"]}]
+    path = tmp_path / "accounts.ndjson"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    night = str(tmp_path / "night.sqlite")
+
+    result = await run("inventory", "--accounts", str(path), night, "-q", env=env_for(emulator))
+
+    said = "is missing (failed): nobody gave a token for it: write an access_token into its line, "
+    assert [line.split()[0] for line in result.err.splitlines() if said in line] == ["wxa", "wxb"]
+    assert (result.code, len(emulator.requests)) == (6, 1)

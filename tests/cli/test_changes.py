@@ -84,7 +84,7 @@ async def test_a_terminal_shows_the_whole_name(path, monkeypatch, columns, words
         at(path, day, AccountListing(Account("wx1", "a-token"), {"a\x1b[2J": rows}))
         times = times[1], "2026-03-01 00:00:00"
     files = [f"{DAYS[2]}.sqlite"] if words[0] == "diff" else [f"{day}.sqlite" for day in DAYS]
-    ended = await run(*words, *files, env={"COLUMNS": str(columns), "FORCE_COLOR": "1"})
+    ended = await run(*words, *files, env={"COLUMNS": str(columns)}, is_terminal=True)
     heading, line = ended.out.splitlines()[-2:]
     assert (ended.code, heading) == (7, r"wx1 a\x1b[2J")
     assert name in line[:columns]
@@ -118,10 +118,40 @@ async def test_no_change_exits_with_0(path):
     )
 
 
-async def test_on_the_first_night_it_exits_with_6(path):
-    ended = await changes(path, "-f", "json")
-    assert (ended.code, ended.out) == (6, "[\n]\n")
-    assert ended.err == f"{DAYS[0]}.sqlite is the only night: nothing can be compared\n"
+class TestOneNight:
+    """Its accounts are shown, without credentials and without a request."""
+
+    @pytest.mark.parametrize(
+        ("listings", "code", "complete"),
+        [
+            ([listed("wx1", dev=["login"]), listed("wx2")], 0, 2),
+            ([listed("wx1", dev=["login"]), failed("wx2")], 6, 1),
+            ([failed("wx1"), failed("wx2")], 5, 0),
+        ],
+    )
+    async def test_exit_code_is_that_of_its_inventory(self, tmp_path, listings, code, complete):
+        night = stored(tmp_path / "night.sqlite", *listings)
+
+        ended = await run("changes", night)
+
+        assert ended.code == code
+        assert f"is one night, so nothing is compared; {complete} of 2 accounts" in ended.err
+        assert [line.split()[:2] for line in ended.out.splitlines()[1:]] == [
+            [listing.account.appid, listing.status] for listing in listings
+        ]
+        assert ("wx2 is missing (failed): it failed" in ended.err) is (complete < 2)
+
+    async def test_document_has_each_account_whole(self, tmp_path):
+        night = stored(tmp_path / "night.sqlite", denied("wx1", 61003), planned=["wx2"])
+        path = tmp_path / "night.json"
+
+        ended = await run("changes", night, "-o", str(path), "-q")
+
+        first, second = json.loads(path.read_text())
+        assert (first["status"], first["errcode"], second["status"]) == ("denied", 61003, "waiting")
+        assert first["listed_at"].endswith("+08:00")
+        assert second["listed_at"] is None
+        assert "one night" not in ended.err
 
 
 async def test_a_run_that_is_not_finished_is_named(path):
@@ -257,7 +287,7 @@ async def test_the_exit_codes_of_nights(tmp_path, nights, right):
         moved = re.findall(r"^wx2,,(\w+),,", night.out, re.MULTILINE)
         changed = night.out.count("\nwx2,dev,")
         ended.append(" ".join([str(night.code), *moved, *([str(changed)] if changed else [])]))
-    assert ended == ["6", *right]
+    assert ended[1:] == right
 
 
 async def test_an_account_that_failed_without_a_text_is_missing(tmp_path):
@@ -328,7 +358,7 @@ class TestAMerchantThatTheListHides:
             found = [listed(appid, dev=["login"]) for appid in appids.split()]
             at(tmp_path, day, *found, *([self.HIDDEN] if hides else []))
             codes.append(str((await changes(tmp_path)).code))
-        assert codes == ["6", *right]
+        assert codes[1:] == right
 
     async def test_a_merchant_that_joined_names_the_earlier_night(self, tmp_path):
         wx1, wx2 = (listed(appid, dev=["login"]) for appid in ("wx1", "wx2"))

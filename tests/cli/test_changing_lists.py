@@ -178,7 +178,7 @@ class TestAListThatChangesDuringEachPass:
     ):
         deploy_and_change(emulator)
         ended, _, found = await spend_night()
-        assert (ended.code, ended.out, found) == (6, "", [])
+        assert (ended.code, ended.out, found) == (5, "", [])
         assert ended.err.startswith(f"wx1 is missing (failed): {CHANGED}")
         emulator.clear_faults()
         ended, _, found = await spend_night()

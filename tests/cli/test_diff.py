@@ -335,7 +335,7 @@ class TestOutputThatFails:
     )
     async def test_the_exit_code_does_not_depend_on_the_progress_bar(self, words, code):
         with without_a_reader() as pipe:
-            async with start(*words, "--demo", env={"FORCE_COLOR": "1"}, stderr=pipe) as command:
+            async with start(*words, "--demo", stderr=pipe) as command:
                 ended = await command.end()
         assert ended.code == code
 

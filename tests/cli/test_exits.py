@@ -7,7 +7,7 @@ from constants import APPID, APPSECRET
 from terminal import ENV, env_for, is_one_sentence, run
 
 from tcb_async._arguments import make_argument_error
-from tcb_async.cli import listing
+from tcb_async.cli.commands import listing
 from tcb_async.cli.exits import choose_exit_code, describe_error
 from tcb_async.emulator import Fault
 from tcb_async.exceptions import (

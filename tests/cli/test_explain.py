@@ -93,7 +93,7 @@ def test_endpoint_in_the_text_decides_which_meaning():
 
 
 def test_a_terminal_breaks_no_word():
-    out = run_here(["explain", "40001"], {"FORCE_COLOR": "1", "COLUMNS": "80"}).out
+    out = run_here(["explain", "40001"], {"COLUMNS": "80"}, is_terminal=True).out
 
     assert "may have been\n         reset\n" in out
 

@@ -15,7 +15,8 @@ from tcb_async.cli.formats import FIELDS, format_rows
 
 HOSTILE = "a\x1b]0;owned\x07b\x9b2J\u0085\u202ec\u2066\x7f"
 PLAIN = {"NO_COLOR": "1"}
-LOCAL = {"TERM": "xterm", "FORCE_COLOR": "1"}
+LOCAL = {"TERM": "xterm"}
+
 CSI = "\x1b["
 COMMAND = ("list", ENV, "--columns", "name,status,runtime,add_time,mod_time")
 
@@ -119,7 +120,9 @@ async def test_a_table_fits_the_terminal_and_shows_full_names(emulator, columns)
     for name in ("login", "获取用户信息", "日報-emoji-😀", long[: columns - 54]):
         emulator.deploy(ENV, name, status="PublishFailed", runtime="Nodejs16.13")
 
-    ended = await run(*COMMAND, env=env_for(emulator, COLUMNS=str(columns), **LOCAL, **PLAIN))
+    ended = await run(
+        *COMMAND, env=env_for(emulator, COLUMNS=str(columns), **LOCAL, **PLAIN), is_terminal=True
+    )
 
     lines = plain(ended.out).splitlines()
     assert max(cell_len(line.rstrip()) for line in lines) <= columns
@@ -137,7 +140,9 @@ async def test_a_table_fits_the_terminal_and_shows_full_names(emulator, columns)
 )
 async def test_times_are_shorter_on_a_narrow_terminal(emulator, columns, time):
     emulator.deploy(ENV, "a-name-of-18-chars", runtime="Go1", add_time="2024-01-02 03:04:05")
-    ended = await run(*COMMAND, env=env_for(emulator, COLUMNS=str(columns), **LOCAL, **PLAIN))
+    ended = await run(
+        *COMMAND, env=env_for(emulator, COLUMNS=str(columns), **LOCAL, **PLAIN), is_terminal=True
+    )
 
     rows = [line for line in plain(ended.out).splitlines() if "a-name-of-18-chars" in line]
     assert [re.findall(r"2024-01-02(?: 03:04(?::05)?)?", row)[0] for row in rows] == [time]
@@ -147,7 +152,9 @@ async def test_times_are_shorter_on_a_narrow_terminal(emulator, columns, time):
 async def test_default_columns_are_left_out_before_a_name_breaks(emulator, columns, number):
     emulator.deploy(ENV, "a-name-of-18-chars", runtime="Go1", add_time="2024-01-02 03:04:05")
 
-    ended = await run("list", ENV, env=env_for(emulator, COLUMNS=str(columns), **LOCAL, **PLAIN))
+    ended = await run(
+        "list", ENV, env=env_for(emulator, COLUMNS=str(columns), **LOCAL, **PLAIN), is_terminal=True
+    )
 
     row = plain(ended.out).splitlines()[3].split()
     assert row[0] == "a-name-of-18-chars"
@@ -159,19 +166,32 @@ async def test_requested_columns_are_all_shown_in_any_width(emulator, columns):
     emulator.deploy(ENV, "a-name-of-20-letters", add_time="2024-01-01 00:00:00")
     env = env_for(emulator, COLUMNS=str(columns), **LOCAL, **PLAIN)
 
-    ended = await run("list", ENV, "--columns", "name,add_time", env=env)
+    ended = await run("list", ENV, "--columns", "name,add_time", env=env, is_terminal=True)
 
     rows = [line.split() for line in plain(ended.out).splitlines()[3:-1]]
     assert [word for row in rows for word in row[1:]] == ["2024-01-01"]
     assert "".join(row[0] for row in rows) == "a-name-of-20-letters"
 
 
-async def test_colours_are_for_terminals_and_on_request(emulator):
+@pytest.mark.parametrize("columns", ["", "0", "1", "2", "x", "-5", "999999", "9" * 5000, "60"])
+async def test_only_a_terminal_decides_about_a_pipe(emulator, columns):
+    emulator.deploy(ENV, "a-name-of-20-letters", add_time="2024-01-01 00:00:00")
+    plain = await run("list", ENV, env=env_for(emulator))
+    variables = {"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1", "TTY_INTERACTIVE": "1", "CI": "1"}
+
+    ended = await run("list", ENV, env=env_for(emulator, COLUMNS=columns, **variables))
+    shown = await run("list", ENV, env=env_for(emulator, COLUMNS=columns), is_terminal=True)
+
+    assert ended == plain
+    assert "a-name-of-20-letters" in shown.out
+
+
+async def test_colours_are_for_terminals(emulator):
     emulator.deploy(ENV, count=1)
 
     piped = await run("list", ENV, env=env_for(emulator))
-    shown = await run("list", ENV, env=env_for(emulator, **LOCAL))
-    plain = await run("list", ENV, env=env_for(emulator, **LOCAL, **PLAIN))
+    shown = await run("list", ENV, env=env_for(emulator, **LOCAL), is_terminal=True)
+    plain = await run("list", ENV, env=env_for(emulator, **LOCAL, **PLAIN), is_terminal=True)
 
     assert CSI not in piped.out
     assert f"{CSI}32mActive" in shown.out

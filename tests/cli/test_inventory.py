@@ -9,12 +9,14 @@ import signal
 import sqlite3
 from contextlib import closing
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import attrs
 import pytest
-from constants import APPSECRET, AUTHORIZER, COMPONENT, LIST, MERCHANTS, PLATFORM
+from constants import APPSECRET, AUTHORIZER, COMPONENT, ENVIRONMENTS, LIST, MERCHANTS, PLATFORM
 from merchants import Platform
+from nights import listed, stored
 from redis_server import running_redis
 from terminal import CompletedCommand, Screen, run, start
 
@@ -99,13 +101,15 @@ class TestWhatIsListed:
         assert await shop.run() == CompletedCommand(0, "", "")
         assert shop.listed() == shop.deployed()
         shop.emulator.forget_requests()
-        again = await shop.run()
+        again = await run("inventory", str(shop.store), env=shop.env)
         assert (again.code, again.out) == (0, "")
+        token, listed, _ = again.err.splitlines()
+        assert token.startswith(f"requesting a new token of platform {PLATFORM}: an earlier one is")
         assert re.fullmatch(
-            r"not listed again: 40 accounts of .*, listed since 2\S+ \d\d:\d\d\+08:00; .*\n",
-            again.err,
+            r"not listed again: 40 accounts of .*, listed since 2\S+ \d\d:\d\d\+08:00; .*", listed
         )
         assert dict(shop.emulator.counts) == {COMPONENT: 1, MERCHANTS: 1}
+        assert await shop.run() == CompletedCommand(0, "", "")
 
     @pytest.mark.parametrize("hides", [False, True])
     async def test_merchant_in_two_rows_may_hide_another(self, shop, hides):
@@ -256,7 +260,7 @@ class TestMissingAccounts:
     async def test_at_most_twenty_are_named(self, shop):
         shop.emulator.fail_next(48001, times=None, path=LIST)
         result = await shop.run()
-        assert result.code == 6
+        assert result.code == 5
         *named, more = result.err.splitlines()
         assert len(named) == 20
         line = r"wx\w+ is missing \(denied\): .*errcode 48001: .*\[rid [\w-]+\].*"
@@ -315,6 +319,45 @@ class TestThePlatformIsRefused:
         assert result.code == 3
         assert f"{option} {file}: {why}" in result.err
         assert sum(shop.emulator.counts.values()) == 0
+
+
+def spoil(path):
+    path.write_bytes(b"SQLite format 3\0" + bytes(5000))
+
+
+def use_a_second_file(path):
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE orders (number)")
+
+
+def let_it_grow_old(path):
+    stored(path, listed("wx1", dev=["login"]))
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE accounts SET listed_at = '2026-01-31T02:00:00+08:00'")
+
+
+@pytest.mark.parametrize("spoil", [spoil, use_a_second_file, let_it_grow_old])
+async def test_refused_night_costs_no_request(shop, spoil):
+    """A token request would make the platform's earlier token invalid."""
+    spoil(shop.store)
+    result = await shop.run()
+    assert (result.code, result.err.count("\n")) == (3, 1)
+    assert sum(shop.emulator.counts.values()) == 0
+
+
+async def test_night_in_use_costs_no_request(shop, monkeypatch):
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, timeout=0))
+    with NightWriter(shop.store):
+        result = await shop.run()
+    assert (result.code, "is in use" in result.err) == (3, True)
+    assert sum(shop.emulator.counts.values()) == 0
+
+
+async def test_night_without_a_complete_account_exits_with_5(shop):
+    """Also under a unit that treats 6 as a success: nothing could be listed."""
+    shop.emulator.script(itertools.repeat(Fault.errcode(48001)), path=ENVIRONMENTS)
+    result = await shop.run()
+    assert (result.code, result.err.count(" is missing (denied)")) == (5, 20)
 
 
 def link_to_a_device(path):

@@ -104,8 +104,8 @@ async def test_a_terminal_shows_requests_and_retries(emulator):
         lambda request: emulator.delete(ENV, names.pop(0)) if request.number == 3 else None
     )
 
-    env = env_for(emulator, FORCE_COLOR="1", COLUMNS="120")
-    ended = await run("list", ENV, "--concurrency", "1", "-n", "45", env=env)
+    env = env_for(emulator, COLUMNS="120")
+    ended = await run("list", ENV, "--concurrency", "1", "-n", "45", env=env, is_terminal=True)
 
     said = plain(ended.err).splitlines()[-1]
     assert re.fullmatch(

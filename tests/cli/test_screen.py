@@ -5,6 +5,7 @@ import io
 import sys
 
 import pytest
+from nights import failed, listed, stored
 from terminal import ENV, env_for, run, start
 
 from tcb_async.__main__ import main
@@ -149,3 +150,49 @@ async def test_only_a_stdout_that_cannot_be_written_is_an_error(emulator, line, 
 
 def test_a_terminal_of_one_column_shows_a_word_a_line():
     assert fill("a b", 1, subsequent_indent="") == "a\nb"
+
+
+class TestQuiet:
+    """Standard error has errors and warnings only."""
+
+    async def test_list_says_nothing_also_on_a_terminal(self, emulator):
+        emulator.deploy(ENV, count=48)
+        env = env_for(emulator)
+
+        matched = await run("list", ENV, "-q", env=env, is_terminal=True)
+        none = await run("list", ENV, "-q", "--name", "absent", env=env, is_terminal=True)
+
+        assert (matched.code, matched.err) == (0, "")
+        assert (none.code, none.err) == (0, "")
+
+    async def test_changes_and_export_name_only_what_is_missing(self, tmp_path):
+        nights = [
+            stored(tmp_path / "1.sqlite", listed("wx1", dev=["a"]), failed("wx3")),
+            stored(tmp_path / "2.sqlite", listed("wx1", dev=["a"]), failed("wx2"), failed("wx3")),
+        ]
+        csv = tmp_path / "all.csv"
+
+        changed = await run("changes", *nights, "-q")
+        exported = await run("export", nights[1], "-q", "-o", str(csv))
+
+        assert [line.split()[0] for line in changed.err.splitlines()] == ["wx2"]
+        assert [line.split()[0] for line in exported.err.splitlines()] == ["wx2", "wx3"]
+        assert (exported.out, csv.read_text().count("wx1,dev,a,Active")) == ("", 1)
+
+    async def test_failed_output_leaves_no_file(self, tmp_path, monkeypatch):
+        night = stored(tmp_path / "1.sqlite", listed("wx1", dev=["a"]))
+        names = [f"fn-{number}" for number in range(1000)]
+        other = stored(tmp_path / "2.sqlite", listed("wx1", dev=names))
+        monkeypatch.setattr("os.fsync", _fail)
+
+        ended = await run("changes", night, other, "-o", str(tmp_path / "changes.md"))
+        full = await run("changes", night, other, "-o", "/dev/full", "-f", "csv")
+        wrong = await run("export", night, "-o", str(tmp_path / "all.json"))
+
+        assert (ended.code, full.code, wrong.code) == (3, 3, 2)
+        assert "ends with .csv or .ndjson" in wrong.err
+        assert {path.suffix for path in tmp_path.iterdir()} == {".sqlite"}
+
+
+def _fail(_file):
+    raise OSError(28, "No space left on device")

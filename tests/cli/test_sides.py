@@ -85,6 +85,14 @@ OTHER = "it must be cloudbaserc.json, or an export of tcb-async list -f json"
         (json.dumps([STORED]), "unknown field `appid`"),
         (json.dumps(REPLY), "it is a reply of WeChat, perhaps one page: export"),
         ('{"functions": "{{env.FUNCTIONS}}"}', OTHER),
+        (
+            '{"envId": "{{env.ID}}", "functions": [\n{"name": "a"},\n{"name": "{{env.NAME}}-b"}]}',
+            "line 3 has the template '{{env.NAME}}-b', which has no value here: write its value",
+        ),
+        (
+            '{"functions": [{"name": "a", "runtime": "{{ R }}"}]}',
+            "line 1 has the template '{{ R }}', which has no value here",
+        ),
         ('{"name": "shop", "version": "1.0.0"}', OTHER),
         ("5", OTHER),
     ],
@@ -93,6 +101,11 @@ def test_a_damaged_or_different_document_is_refused(text, said):
     with pytest.raises(ConfigurationError, match=r"^x\.json: ") as caught:
         read(text)
     assert said in str(caught.value)
+
+
+def test_template_in_a_field_that_is_not_read_is_harmless():
+    functions = read('{"envId": "{{env.ID}}", "functions": [{"name": "a", "x": "{{env.X}}"}]}')
+    assert [function.name for function in functions] == ["a"]
 
 
 def test_a_document_that_is_not_utf_8_is_refused():

@@ -105,7 +105,7 @@ async def test_wait_shows_on_a_terminal_that_it_waits(emulator):
     emulator.deploy(ENV, "login")
     emulator.latency = 0.2
 
-    ended = await run("wait", ENV, "login", env=env_for(emulator, FORCE_COLOR="1"))
+    ended = await run("wait", ENV, "login", env=env_for(emulator), is_terminal=True)
 
     assert ended.code == 0
     assert f"waiting for login in {ENV}" in plain(ended.err)

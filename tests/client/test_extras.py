@@ -123,7 +123,7 @@ def test_type_checkers_see_the_same_names():
     imports = [node for node in unrun.body if isinstance(node, ast.ImportFrom)]
     exported = {alias.asname: f"{node.module}" for node in imports for alias in node.names}
 
-    names = {name: f"tcb_async.{_MODULES[name]}" for name in tcb_async.__all__}
+    names = {name: f"tcb_async.{module}" for name, module in _MODULES.items()}
     assert exported == names | dict.fromkeys(_PUBLIC_MODULES, "tcb_async")
 
 

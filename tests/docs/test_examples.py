@@ -5,13 +5,9 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
-import os
 import re
-import shlex
 import signal
-import subprocess
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -229,60 +225,3 @@ class TestAioresponses:
                 client = TcbClient("TOKEN", session=session)
                 functions = await client.list_functions("test-777bb9")
         assert [function.name for function in functions] == [row["name"] for row in recipe["ROWS"]]
-
-
-class TestTheScheduledLines:
-    """The crontab and the unit of the inventory, as cron and systemd read them."""
-
-    @pytest.fixture(params=["many-accounts.md", "zh/many-accounts.md"])
-    def page(self, request):
-        return (EXAMPLES.parent / request.param).read_text(encoding="utf-8")
-
-    @pytest.fixture
-    def run_line(self, tmp_path):
-        """Run a line of a shell in the folder of the service, and return the command's words."""
-        for name in ("tcb-async", "write-accounts"):
-            command = tmp_path / name
-            command.write_text(f'#!/bin/sh\necho "$*" > {tmp_path}/called\n')
-            command.chmod(0o755)
-
-        def run_line(words):
-            here = [word.replace("/opt/tcb/bin", "/var/lib/tcb") for word in words]
-            here = [word.replace("/var/lib/tcb", str(tmp_path)) for word in here]
-            env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
-            done = subprocess.run(here, env=env, cwd=tmp_path, check=False)  # noqa: S603
-            assert done.returncode == 0
-            return (tmp_path / "called").read_text().strip()
-
-        return run_line
-
-    NIGHT = "inventory nights/{:%Y-%m-%d}.sqlite --accounts accounts.ndjson"
-
-    def test_cron_names_the_file_by_its_date(self, page, run_line):
-        (line,) = re.findall(r"^30 2 \* \* \*  (.+)$", page, re.MULTILINE)
-        assert not re.search(r"(?<!\\)%", line)  # it would end the command
-        called = run_line(["/bin/sh", "-c", line.replace("\\%", "%")])
-        assert called == f"{self.NIGHT.format(datetime.now())} -q"  # noqa: DTZ005
-
-    def test_systemd_names_the_file_by_its_date(self, page, run_line):
-        (line,) = re.findall(r"^ExecStart=(.+)$", page, re.MULTILINE)
-        called = run_line(shlex.split(line.replace("%%", "%").replace("$$", "$")))
-        assert called == self.NIGHT.format(datetime.now())  # noqa: DTZ005
-
-    def test_the_name_of_a_late_night_is_the_same_until_noon(self, page):
-        (name,) = re.findall(r"`(nights/\$\(date -d [^`]+)`", page)
-        names = set()
-        for now in ("2026-01-31 23:30", "2026-02-01 00:30", "2026-02-01 11:30"):
-            line = name.replace("12 hours ago", f"{now} 12 hours ago")
-            names.add(subprocess.check_output(["/bin/sh", "-c", f"echo {line}"]))  # noqa: S603
-        assert names == {b"nights/2026-01-31.sqlite\n"}
-
-    def test_old_nights_are_deleted(self, page, tmp_path):
-        (line,) = re.findall(r"^0 12 \* \* \*  (.+)$", page, re.MULTILINE)
-        (nights := tmp_path / "nights").mkdir()
-        for name, days in {"old.sqlite": 32, "new.sqlite": 29, "old.csv": 32}.items():
-            (nights / name).touch()
-            time = datetime.now().timestamp() - days * 86_400  # noqa: DTZ005
-            os.utime(nights / name, (time, time))
-        subprocess.check_call(["/bin/sh", "-c", line.replace("/var/lib/tcb", str(tmp_path))])  # noqa: S603
-        assert sorted(path.name for path in nights.iterdir()) == ["new.sqlite", "old.csv"]

@@ -1,9 +1,10 @@
-"""Links of the pages have targets, and generated parts are those of the code."""
+"""Links of the pages have targets; generated parts and pictures are those of the code."""
 
+import html
 import re
 import sys
 from functools import cache
-from importlib.metadata import metadata
+from importlib.metadata import metadata, version
 from pathlib import Path
 from runpy import run_path
 from urllib.parse import unquote, urldefrag
@@ -18,6 +19,7 @@ PAGES = [
 ]
 sys.path.append(str(ROOT / "docs" / "generate"))
 GENERATE = run_path(str(ROOT / "docs" / "generate"))
+CAPTURE = run_path(str(ROOT / "docs" / "capture.py"))
 
 every_page = pytest.mark.parametrize(
     "page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix()
@@ -60,6 +62,20 @@ def test_generated_parts_are_up_to_date(page):
 def test_chinese_drawings_are_up_to_date():
     for path, drawing in GENERATE["drawings"]().items():
         assert path.read_text(encoding="utf-8") == drawing, "run: python docs/generate"
+
+
+def text_of(picture):
+    """The text of a picture, without what differs in each run: its numbers."""
+    words = html.unescape("".join(re.findall(r"<text[^>]*>([^<]*)", picture))).split()
+    return re.sub(r"\d+", "#", " ".join(words).replace(version("tcb-async"), "#"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CAPTURE["PICTURES"])
+def test_terminal_pictures_show_the_output_of_today(name):
+    picture = (CAPTURE["STATIC"] / name).read_text(encoding="utf-8")
+    drawn = CAPTURE["draw"](*CAPTURE["PICTURES"][name])
+    assert text_of(picture) == text_of(drawn), "run: python docs/capture.py"
 
 
 def test_package_metadata_has_the_readme_without_dead_links():

@@ -1,11 +1,14 @@
-"""The program of README, alone in an empty folder."""
+"""The program of README, alone in an empty folder, and the example of CONTRIBUTING."""
 
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from doc_examples import ran
+
+from tcb_async.emulator import Fault
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,3 +27,12 @@ def test_the_program_works_alone(name, tcb_emulator, tmp_path, monkeypatch):
     Path("functions.py").write_text(program, encoding="utf-8")
 
     assert ran(sys.executable, "functions.py").count("\n") == 48
+
+
+async def test_example_of_contributing_passes(emulator, client):
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.+?)^```", text, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {"Fault": Fault}
+    exec(example, names)  # noqa: S102 - our own page
+
+    await names["test_page_that_times_out_is_requested_again"](emulator, client)

@@ -51,6 +51,11 @@ def account(appid, envs=None):
     return Account(appid, "a-token", envs)
 
 
+def begin(path, accounts):
+    with NightWriter(path) as night:
+        return night.begin(accounts)
+
+
 def read_all(path):
     with Night(path) as night:
         night.read_counts()
@@ -64,18 +69,18 @@ def appids_of(accounts):
 class TestWhatIsContinued:
     def test_complete_accounts_are_not_listed_again(self, path):
         stored(path, listed("wx1", dev=["login"]), failed("wx2"), denied("wx3", 61003))
-        with NightWriter(path, map(account, ["wx1", "wx2", "wx3", "wx4"])) as night:
-            assert night.complete_count == 1
+        with NightWriter(path) as night:
             assert night.began is not None
+            unfinished = appids_of(night.begin(map(account, ["wx1", "wx2", "wx3", "wx4"])))
             # A night that stops again and again reaches every account.
-            assert appids_of(night.unfinished)[0] == "wx4"
-            assert {*appids_of(night.unfinished)} == {"wx2", "wx3", "wx4"}
+            assert unfinished[0] == "wx4"
+            assert {*unfinished} == {"wx2", "wx3", "wx4"}
 
     def test_other_envs_are_listed_again(self, path):
         stored(path, listed("wx1", dev=["login"]), listed("wx2", dev=["login"]))
         accounts = [account("wx1", ["dev"]), account("wx2")]
-        with NightWriter(path, accounts) as night:
-            assert appids_of(night.unfinished) == ["wx1"]
+        with NightWriter(path) as night:
+            assert appids_of(night.begin(accounts)) == ["wx1"]
         with Night(path) as night:
             assert (night.account("wx1").status, night.account("wx1").envs) == ("waiting", ("dev",))
             assert [*night.account("wx2").functions] == ["dev"]
@@ -83,26 +88,26 @@ class TestWhatIsContinued:
     def test_accounts_that_are_not_in_the_list_are_removed_and_named(self, path, caplog):
         stored(path, listed("wx1", dev=["login"]), listed("wx2", dev=["login"]))
         with caplog.at_level(logging.WARNING):
-            NightWriter(path, [account("wx1")]).close()
+            begin(path, [account("wx1")])
         assert "wx2 (1 in all)" in caplog.text
         with Night(path) as night:
             assert night.appids() == ["wx1"]
             assert night.account("wx2") is None
 
-    def test_an_account_that_is_not_kept_does_not_date_the_night(self, path):
-        """One is not in the new list, and one has other envs: both were listed long ago."""
-        stored(path, *(listed(appid, dev=["login"]) for appid in ("wx1", "wx2", "wx3")))
-        with closing(sqlite3.connect(path)) as database, database:
-            database.execute(
-                "UPDATE accounts SET listed_at = '2026-01-31T02:00:00+08:00' WHERE appid != 'wx2'"
-            )
-        with NightWriter(path, [account("wx2"), account("wx3", ["dev"])]) as writer:
-            assert writer.complete_count == 1
-        with Night(path) as night:
-            assert night.read_began() == writer.began
-
 
 class TestWhatIsRefused:
+    def test_a_night_that_was_never_begun_leaves_no_file(self, path):
+        NightWriter(path).close()
+
+        assert [*path.parent.iterdir()] == []
+
+    def test_an_old_night_is_refused_before_its_accounts_are_known(self, path):
+        stored(path, listed("wx1", dev=["login"]))
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute("UPDATE accounts SET listed_at = '2026-01-31T02:00:00+08:00'")
+        with pytest.raises(ConfigurationError, match="is the night of 2026-01-31"):
+            NightWriter(path)
+
     @pytest.mark.parametrize(
         ("appids", "said"),
         [
@@ -114,31 +119,31 @@ class TestWhatIsRefused:
     def test_a_list_that_cannot_be_the_nights(self, path, appids, said):
         stored(path, listed("wx1", dev=["login"]))
         with pytest.raises(ConfigurationError, match=said):
-            NightWriter(path, map(account, appids))
+            begin(path, map(account, appids))
 
     def test_a_list_contains_an_account_once(self, path):
         with pytest.raises(ConfigurationError, match="wx1 is in the list of accounts twice"):
-            NightWriter(path, [account("wx1")] * 2)
+            begin(path, [account("wx1")] * 2)
 
     def test_a_part_of_the_list_would_remove_the_others(self, path):
         """As ``--merchant`` would, with the file of the whole platform."""
         stored(path, *(listed(f"wx{number}", dev=["login"]) for number in range(5)))
         with pytest.raises(ConfigurationError, match=r"3 of the 5 accounts of .* name a different"):
-            NightWriter(path, [account("wx0"), account("wx1")])
+            begin(path, [account("wx0"), account("wx1")])
         with Night(path) as night:
             assert len(night.appids()) == 5
 
     def test_an_account_that_is_not_in_the_list(self, path):
-        with (
-            NightWriter(path, [account("wx1")]) as night,
-            pytest.raises(ConfigurationError, match="wx2 is not an account of"),
-        ):
-            night.save(listed("wx2", dev=["login"]))
+        with NightWriter(path) as night:
+            night.begin([account("wx1")])
+            with pytest.raises(ConfigurationError, match="wx2 is not an account of"):
+                night.save(listed("wx2", dev=["login"]))
 
     def test_threads_may_save_and_close(self, path):
         appids = [f"wx{number}" for number in range(20)]
         names = [f"fn-{number}" for number in range(500)]
-        with NightWriter(path, map(account, appids)) as night, ThreadPoolExecutor(8) as threads:
+        with NightWriter(path) as night, ThreadPoolExecutor(8) as threads:
+            night.begin(map(account, appids))
             list(threads.map(night.save, [listed(appid, dev=names) for appid in appids]))
         with Night(path) as night:
             assert night.read_counts().complete == 20
@@ -152,18 +157,17 @@ class TestWhatIsRefused:
         assert subprocess.run(command, check=False).returncode == 0  # noqa: S603
 
     def test_misuse_is_not_reported_as_a_fault_of_the_disk(self, path):
-        with (
-            NightWriter(path, [account("wx1")]) as night,
-            pytest.raises(ConfigurationError, match="UNIQUE"),
-        ):
-            night.save(listed("wx1", dev=["login", "login"]))
+        with NightWriter(path) as night:
+            night.begin([account("wx1")])
+            with pytest.raises(ConfigurationError, match="UNIQUE"):
+                night.save(listed("wx1", dev=["login", "login"]))
         with pytest.raises(ConfigurationError, match="closed"):
             night.save(listed("wx1", dev=["login"]))
 
     def test_a_file_that_is_being_written(self, path, monkeypatch):
         monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, timeout=0))
-        with NightWriter(path, [account("wx1")]):
-            for use in (Night, lambda path: NightWriter(path, [account("wx1")])):
+        with NightWriter(path):
+            for use in (Night, NightWriter):
                 with pytest.raises(ConfigurationError, match="is in use, such as by a second"):
                     use(path)
 
@@ -179,7 +183,7 @@ class TestWhatIsRefused:
         with closing(sqlite3.connect(path)) as database:
             database.execute(f"PRAGMA {pragma} = 3")
         before = path.read_bytes()
-        for open_night in (lambda: Night(path), lambda: NightWriter(path, [account("wx1")])):
+        for open_night in (lambda: Night(path), lambda: NightWriter(path)):
             with pytest.raises(ConfigurationError, match=said):
                 open_night()
         assert path.read_bytes() == before
@@ -236,7 +240,7 @@ class TestWhatIsRefused:
         names = [f"function{number}" for number in range(300)]
         data = Path(stored(path, listed("wx1", dev=names))).read_bytes()
         path.write_bytes(data[: int(len(data) * kept)])
-        for open_night in (lambda: Night(path), lambda: NightWriter(path, [account("wx1")])):
+        for open_night in (lambda: Night(path), lambda: NightWriter(path)):
             with pytest.raises(ConfigurationError, match="is damaged"):
                 open_night()
 
@@ -244,7 +248,8 @@ class TestWhatIsRefused:
 class TestWhatIsRead:
     def test_an_account_that_is_saved_again_is_replaced(self, path):
         """A job queue repeats a job if the end of the job was not recorded."""
-        with NightWriter(path, [account("wx1")]) as night:
+        with NightWriter(path) as night:
+            night.begin([account("wx1")])
             night.save(listed("wx1", dev=["login", "old"]))
             night.save(listed("wx1", dev=["login"]))
 

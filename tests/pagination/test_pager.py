@@ -26,7 +26,6 @@ from tcb_async.exceptions import (
     SystemBusyError,
     TransportError,
 )
-from tcb_async.pagination.identity import Identity
 from tcb_async.pagination.page import Page, Request
 from tcb_async.pagination.pager import ClientWalk, Pager
 
@@ -332,6 +331,31 @@ class TestLeavingEarly:
             await consumer
         assert names == server.names[:20]
 
+    @pytest.mark.parametrize("pause", [0.0, 0.5])  # the other task reads a page, or waits for one
+    async def test_block_keeps_its_own_error_after_a_handover(self, server, pause):
+        async def read_on():
+            return [row async for row in rows]
+
+        pager = server.pager()
+        rows = aiter(await pager.__aenter__())
+        await anext(rows)
+        consumer = asyncio.create_task(read_on())
+        await asyncio.sleep(pause)
+        # An error that this raised would replace the block's own.
+        await pager.__aexit__(LookupError, LookupError("of the block"), None)
+
+        with pytest.raises(ClientClosedError):
+            await consumer
+        assert server.flying == 0
+
+    async def test_generator_that_is_read_after_its_block_raises(self, server):
+        async with server.pager() as pager:
+            rows = aiter(pager)
+            await anext(rows)
+
+        with pytest.raises(ClientClosedError):
+            assert [row async for row in rows]
+
     async def test_a_second_walk_is_refused_and_leaves_the_first(self, server):
         pager = server.pager()
         async with pager:
@@ -463,7 +487,7 @@ class TestListThatChanges:
     async def test_merchant_in_two_rows_is_named_in_one_warning(self, caplog):
         server = Server.of(57)
         server.listing.rows[50] = Row("f007", version=1)
-        walk = ClientWalk(identity=Identity(NAME, is_unique=False))
+        walk = ClientWalk(is_unique=False)
 
         items = await server.pager(_walk=walk).collect()
 

@@ -166,7 +166,7 @@ def walk_in_runs(listing, runs, *, page_size, **settings):
 
 
 class TestEverySmallWalk:
-    """Nothing is sampled here; at night, lists are longer and changes more (nightly/tests)."""
+    """Nothing is sampled here; at night, lists are longer and changes more (tests/nightly)."""
 
     @pytest.mark.parametrize(
         ("sizes", "changes", "walks"),

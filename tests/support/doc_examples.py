@@ -19,6 +19,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,7 +31,7 @@ from sybil.parsers.myst import CodeBlockParser
 from terminal import run_here
 
 from tcb_async.cli import demo
-from tcb_async.cli.emulator import add_app, add_platform
+from tcb_async.cli.commands.emulator import add_app, add_platform
 from tcb_async.emulator import Emulator
 
 ROOT = Path(__file__).parents[2]
@@ -195,6 +196,8 @@ def run_console(example):
     """Run each command, and compare the output."""
     document = example.namespace["_document"]
     for command, expected in commands_in(example.parsed):
+        if command.startswith("sqlite3 ") and shutil.which("sqlite3") is None:
+            pytest.skip("no sqlite3: apt install sqlite3")
         compare(expected, typed(document, command))
 
 

@@ -9,7 +9,8 @@ def stored(path, *listings, planned=()):
     """The file of a night that found this; the planned accounts are waiting."""
     accounts = [listing.account for listing in listings]
     accounts += [Account(appid, "a-token") for appid in planned]
-    with NightWriter(path, accounts) as night:
+    with NightWriter(path) as night:
+        night.begin(accounts)
         for listing in listings:
             night.save(listing)
     return str(path)

@@ -69,7 +69,14 @@ def retry_at_once(monkeypatch):
     monkeypatch.setitem(TcbClient.__init__.__kwdefaults__, "retry", at_once)
 
 
-async def run(*words, env=None, stdin="", stdout=None):
+class _Terminal(io.TextIOWrapper):
+    """A stream that is a terminal, as wide as COLUMNS."""
+
+    def isatty(self):
+        return True
+
+
+async def run(*words, env=None, stdin="", stdout=None, is_terminal=False):
     """Run the command in a thread of this process, where an emulator may run on the loop.
 
     ::
@@ -77,14 +84,17 @@ async def run(*words, env=None, stdin="", stdout=None):
         completed = await run("count", ENV, env=env_for(emulator))
         assert (completed.code, completed.out.strip()) == (0, "45")
     """
-    return await asyncio.to_thread(run_here, words, env or {}, stdin, stdout)
+    return await asyncio.to_thread(
+        run_here, words, env or {}, stdin, stdout, is_terminal=is_terminal
+    )
 
 
-def run_here(words, env, stdin="", stdout=None):
+def run_here(words, env, stdin="", stdout=None, *, is_terminal=False):
     """Run the command in this thread, with an open file as its stdout if there is one."""
     typed = stdin.encode(errors="surrogateescape")
-    streams = [io.TextIOWrapper(io.BytesIO(text), "utf-8") for text in (typed, b"", b"")]
-    streams[1] = stdout or streams[1]
+    kind = _Terminal if is_terminal else io.TextIOWrapper
+    streams = [io.TextIOWrapper(io.BytesIO(typed), "utf-8")]
+    streams += [stdout or kind(io.BytesIO(), "utf-8"), kind(io.BytesIO(), "utf-8")]
     with pytest.MonkeyPatch.context() as patch:
         for name in _FOREIGN:
             patch.delenv(name, raising=False)

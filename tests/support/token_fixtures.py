@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from redis_server import running_redis
 
 from tcb_async import TcbClient
-from tcb_async._transport import ClientTransport
+from tcb_async._transport import Transport
 from tcb_async.emulator import Emulator
 from tcb_async.retry import RetryPolicy
 from tcb_async.tokens import (
@@ -52,7 +52,7 @@ async def wechat(clock=None):
 async def open_api(emulator):
     """A `TokenApi` without a client."""
     retry = RetryPolicy(attempts=1)
-    transport = ClientTransport(emulator.url, 8, retry)
+    transport = Transport(emulator.url, 8, retry)
     try:
         yield transport
     finally:

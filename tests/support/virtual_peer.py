@@ -25,7 +25,7 @@ class VirtualPeer(Transport):
     attempts: list = attrs.Factory(list)
     """The time of each."""
 
-    async def send(self, request, **_facts):
+    async def send(self, request, _observed):
         self.keeper.get_session()
         self.attempts.append(asyncio.get_running_loop().time())
         try:
@@ -48,8 +48,12 @@ class VirtualPeer(Transport):
     async def call(self, number=None, path="/"):
         """Make a call; ``reply`` gets its number."""
         request = ApiRequest(self.make_target(path, {}), None, offset=number)
-        async with Place(self):
-            return await Attempts(self, request, bytes).run()
+
+        async def call_in_place():
+            async with Place(self):
+                return await Attempts(self, request, bytes).run()
+
+        return await self.until_closed(call_in_place)
 
 
 def make_peer(reply, *, concurrency=8, **settings):

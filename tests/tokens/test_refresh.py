@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from leaks import eventually
 from token_fixtures import PacedApi, a_turn, open_api, stable, walk, wechat
 
-from tcb_async import ClientClosedError, SystemBusyError, TokenError
+from tcb_async import ClientClosedError, RetryPolicy, SystemBusyError, TcbClient, TokenError
 from tcb_async.emulator import Fault
 from tcb_async.tokens import StableToken
 
@@ -222,6 +222,29 @@ class TestClientsAndLoops:
 
         with pytest.raises(ClientClosedError):
             await provider.get_token(api)
+
+    async def test_patient_client_outlasts_a_hasty_one(self, emulator, api, provider):
+        emulator.fail_next(-1, path=STABLE)
+        patience = RetryPolicy(attempts=3, base=0.01)
+        async with TcbClient(provider, base_url=emulator.url, retry=patience) as client:
+            hasty = asyncio.create_task(provider.get_token(api))
+            await a_turn()
+            patient = [asyncio.create_task(client.get_token()) for _ in range(5)]
+
+            assert len(set(await asyncio.gather(*patient))) == 1
+        with pytest.raises(SystemBusyError):
+            await hasty
+        assert emulator.counts[STABLE] == 2
+        assert emulator.peak_in_flight == 1
+
+    async def test_lasting_error_is_that_of_each_client(self, emulator, api):
+        provider = stable(emulator, secret="wrong")
+        async with open_api(emulator) as second:
+            calls = [provider.get_token(each) for each in (api, second)]
+            errors = await asyncio.gather(*calls, return_exceptions=True)
+
+        assert [error.errcode for error in errors] == [40125, 40125]
+        assert emulator.counts[STABLE] == 1
 
     def test_refresh_of_a_stopped_loop_is_restarted(self):
         provider = StableToken(APPID, APPSECRET)

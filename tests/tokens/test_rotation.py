@@ -10,9 +10,16 @@ from constants import AUTHORIZER, COMPONENT, ENV, LIFE, LIST, MERCHANT, PLATFORM
 from leaks import eventually
 from raw_server import RawServer, http_reply
 from secret_leaks import shown_by
-from token_fixtures import FrailStore, PacedApi, a_ticket, a_turn
+from token_fixtures import FrailStore, PacedApi, a_ticket, a_turn, never
 
-from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TcbError, TokenError
+from tcb_async import (
+    ClientClosedError,
+    RetryPolicy,
+    TcbClient,
+    TcbError,
+    TokenError,
+    TransportError,
+)
 from tcb_async.emulator import Fault
 from tcb_async.tokens import (
     AuthorizerToken,
@@ -205,7 +212,44 @@ class TestRotation:
         await ended.wait()
 
         assert loop.time() == 1 + 10
-        assert "was stopped: its new refresh token" in caplog.text
+        assert "failed (CancelledError): its new refresh token may not" in caplog.text
+
+    @pytest.mark.looptime
+    async def test_second_cancellation_leaves_no_task_and_is_logged(self, caplog):
+        api = PacedApi(0.0, 2.0)
+        platform = ComponentToken(PLATFORM, "appsecret", ticket=a_ticket)
+        provider = AuthorizerToken(platform, MERCHANT, "old", on_rotate=never)
+        caller = asyncio.create_task(provider.get_token(api))
+        await asyncio.sleep(1)
+        for _ in range(2):
+            api.close()
+            await a_turn()
+        with pytest.raises(ClientClosedError):
+            await caller
+
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert "failed (CancelledError): its new refresh token may not" in caplog.text
+        assert asyncio.get_running_loop().time() == 1
+
+    @pytest.mark.looptime
+    async def test_any_error_after_the_closing_is_logged(self, caplog):
+        class Dropping(PacedApi):
+            async def call_token_endpoint(self, *arguments, **options):
+                await super().call_token_endpoint(*arguments, **options)
+                if self.asked > 1:
+                    raise TransportError("the connection was dropped")
+                return {"component_access_token": "token", "expires_in": LIFE}
+
+        api = Dropping(0.0, 2.0)
+        platform = ComponentToken(PLATFORM, "appsecret", ticket=a_ticket)
+        provider = AuthorizerToken(platform, MERCHANT, "old", on_rotate=never)
+        caller = asyncio.create_task(provider.get_token(api))
+        await asyncio.sleep(1)
+        api.close()
+        with pytest.raises(ClientClosedError):
+            await caller
+
+        assert "failed (TransportError: the connection was dropped)" in caplog.text
 
     @pytest.mark.parametrize("nonsense", [None, "", 7, "two words", "a line break\n"])
     async def test_invalid_refresh_token_is_neither_saved_nor_used(
@@ -403,6 +447,74 @@ class TestSharedRotation:
 
         assert one == other
         assert (emulator.counts[COMPONENT], merchant.asked) == (1, 1)
+
+
+FIRST = {"authorizer_refresh_token": Secret("first")}
+
+
+class RotatingApi(PacedApi):
+    """A WeChat that accepts only the latest refresh token, and handles requests after a while."""
+
+    latest = "first"
+
+    async def call_token_endpoint(self, path, *, body, **_):
+        if path == COMPONENT:
+            return {"component_access_token": "token", "expires_in": LIFE}
+        self.asked += 1
+        if body["authorizer_refresh_token"].reveal() != self.latest:
+            raise TokenError("the refresh token is invalid", errcode=61023, endpoint=path)
+        number = self.asked
+        self.latest = f"refresh-{number}"
+        tokens = {"authorizer_refresh_token": self.latest, "authorizer_access_token": f"a-{number}"}
+        await asyncio.sleep(next(self.seconds))
+        return {**tokens, "expires_in": LIFE}
+
+
+@pytest.mark.looptime
+class TestRace:
+    """Owners of one merchant, whose token requests take longer than the lock lasts."""
+
+    @pytest.fixture
+    def saved(self):
+        return ["first"]
+
+    @pytest.fixture
+    def owner(self, saved):
+        """Make an owner; all of them share a store."""
+        store = MemoryStore()
+
+        async def load():
+            return saved[-1]
+
+        async def save(refresh_token):
+            saved.append(refresh_token)
+
+        def make():
+            platform = ComponentToken(PLATFORM, "appsecret", ticket=a_ticket, store=store)
+            return AuthorizerToken(platform, MERCHANT, load, on_rotate=save)
+
+        return make
+
+    async def test_losers_adopt_the_token_of_the_winner(self, owner, saved):
+        api = RotatingApi(4.5)
+
+        tokens = await asyncio.gather(*(owner().get_token(api) for _ in range(8)))
+
+        assert set(tokens) == {"a-1"}
+        assert saved[-1] == api.latest
+        assert asyncio.get_running_loop().time() < 5
+
+    async def test_lost_grant_is_said_after_two_seconds(self, owner):
+        api = RotatingApi(4.5)
+        dying = asyncio.create_task(api.call_token_endpoint(AUTHORIZER, body=FIRST))
+        await asyncio.sleep(0.1)
+        dying.cancel()
+
+        with pytest.raises(TokenError, match=r"grant is lost; take .* or have the merchant") as e:
+            await owner().get_token(api)
+
+        assert e.value.errcode == 61023
+        assert asyncio.get_running_loop().time() < 2.2
 
 
 async def test_a_stored_refresh_token_that_is_refused_too(api, merchant):

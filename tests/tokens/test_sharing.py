@@ -18,8 +18,9 @@ from token_fixtures import (
 )
 
 from tcb_async import ClientClosedError
+from tcb_async._user_code import call_user_code
 from tcb_async.tokens import MemoryStore, RedisStore, StoredToken, TokenStore
-from tcb_async.tokens.guarded_store import GuardedStore, call_user_code
+from tcb_async.tokens.guarded_store import GuardedStore
 
 KEY = f"classic:api.weixin.qq.com:{APPID}"
 

@@ -97,7 +97,7 @@ TOKEN = "tick@@@pl4nted-s3cret0"
 
 @pytest.fixture(autouse=True)
 def small_limit(monkeypatch):
-    monkeypatch.setattr("tcb_async._transport.transport.MAX_REPLY_BYTES", 2**20)
+    monkeypatch.setattr("tcb_async._transport.sending.MAX_REPLY_BYTES", 2**20)
 
 
 def client(

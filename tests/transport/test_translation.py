@@ -198,16 +198,36 @@ async def test_connection_error_names_the_systems_reason(mocked_http, error, rea
     assert leaks_of([SECRET], shown_by(ours)) == []
 
 
-@pytest.mark.parametrize(("no_proxy", "is_named"), [("", True), ("api.weixin.qq.com", False)])
-async def test_unused_proxy_is_named(mocked_http, monkeypatch, no_proxy, is_named):
+DROPPED_IN_TLS = aiohttp.ClientConnectorError(KEY, ConnectionResetError())
+
+
+@pytest.mark.parametrize("variables", [{"HTTPS_PROXY": "http://proxy.invalid:3128"}, {}])
+@pytest.mark.parametrize("kind", ["own", "trust_env", "callers"])
+async def test_message_knows_whether_a_proxy_may_be_used(mocked_http, monkeypatch, variables, kind):
+    for name, proxy in variables.items():
+        monkeypatch.setenv(name, proxy)
+    mocked_http.post(re.compile(".*"), exception=DROPPED_IN_TLS)
+    async with aiohttp.ClientSession() as session:
+        client = TcbClient(
+            SECRET,
+            retry=RetryPolicy(attempts=1),
+            trust_env=kind == "trust_env",
+            session=session if kind == "callers" else None,
+        )
+        with pytest.raises(TransportError) as caught:
+            await client.function_page("test-777bb9")
+
+    assert ("this client uses no proxy" in caught.value.message) is (kind == "own")
+
+
+async def test_dead_proxy_of_a_session_is_not_blamed_on_the_environment(monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.invalid:3128")
-    monkeypatch.setenv("NO_PROXY", no_proxy)
-    for error in (
-        aiohttp.ClientConnectorError(KEY, ConnectionRefusedError(111, "Connect call failed")),
-        aiohttp.ClientConnectorDNSError(KEY, OSError("no such name")),
-    ):
-        ours = await raised(mocked_http, error)
-        assert ("the https proxy is not used: pass trust_env=True" in ours.message) == is_named
+    async with aiohttp.ClientSession(proxy="http://127.0.0.1:9") as session:
+        client = TcbClient(SECRET, session=session, retry=RetryPolicy(attempts=1))
+        with pytest.raises(TransportError, match="could not connect to the proxy") as caught:
+            await client.function_page("test-777bb9")
+
+    assert "HTTPS_PROXY" not in caught.value.message
 
 
 @pytest.mark.parametrize("encoding", ["brotli (br)", "zstandard (zstd)"])

@@ -6,6 +6,7 @@ knows an account or an environment; 0, neither.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -17,18 +18,22 @@ from cyclopts import App, CycloptsError, Parameter
 
 import tcb_async
 from tcb_async.cli.differences import make_row, write_differences
-from tcb_async.cli.exits import ExitCode, exit_with_result, run_command
-from tcb_async.cli.formats import TABLE
-from tcb_async.cli.options import OutputFormat, Verbose
-from tcb_async.cli.screen import plural
+from tcb_async.cli.exits import ExitCode, exit_with_result, judge_night, run_command
+from tcb_async.cli.files import open_output, open_sink, output_path
+from tcb_async.cli.formats import TABLE, Format, choose_format, format_rows, write_rows
+from tcb_async.cli.nights import report_missing
+from tcb_async.cli.options import FORMAT, OUTPUT, Output, Quiet, Verbose
+from tcb_async.cli.screen import Screen, plural
 
 if TYPE_CHECKING:
     from tcb_async.inventory import ComparedAccount, Night
 
 _NIGHTS = (
     "The files of two or more nights, the earliest first. An account that was incomplete on the "
-    "night before is compared with a still earlier one."
+    "night before is compared with a still earlier one. One file: its accounts are shown."
 )
+
+_ACCOUNT_COLUMNS = ("appid", "status", "functions", "environments", "listed_at")
 
 changes_command: App = App(
     name="changes",
@@ -37,6 +42,7 @@ changes_command: App = App(
   tcb-async changes before.sqlite after.sqlite
   tcb-async changes nights/2026-01-30.sqlite \
     nights/2026-01-31.sqlite -f markdown
+  tcb-async changes nights/2026-01-31.sqlite
 
 [bold]Exit codes[/bold]
     0  nothing changed
@@ -47,6 +53,8 @@ changes_command: App = App(
        is not finished; or nothing was compared
     7  functions were added, removed or updated, or
        accounts joined or left
+Of one night: 0 if every account is complete, 5 if none
+is, else 6.
 An account or an environment that neither of the last
 two nights knows is named, and changes no exit code.
   All others are in tcb-async --help.""",
@@ -128,8 +136,6 @@ class _Changes:
         return ExitCode.MISSING if self.problems or not self.accounts else ExitCode.DONE
 
     def summarize(self, nights: Sequence[Path]) -> str:
-        if len(nights) == 1:
-            return f"{nights[0]} is the only night: nothing can be compared"
         if not self.accounts:
             return f"nothing was compared with {nights[-1]}"
         counts = (
@@ -147,18 +153,73 @@ class _Changes:
 @changes_command.default
 def show_changes(
     *nights: Annotated[Path, Parameter("NIGHT", help=_NIGHTS)],
-    output_format: OutputFormat = TABLE,
+    output_format: Annotated[Format | None, FORMAT, Parameter(group=OUTPUT)] = None,
+    output: Output = None,
+    quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Show what changed between the last two nights."""
-    with run_command(verbose=verbose) as screen, ExitStack() as stack:
+    """Show what changed between the last two nights; of one night, show its accounts.
+
+    Args:
+        output_format: ndjson is one object per line. Default: by the suffix of --output, or table.
+    """
+    with run_command(verbose=verbose, quiet=quiet) as screen, ExitStack() as stack:
         if not nights:
             raise CycloptsError("NIGHT: name the files of two nights, the earlier one first")
+        path = output_path(output)
+        chosen = choose_format(output_format, path)
         opened = [stack.enter_context(tcb_async.inventory.Night(night)) for night in nights]
+        if len(opened) == 1:
+            sys.exit(_show_accounts(screen, opened[0], chosen, path))
         changes = _Changes()
-        failure = write_differences(screen, changes.read(opened), output_format, has_accounts=True)
+        with open_sink(path, screen) as write:
+            failure = write_differences(
+                write,
+                changes.read(opened),
+                chosen,
+                has_accounts=True,
+                is_terminal=path is None and screen.out.is_terminal,
+            )
+            if failure is not None and path is not None:
+                raise failure  # so that the file does not appear
         # The problems are first, because they decide the exit code.
-        for sentences in (changes.problems, changes.notes):
-            screen.say_each(sentences, "… and {:,} more")
-        screen.say(changes.summarize(nights))
+        screen.say_each(changes.problems, "… and {:,} more")
+        if not screen.is_quiet:
+            screen.say_each(changes.notes, "… and {:,} more")
+        screen.note(changes.summarize(nights))
         exit_with_result(screen, changes.exit_code(), failure)
+
+
+def _show_accounts(
+    screen: Screen, night: Night, output_format: Format, path: Path | None
+) -> ExitCode:
+    """Write the accounts of a night; return the exit code that its inventory had."""
+    rows = [
+        {
+            "appid": account.appid,
+            "status": account.status,
+            "environments": len(account.functions),
+            "functions": sum(map(len, account.functions.values())),
+            "listed_at": account.listed_at,
+            "errcode": account.errcode,
+            "rid": account.rid,
+            "message": account.message,
+            "unavailable": {**account.unavailable},
+        }
+        for account in night.accounts()
+    ]
+    # A table has no room for the messages, which stderr has.
+    columns = _ACCOUNT_COLUMNS if output_format == TABLE else tuple(rows[0])
+    if path is None:
+        write_rows(screen, rows, columns, output_format, _ACCOUNT_COLUMNS[:1:-1])
+    else:
+        with open_output(path) as file:
+            file.write(format_rows(rows, columns, output_format, is_terminal=False))
+    missing = report_missing(night, screen)
+    counts = night.read_counts()
+    screen.note(
+        f"{night.path} is one night, so nothing is compared; "
+        f"{counts.complete:,} of {plural(counts.accounts, 'account')} are complete: "
+        f"{plural(counts.functions, 'function')} in {plural(counts.environments, 'environment')}"
+    )
+    return judge_night(counts.complete) if missing else ExitCode.DONE

@@ -19,7 +19,7 @@ import attrs
 
 from tcb_async.emulator import Emulator, Fault
 
-sys.path.append(str(Path(__file__).parents[2] / "tests" / "support"))
+sys.path.append(str(Path(__file__).parents[2] / "support"))
 from multiprocessing.connection import Connection
 
 from tls_emulator import over_tls, trust_our_ca

@@ -20,7 +20,7 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from tcb_async._redact import Secret
-from tcb_async._transport import ClientTransport
+from tcb_async._transport import Transport
 from tcb_async.exceptions import TcbError
 from tcb_async.retry import RetryPolicy
 from tcb_async.tokens import (
@@ -67,7 +67,7 @@ async def work(*words):
         provider = AuthorizerToken(platform, merchant_appid, merchant.load, on_rotate=merchant.save)
     else:
         provider = ClassicToken(appid, secret, store=store)
-    api = ClientTransport(url, 8, RetryPolicy(attempts=1))
+    api = Transport(url, 8, RetryPolicy(attempts=1))
     token = Secret("")
     say("ready")
     while order := (await asyncio.to_thread(sys.stdin.readline)).strip():

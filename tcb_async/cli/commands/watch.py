@@ -140,5 +140,5 @@ def wait_for_functions(
 
         awaited = ", ".join(names) or "every function"
         waiting = Text(escape_unprintable(f"waiting for {awaited} in {env}"))
-        with screen.err.status(waiting) if screen.err.is_terminal else nullcontext():
+        with screen.err.status(waiting) if screen.shows_progress else nullcontext():
             service.run(work)

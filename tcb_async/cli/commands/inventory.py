@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import attrs
 from cyclopts import App, CycloptsError
@@ -20,11 +20,11 @@ from cyclopts import App, CycloptsError
 import tcb_async
 from tcb_async._credentials import check_appid
 from tcb_async.cli.account_sources import prepare_accounts
-from tcb_async.cli.exits import ExitCode, run_command
+from tcb_async.cli.exits import judge_night, run_command
 from tcb_async.cli.files import check_writable
 from tcb_async.cli.formats import NIGHT_SUFFIX
 from tcb_async.cli.nights import report_missing
-from tcb_async.cli.options import ManyAccounts, Quiet, Requests
+from tcb_async.cli.options import PLATFORM_PRICE, ManyAccounts, Quiet, Requests
 from tcb_async.cli.progress import progress_bar
 from tcb_async.cli.screen import Screen, plural
 from tcb_async.exceptions import ConfigurationError, TcbError
@@ -38,10 +38,15 @@ if TYPE_CHECKING:
         NightWriter,
     )
 
+_ABSENT = (
+    "it is not in WeChat's list of the platform's merchants: it may have withdrawn, or the list "
+    "hides it (then run the command again)"
+)
+
 inventory_command: App = App(
     name="inventory",
     usage="tcb-async inventory [OPTIONS] [FILE]",
-    help_epilogue=r"""[bold]Examples[/bold]
+    help_epilogue=rf"""[bold]Examples[/bold]
   tcb-async inventory --demo
   tcb-async inventory nights/2026-01-31.sqlite \
     --component-appid wx00112233445566aa \
@@ -53,15 +58,20 @@ A file is a night. The same command resumes where it
 stopped, and retries failed accounts, for 20 hours; later
 the file is refused: name a new one every night.
 
-TCB_REDIS_URL, such as redis://localhost, shares the tokens
-of the platform with other processes.
-
 A line of --accounts is
-{"appid": "wx…", "access_token": "…"}, and may have
-"envs": ["…"] to list only these environments.
+{{"appid": "wx…", "access_token": "…"}}, and may have
+"envs": ["…"] to list only these environments. Without an
+access_token, the account fails alone.
 
-Exit code 6: finished, but accounts are missing; stderr
-names them. The others are in tcb-async --help.""",
+{PLATFORM_PRICE}
+
+[bold]Exit codes[/bold]
+    0  every account is complete
+    5  none is complete, or the service or the network
+       failed
+    6  some accounts are missing
+  stderr names the missing accounts.
+  All others are in tcb-async --help.""",
 )
 
 
@@ -79,7 +89,7 @@ def list_inventory(
     Args:
         file: The file of this night, such as nights/2026-01-31.sqlite.
     """
-    with run_command(verbose=access.verbose) as screen:
+    with run_command(verbose=access.verbose, quiet=quiet) as screen:
         if file is None and not access.demo:
             raise CycloptsError("FILE: name the file of this night, such as 2026-01-31.sqlite")
         if file is not None:
@@ -87,28 +97,27 @@ def list_inventory(
                 raise CycloptsError(f"FILE: {file} must end with {NIGHT_SUFFIX}")
             check_writable("FILE", file)
         _check_merchants(access)
-        service, accounts = prepare_accounts(access)
+        service, accounts = prepare_accounts(access, screen)
         with contextlib.ExitStack() as stack:
             # --demo without a file: the night is deleted with its folder.
             path = file or Path(stack.enter_context(tempfile.TemporaryDirectory()), "demo.sqlite")
             merchants = frozenset(access.merchant or ())
-            job = InventoryJob(path, file is not None, screen, accounts, merchants, requests)
             began = time.monotonic()
-            service.run(job.work, requests.concurrency)
+            # It is opened first: a refused night must not cost the platform its token.
+            with tcb_async.inventory.NightWriter(path) as writer:
+                job = InventoryJob(writer, file is not None, screen, accounts, merchants, requests)
+                service.run(job.work, requests.concurrency)
             seconds = time.monotonic() - began
-            with tcb_async.inventory.Night(job.path) as night:
+            with tcb_async.inventory.Night(path) as night:
                 missing = report_missing(night, screen)
                 counts = night.read_counts()
-        if not quiet:
-            screen.say(_summarize_counts(counts, job.request_count, seconds))
+        screen.note(_summarize_counts(counts, job.request_count, seconds))
     if missing:
-        sys.exit(ExitCode.MISSING)
+        sys.exit(judge_night(counts.complete))
 
 
 def _check_merchants(access: ManyAccounts) -> None:
-    has_platform = access.demo or access.component_appid is not None
-    has_other_source = access.accounts is not None or access.appid is not None
-    if access.merchant and (has_other_source or not has_platform):
+    if access.merchant and access.source != "platform":
         raise CycloptsError("--merchant: it chooses from the merchants of --component-appid")
     for appid in access.merchant or ():
         check_appid("--merchant", appid)
@@ -118,49 +127,48 @@ def _check_merchants(access: ManyAccounts) -> None:
 class InventoryJob:
     """One inventory at the terminal, from the list of accounts to the last of them."""
 
-    path: Path
+    night: NightWriter
     is_kept: bool  # a night that is deleted cannot be resumed
     screen: Screen
     accounts: Sequence[Account] | None  # None for the merchants of the platform
     merchants: frozenset[str]  # the chosen merchants of the platform; empty for all
     requests: Requests
     request_count: int = attrs.field(init=False, default=0)
-    night: NightWriter | None = attrs.field(init=False, default=None)
+    total: int = attrs.field(init=False, default=0)  # accounts; 0 until their list is known
+    complete_before: int = attrs.field(init=False, default=0)  # of them, not listed again
 
     async def work(self, client: TcbClient) -> None:
         import asyncio  # noqa: PLC0415 - --help is faster
 
-        with contextlib.ExitStack() as stack:
-            # The inventory reads the list of accounts too, so it counts all requests.
-            inventory = tcb_async.Inventory(
-                client, self._list_unfinished(client, stack), page_size=self.requests.page_size
-            )
-            try:
-                async with inventory:
-                    await self._list(inventory)
-            except ConfigurationError:  # its message names a change that is necessary first
-                raise
-            except (TcbError, asyncio.CancelledError):
-                self._advise_to_resume(inventory.counts)
-                raise
+        # The inventory reads the list of accounts too, so it counts all requests.
+        inventory = tcb_async.Inventory(
+            client, self._list_unfinished(client), page_size=self.requests.page_size
+        )
+        try:
+            async with inventory:
+                await self._list(inventory)
+        except ConfigurationError:  # its message names a change that is necessary first
+            raise
+        except (TcbError, asyncio.CancelledError):
+            self._advise_to_resume(inventory.counts)
+            raise
         self.request_count = inventory.requests
 
-    async def _list_unfinished(
-        self, client: TcbClient, stack: contextlib.ExitStack
-    ) -> AsyncGenerator[Account]:
-        """Open the file of the night, and yield the accounts that it does not have yet."""
+    async def _list_unfinished(self, client: TcbClient) -> AsyncGenerator[Account]:
+        """Store the list of accounts, and yield those that the night does not have yet."""
         accounts = self.accounts
         if accounts is None:
             accounts = await self._list_merchants(client)
-        night = stack.enter_context(tcb_async.inventory.NightWriter(self.path, accounts))
-        if night.began is not None:
-            began = night.began.isoformat(" ", "minutes")
-            self.screen.say(
-                f"not listed again: {plural(night.complete_count, 'account')} of {self.path}, "
-                f"listed since {began}; to list them again, name a new file"
+        unfinished = self.night.begin(accounts)
+        self.total = len(accounts)
+        self.complete_before = self.total - len(unfinished)
+        if self.complete_before and self.night.began is not None:
+            began = self.night.began.isoformat(" ", "minutes")
+            self.screen.note(
+                f"not listed again: {plural(self.complete_before, 'account')} of "
+                f"{self.night.path}, listed since {began}; to list them again, name a new file"
             )
-        self.night = night
-        for account in night.unfinished:
+        for account in unfinished:
             yield account
 
     async def _list_merchants(self, client: TcbClient) -> list[Account]:
@@ -168,9 +176,13 @@ class InventoryJob:
         accounts = [merchant async for merchant in merchants]
         if not self.merchants:
             return accounts
+        from tcb_async.inventory.accounts import (  # noqa: PLC0415 - --help is faster
+            make_failing_account,
+        )
+
         by_appid = {account.appid: account for account in accounts}
         return [
-            by_appid.get(appid) or tcb_async.Account(appid, _refuse_absent)
+            by_appid.get(appid) or make_failing_account(appid, _ABSENT)
             for appid in sorted(self.merchants)
         ]
 
@@ -185,30 +197,21 @@ class InventoryJob:
         with progress_bar(self.screen) as bar:
             task = bar.add_task("accounts", total=None, facts="")
             async for listing in inventory:
-                assert self.night is not None
                 self.night.save(listing)
                 bar.update(
                     task,
-                    completed=inventory.counts.accounts + self.night.complete_count,
-                    total=len(self.night.unfinished) + self.night.complete_count,
+                    completed=inventory.counts.accounts + self.complete_before,
+                    total=self.total,
                     facts=_describe_counts(inventory.counts),
                 )
 
     def _advise_to_resume(self, counts: AccountCounts) -> None:
-        if self.night is not None and self.is_kept:
-            complete = counts.complete + self.night.complete_count
-            total = len(self.night.unfinished) + self.night.complete_count
+        if self.total and self.is_kept:
+            complete = counts.complete + self.complete_before
             self.screen.say(
-                f"{complete:,} of {plural(total, 'account')} are complete: run the same command "
-                "again to resume"
+                f"{complete:,} of {plural(self.total, 'account')} are complete: run the same "
+                "command again to resume"
             )
-
-
-async def _refuse_absent() -> NoReturn:
-    raise ConfigurationError(
-        "it is not in WeChat's list of the platform's merchants: it may have withdrawn, or the "
-        "list hides it (then run the command again)"
-    )
 
 
 def _describe_counts(counts: AccountCounts) -> str:

@@ -18,7 +18,6 @@ from tcb_async.cli.exits import EXIT_CODES, run_command
 from tcb_async.cli.files import open_output, output_path
 from tcb_async.cli.formats import (
     FIELDS,
-    TABLE,
     Field,
     Format,
     choose_format,
@@ -30,7 +29,7 @@ from tcb_async.cli.options import (
     OUTPUT,
     Access,
     Env,
-    FileOrStream,
+    Output,
     Quiet,
     Requests,
     split_commas,
@@ -73,7 +72,7 @@ def list_functions(
             group=OUTPUT, metavar="FIELD,…", converter=split_commas, n_tokens=1, show_choices=True
         ),
     ] = None,
-    output: Annotated[FileOrStream, Parameter(("--output", "-o"), group=OUTPUT)] = None,
+    output: Output = None,
     quiet: Quiet = False,
     requests: Requests = Requests(),
     access: Access = Access(),
@@ -83,12 +82,11 @@ def list_functions(
     Args:
         output_format: ndjson is one object per line. Default: by the suffix of --output, or table.
         columns: Which columns, in which order. Default: all that fit the terminal.
-        output: Write a file, which appears when it is complete. - is stdout.
     """
-    with run_command(verbose=access.verbose) as screen:
+    with run_command(verbose=access.verbose, quiet=quiet) as screen:
         env = choose_env(env, access)
         path = output_path(output)
-        chosen = output_format or (path and choose_format(path)) or TABLE
+        chosen = choose_format(output_format, path)
         columns = columns and list(dict.fromkeys(columns))
         service = prepare_service(access, [env])
 
@@ -106,9 +104,9 @@ def list_functions(
             _write(screen, functions, columns, chosen, path)
             if selection.filters and not functions:
                 number = plural(len(listed), "function")
-                screen.say(f"none of {number} in {env} match {selection.filters}")
-            if not quiet and (screen.err.is_terminal or path is not None):
-                screen.say(_summarize(walk, env, len(functions), seconds))
+                screen.note(f"none of {number} in {env} match {selection.filters}")
+            if screen.err.is_terminal or path is not None:
+                screen.note(_summarize(walk, env, len(functions), seconds))
 
         service.run(work, requests.concurrency)
 

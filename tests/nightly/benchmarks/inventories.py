@@ -74,8 +74,8 @@ async def _with_ours(url, ticket, tokens, path):
         for one, token in tokens.items()
     )
     with contextlib.ExitStack() as stack:
-        night = None if path is None else stack.enter_context(NightWriter(path, accounts))
-        unfinished = accounts if night is None else night.unfinished
+        night = None if path is None else stack.enter_context(NightWriter(path))
+        unfinished = accounts if night is None else night.begin(accounts)
         async with (
             TcbClient(platform, base_url=url, concurrency=64) as client,
             Inventory(client, unfinished, page_size=100) as inventory,

@@ -17,7 +17,7 @@ from tcb_async.cli.account_sources import prepare_platform
 from tcb_async.cli.credentials import prepare_service
 from tcb_async.cli.exits import run_command
 from tcb_async.cli.formats import TABLE, write_rows
-from tcb_async.cli.options import Access, OutputFormat, Platform
+from tcb_async.cli.options import PLATFORM_PRICE, Access, OutputFormat, Platform, Quiet
 from tcb_async.errcodes import is_token_accepted
 from tcb_async.exceptions import ApiError
 
@@ -50,7 +50,8 @@ def list_environments(*, output_format: OutputFormat = TABLE, access: Access = A
 
 merchants_command: App = App(
     name="merchants",
-    help_epilogue="""\
+    help_epilogue=f"""{PLATFORM_PRICE}
+
 [bold]Examples[/bold]
   export TCB_COMPONENT_APPID=… TCB_COMPONENT_SECRET=…
   export TCB_COMPONENT_TICKET=…
@@ -63,15 +64,20 @@ TcbClient.authorizers() returns them.""",
 
 
 @merchants_command.default
-def list_merchants(*, output_format: OutputFormat = TABLE, access: Platform = Platform()) -> None:
+def list_merchants(
+    *,
+    output_format: OutputFormat = TABLE,
+    quiet: Quiet = False,
+    access: Platform = Platform(),
+) -> None:
     """List the merchants of a third-party platform (第三方平台)."""
-    with run_command(verbose=access.verbose) as screen:
+    with run_command(verbose=access.verbose, quiet=quiet) as screen:
 
         async def work(client: TcbClient) -> None:
             rows = await client.authorizers().collect()
             write_rows(screen, rows, _MERCHANT_COLUMNS, output_format, ("auth_time",))
 
-        prepare_platform(access).run(work)
+        prepare_platform(access, screen).run(work)
 
 
 token_command: App = App(

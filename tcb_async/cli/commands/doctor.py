@@ -88,10 +88,11 @@ def run_doctor(env: Env = None, /, *, access: Access = Access()) -> None:
 
         async def work(client: TcbClient) -> None:
             page = await _request_first_page(client, env)
-            # Its error is in the report; each further check would take a minute to fail.
+            # The error of the network is in the report; each further check would take a minute to
+            # fail with it.
             with contextlib.suppress(TransportError):
                 functions = await _run_checks(_Checks(client, env), report)
-                await _show_facts(client, env, report, page, functions)
+                await _request_and_show_facts(client, env, report, page, functions)
 
         service.run(work)
         report.finish()
@@ -189,7 +190,7 @@ class _Checks:
         return f"the same: {plural(pager.stats.requests, 'request')}"
 
     async def count_functions(self, listed: Sequence[CloudFunction], *, times: int = 1) -> str:
-        """Count with so many concurrent requests, which a gateway may refuse."""
+        """Request the total, ``times`` times concurrently, which a gateway may refuse."""
         import asyncio  # noqa: PLC0415 - --help is faster
 
         requests = [self.client.function_page(self.env, limit=1) for _ in range(times)]
@@ -278,7 +279,7 @@ async def _request_page(client: TcbClient, env: str, limit: int, offset: int = 0
     return await client.call(_FUNCTIONS_PATH, fields, repeatable=True)
 
 
-async def _show_facts(
+async def _request_and_show_facts(
     client: TcbClient, env: str, report: _Report, page: Reply, functions: Sequence[CloudFunction]
 ) -> None:
     """Print what replies contain.

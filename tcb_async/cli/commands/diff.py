@@ -160,14 +160,17 @@ def compare_sides(
         times: Compare add_time and mod_time too, as of two exports.
         ignore_added: Functions that only AFTER has do not count.
     """
-    with run_command(verbose=access.verbose) as screen:
+    with run_command(verbose=access.verbose, quiet=quiet) as screen:
         with read_sides(str(before), str(after), access, requests, screen) as (functions, side):
             comparison = Comparison(
                 functions, side, patterns=name or (), ignores_added=ignore_added, times=times
             )
             failure = write_differences(
-                screen, comparison.differences(), output_format, has_accounts=side.has_accounts
+                screen.write,
+                comparison.differences(),
+                output_format,
+                has_accounts=side.has_accounts,
+                is_terminal=screen.out.is_terminal,
             )
-        if not quiet:
-            screen.say(comparison.summary())
+        screen.note(comparison.summary())
         exit_with_result(screen, comparison.exit_code(), failure)

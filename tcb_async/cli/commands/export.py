@@ -10,25 +10,28 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
-from cyclopts import App
+from cyclopts import App, CycloptsError, Parameter
 
 import tcb_async
 from tcb_async.cli.exits import ExitCode, run_command
-from tcb_async.cli.formats import FIELDS, FORMATS
+from tcb_async.cli.files import open_sink, output_path
+from tcb_async.cli.formats import FIELDS, FORMATS, choose_format
 from tcb_async.cli.nights import report_missing
-from tcb_async.cli.options import FORMAT, Verbose
+from tcb_async.cli.options import FORMAT, OUTPUT, Output, Quiet, Verbose
 
 if TYPE_CHECKING:
     from tcb_async.inventory import Night
+
+_ExportFormat = Literal["csv", "ndjson"]
 
 export_command: App = App(
     name="export",
     usage="tcb-async export [OPTIONS] FILE",
     help_epilogue="""\
 [bold]Examples[/bold]
-  tcb-async export nights/2026-01-31.sqlite > all.csv
+  tcb-async export nights/2026-01-31.sqlite -o all.csv
   tcb-async export nights/2026-01-31.sqlite -f ndjson
 
 [bold]Exit codes[/bold]
@@ -45,20 +48,29 @@ def export_night(
     file: Path,
     /,
     *,
-    output_format: Annotated[Literal["csv", "ndjson"], FORMAT] = "csv",
+    output_format: Annotated[_ExportFormat | None, FORMAT, Parameter(group=OUTPUT)] = None,
+    output: Output = None,
+    quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write the functions of a night to stdout, by account, environment and name.
+    """Write the functions of a night, by account, environment and name.
 
     Args:
         file: The file of the night.
+        output_format: Default: by the suffix of --output, or csv.
     """
-    with run_command(verbose=verbose) as screen, tcb_async.inventory.Night(file) as night:
-        missing = report_missing(night, screen)
-        columns = ("appid", "env", *FIELDS)
-        parts = FORMATS[output_format](_list_rows(night), columns, screen.out.is_terminal)
-        for part in parts:
-            screen.write(part)
+    with run_command(verbose=verbose, quiet=quiet) as screen:
+        path = output_path(output)
+        chosen = choose_format(output_format, path, "csv")
+        if chosen not in get_args(_ExportFormat):
+            raise CycloptsError("--output: the file of an export ends with .csv or .ndjson")
+        with tcb_async.inventory.Night(file) as night:
+            missing = report_missing(night, screen)
+            columns = ("appid", "env", *FIELDS)
+            is_terminal = path is None and screen.out.is_terminal
+            with open_sink(path, screen) as write:
+                for part in FORMATS[chosen](_list_rows(night), columns, is_terminal):
+                    write(part)
     if missing:
         sys.exit(ExitCode.MISSING)
 

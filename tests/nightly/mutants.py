@@ -4,7 +4,7 @@ Rule: a mutant is tested in a copy of the tree, by tests that cover its line, th
 little else. Survivors are then tested by all tests, several at a time. The last survivors are
 named; more than `MAX_SURVIVORS` of 100 are an error.
 
-    python nightly/mutants.py --count 300 --seed 7 [--only pagination] [--jobs 2]
+    python tests/nightly/mutants.py --count 300 --seed 7 [--only pagination] [--jobs 2]
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "tests" / "support"))
 from slow_tests import SLOW_PAGES  # noqa: E402 - after its folder
 

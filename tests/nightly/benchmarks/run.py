@@ -1,6 +1,6 @@
 """Measure, print tables and promises, and draw the picture of the documentation.
 
-``python nightly/benchmarks/run.py [--quick]``
+``python tests/nightly/benchmarks/run.py [--quick]``
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tables import markdown
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 def measured(*, quick):
