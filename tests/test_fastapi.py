@@ -626,6 +626,25 @@ async def test_reader_that_disconnects_stops_the_walk(emulator, service):
 
 
 @pytest.mark.slow
+async def test_reader_that_leaves_a_route_that_yields_stops_the_walk(emulator):
+    emulator.deploy(ENV, count=4000)
+    app = FastAPI(lifespan=lifespan(lambda: client_of(emulator)))
+
+    @app.get("/functions")
+    async def functions(client: ClientDep) -> AsyncIterator[CloudFunction]:
+        async with client.functions(ENV) as pager:
+            async for function in pager:
+                yield function
+
+    async with no_leaks(), serving(app) as url:
+        reader, writer = await slow_reader(url, "/functions")
+        await reader.readuntil(b"\n{")
+        writer.transport.abort()
+        assert await requests_at_rest(emulator) < 100
+        await eventually(lambda: emulator.in_flight == 0)
+
+
+@pytest.mark.slow
 async def test_200_callers_are_told_in_time_that_wechat_hangs(emulator, service, monkeypatch):
     monkeypatch.setattr(service, "TIMEOUT", 0.5)
     emulator.deploy(ENV, count=5)

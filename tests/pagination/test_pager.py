@@ -8,11 +8,12 @@ import logging
 import math
 import random
 from collections import UserList, deque
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from inspect import isawaitable
 from itertools import repeat
 
+import anyio
 import attrs
 import pytest
 from model import NAME, Change, ChangingList, Row
@@ -332,25 +333,62 @@ class TestLeavingEarly:
         assert names == server.names[:20]
 
     @pytest.mark.parametrize("pause", [0.0, 0.5])  # the other task reads a page, or waits for one
-    async def test_block_keeps_its_own_error_after_a_handover(self, server, pause):
+    @pytest.mark.parametrize("is_pagers_block", [True, False])
+    async def test_block_keeps_its_own_error_after_a_handover(self, server, is_pagers_block, pause):
         async def read_on():
             return [row async for row in rows]
 
         pager = server.pager()
-        rows = aiter(await pager.__aenter__())
+        block = pager if is_pagers_block else aclosing(aiter(pager))
+        rows = aiter(await block.__aenter__())
         await anext(rows)
         consumer = asyncio.create_task(read_on())
         await asyncio.sleep(pause)
         # An error that this raised would replace the block's own.
-        await pager.__aexit__(LookupError, LookupError("of the block"), None)
+        await block.__aexit__(LookupError, LookupError("of the block"), None)
 
         with pytest.raises(ClientClosedError):
             await consumer
         assert server.flying == 0
 
-    async def test_generator_that_is_read_after_its_block_raises(self, server):
-        async with server.pager() as pager:
-            rows = aiter(pager)
+    @pytest.mark.parametrize("group", [asyncio.TaskGroup, anyio.create_task_group])
+    async def test_task_group_that_fails_stops_the_walk(self, server, group):
+        async def fail():
+            async with server.pager() as pager, group() as tasks:
+                start = getattr(tasks, "start_soon", lambda each: tasks.create_task(each()))
+                start(pager.collect)
+                await asyncio.sleep(1.5)
+                raise LookupError
+
+        with pytest.raises(ExceptionGroup) as caught:
+            await fail()
+        assert [type(error) for error in caught.value.exceptions] == [LookupError]
+        assert server.flying == 0
+
+    async def test_cancelled_scope_of_anyio_stops_the_walk(self, server):
+        server.farewell = 3
+        with anyio.move_on_after(1.5) as scope:
+            async with server.pager() as pager:
+                await pager.collect()
+
+        assert scope.cancelled_caught
+        await asyncio.sleep(3)  # anyio cancels the wait for the requests too
+        assert (server.flying, server.cancelled) == (0, 8)
+
+    async def test_iteration_is_a_generator(self, server):
+        rows = aiter(server.pager())
+        assert isinstance(rows, AsyncGenerator)
+        assert (await rows.asend(None)).name == "f000"
+        with pytest.raises(LookupError):
+            await rows.athrow(LookupError())
+        assert server.flying == 0
+
+    @pytest.mark.parametrize("is_pagers_block", [True, False])
+    async def test_generator_that_is_read_after_its_block_raises(self, server, is_pagers_block):
+        pager = server.pager()
+        block = pager if is_pagers_block else aclosing(aiter(pager))
+        async with block as iterable:
+            rows = aiter(iterable)
             await anext(rows)
 
         with pytest.raises(ClientClosedError):

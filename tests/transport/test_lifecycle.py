@@ -5,7 +5,7 @@ import gc
 
 import pytest
 from constants import ENV
-from leaks import eventually, no_leaks
+from leaks import eventually, no_leaks, run_strictly
 
 from tcb_async import ClientClosedError, RetryPolicy, SystemBusyError, TcbClient
 from tcb_async.emulator import Fault
@@ -63,3 +63,28 @@ async def test_finished_walk_leaves_nothing(emulator, caplog, stop):
         gc.collect()
 
     assert [line for line in caplog.records if line.name == "asyncio"] == []
+
+
+@pytest.mark.slow
+def test_walk_that_the_end_of_asyncio_run_interrupts_is_silent():
+    done = run_strictly("""
+import asyncio, gc
+from tcb_async import TcbClient
+from tcb_async.emulator import Emulator
+
+kept = []
+
+async def main():
+    async with Emulator() as emulator, TcbClient(emulator.token, base_url=emulator.url) as client:
+        emulator.deploy("test-777bb9", count=57)
+        pager = client.functions("test-777bb9", page_size=5)
+        changes = client.watch_functions("test-777bb9", interval=0.01, since=[])
+        for iteration in aiter(pager), client.functions("test-777bb9").by_page(), changes:
+            await anext(iteration)
+            kept.append(iteration)
+
+asyncio.run(main())
+kept.clear()
+gc.collect()
+""")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
