@@ -53,9 +53,7 @@ async def send(
     except Exception as error:  # noqa: BLE001 - the edge: any error that a peer causes becomes ours
         if observed is not None and isinstance(error, aiohttp.ClientHttpProxyError):
             observed.status = error.status
-        if keeper.is_closed:
-            failure = ClientClosedError()
-        elif session.closed:
+        if session.closed:
             text = "the session of this client was closed: make a new client"
             failure = ClientClosedError(text)
         else:

@@ -32,9 +32,7 @@ _COLUMNS = re.compile("[1-9][0-9]{1,2}")  # from 10 to 999
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        if not self.stderr:
-            raise BrokenPipeError from None
-        self.quiet = True  # a command does its work without a progress bar too
+        raise BrokenPipeError from None  # rich would exit with 1
 
 
 @attrs.frozen
@@ -59,7 +57,7 @@ class Screen:
         is_err = bool(sys.stderr and sys.stderr.isatty())
         return cls(
             _Console(highlight=False, markup=False, force_terminal=is_out),
-            _Console(stderr=True, highlight=False, force_terminal=is_err),
+            Console(stderr=True, highlight=False, force_terminal=is_err),
             is_quiet,
         )
 

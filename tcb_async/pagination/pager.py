@@ -64,7 +64,9 @@ class Pager(IteratedOnce, Generic[T]):
         async with Pager(fetch, identify=lambda order: order.number) as pager:
             orders = await pager.collect()
 
-    The end of the ``async with`` block cancels all fetches in flight and awaits them. Further
+    The end of the ``async with`` block cancels all fetches in flight and awaits them, and a task
+    that reads on gets `ClientClosedError`; Python refuses to close the generator itself, as
+    ``aclosing`` does, while a different task waits in it. Further
     arguments are those of `WalkOptions`.
 
     Args:

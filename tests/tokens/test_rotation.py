@@ -169,6 +169,27 @@ class TestRotation:
 
         assert emulator.counts[AUTHORIZER] == 1
 
+    async def test_closed_client_begins_no_request(self, emulator, merchant):
+        may_load, started = asyncio.Event(), asyncio.Event()
+
+        async def load():
+            started.set()
+            await may_load.wait()
+            return merchant.first
+
+        client = TcbClient(merchant.token(refresh_token=load), base_url=emulator.url)
+        await client.with_token(merchant.component).get_token()
+        caller = asyncio.create_task(client.function_page(ENV))
+        await started.wait()
+        closing = asyncio.create_task(client.aclose())
+        await a_turn()
+        may_load.set()
+        await closing
+        with pytest.raises(ClientClosedError):
+            await caller
+
+        assert merchant.asked == 0
+
     async def test_failed_save_is_logged_if_its_client_was_closed(self, emulator, merchant, caplog):
         may_end, started = asyncio.Event(), asyncio.Event()
 
