@@ -34,7 +34,7 @@ class _DeclaredRow(msgspec.Struct):
 
     name: str
     runtime: str | None = None
-    config: _DeclaredConfig = msgspec.field(default_factory=_DeclaredConfig)
+    config: _DeclaredConfig | None = None
 
 
 class _Declaration(msgspec.Struct):
@@ -81,7 +81,7 @@ def parse_functions(data: bytes, name: str) -> list[CloudFunction]:
         if document.total_count is not None:
             raise ConfigurationError(f"it is a reply of WeChat, perhaps one page: {_EXPORT}")
         functions: list[CloudFunction] = [
-            DeclaredFunction(row.name, row.runtime or row.config.runtime)
+            DeclaredFunction(row.name, row.runtime or (row.config or _DeclaredConfig()).runtime)
             for row in document.functions
         ]
         _refuse_templates(functions, data)

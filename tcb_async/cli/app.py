@@ -128,6 +128,8 @@ def run(words: Sequence[str]) -> NoReturn:
     try:
         with handle_errors(screen):
             raise_at_sigterm()
+            if words and words[0] in {"help", "version"}:
+                words = [*words[1:], f"--{words[0]}"]
             if words:
                 app(words, console=screen.out)
             else:

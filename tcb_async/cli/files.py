@@ -84,7 +84,7 @@ def output_path(named: Path | None) -> Path | None:
 
 def check_writable(option: str, named: Path) -> Path:
     """Return the resolved path; raise unless a regular file can be written or created there."""
-    path = named.resolve()
+    path = Path(os.path.realpath(named))  # `resolve` raises if symbolic links form a loop
     problem = ""
     advice = "name a different file"
     if path.exists() and not path.is_file():

@@ -53,7 +53,9 @@ def split_commas(kind: object, tokens: Sequence[Token]) -> object:
 
 
 NUMBER = Parameter(metavar="N", validator=Number(gte=1))
-Env = Annotated[str | None, Parameter(help="The environment, such as test-777bb9.")]
+Env = Annotated[
+    str | None, Parameter(env_var="TCB_ENV", help="The environment, such as test-777bb9.")
+]
 INPUT = Parameter(allow_repeating=False)
 """For an option that names an input: the last of several values would hide the others."""
 AppId = Annotated[str | None, INPUT, Parameter(metavar="APPID", group=SERVICE)]

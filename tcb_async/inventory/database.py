@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sqlite3
 import zlib
 from collections.abc import Generator
@@ -71,7 +72,8 @@ def open_database(path: Path, *, to_write: bool) -> Generator[sqlite3.Connection
     if not to_write:
         path.stat()  # SQLite's error would not say that there is no file
     with explain_errors(path), contextlib.ExitStack() as cleanup:
-        uri = f"{path.resolve().as_uri()}?mode={'rwc' if to_write else 'rw'}"
+        # Not `resolve`, which raises if symbolic links form a loop.
+        uri = f"{Path(os.path.realpath(path)).as_uri()}?mode={'rwc' if to_write else 'rw'}"
         # A service calls a night in threads.
         database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         cleanup.callback(database.close)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Mapping
@@ -164,7 +165,7 @@ class NightWriter:
                 self._database.execute("PRAGMA journal_mode = DELETE")
                 if not has_tables(self._database):
                     # While it is locked: a writer that waits for the lock fails, and loses nothing.
-                    self.path.resolve().unlink()
+                    Path(os.path.realpath(self.path)).unlink()
             self._database.close()
 
 

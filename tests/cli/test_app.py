@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
-from terminal import ENV, is_one_sentence, run, start
+from terminal import ENV, env_for, is_one_sentence, run, start
 
 from tcb_async import __version__
 from tcb_async.__main__ import main
@@ -234,3 +234,22 @@ def test_ctrl_c_while_it_starts_exits_with_130(monkeypatch):
     with pytest.raises(SystemExit) as exited:
         main()
     assert exited.value.code == 130
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [(["help"], ["--help"]), (["help", "wait"], ["wait", "--help"]), (["version"], ["--version"])],
+)
+async def test_help_and_version_may_be_typed_as_commands(typed, meant):
+    assert await run(*typed) == await run(*meant)
+
+
+async def test_environment_may_be_named_by_a_variable(emulator):
+    emulator.deploy("prod-1a2b3c", count=3)
+    emulator.deploy(ENV, count=5)
+    env = env_for(emulator, TCB_ENV="prod-1a2b3c")
+
+    by_variable = await run("count", env=env)
+    by_word = await run("count", ENV, env=env)
+
+    assert (by_variable.out, by_word.out) == ("3\n", "5\n")

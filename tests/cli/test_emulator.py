@@ -151,3 +151,11 @@ async def test_a_taken_port_and_an_impossible_environment_exit_with_3(emulator):
     assert (taken.code, taken.out, impossible.code, impossible.out) == (3, "", 3, "")
     assert f"--port {port}: Address already in use" in taken.err
     assert "ENV '': must be the id of an environment" in impossible.err
+
+
+async def test_environment_of_the_documentation_is_not_added_twice():
+    ended = await run("emulator", "--docs", "--env", ENV, "--count", "3")
+    assert (ended.code, f"--env {ENV}: --docs has this environment already" in ended.err) == (
+        2,
+        True,
+    )

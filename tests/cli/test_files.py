@@ -233,3 +233,15 @@ async def test_a_file_that_cannot_be_written_exits_with_3(emulator, tmp_path, mo
     assert f"--output {tmp_path / file}" in ended.err
     assert UNUSABLE[file] in ended.err
     assert emulator.requests == ()
+
+
+async def test_loop_of_symbolic_links_is_replaced_or_refused(tmp_path):
+    csv, night = tmp_path / "a.csv", tmp_path / "a.sqlite"
+    for loop in (csv, night):
+        loop.symlink_to(loop)
+
+    listed = await run("list", "--demo", "-o", str(csv))
+    refused = await run("inventory", "--demo", str(night))
+
+    assert (listed.code, csv.read_text().count("login")) == (0, 1)
+    assert (refused.code, is_one_sentence(refused.err)) == (3, True)

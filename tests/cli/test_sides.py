@@ -104,7 +104,8 @@ def test_a_damaged_or_different_document_is_refused(text, said):
 
 
 def test_template_in_a_field_that_is_not_read_is_harmless():
-    functions = read('{"envId": "{{env.ID}}", "functions": [{"name": "a", "x": "{{env.X}}"}]}')
+    row = '{"name": "a", "x": "{{env.X}}", "config": null}'
+    functions = read(f'{{"envId": "{{{{env.ID}}}}", "functions": [{row}]}}')
     assert [function.name for function in functions] == ["a"]
 
 

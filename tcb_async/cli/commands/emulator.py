@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
 import tcb_async
@@ -84,10 +84,11 @@ def run_emulator(
             demo.change_before_each_listing(server, demo.CHANGING_ENVS)
         if not env and not docs:
             env = [_DEFAULT_ENV]
-        for name in env or ():
-            if check_env(name) not in envs:
-                server.deploy(name, count=count)
-                envs.append(name)
+        for name in dict.fromkeys(map(check_env, env or ())):
+            if name in envs:
+                raise CycloptsError(f"--env {name}: --docs has this environment already")
+            server.deploy(name, count=count)
+            envs.append(name)
         if busy:
             faults = [tcb_async.emulator.Fault.errcode(-1), *[tcb_async.emulator.Fault.ok()] * 4]
             server.script(itertools.cycle(faults))
