@@ -7,8 +7,8 @@ merchant has to authorise the platform again.
 Each request uses the refresh token that the caller saved. Only if WeChat refuses it, the one in the
 store is used: a process may have died between the reply with a new refresh token and `on_rotate`.
 If WeChat refuses that too, a second owner may have been faster: its access token is looked for in
-the store for 2 s. An owner whose reply and `on_rotate` take longer is not waited for; a second
-request would rotate the refresh token once more, and its owner's token may be refused.
+the store for 2 s, then its refresh token is used. An owner whose reply takes longer is not waited
+for.
 If `on_rotate` fails, the refresh fails, and the next one calls it again before anything else.
 """
 
@@ -104,12 +104,17 @@ class AuthorizerToken(ManagedToken):
                 await asyncio.sleep(_SEARCH_PAUSE)
                 if (stored := await self._adopt()) is not None:
                     return TokenReply(stored.token, stored.expires_at - self._clock())
-            error.message = _describe_refusal(
-                error,
-                f"the refresh token of {self.appid}, and no new token was stored within 2 s: the "
-                "grant is lost, unless a second process is still saving it; take refresh_token "
-                "from client.authorizers(), or have the merchant authorise again",
-            )
+        # It may have died meanwhile, or be saving still: its refresh token is saved, or stored.
+        try:
+            return await self._complete_request(api)
+        except TokenError as error:
+            if _is_refused_refresh_token(error):
+                error.message = _describe_refusal(
+                    error,
+                    f"the refresh token of {self.appid}, and no newer one was saved or stored "
+                    "within 2 s: the grant is lost, unless a second process saves one later; take "
+                    "refresh_token from client.authorizers(), or have the merchant authorise again",
+                )
             raise
 
     async def _complete_request(self, api: TokenApi) -> TokenReply:

@@ -50,7 +50,7 @@ class TestMerchant:
         with pytest.raises(TokenError, match=r"61023.*authorise again"):
             await merchant.token(refresh_token="refreshtoken@@@forgotten").get_token(api)
 
-        assert merchant.asked == 2
+        assert merchant.asked == 3
 
     @pytest.mark.parametrize(
         ("changed", "why"),

@@ -525,6 +525,19 @@ class TestRace:
         assert saved[-1] == api.latest
         assert asyncio.get_running_loop().time() < 5
 
+    async def test_refresh_token_that_is_stored_meanwhile_is_used(self, owner, saved):
+        """Its owner is still saving it, or has died."""
+        api = RotatingApi()
+        api.latest = "second"
+        late = owner()
+        caller = asyncio.create_task(late.get_token(api))
+        await asyncio.sleep(1.0)
+        second = StoredToken("second", math.inf)
+        await late._store.set(late._make_key("refresh"), second, ttl=None)
+
+        assert await caller == f"a-{api.asked}"
+        assert saved[-1] == api.latest
+
     async def test_lost_grant_is_said_after_two_seconds(self, owner):
         api = RotatingApi(4.5)
         dying = asyncio.create_task(api.call_token_endpoint(AUTHORIZER, body=FIRST))
