@@ -538,6 +538,19 @@ class TestRace:
         assert await caller == f"a-{api.asked}"
         assert saved[-1] == api.latest
 
+    async def test_different_refusal_after_the_search_is_raised_as_it_is(self, owner):
+        class Refusing(RotatingApi):
+            async def call_token_endpoint(self, path, **request):
+                if self.asked == 1:
+                    raise TokenError("the address is not on the list", errcode=61004, endpoint=path)
+                return await super().call_token_endpoint(path, **request)
+
+        api = Refusing()
+        api.latest = "second"
+
+        with pytest.raises(TokenError, match="the address is not on the list"):
+            await owner().get_token(api)
+
     async def test_lost_grant_is_said_after_two_seconds(self, owner):
         api = RotatingApi(4.5)
         dying = asyncio.create_task(api.call_token_endpoint(AUTHORIZER, body=FIRST))
