@@ -163,7 +163,8 @@ class Transport:
             # left out: it would wait for itself.
             while running := [it for it in self.tasks if it is not current and not it.done()]:
                 for task in running:
-                    task.cancel()
+                    if not task.cancelling():  # a second one would stop a merchant's rotation
+                        task.cancel()
                 await asyncio.gather(*running, return_exceptions=True)
         finally:
             await self.keeper.aclose()
