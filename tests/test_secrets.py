@@ -4,14 +4,20 @@ Rule: no reply of a server that repeats it, plain or URL-encoded, brings it into
 span, a problem of FastAPI or a repr.
 """
 
+import asyncio
+import io
 import itertools
 import logging
 import traceback
 
+import aiohttp
 import pytest
 from constants import APPID, AUTHORIZER, COMPONENT, ENV, LIST, PLATFORM, STABLE
+from leaks import eventually
 from proxies import PROXY_FORMS, use_proxy
 from raw_server import RawServer, http_reply
+from rich.console import Console
+from rich.traceback import Traceback
 from secret_leaks import encode, leaks_of, logged, shown_by
 from server_faults import OK, then_close
 
@@ -242,28 +248,37 @@ def test_refused_secret_is_not_shown(make, secret):
     assert leaks_of([TOKEN], shown_by(caught.value)) == []
 
 
-class TestFrames:
-    """Tools that record the variables of frames, as Sentry and rich do, see no secret of ours."""
+def recorded_of(error):
+    """The variables of the frames of an error and of those before it, our test's left out."""
+    recorded = traceback.TracebackException.from_exception(error, capture_locals=True)
+    for frame in recorded.stack:
+        if frame.filename != __file__:
+            yield from (f"{frame.filename}: {key} = {it}" for key, it in frame.locals.items())
+    for earlier in {error.__cause__, error.__context__} - {None}:
+        yield from recorded_of(earlier)
 
-    def texts_of(self, error):
-        recorded = traceback.TracebackException.from_exception(error, capture_locals=True)
-        assert (recorded.__cause__, recorded.__context__) == (None, None)
-        ours = [frame for frame in recorded.stack if "/tcb_async/" in frame.filename]
-        assert len(ours) > 1
-        return [f"{name} = {value}" for frame in ours for name, value in frame.locals.items()]
+
+def leaks_in_frames(secrets, error):
+    texts = [*recorded_of(error)]
+    assert any("/tcb_async/" in text for text in texts)
+    return leaks_of(secrets, texts)
+
+
+CALLS = [
+    lambda client: client.call(
+        "/tcb/x", {"secret": Secret(SECRET)}, query={"ticket": Secret(SECRET)}
+    ),
+    lambda client: client.list_functions(ENV),
+    TcbClient.get_token,
+    TcbClient.force_refresh_token,
+]
+
+
+class TestFrames:
+    """Tools that record the variables of frames, as Sentry and rich do, see no secret."""
 
     @pytest.mark.parametrize("fault", [Fault.errcode(40164), Fault.status(502), Fault.reset()])
-    @pytest.mark.parametrize(
-        "call",
-        [
-            lambda client: client.call(
-                "/tcb/x", {"secret": Secret(SECRET)}, query={"ticket": Secret(SECRET)}
-            ),
-            lambda client: client.list_functions(ENV),
-            TcbClient.get_token,
-            TcbClient.force_refresh_token,
-        ],
-    )
+    @pytest.mark.parametrize("call", CALLS)
     async def test_frame_of_an_error_has_no_secret(self, emulator, call, fault):
         emulator.script(itertools.repeat(fault))
         retry = RetryPolicy(attempts=1)
@@ -272,7 +287,7 @@ class TestFrames:
             with pytest.raises(TcbError) as caught:
                 await call(client)
 
-        assert leaks_of([SECRET], self.texts_of(caught.value)) == []
+        assert leaks_in_frames([SECRET], caught.value) == []
 
     async def test_frame_of_a_refused_call_has_no_token(self, emulator):
         async with TcbClient(emulator.token, base_url=emulator.url) as client:
@@ -280,4 +295,55 @@ class TestFrames:
             with pytest.raises(TcbError) as caught:
                 await client.call("/tcb/x", {"secret": Secret(SECRET)})
 
-        assert leaks_of([SECRET, emulator.token], self.texts_of(caught.value)) == []
+        assert leaks_in_frames([SECRET, emulator.token], caught.value) == []
+
+    @pytest.mark.parametrize("is_callers_session", [False, True])
+    @pytest.mark.parametrize(
+        ("path", "call"),
+        [
+            ("/tcb/x", CALLS[0]),
+            (LIST, lambda client: client.function_page(ENV)),
+            (STABLE, lambda client: client.function_page(ENV)),
+            (STABLE, TcbClient.force_refresh_token),
+        ],
+    )
+    async def test_frame_of_a_time_out_has_no_secret(
+        self, emulator, stack, path, call, is_callers_session
+    ):
+        emulator.script([Fault.hang()], path=path)
+        token = StableToken(APPID, SECRET) if path == STABLE else emulator.token
+        session = aiohttp.ClientSession() if is_callers_session else None
+        if session is not None:
+            await stack.enter_async_context(session)
+        limit = asyncio.timeout(None)
+
+        async def call_in_time():
+            async with limit:
+                await call(client)
+
+        async with TcbClient(token, base_url=emulator.url, session=session) as client:
+            calling = asyncio.create_task(call_in_time())
+            await eventually(lambda: emulator.in_flight == 1)
+            limit.reschedule(0.0)
+            await asyncio.wait([calling])
+
+        error = calling.exception()
+        assert isinstance(error, TimeoutError)
+        assert leaks_in_frames([SECRET, emulator.token], error) == []
+
+    @pytest.mark.slow
+    async def test_traceback_of_rich_has_no_secret(self, emulator):
+        emulator.script(itertools.repeat(Fault.errcode(48001)))
+        async with TcbClient(emulator.token, base_url=emulator.url) as client:
+            with pytest.raises(TcbError) as caught:
+                await CALLS[0](client)
+
+        ours = caught.tb.tb_next  # without the variables of this test
+        shown = Traceback.from_exception(
+            caught.type, caught.value, ours, show_locals=True, locals_max_string=None
+        )
+        screen = Console(file=io.StringIO(), width=400)
+        screen.print(shown)
+        text = screen.file.getvalue()
+        assert "/tcb_async/" in text
+        assert leaks_of([SECRET, emulator.token], text.splitlines()) == []

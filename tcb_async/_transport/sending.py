@@ -59,6 +59,10 @@ async def send(
         else:
             may_use_proxy = keeper.trust_env or keeper.is_callers_session
             failure = translate(error, request, timeout, may_use_proxy=may_use_proxy)
+    except BaseException as error:
+        # A cancellation: its frames in aiohttp have the URL and the body, with their secrets.
+        error.__traceback__ = None
+        raise
     finally:
         if response is not None:
             response.close()  # and its connection, if there is more to read
