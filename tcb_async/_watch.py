@@ -29,13 +29,14 @@ async def watch(
     list_functions: Callable[[], Awaitable[Iterable[CloudFunction]]],
     *,
     interval: float,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     since: Iterable[CloudFunction] | None = None,
 ) -> AsyncGenerator[FunctionChange, None]:
     """Yield the changes from one listing to the next: see `TcbClient.watch_functions`."""
     before = since
     if before is None:
         before = await list_functions()
-        await asyncio.sleep(interval)
+        await pause(interval)
     while True:
         try:
             after = await list_functions()
@@ -45,7 +46,7 @@ async def watch(
             for change in changes(before, after):
                 yield change
             before = after
-        await asyncio.sleep(interval)
+        await pause(interval)
 
 
 async def wait_until_active(
@@ -55,6 +56,7 @@ async def wait_until_active(
     *,
     timeout: float,  # noqa: ASYNC109 - callers expect this argument; its scope is right below
     interval: float,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> list[CloudFunction]:
     """Poll until all are ``Active``: see `TcbClient.wait_until_active`. New statuses are logged."""
     statuses = dict.fromkeys(names, "never seen")  # by name
@@ -83,7 +85,7 @@ async def wait_until_active(
                     # An environment without functions is not a deployment.
                     if {*statuses.values()} == {"Active"}:
                         return [functions[name] for name in names or functions]
-                await asyncio.sleep(interval)
+                await pause(interval)
     except TimeoutError:
         if not scope.expired():
             raise

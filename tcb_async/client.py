@@ -498,7 +498,8 @@ class TcbClient:
         env = check_env(env)
         seconds = check_seconds("interval", interval)
         before = None if since is None else index_by_name("since", since).values()
-        return watch(partial(self.list_functions, env), interval=seconds, since=before)
+        pause = self._transport.pause
+        return watch(partial(self.list_functions, env), interval=seconds, pause=pause, since=before)
 
     async def wait_until_active(
         self,
@@ -529,9 +530,14 @@ class TcbClient:
         env = check_env(env)
         plain_names = [check_text("name", name) for name in names]
         seconds = check_seconds("timeout", timeout)
-        pause = check_seconds("interval", interval)
-        make_walk = partial(self.functions, env)
-        return await wait_until_active(make_walk, env, plain_names, timeout=seconds, interval=pause)
+        return await wait_until_active(
+            partial(self.functions, env),
+            env,
+            plain_names,
+            timeout=seconds,
+            interval=check_seconds("interval", interval),
+            pause=self._transport.pause,
+        )
 
     def with_token(self, token: Token) -> Self:
         """Make a light copy with a different token, such as for each merchant.

@@ -1,6 +1,7 @@
 """The terminal: data on stdout, everything else on stderr.
 
-Rule: all output goes through this module, except output files.
+Rule: all output goes through this module, except output files. Only ``isatty`` of a stream decides
+about its layout, colours and bars.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ _CLAUSE_ENDS = re.compile(
 )  # the remedy is such a clause
 
 
-_COLUMNS = re.compile("[1-9][0-9]{1,2}")  # from 10 to 999
+_COLUMNS = re.compile("[2-9][0-9]|[1-9][0-9]{2}")  # from 20 to 999, as terminals have
+_MIN_WIDTH = 20  # columns: with 1 or 2, rich never ends a help page
+_PIPE_WIDTH = 80
 
 
 class _Console(Console):
@@ -49,17 +52,19 @@ class Screen:
         reconfigure: Callable[..., None] | None = getattr(sys.stdout, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
-        columns = os.environ.get("COLUMNS", "")
-        if not _COLUMNS.fullmatch(columns):
-            os.environ.pop("COLUMNS", None)  # no terminal has it; rich would draw that wide
+        if not _COLUMNS.fullmatch(os.environ.get("COLUMNS", "")):
+            os.environ.pop("COLUMNS", None)
         # Given to rich, which otherwise asks FORCE_COLOR and TTY_COMPATIBLE too: a pipe is a pipe.
         is_out = bool(sys.stdout and sys.stdout.isatty())
         is_err = bool(sys.stderr and sys.stderr.isatty())
-        return cls(
-            _Console(highlight=False, markup=False, force_terminal=is_out),
-            Console(stderr=True, highlight=False, force_terminal=is_err),
-            is_quiet,
-        )
+        out = _Console(highlight=False, markup=False, force_terminal=is_out)
+        err = Console(stderr=True, highlight=False, force_terminal=is_err)
+        for console in (out, err):
+            if not console.is_terminal:
+                console.width = _PIPE_WIDTH  # rich would take that of stdin
+            elif console.width < _MIN_WIDTH:
+                console.width = _MIN_WIDTH
+        return cls(out, err, is_quiet)
 
     @property
     def shows_progress(self) -> bool:

@@ -81,6 +81,7 @@ class Side:
     lists: Iterable[FunctionList]  # can be read once
     has_accounts: bool = False
     not_compared: int = 0  # accounts without a complete list, and environments that are not listed
+    complete: int = 1  # accounts with complete lists; a plain list is that of one
 
 
 @contextlib.contextmanager
@@ -99,8 +100,11 @@ def read_sides(
             side = Side([(None, None, rows)])
         elif kinds[after] == "night":
             night = stack.enter_context(tcb_async.inventory.Night(after))
-            missing = report_missing(night, screen) + night.read_counts().unavailable
-            side = Side(read_lists(night), has_accounts=True, not_compared=missing)
+            counts = night.read_counts()
+            missing = report_missing(night, screen) + counts.unavailable
+            side = Side(
+                read_lists(night), has_accounts=True, not_compared=missing, complete=counts.complete
+            )
         # Environments are last, so that an invalid file costs no request.
         envs = [name for name, kind in kinds.items() if kind == "environment"]
         lists = _read_environments(envs, access, requests, screen) if envs else {}

@@ -56,9 +56,18 @@ class GuardedStore:
             return stored
         return None
 
-    async def set(self, key: str, value: StoredToken, *, ttl: float | None) -> None:
-        """Store a token; it may be deleted after ``ttl`` seconds."""
-        await self._call(lambda store: store.set(key, value, ttl=ttl), value.token)
+    async def set(self, key: str, value: StoredToken, *, ttl: float | None) -> bool:
+        """Store a token, which may be deleted after ``ttl`` seconds; return whether it is stored.
+
+        A write that timed out is not repeated: it may have been carried out, and a newer token
+        written since.
+        """
+
+        async def write(store: TokenStore) -> bool:
+            await store.set(key, value, ttl=ttl)
+            return True
+
+        return bool(await self._call(write, value.token, after_timeout=False))
 
     @asynccontextmanager
     async def lock(self, key: str) -> AsyncGenerator[None]:
@@ -86,7 +95,10 @@ class GuardedStore:
         return None if is_paused else self._store
 
     async def _call(
-        self, operation: Callable[[TokenStore], Awaitable[T]], *secrets: Secret
+        self,
+        operation: Callable[[TokenStore], Awaitable[T]],
+        *secrets: Secret,
+        after_timeout: bool = True,
     ) -> T | None:
         """Call the store, once more after a failure; None without it, or if it fails again."""
         store = self._available_store
@@ -99,6 +111,8 @@ class GuardedStore:
                     return await call_user_code(lambda: operation(store))
             except Exception as error:  # noqa: BLE001 - the user's own store may raise anything
                 reason = describe(error, *secrets)
+                if isinstance(error, TimeoutError) and not after_timeout:
+                    break
         if self._available_store is not None:  # of concurrent failures, only the first is logged
             self._paused_until = asyncio.get_running_loop().time() + _PAUSE
             _log.warning(

@@ -9,7 +9,8 @@ store is used: a process may have died between the reply with a new refresh toke
 If WeChat refuses that too, a second owner may have been faster: its access token is looked for in
 the store for 2 s, then its refresh token is used. An owner whose reply takes longer is not waited
 for.
-If `on_rotate` fails, the refresh fails, and the next one calls it again before anything else.
+If `on_rotate` fails, the refresh fails, and the next one calls it again before anything else. After
+it, the store's refresh token is saved too if it differs: a slow save must not be the last one.
 """
 
 from __future__ import annotations
@@ -172,9 +173,15 @@ class AuthorizerToken(ManagedToken):
         latest = used if find_secret_problem(new) else Secret(str(new))
         if latest != saved:
             self._unsaved = {saved: latest}
+            key = self._make_key("refresh")
             # Stored first: if this process dies while saving, the next one finds it there.
-            await self._store.set(self._make_key("refresh"), StoredToken(latest, _NEVER), ttl=None)
+            is_stored = await self._store.set(key, StoredToken(latest, _NEVER), ttl=None)
             await self._save(latest)
+            # While that was saved, a second owner may have replaced it, and saved the newer first.
+            stored = await self._store.get(key) if is_stored else None
+            if stored is not None and stored.token != latest:
+                self._unsaved = {latest: stored.token}
+                await self._save(stored.token)
         return token
 
     async def _request_with(self, api: TokenApi, refresh_token: Secret) -> Mapping[str, object]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
-from terminal import ENV, env_for, is_one_sentence, run, start
+from terminal import ENV, Screen, env_for, is_one_sentence, plain, run, start
 
 from tcb_async import __version__
 from tcb_async.__main__ import main
@@ -24,22 +24,23 @@ async def test_help_teaches_by_example_and_fits(command):
 
     shown: set[str] = set()
     for columns in (60, 80, 200):
-        ended = await run(*words, env={"COLUMNS": str(columns)})
+        ended = await run(*words, env={"COLUMNS": str(columns)}, is_terminal=True)
+        out = plain(ended.out)
 
         assert ended.code == 0
-        assert "Example" in ended.out
-        assert f"tcb-async {command}".strip() in ended.out
-        assert max(map(cell_len, ended.out.splitlines())) <= columns
-        assert not re.search("<(bool|str|int|float)>", ended.out)
-        assert "…│" not in ended.out.replace(" ", ""), "something is cut"
-        shown.add(re.sub(" +\n", "\n", ended.out[ended.out.index("Example") :]))
+        assert "Example" in out
+        assert f"tcb-async {command}".strip() in out
+        assert max(map(cell_len, out.splitlines())) <= columns
+        assert not re.search("<(bool|str|int|float)>", out)
+        assert "…│" not in out.replace(" ", ""), "something is cut"
+        shown.add(re.sub(" +\n", "\n", out[out.index("Example") :]))
 
     assert len(shown) == 1, "an example wraps on a narrow terminal"
 
 
 @pytest.mark.parametrize("words", [["--help"], ["list", "--help"]])
 async def test_the_exit_codes_are_in_the_help(words):
-    _, _, listed = (await run(*words, env={"COLUMNS": "120"})).out.partition("Exit codes")
+    _, _, listed = (await run(*words)).out.partition("Exit codes")
     for code in (*map(str, range(8)), "130", "143"):
         assert f" {code}  " in listed
 
@@ -52,7 +53,8 @@ async def test_the_exit_codes_are_in_the_help(words):
     ],
 )
 async def test_the_help_says_what_a_positional_argument_is(command, arguments):
-    shown = (await run(command, "--help", env={"COLUMNS": "200"})).out
+    wide = {"COLUMNS": "200"}
+    shown = plain((await run(command, "--help", env=wide, is_terminal=True)).out)
 
     assert all(argument in " ".join(shown.split()) for argument in arguments)
 
@@ -178,7 +180,8 @@ async def test_help_and_usage_errors_load_nothing_heavy():
 
 
 async def test_the_help_has_the_first_line_of_each_page():
-    whole = " ".join((await run("--help", env={"COLUMNS": "200"})).out.split())
+    shown = await run("--help", env={"COLUMNS": "200"}, is_terminal=True)
+    whole = " ".join(plain(shown.out).split())
     for name, (_, line) in app.COMMANDS.items():
         assert f"{name} {line}" in whole
         assert app.app[name].default_command.__doc__.split("\n")[0] == line
@@ -196,10 +199,13 @@ from tcb_async.__main__ import main
 main()
 """
     program = (sys.executable, "-c", code)
-    async with start("list", "--help", program=program, env={"COLUMNS": "200"}) as command:
-        ended = await command.end()
+    async with (
+        Screen.of(200) as screen,
+        start("list", "--help", program=program, stdout=screen.tty) as command,
+    ):
+        await command.end()
 
-    assert "Calls at a time, including those that wait to retry. [default: 4]" in ended.out
+    assert "Calls at a time, including those that wait to retry. [default: 4]" in screen.text
 
 
 @pytest.mark.parametrize("missing", ["cyclopts", "rich"])

@@ -135,6 +135,7 @@ class TestOneNight:
         ended = await run("changes", night)
 
         assert ended.code == code
+        assert (await run("export", night)).code == code
         assert f"is one night, so nothing is compared; {complete} of 2 accounts" in ended.err
         assert [line.split()[:2] for line in ended.out.splitlines()[1:]] == [
             [listing.account.appid, listing.status] for listing in listings

@@ -353,3 +353,10 @@ async def test_the_demo_has_every_named_environment():
     ended = await run("diff", ENV, OTHER, "--times", "--demo")
     assert (ended.code, ended.out) == (0, "")
     assert "48 functions of 1 environment compared" in ended.err
+
+
+async def test_night_without_a_complete_account_exits_with_5(tmp_path):
+    (tmp_path / "rc.json").write_text('{"functions": [{"name": "login"}]}')
+    night = stored(tmp_path / "night.sqlite", failed("wx1"), failed("wx2"))
+
+    assert (await run("diff", str(tmp_path / "rc.json"), night)).code == 5

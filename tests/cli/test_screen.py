@@ -7,6 +7,7 @@ import sys
 import pytest
 from nights import failed, listed, stored
 from terminal import ENV, env_for, run, start
+from terminal import Screen as Terminal
 
 from tcb_async.__main__ import main
 from tcb_async.cli.formats import FIELDS
@@ -150,6 +151,16 @@ async def test_only_a_stdout_that_cannot_be_written_is_an_error(emulator, line, 
 
 def test_a_terminal_of_one_column_shows_a_word_a_line():
     assert fill("a b", 1, subsequent_indent="") == "a\nb"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [1, 2, 5])
+async def test_help_ends_on_any_terminal(columns):
+    async with Terminal.of(columns) as screen:
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), screen.tty)
+        async with start("list", "--help", **streams) as command:
+            assert (await command.end()).code == 0
+    assert "--status" in screen.text
 
 
 class TestQuiet:

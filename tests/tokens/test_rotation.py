@@ -540,6 +540,24 @@ class TestRace:
         assert await caller == f"a-{api.asked}"
         assert saved[-1] == api.latest
 
+    async def test_slow_save_does_not_replace_a_newer_refresh_token(self, owner, saved):
+        api = RotatingApi()
+        slow, quick = owner(), owner()
+        save, slow_save = slow._on_rotate, asyncio.Event()
+
+        async def save_slowly(refresh_token):
+            await slow_save.wait()
+            await save(refresh_token)
+
+        slow._on_rotate = save_slowly
+        first = asyncio.create_task(slow.get_token(api))
+        await asyncio.sleep(3.5)  # the lock has expired
+        await quick.get_token(api)
+        slow_save.set()
+        await first
+
+        assert saved[-1] == api.latest != saved[-2]
+
     async def test_different_refusal_after_the_search_is_raised_as_it_is(self, owner):
         class Refusing(RotatingApi):
             async def call_token_endpoint(self, path, **request):

@@ -112,6 +112,22 @@ class TestClosing:
 
             assert "refreshing" in repr(client.provider)
 
+    @pytest.mark.parametrize("since", [None, []])
+    async def test_it_stops_the_pause_of_a_watch(self, world, since):
+        async def watch(client):
+            async for _ in client.watch_functions(ENV, interval=3600, since=since):
+                pass
+
+        async def wait(client):
+            await client.wait_until_active(ENV, "absent", timeout=7200, interval=3600)
+
+        world.emulator.deploy(ENV)
+        for call in (watch, wait):
+            world.emulator.forget_requests()
+            world.is_waiting = lambda: world.emulator.requests and not world.emulator.in_flight
+            async with world.client(world.emulator.token) as client:
+                await world.check_it_ends(client, call)
+
     async def test_it_stops_a_forced_refresh(self, world):
         world.emulator.script([Fault.hang()], path=STABLE)
         async with world.client(world.stable_token()) as client:

@@ -17,7 +17,7 @@ from cyclopts import App, Parameter, Token
 import tcb_async
 from tcb_async.cli import options
 from tcb_async.cli.differences import make_row, write_differences
-from tcb_async.cli.exits import ExitCode, exit_with_result, run_command
+from tcb_async.cli.exits import ExitCode, exit_with_result, judge_night, run_command
 from tcb_async.cli.formats import TABLE
 from tcb_async.cli.screen import plural
 from tcb_async.cli.sides import AFTER, BEFORE, Side, read_sides
@@ -89,7 +89,7 @@ class Comparison:
     def exit_code(self) -> ExitCode:
         if self.kinds.total():
             return ExitCode.DIFFERENT
-        return ExitCode.MISSING if self.after.not_compared else ExitCode.DONE
+        return judge_night(self.after.complete) if self.after.not_compared else ExitCode.DONE
 
     def summary(self) -> str:
         facts = ", ".join(
@@ -133,6 +133,7 @@ diff_command: App = App(
 
 [bold]Exit codes[/bold]
     0  everything was read, compared and equal
+    5  no account of the night is complete
     6  no difference was found, but an account or an
        environment of the night is not listed
     7  they differ

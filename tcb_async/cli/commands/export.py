@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 from cyclopts import App, CycloptsError, Parameter
 
 import tcb_async
-from tcb_async.cli.exits import ExitCode, run_command
+from tcb_async.cli.exits import judge_night, run_command
 from tcb_async.cli.files import open_sink, output_path
 from tcb_async.cli.formats import FIELDS, FORMATS, choose_format
 from tcb_async.cli.nights import report_missing
@@ -36,7 +36,8 @@ export_command: App = App(
 
 [bold]Exit codes[/bold]
     0  every account is complete
-    6  accounts are missing
+    5  no account is complete
+    6  some accounts are missing
   stderr names what is missing, and the environments
   that WeChat refused to list.
   All others are in tcb-async --help.""",
@@ -71,8 +72,9 @@ def export_night(
             with open_sink(path, screen) as write:
                 for part in FORMATS[chosen](_list_rows(night), columns, is_terminal):
                     write(part)
+            complete = night.read_counts().complete
     if missing:
-        sys.exit(ExitCode.MISSING)
+        sys.exit(judge_night(complete))
 
 
 def _list_rows(night: Night) -> Iterator[dict[str, object]]:
