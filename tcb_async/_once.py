@@ -7,12 +7,13 @@ loop can close one that nobody reads any more.
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from types import AsyncGeneratorType
-from typing import Literal, Self, TypeVar, cast
+from typing import Any, Literal, Self, TypeVar, cast
 
-from tcb_async.exceptions import ConfigurationError
+from tcb_async.exceptions import ClientClosedError, ConfigurationError
 
 T = TypeVar("T")
 State = Literal["new", "walking", "done", "failed", "closed"]
@@ -25,6 +26,7 @@ class IteratedOnce(ABC):
         self._state: State = "new"
         self._is_entered = False
         self._generator: AsyncGeneratorType[object, None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # on which the iteration began
 
     def _start(self, generator: AsyncGenerator[T, None], advice: str) -> AsyncGenerator[T, None]:
         """Start the iteration; ``advice`` says how to make a new object."""
@@ -56,9 +58,36 @@ class IteratedOnce(ABC):
             self._state = "closed"
         await self._cancel_tasks()
 
-    @abstractmethod
+    def _check_loop(self) -> None:
+        """Raise if the iteration began on a different event loop: its tasks run only there."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        if not self._is_on_its_loop():
+            raise ClientClosedError(
+                "this iteration belongs to another event loop: make one client per loop (one "
+                "asyncio.run)"
+            )
+
+    def _is_on_its_loop(self) -> bool:
+        try:
+            return self._loop is asyncio.get_running_loop()
+        except RuntimeError:  # without a loop, Python closes a generator that outlives its own
+            return False
+
     async def _cancel_tasks(self) -> None:
-        """Cancel the tasks of the iteration and await them."""
+        """Cancel the tasks of the iteration and await them, so that they give back their places."""
+        tasks = self._list_tasks()
+        # At the end of a walk there are none, and gathering nothing takes time, too. Those of a
+        # different loop cannot be awaited here.
+        if not tasks or not self._is_on_its_loop():
+            return
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @abstractmethod
+    def _list_tasks(self) -> Collection[asyncio.Task[Any]]:
+        """Return the tasks of the iteration."""
 
     @abstractmethod
     async def _finish(self, error: BaseException | None) -> None:

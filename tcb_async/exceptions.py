@@ -244,7 +244,7 @@ class WaitTimeoutError(_FunctionError, TimeoutError):
 
 
 class ClientClosedError(TcbError):
-    """The client, walk or inventory was closed, or the client is used on a second event loop."""
+    """The client, walk or inventory was closed, or is used on a second event loop or process."""
 
     def __init__(self, message: str = "this client was closed: make a new one") -> None:
         super().__init__(message)

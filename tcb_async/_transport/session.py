@@ -1,12 +1,13 @@
 """A client's session.
 
-Rule: the first call makes the session, on its event loop; a call on a different loop is refused. A
-session of the caller's is used as it is, and never closed.
+Rule: the first call makes the session, on its event loop; a call on a different loop, or after a
+fork, is refused. A session of the caller's is used as it is, and never closed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable
 
 import aiohttp
@@ -63,19 +64,26 @@ class SessionKeeper:
     is_callers_session: bool = attrs.field(init=False)
     is_closed: bool = attrs.field(init=False, default=False)
     _loop: asyncio.AbstractEventLoop | None = attrs.field(init=False, default=None)
+    _process: int = attrs.field(init=False, default=0)  # of the loop
 
     def __attrs_post_init__(self) -> None:
         self.is_callers_session = self._session is not None
         if self._session is not None:
             check_instance("session", self._session, aiohttp.ClientSession, "of aiohttp")
             self._loop = getattr(self._session, "_loop", None)
+            self._process = os.getpid()
 
     def get_session(self) -> aiohttp.ClientSession:
-        """Return the session; raise `ClientClosedError` if it is closed or of a different loop."""
+        """Return the session.
+
+        Raises:
+            ClientClosedError: It is closed, or of a different loop or process.
+        """
         if self.is_closed:
             raise ClientClosedError
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
+            self._process = os.getpid()
         self._check_loop(self._loop)
         if self._session is None:
             self._session = self._make_session()
@@ -85,13 +93,18 @@ class SessionKeeper:
         """Refuse further calls.
 
         Raises:
-            ClientClosedError: The session is of a different loop, which is not closed.
+            ClientClosedError: The session is of a different loop, which is not closed, or process.
         """
         if self._loop is not None and not self._loop.is_closed():
             self._check_loop(self._loop)
         self.is_closed = True
 
     def _check_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        # A forked child may run the same loop: it would read the parent's replies.
+        if self._process != os.getpid():
+            raise ClientClosedError(
+                "this client was used before a fork: make one client per process, after the fork"
+            )
         # aiohttp's error on a second loop names neither cause nor cure.
         if loop is not asyncio.get_running_loop():
             raise ClientClosedError(

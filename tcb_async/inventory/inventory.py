@@ -214,6 +214,7 @@ class Inventory(IteratedOnce):
                 self._observation = Observation(self._transport.observer, Work("inventory", ""))
                 self._observation.run(self._spawn, self._start_accounts())
             while not (self._has_started_all and self._used_slots == 0):
+                self._check_loop()
                 outcome = await self._outcomes.get()
                 if isinstance(outcome, BaseException):
                     raise outcome
@@ -252,11 +253,8 @@ class Inventory(IteratedOnce):
                 observation.work.result.update(result)
                 observation.end(failure)
 
-    async def _cancel_tasks(self) -> None:
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    def _list_tasks(self) -> set[asyncio.Task[AccountListing | None]]:
+        return {*self._tasks}
 
     async def _start_accounts(self) -> None:
         async with aclosing(iterate_accounts(self._accounts)) as accounts:

@@ -226,6 +226,7 @@ class Pager(IteratedOnce, Generic[T]):
         """Get the next items to yield; None if the walk is over."""
         plan = self._plan
         fetches = self._fetches
+        self._check_loop()
         self._refill()
         while fetches:
             request, head = fetches[0]
@@ -335,11 +336,5 @@ class Pager(IteratedOnce, Generic[T]):
                 has_failed = isinstance(error, Exception) and self._state != "done"
                 observation.end(error if has_failed else None)
 
-    async def _cancel_tasks(self) -> None:
-        """Cancel the fetches in flight and await them, so that they give back their places."""
-        tasks = [task for _, task in self._fetches]
-        if not tasks:  # as at the end of a walk: gathering nothing takes time, too
-            return
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    def _list_tasks(self) -> list[asyncio.Task[Page[T]]]:
+        return [task for _, task in self._fetches]

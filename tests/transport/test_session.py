@@ -9,13 +9,13 @@ from weakref import ref
 
 import aiohttp
 import pytest
-from constants import ENV
-from leaks import eventually, no_leaks
+from constants import APPID, ENV
+from leaks import eventually, no_leaks, run_strictly
 from raw_server import RawServer, http_reply
 from secret_leaks import leaks_of, shown_by
 from server_faults import FAULTS, LISTING, OK, once
 
-from tcb_async import ClientClosedError, RetryPolicy, TcbClient, TcbError
+from tcb_async import Account, ClientClosedError, Inventory, RetryPolicy, TcbClient, TcbError
 from tcb_async.emulator import Fault
 
 
@@ -189,6 +189,58 @@ async def test_client_is_neither_used_nor_closed_on_a_second_loop(emulator, clie
 
     assert not client.closed
     assert len(await walk) == 1
+
+
+@pytest.mark.parametrize("kind", ["pager", "inventory"])
+async def test_iteration_does_not_move_to_a_second_loop(emulator, client, kind):
+    async def read_on():
+        return [item async for item in rows]
+
+    emulator.deploy(ENV, count=57)
+    if kind == "pager":
+        rows = client.iter_functions(ENV, page_size=5)
+    else:
+        rows = aiter(Inventory(client, [Account(APPID, emulator.token, envs=[ENV])] * 20))
+    await anext(rows)
+    emulator.script(itertools.repeat(Fault.hang()))
+    with pytest.raises(ClientClosedError, match="another event loop: make one client per"):
+        await asyncio.wait_for(asyncio.to_thread(asyncio.run, read_on()), 10)
+
+
+@pytest.mark.slow
+def test_client_is_refused_after_a_fork_if_it_was_used_before():
+    done = run_strictly("""
+import asyncio, os
+from tcb_async import RetryPolicy, TcbClient, TcbError
+
+def make_client():
+    return TcbClient("T", base_url="http://127.0.0.1:9", retry=RetryPolicy(attempts=1))
+
+def call(client):
+    try:
+        loop.run_until_complete(client.function_page("test-777bb9"))
+    except TcbError as error:
+        return error.message
+
+loop = asyncio.new_event_loop()
+used, unused = make_client(), make_client()
+call(used)
+child = os.fork()
+if child == 0:
+    print(call(used))
+    print(call(unused), flush=True)
+else:
+    os.waitpid(child, 0)
+loop.run_until_complete(unused.aclose())
+if child != 0:
+    loop.run_until_complete(used.aclose())
+loop.close()
+os._exit(0)
+""")
+    used, unused = done.stdout.splitlines()
+    assert "this client was used before a fork" in used
+    assert "could not connect" in unused, "it has tried"
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 async def test_session_of_a_second_loop_is_refused():
