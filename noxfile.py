@@ -31,6 +31,12 @@ COMPILE = ("uv", "pip", "compile", "--quiet", "pyproject.toml", "--all-extras")
 # What docs/examples/fleet.py needs, which the nightly tests run.
 QUEUE = ("pgqueuer==1.6.0", "asyncpg==0.32.0")
 
+# Where clients run, for the nightly tests.
+SURROUNDINGS = (
+    "uvloop==0.23.0", "nest-asyncio==1.6.0", "gunicorn==27.0.1", "uvicorn-worker==0.4.0",
+    "celery==5.7.0",
+)  # fmt: skip
+
 # What the benchmarks measure with, and the clients that they compare with.
 COMPARED = (
     "uvloop==0.23.0", "httpx==0.28.1",
@@ -128,7 +134,7 @@ def build(session: nox.Session) -> None:
 def nightly(session: nox.Session) -> None:
     """`tests/nightly`, and the laws of the walk with 20,000 examples each."""
     install(session)
-    session.install(*QUEUE)
+    session.install(*QUEUE, *SURROUNDINGS)
     tests = session.posargs or [
         "tests/nightly",
         "tests/pagination/test_plan.py",
