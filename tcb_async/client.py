@@ -61,9 +61,10 @@ from tcb_async._transport import (
     ClientSession,
     Place,
     SessionKeeper,
-    Target,
     Transport,
     allow_without_place,
+    make_page_target,
+    make_target,
 )
 from tcb_async._user_code import call_user_code
 from tcb_async._watch import wait_until_active, watch
@@ -297,7 +298,9 @@ class TcbClient:
             smaller_body = endpoint.encode(fields, offset, min(limit, DEFAULT_PAGE_SIZE))
 
         def request_page(token: Secret) -> Awaitable[Page[T]]:
-            target = self._make_target(endpoint.path, token)
+            parameter = self._find_token_parameter(endpoint.path, token)
+            base_url = self._transport.base_url
+            target = make_page_target(base_url, endpoint.path, parameter, token)
             request = ApiRequest(target, body, env, error_offset, stats, smaller_body)
             decode = partial(endpoint.reader.read, secrets=target.secrets)
             return Attempts(self._transport, request, decode).run()
@@ -305,16 +308,10 @@ class TcbClient:
         async with Place(self._transport):
             return await call_with_token(self._provider, self._transport, request_page)
 
-    def _make_target(
-        self,
-        path: str,
-        token: Secret,
-        query: Mapping[str, str | Secret] | None = None,
-        secrets: Iterable[Secret] = (),
-    ) -> Target:
+    def _find_token_parameter(self, path: str, token: Secret) -> str:
+        """Return the name of the query's field for the token; refuse a token that cannot be one."""
         check_secret("the token that the provider returned", token)
-        key = find_token_parameter(path, getattr(self._provider, "kind", None))
-        return self._transport.make_target(path, {key: token, **(query or {})}, (token, *secrets))
+        return find_token_parameter(path, getattr(self._provider, "kind", None))
 
     async def call(
         self,
@@ -363,12 +360,14 @@ class TcbClient:
         env = arguments.get("env", fields.get("env"))
         env = env if isinstance(env, str) else None
         # No variable has the encoded body: tools that record the variables of frames would show it.
-        without_token = self._transport.make_target(path, {})
+        base_url = self._transport.base_url
+        without_token = make_target(base_url, path, {})
         unsent = ApiRequest(without_token, encode_body(fields), env, repeatable=repeatable)
         secrets = find_secrets({"query": arguments, "body": fields})
 
         def send(token: Secret) -> Awaitable[dict[str, Any]]:
-            target = self._make_target(path, token, arguments, secrets)
+            query = {self._find_token_parameter(path, token): token, **arguments}
+            target = make_target(base_url, path, query, (token, *secrets))
             request = attrs.evolve(unsent, target=target)
             decode = partial(decode_reply, endpoint=path, secrets=target.secrets)
             return Attempts(self._transport, request, decode).run()

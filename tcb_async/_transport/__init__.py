@@ -13,10 +13,15 @@ from tcb_async._transport.call import (
     Transport,
     allow_without_place,
 )
-from tcb_async._transport.request import ApiRequest, Target
+from tcb_async._transport.request import (
+    ApiRequest,
+    make_page_target,
+    make_target,
+)
 from tcb_async._transport.session import SessionKeeper
 
 __all__ = [
     "ApiRequest", "Attempts", "ClientSession", "Place", "SessionKeeper",
-    "Target", "Timing", "Transport", "allow_without_place",
+    "Timing", "Transport", "allow_without_place",
+    "make_page_target", "make_target",
 ]  # fmt: skip

@@ -25,7 +25,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from contextvars import Token as ContextToken
@@ -35,14 +35,13 @@ from typing import Generic, TypeVar
 
 import attrs
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, retry_if_exception_type
-from yarl import URL
 
 from tcb_async._addresses import check_path, check_query
 from tcb_async._arguments import check_flag
 from tcb_async._codec import decode_reply, encode_body
 from tcb_async._defaults import DEFAULT_TIMEOUT
 from tcb_async._redact import Secret, find_secrets
-from tcb_async._transport.request import ApiRequest, Target
+from tcb_async._transport.request import ApiRequest, make_target
 from tcb_async._transport.sending import send
 from tcb_async._transport.session import SessionKeeper
 from tcb_async.exceptions import ClientClosedError, ConfigurationError, TcbError, quote_error
@@ -100,14 +99,6 @@ class Transport:
     def __attrs_post_init__(self) -> None:
         self.places = asyncio.Semaphore(self.concurrency)
         self.timeout = min(self.timeout, self.retry.deadline)
-
-    def make_target(
-        self, path: str, query: Mapping[str, str | Secret], secrets: Iterable[Secret] = ()
-    ) -> Target:
-        """Make the target of a request with these ``secrets`` in its query and its body."""
-        bare_url = URL(self.base_url + path)
-        url = bare_url.with_query({key: Secret(value).reveal() for key, value in query.items()})
-        return Target(path, bare_url, url, tuple(secrets))
 
     async def pause(self, seconds: float) -> None:
         """Wait before the next attempt; if the client is closed, raise `ClientClosedError`."""
@@ -187,11 +178,12 @@ class Transport:
         arguments = check_query(query)
         # No variable has the encoded body: tools that record the variables of frames would show it.
         request = ApiRequest(
-            self.make_target(path, arguments),
+            make_target(self.base_url, path, arguments),
             None if body is None else encode_body(body),
             repeatable=repeatable,
         )
-        target = self.make_target(path, arguments, find_secrets({"query": arguments, "body": body}))
+        secrets = find_secrets({"query": arguments, "body": body})
+        target = make_target(self.base_url, path, arguments, secrets)
         request = attrs.evolve(request, target=target)
         decode = partial(decode_reply, endpoint=path, secrets=target.secrets)
         return await Attempts(self, request, decode).run()

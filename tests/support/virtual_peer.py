@@ -6,7 +6,15 @@ import random
 import attrs
 
 from tcb_async import ClientClosedError, RetryPolicy, TransportError
-from tcb_async._transport import ApiRequest, Attempts, Place, SessionKeeper, Timing, Transport
+from tcb_async._transport import (
+    ApiRequest,
+    Attempts,
+    Place,
+    SessionKeeper,
+    Timing,
+    Transport,
+    make_target,
+)
 
 
 class NoSession(SessionKeeper):
@@ -47,7 +55,7 @@ class VirtualPeer(Transport):
 
     async def call(self, number=None, path="/"):
         """Make a call; ``reply`` gets its number."""
-        request = ApiRequest(self.make_target(path, {}), None, offset=number)
+        request = ApiRequest(make_target(self.base_url, path, {}), None, offset=number)
 
         async def call_in_place():
             async with Place(self):

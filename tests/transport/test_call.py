@@ -18,7 +18,7 @@ from raw_server import http_reply
 from server_faults import FAULTS, once
 from virtual_peer import make_peer
 
-from tcb_async._transport import ApiRequest, Attempts, Timing, Transport
+from tcb_async._transport import ApiRequest, Attempts, Timing, Transport, make_target
 from tcb_async.emulator import Fault
 from tcb_async.exceptions import (
     ClientClosedError,
@@ -189,7 +189,7 @@ class Story:
             timing=self.clock.timing,
             story=self,
         )
-        target = transport.make_target("/tcb/listfunctions", {})
+        target = make_target("http://127.0.0.1:9", "/tcb/listfunctions", {})
 
         request = ApiRequest(target, None, stats=self.count)
         return await Attempts(transport, request, lambda reply: reply).run()
