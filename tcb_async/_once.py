@@ -62,24 +62,18 @@ class IteratedOnce(ABC):
         """Raise if the iteration began on a different event loop: its tasks run only there."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-        if not self._is_on_its_loop():
+        if self._loop is not asyncio.get_running_loop():
             raise ClientClosedError(
                 "this iteration belongs to another event loop: make one client per loop (one "
                 "asyncio.run)"
             )
-
-    def _is_on_its_loop(self) -> bool:
-        try:
-            return self._loop is asyncio.get_running_loop()
-        except RuntimeError:  # without a loop, Python closes a generator that outlives its own
-            return False
 
     async def _cancel_tasks(self) -> None:
         """Cancel the tasks of the iteration and await them, so that they give back their places."""
         tasks = self._list_tasks()
         # At the end of a walk there are none, and gathering nothing takes time, too. Those of a
         # different loop cannot be awaited here.
-        if not tasks or not self._is_on_its_loop():
+        if not tasks or self._loop is not asyncio.get_running_loop():
             return
         for task in tasks:
             task.cancel()
